@@ -1,0 +1,43 @@
+"""JMP interatomic potentials for ASE: ``atoms.calc = JMPCalculator("jmp-xs")``.
+
+The public names are imported when they are first used, so that ``import jmp_calc`` loads neither torch nor ASE.
+``finetune`` and ``evaluate`` are the only ones that live in the training part.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jmp_calc.calculator import JMPCalculator
+    from jmp_calc.training.evaluate import evaluate
+    from jmp_calc.training.finetune import finetune
+    from jmp_calc.workflows.md import md
+    from jmp_calc.workflows.phonons import phonons
+    from jmp_calc.workflows.relax import relax
+
+__version__ = "0.1.0"
+__all__ = ["JMPCalculator", "__version__", "evaluate", "finetune", "md", "phonons", "relax"]
+
+_HOME = {
+    "JMPCalculator": "jmp_calc.calculator",
+    "evaluate": "jmp_calc.training.evaluate",
+    "finetune": "jmp_calc.training.finetune",
+    "md": "jmp_calc.workflows.md",
+    "phonons": "jmp_calc.workflows.phonons",
+    "relax": "jmp_calc.workflows.relax",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use; AttributeError for anything else."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'jmp_calc' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

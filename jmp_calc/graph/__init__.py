@@ -1,0 +1,1 @@
+"""Graphs: neighbours, cutoffs and indices; numpy and matscipy only."""

@@ -1,0 +1,1 @@
+"""Reading structures, writing summaries and plots."""

@@ -1,0 +1,1 @@
+"""The network: plain torch, no files and no ASE."""

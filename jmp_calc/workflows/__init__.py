@@ -1,0 +1,1 @@
+"""Relaxation, dynamics and phonons with any ASE calculator."""

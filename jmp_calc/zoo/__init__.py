@@ -1,0 +1,1 @@
+"""Model files, names and downloads."""

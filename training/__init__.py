@@ -1,0 +1,1 @@
+"""Training, installed as ``jmp_calc.training``."""
