@@ -1,4 +1,4 @@
-"""Dependency arrows point down: cli → workflows → calculator → zoo → model → graph; read from the imports' syntax tree."""
+"""Dependency arrows point down: cli → workflows → calculator → zoo → model → graph (read from the syntax trees)."""
 
 from __future__ import annotations
 
