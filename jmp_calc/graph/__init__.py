@@ -1,1 +1,1 @@
-"""Graphs: neighbours, cutoffs and indices; numpy and matscipy only."""
+"""Graphs of a structure: neighbour search, the two policies, and batches of topologies."""

@@ -1,0 +1,48 @@
+"""Smooth per-atom cutoffs that keep about as many neighbours as the published rank limits.
+
+The cutoff r of an atom solves  n (r/R)^q + sum_j t(d_j / r) = n  with the wanted number n, the largest cutoff R and
+a C3 step t: strictly increasing in r, so there is exactly one root, it never exceeds R, and by the implicit function
+theorem it is as smooth in the positions as t. ``adaptive_cutoffs`` finds it in numpy to choose edges;
+``jmp_calc.model.envelopes`` repeats the last two Newton steps in torch, which makes derivatives to third order exact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..model.config import GraphPolicy
+from .neighbours import Floats, Ints
+
+BACKGROUND_POWER = 8
+"""q: the background only matters where an atom has fewer than n neighbours within R."""
+STEP_START = 0.7
+"""t falls from 1 at this share of r to 0 at r."""
+
+
+def wanted_neighbours(policy: GraphPolicy) -> tuple[float, float, float]:
+    """Effective neighbour numbers of main, a2ee2a and qint."""
+    n = float(policy.max_neighbors)
+    return n, n * 20 / 30, n * 8 / 30
+
+
+def adaptive_cutoffs(target: Ints, length: Floats, n_atoms: int, policy: GraphPolicy) -> list[Floats]:
+    """Cutoffs (n_atoms,) in Å of main, a2ee2a and qint from all edges up to ``policy.cutoff``."""
+    within = length < policy.cutoff
+    target, length = target[within], length[within]
+    return [_solve(target, length, n_atoms, wanted, policy.cutoff) for wanted in wanted_neighbours(policy)]
+
+
+def _solve(target: Ints, length: Floats, n_atoms: int, wanted: float, largest: float) -> Floats:
+    low, high = np.full(n_atoms, 1e-3 * largest), np.full(n_atoms, largest)
+    for _ in range(60):  # bisection to the last bit: robust, and cheap beside the network
+        middle = 0.5 * (low + high)
+        count = np.bincount(target, weights=smooth_step(length / middle[target]), minlength=n_atoms)
+        below = count + wanted * (middle / largest) ** BACKGROUND_POWER < wanted
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
+
+
+def smooth_step(x: Floats) -> Floats:
+    """C3 step: 1 below STEP_START, 0 above 1."""
+    s = np.clip((1.0 - x) / (1.0 - STEP_START), 0.0, 1.0)
+    return s**4 * (35.0 + s * (-84.0 + s * (70.0 - 20.0 * s)))

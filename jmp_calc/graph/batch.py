@@ -1,0 +1,168 @@
+"""Structures concatenated as torch tensors, with padded slots that turn ragged sums into matrix products.
+
+For every graph ``slots[a, k]`` is the k-th edge with target a, or the number of edges where there is none:
+a gathered array with one zero row at its end then contributes exact zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .build import Graph
+from .neighbours import EdgeList
+
+
+@dataclass(frozen=True)
+class Edges:
+    """One graph of a batch: source (E,), target (E,), shift (E, 3) float64, structure (E,), slots (N, D).
+
+    place (E,): where an edge stands in the flattened slots, ``target * D + k``.
+    """
+
+    source: Tensor
+    target: Tensor
+    shift: Tensor
+    structure: Tensor
+    slots: Tensor
+    place: Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of edges."""
+        return self.source.shape[0]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Several structures, one graph each (see ``Graph``); maps point to E (one past the end) where nothing is.
+
+    positions (N, 3) and cell (S, 3, 3) are float64, Å. swap (E_main,) is the mirror edge.
+    triangle (N, D, D_q): place in the flattened (E_q, D) middle-input pairs of the bond that closes output edge slot
+    and middle edge slot, E_q * D where there is none.
+    lone_numbers (U,) are the distinct elements, lone_of_atom (N,) their index per atom.
+    """
+
+    positions: Tensor
+    numbers: Tensor
+    cell: Tensor
+    structure: Tensor
+    n_structures: int
+    main: Edges
+    a2a: Edges
+    a2ee2a: Edges
+    qint: Edges
+    swap: Tensor
+    a2ee2a_of_main: Tensor
+    main_of_a2ee2a: Tensor
+    qint_of_main: Tensor
+    mirror_of_qint: Tensor
+    triangle: Tensor
+    lone_numbers: Tensor
+    lone_of_atom: Tensor
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in all structures."""
+        return self.numbers.shape[0]
+
+    def to(self, device: str | torch.device, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        return _map_tensors(self, lambda tensor: tensor.pin_memory())
+
+
+def _map_tensors(container: Any, function: Any) -> Any:
+    changes = {}
+    for item in fields(container):
+        value = getattr(container, item.name)
+        if isinstance(value, Tensor):
+            changes[item.name] = function(value)
+        elif isinstance(value, Edges):
+            changes[item.name] = _map_tensors(value, function)
+    return replace(container, **changes)
+
+
+def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batch:
+    """Concatenate structures into one batch on ``device``."""
+    atoms = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
+    main, a2a, a2ee2a, qint = (
+        _concatenate([getattr(graph, name) for graph in graphs], atoms) for name in ("main", "a2a", "a2ee2a", "qint")
+    )
+    n_main = np.cumsum([0, *(len(graph.main) for graph in graphs)])
+    n_a2ee2a = np.cumsum([0, *(len(graph.a2ee2a) for graph in graphs)])
+    n_qint = np.cumsum([0, *(len(graph.qint) for graph in graphs)])
+    numbers = np.concatenate([graph.numbers for graph in graphs])
+    lone_numbers, lone_of_atom = np.unique(numbers, return_inverse=True)
+    batch = Batch(
+        positions=torch.from_numpy(np.concatenate([graph.positions for graph in graphs])),
+        numbers=torch.from_numpy(numbers),
+        cell=torch.from_numpy(np.stack([graph.cell for graph in graphs])),
+        structure=torch.from_numpy(np.repeat(np.arange(len(graphs)), np.diff(atoms))),
+        n_structures=len(graphs),
+        main=main,
+        a2a=a2a,
+        a2ee2a=a2ee2a,
+        qint=qint,
+        swap=torch.from_numpy(np.concatenate([_mirrors(len(g.main)) + o for g, o in zip(graphs, n_main)])),
+        a2ee2a_of_main=_offset([graph.a2ee2a_of_main for graph in graphs], n_a2ee2a),
+        main_of_a2ee2a=_offset([graph.main_of_a2ee2a for graph in graphs], n_main),
+        qint_of_main=_offset([graph.qint_of_main for graph in graphs], n_qint),
+        mirror_of_qint=_offset([graph.mirror_of_qint for graph in graphs], n_main),
+        triangle=_triangle_places(graphs, main, qint, n_main, n_qint),
+        lone_numbers=torch.from_numpy(lone_numbers),
+        lone_of_atom=torch.from_numpy(lone_of_atom.reshape(-1)),
+    )
+    return batch if torch.device(device).type == "cpu" else batch.to(device)
+
+
+def _mirrors(count: int) -> np.ndarray:
+    return (np.arange(count) + count // 2) % max(count, 1)
+
+
+def _offset(maps: Sequence[np.ndarray], offsets: np.ndarray) -> Tensor:
+    end = offsets[-1]
+    return torch.from_numpy(np.concatenate([np.where(m >= 0, m + o, end) for m, o in zip(maps, offsets)]))
+
+
+def _concatenate(parts: Sequence[EdgeList], atoms: np.ndarray) -> Edges:
+    source = np.concatenate([part.source + offset for part, offset in zip(parts, atoms)])
+    target = np.concatenate([part.target + offset for part, offset in zip(parts, atoms)])
+    shift = np.concatenate([part.shift for part in parts]).astype(np.float64)
+    structure = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    slots, place = _slots(target, int(atoms[-1]))
+    return Edges(*(torch.from_numpy(array) for array in (source, target, shift, structure, slots, place)))
+
+
+def _slots(target: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Padded edge numbers (N, D) by target, and the place of every edge in them (D >= 1)."""
+    count = np.bincount(target, minlength=n_atoms)
+    width = max(int(count.max(initial=0)), 1)
+    order = np.argsort(target, kind="stable")
+    first = np.cumsum(count) - count
+    place = np.empty(len(target), dtype=np.int64)
+    place[order] = np.arange(len(target)) - first[target[order]] + target[order] * width
+    slots = np.full(n_atoms * width, len(target), dtype=np.int64)
+    slots[place] = np.arange(len(target))
+    return slots.reshape(n_atoms, width), place
+
+
+def _triangle_places(
+    graphs: Sequence[Graph], main: Edges, qint: Edges, n_main: np.ndarray, n_qint: np.ndarray
+) -> Tensor:
+    edge, middle, closing = np.concatenate(
+        [g.triangles + (o_main, o_qint, o_main) for g, o_main, o_qint in zip(graphs, n_main, n_qint)]
+    ).T
+    width, width_q = main.slots.shape[1], qint.slots.shape[1]
+    places = np.full(main.slots.shape[0] * width * width_q, qint.count * width, dtype=np.int64)
+    edge_place, middle_slot = main.place.numpy()[edge], qint.place.numpy()[middle] % width_q
+    places[edge_place * width_q + middle_slot] = middle * width + main.place.numpy()[closing] % width
+    return torch.from_numpy(places.reshape(main.slots.shape[0], width, width_q))

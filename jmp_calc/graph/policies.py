@@ -1,0 +1,120 @@
+"""The two ways to choose the four graphs: ``official`` ranks and ``smooth`` envelopes (docs/smooth.md).
+
+Graphs (``gemnet_oc.md`` section 3): ``main`` carries the edge embeddings and is symmetric, ``a2a`` the atom-atom
+interaction, ``a2ee2a`` the atom-edge and edge-atom interactions, ``qint`` the middle bonds of quadruplets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model.config import GraphPolicy
+from .adaptive import adaptive_cutoffs
+from .neighbours import EdgeList, Floats, Ints, neighbour_edges
+
+
+@dataclass(frozen=True)
+class FourGraphs:
+    """The four edge lists of one structure; ``main`` lists K edges and then their K mirrors."""
+
+    main: EdgeList
+    a2a: EdgeList
+    a2ee2a: EdgeList
+    qint: EdgeList
+
+
+def select_graphs(
+    positions: Floats,
+    cell: Floats,
+    pbc: NDArray[np.bool_],
+    policy: GraphPolicy,
+    tags: Ints | None,
+    qint_tags: tuple[int, ...],
+) -> FourGraphs:
+    """Choose the edges of all four graphs by the policy's rule."""
+    if policy.name == "official":
+        return _official(positions, cell, pbc, policy, tags, qint_tags)
+    return _smooth(positions, cell, pbc, policy)
+
+
+def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
+    """Limits of main, a2a, a2ee2a, qint from one number (``gemnet_oc.md`` 3.3)."""
+    return (
+        max_neighbors,
+        int(max_neighbors * 1000 / 30),
+        int(max_neighbors * 20 / 30),
+        int(max_neighbors * 8 / 30),
+    )
+
+
+def _official(
+    positions: Floats,
+    cell: Floats,
+    pbc: NDArray[np.bool_],
+    policy: GraphPolicy,
+    tags: Ints | None,
+    qint_tags: tuple[int, ...],
+) -> FourGraphs:
+    main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.max_neighbors)
+    edges, length = neighbour_edges(positions, cell, pbc, policy.cutoff)
+    keep = nearest(edges, length, a2a_limit)
+    a2a, length = edges.take(keep), length[keep]
+    qint = a2a.take(nearest(a2a, length, qint_limit))
+    if tags is not None and policy.tags == "atoms":
+        chosen = np.isin(tags, qint_tags)
+        qint = qint.take(chosen[qint.source] | chosen[qint.target])
+    return FourGraphs(
+        main=symmetrised(a2a.take(nearest(a2a, length, main_limit))),
+        a2a=a2a,
+        a2ee2a=a2a.take(nearest(a2a, length, a2ee2a_limit)),
+        qint=qint,
+    )
+
+
+def _smooth(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], policy: GraphPolicy) -> FourGraphs:
+    longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
+    edges, length = neighbour_edges(positions, cell, pbc, longest)
+    if not policy.adaptive:
+        return FourGraphs(
+            main=symmetrised(edges.take(length < policy.cutoff)),
+            a2a=edges.take(length < policy.a2a_cutoff),
+            a2ee2a=edges.take(length < policy.a2ee2a_cutoff),
+            qint=edges.take(length < policy.qint_cutoff),
+        )
+    # Beyond its cutoff an edge has weight exactly zero; the margin covers rounding in the recomputed cutoffs.
+    main, a2ee2a, qint = (
+        1.000001 * reach for reach in adaptive_cutoffs(edges.target, length, len(positions), policy)
+    )
+    pair = 0.5 * (main[edges.source] + main[edges.target])
+    return FourGraphs(
+        main=symmetrised(edges.take(length < pair)),
+        a2a=edges.take(length < policy.a2a_cutoff),
+        a2ee2a=edges.take(length < a2ee2a[edges.target]),
+        qint=edges.take(length < qint[edges.target]),
+    )
+
+
+def nearest(edges: EdgeList, length: Floats, limit: int) -> NDArray[np.bool_]:
+    """Mask of the ``limit`` shortest edges of every target; equal lengths in the order of the list."""
+    order = np.lexsort((length, edges.target))
+    target = edges.target[order]
+    first = np.searchsorted(target, target, side="left")
+    keep = np.empty(len(edges), dtype=bool)
+    keep[order] = np.arange(len(edges)) - first < limit
+    return keep
+
+
+def symmetrised(edges: EdgeList) -> EdgeList:
+    """Edges with source < target (own images: negative image) followed by their mirrors (``gemnet_oc.md`` 3.6)."""
+    leading = np.zeros(len(edges), dtype=np.int64)
+    for axis in (2, 1, 0):  # the first non-zero component of the image decides
+        leading = np.where(edges.shift[:, axis] != 0, edges.shift[:, axis], leading)
+    kept = edges.take((edges.source < edges.target) | ((edges.source == edges.target) & (leading < 0)))
+    return EdgeList(
+        source=np.concatenate([kept.source, kept.target]),
+        target=np.concatenate([kept.target, kept.source]),
+        shift=np.concatenate([kept.shift, -kept.shift]),
+    )
