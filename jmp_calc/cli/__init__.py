@@ -1,1 +1,1 @@
-"""Command line: one file per command; click lives only here."""
+"""Command line of jmp-calc: one file per command, no physics; click is imported only here."""

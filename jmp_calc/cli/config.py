@@ -1,0 +1,91 @@
+"""``--config FILE``: options from YAML. The command line wins; unknown keys and wrong types are errors."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+
+_NOT_IN_FILES = ("config", "help", "struct_option")
+
+
+def load_config(path: Path, command: click.Command, context: click.Context) -> dict[str, Any]:
+    """Checked values by parameter name.
+
+    Raises:
+        UsageError: unreadable file, YAML error (with its line), unknown key, repeated key or wrong type.
+    """
+    keys = _option_names(command)
+    values: dict[str, Any] = {}
+    for key, value in _read_mapping(path).items():
+        name = str(key).replace("-", "_")
+        if name not in keys:
+            near = difflib.get_close_matches(name, keys, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(keys))}"
+            raise UsageError(f"unknown key '{key}'", where=str(path), hint=hint)
+        parameter = keys[name]
+        values[str(parameter.name)] = _checked(parameter, value, context, where=f"{path}, key '{key}'")
+    return values
+
+
+def _option_names(command: click.Command) -> dict[str, click.Parameter]:
+    """Every spelling of every option, without dashes, and the names of arguments."""
+    names: dict[str, click.Parameter] = {}
+    for parameter in command.params:
+        if parameter.name in _NOT_IN_FILES or parameter.name is None:
+            continue
+        spellings = [parameter.name, *(opt.lstrip("-") for opt in parameter.opts if opt.startswith("--"))]
+        names.update({spelling.replace("-", "_"): parameter for spelling in spellings})
+    return names
+
+
+def _read_mapping(path: Path) -> dict[Any, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError(f"the configuration file cannot be read: {err.strerror}", where=str(path)) from err
+    except UnicodeDecodeError as err:
+        raise UsageError("the configuration file is not text", where=str(path)) from err
+    except yaml.YAMLError as err:
+        mark = getattr(err, "problem_mark", None)
+        place = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(err, "problem", None) or "not valid YAML"
+        raise UsageError(f"YAML error: {problem}", where=place, hint="YAML indents with spaces, never tabs") from err
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UsageError("the configuration file is not a list of 'key: value' lines", where=str(path))
+    return data
+
+
+def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, where: str) -> Any:
+    """``value`` when the option accepts it; YAML lists become words for options that take one text."""
+    if isinstance(value, list) and not parameter.multiple and parameter.nargs == 1:
+        value = " ".join(str(item) for item in value)
+    is_flag = isinstance(parameter.type, click.types.BoolParamType)
+    whole = isinstance(parameter.type, click.types.IntParamType)
+    wrong = isinstance(value, bool) != is_flag or (whole and isinstance(value, float))
+    try:
+        if wrong and value is not None:
+            raise click.BadParameter(f"{value!r} is not {'true or false' if is_flag else f'a {parameter.type.name}'}")
+        parameter.type_cast_value(context, value)
+    except click.BadParameter as err:
+        raise UsageError(f"wrong type: {err.message}", where=where, hint=f"expected {parameter.type.name}") from err
+    return value
+
+
+def _apply(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.default_map = {**(context.default_map or {}), **load_config(path, context.command, context)}
+
+
+config_option = click.option(
+    "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_apply,
+    help="YAML file with options (keys as on the command line); the command line wins.",
+)

@@ -1,0 +1,174 @@
+"""Entry point ``jmp-calc``: a click group whose commands are imported when they are used.
+
+Every error leaves through ``JMPGroup.main``: one fact, one place, one action on stderr and a stable exit code
+(0 ok, 1 internal, 2 usage, 3 not converged, 4 bad input, 5 model, 6 memory, 7 guard, 130/143 interrupted).
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import click
+
+from ..errors import JMPError
+from ..interrupt import Interrupted, raise_on_sigterm
+
+COMMANDS = {
+    "singlepoint": "Energy, forces and stress of structures.",
+    "relax": "Relax positions and, on request, the cell.",
+    "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
+    "phonons": "Phonon bands, density of states, thermal properties.",
+    "finetune": "Fine-tune a model on your own data.",
+    "evaluate": "Errors of a model on labelled data.",
+    "models": "List, inspect, fetch, add, verify and remove models.",
+    "convert": "Convert an official .pt checkpoint to our .safetensors.",
+    "doctor": "Check this installation.",
+}
+ALIASES = {"geomopt": "relax"}
+
+EPILOG = """\b
+Examples:
+  jmp-calc relax POSCAR -m jmp-xs --opt-cell full
+  jmp-calc md jmp_results/opt.extxyz --ensemble nve --temp 300 --steps 2000
+  jmp-calc finetune train.extxyz -m jmp-xs -o run
+
+Exit codes: 0 ok, 1 internal error, 2 usage, 3 not converged, 4 bad input data,
+5 model or licence, 6 out of memory, 7 guard stopped MD, 130/143 interrupted."""
+
+
+class JMPGroup(click.Group):
+    """Group with lazily imported commands and one place where errors become messages and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of a working day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import ``jmp_calc.cli.<name>`` and return its command; None for an unknown name."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
+            return None
+        module_name = f"{__package__}.{name}"
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as err:
+            if err.name == module_name:
+                raise click.UsageError(f"the command '{name}' is not part of this installation") from err
+            raise
+        command: click.Command = getattr(module, name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest command names in the error."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS and name not in ALIASES:
+            near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=2)
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no such command '{name}'{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command list from COMMANDS, so that --help imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **__: Any) -> Any:
+        """Run and leave by SystemExit with the documented exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
+                stream.reconfigure(errors="replace")
+        raise_on_sigterm()
+        try:
+            code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
+        except BaseException as err:
+            sys.exit(report(err))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def report(error: BaseException) -> int:
+    """Print ``error`` as error/where/hint lines on stderr and return the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, JMPError):
+        return _lines(error.fact, error.where, error.hint, code=error.exit_code)
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "jmp-calc"
+        return _lines(error.format_message(), None, f"{path} --help", code=2)
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        note = cause.note if isinstance(cause, Interrupted) else ""
+        code = cause.exit_code if isinstance(cause, Interrupted) else 130
+        return _lines("interrupted", None, note or None, code=code)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        hint = "use a smaller structure or batch, --dtype float32, or --device cpu"
+        return _lines("out of memory", None, hint, code=6)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _lines("no space left on the disk", error.filename, "free some space or choose another -o DIR", code=1)
+    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return _lines(error.strerror or "not permitted", error.filename, "choose another place", code=1)
+    return _internal(error)
+
+
+def _lines(fact: str, where: str | None, hint: str | None, *, code: int) -> int:
+    for label, text in (("error", fact), ("where", where), ("hint", hint)):
+        if text:
+            click.echo(f"{label}: {text}", err=True)
+    return code
+
+
+def _internal(error: BaseException) -> int:
+    """An error that nobody foresaw: one line, and the traceback in a log file."""
+    text = "".join(traceback.format_exception(error))
+    name = f"jmp-calc-error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    try:
+        path = os.path.join(tempfile.gettempdir(), name)
+        with open(path, "w", encoding="utf-8") as log:
+            log.write(f"jmp-calc {installed_version()}\n{' '.join(sys.argv)}\n\n{text}")
+    except OSError:
+        click.echo(text, err=True)
+        path = "no log file could be written; traceback above"
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    fact = f"internal error: {type(error).__name__}: {first}"
+    return _lines(fact, path, "please report this with the log file", code=1)
+
+
+def installed_version() -> str:
+    """Version of the installed package ("0+unknown" when run from a bare source tree)."""
+    try:
+        return metadata.version("jmp-calc")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+@click.group(
+    cls=JMPGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=EPILOG,
+)
+@click.version_option(installed_version(), "--version", prog_name="jmp-calc")
+def cli() -> None:
+    """JMP interatomic potentials: energies, relaxation, dynamics, phonons and fine-tuning."""
+
+
+def main() -> None:
+    """Console script ``jmp-calc``."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Rules for output folders: never overwrite silently, never share between two running jobs, know a crash.
+
+A folder is locked while a command writes into it; ``summary.yaml`` says ``running`` until the command ends, so
+that what a killed job left behind is recognised.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import UsageError
+from .summary import read_summary
+
+LOCK_NAME = ".jmp-calc.lock"
+
+
+def make_folder(folder: Path) -> Path:
+    """Create ``folder`` and prove that it can be written to; UsageError otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".jmp-calc.probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except FileExistsError as err:
+        raise UsageError("the output path is a file", where=str(folder), hint="choose another -o DIR") from err
+    except NotADirectoryError as err:
+        raise UsageError("a part of the output path is a file", where=str(folder), hint="choose another -o DIR") from err
+    except OSError as err:
+        hint = "free some space" if err.errno == errno.ENOSPC else "choose a writable folder with -o DIR"
+        raise UsageError(f"cannot write into the output folder: {err.strerror}", where=str(folder), hint=hint) from err
+    return folder
+
+
+def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = "") -> None:
+    """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it."""
+    found = sorted(name for name in names if (folder / name).exists())
+    if not found:
+        return
+    old = read_summary(folder / summary) or {}
+    hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
+    if old.get("status") == "running":
+        fact = f"the folder holds the partial output of a '{old.get('command', '?')}' run that did not finish"
+        fact += f" (started {old.get('started', '?')})"
+    else:
+        fact = f"the output exists already: {', '.join(found[:4])}{' …' if len(found) > 4 else ''}"
+    raise UsageError(fact, where=str(folder), hint=hint)
+
+
+def remove_old(folder: Path, names: Iterable[str]) -> None:
+    """Delete earlier outputs, so that files of two runs never lie side by side."""
+    for name in names:
+        path = folder / name
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; UsageError when another running job holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_NAME)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as err:
+        raise UsageError(
+            "another jmp-calc job is writing into this folder", where=str(folder), hint="wait, or choose another -o DIR",
+        ) from err
+    try:
+        yield
+    finally:
+        lock.release()
