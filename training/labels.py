@@ -1,0 +1,337 @@
+"""Labelled structures: which keys hold energy, forces and stress, and their conversion to eV, Å and ASE's signs.
+
+Order of keys (design note ux.md 2.2): the user's own, then ``REF_*``, then the standard names (attached calculator,
+``info``, ``arrays``). Which was used is reported. Nothing is guessed beyond that list.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError, UsageError
+
+from .extxyz import RawFrame, as_floats
+from .readers import read_raw
+
+_AUTOMATIC = {
+    "energy": ("REF_energy", "energy"),
+    "forces": ("REF_forces", "forces"),
+    "stress": ("REF_stress", "stress"),
+    "virials": ("REF_virials", "REF_virial", "virials", "virial"),
+}
+_CONFLICT_TOLERANCE = {"energy": 1e-5, "forces": 1e-4}
+_LENGTHS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "nm": 10.0}
+_ENERGIES = {
+    "ev": 1.0, "mev": 1e-3, "hartree": 27.211386245988, "ha": 27.211386245988, "rydberg": 13.605693122994,
+    "ry": 13.605693122994, "kcal/mol": 0.0433641153087705, "kj/mol": 0.0103642696562621,
+}
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Names of the labels in a file; None: found automatically. ``virials`` become stress = -virials / volume."""
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virials: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One structure with its labels; a missing label is None."""
+
+    numbers: np.ndarray
+    """(N,) int64"""
+    positions: np.ndarray
+    """(N, 3) float64, Å"""
+    cell: np.ndarray
+    """(3, 3) float64, Å, rows are lattice vectors; zeros without a cell"""
+    pbc: np.ndarray
+    """(3,) bool"""
+    energy: float | None
+    """eV"""
+    forces: np.ndarray | None
+    """(N, 3) float64, eV/Å; those of constrained atoms as well"""
+    stress: np.ndarray | None
+    """(3, 3) float64, eV/Å^3, positive = tension; only for frames periodic in at least two directions"""
+    group: str
+    """``config_type`` of the file, or "default"."""
+    source: str
+    """Name of the file."""
+    index: int
+    """Number of the frame in its file, from 0."""
+    tags: np.ndarray | None = None
+    """(N,) int64 tags of the atoms where the file has them."""
+    head: str | None = None
+    """``head`` entry of the file, if any."""
+
+    @property
+    def where(self) -> str:
+        """The place to name in messages."""
+        return f"{self.source} frame {self.index}"
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Cell volume in Å^3 (0 without a cell)."""
+        return float(abs(np.linalg.det(self.cell)))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """The training frames of one file, its isolated atoms, and what was decided while reading."""
+
+    frames: tuple[Frame, ...]
+    isolated: dict[int, float] = field(default_factory=dict)
+    """Energy in eV of isolated atoms by atomic number."""
+    keys_used: LabelKeys = LabelKeys()
+    messages: tuple[str, ...] = ()
+
+
+def read_labelled(
+    path: str | Path,
+    *,
+    keys: LabelKeys = LabelKeys(),
+    index: str | int = ":",
+    allow_truncated: bool = False,
+    require: Sequence[str] = ("energy", "forces"),
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+) -> LabelledSet:
+    """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
+
+    ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
+    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. Single atoms marked
+    ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
+    Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
+    """
+    path = Path(path)
+    raw = read_raw(path, index=index, allow_truncated=allow_truncated)
+    if raw.foreign_units and energy_unit is None:
+        raise BadInputError(
+            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
+            hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
+        )
+    energy_scale, length_scale = _unit(energy_unit, _ENERGIES, "energy"), _unit(length_unit, _LENGTHS, "length")
+    used, messages = _choose_keys(raw.frames, keys, path)
+    frames: list[Frame] = []
+    isolated: dict[int, float] = {}
+    for item in raw.frames:
+        frame = _frame(item, used, path.name, energy_scale, length_scale)
+        if _is_isolated(item, frame):
+            _add_isolated(isolated, frame)
+        else:
+            frames.append(frame)
+    if isolated:
+        from ase.data import chemical_symbols
+
+        names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
+        messages.append(f"Isolated atoms, used as references and not for training: {names}.")
+    _require(frames, require, raw.frames, path)
+    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages))
+
+
+def _unit(name: str | None, table: dict[str, float], what: str) -> float:
+    if name is None:
+        return 1.0
+    if name.lower() not in table:
+        raise UsageError(f"Unknown {what} unit {name!r}.", hint=f"Choose one of {', '.join(table)}.")
+    return table[name.lower()]
+
+
+# ---- which key ----------------------------------------------------------------------------------------------------
+
+
+def _lookup(frame: RawFrame, label: str, key: str) -> Any:
+    """The value of a label, or None; a calculator's own result comes first for the standard names."""
+    if key in frame.results:
+        return frame.results[key]
+    if label == "forces":
+        return frame.arrays.get(key)
+    return frame.info.get(key)
+
+
+def _choose_keys(frames: Sequence[RawFrame], keys: LabelKeys, path: Path) -> tuple[LabelKeys, list[str]]:
+    chosen: dict[str, str | None] = {}
+    messages = []
+    for label, candidates in _AUTOMATIC.items():
+        explicit = getattr(keys, label)
+        if explicit is not None:
+            if all(_lookup(frame, label, explicit) is None for frame in frames):
+                raise BadInputError(
+                    f"No frame of {path.name} has {label} under the key {explicit!r}.", where=str(path),
+                    hint=f"Keys of the file: {', '.join(_available(frames, label)) or 'none'}.",
+                )
+            chosen[label] = explicit
+            messages.append(_report(frames, label, explicit))
+            continue
+        present = [key for key in candidates if any(_lookup(frame, label, key) is not None for frame in frames)]
+        chosen[label] = present[0] if present else None
+        if present:
+            if label in _CONFLICT_TOLERANCE and len(present) > 1:
+                _refuse_conflict(frames, label, present[0], present[1], path)
+            messages.append(_report(frames, label, present[0]))
+    if chosen["stress"] is not None and chosen["virials"] is not None:
+        if keys.virials is not None and keys.stress is None:
+            chosen["stress"] = None
+        else:
+            messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
+            chosen["virials"] = None
+    return LabelKeys(**chosen), messages
+
+
+def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
+    count = sum(_lookup(frame, label, key) is not None for frame in frames)
+    sign = " (stress = -virials / volume)" if label == "virials" else ""
+    return f"{label}: key {key!r} in {count} of {len(frames)} frames{sign}."
+
+
+def _available(frames: Sequence[RawFrame], label: str) -> list[str]:
+    """Keys of the file that could hold the label, most frequent first."""
+    counts: Counter[str] = Counter()
+    for frame in frames:
+        if label == "forces":
+            counts.update(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,))
+        else:
+            counts.update(frame.info)
+    return [key for key, _ in counts.most_common(12) if key not in ("config_type", "pbc")]
+
+
+def _refuse_conflict(frames: Sequence[RawFrame], label: str, first: str, second: str, path: Path) -> None:
+    """Two different labels in one file: nobody but the user can say which is meant."""
+    different = []
+    for frame in frames:
+        a, b = _lookup(frame, label, first), _lookup(frame, label, second)
+        if a is None or b is None:
+            continue
+        x, y = _numbers(a, label, path.name, frame), _numbers(b, label, path.name, frame)
+        if x.shape != y.shape or np.abs(x - y).max(initial=0.0) > _CONFLICT_TOLERANCE[label]:
+            different.append((frame.index, x, y))
+    if not different:
+        return
+    shown = "; ".join(
+        f"frame {i}: {float(x):.6f} and {float(y):.6f}" if label == "energy" and x.size == y.size == 1
+        else f"frame {i}: largest |F| {np.abs(x).max():.4f} and {np.abs(y).max():.4f}"
+        for i, x, y in different[:5]
+    )
+    raise BadInputError(
+        f"{path.name} has {first!r} and {second!r}, and they differ in {len(different)} frames: {shown}.",
+        where=str(path), hint=f"Choose one with --{label}-key.",
+    )
+
+
+# ---- one frame ----------------------------------------------------------------------------------------------------
+
+
+def _numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray:
+    try:
+        return as_floats(value)
+    except (ValueError, TypeError):
+        raise BadInputError(
+            f"The {label} {str(value)[:60]!r} is not numeric.", where=f"{source} frame {frame.index}"
+        ) from None
+
+
+def _frame(raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float) -> Frame:
+    where = f"{source} frame {raw.index}"
+    if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
+        raise BadInputError("Positions or cell are not finite.", where=where)
+
+    def value(label: str) -> np.ndarray | None:
+        key = getattr(keys, label)
+        found = None if key is None else _lookup(raw, label, key)
+        return None if found is None else _numbers(found, label, source, raw)
+
+    cell = raw.cell * length_scale
+    energy, forces = value("energy"), value("forces")
+    if energy is not None and energy.size != 1:
+        raise BadInputError(f"The energy has shape {energy.shape}, not one number.", where=where)
+    if forces is not None and forces.shape != (len(raw.numbers), 3):
+        raise BadInputError(f"The forces have shape {forces.shape}, not {(len(raw.numbers), 3)}.", where=where)
+    volume = abs(float(np.linalg.det(cell)))
+    stress = None
+    if raw.pbc.sum() >= 2 and volume > 0:
+        given, virials = value("stress"), value("virials")
+        if given is not None:
+            stress = _matrix(given, "stress", where) * energy_scale / length_scale**3
+        elif virials is not None:
+            stress = -_matrix(virials, "virials", where) * energy_scale / volume
+    tags = raw.arrays.get("tags")
+    return Frame(
+        numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
+        energy=None if energy is None else float(energy.reshape(())) * energy_scale,
+        forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
+        group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
+        tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
+    """Symmetric (3, 3) from (3, 3), 9 numbers or Voigt-6 (xx yy zz yz xz xy)."""
+    if value.shape == (6,):
+        xx, yy, zz, yz, xz, xy = value
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if value.shape not in ((9,), (3, 3)):
+        raise BadInputError(f"The {label} has shape {value.shape}, not (3, 3), (9,) or (6,).", where=where)
+    matrix = value.reshape(3, 3)
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if asymmetry > 0.05 * np.abs(matrix).max() + 1e-3:
+        raise BadInputError(f"The {label} is not symmetric (difference {asymmetry:.3g}).", where=where)
+    return 0.5 * (matrix + matrix.T)
+
+
+# ---- isolated atoms and completeness ------------------------------------------------------------------------------
+
+
+def _is_isolated(raw: RawFrame, frame: Frame) -> bool:
+    if len(raw.numbers) != 1:
+        return False
+    name = "".join(c for c in str(raw.info.get("config_type", "")).lower() if c.isalnum())
+    return name == "isolatedatom" or (frame.energy is not None and not raw.pbc.any())
+
+
+def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
+    if frame.energy is None:
+        raise BadInputError("An isolated atom has no energy.", where=frame.where)
+    number = int(frame.numbers[0])
+    if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
+        raise BadInputError(
+            f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and {frame.energy:.6f} eV.",
+            where=frame.where, hint="Keep the one that belongs to these calculations.",
+        )
+
+
+def _require(frames: Sequence[Frame], labels: Sequence[str], raw: Sequence[RawFrame], path: Path) -> None:
+    checks: dict[str, Callable[[Frame], bool]] = {
+        "energy": lambda f: f.energy is None,
+        "forces": lambda f: f.forces is None,
+        "stress": lambda f: f.stress is None,
+    }
+    for label in labels:
+        missing = [frame.index for frame in frames if checks[label](frame)]
+        if not missing:
+            continue
+        first = ", ".join(str(i) for i in missing[:5])
+        available = ", ".join(_available(raw, label)) or "none"
+        everywhere = len(missing) == len(frames)
+        raise BadInputError(
+            f"{path.name} has no {label}." if everywhere
+            else f"{len(missing)} of {len(frames)} frames have no {label}.",
+            where=str(path) if everywhere else f"{path} frames {first}",
+            hint=f"Name the key with --{label}-key (found: {available}), or train without: --allow-missing {label}.",
+        )
