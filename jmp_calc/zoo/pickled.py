@@ -1,0 +1,226 @@
+"""Contents of a checkpoint's pickle without executing anything from it.
+
+Three kinds of names may appear in the pickle. Names on the allow list become our own inert functions; classes of
+unknown third-party packages become placeholders that swallow their arguments; everything else (the standard
+library, built-in functions, torch and numpy functions, lower-case names) is refused before the first
+instruction runs. Nothing is ever imported by name.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jmp_calc.errors import ModelError
+from jmp_calc.zoo.archive import TorchArchive
+
+_ITEM_SIZES = {
+    "DoubleStorage": ("float64", 8), "FloatStorage": ("float32", 4), "HalfStorage": ("float16", 2),
+    "BFloat16Storage": ("bfloat16", 2), "LongStorage": ("int64", 8), "IntStorage": ("int32", 4),
+    "ShortStorage": ("int16", 2), "CharStorage": ("int8", 1), "ByteStorage": ("uint8", 1), "BoolStorage": ("bool", 1),
+}  # fmt: skip
+_PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path", "PurePath")
+_BUILTIN_DATA = ("set", "frozenset", "list", "dict", "tuple", "int", "float", "str", "bool", "complex", "bytearray",
+                 "bytes", "slice", "range", "object")  # fmt: skip
+_INERT_STANDARD = {
+    *(("builtins", name) for name in _BUILTIN_DATA), *(("__builtin__", name) for name in _BUILTIN_DATA),
+    ("collections", "defaultdict"), ("collections", "Counter"), ("collections", "deque"), ("copyreg", "_reconstructor"),
+    ("copy_reg", "_reconstructor"), ("_codecs", "encode"), ("datetime", "datetime"), ("datetime", "timedelta"),
+    ("datetime", "date"), ("datetime", "timezone"), ("decimal", "Decimal"), ("fractions", "Fraction"),
+    ("uuid", "UUID"), ("argparse", "Namespace"), ("types", "SimpleNamespace"),
+    ("torch", "Size"), ("torch", "device"), ("torch", "dtype"), ("torch.serialization", "_get_layout"),
+    *(("torch", name) for name, _ in _ITEM_SIZES.values()),
+    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    ("numpy", "dtype"), ("numpy", "ndarray"),
+}  # fmt: skip
+_GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt", "__builtin__", "copy_reg"}
+_FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
+_MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
+
+
+@dataclass(frozen=True)
+class StorageType:
+    """Element type of a storage, by torch dtype name."""
+
+    dtype: str
+    item_size: int
+
+
+@dataclass(frozen=True)
+class LazyStorage:
+    """A storage of the file that has not been read."""
+
+    key: str
+    kind: StorageType
+    n_items: int
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """Where a tensor lies in its storage (offset and stride in elements); nothing has been read."""
+
+    storage: LazyStorage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Name of the torch dtype, such as "float32"."""
+        return self.storage.kind.dtype
+
+
+class Inert:
+    """Stands for any object that is not needed; swallows arguments and state and does nothing."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def __new__(cls, *args: object, **kwargs: object) -> Inert:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        """Ignore an item of a list-like object."""
+
+    def extend(self, items: object) -> None:
+        """Ignore items of a list-like object."""
+
+    def add(self, item: object) -> None:
+        """Ignore an item of a set-like object."""
+
+
+class _Ordered(OrderedDict):  # type: ignore[type-arg]
+    """OrderedDict whose attributes (torch's ``_metadata``) are dropped."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def load_contents(archive: TorchArchive) -> Any:
+    """The pickled object with LazyTensor for tensors and Inert for all that is not plain data.
+
+    Raises:
+        ModelError: the pickle names code, or is damaged.
+    """
+    data = archive.pickle_bytes()
+    _scan(data, archive)
+    try:
+        return _Unpickler(data, archive).load()
+    except ModelError:
+        raise
+    except Exception as err:  # a damaged pickle can fail in any way; nothing but our own code has run
+        raise _refusal(archive, f"its pickle is damaged ({type(err).__name__}: {err})", "fetch it again") from err
+
+
+def _scan(data: bytes, archive: TorchArchive) -> None:
+    """Refuse a pickle that names code, before any of it runs; also bounds the memory its memo can take."""
+    bad: list[str] = []
+    try:
+        for opcode, arg, _ in pickletools.genops(data):
+            if opcode.name in ("GLOBAL", "INST"):
+                module, _, name = str(arg).partition(" ")
+                if _resolve(module, name) is None:
+                    bad.append(f"{module}.{name}")
+            elif opcode.name in _FORBIDDEN_OPCODES:
+                bad.append(f"opcode {opcode.name}")
+            elif opcode.name in _MEMO_OPCODES and not 0 <= int(arg) <= len(data):  # type: ignore[arg-type]
+                raise ValueError("memo index out of range")
+    except Exception as err:  # pickletools raises many kinds for damaged input
+        raise _refusal(archive, f"its pickle is damaged ({err})", "fetch it again") from err
+    if bad:
+        raise _hostile(archive, sorted(set(bad)))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, archive: TorchArchive) -> None:
+        super().__init__(io.BytesIO(data))
+        self._archive = archive
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Our own function for an allowed name; never imports."""
+        found = _resolve(module, name)
+        if found is None:  # reached only by STACK_GLOBAL, whose names the scan cannot see
+            raise _hostile(self._archive, [f"{module}.{name}"])
+        return found
+
+    def persistent_load(self, pid: Any) -> LazyStorage:
+        """A storage reference, with its stated size checked against the file."""
+        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)):
+            raise pickle.UnpicklingError("unknown kind of tensor storage")
+        _, kind, key, _, n_items = pid
+        if not isinstance(key, str) or type(n_items) is not int or n_items < 0:
+            raise pickle.UnpicklingError("broken storage reference")
+        if self._archive.storage_size(key) != n_items * kind.item_size:
+            raise pickle.UnpicklingError(f"storage {key} has not the {n_items} {kind.dtype} numbers stated")
+        return LazyStorage(key, kind, n_items)
+
+
+def _resolve(module: str, name: str) -> Callable[..., Any] | StorageType | None:
+    """What a pickled name stands for; None: refuse."""
+    if (module, name) in _REBUILD:
+        return _REBUILD[module, name]
+    if module in ("torch", "torch.storage") and name in _ITEM_SIZES:
+        return StorageType(*_ITEM_SIZES[name])
+    if module in ("pathlib", "pathlib._local") and name in _PATHS:
+        return _join_path
+    if (module, name) in _INERT_STANDARD:
+        return Inert
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names or root in _GUARDED_ROOTS:
+        return None
+    return Inert if name.lstrip("_")[:1].isupper() and name.replace("_", "a").isalnum() else None
+
+
+def _rebuild_tensor(
+    storage: object, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object
+) -> LazyTensor:
+    numbers = (offset, *shape, *stride)
+    if not isinstance(storage, LazyStorage) or any(type(n) is not int or n < 0 for n in numbers):
+        raise pickle.UnpicklingError("broken tensor")
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    items = math.prod(shape)
+    # An expanded view (stride 0) would make a tiny file claim any amount of memory.
+    if items > storage.n_items or (items and last >= storage.n_items):
+        raise pickle.UnpicklingError(f"a tensor of shape {shape} is larger than its storage")
+    return LazyTensor(storage, offset, tuple(shape), tuple(stride))
+
+
+def _rebuild_parameter(data: object, *_: object) -> LazyTensor:
+    if not isinstance(data, LazyTensor):
+        raise pickle.UnpicklingError("broken parameter")
+    return data
+
+
+def _join_path(*parts: object) -> str:
+    return "/".join(str(part) for part in parts if isinstance(part, str)).replace("//", "/")
+
+
+_REBUILD: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("collections", "OrderedDict"): _Ordered,
+}
+
+
+def _hostile(archive: TorchArchive, names: list[str]) -> ModelError:
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return _refusal(archive, f"it names code that no checkpoint needs: {shown}",
+                    "nothing was executed; do not trust this file and get it from its publisher")  # fmt: skip
+
+
+def _refusal(archive: TorchArchive, fact: str, hint: str) -> ModelError:
+    return ModelError(f"the checkpoint is refused: {fact}", where=str(archive.path), hint=hint)
