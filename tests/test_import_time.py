@@ -11,7 +11,7 @@ import pytest
 HEAVY = ["torch", "ase", "scipy", "phonopy", "matplotlib", "jmp_calc.training"]
 COMMANDS = {
     "import": ["-c", "import jmp_calc; assert jmp_calc.__version__"],
-    "help": ["-c", "from jmp_calc.cli.main import main; main(['--help'])"],
+    "help": ["-c", "import sys; sys.argv[1:] = ['--help']; from jmp_calc.cli.main import main; main()"],
 }
 
 
