@@ -1,0 +1,285 @@
+"""Structure checks: what no model can evaluate is named before anything is computed.
+
+`check_structure` works on plain arrays (training uses it too), `check_atoms` adds what only an ASE Atoms
+object carries: constraints, a total charge, initial charges and magnetic moments.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import BadStructureError, JMPWarning, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+SAME_PLACE = 0.01
+"""Å; atoms closer than this count as one place (the published graphs silently drop such pairs)."""
+TOO_CLOSE = 0.3
+"""Å; closer than any bond: allowed, but worth a warning."""
+MANY_ATOMS = 100_000
+FLAT = 1e-6
+"""Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is zero."""
+
+logger = logging.getLogger("jmp_calc")
+
+
+def check_structure(
+    numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, num_elements: int = 120
+) -> None:
+    """Raise BadStructureError for a structure that cannot be evaluated; warn where atoms are unphysically close.
+
+    numbers (N,), positions (N,3) Å, cell (3,3) Å rows, pbc (3,); atomic numbers up to num_elements are accepted.
+    """
+    numbers, positions, cell = np.asarray(numbers), np.asarray(positions), np.asarray(cell)
+    pbc = np.asarray(pbc, dtype=bool)
+    if len(numbers) == 0:
+        raise BadStructureError("the structure has zero atoms", hint="check the file or the selection that made it")
+    _check_finite(positions, cell)
+    _check_numbers(numbers, num_elements)
+    _check_cell(cell, pbc)
+    closest = closest_pair(positions, cell, pbc, below=TOO_CLOSE)
+    if closest is None:
+        return
+    i, j, distance = closest
+    pair = f"between {i} and {j}" if i != j else f"between atom {i} and its own periodic image"
+    if distance < SAME_PLACE:
+        shown = "0" if distance < 1e-10 else f"{distance:.2g} Å"
+        raise BadStructureError(
+            f"distance {shown} {pair}: two atoms at the same place", hint="remove the duplicate or move it apart"
+        )
+    warnings.warn(
+        JMPWarning(f"distance {distance:.3f} Å {pair} is below {TOO_CLOSE} Å; no model is reliable there"), stacklevel=2
+    )
+
+
+def check_atoms(atoms: Atoms, *, num_elements: int = 120) -> None:
+    """check_structure for an ASE Atoms object, and its constraints and total charge (BadStructureError)."""
+    check_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, num_elements=num_elements)
+    _check_constraints(atoms)
+    check_charge(atoms.info)
+
+
+def has_charge(info: dict[str, Any]) -> bool:
+    """Whether info['charge'] is anything but absent, None or zero."""
+    return info.get("charge") is not None and info["charge"] != 0
+
+
+def check_charge(info: dict[str, Any]) -> None:
+    """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
+    charge = info.get("charge")
+    if charge is None:
+        return
+    try:
+        value = float(charge)
+    except (TypeError, ValueError):
+        raise BadStructureError(f"atoms.info['charge'] is {charge!r}, not a number") from None
+    if value != 0:
+        raise BadStructureError(
+            f"atoms.info['charge'] is {value:g}, but this model has no charge input",
+            hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
+        )
+
+
+def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
+    """Names of non-zero inputs on the Atoms that the models do not read: initial charges, magnetic moments."""
+    names = (("initial_charges", "initial charges"), ("initial_magmoms", "initial magnetic moments"))
+    return tuple(label for key, label in names if key in atoms.arrays and np.any(atoms.arrays[key]))
+
+
+def describe_constraints(atoms: Atoms) -> tuple[str, ...]:
+    """One phrase per constraint on the Atoms, e.g. 'FixAtoms on 3 atoms'; forces in results stay raw."""
+    phrases = []
+    for constraint in atoms.constraints:
+        indices = _constraint_indices(constraint, len(atoms))
+        count = "" if indices is None else f" on {len(indices)} atom{'s' if len(indices) != 1 else ''}"
+        phrases.append(type(constraint).__name__ + count)
+    return tuple(phrases)
+
+
+def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:
+    """Reason why this structure has no stress, or None if it has: two periodic directions and a volume."""
+    count = int(np.sum(pbc))
+    if count == 0:
+        return "stress is not defined for a structure without periodic directions"
+    if count == 1:
+        return "stress is computed only when at least two directions are periodic, here it is one"
+    lengths = np.linalg.norm(cell, axis=1)
+    if np.any(lengths == 0):
+        axis = "abc"[int(np.argmin(lengths))]
+        return f"the cell has no volume (vector {axis} is zero), and stress is energy per volume"
+    if abs(np.linalg.det(cell / lengths[:, None])) < FLAT:
+        return "the cell has no volume (its vectors lie in one plane), and stress is energy per volume"
+    return None
+
+
+def closest_pair(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, below: float
+) -> tuple[int, int, float] | None:
+    """Closest two atoms, images included, as (i, j, distance in Å), or None if all are at least `below` apart."""
+    from scipy.spatial import cKDTree
+
+    inside, origin = _with_images(np.asarray(positions, dtype=float), cell, np.asarray(pbc, dtype=bool), below)
+    n_atoms = len(positions)
+    if len(inside) < 2:
+        return None
+    distances, neighbours = cKDTree(inside).query(inside[:n_atoms], k=2, distance_upper_bound=below)
+    # One of the two nearest is the atom itself, in either order when both distances are zero.
+    other = np.where(neighbours[:, 0] == np.arange(n_atoms), 1, 0)
+    distance = distances[np.arange(n_atoms), other]
+    i = int(np.argmin(distance))
+    if not np.isfinite(distance[i]):
+        return None
+    j = int(origin[neighbours[i, other[i]]])
+    return min(i, j), max(i, j), float(distance[i])
+
+
+def refuse_if_too_large(n_atoms: int, needed_bytes: float, available_bytes: float | None) -> None:
+    """OutOfMemoryError when the estimate exceeds what is free; above 100 000 atoms also when that is unknown."""
+    unknown = available_bytes is None and n_atoms > MANY_ATOMS
+    if unknown or (available_bytes is not None and needed_bytes > available_bytes):
+        free = "an unknown amount" if available_bytes is None else f"{available_bytes / 2**30:.1f} GiB"
+        raise OutOfMemoryError(
+            f"{n_atoms} atoms need about {needed_bytes / 2**30:.1f} GiB with this model, {free} is free",
+            hint="use a smaller cell, a smaller model or a machine with more memory",
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes this process can still allocate on the host: free memory, bounded by the control group; None: unknown."""
+    bounds = [bound for bound in (_meminfo_available(), _cgroup_available()) if bound is not None]
+    return min(bounds) if bounds else None
+
+
+def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        raise BadStructureError(
+            f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()}",
+            where=f"{len(bad)} of {len(positions)} atoms" if len(bad) > 1 else None,
+        )
+    bad = np.flatnonzero(~np.isfinite(cell).all(axis=1))
+    if len(bad):
+        raise BadStructureError(f"cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}")
+
+
+def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
+    bad = np.flatnonzero((numbers < 1) | (numbers > num_elements))
+    if not len(bad):
+        return
+    index, number = int(bad[0]), int(numbers[bad[0]])
+    if number == 0:
+        raise BadStructureError(
+            f"atom {index} is a ghost atom (symbol X, atomic number 0)", hint="delete ghost atoms before a calculation"
+        )
+    raise BadStructureError(f"atom {index} has atomic number {number}; the model knows 1 to {num_elements}")
+
+
+def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
+    lengths = np.linalg.norm(cell, axis=1)
+    for axis in np.flatnonzero(pbc):
+        if lengths[axis] == 0:
+            raise BadStructureError(
+                f"direction {'abc'[axis]} is periodic but cell vector {'abc'[axis]} is zero",
+                hint="set the cell, or pbc=False for a molecule",
+            )
+    if not pbc.any():
+        return
+    unit = cell[pbc] / lengths[pbc][:, None]
+    spanned = np.sqrt(max(np.linalg.det(unit @ unit.T), 0.0))
+    if spanned < FLAT:
+        names = ", ".join("abc"[axis] for axis in np.flatnonzero(pbc))
+        raise BadStructureError(
+            f"the cell has zero volume: the periodic cell vectors {names} are linearly dependent",
+            hint="check the cell and the periodic directions",
+        )
+
+
+def _constraint_indices(constraint: Any, n_atoms: int) -> np.ndarray | None:
+    """Atom indices of an ASE constraint, or None for constraints on the whole structure."""
+    index = getattr(constraint, "index", getattr(constraint, "indices", None))
+    if index is None:
+        return None
+    index = np.atleast_1d(np.asarray(index))
+    return np.flatnonzero(index) if index.dtype == bool else index.ravel().astype(int)
+
+
+def _check_constraints(atoms: Atoms) -> None:
+    for constraint in atoms.constraints:
+        indices = _constraint_indices(constraint, len(atoms))
+        if indices is None:
+            continue
+        outside = indices[(indices >= len(atoms)) | (indices < -len(atoms))]
+        if len(outside):
+            raise BadStructureError(
+                f"constraint {type(constraint).__name__} names atom {outside[0]}, the structure has {len(atoms)} atoms "
+                f"(0 to {len(atoms) - 1})",
+                hint="rebuild the constraint after adding or deleting atoms",
+            )
+
+
+def _with_images(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, margin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms wrapped along periodic axes, followed by all images within `margin` of the wrapped cell, and their origin.
+
+    Works in fractional coordinates of a completed cell, so it is exact for skewed cells and cells thinner than margin.
+    """
+    origin = np.arange(len(positions))
+    if not pbc.any():
+        return positions, origin
+    full = _completed(cell, pbc)
+    inverse = np.linalg.inv(full)
+    fractional = positions @ inverse
+    fractional[:, pbc] -= np.floor(fractional[:, pbc])
+    images, n_atoms = fractional, len(positions)
+    for axis in np.flatnonzero(pbc):
+        reach = margin * np.linalg.norm(inverse[:, axis])
+        count = int(np.ceil(reach))
+        copies, copied_origin = [images], [origin]
+        for shift in [n for n in range(-count - 1, count + 2) if n != 0]:
+            moved = images[:, axis] + shift
+            near = (moved > -reach) & (moved < 1 + reach)
+            copy = images[near].copy()
+            copy[:, axis] += shift
+            copies.append(copy)
+            copied_origin.append(origin[near])
+        images, origin = np.concatenate(copies), np.concatenate(copied_origin)
+    assert np.array_equal(origin[:n_atoms], np.arange(n_atoms))
+    return images @ full, origin
+
+
+def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """The cell with its non-periodic vectors replaced by unit vectors orthogonal to the periodic ones."""
+    full = np.array(cell, dtype=float)
+    _, _, basis = np.linalg.svd(full[pbc])
+    full[~pbc] = basis[int(pbc.sum()):]
+    return full
+
+
+def _meminfo_available() -> int | None:
+    try:
+        with open("/proc/meminfo") as handle:
+            for line in handle:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _cgroup_available() -> int | None:
+    """What the control group of a container or batch job still allows (version 2 files); None: no limit or no group."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(limit - used + int(stat.get("inactive_file", 0)), 0)  # file cache is given back on demand
+    except (OSError, ValueError):
+        return None

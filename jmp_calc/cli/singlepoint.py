@@ -1,0 +1,175 @@
+"""``jmp-calc singlepoint``: energies, forces and stresses of all frames of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BadStructureError, JMPError, UsageError
+from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+CHOICES = ("energy", "energies", "forces", "stress")
+LISTED_FRAMES = 1000
+"""Above this many frames the summary gives no per-frame values; they are in results.extxyz."""
+
+
+@click.command(epilog="""\b
+Examples:
+  jmp-calc singlepoint molecule.xyz
+  jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces""")
+@structure_argument
+@common_options()
+@click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
+@click.option("--properties", default=None, metavar="LIST",
+              help=f"Comma-separated, of {', '.join(CHOICES)} (default: all that the structure has).")
+def singlepoint(struct: str, common: Common, index: str | None, properties: str | None) -> None:
+    """Energy, forces and stress of structures.
+
+    Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress (eV/Å³,
+    Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept as they are.
+    """
+    wanted = _parse_properties(properties)
+    settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
+    if common.dry_run:
+        _dry_run(struct, common, index, wanted, settings)
+        return
+    with CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings) as run:
+        _compute(run, struct, index, wanted)
+
+
+def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str, ...] | None) -> None:
+    from ase.io import write
+
+    from ..io.structures import iter_frames, parse_structure
+
+    calculator = run.common.calculator()
+    run.model = model_record(calculator)
+    frames: list[dict[str, Any]] = []
+    notes: set[str] = set()
+    count = 0
+    with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
+        for count, atoms in enumerate(iter_frames(struct, index=index), start=1):
+            results = _evaluate(calculator, atoms, wanted, where=f"{struct}, selected frame {count - 1}")
+            _say_once(run.common, atoms, notes)
+            write(stream, _labelled(atoms, results), format="extxyz")
+            if count <= LISTED_FRAMES:
+                frames.append(_brief(atoms, results))
+    run.add_input(parse_structure(struct).path, n_frames=count)
+    run.add_output(run.path("results.extxyz"), "structures with jmp_* results")
+    run.results = {
+        "n_frames": count,
+        "frames": frames if count <= LISTED_FRAMES else f"more than {LISTED_FRAMES}: see results.extxyz",
+        "notes": sorted(notes),
+        "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
+    }
+    _print_table(run.common, frames, count)
+
+
+def _evaluate(
+    calculator: Calculator, atoms: Atoms, wanted: tuple[str, ...] | None, *, where: str
+) -> dict[str, Any]:
+    """Results by property; errors carry the frame."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    from ..checks import why_no_stress
+
+    names = wanted
+    if names is None:
+        has_stress = why_no_stress(atoms.cell.array, atoms.pbc) is None
+        names = CHOICES if has_stress else tuple(name for name in CHOICES if name != "stress")
+    ordered = sorted(names, key=("stress", "forces", "energies", "energy").index)  # the first one computes the others
+    try:
+        return {name: calculator.get_property(name, atoms) for name in ordered}
+    except PropertyNotImplementedError as error:
+        raise UsageError(str(error), where=where, hint="leave it out of --properties") from error
+    except JMPError as error:
+        raise type(error)(error.fact, where=error.where or where, hint=error.hint) from error
+
+
+def _labelled(atoms: Atoms, results: dict[str, Any]) -> Atoms:
+    """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard keys."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    out = atoms.copy()
+    for name in ("energy", "stress"):
+        if name in results:
+            out.info[f"jmp_{name}"] = results[name]
+    for name in ("energies", "forces"):
+        if name in results:
+            out.arrays[f"jmp_{name}"] = results[name]
+    labels = getattr(atoms.calc, "results", {})
+    out.calc = SinglePointCalculator(out, **(labels or results))
+    return out
+
+
+def _brief(atoms: Atoms, results: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    row: dict[str, Any] = {"formula": atoms.get_chemical_formula(), "n_atoms": len(atoms)}
+    if "energy" in results:
+        row["energy_ev"] = float(results["energy"])
+    if "forces" in results:
+        row["fmax_ev_per_ang"] = float(np.linalg.norm(results["forces"], axis=1).max())
+    if "stress" in results:
+        row["stress_ev_per_ang3"] = [float(value) for value in results["stress"]]
+    return row
+
+
+def _say_once(common: Common, atoms: Atoms, notes: set[str]) -> None:
+    """Tell, once each, which inputs are ignored and that forces are written without constraints."""
+    from ..checks import describe_constraints, ignored_inputs
+
+    ignored, constraints = ignored_inputs(atoms), describe_constraints(atoms)
+    found = [f"{name} are ignored: the model does not read them" for name in ignored]
+    found += [f"constraints found ({', '.join(constraints)}): the forces written are raw"] if constraints else []
+    for note in found:
+        if note not in notes:
+            notes.add(note)
+            common.say(f"info: {note}")
+
+
+def _print_table(common: Common, frames: Sequence[dict[str, Any]], count: int) -> None:
+    if common.json or common.quiet:
+        return
+    click.echo(f"{'frame':>6} {'formula':<16} {'energy [eV]':>16} {'fmax [eV/Å]':>12}")
+    for number, row in enumerate(frames[:20]):
+        energy = f"{row['energy_ev']:.6f}" if "energy_ev" in row else "-"
+        fmax = f"{row['fmax_ev_per_ang']:.4f}" if "fmax_ev_per_ang" in row else "-"
+        click.echo(f"{number:>6} {row['formula']:<16} {energy:>16} {fmax:>12}")
+    if count > 20:
+        click.echo(f"… {count} frames in all, see results.extxyz")
+
+
+def _parse_properties(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    unknown = [name for name in names if name not in CHOICES]
+    if unknown or not names:
+        fact = f"property {unknown[0]!r} is not available" if unknown else "--properties names nothing"
+        raise UsageError(fact, hint=f"choose from {', '.join(CHOICES)}")
+    return names
+
+
+def _dry_run(
+    struct: str, common: Common, index: str | None, wanted: tuple[str, ...] | None, settings: dict[str, Any]
+) -> None:
+    """Read and check every frame and load the model; compute and write nothing."""
+    from ..checks import check_atoms
+    from ..io.structures import iter_frames
+
+    calculator = common.calculator()
+    count = 0
+    for count, atoms in enumerate(iter_frames(struct, index=index), start=1):
+        try:
+            check_atoms(atoms)
+        except BadStructureError as error:
+            where = f"{struct}, selected frame {count - 1}"
+            raise BadStructureError(error.fact, where=where, hint=error.hint) from error
+    dry_run_report(common, "singlepoint", {**settings, "frames": count, "model": model_record(calculator)})

@@ -1,0 +1,111 @@
+"""ModelInfo: what a calculator computes with, as one frozen, printable object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .model.config import GraphPolicy, HeadConfig
+
+if TYPE_CHECKING:
+    from .settings import Settings
+    from .zoo.container import LoadedModel
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Where a model comes from and how this calculator uses it (units: eV, Å, eV/Å, eV/Å³)."""
+
+    name: str
+    path: str
+    sha256: str
+    licence: str
+    source: str
+    created: str
+    head: str
+    level_of_theory: str
+    elements: tuple[str, ...] | None
+    """Symbols the head was trained on; None: not known."""
+    heads: tuple[HeadConfig, ...]
+    default_head: str | None
+    energy_reference: str
+    """What the zero of energy means, in words."""
+    has_atomic_reference: bool
+    """False: formation, cohesive and adsorption energies cannot be computed from these energies."""
+    policy: GraphPolicy
+    """The graphs in use, overrides included."""
+    weights: str
+    forces: str
+    dtype: str
+    device: str
+    training_data: tuple[dict[str, Any], ...]
+    metrics: dict[str, Any]
+    notes: tuple[str, ...]
+    format_version: int | None = None
+    """Version of our file format; None for official checkpoints."""
+
+    def __str__(self) -> str:
+        elements = "unknown" if self.elements is None else " ".join(self.elements)
+        lines = (
+            ("model", self.name), ("file", self.path), ("sha256", self.sha256), ("licence", self.licence),
+            ("head", f"{self.head} ({self.level_of_theory})"), ("elements", elements),
+            ("all heads", ", ".join(head.name for head in self.heads)), ("energy zero", self.energy_reference),
+            ("graphs", f"{self.policy.name}, cutoff {self.policy.cutoff:g} Å"), ("weights", self.weights),
+            ("forces", self.forces), ("precision", self.dtype), ("device", self.device),
+        )
+        return "\n".join([*(f"{key:<12} {value}" for key, value in lines), *(f"note: {note}" for note in self.notes)])
+
+
+REFERENCE_TEXT = {
+    "none": "no atomic reference: energies have an arbitrary zero per element; "
+    "formation, cohesive and adsorption energies cannot be computed",
+    "isolated_atoms": "isolated atoms",
+    "least_squares": "linear reference fitted to the training data",
+}
+
+
+def symbols(numbers: Iterable[int]) -> tuple[str, ...]:
+    """Chemical symbols of atomic numbers, sorted by number; numbers without a symbol appear as 'Z=119'."""
+    from ase.data import chemical_symbols
+
+    return tuple(chemical_symbols[z] if z < len(chemical_symbols) else f"Z={z}" for z in sorted(numbers))
+
+
+def describe_heads(heads: Iterable[HeadConfig]) -> str:
+    """One line for error messages: every head with kind, level of theory and elements."""
+    return "; ".join(
+        f"{head.name} ({head.kind}, {head.level_of_theory}, elements "
+        f"{'unknown' if head.elements is None else ' '.join(symbols(head.elements))})"
+        for head in heads
+    )
+
+
+def model_info(
+    loaded: LoadedModel, head: HeadConfig, policy: GraphPolicy, settings: Settings, device: str
+) -> ModelInfo:
+    """Describe a loaded model as one calculator uses it."""
+    config, card = loaded.potential.config, loaded.card
+    return ModelInfo(
+        name=card.name,
+        path=str(loaded.path),
+        sha256=loaded.sha256,
+        licence=card.licence,
+        source=card.source,
+        created=card.created,
+        head=head.name,
+        level_of_theory=head.level_of_theory,
+        elements=None if head.elements is None else symbols(head.elements),
+        heads=config.heads,
+        default_head=config.default_head,
+        energy_reference=REFERENCE_TEXT[head.reference_kind],
+        has_atomic_reference=head.reference_kind != "none",
+        policy=policy,
+        weights=settings.weights,
+        forces=settings.forces,
+        dtype=settings.dtype,
+        device=device,
+        training_data=tuple(card.training_data),
+        metrics=dict(card.metrics),
+        notes=(card.notes,) if isinstance(card.notes, str) and card.notes else tuple(card.notes or ()),
+    )

@@ -1,0 +1,124 @@
+"""How far the energy jumps where neighbours swap: measured on the user's structure, not quoted from a paper.
+
+Along small random displacements the first change of the edge lists is bracketed to about 1e-7 Å by bisection, which
+needs graphs only; the energy step across the bracket beyond the work of the forces is then the jump itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import JMPWarning
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .calculator import JMPCalculator
+
+BRACKET = 1e-5
+"""Relative length of the bracket around a swap; the force work across it is negligible and subtracted anyway."""
+
+
+@dataclass(frozen=True)
+class JumpReport:
+    """Energy steps at neighbour swaps near one structure."""
+
+    policy: str
+    displacement: float
+    """R.m.s. displacement per atom of each probe, Å (about one step of dynamics)."""
+    swapped_edges: tuple[int, ...]
+    """Edges that differ between the ends of each probe, all graphs together."""
+    jumps_ev: tuple[float, ...]
+    """Size of the first energy jump found along each probe, eV; 0 where no edge changed."""
+
+    @property
+    def largest_ev(self) -> float:
+        """The largest jump of all probes, eV."""
+        return max(self.jumps_ev, default=0.0)
+
+    def __str__(self) -> str:
+        return (
+            f"moving the atoms by {self.displacement:g} Å (about one time step) swaps up to "
+            f"{max(self.swapped_edges, default=0)} neighbours, and a single swap makes the energy jump by up to "
+            f"{1000 * self.largest_ev:.2g} meV"
+        )
+
+
+def measured_jump(
+    calculator: JMPCalculator, atoms: Atoms, *, displacement: float = 0.01, probes: int = 4
+) -> JumpReport:
+    """Measure energy jumps along `probes` random displacements of r.m.s. `displacement` Å; atoms are not changed."""
+    probe = copy.copy(calculator)  # own cache: the caller's results stay
+    random = np.random.default_rng(0)
+    swapped, jumps = [], []
+    for _ in range(probes):
+        step = random.normal(size=(len(atoms), 3)) * displacement / np.sqrt(3.0)
+        count, jump = _along(probe, atoms, step)
+        swapped.append(count)
+        jumps.append(jump)
+    return JumpReport(calculator.info.policy.name, displacement, tuple(swapped), tuple(jumps))
+
+
+def warn_if_not_smooth(calculator: Any, atoms: Atoms, *, purpose: str = "dynamics") -> JumpReport | None:
+    """Warn once per calculator that its energy has jumps, with their size for `atoms`; None if it has none.
+
+    Any ASE calculator may be passed; those that are not JMPCalculators are taken to be smooth.
+    """
+    info = getattr(calculator, "info", None)
+    policy = getattr(info, "policy", None)
+    if policy is None or policy.name != "official" or not hasattr(calculator, "measured_jump"):
+        return None
+    if calculator.jump_warned:
+        return None
+    calculator.jump_warned = True
+    report: JumpReport = calculator.measured_jump(atoms)
+    warnings.warn(
+        JMPWarning(
+            f"{purpose} with the graph policy 'official', whose energy is not smooth: {report}; such jumps do no work "
+            "on the atoms, so energy is not conserved and second derivatives are unreliable; use graph='smooth'"
+        ),
+        stacklevel=2,
+    )
+    return report
+
+
+def _along(probe: JMPCalculator, atoms: Atoms, step: np.ndarray) -> tuple[int, float]:
+    """Edges swapped along the whole step, and the energy jump (eV) at the first swap."""
+    low, high = 0.0, 1.0
+    start = _edges(probe, _moved(atoms, step, low))
+    n_swapped = len(start ^ _edges(probe, _moved(atoms, step, high)))
+    if n_swapped == 0:
+        return 0, 0.0
+    while high - low > BRACKET:
+        middle = 0.5 * (low + high)
+        if _edges(probe, _moved(atoms, step, middle)) == start:
+            low = middle
+        else:
+            high = middle
+    before, after = _moved(atoms, step, low), _moved(atoms, step, high)
+    forces_before, energy_before = probe.get_forces(before), probe.get_potential_energy(before)
+    forces_after, energy_after = probe.get_forces(after), probe.get_potential_energy(after)
+    work = float(np.sum(0.5 * (forces_before + forces_after) * step)) * (high - low)
+    return n_swapped, abs(energy_after - energy_before + work)
+
+
+def _moved(atoms: Atoms, step: np.ndarray, fraction: float) -> Atoms:
+    moved = atoms.copy()
+    moved.set_constraint()
+    moved.positions += fraction * step
+    return moved
+
+
+def _edges(probe: JMPCalculator, atoms: Atoms) -> frozenset[tuple[int, ...]]:
+    """All edges of the selected graphs as (graph, source, target, image)."""
+    graph = probe.build_graph(atoms)
+    found: set[tuple[int, ...]] = set()
+    for number, edges in enumerate((graph.main, graph.a2ee2a, graph.qint)):
+        rows = np.column_stack([edges.source, edges.target, edges.shift])
+        found.update((number, *row) for row in rows.tolist())
+    return frozenset(found)

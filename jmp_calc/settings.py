@@ -1,0 +1,123 @@
+"""From constructor arguments to a head and a graph policy; every contradiction is an error that lists the choices."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ModelError, UsageError
+from .info import describe_heads
+from .model.config import GraphPolicy, HeadConfig, ModelConfig
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The constructor arguments of a JMPCalculator; immutable, so that cached results cannot go stale."""
+
+    model: str
+    head: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    forces: str = "conservative"
+    weights: str = "ema"
+    graph: str | None = None
+    cutoff: float | None = None
+    max_neighbors: int | None = None
+    tags: str | None = None
+
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "forces": ("conservative", "direct"),
+    "weights": ("ema", "raw", "official-ft"),
+    "graph": (None, "official", "smooth"),
+    "tags": (None, "atoms"),
+}
+
+
+def portable(model: str | os.PathLike[str]) -> str:
+    """The model as a string that means the same in another working directory: paths are made absolute."""
+    text = os.fspath(model)
+    return str(Path(text).absolute()) if Path(text).exists() else text
+
+
+def check_settings(settings: Settings) -> None:
+    """UsageError naming the first argument that is not one of its choices or not a positive number."""
+    for name, choices in CHOICES.items():
+        value = getattr(settings, name)
+        if value not in choices:
+            allowed = ", ".join(repr(choice) for choice in choices)
+            raise UsageError(f"{name}={value!r} is not a choice", hint=f"choose from {allowed}")
+    for name in ("cutoff", "max_neighbors"):
+        value = getattr(settings, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} must be positive, got {value!r}")
+
+
+def choose_head(config: ModelConfig, settings: Settings) -> HeadConfig:
+    """The head asked for, else the default one, else the only one; ModelError listing the heads otherwise."""
+    names = [head.name for head in config.heads]
+    energy_heads = [head for head in config.heads if head.kind == "energy"]
+    name = settings.head or config.default_head
+    if name is None and len(energy_heads) == 1:
+        name = energy_heads[0].name
+    if name is None:
+        raise ModelError(
+            f"{settings.model} has {len(names)} heads and no default: {describe_heads(config.heads)}",
+            hint="choose one with head=...",
+        )
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        raise ModelError(
+            f"{settings.model} has no head {name!r}; it has: {describe_heads(config.heads)}",
+            hint=f"did you mean {close[0]!r}?" if close else "choose one with head=...",
+        )
+    head = config.head(name)
+    if head.kind != "energy":
+        available = ", ".join(other.name for other in energy_heads) or "none"
+        hint = f"heads with energies: {available}"
+        raise ModelError(f"head {name!r} predicts a {head.kind}, not an energy", hint=hint)
+    if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
+        direct = [other.name for other in energy_heads if other.direct_forces]
+        raise ModelError(
+            f"head {name!r} has no direct forces",
+            hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
+        )
+    return head
+
+
+def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> GraphPolicy:
+    """The file's graph policy with the head's cutoff and the caller's overrides (UsageError, ModelError)."""
+    policy = _named_policy(config.policy, settings)
+    if settings.cutoff is not None:
+        policy = dataclasses.replace(policy, cutoff=float(settings.cutoff))
+    elif policy.name == "official" and head.cutoff is not None:
+        policy = dataclasses.replace(policy, cutoff=head.cutoff)
+    if settings.max_neighbors is not None:
+        if policy.name == "smooth" and not policy.adaptive:
+            raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
+        policy = dataclasses.replace(policy, max_neighbors=int(settings.max_neighbors))
+    return dataclasses.replace(policy, tags=settings.tags or "ignore")
+
+
+def uncovered(head: HeadConfig, numbers: Iterable[int]) -> tuple[int, ...]:
+    """Atomic numbers that the head was not trained on; none where its coverage is not known."""
+    if head.elements is None:
+        return ()
+    return tuple(sorted({int(number) for number in numbers} - set(head.elements)))
+
+
+def _named_policy(own: GraphPolicy, settings: Settings) -> GraphPolicy:
+    if settings.graph in (None, own.name):
+        return own
+    if settings.graph == "official":
+        raise ModelError(
+            f"{settings.model} was trained with smooth graphs; the official ones would give another function",
+            hint="leave out graph='official'",
+        )
+    from .graph.policies import smooth_from_official
+
+    return smooth_from_official(own)
