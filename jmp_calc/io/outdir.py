@@ -27,7 +27,7 @@ def make_folder(folder: Path) -> Path:
     except FileExistsError as err:
         raise UsageError("the output path is a file", where=str(folder), hint="choose another -o DIR") from err
     except NotADirectoryError as err:
-        raise UsageError("a part of the output path is a file", where=str(folder), hint="choose another -o DIR") from err
+        raise UsageError("a part of the output path is a file", where=str(folder), hint="choose another -o") from err
     except OSError as err:
         hint = "free some space" if err.errno == errno.ENOSPC else "choose a writable folder with -o DIR"
         raise UsageError(f"cannot write into the output folder: {err.strerror}", where=str(folder), hint=hint) from err
@@ -67,7 +67,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as err:
         raise UsageError(
-            "another jmp-calc job is writing into this folder", where=str(folder), hint="wait, or choose another -o DIR",
+            "another jmp-calc job is writing into this folder", where=str(folder), hint="wait, or choose another -o",
         ) from err
     try:
         yield

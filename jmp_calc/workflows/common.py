@@ -1,0 +1,92 @@
+"""What the workflows share: asking any ASE calculator, frozen copies of frames, writing files with a prefix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadStructureError, UsageError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+EV_PER_A3_IN_GPA = 160.21766208
+
+
+def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
+    """``folder/name`` or ``folder/prefix-name``; creates the folder."""
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    return path / (f"{prefix}-{name}" if prefix else name)
+
+
+def working_copy(atoms: Atoms) -> Atoms:
+    """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
+
+    Raises:
+        UsageError: no calculator is attached. BadStructureError: no atoms.
+    """
+    if atoms.calc is None:
+        raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
+    if len(atoms) == 0:
+        raise BadStructureError("the structure has zero atoms")
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    return copy
+
+
+def has_stress(atoms: Atoms) -> bool:
+    """Whether the calculator gives a stress for this structure (evaluates it once)."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    try:
+        atoms.get_stress()
+    except (PropertyNotImplementedError, NotImplementedError, ValueError):
+        return False
+    return True
+
+
+def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:
+    """Copy of ``atoms`` carrying its own energy (eV), raw forces (eV/Å) and, if asked, stress (eV/Å³).
+
+    Raw: constraints do not zero anything in what is stored.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy = atoms.copy()
+    results: dict[str, Any] = {
+        "energy": float(atoms.get_potential_energy()),
+        "forces": np.array(atoms.get_forces(apply_constraint=False)),
+    }
+    if stress:
+        results["stress"] = np.array(atoms.get_stress(apply_constraint=False))
+    copy.calc = SinglePointCalculator(copy, **results)
+    copy.info.update(info or {})
+    return copy
+
+
+def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, append: bool = False) -> None:
+    """Write frames as extxyz, with the calculator's results."""
+    import ase.io
+
+    ase.io.write(path, list(frames), format="extxyz", append=append)
+
+
+def warn_if_not_smooth(atoms: Atoms) -> None:
+    """Let the calculator warn when its energy jumps at this structure (only JMPCalculator knows)."""
+    check = getattr(atoms.calc, "warn_if_not_smooth", None)
+    if check is not None:
+        check(atoms)
+
+
+def model_fingerprint(atoms: Atoms) -> str:
+    """Text that identifies the potential: name, hash, head and precision of a JMP model, else the class."""
+    info = getattr(atoms.calc, "info", None)
+    name = type(atoms.calc).__name__
+    if info is None or not hasattr(info, "sha256"):
+        return name
+    return f"{name} {info.sha256} head={info.head} dtype={info.dtype} forces={info.forces}"
