@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from jmp_calc.errors import ModelError
 from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
 from jmp_calc.zoo.archive import TorchArchive
-from jmp_calc.zoo.official_heads import OfficialHeads, finetuned_heads, pretraining_heads
+from jmp_calc.zoo.official_heads import PRETRAINING_DATA, OfficialHeads, finetuned_heads, pretraining_heads
 from jmp_calc.zoo.official_layout import RADIAL_BASES, Shape, backbone_layout, infer_backbone
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
+from jmp_calc.zoo.schema import first_five
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from jmp_calc.zoo.container import LoadedModel
 
 Weights = Literal["ema", "raw", "official-ft"]
 WEIGHT_SETS = ("ema", "raw", "official-ft")
@@ -77,6 +80,31 @@ def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
             return _Checkpoint(archive, contents).model(weights)
         except ModelError as err:
             raise ModelError(err.fact, where=err.where or str(path), hint=err.hint) from err
+
+
+def read_official(path: str | Path, weights: str = "ema", *, sha256: str | None = None) -> LoadedModel:
+    """A Potential from an official checkpoint, under the official graph policy.
+
+    Args:
+        path: as for official_state.
+        weights: as for official_state.
+        sha256: of the file, if it is known already.
+    """
+    from jmp_calc.zoo.container import LoadedModel, ModelCard, build_potential, file_sha256
+
+    path = Path(path)
+    model = load_official(path, weights)
+    if sha256 is None:
+        with path.open("rb") as file:
+            sha256 = file_sha256(file)
+    card = ModelCard(
+        name=path.stem, licence="unknown" if model.finetuned else "CC-BY-NC-4.0",
+        source=f"official JMP checkpoint {path.name}, weight set {model.weights}",
+        training_data=() if model.finetuned else PRETRAINING_DATA,
+        energy_reference="none: energies are relative to unpublished linear references per element",
+        notes=model.notes,
+    )  # fmt: skip
+    return LoadedModel(build_potential(model.config, model.state), card, sha256, path)
 
 
 class _Checkpoint:
@@ -189,12 +217,6 @@ class _Checkpoint:
         if weights == "official-ft":
             pairs = {name: t for name, t in pairs.items() if not _RAW_IN_OFFICIAL_FT.fullmatch(name)}
         return pairs
-
-
-def first_five(names: Iterable[str]) -> str:
-    """The first five names, and how many more there are."""
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -23,6 +23,13 @@ _DOCUMENTED: dict[str, tuple[float, float, float, str, tuple[int, ...] | None]] 
     "ani1x": (2.8700712783472118, 2.131422996520996, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
     "transition1x": (1.787466168382901, 0.3591422140598297, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
 }
+PRETRAINING_DATA: tuple[dict[str, Any], ...] = (
+    {"name": "OC20", "head": "oc20", "licence": "CC-BY-4.0"},
+    {"name": "OC22", "head": "oc22", "licence": "CC-BY-4.0"},
+    {"name": "ANI-1x", "head": "ani1x", "licence": "see its publisher"},
+    {"name": "Transition1x", "head": "transition1x", "licence": "see its publisher"},
+)
+"""Sets of the published pre-training checkpoints."""
 _FINETUNED = re.compile(
     r"(?:(out_energy|out_forces)"
     r"|(graph_outputs|graph_classification_outputs|node_outputs)\._module_dict\.ft_mlp_(.+?)\.out_mlp)\.(\d+)\.(weight|bias)"
@@ -82,10 +89,10 @@ def _pretraining_head(task: Mapping[str, Any], size: BackboneConfig) -> tuple[He
     if energy[0] != 0.0:
         notes.append(f"{name}: the constant {energy[0]} eV per structure of the training labels is left out")
     reduction = task.get("node_energy_reduction", "sum")
-    if reduction not in ("sum", "mean"):
-        raise ModelError(f"the head {name!r} uses the unknown energy reduction {reduction!r}")
+    if reduction != "sum":
+        raise ModelError(f"the head {name!r} reduces energies by {reduction!r}", hint="only sums over atoms are energies")
     return HeadConfig(
-        name=name, kind="energy", reduction=reduction, hidden=size.emb_size_atom, direct_forces=True,
+        name=name, kind="energy", hidden=size.emb_size_atom, direct_forces=True,
         energy_scale=energy[1], force_scale=forces[1], level_of_theory=known[3] if known else "unknown",
         elements=known[4] if known else None, cutoff=known[2] if known else None,
     ), notes  # fmt: skip

@@ -1,0 +1,229 @@
+"""Files of named models on this machine and the record of their checksums.
+
+``<home>/models/<name>/<file>`` with ``<file>.json`` beside it (checksum, size, time of the check). The checksum of
+the first download from the publisher stays in ``<home>/hashes.json`` even when the file is removed, so that
+a later download must be the same file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jmp_calc.errors import ModelError
+from jmp_calc.zoo.container import write_atomically
+from jmp_calc.zoo.download import Expected, Progress, download, locked
+from jmp_calc.zoo.registry import RegistryEntry, home
+from jmp_calc.zoo.schema import parse
+
+OFFLINE = "JMP_CALC_OFFLINE"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about a cached file; ``size`` and ``mtime_ns`` tell whether the checksum is still valid."""
+
+    sha256: str
+    size: int
+    mtime_ns: int
+    source: str
+    """Address, or the path that was given to ``models add``."""
+    published: bool
+    """False: added by hand and not identical to the published file as far as that is known."""
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """A verified file of a named model."""
+
+    path: Path
+    sha256: str
+    published: bool = True
+
+
+def offline() -> bool:
+    """Whether JMP_CALC_OFFLINE forbids downloads."""
+    return os.environ.get(OFFLINE, "0") not in ("", "0")
+
+
+def cached_path(name: str, entry: RegistryEntry) -> Path:
+    """Where the file of a named model is or will be."""
+    if entry.bundled is not None:
+        return entry.bundled
+    return home() / "models" / name / Path(urlsplit(entry.url or "").path).name
+
+
+def read_record(path: Path) -> Record | None:
+    """The record beside a cached file; None if there is none."""
+    try:
+        text = record_path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    try:
+        return parse(Record, json.loads(text), str(record_path(path)))
+    except (ValueError, ModelError) as err:
+        raise ModelError("the record of a cached model is damaged", where=str(record_path(path)),
+                         hint="remove the model and fetch or add it again") from err  # fmt: skip
+
+
+def record_path(path: Path) -> Path:
+    """Path of the record beside a cached file."""
+    return path.with_name(path.name + ".json")
+
+
+def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedFile | None:
+    """The cached file after its check, None if it is not there.
+
+    The hash is computed again only if size or time differ from the record, or with ``rehash``.
+
+    Raises:
+        ModelError: the file differs from what was recorded.
+    """
+    path = cached_path(name, entry)
+    if not path.is_file():
+        return None
+    if entry.bundled is not None:
+        return _checked_bundled(path, entry)
+    record, status = read_record(path), path.stat()
+    if record is not None and not rehash and (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns):
+        return CachedFile(path, record.sha256, record.published)
+    found = sha256_of(path)
+    if record is None:  # a crash between the two writes of fetch or add, or a file put there by hand
+        record = _record(path, found, "found in the cache", _is_published(name, entry, found, status.st_size))
+        _write_record(path, record)
+    elif found != record.sha256:
+        raise ModelError(f"the file of {name} is not the one that was recorded: checksum {found[:16]}… instead of "
+                         f"{record.sha256[:16]}…", where=str(path),
+                         hint=f"run: jmp-calc models remove {name}, then fetch or add it again")  # fmt: skip
+    elif os.access(path.parent, os.W_OK):
+        _write_record(path, _record(path, found, record.source, record.published))
+    return CachedFile(path, found, record.published)
+
+
+def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) -> CachedFile:
+    """The file of a named model, downloaded and recorded if it is not in the cache."""
+    present = checked(name, entry)
+    if present is not None:
+        return present
+    if entry.url is None:
+        raise ModelError(f"the bundled file of {name} is missing", where=str(entry.bundled), hint="install again")
+    path = cached_path(name, entry)
+    if offline():
+        raise ModelError(f"{name} is not on this machine and {OFFLINE} forbids to fetch it", where=entry.url,
+                         hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH")  # fmt: skip
+    expected = Expected(entry.size, entry.sha256 or _known_hashes().get(entry.url), _magic(path))
+    sha256 = download(entry.url, path, expected, progress=progress)
+    with locked(path):
+        if read_record(path) is None:
+            _write_record(path, _record(path, sha256, entry.url, True))
+            if entry.sha256 is None:
+                _remember_hash(entry.url, sha256)
+    return CachedFile(path, sha256)
+
+
+def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
+    """Register a file that was fetched by other means: it is linked or copied into the cache and recorded.
+
+    Raises:
+        ModelError: there is a different file already, or the checksum is known and different.
+    """
+    if entry.bundled is not None:
+        raise ModelError(f"{name} is part of the package and cannot be replaced", hint="use the path of your file")
+    target, found = cached_path(name, entry), sha256_of(source)
+    if entry.sha256 is not None and found != entry.sha256:
+        raise ModelError(f"this is not the published file of {name}: its checksum is {found[:16]}…", where=str(source))
+    present = checked(name, entry)
+    if present is not None:
+        if present.sha256 == found:
+            return present
+        raise ModelError(f"another file is registered as {name}", where=str(target),
+                         hint=f"run first: jmp-calc models remove {name}")  # fmt: skip
+    published = _is_published(name, entry, found, source.stat().st_size)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target):
+            _place(source, target)
+            _write_record(target, _record(target, found, str(source.absolute()), published))
+    except OSError as err:
+        raise ModelError(f"cannot write to the model folder: {err.strerror}", where=str(target.parent),
+                         hint="set JMP_CALC_HOME to a folder that you can write to") from err  # fmt: skip
+    return CachedFile(target, found, published)
+
+
+def remove(name: str, entry: RegistryEntry) -> bool:
+    """Delete the cached file, parts of downloads and the record; False if there was nothing."""
+    if entry.bundled is not None:
+        raise ModelError(f"{name} is part of the package and cannot be removed")
+    path = cached_path(name, entry)
+    if not path.parent.is_dir():
+        return False
+    with locked(path):
+        names = (path, record_path(path), Path(f"{path}.part"), Path(f"{path}.part.json"))
+        present = [item for item in names if item.exists()]
+        for item in present:
+            item.unlink()
+    return bool(present)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file; ModelError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as err:
+        raise ModelError(f"cannot read the file: {err.strerror}", where=str(path)) from err
+
+
+def _checked_bundled(path: Path, entry: RegistryEntry) -> CachedFile:
+    found = sha256_of(path)
+    if entry.sha256 is not None and found != entry.sha256:
+        raise ModelError("a bundled model file is damaged", where=str(path), hint="install jmp-calc again")
+    return CachedFile(path, found)
+
+
+def _magic(path: Path) -> tuple[bytes, ...]:
+    return (b"PK",) if path.suffix == ".pt" else ()
+
+
+def _is_published(name: str, entry: RegistryEntry, sha256: str, size: int) -> bool:
+    known = entry.sha256 or _known_hashes().get(entry.url or "")
+    return sha256 == known if known is not None else entry.size is None or size == entry.size
+
+
+def _place(source: Path, target: Path) -> None:
+    part = Path(f"{target}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), part)  # the published files have gigabytes: no second copy on one disk
+    except OSError:
+        shutil.copyfile(source, part)
+    os.replace(part, target)
+
+
+def _record(path: Path, sha256: str, source: str, published: bool) -> Record:
+    status = path.stat()
+    return Record(sha256, status.st_size, status.st_mtime_ns, source, published)
+
+
+def _write_record(path: Path, record: Record) -> None:
+    write_atomically(record_path(path), json.dumps(asdict(record), indent=1).encode())
+
+
+def _known_hashes() -> dict[str, str]:
+    """Address -> checksum of the first download on this machine."""
+    try:
+        data = json.loads((home() / "hashes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+
+
+def _remember_hash(url: str, sha256: str) -> None:
+    path = home() / "hashes.json"
+    with locked(path):
+        write_atomically(path, json.dumps({url: sha256} | _known_hashes(), indent=1).encode())

@@ -1,0 +1,116 @@
+"""The header of a ``.safetensors`` file, parsed and checked by ourselves before any tensor is read.
+
+Layout: 8 bytes little-endian header length, a JSON object (tensor name -> dtype, shape, data_offsets; the key
+``__metadata__`` holds strings), then the data. A header that is oversized, overlaps, leaves gaps, or disagrees
+with the file's length is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jmp_calc.errors import ModelError
+
+MAX_HEADER_BYTES = 16 * 1024**2
+"""jmp-l has about 700 tensors and a header below 0.2 MB."""
+MAX_RANK = 8
+DTYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+          "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
+          "BOOL": ("bool", 1)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor of the file: torch dtype name, shape, first byte in the file, bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything the header says, checked."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, TensorEntry]
+
+
+def read_header(file: BinaryIO, path: str | Path) -> Header:
+    """Parse and check the header of an open ``.safetensors`` file; raises ModelError."""
+
+    def error(fact: str) -> ModelError:
+        return ModelError(f"not a usable .safetensors file: {fact}", where=str(path), hint="fetch or write it again")
+
+    total = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    prefix = file.read(8)
+    if len(prefix) < 8:
+        raise error(f"it has only {total} bytes")
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER_BYTES or length > total - 8 or length < 2:
+        raise error(f"its header claims {length} bytes in a file of {total} (at most {MAX_HEADER_BYTES} are allowed)")
+    raw = file.read(length)
+    try:
+        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as err:
+        raise error(f"its header is not valid JSON ({err})") from err
+    if not isinstance(data, dict):
+        raise error("its header is not a JSON object")
+    metadata = data.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise error("its __metadata__ is not an object of texts")
+    try:
+        tensors = {name: _entry(name, value, 8 + length) for name, value in data.items()}
+        _check_cover(tensors, 8 + length, total)
+    except ValueError as err:
+        raise error(str(err)) from err
+    return Header(metadata, tensors)
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key appears twice")
+    return result
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _entry(name: str, value: object, base: int) -> TensorEntry:
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"the entry of tensor {name!r} is malformed")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"tensor {name!r} has the unknown type {dtype!r}")
+    if not _naturals(shape) or len(shape) > MAX_RANK or not _naturals(offsets) or len(offsets) != 2:
+        raise ValueError(f"tensor {name!r} has a malformed shape or position")
+    kind, item = DTYPES[dtype]
+    start, end = offsets
+    if end - start != math.prod(shape) * item:
+        raise ValueError(f"tensor {name!r} of shape {shape} and type {dtype} cannot have {end - start} bytes")
+    return TensorEntry(kind, tuple(shape), base + start, end - start)
+
+
+def _naturals(value: object) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**62 for n in value)
+
+
+def _check_cover(tensors: dict[str, TensorEntry], begin: int, end: int) -> None:
+    """The tensors must fill the data region without overlap and without gaps."""
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].size)):
+        if entry.start < begin:
+            raise ValueError(f"tensor {name!r} overlaps another one")
+        if entry.start > begin:
+            raise ValueError(f"there is a gap of {entry.start - begin} bytes before tensor {name!r}")
+        begin = entry.start + entry.size
+    if begin != end:
+        raise ValueError(f"its tensors need {begin} bytes, but the file has {end}")

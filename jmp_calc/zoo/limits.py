@@ -1,0 +1,78 @@
+"""Bounds that the configuration in a model file must keep, checked before a network is built from it."""
+
+from __future__ import annotations
+
+import re
+
+from jmp_calc.errors import ModelError
+from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+
+MAX_SIZE = 1 << 16
+MAX_DEPTH = 64
+MAX_HEADS = 256
+MAX_CUTOFF = 1000.0
+MAX_ELEMENT = 256
+_HEAD_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}")
+_DEPTHS = ("num_spherical", "num_blocks", "num_before_skip", "num_after_skip", "num_concat", "num_atom",
+           "num_output_afteratom", "num_atom_emb_layers", "num_global_out_layers", "envelope_exponent")  # fmt: skip
+_MAY_BE_ZERO = ("num_before_skip", "num_after_skip", "num_concat", "num_atom", "num_output_afteratom",
+                "num_atom_emb_layers", "num_global_out_layers")  # fmt: skip
+_SIZES = ("num_radial", "emb_size_atom", "emb_size_edge", "emb_size_trip_in", "emb_size_trip_out", "emb_size_quad_in",
+          "emb_size_quad_out", "emb_size_aint_in", "emb_size_aint_out", "emb_size_rbf", "emb_size_cbf",
+          "emb_size_sbf")  # fmt: skip
+
+
+def check_config(config: ModelConfig) -> None:
+    """Refuse sizes no model has, contradictory heads, and lengths that are not positive; raises ModelError."""
+    _check_backbone(config.backbone)
+    _check_policy(config.policy)
+    names = [head.name for head in config.heads]
+    _require(1 <= len(names) <= MAX_HEADS, f"a model has between 1 and {MAX_HEADS} heads, not {len(names)}", "heads")
+    _require(len(set(names)) == len(names), f"two heads have the same name: {', '.join(sorted(names))}", "heads")
+    if config.default_head is not None:
+        _require(config.default_head in names, f"there is no default head {config.default_head!r} in {names}", "heads")
+    for head in config.heads:
+        _check_head(head, config.backbone.num_elements)
+
+
+def _check_backbone(backbone: BackboneConfig) -> None:
+    for name in _SIZES:
+        value = getattr(backbone, name)
+        _require(1 <= value <= MAX_SIZE, f"{name} = {value} is not between 1 and {MAX_SIZE}", "backbone")
+    for name in _DEPTHS:
+        value, least = getattr(backbone, name), 0 if name in _MAY_BE_ZERO else 1
+        _require(least <= value <= MAX_DEPTH, f"{name} = {value} is not between {least} and {MAX_DEPTH}", "backbone")
+    elements = backbone.num_elements
+    _require(1 <= elements <= MAX_ELEMENT, f"num_elements = {elements} is not between 1 and {MAX_ELEMENT}", "backbone")
+    _check_length("radial_cutoff", backbone.radial_cutoff, "backbone")
+
+
+def _check_policy(policy: GraphPolicy) -> None:
+    for name in ("cutoff", "a2a_cutoff", "a2ee2a_cutoff", "qint_cutoff"):
+        _check_length(name, getattr(policy, name), "policy")
+    _require(policy.max_neighbors >= 1, f"max_neighbors = {policy.max_neighbors} is not positive", "policy")
+    _require(0 < policy.taper <= 1, f"taper = {policy.taper} is not in (0, 1]", "policy")
+    _require(0 <= policy.collinear_width < 1, f"collinear_width = {policy.collinear_width} is not in [0, 1)", "policy")
+
+
+def _check_head(head: HeadConfig, num_elements: int) -> None:
+    where = f"head {head.name}"
+    _require(_HEAD_NAME.fullmatch(head.name) is not None, f"{head.name!r} is not a valid head name", "heads")
+    _require(1 <= head.hidden <= MAX_SIZE, f"hidden = {head.hidden} is not between 1 and {MAX_SIZE}", where)
+    _require(1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where)
+    _require(1 <= head.num_classes <= MAX_SIZE, f"num_classes = {head.num_classes} is not positive", where)
+    _require(head.energy_scale > 0 and head.force_scale > 0, "its scales are not positive", where)
+    numbers = {*(head.elements or ()), *head.references}
+    _require(all(1 <= z < num_elements for z in numbers),
+             f"it names elements outside 1 to {num_elements - 1}", where)  # fmt: skip
+    if head.cutoff is not None:
+        _check_length("cutoff", head.cutoff, where)
+
+
+def _check_length(name: str, value: float, where: str) -> None:
+    _require(0 < value <= MAX_CUTOFF, f"{name} = {value} Å is not between 0 and {MAX_CUTOFF}", where)
+
+
+def _require(condition: bool, fact: str, where: str) -> None:
+    if not condition:
+        raise ModelError(fact, where=where)

@@ -1,0 +1,70 @@
+"""Models with a name: where each comes from, its licence, and what is known about its file."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from jmp_calc.errors import ModelError
+from jmp_calc.zoo.schema import parse
+
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """One named model; exactly one of ``url`` and ``file`` is set."""
+
+    summary: str
+    licence: str
+    url: str | None = None
+    file: str | None = None
+    """Path inside the package, for bundled models."""
+    size: int | None = None
+    """Bytes; None: not known for certain."""
+    sha256: str | None = None
+
+    @property
+    def bundled(self) -> Path | None:
+        """Path of the file inside the package; None if the model is fetched."""
+        return _PACKAGE / self.file if self.file else None
+
+
+def load_registry() -> dict[str, RegistryEntry]:
+    """Name -> entry from the package, with entries of ``registry.toml`` in the cache folder (mirrors) on top.
+
+    Raises:
+        ModelError: a registry file is not valid.
+    """
+    entries = _read(_PACKAGE / "registry.toml")
+    mirror = home() / "registry.toml"
+    return entries | _read(mirror) if mirror.is_file() else entries
+
+
+def home() -> Path:
+    """Folder of fetched models: ``JMP_CALC_HOME``, else the user's cache folder."""
+    chosen = os.environ.get("JMP_CALC_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("jmp-calc", appauthor=False))
+
+
+def _read(path: Path) -> dict[str, RegistryEntry]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ModelError(f"the model registry cannot be read: {err}", where=str(path)) from err
+    entries = {}
+    for name, value in data.items():
+        entry = parse(RegistryEntry, value, f"{path}, [{name}]")
+        if (entry.url is None) == (entry.file is None) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
+            raise ModelError("a registry entry needs a plain name and either url or file", where=f"{path}, [{name}]")
+        if entry.file and (Path(entry.file).is_absolute() or ".." in Path(entry.file).parts):
+            raise ModelError("a registry file must lie inside the package", where=f"{path}, [{name}]")
+        entries[name] = entry
+    return entries
