@@ -1,0 +1,144 @@
+"""Typed settings of a training run: loss, optimizer and schedule, loop. Defaults live here and nowhere else.
+
+Every class checks itself, so that a run stops before the data are read when a number cannot be meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from jmp_calc.errors import UsageError
+
+EnergyLoss = Literal["huber", "l1", "l2"]
+ForcesLoss = Literal["norm", "l1", "l2", "huber"]
+StressLoss = Literal["huber", "l1", "l2"]
+ForcesMode = Literal["conservative", "direct"]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is compared, how, and with which weight; all weights refer to eV/atom, eV/Å and eV/Å³."""
+
+    energy_weight: float = 5.0
+    """Weight of the error of the energy per atom."""
+    forces_weight: float = 1.0
+    """Weight of the force error per atom."""
+    stress_weight: float = 20.0
+    """Weight of the stress error (mean over the nine components)."""
+    energy: EnergyLoss = "huber"
+    forces: ForcesLoss = "norm"
+    """norm: length of the error vector of each atom, as in JMP; the others work by component."""
+    stress: StressLoss = "huber"
+    huber_delta: float = 0.01
+    """Error (eV/atom, eV/Å, eV/Å³) above which a Huber loss is linear."""
+    structure_wise: bool = True
+    """Forces: mean over the atoms of a structure, then over structures (JMP); else over all atoms of a batch."""
+
+    def __post_init__(self) -> None:
+        for name in ("energy_weight", "forces_weight", "stress_weight"):
+            _check(getattr(self, name) >= 0 and math.isfinite(getattr(self, name)), name, "must be finite and >= 0")
+        _check(self.energy_weight + self.forces_weight + self.stress_weight > 0, "loss", "has only zero weights")
+        _check(self.huber_delta > 0, "huber_delta", "must be positive")
+        _check_choice(self.energy, ("huber", "l1", "l2"), "energy loss")
+        _check_choice(self.forces, ("norm", "l1", "l2", "huber"), "forces loss")
+        _check_choice(self.stress, ("huber", "l1", "l2"), "stress loss")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW, warm-up and cosine, clipping and averaging of weights."""
+
+    lr: float = 5e-4
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    warmup_steps: int = 50
+    warmup_start: float = 0.2
+    """Learning rate at the first step, as a share of the peak."""
+    final_lr: float = 0.02
+    """Learning rate at the end of the cosine, as a share of the peak."""
+    clip_norm: float | None = 1.0
+    """Largest global norm of the gradient; None: no clipping."""
+    ema_decay: float | None = 0.99
+    """Decay of the averaged weights per step; None: no averaging."""
+
+    def __post_init__(self) -> None:
+        _check(self.lr > 0 and math.isfinite(self.lr), "lr", "must be positive")
+        _check(all(0 <= beta < 1 for beta in self.betas), "betas", "must lie in [0, 1)")
+        _check(self.weight_decay >= 0, "weight_decay", "must be >= 0")
+        _check(self.warmup_steps >= 0, "warmup_steps", "must be >= 0")
+        _check(0 <= self.warmup_start <= 1, "warmup_start", "must lie in [0, 1]")
+        _check(0 <= self.final_lr <= 1, "final_lr", "must lie in [0, 1]")
+        _check(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "must be positive")
+        _check(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", "must lie in (0, 1)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the numbers of a run, beside the data and the start model."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int | None = None
+    """Passes over the data; None: 100, or as many as max_time allows."""
+    max_time: float | None = None
+    """Seconds of wall time; the schedule reaches its end within them."""
+    batch_size: int = 8
+    """Largest number of structures in a batch."""
+    max_edges_per_batch: int = 20_000
+    """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
+    patience: int | None = None
+    """Validations without improvement after which the run stops; None: never."""
+    forces: ForcesMode = "conservative"
+    freeze: str = "none"
+    """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
+        _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
+        _check(self.batch_size > 0, "batch_size", "must be positive")
+        _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
+        _check(self.patience is None or self.patience > 0, "patience", "must be positive")
+        _check_choice(self.forces, ("conservative", "direct"), "forces")
+        _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
+               "must be none, embedding, backbone or a number of blocks")
+
+    @property
+    def n_epochs(self) -> int | None:
+        """Number of epochs after which the run ends; None: only max_time ends it."""
+        return self.epochs if self.epochs is not None or self.max_time is not None else 100
+
+
+def config_to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain nested dict of the settings, ready for JSON or YAML."""
+    data = dataclasses.asdict(config)
+    data["optim"]["betas"] = list(config.optim.betas)
+    return data
+
+
+def config_diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines ``key: old -> new`` for every setting that differs between two nested dicts."""
+    lines: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += config_diff(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a} -> {b}")
+    return lines
+
+
+def _check(good: bool, name: str, demand: str) -> None:
+    if not good:
+        raise UsageError(f"{name} {demand}.", where=f"training setting {name}", hint="jmp-calc finetune --help")
+
+
+def _check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} cannot be {value!r}.", where=f"training setting {name}",
+                         hint=f"choose one of {', '.join(choices)}")

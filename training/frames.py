@@ -1,0 +1,56 @@
+"""Labelled frames as ASE structures, for files that people open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .labels import Frame
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .metrics import Predictions
+
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+
+
+def to_atoms(frame: Frame) -> Atoms:
+    """ASE structure with the labels in an attached calculator and the frame's origin in ``info``."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    atoms.info.update(config_type=frame.group, source=frame.source, source_index=frame.index)
+    labels = {"energy": frame.energy, "forces": frame.forces,
+              "stress": None if frame.stress is None else frame.stress[VOIGT]}
+    present = {name: value for name, value in labels.items() if value is not None}
+    if present:
+        atoms.calc = SinglePointCalculator(atoms, **present)
+    return atoms
+
+
+def write_frames(path: Path, frames: Sequence[Frame]) -> None:
+    """Write frames with their labels as extxyz."""
+    from ase.io import write
+
+    write(path, [to_atoms(frame) for frame in frames], format="extxyz")
+
+
+def write_predictions(path: Path, frames: Sequence[Frame], predictions: Predictions) -> None:
+    """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress`` (Voigt-6)."""
+    from ase.io import write
+
+    images, first = [], 0
+    for i, frame in enumerate(frames):
+        atoms = to_atoms(frame)
+        atoms.info["jmp_energy"] = float(predictions.energy[i])
+        atoms.arrays["jmp_forces"] = predictions.forces[first:first + frame.n_atoms]
+        if np.isfinite(predictions.stress[i]).all() and frame.stress is not None:
+            atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
+        first += frame.n_atoms
+        images.append(atoms)
+    write(path, images, format="extxyz")

@@ -1,0 +1,78 @@
+"""metrics.csv: one row per validation, written as the run goes, and the lines printed with it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One validation; losses are weighted sums, errors those of the averaged weights."""
+
+    epoch: int
+    step: int
+    elapsed_s: float
+    lr: float
+    train_loss: float
+    train_energy_loss: float
+    train_forces_loss: float
+    train_stress_loss: float
+    gradient_norm: float
+    n_clipped: int
+    valid_loss: float
+    valid_energy_mae_mev_per_atom: float | None
+    valid_forces_mae_mev_per_a: float | None
+    valid_stress_mae_gpa: float | None
+    best: bool
+
+
+class History:
+    """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
+
+    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+        self.path = path
+        self.rows: list[Row] = []
+        if resume_step is not None and path.is_file():
+            self.rows = [row for row in read_history(path) if row.step <= resume_step]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([field.name for field in fields(Row)])
+            writer.writerows(_cells(row) for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        """Append a row to memory and file."""
+        self.rows.append(row)
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(_cells(row))
+
+
+def read_history(path: Path) -> list[Row]:
+    """Rows of a metrics.csv; a last line that was cut off is ignored."""
+    rows = []
+    with open(path, newline="", encoding="utf-8") as file:
+        for record in csv.DictReader(file):
+            if any(value is None for value in record.values()):
+                continue
+            rows.append(Row(**{field.name: _parse(field.type, record[field.name]) for field in fields(Row)}))
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """``h:mm:ss`` or ``m:ss``."""
+    hours, rest = divmod(int(max(seconds, 0.0) + 0.5), 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def _cells(row: Row) -> list[str]:
+    return ["" if value is None else repr(value) for value in (getattr(row, field.name) for field in fields(Row))]
+
+
+def _parse(kind: object, text: str) -> float | int | bool | None:
+    if text == "":
+        return None
+    if kind == "bool":
+        return text == "True"
+    return int(text) if kind == "int" else float(text)

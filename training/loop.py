@@ -1,0 +1,331 @@
+"""The training loop: one for fine-tuning and pre-training, any number of heads per batch.
+
+``fit`` is the whole algorithm; what is compared lives in ``loss.py``, how weights move in ``optim.py`` and
+``ema.py``, what is saved in ``checkpoint.py``. Data come in as batches that name the head of every structure.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.interrupt import Interrupted, deferred_signals
+
+from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state
+from .config import TrainConfig, config_to_dict
+from .ema import EMA
+from .history import History, Row, duration
+from .loss import loss_terms
+from .metrics import Collector, Predictions
+from .optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+    from .dataset import TargetBatch
+    from .labels import Frame
+
+STATE_FILE = "state.pt"
+SAVE_EVERY_S = 120.0
+"""Seconds between saved states when validations are further apart."""
+VALIDATION_SHARE = 0.15
+"""Validation runs so often that it costs about this share of the time."""
+
+
+class Batches(Protocol):
+    """Where batches come from; the order of an epoch depends on its number only, so that a run can be resumed."""
+
+    def epoch(self, number: int, skip: int = 0) -> Iterator[TargetBatch]:
+        """Batches of epoch ``number`` without the first ``skip``."""
+        ...
+
+    def n_batches(self, number: int) -> int:
+        """Number of batches in epoch ``number``."""
+        ...
+
+    @property
+    def n_structures(self) -> int:
+        """Structures per epoch."""
+        ...
+
+    @property
+    def frames(self) -> Sequence[Frame]:
+        """Frames that ``TargetBatch.frames`` counts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``fit`` works on, beside the settings."""
+
+    potential: Potential
+    train: Batches
+    valid: Batches
+    folder: Path
+    model_config: dict[str, Any]
+    """Plain dict of the model's configuration; stored in the state, so that it can be rebuilt."""
+    data: dict[str, Any]
+    """Fingerprint of the data; a resumed run must have the same."""
+    save_model: Callable[[str, Progress], None]
+    """Writes the model as it is now (averaged weights are swapped in) under the given file name."""
+    say: Callable[[str], None] = lambda text: None
+    spent_s: float = 0.0
+    """Seconds of the time budget that were spent before the loop (reading, graphs)."""
+
+
+@dataclass
+class Totals:
+    """Running sums of the training loss since the last validation; part of the saved state."""
+
+    steps: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
+    """total, energy, forces, stress, gradient norm"""
+
+    def add(self, values: list[float]) -> None:
+        """Add the numbers of one step."""
+        self.steps += 1
+        self.sums = [a + b for a, b in zip(self.sums, values)]
+
+    def means(self) -> list[float]:
+        """Means since the last call; the sums start again."""
+        means = [value / max(self.steps, 1) for value in self.sums]
+        self.steps, self.sums = 0, [0.0] * 5
+        return means
+
+
+def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool = False) -> History:
+    """Train ``job.potential`` in place; afterwards it has the averaged weights of the last step.
+
+    Writes ``state.pt`` (resumable), ``metrics.csv``, and models through ``job.save_model`` ("best", "last").
+    Raises Interrupted after saving the state, NotConvergedError at the first loss that is not finite.
+    """
+    potential, optim = job.potential, config.optim
+    torch.manual_seed(config.seed)
+    freeze(potential, config.freeze)
+    trained = [p for p in potential.parameters() if p.requires_grad]
+    optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
+    shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []
+    schedule = Schedule(optim, total_steps(job.train, config), config.max_time)
+    run = RunState(job, config, optimizer, ema)
+    if resume:
+        run.load(override)
+    history = History(job.folder / "metrics.csv", run.progress.step if resume else None)
+    every = validation_interval(job)
+
+    with deferred_signals() as signals:
+        if not resume:
+            run.validate(history, lr=0.0)  # the errors before training; also a first best model
+        progress = run.progress
+        while not run.finished():
+            for target in job.train.epoch(progress.epoch, skip=progress.batch):
+                lr = optim.lr * schedule.factor(progress.step, run.elapsed() + run.reserve)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * group.get("lr_factor", 1.0)
+                prediction = potential(
+                    target.batch, heads=target.heads, forces=config.forces, create_graph=True,
+                    stress=config.loss.stress_weight > 0 and has_stress(job.train, target),
+                )
+                loss = loss_terms(prediction, target, config.loss)
+                optimizer.zero_grad(set_to_none=True)
+                loss.total.backward()
+                divide_shared_gradients(shared)
+                norm = clip_gradients(trained, optim.clip_norm)
+                # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
+                numbers = torch.stack([loss.total, loss.energy, loss.forces, loss.stress, norm]).detach().tolist()
+                if not all(math.isfinite(number) for number in numbers):
+                    raise stopped_by_nan(job, target, progress, numbers)
+                optimizer.step()
+                ema.update()
+                progress.step, progress.batch = progress.step + 1, progress.batch + 1
+                progress.n_clipped += optim.clip_norm is not None and numbers[-1] > optim.clip_norm
+                run.totals.add(numbers)
+                run.tick()
+                if signals.received or run.out_of_time():
+                    break
+            else:
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+            if signals.received:
+                run.save()
+                raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
+            if progress.epoch % every == 0 or run.finished():
+                run.validate(history, lr=lr)
+                run.save()
+    ema_to_weights(ema)
+    job.save_model("last", run.progress)
+    return history
+
+
+class RunState:
+    """Counters, clock and files of one run: everything around the algorithm."""
+
+    def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
+        self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
+        self.progress, self.totals = Progress(elapsed=job.spent_s), Totals()
+        self.reserve = 0.0
+        """Seconds kept for the last validation."""
+        self._start = self._saved = self._spoken = time.monotonic()
+        self._first_step, self._before = 0, job.spent_s
+
+    def elapsed(self) -> float:
+        """Seconds of wall time since the run began, over all restarts."""
+        return self._before + time.monotonic() - self._start
+
+    def out_of_time(self) -> bool:
+        """Whether only the last validation still fits into the time budget."""
+        return self.config.max_time is not None and self.elapsed() + self.reserve >= self.config.max_time
+
+    def finished(self) -> bool:
+        """Whether the epochs, the time or the patience are used up."""
+        epochs, patience = self.config.n_epochs, self.config.patience
+        done = epochs is not None and self.progress.epoch >= epochs
+        tired = patience is not None and self.progress.since_best >= patience
+        return done or tired or self.out_of_time()
+
+    def validate(self, history: History, lr: float) -> None:
+        """Errors of the averaged weights on the validation set; keeps the best model."""
+        began, progress = time.monotonic(), self.progress
+        with self.ema.swapped():
+            loss, predictions = validate(self.job.potential, self.job.valid, self.config)
+            best = loss < progress.best_loss
+            if best:
+                progress.best_loss, progress.best_epoch, progress.since_best = loss, progress.epoch, 0
+                self.job.save_model("best", progress)
+            else:
+                progress.since_best += 1
+        self.reserve = time.monotonic() - began
+        errors = predictions.errors()
+        means = self.totals.means()
+        history.add(Row(
+            progress.epoch, progress.step, round(self.elapsed(), 3), lr, *means, progress.n_clipped, loss,
+            errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa, best,
+        ))
+        rate = f", {self._speed()}" if progress.step else " (before training)"
+        self.job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
+        self._spoken = time.monotonic()
+
+    def tick(self) -> None:
+        """Called after every step: a line every half minute, a saved state every two minutes."""
+        now = time.monotonic()
+        if now - self._spoken > 30.0:
+            loss = self.totals.sums[0] / self.totals.steps
+            self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
+            self._spoken = now
+        if now - self._saved > SAVE_EVERY_S:
+            self.save()
+
+    def _speed(self) -> str:
+        """Steps per second and time left."""
+        progress, config = self.progress, self.config
+        rate = (progress.step - self._first_step) / max(time.monotonic() - self._start, 1e-9)
+        left = math.inf
+        steps = total_steps(self.job.train, config)
+        if steps is not None and rate > 0:
+            left = (steps - progress.step) / rate
+        if config.max_time is not None:
+            left = min(left, config.max_time - self.elapsed())
+        return f"{rate:.2f} steps/s, {duration(left)} left" if math.isfinite(left) else f"{rate:.2f} steps/s"
+
+    def save(self) -> None:
+        """Write the resumable state atomically."""
+        self.progress.elapsed = self.elapsed()
+        save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
+            self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
+            optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
+            config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
+        ))
+        self._saved = time.monotonic()
+
+    def load(self, override: bool) -> None:
+        """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set."""
+        path = self.job.folder / STATE_FILE
+        state = load_checkpoint(path, next(self.job.potential.parameters()).device)
+        if not override:
+            refuse_changes(state, config_to_dict(self.config), self.job.data, path)
+        try:
+            self.job.potential.load_state_dict(state.weights)
+            self.ema.load_state_dict(state.ema)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (ValueError, KeyError, RuntimeError) as err:
+            raise UsageError("The saved state belongs to another network.", where=str(path),
+                             hint="start again with --overwrite") from err
+        set_rng_state(state.rng)
+        self.progress, self.totals = state.progress, Totals(**state.totals)
+        self._before, self._first_step = state.progress.elapsed, state.progress.step
+        self._start = time.monotonic()
+
+
+def validate(potential: Potential, batches: Batches, config: TrainConfig) -> tuple[float, Predictions]:
+    """Mean loss and all predictions of ``batches``, in their order; weights are left as they are."""
+    collector, total, count = Collector(), torch.zeros((), dtype=torch.float64), 0
+    with without_weight_gradients(potential):
+        for target in batches.epoch(0):
+            prediction = potential(
+                target.batch, heads=target.heads, forces=config.forces, stress=has_stress(batches, target)
+            )
+            n_structures = target.batch.n_structures
+            total = total.to(prediction.energy.device) + loss_terms(prediction, target, config.loss).total * n_structures
+            count += n_structures
+            collector.add(prediction, target)
+    return float(total) / max(count, 1), collector.finish()
+
+
+@contextmanager
+def without_weight_gradients(potential: nn.Module) -> Iterator[None]:
+    """Inside the block no graph is built for the weights, which saves time and memory in evaluation."""
+    trained = [p for p in potential.parameters() if p.requires_grad]
+    was_training = potential.training
+    potential.eval()
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        potential.train(was_training)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def total_steps(train: Batches, config: TrainConfig) -> int | None:
+    """Optimizer steps of the whole run (an estimate where batches differ between epochs); None: time decides."""
+    return None if config.n_epochs is None else config.n_epochs * train.n_batches(0)
+
+
+def validation_interval(job: Job) -> int:
+    """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
+    # A training step costs about three evaluations: forces, and the gradient of the forces.
+    share = job.valid.n_structures / (3.0 * max(job.train.n_structures, 1))
+    return max(1, math.ceil(share / VALIDATION_SHARE))
+
+
+@torch.no_grad()
+def ema_to_weights(ema: EMA) -> None:
+    """Make the averaged weights the weights of the module, for good."""
+    for name, averaged in ema.shadow.items():
+        ema._weights[name].copy_(averaged)
+
+
+def has_stress(batches: Batches, target: TargetBatch) -> bool:
+    """Whether a structure of the batch has a stress label (asked on the host, not on the device)."""
+    return any(batches.frames[i].stress is not None for i in target.frames)
+
+
+def stopped_by_nan(job: Job, target: TargetBatch, progress: Progress, numbers: list[float]) -> NotConvergedError:
+    """Save the batch and make the error that names its frames."""
+    from .frames import write_frames
+
+    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for i in target.frames]
+    write_frames(path, frames)
+    what = "loss" if not math.isfinite(numbers[0]) else "gradient"
+    return NotConvergedError(
+        f"The {what} is not finite at step {progress.step}.", where=", ".join(frame.where for frame in frames[:8]),
+        hint=f"look at {path} (the batch); lower --lr, or train with --dtype float64",
+    )

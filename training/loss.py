@@ -1,0 +1,94 @@
+"""The training loss: energy per atom, forces, stress, each with its mask.
+
+To train on something else, change ``loss_terms``; nothing else in the package knows what is compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .config import LossConfig
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Prediction
+
+    from .dataset import TargetBatch
+
+NORM_EPS = 1e-6
+"""eV/Å: added in quadrature to every error vector, because the length of a zero vector has no gradient."""
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Weighted terms of one batch (scalars with gradient); ``total`` is their sum."""
+
+    total: Tensor
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+
+
+def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) -> LossTerms:
+    """Loss of one batch: every term is a mean over the structures that have the label.
+
+    Args:
+        prediction: energy (S,) eV, forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³ or None.
+        target: the same with masks and weights; structures without a label do not count. Its reference energy is
+            what the energies of the data set have beyond those of the head (zero in fine-tuning).
+        config: weights and forms.
+    """
+    counts = atoms_per_structure(target)
+    zero = prediction.energy.new_zeros((), dtype=torch.float32)
+    energy = forces = stress = zero
+    if config.energy_weight > 0:
+        # Subtract in float64: total energies reach 1e5 eV and float32 has 1e-2 eV there.
+        error = ((prediction.energy - (target.energy - target.reference_energy)) / counts).float()
+        per_structure = elementwise(error, config.energy, config.huber_delta)
+        energy = config.energy_weight * masked_mean(per_structure * target.weights, target.energy_mask)
+    if config.forces_weight > 0 and prediction.forces is not None:
+        forces = config.forces_weight * forces_term(prediction.forces - target.forces, target, counts, config)
+    if config.stress_weight > 0 and prediction.stress is not None:
+        error = (prediction.stress - target.stress).float()
+        per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
+        stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
+    return LossTerms(energy + forces + stress, energy, forces, stress)
+
+
+def forces_term(error: Tensor, target: TargetBatch, counts: Tensor, config: LossConfig) -> Tensor:
+    """Unweighted force term: per atom, then per structure (``structure_wise``) or over all atoms of the batch."""
+    if config.forces == "norm":
+        per_atom = torch.sqrt(error.square().sum(dim=1) + NORM_EPS**2)
+    else:
+        per_atom = elementwise(error, config.forces, config.huber_delta).mean(dim=1)
+    structure = target.batch.structure
+    if not config.structure_wise:
+        return masked_mean(per_atom * target.weights[structure], target.forces_mask[structure])
+    sums = per_atom.new_zeros(len(counts)).index_add(0, structure, per_atom)
+    return masked_mean(sums / counts.to(sums.dtype) * target.weights, target.forces_mask)
+
+
+def atoms_per_structure(target: TargetBatch) -> Tensor:
+    """Number of atoms of every structure, shape (S,), float64."""
+    structure = target.batch.structure
+    ones = torch.ones(len(structure), dtype=torch.float64, device=structure.device)
+    return ones.new_zeros(target.batch.n_structures).index_add_(0, structure, ones)
+
+
+def elementwise(error: Tensor, kind: str, huber_delta: float) -> Tensor:
+    """Loss of every element: |x|, x², or Huber scaled so that it is |x| - delta/2 for large errors."""
+    if kind == "l1":
+        return error.abs()
+    if kind == "l2":
+        return error.square()
+    size = error.abs()
+    return torch.where(size < huber_delta, 0.5 * size.square() / huber_delta, size - 0.5 * huber_delta)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the entries with a true mask; exactly zero if there is none."""
+    # where and not multiplication: a label that is missing may be stored as NaN.
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

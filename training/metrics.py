@@ -1,0 +1,162 @@
+"""Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa; total and by group.
+
+Force errors are by component (mean over atoms and x, y, z), as in most papers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Prediction
+
+    from .dataset import TargetBatch
+
+GPA_PER_EV_A3 = 160.21766208
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors over some structures; None where no structure has the label."""
+
+    n_structures: int
+    energy_mae_mev_per_atom: float | None = None
+    energy_rmse_mev_per_atom: float | None = None
+    energy_mae_mev: float | None = None
+    """Of the total energy."""
+    forces_mae_mev_per_a: float | None = None
+    forces_rmse_mev_per_a: float | None = None
+    stress_mae_gpa: float | None = None
+    stress_rmse_gpa: float | None = None
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain dict, numbers rounded to five significant digits."""
+        return {key: _rounded(value) for key, value in dataclasses.asdict(self).items()}
+
+    def __str__(self) -> str:
+        parts = []
+        if self.energy_mae_mev_per_atom is not None:
+            parts.append(f"E {self.energy_mae_mev_per_atom:.2f} meV/atom")
+        if self.forces_mae_mev_per_a is not None:
+            parts.append(f"F {self.forces_mae_mev_per_a:.1f} meV/Å")
+        if self.stress_mae_gpa is not None:
+            parts.append(f"stress {self.stress_mae_gpa:.3f} GPa")
+        return ", ".join(parts) or "no labels"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predicted and true values of structures in order; NaN where there is no label or prediction."""
+
+    n_atoms: np.ndarray
+    """(S,)"""
+    energy: np.ndarray
+    """(S,) eV, predicted"""
+    energy_true: np.ndarray
+    forces: np.ndarray
+    """(N, 3) eV/Å, predicted"""
+    forces_true: np.ndarray
+    stress: np.ndarray
+    """(S, 3, 3) eV/Å³, predicted"""
+    stress_true: np.ndarray
+
+    @property
+    def structure(self) -> np.ndarray:
+        """(N,) number of the structure of every atom."""
+        return np.repeat(np.arange(len(self.n_atoms)), self.n_atoms)
+
+    def errors(self, chosen: np.ndarray | None = None) -> Errors:
+        """Errors over the structures of a mask (S,); None: all."""
+        chosen = np.ones(len(self.n_atoms), dtype=bool) if chosen is None else chosen
+        energy = (self.energy - self.energy_true)[chosen]
+        per_atom = energy / self.n_atoms[chosen]
+        forces = (self.forces - self.forces_true)[chosen[self.structure]]
+        stress = (self.stress - self.stress_true)[chosen]
+        return Errors(
+            int(chosen.sum()), _mae(per_atom, 1e3), _rmse(per_atom, 1e3), _mae(energy, 1e3), _mae(forces, 1e3),
+            _rmse(forces, 1e3), _mae(stress, GPA_PER_EV_A3), _rmse(stress, GPA_PER_EV_A3),
+        )
+
+    def errors_by_group(self, groups: Sequence[str]) -> dict[str, Errors]:
+        """Errors of every group, in the order of first appearance."""
+        names = np.asarray(groups)
+        return {name: self.errors(names == name) for name in dict.fromkeys(groups)}
+
+
+class Collector:
+    """Gathers predictions batch by batch on the device and brings them to the host once, at the end."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[torch.Tensor]] = {name: [] for name in _COLUMNS}
+        self._frames: list[int] = []
+
+    @torch.no_grad()
+    def add(self, prediction: Prediction, target: TargetBatch) -> None:
+        """Add one batch."""
+        n_atoms = torch.bincount(target.batch.structure, minlength=target.batch.n_structures)
+        add = {
+            "n_atoms": n_atoms,
+            "energy": prediction.energy.double(),
+            "energy_true": _masked(target.energy - target.reference_energy, target.energy_mask),
+            "forces": _or_nan(prediction.forces, target.forces),
+            "forces_true": _masked(target.forces.double(), target.forces_mask[target.batch.structure]),
+            "stress": _or_nan(prediction.stress, target.stress),
+            "stress_true": _masked(target.stress.double(), target.stress_mask),
+        }
+        self._frames += target.frames
+        for name, value in add.items():
+            self._parts[name].append(value.detach())
+
+    def finish(self) -> Predictions:
+        """All that was added as numpy arrays, ordered by the position of the frames in their data set."""
+        empty = {"n_atoms": np.zeros(0, int), "forces": np.zeros((0, 3)), "forces_true": np.zeros((0, 3)),
+                 "stress": np.zeros((0, 3, 3)), "stress_true": np.zeros((0, 3, 3))}
+        gathered = Predictions(**{
+            name: torch.cat(parts).cpu().numpy() if parts else empty.get(name, np.zeros(0))
+            for name, parts in self._parts.items()
+        })
+        return _permuted(gathered, np.argsort(self._frames, kind="stable"))
+
+
+def _permuted(predictions: Predictions, order: np.ndarray) -> Predictions:
+    """The same predictions with structure ``i`` of the result being structure ``order[i]``."""
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    atoms = np.argsort(rank[predictions.structure], kind="stable")
+    values: dict[str, Any] = {}
+    for name in _COLUMNS:
+        column = getattr(predictions, name)
+        values[name] = column[atoms] if name in ("forces", "forces_true") else column[order]
+    return Predictions(**values)
+
+
+_COLUMNS = ("n_atoms", "energy", "energy_true", "forces", "forces_true", "stress", "stress_true")
+
+
+def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    shaped = mask.reshape(-1, *([1] * (values.dim() - 1)))
+    return torch.where(shaped, values, torch.full_like(values, torch.nan))
+
+
+def _or_nan(values: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    return torch.full_like(like, torch.nan, dtype=torch.float64) if values is None else values.double()
+
+
+def _mae(error: np.ndarray, scale: float) -> float | None:
+    known = error[np.isfinite(error)]
+    return float(np.abs(known).mean() * scale) if known.size else None
+
+
+def _rmse(error: np.ndarray, scale: float) -> float | None:
+    known = error[np.isfinite(error)]
+    return float(np.sqrt(np.square(known).mean()) * scale) if known.size else None
+
+
+def _rounded(value: float | None) -> float | int | None:
+    return value if value is None or isinstance(value, int) else float(f"{value:.5g}")
