@@ -1,0 +1,130 @@
+"""Settings of a molecular dynamics run: what may be asked together, and what is filled in."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import JMPWarning, UsageError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ENSEMBLES = ("nve", "nvt", "npt")
+ALIASES = {"langevin": "nvt", "nvt-langevin": "nvt", "npt-mtk": "npt", "mtk": "npt"}
+LIGHT_ATOM_TIMESTEP_FS = 1.0
+"""Above this a hydrogen vibration (9 fs period) is sampled too coarsely."""
+PHYSICS = (
+    "ensemble", "temperature_k", "timestep_fs", "pressure_gpa", "friction_per_ps", "thermostat_time_fs",
+    "barostat_time_fs",
+)
+"""Settings that a restart may not change."""
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """One run. Values that an ensemble does not use are None after ``resolved``."""
+
+    ensemble: str = "nvt"
+    """nve (velocity Verlet), nvt (Langevin), npt (isotropic Martyna-Tobias-Klein with Nosé-Hoover chains)."""
+    temperature_k: float | None = 300.0
+    timestep_fs: float = 1.0
+    steps: int = 1000
+    """Total number of steps; a restart goes on until this number is reached."""
+    pressure_gpa: float | None = None
+    friction_per_ps: float | None = None
+    thermostat_time_fs: float | None = None
+    barostat_time_fs: float | None = None
+    seed: int = 0
+    velocities: Literal["new", "keep"] = "new"
+    remove_rotation: bool | None = None
+    """None: for molecules without lattice and thermostat."""
+    stats_every: int = 10
+    traj_every: int = 10
+    restart_every: int = 1000
+    guard: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("timestep_fs", self.timestep_fs)
+        _positive("temperature_k", self.temperature_k)
+        for name in ("friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
+            _positive(name, getattr(self, name))
+        for name in ("steps", "stats_every", "traj_every", "restart_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.pressure_gpa is not None and not np.isfinite(self.pressure_gpa):
+            raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}")
+        if self.velocities not in ("new", "keep"):
+            raise UsageError(f"velocities must be 'new' or 'keep', got '{self.velocities}'")
+
+    def resolved(self) -> MDSettings:
+        """Checked against the ensemble, with its defaults; UsageError names options it cannot use."""
+        ensemble = ALIASES.get(self.ensemble.lower(), self.ensemble.lower())
+        if ensemble not in ENSEMBLES:
+            raise UsageError(f"unknown ensemble '{self.ensemble}'", hint=f"one of {', '.join(ENSEMBLES)}")
+        used = {
+            "nve": (), "nvt": ("friction_per_ps",),
+            "npt": ("pressure_gpa", "thermostat_time_fs", "barostat_time_fs"),
+        }[ensemble]
+        for name in ("pressure_gpa", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
+            if name not in used and getattr(self, name) is not None:
+                word = name.rsplit("_", 1)[0].replace("_per", "").replace("_", " ")
+                hint = "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
+                raise UsageError(f"a {word} has no meaning in the {ensemble} ensemble", where=name, hint=hint)
+        defaults = {
+            "pressure_gpa": 0.0, "friction_per_ps": 5.0, "thermostat_time_fs": 100.0 * self.timestep_fs,
+            "barostat_time_fs": 1000.0 * self.timestep_fs,
+        }
+        given: dict[str, Any] = {name: getattr(self, name) for name in used}
+        filled = {name: defaults[name] if value is None else value for name, value in given.items()}
+        if ensemble != "nve" and self.temperature_k is None:
+            raise UsageError(f"the {ensemble} ensemble needs a temperature")
+        return replace(self, ensemble=ensemble, **filled)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name."""
+        return asdict(self)
+
+    def physics(self) -> dict[str, Any]:
+        """The settings that a restart may not change; the start temperature of an NVE run is not one of them."""
+        kept = {name: getattr(self, name) for name in PHYSICS}
+        return kept if self.ensemble != "nve" else {**kept, "temperature_k": None}
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not (np.isfinite(value) and value > 0):
+        raise UsageError(f"{name} must be positive, got {value}")
+
+
+def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
+    """Refuse structures that the ensemble cannot treat; warn about a time step too long for hydrogen."""
+    masses = atoms.get_masses()
+    if not (np.isfinite(masses).all() and (masses > 0).all()):
+        raise UsageError("every atom needs a positive mass", where=f"atom {int(np.argmin(masses))}")
+    if settings.remove_rotation and atoms.pbc.any():
+        raise UsageError(
+            "rotation cannot be removed from a periodic structure", hint="angular momentum is not conserved there",
+        )
+    if settings.ensemble == "npt":
+        _check_npt(atoms)
+    if masses.min() < 1.5 and settings.timestep_fs > LIGHT_ATOM_TIMESTEP_FS:
+        warnings.warn(
+            f"time step {settings.timestep_fs:g} fs is long for hydrogen; use 0.5 fs, or heavier masses",
+            JMPWarning, stacklevel=3,
+        )
+
+
+def _check_npt(atoms: Atoms) -> None:
+    from .common import has_stress
+
+    if not atoms.pbc.all() or atoms.cell.rank < 3:
+        raise UsageError("constant pressure needs a structure that is periodic in three directions", hint="use nvt")
+    if atoms.constraints:
+        raise UsageError("constant pressure cannot be combined with constraints", hint="use nvt, or remove them")
+    if len(atoms) < 2:
+        raise UsageError("constant pressure needs at least two atoms", hint="use a supercell")
+    if not has_stress(atoms):
+        raise UsageError("the calculator gives no stress for this structure", hint="use nvt")

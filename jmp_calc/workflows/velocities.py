@@ -1,0 +1,100 @@
+"""Start velocities, temperatures and their degrees of freedom.
+
+The temperature is 2·Ekin/(n·kB) with n the degrees of freedom that can hold heat: constraints, a conserved total
+momentum and, for molecules without thermostat, a conserved angular momentum do not count.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import JMPWarning, UsageError
+from .md_settings import MDSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def removes_rotation(atoms: Atoms, settings: MDSettings) -> bool:
+    """Whether the start velocities shall have no angular momentum."""
+    if settings.remove_rotation is not None:
+        return settings.remove_rotation
+    return settings.ensemble == "nve" and not atoms.pbc.any() and not atoms.constraints and len(atoms) > 1
+
+
+def conserves_momentum(atoms: Atoms, settings: MDSettings) -> bool:
+    """Whether total momentum is kept at zero (by the dynamics, or by the FixCom that Langevin gets)."""
+    return len(atoms) > 1 and not [c for c in atoms.constraints if type(c).__name__ != "FixCom"]
+
+
+def degrees_of_freedom(atoms: Atoms, settings: MDSettings) -> int:
+    """Number of velocity components that hold heat, at least 1."""
+    free = int(atoms.get_number_of_degrees_of_freedom())
+    has_fixcom = any(type(c).__name__ == "FixCom" for c in atoms.constraints)
+    if conserves_momentum(atoms, settings) and not has_fixcom:
+        free -= 3
+    if settings.ensemble == "nve" and removes_rotation(atoms, settings):
+        free -= int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
+    return max(free, 1)
+
+
+def temperature(atoms: Atoms, dof: int) -> float:
+    """Temperature in K."""
+    from ase import units
+
+    return float(2 * atoms.get_kinetic_energy() / (dof * units.kB))
+
+
+def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> None:
+    """Set the momenta of ``atoms``: Maxwell-Boltzmann, no drift, scaled to exactly the temperature; or keep them."""
+    from ase import units
+
+    present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() > 0
+    if settings.velocities == "keep":
+        if not present:
+            raise UsageError("the structure has no velocities to keep", hint="use velocities='new'")
+        if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
+            warnings.warn("the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3)
+        return
+    if present:
+        text = "the structure's velocities are replaced by new ones (velocities='keep' keeps them)"
+        warnings.warn(text, JMPWarning, stacklevel=3)
+    assert settings.temperature_k is not None
+    masses = atoms.get_masses()[:, None]
+    drawn = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * settings.temperature_k)
+    atoms.set_momenta(drawn)  # applies constraints
+    if conserves_momentum(atoms, settings):
+        _remove_drift(atoms)
+    if removes_rotation(atoms, settings):
+        _remove_rotation(atoms)
+    now = temperature(atoms, degrees_of_freedom(atoms, settings))
+    if now > 0:
+        atoms.set_momenta(atoms.get_momenta() * np.sqrt(settings.temperature_k / now), apply_constraint=False)
+
+
+def _remove_drift(atoms: Atoms) -> float:
+    """Subtract the centre-of-mass velocity; returns its size relative to the r.m.s. velocity."""
+    momenta, masses = atoms.get_momenta(), atoms.get_masses()[:, None]
+    drift = momenta.sum(axis=0) / masses.sum()
+    size = np.sqrt(((momenta / masses) ** 2).mean())
+    atoms.set_momenta(momenta - masses * drift, apply_constraint=False)
+    return float(np.abs(drift).max() / size) if size > 0 else 0.0
+
+
+def _remove_rotation(atoms: Atoms) -> None:
+    """Subtract the rigid rotation; works for linear molecules (singular inertia) too."""
+    centred = atoms.positions - atoms.get_center_of_mass()
+    angular = np.cross(centred, atoms.get_momenta()).sum(axis=0)
+    omega = np.linalg.pinv(_inertia(atoms), rcond=1e-8) @ angular
+    rigid = np.cross(omega, centred) * atoms.get_masses()[:, None]
+    atoms.set_momenta(atoms.get_momenta() - rigid, apply_constraint=False)
+
+
+def _inertia(atoms: Atoms) -> np.ndarray:
+    centred = atoms.positions - atoms.get_center_of_mass()
+    masses = atoms.get_masses()
+    square = np.einsum("i,ij,ik->jk", masses, centred, centred)
+    return np.trace(square) * np.eye(3) - square
