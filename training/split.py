@@ -12,6 +12,7 @@ import numpy as np
 
 from jmp_calc.errors import UsageError
 
+from .fingerprints import EXACT, find_matches
 from .labels import Frame
 
 Split = tuple[tuple[Frame, ...], tuple[Frame, ...]]
@@ -22,7 +23,7 @@ def split_frames(frames: Sequence[Frame], valid_fraction: float, seed: int = 0) 
 
     Every group (source and ``config_type``) gives about ``valid_fraction`` of its frames, in one to five blocks.
     With two frames or more neither part is empty (unless the fraction is 0); a validation frame with an element
-    that no training frame has goes to training. UsageError unless 0 <= valid_fraction < 1.
+    that no training frame has, or with an exact twin among them, goes to training. UsageError unless 0 <= valid_fraction < 1.
     """
     if not 0.0 <= valid_fraction < 1.0:
         raise UsageError(f"The validation fraction is {valid_fraction}, not between 0 and 1.")
@@ -53,8 +54,14 @@ def every_nth(frames: Sequence[Frame], n: int, offset: int | None = None) -> Spl
 
 
 def _apply(frames: Sequence[Frame], chosen: set[int]) -> Split:
-    train = tuple(frame for i, frame in enumerate(frames) if i not in chosen)
-    return train, tuple(frame for i, frame in enumerate(frames) if i in chosen)
+    """The two parts; a validation frame with a twin in the training part moves there, unless all have one."""
+    train = [i for i in range(len(frames)) if i not in chosen]
+    valid = sorted(chosen)
+    twins = {match.a for match in find_matches([frames[i] for i in valid], [frames[i] for i in train], EXACT)}
+    if len(twins) < len(valid):
+        train = sorted(train + [valid[k] for k in twins])
+        valid = [i for k, i in enumerate(valid) if k not in twins]
+    return tuple(frames[i] for i in train), tuple(frames[i] for i in valid)
 
 
 def _blocks(count: int, take: int, rng: np.random.Generator) -> list[int]:
