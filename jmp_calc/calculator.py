@@ -77,6 +77,7 @@ class JMPCalculator(Calculator):
         )
         check_settings(settings)
         self._device, torch_dtype = choose_device(settings.device), choose_dtype(settings.dtype)
+        from .zoo.container import build_potential
         from .zoo.names import resolve
 
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
@@ -84,8 +85,9 @@ class JMPCalculator(Calculator):
             loaded = resolve(settings.model, weights=settings.weights)
             self._head = choose_head(loaded.potential.config, settings)
             self._policy = choose_policy(loaded.potential.config, self._head, settings)
-            self._potential = loaded.potential.with_policy(self._policy).to(device=self._device, dtype=torch_dtype)
-            self._potential.requires_grad_(False).eval()
+            config = dataclasses.replace(loaded.potential.config, policy=self._policy)
+            potential = build_potential(config, loaded.potential.state_dict())
+            self._potential = potential.to(device=self._device, dtype=torch_dtype).requires_grad_(False).eval()
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)
         self.info = model_info(loaded, self._head, self._policy, settings, str(self._device))
@@ -181,7 +183,7 @@ class JMPCalculator(Calculator):
         tags = atoms.get_tags() if self._policy.tags == "atoms" else None
         return build_graph(
             np.array(atoms.positions, dtype=float), np.array(atoms.numbers), atoms.cell.array.copy(),
-            np.array(atoms.pbc), self._policy, tags=tags,
+            np.array(atoms.pbc), self._policy, tags, self._potential.config.backbone.qint_tags,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ copies
@@ -217,7 +219,7 @@ class JMPCalculator(Calculator):
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = gradient and self._why_no_stress(atoms) is None
         prediction = self._predict(atoms, forces=gradient, stress=stress)
-        energy = float(prediction.energy[0])
+        energy = float(prediction.energy.detach()[0])
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": _numpy(prediction.energies)}
         if gradient:
             results["forces"] = _numpy(prediction.forces)
@@ -228,7 +230,7 @@ class JMPCalculator(Calculator):
         return results
 
     def _predict(self, atoms: Atoms, *, forces: bool, stress: bool) -> Prediction:
-        from .graph.build import collate
+        from .graph.batch import collate
 
         mode = self._settings.forces if forces else "none"
         with ExitStack() as stack:
@@ -238,7 +240,9 @@ class JMPCalculator(Calculator):
             stack.enter_context(torch.autocast(self._device.type, enabled=False))
             graph = self.build_graph(atoms)
             self._guard_memory(len(atoms), graph.n_edges, forces)
-            batch = collate([graph], device=str(self._device))
+            batch = collate([graph], device=self._device)
+            if stress:  # graphs drop the vectors of open directions; the volume of a slab's cell needs them
+                batch = dataclasses.replace(batch, cell=torch.tensor(atoms.cell.array[None], device=self._device))
             try:
                 return self._potential(batch, heads=self._head.name, forces=mode, stress=stress)
             except torch.OutOfMemoryError as error:
