@@ -74,8 +74,8 @@ def build_graph(
     """
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
-    cell = np.where(pbc[:, None], np.asarray(cell, dtype=np.float64), 0.0)
-    four = select_graphs(positions, cell, pbc, policy, tags, qint_tags)
+    cell = np.array(cell, dtype=np.float64)
+    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags)
     main, qint = four.main, four.qint
     index = _EdgeIndex(main, len(positions))
     return Graph(

@@ -1,0 +1,149 @@
+"""GemNet-OC with JMP's options: the backbone, top to bottom (``gemnet_oc.md`` sections 7-9).
+
+Gasteiger et al., "GemNet-OC", TMLR 2022; Shoghi et al., "From Molecules to Materials" (JMP), ICLR 2024.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..graph.batch import Batch
+from .bases import Bases, BasisValues, LinearBasis
+from .config import BackboneConfig, GraphPolicy
+from .geometry import Geometry
+from .interactions import (
+    AtomEdgeInteraction,
+    AtomInteraction,
+    EdgeAtomInteraction,
+    QuadrupletInteraction,
+    TripletInteraction,
+)
+from .layers import INV_SQRT_2, Dense, EdgeEmbedding, ResidualLayer, atom_readout, residual_stack
+from .scaling import ScaleFactor
+from .segment import segment_sum
+
+
+class AtomUpdate(nn.Module):
+    """g[a] = layers(★ Σ_e m[e] ⊙ Lin(ρ)[e]) over main edges with target a (section 8.6)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.dense_rbf = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
+        self.scale_sum = ScaleFactor()
+        self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom)
+
+    def forward(self, batch: Batch, rho: Tensor, m: Tensor, n_atoms: int) -> Tensor:
+        total = segment_sum(m * self.dense_rbf.linear(rho), batch.main.target, n_atoms)
+        return self.layers(self.scale_sum(total, lambda: (m, None, None)))
+
+
+class OutputBlock(AtomUpdate):
+    """xE and xF of one depth (section 9)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__(config)
+        self.seq_energy2 = residual_stack(config.emb_size_atom, config.num_output_afteratom)
+        self.force_branch = config.force_branch
+        if config.force_branch:
+            self.scale_rbf_F = ScaleFactor()
+            self.seq_forces = residual_stack(config.emb_size_edge, config.num_output_afteratom)
+            self.dense_rbf_F = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
+
+    def energy_features(self, batch: Batch, rho: Tensor, h: Tensor, m: Tensor) -> Tensor:
+        """xE (N, A)."""
+        return self.seq_energy2((self(batch, rho, m, h.shape[0]) + h) * INV_SQRT_2)
+
+    def force_features(self, rho: Tensor, m: Tensor) -> Tensor:
+        """xF (E, M)."""
+        z = self.seq_forces(m)
+        return self.scale_rbf_F(z * self.dense_rbf_F.linear(rho), lambda: (z, None, None))
+
+
+class InteractionBlock(nn.Module):
+    """One message-passing step (section 8.6)."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        atom, edge = config.emb_size_atom, config.emb_size_edge
+        self.dense_ca = Dense(edge, edge, activation=True)
+        self.trip_interaction = TripletInteraction(config)
+        self.quad_interaction = QuadrupletInteraction(config)
+        self.atom_edge_interaction = AtomEdgeInteraction(config)
+        self.edge_atom_interaction = EdgeAtomInteraction(config)
+        self.atom_interaction = AtomInteraction(config)
+        self.layers_before_skip = residual_stack(edge, config.num_before_skip)
+        self.layers_after_skip = residual_stack(edge, config.num_after_skip)
+        self.atom_emb_layers = residual_stack(atom, config.num_atom_emb_layers)
+        self.atom_update = AtomUpdate(config)
+        self.concat_layer = EdgeEmbedding(atom, edge, edge)
+        self.residual_m = residual_stack(edge, config.num_concat)
+
+    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        x = (
+            self.dense_ca(m)
+            + self.trip_interaction(batch, bases, h, m)
+            + self.quad_interaction(batch, bases, h, m)
+            + self.atom_edge_interaction(batch, bases, h, m)
+        ) * 0.5
+        to_atoms = self.edge_atom_interaction(batch, bases, h, m) + self.atom_interaction(batch, bases, h, m)
+        h = (h + to_atoms) * (1.0 / math.sqrt(3.0))
+
+        m = (m + self.layers_before_skip(x)) * INV_SQRT_2
+        m = self.layers_after_skip(m)
+        h = self.atom_emb_layers(h)
+        h = (h + self.atom_update(batch, bases.rho_h, m, h.shape[0])) * INV_SQRT_2
+
+        m2 = self.concat_layer(h, m, batch.main.source, batch.main.target)
+        m = (m + self.residual_m(m2)) * INV_SQRT_2
+        return h, m
+
+
+class FinalMLP(nn.Module):
+    """Dense_σ of the concatenation over depths, then residual layers (section 7)."""
+
+    def __init__(self, width: int, depths: int, residual_layers: int) -> None:
+        super().__init__()
+        self.out_mlp = nn.Sequential(
+            Dense(depths * width, width, activation=True), *(ResidualLayer(width) for _ in range(residual_layers))
+        )
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.out_mlp(torch.cat(features, dim=1))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for."""
+
+    energy: Tensor
+    forces: Tensor | None
+
+
+class GemNetOC(nn.Module):
+    """Embeddings in, features out; parameter names are those of the published files."""
+
+    def __init__(self, config: BackboneConfig, policy: GraphPolicy) -> None:
+        super().__init__()
+        depths = config.num_blocks + 1
+        self.bases = Bases(config, policy)
+        self.int_blocks = nn.ModuleList(InteractionBlock(config) for _ in range(config.num_blocks))
+        self.out_blocks = nn.ModuleList(OutputBlock(config) for _ in range(depths))
+        self.out_mlp_E = FinalMLP(config.emb_size_atom, depths, config.num_global_out_layers)
+        if config.force_branch:
+            self.out_mlp_F = FinalMLP(config.emb_size_edge, depths, config.num_global_out_layers)
+
+    def forward(self, batch: Batch, geometry: Geometry, h: Tensor, *, with_forces: bool) -> Features:
+        """Features of atom embeddings h (N, A); ``with_forces`` also evaluates the direct force branch."""
+        bases, m = self.bases(batch, geometry, h)
+        energy = [self.out_blocks[0].energy_features(batch, bases.rho_out, h, m)]
+        forces = [self.out_blocks[0].force_features(bases.rho_out, m)] if with_forces else []
+        for interaction, output in zip(self.int_blocks, self.out_blocks[1:]):
+            h, m = interaction(batch, bases, h, m)
+            energy.append(output.energy_features(batch, bases.rho_out, h, m))
+            if with_forces:
+                forces.append(output.force_features(bases.rho_out, m))
+        return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)

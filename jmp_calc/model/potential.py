@@ -1,0 +1,264 @@
+"""A complete model: embedding, backbone, heads and energy references, from a batch to energies and forces."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..graph.batch import Batch, Edges
+from .bases import AngularBasis
+from .config import HeadConfig, ModelConfig
+from .elements import ATOMIC_MASSES
+from .gemnet_oc import Features, GemNetOC
+from .geometry import Geometry, batch_geometry
+from .heads import Head, reduce_atoms, spatial_extent
+from .layers import he_orthogonal_
+from .repulsion import PairRepulsion
+from .scaling import observed, scale_factors
+from .segment import segment_sum
+from .tables import Float64Table
+
+Forces = Literal["conservative", "direct", "none"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Results of a batch: S structures, N atoms.
+
+    energy (S,) eV float64 (other kinds: label units, (S,) or (S, classes)); energies (N,) eV float64;
+    forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³, ASE's sign (positive: tension). NaN stress: a cell without volume.
+    """
+
+    energy: Tensor
+    energies: Tensor
+    forces: Tensor | None
+    stress: Tensor | None
+
+
+class Potential(nn.Module):
+    """Network, heads and references of one model file."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone = config.backbone
+        self.embedding = nn.Embedding(backbone.num_elements, backbone.emb_size_atom)
+        self.backbone = GemNetOC(backbone, config.policy)
+        self.heads = nn.ModuleDict(
+            {head.name: Head(head, backbone.emb_size_atom, backbone.emb_size_edge) for head in config.heads}
+        )
+        self._references = {head.name: Float64Table(_reference_table(head)) for head in config.heads}
+        self._masses = Float64Table(ATOMIC_MASSES)
+        self._repulsion = PairRepulsion() if config.pair_repulsion else None
+        self._initialise()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the network; positions, energies and references are always float64."""
+        return self.embedding.weight.dtype
+
+    def forward(
+        self,
+        batch: Batch,
+        *,
+        heads: str | Sequence[str],
+        forces: Forces = "conservative",
+        stress: bool = False,
+        create_graph: bool = False,
+    ) -> Prediction:
+        """Evaluate a batch with one head, or with one energy head per structure.
+
+        Args:
+            batch: structures.
+            heads: a head name, or one name per structure.
+            forces: -dE/dx, the direct head, or none.
+            stress: also dE/dε per volume (conservative only).
+            create_graph: keep the graph of the derivatives, for training through forces.
+        """
+        differentiate = forces == "conservative" or stress
+        positions = batch.positions.detach()
+        strain = torch.zeros_like(batch.cell) if stress else None
+        with torch.set_grad_enabled(differentiate or torch.is_grad_enabled()):
+            if differentiate:
+                positions = positions.requires_grad_(True)
+            if strain is not None:
+                strain.requires_grad_(True)
+            geometry, features = self._features(batch, positions, strain, with_forces=forces == "direct")
+            energies = self._energies(batch, features, geometry, heads)
+            energy = self._reduced(batch, energies, positions, heads)
+            gradients = self._gradients(energy, positions, strain, create_graph) if differentiate else (None, None)
+        result_forces, result_stress = gradients
+        if forces == "direct":
+            result_forces = self._direct_forces(batch, geometry, features, heads)
+        if result_stress is not None:
+            volume = torch.linalg.det(batch.cell).abs()
+            result_stress = result_stress / torch.where(volume > 0, volume, torch.nan).view(-1, 1, 1)
+        wanted = result_forces if forces != "none" else None
+        return Prediction(energy, energies, wanted, result_stress)
+
+    def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
+        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10)."""
+        with torch.no_grad():
+            for _, factor in scale_factors(self.backbone):
+                factor.scale_factor.zero_()
+            for _, factor in scale_factors(self.backbone):
+                with observed(factor) as ratio:
+                    for batch in batches:
+                        self._backbone(batch, batch.positions, None, with_forces=self.config.backbone.force_branch)
+                factor.scale_factor.fill_(ratio.value())
+
+    def shared_parameters(self) -> list[tuple[nn.Parameter, int]]:
+        """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
+        bases, blocks = self.backbone.bases, self.config.backbone.num_blocks
+        per_block = [(parameter, blocks) for parameter in [*bases.uses_per_block(), bases.mlp_rbf_h.linear.weight]]
+        return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
+
+    def add_head(self, head: HeadConfig, init_from: str | None = None) -> Potential:
+        """A copy with one more head, new or started from the weights of another head of the same shape."""
+        grown = Potential(replace(self.config, heads=(*self.config.heads, head)))
+        state = grown.state_dict()
+        state.update(self.state_dict())
+        if init_from is not None:
+            old, new = f"heads.{init_from}.", f"heads.{head.name}."
+            state.update({new + k.removeprefix(old): v for k, v in self.state_dict().items() if k.startswith(old)})
+        grown = grown.to(dtype=self.dtype, device=self.embedding.weight.device)
+        grown.load_state_dict(state)
+        return grown
+
+    def with_heads(self, names: Sequence[str], default: str | None) -> Potential:
+        """A copy that has only the named heads."""
+        kept = tuple(self.config.head(name) for name in names)
+        smaller = Potential(replace(self.config, heads=kept, default_head=default))
+        smaller = smaller.to(dtype=self.dtype, device=self.embedding.weight.device)
+        smaller.load_state_dict({k: v for k, v in self.state_dict().items() if k in smaller.state_dict()})
+        return smaller
+
+    def with_policy(self, config: ModelConfig) -> Potential:
+        """A copy with the same weights under another graph policy or other head descriptions."""
+        other = Potential(config).to(dtype=self.dtype, device=self.embedding.weight.device)
+        other.load_state_dict(self.state_dict())
+        return other
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Potential:
+        duplicate = Potential(self.config).to(dtype=self.dtype, device=self.embedding.weight.device)
+        duplicate.load_state_dict(copy.deepcopy(self.state_dict(), memo))
+        for mine, theirs in zip(self.parameters(), duplicate.parameters()):
+            theirs.requires_grad_(mine.requires_grad)
+        return duplicate.train(self.training)
+
+    def _initialise(self) -> None:
+        nn.init.normal_(self.embedding.weight)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Linear | AngularBasis):
+                he_orthogonal_(module.weight)
+
+    def _features(
+        self, batch: Batch, positions: Tensor, strain: Tensor | None, *, with_forces: bool
+    ) -> tuple[Geometry, Features]:
+        if self.config.subtract_lone_atom:
+            batch = with_lone_atoms(batch)
+        return self._backbone(batch, positions, strain, with_forces=with_forces)
+
+    def _backbone(
+        self, batch: Batch, positions: Tensor, strain: Tensor | None, *, with_forces: bool
+    ) -> tuple[Geometry, Features]:
+        config = self.config
+        geometry = batch_geometry(batch, positions, strain, config.backbone, config.policy, self.dtype)
+        h = self.embedding(batch.numbers - 1)
+        return geometry, self.backbone(batch, geometry, h, with_forces=with_forces)
+
+    def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
+        """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
+        names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
+        values = [self._head_values(batch, features, name) for name in names]
+        if len(names) == 1:
+            energies = values[0]
+        else:
+            choice = torch.tensor([names.index(name) for name in heads], device=batch.numbers.device)
+            per_atom = choice.index_select(0, batch.structure)
+            energies = torch.stack(values).gather(0, per_atom.unsqueeze(0)).squeeze(0)
+        if self._repulsion is not None and self.config.head(names[0]).kind == "energy":
+            source, target = batch.main.source, batch.main.target
+            pairs = self._repulsion(geometry.main.length, batch.numbers[source], batch.numbers[target])
+            energies = energies + segment_sum(pairs, target, batch.n_atoms)
+        return energies
+
+    def _head_values(self, batch: Batch, features: Features, name: str) -> Tensor:
+        config = self.config.head(name)
+        if config.kind == "vector":
+            raise ValueError(f"head {name} gives vectors: ask for direct forces")
+        values = self.heads[name].per_atom(features.energy).to(torch.float64)
+        if self.config.subtract_lone_atom and config.kind == "energy":
+            n = batch.n_atoms
+            values = values[:n] - values[n:].index_select(0, batch.lone_of_atom)
+        if config.num_classes == 1:
+            values = values.squeeze(-1)
+        if config.kind != "energy":
+            return values
+        return config.energy_scale * values + self._references[name].on(values.device)[batch.numbers]
+
+    def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: str | Sequence[str]) -> Tensor:
+        config = self.config.head(heads if isinstance(heads, str) else heads[0])
+        if config.kind == "energy":
+            return segment_sum(values, batch.structure, batch.n_structures)
+        if config.kind == "spatial_extent":
+            masses = self._masses.on(values.device)[batch.numbers]
+            reduced = spatial_extent(values, positions, masses, batch.structure, batch.n_structures)
+        else:
+            reduced = reduce_atoms(values, batch.structure, batch.n_structures, config.reduction)
+        return config.energy_scale * reduced + config.energy_shift
+
+    @staticmethod
+    def _gradients(
+        energy: Tensor, positions: Tensor, strain: Tensor | None, create_graph: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        inputs = [positions] if strain is None else [positions, strain]
+        if not energy.requires_grad:  # only lone atoms: nothing depends on positions
+            return torch.zeros_like(positions), None if strain is None else torch.zeros_like(strain)
+        gradients = torch.autograd.grad(
+            energy.sum(), inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+        virial = None if strain is None else 0.5 * (gradients[1] + gradients[1].transpose(1, 2))
+        return -gradients[0], virial
+
+    def _direct_forces(
+        self, batch: Batch, geometry: Geometry, features: Features, heads: str | Sequence[str]
+    ) -> Tensor:
+        if not isinstance(heads, str):
+            raise ValueError("direct forces are evaluated with one head at a time")
+        if features.forces is None:
+            raise ValueError("the direct force branch was not evaluated")
+        head = self.heads[heads]
+        forces = head.per_edge_vectors(features.forces, geometry.main.unit, batch.main.target, batch.n_atoms)
+        return self.config.head(heads).force_scale * forces.to(torch.float64)
+
+
+def with_lone_atoms(batch: Batch) -> Batch:
+    """The batch with one atom without edges appended for every element that occurs, in no structure."""
+    extra = batch.lone_numbers.shape[0]
+
+    def pad(slots: Tensor, value: int) -> Tensor:
+        return torch.cat([slots, slots.new_full((extra, *slots.shape[1:]), value)])
+
+    def extend(edges: Edges) -> Edges:
+        return replace(edges, slots=pad(edges.slots, edges.count))
+
+    nothing = batch.qint.count * batch.main.slots.shape[1]
+    return replace(
+        batch,
+        numbers=torch.cat([batch.numbers, batch.lone_numbers]),
+        main=extend(batch.main),
+        a2a=extend(batch.a2a),
+        a2ee2a=extend(batch.a2ee2a),
+        qint=extend(batch.qint),
+        triangle=pad(batch.triangle, nothing),
+    )
+
+
+def _reference_table(head: HeadConfig) -> list[float]:
+    return [head.references.get(number, 0.0) for number in range(len(ATOMIC_MASSES))]
