@@ -51,8 +51,8 @@ class LossConfig:
 class OptimConfig:
     """AdamW, warm-up and cosine, clipping and averaging of weights."""
 
-    lr: float = 5e-4
-    """Peak learning rate."""
+    lr: float | None = None
+    """Peak learning rate; None: from the size of the network (fine-tuning only)."""
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.01
@@ -67,7 +67,7 @@ class OptimConfig:
     """Decay of the averaged weights per step; None: no averaging."""
 
     def __post_init__(self) -> None:
-        _check(self.lr > 0 and math.isfinite(self.lr), "lr", "must be positive")
+        _check(self.lr is None or (self.lr > 0 and math.isfinite(self.lr)), "lr", "must be positive")
         _check(all(0 <= beta < 1 for beta in self.betas), "betas", "must lie in [0, 1)")
         _check(self.weight_decay >= 0, "weight_decay", "must be >= 0")
         _check(self.warmup_steps >= 0, "warmup_steps", "must be >= 0")

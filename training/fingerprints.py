@@ -1,4 +1,4 @@
-"""Geometries that are the same, or nearly, up to rotation, reflection and atom order, found without comparing all pairs.
+"""Geometries that are equal, or nearly, up to rotation, reflection and atom order, without comparing all pairs.
 
 A signature is a list of sorted distances in a fixed layout per composition. If no atom moves by more than d/2, no
 entry changes by more than d, so means over parts of it are a safe filter for a tree search.

@@ -113,6 +113,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     freeze(potential, config.freeze)
     trained = [p for p in potential.parameters() if p.requires_grad]
     optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
+    peak = optimizer.param_groups[0]["lr"]
     shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []
     schedule = Schedule(optim, total_steps(job.train, config), config.max_time)
     run = RunState(job, config, optimizer, ema)
@@ -127,7 +128,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
         progress = run.progress
         while not run.finished():
             for target in job.train.epoch(progress.epoch, skip=progress.batch):
-                lr = optim.lr * schedule.factor(progress.step, run.elapsed() + run.reserve)
+                lr = peak * schedule.factor(progress.step, run.elapsed() + run.reserve)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group.get("lr_factor", 1.0)
                 prediction = potential(
@@ -271,9 +272,9 @@ def validate(potential: Potential, batches: Batches, config: TrainConfig) -> tup
             prediction = potential(
                 target.batch, heads=target.heads, forces=config.forces, stress=has_stress(batches, target)
             )
-            n_structures = target.batch.n_structures
-            total = total.to(prediction.energy.device) + loss_terms(prediction, target, config.loss).total * n_structures
-            count += n_structures
+            loss = loss_terms(prediction, target, config.loss).total.detach().double()
+            total = total.to(loss.device) + loss * target.batch.n_structures
+            count += target.batch.n_structures
             collector.add(prediction, target)
     return float(total) / max(count, 1), collector.finish()
 

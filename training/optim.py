@@ -44,6 +44,8 @@ def freeze(potential: nn.Module, what: str) -> int:
 
 def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all trainable weights in one group (no exemption from weight decay, as in JMP)."""
+    if config.lr is None:
+        raise UsageError("No learning rate was given.", hint="give one with --lr")
     parameters = [p for p in potential.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         parameters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, foreach=True

@@ -22,8 +22,9 @@ def split_frames(frames: Sequence[Frame], valid_fraction: float, seed: int = 0) 
     """Training and validation frames, both in file order; the same input and seed give the same split.
 
     Every group (source and ``config_type``) gives about ``valid_fraction`` of its frames, in one to five blocks.
-    With two frames or more neither part is empty (unless the fraction is 0); a validation frame with an element
-    that no training frame has, or with an exact twin among them, goes to training. UsageError unless 0 <= valid_fraction < 1.
+    With two frames or more neither part is empty (unless the fraction is 0). A validation frame with an element
+    that no training frame has, or with an exact twin among them, goes to training.
+    UsageError unless 0 <= valid_fraction < 1.
     """
     if not 0.0 <= valid_fraction < 1.0:
         raise UsageError(f"The validation fraction is {valid_fraction}, not between 0 and 1.")

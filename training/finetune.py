@@ -1,0 +1,342 @@
+"""Fine-tuning: from a labelled file to a model, with an audit before and a report after.
+
+Example: ``finetune("train.extxyz", model="jmp-xs", out="run")`` writes ``run/best.safetensors``; then
+``atoms.calc = JMPCalculator("run/best.safetensors")``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jmp_calc.errors import UsageError
+from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
+from jmp_calc.model.config import model_config_from_dict, to_dict
+
+from .audit import AuditReport, audit
+from .batches import EpochBatches
+from .checkpoint import Progress, load_checkpoint
+from .config import TrainConfig, config_to_dict
+from .dataset import FrameGraphs
+from .labels import Frame, LabelKeys, LabelledSet, read_labelled
+from .loop import STATE_FILE, Job, fit, total_steps, validate
+from .metrics import Errors, Predictions
+from .references import References, fit_references
+from .split import every_nth, split_frames
+from .start import ModelOptions, Start, load_start, make_start
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.container import LoadedModel
+
+    from .history import Row
+
+Say = Callable[[str], None]
+OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "config.yaml", "data-report.yaml",
+           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "loss.svg", STATE_FILE)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which frames are used for what, and how their labels are read."""
+
+    train: str | Path
+    valid: str | Path | None = None
+    test: str | Path | None = None
+    keys: LabelKeys = LabelKeys()
+    index: str = ":"
+    """Frames of the training file, as a slice."""
+    valid_fraction: float = 0.1
+    """Share of the training file used for validation when there is no file for it."""
+    valid_every: int | None = None
+    """Every n-th frame for validation instead of contiguous blocks (for files without trajectories)."""
+    references: str | Path | dict[str, float] = "auto"
+    """auto, isolated, lstsq, a YAML file, or energies by symbol (eV)."""
+    allow_missing: tuple[str, ...] = ()
+    """Labels that some or all frames may lack; they are masked."""
+    allow_truncated: bool = False
+    allow_findings: bool = False
+    """Go on although the audit found errors."""
+    energy_unit: str | None = None
+    length_unit: str | None = None
+    groups: tuple[str, ...] = ()
+    """Only frames with one of these config_types or formulas; empty: all."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that is known before training; what ``--dry-run`` shows."""
+
+    train: tuple[Frame, ...]
+    valid: tuple[Frame, ...]
+    test: tuple[Frame, ...]
+    references: References | None
+    audit: AuditReport
+    loaded: LoadedModel
+    messages: tuple[str, ...]
+    began: float
+    """time.monotonic() at the start; the time budget counts from here."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a fine-tuning gave; errors are those of the best model (averaged weights)."""
+
+    best: Path
+    last: Path
+    out: Path
+    before: Errors
+    """Validation errors before training."""
+    valid: Errors
+    test: Errors | None
+    test_before: Errors | None
+    valid_by_group: dict[str, Errors]
+    test_by_group: dict[str, Errors]
+    history: tuple[Row, ...]
+    n_steps: int
+    n_epochs: int
+    train_s: float
+    """Seconds of the time budget that were used, over all restarts."""
+    init_head: str | None
+    probe: dict[str, float]
+    messages: tuple[str, ...] = ()
+    outputs: tuple[Path, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict without the history."""
+        def errors(value: Errors | None) -> dict[str, Any] | None:
+            return None if value is None else value.to_dict()
+
+        return {
+            "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
+            "train_s": round(self.train_s, 1), "valid_before": errors(self.before), "valid": errors(self.valid),
+            "test_before": errors(self.test_before), "test": errors(self.test),
+            "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
+            "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
+            "init_head": self.init_head or "new weights",
+        }
+
+
+def finetune(
+    train: str | Path,
+    *,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    model: str = "jmp-xs",
+    out: str | Path = "run",
+    head: str = "finetuned",
+    config: TrainConfig = TrainConfig(),
+    data: DataOptions | None = None,
+    start: ModelOptions | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    override: bool = False,
+    overwrite: bool = False,
+    say: Say = print,
+) -> TrainResult:
+    """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
+
+    Args:
+        train: labelled frames; without ``valid``, a share of them is set aside in blocks.
+        valid: frames to choose the best model by.
+        test: frames that are evaluated once, at the end.
+        model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
+        out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
+        head: name of the new head.
+        config: loss, optimizer, length.
+        data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
+        start: further choices about the start model (its model and head are replaced).
+        device: auto, cpu, cuda, cuda:N.
+        resume: go on with the run in ``out``.
+        override: resume although settings or data have changed.
+        overwrite: replace earlier results.
+        say: receives lines of progress.
+    """
+    data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
+    start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
+    folder = make_folder(Path(out))
+    with locked(folder):
+        if overwrite and not resume:
+            remove_old(folder, OUTPUTS)
+        elif not resume:
+            check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
+        prepared = prepare(data, start, config, say)
+        prepared.audit.raise_if_refused()
+        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=say)
+
+
+def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
+    """Read, split, audit and reference the data and find the start model; computes nothing expensive."""
+    began = time.monotonic()
+    required = [label for label in ("energy", "forces") if label not in data.allow_missing]
+    required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]
+    messages: list[str] = []
+
+    def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
+        if path is None:
+            return None
+        found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
+                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit)
+        messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
+        return dataclasses.replace(found, frames=_chosen(found.frames, data.groups, path))
+
+    loaded = load_start(start)
+    given = read(data.train, data.index)
+    assert given is not None
+    valid_set, test_set = read(data.valid), read(data.test)
+    train, valid = given.frames, valid_set.frames if valid_set else ()
+    if valid_set is None:
+        split = (every_nth(train, data.valid_every) if data.valid_every
+                 else split_frames(train, data.valid_fraction, data.seed))
+        train, valid = split
+        how = f"every {data.valid_every}th frame" if data.valid_every else "contiguous blocks of every group"
+        messages.append(f"validation: {len(valid)} of {len(given.frames)} training frames, {how}")
+    if not train or not valid:
+        raise UsageError(f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
+                         where=str(data.train), hint="give more frames, or a file with --valid")
+    test = test_set.frames if test_set else ()
+    references = None
+    if any(frame.energy is not None for frame in train):
+        references = fit_references(train, given.isolated, data.references)
+        messages.extend(references.messages)
+    report = audit(train, valid, test)
+    for message in messages:
+        say(message)
+    return Prepared(train, valid, test, references, report, loaded, tuple(messages), began)
+
+
+def run(
+    prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
+    device: str, resume: bool, override: bool, say: Say,
+) -> TrainResult:
+    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller)."""
+    from jmp_calc.device import choose_device
+
+    from .report import Card, write_report, write_settings
+
+    where = choose_device(device)
+    begun = make_start(
+        prepared.loaded, start, prepared.train, prepared.references,
+        direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
+    )
+    for message in begun.messages:
+        say(message)
+    config = resolved(config, begun.potential)
+    potential = begun.potential
+    if resume:
+        # The state names its own network, so that a start model that has changed since cannot slip in.
+        potential = _rebuilt(folder, potential)
+    test_before = None
+    sets = {name: _batches(getattr(prepared, name), potential, begun, config, where, shuffle=name == "train")
+            for name in ("train", "valid", "test")}
+    card = Card(prepared, begun, data, config)
+    write_settings(folder, data, start, config, prepared)
+    if prepared.test and not resume:
+        test_before = validate(potential, sets["test"], config)[1].errors()
+        say(f"test, before training: {test_before}")
+
+    def save(name: str, progress: Progress) -> None:
+        card.write(folder / f"{name}.safetensors", potential, progress)
+
+    steps = total_steps(sets["train"], config)
+    say(f"training: {len(prepared.train)} structures, {sets['train'].n_batches(0)} batches per epoch, "
+        f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
+        f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
+    job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), fingerprint(prepared), save,
+              say, time.monotonic() - prepared.began)
+    history = fit(job, config, resume=resume, override=override)
+    progress = load_checkpoint(folder / STATE_FILE).progress
+
+    from jmp_calc.zoo.container import load_model
+
+    best = load_model(folder / "best.safetensors").potential.to(where)
+    found: dict[str, Predictions] = {
+        name: validate(best, sets[name], config)[1] for name in ("valid", "test") if getattr(prepared, name)
+    }
+    groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
+    first = history.rows[0]
+    before = Errors(len(prepared.valid), energy_mae_mev_per_atom=first.valid_energy_mae_mev_per_atom,
+                    forces_mae_mev_per_a=first.valid_forces_mae_mev_per_a, stress_mae_gpa=first.valid_stress_mae_gpa)
+    result = TrainResult(
+        best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
+        valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
+        test_before=test_before, valid_by_group=found["valid"].errors_by_group(groups["valid"]),
+        test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
+        history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
+        init_head=begun.init_head, probe=begun.probe, messages=prepared.messages + begun.messages,
+    )
+    card.write(result.best, best, progress, result)
+    outputs = write_report(folder, result, prepared, found)
+    say(f"valid: {result.valid}" + (f"; test: {result.test}" if result.test else ""))
+    return dataclasses.replace(result, outputs=tuple(outputs))
+
+
+def resolved(config: TrainConfig, potential: Potential) -> TrainConfig:
+    """The settings with the learning rate that belongs to the size of the network, unless one was given."""
+    if config.optim.lr is not None:
+        return config
+    n_weights = sum(p.numel() for p in potential.parameters())
+    # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
+    lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
+
+
+def fingerprint(prepared: Prepared) -> dict[str, Any]:
+    """Number of frames and hash of structures and labels of each set."""
+    return {name: {"frames": len(getattr(prepared, name)), "sha256": _hash(getattr(prepared, name))}
+            for name in ("train", "valid")}
+
+
+def _hash(frames: Sequence[Frame]) -> str:
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(repr((frame.energy, frame.pbc.tolist())).encode())
+        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _batches(
+    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
+) -> EpochBatches:
+    model = potential.config
+    graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, qint_tags=model.backbone.qint_tags)
+    # Evaluation needs no graph of the graph, so that more fits into a batch.
+    room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
+    return EpochBatches(graphs, max_edges=room * config.max_edges_per_batch, max_structures=count, seed=config.seed,
+                        device=device, shuffle=shuffle)
+
+
+def _rebuilt(folder: Path, potential: Potential) -> Potential:
+    from jmp_calc.model.potential import Potential
+
+    config = model_config_from_dict(load_checkpoint(folder / STATE_FILE).model_config)
+    return Potential(config).to(dtype=potential.dtype, device=potential.embedding.weight.device)
+
+
+def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:
+    """Frames whose group, or set of elements written like ``Si`` or ``Cu-O``, was asked for."""
+    if not groups:
+        return frames
+    from ase.data import chemical_symbols
+
+    def elements(frame: Frame) -> str:
+        return "-".join(sorted(chemical_symbols[z] for z in np.unique(frame.numbers)))
+
+    kept = tuple(frame for frame in frames if frame.group in groups or elements(frame) in groups)
+    if not kept:
+        known = sorted({frame.group for frame in frames} | {elements(frame) for frame in frames})
+        raise UsageError(f"No frame belongs to {', '.join(groups)}.", where=str(path),
+                         hint=f"groups and elements of the file: {', '.join(known[:20])}")
+    return kept
+
+
+__all__ = ["OUTPUTS", "DataOptions", "Prepared", "TrainResult", "config_to_dict", "finetune", "prepare", "run"]

@@ -1,0 +1,78 @@
+"""Parity and loss curves as SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .metrics import GPA_PER_EV_A3
+
+if TYPE_CHECKING:
+    from .history import Row
+    from .metrics import Predictions
+
+MAX_POINTS = 4000
+"""Points per panel; more make the file heavy and show nothing new."""
+
+
+def plot_parity(path: Path, predictions: Mapping[str, Predictions]) -> None:
+    """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set."""
+    panels = [panel for panel in _panels(predictions) if any(len(x) for _, x, _ in panel[1])]
+    if not panels:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(panels), 4.0), layout="constrained")
+    for axes, (title, series) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
+        for name, true, predicted in series:
+            mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
+            step = max(1, len(true) // MAX_POINTS)
+            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}")
+        low, high = axes.get_xlim()
+        axes.plot([low, high], [low, high], "k-", lw=0.8)
+        axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
+        axes.legend(fontsize=8)
+    figure.savefig(path)
+
+
+def plot_losses(path: Path, rows: Sequence[Row]) -> None:
+    """Training and validation loss, and validation force error, against the step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [row.step for row in rows]
+    left.plot(steps[1:], [row.train_loss for row in rows[1:]], label="training")
+    left.plot(steps, [row.valid_loss for row in rows], label="validation (averaged weights)")
+    left.set(xlabel="step", ylabel="loss", yscale="log")
+    left.legend(fontsize=8)
+    forces = [(row.step, row.valid_forces_mae_mev_per_a) for row in rows if row.valid_forces_mae_mev_per_a is not None]
+    if forces:
+        right.plot(*zip(*forces))
+    right.set(xlabel="step", ylabel="validation force MAE (meV/Å)", yscale="log")
+    figure.savefig(path)
+
+
+Series = tuple[str, np.ndarray, np.ndarray]
+
+
+def _panels(predictions: Mapping[str, Predictions]) -> list[tuple[str, list[Series]]]:
+    energy: list[Series] = []
+    forces: list[Series] = []
+    stress: list[Series] = []
+    for name, p in predictions.items():
+        true, predicted = _known(p.energy_true / p.n_atoms, p.energy / p.n_atoms)
+        mean = true.mean() if len(true) else 0.0
+        energy.append((name, true - mean, predicted - mean))
+        forces.append((name, *_known(p.forces_true.ravel(), p.forces.ravel())))
+        stress.append((name, *_known(p.stress_true.ravel() * GPA_PER_EV_A3, p.stress.ravel() * GPA_PER_EV_A3)))
+    return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress)]
+
+
+def _known(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(true) & np.isfinite(predicted)
+    return true[known], predicted[known]

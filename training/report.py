@@ -1,0 +1,117 @@
+"""What a fine-tuning leaves for people: settings, report, model card, predictions and plots."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
+
+from .config import TrainConfig, config_to_dict
+from .frames import write_predictions
+from .plots import plot_losses, plot_parity
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+    from .checkpoint import Progress
+    from .finetune import DataOptions, Prepared, TrainResult
+    from .metrics import Predictions
+    from .start import ModelOptions, Start
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """Writes models with their provenance."""
+
+    prepared: Prepared
+    start: Start
+    data: DataOptions
+    config: TrainConfig
+
+    def write(self, path: Path, potential: Potential, progress: Progress, result: TrainResult | None = None) -> None:
+        """Write ``potential`` as it is; the saved weights are the averaged ones (EMA) if averaging is on."""
+        import time
+
+        from jmp_calc.zoo.container import ModelCard, save_model
+
+        metrics = {} if result is None else {
+            "valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
+        averaged = "" if self.config.optim.ema_decay is None else f" (average over steps, {self.config.optim.ema_decay})"
+        name = Path(self.data.train).name
+        new = {"name": name, "sha256": file_sha256(self.data.train), "frames": len(self.prepared.train),
+               "licence": "the user's own data", "use": "fine-tuning"}
+        seen = [{**item, "use": item.get("use", "start weights")} for item in self.start.training_data]
+        references = self.prepared.references
+        save_model(path, potential, ModelCard(
+            name=f"{self.start.head.name} on {name}", created=time.strftime("%Y-%m-%d"), licence=self.start.licence,
+            source=f"jmp-calc finetune from {self.start.source}", training_data=(new, *seen), metrics=metrics,
+            energy_reference="none" if references is None else _reference_text(references.kind, references.full_rank),
+            notes=(f"weights after {progress.step} steps{averaged}",),
+        ))
+
+
+def write_settings(
+    folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
+) -> None:
+    """config.yaml: every resolved setting; data-report.yaml: what the audit found."""
+    content = {"data": _fields(data), "start": _fields(start), "training": config_to_dict(config)}
+    _write_yaml(folder / "config.yaml", content)
+    _write_yaml(folder / "data-report.yaml", prepared.audit.to_dict())
+
+
+def write_report(
+    folder: Path, result: TrainResult, prepared: Prepared, predictions: Mapping[str, Predictions]
+) -> list[Path]:
+    """Predictions, plots and report.yaml; returns all files of the run that exist."""
+    from .finetune import OUTPUTS
+
+    for name, values in predictions.items():
+        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values)
+    plot_parity(folder / "parity.svg", predictions)
+    plot_losses(folder / "loss.svg", result.history)
+    references = prepared.references
+    content = {
+        **result.to_dict(),
+        "references_ev": {} if references is None else _by_symbol(references.values),
+        "reference_kind": "none" if references is None else references.kind,
+        "messages": list(result.messages),
+        "saved_weights": "best: averaged weights at the smallest validation loss; last: averaged weights at the end",
+    }
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best)}\n")
+    return [folder / name for name in OUTPUTS if (folder / name).exists()]
+
+
+def next_line(best: Path) -> str:
+    """The line to copy."""
+    return f'atoms.calc = JMPCalculator("{best}")'
+
+
+def _reference_text(kind: str, full_rank: bool) -> str:
+    if kind == "isolated_atoms":
+        return "isolated atoms of the training data"
+    note = "" if full_rank else "; only sums over the training compositions are meaningful"
+    return f"least squares over the training data{note}"
+
+
+def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
+    from ase.data import chemical_symbols
+
+    return {chemical_symbols[z]: round(energy, 6) for z, energy in sorted(values.items())}
+
+
+def _fields(settings: Any) -> dict[str, Any]:
+    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
+
+
+def _yaml(content: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump(plain(content), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _write_yaml(path: Path, content: Any) -> None:
+    write_text_atomic(path, _yaml(content))

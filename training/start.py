@@ -1,0 +1,228 @@
+"""The network a fine-tuning starts from: which weights, which old head, which scales and references."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.model.config import HeadConfig, ModelConfig
+
+from .batches import EpochBatches
+from .dataset import FrameGraphs
+from .labels import Frame
+from .loop import without_weight_gradients
+from .references import References
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.container import LoadedModel
+
+SCRATCH = "scratch:"
+N_PROBE = 6
+"""Frames on which the old heads are compared."""
+N_SCALE_BATCHES = 16
+"""Batches for the scale factors, as in the published procedure."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What to start from and what to keep."""
+
+    model: str = "jmp-xs"
+    """Name or path; with the prefix ``scratch:`` only its architecture is used."""
+    head: str = "finetuned"
+    """Name of the new head."""
+    init_head: str = "auto"
+    """Old head whose weights the new one starts from: auto (smallest force error on a few frames), scratch, or a name."""
+    keep_heads: bool = False
+    """Keep the old heads in the written file; after full fine-tuning they no longer fit the backbone."""
+    graph: str = "smooth"
+    """Graph policy for official weights: smooth, or official to reproduce published numbers."""
+    level_of_theory: str = "as in the training data"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.graph not in ("smooth", "official"):
+            raise UsageError(f"graph cannot be {self.graph!r}.", hint="choose smooth or official")
+        if not self.head.isidentifier() and not self.head.replace("-", "_").isidentifier():
+            raise UsageError(f"{self.head!r} is not a name for a head.", hint="use letters, digits, - and _")
+        if self.from_scratch and self.keep_heads:
+            raise UsageError("A network from scratch has no old heads to keep.", hint="leave out --keep-heads")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether new random weights are used."""
+        return self.model.startswith(SCRATCH)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network that is ready for training, and where it comes from."""
+
+    potential: Potential
+    head: HeadConfig
+    source: str
+    """Name and hash of the start model, in words."""
+    licence: str
+    training_data: tuple[dict[str, object], ...]
+    """What the start weights have seen."""
+    init_head: str | None
+    """Old head the new one started from; None: new weights."""
+    probe: dict[str, float]
+    """Force RMSE of the old heads on a few frames, eV/Å."""
+    messages: tuple[str, ...]
+
+
+def load_start(options: ModelOptions) -> LoadedModel:
+    """The model file behind the options."""
+    from jmp_calc.zoo.names import resolve
+
+    return resolve(options.model.removeprefix(SCRATCH))
+
+
+def make_start(
+    loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int,
+) -> Start:
+    """Build the network with its new head; ``frames`` are the training frames."""
+    from jmp_calc.device import choose_dtype
+
+    messages: list[str] = []
+    config = _with_policy(loaded.potential.config, options, messages)
+    forces = [frame.forces for frame in frames if frame.forces is not None]
+    force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
+    head = HeadConfig(
+        name=options.head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2),
+        force_scale=max(force_rms, 1e-2), level_of_theory=options.level_of_theory,
+        elements=tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)})),
+        references=dict(references.values) if references else {},
+        reference_kind=references.kind if references else "none",
+    )
+    dtype = choose_dtype(options.dtype)
+    torch.manual_seed(seed)
+    if options.from_scratch:
+        potential = _from_scratch(config, head, frames, dtype, device, seed, max_edges)
+        source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
+        return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
+                     tuple(messages))
+    source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
+    old = loaded.potential.with_policy(config).to(dtype=dtype, device=device)
+    if options.head in {h.name for h in config.heads} and options.keep_heads:
+        raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
+                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+    template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
+    potential = _add_head(old, head, template, options.keep_heads)
+    return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
+                 loaded.card.training_data, template, probe, tuple(messages))
+
+
+def _add_head(old: Potential, head: HeadConfig, template: str | None, keep: bool) -> Potential:
+    """The old network with the new head as default; the others only if ``keep``."""
+    shape = old.config.head(template) if template else next(
+        (h for h in old.config.heads if h.kind == "energy"), HeadConfig(name="none"))
+    head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
+    if template:
+        head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
+                                   direct_forces=shape.direct_forces and head.direct_forces)
+    # An old head may have the new one's name; it goes away below.
+    temporary = dataclasses.replace(head, name=f"{head.name}-in-the-making")
+    grown = old.add_head(temporary, init_from=template)
+    names = [h.name for h in old.config.heads] if keep else []
+    only = grown.with_heads([*names, temporary.name], temporary.name)
+    config = dataclasses.replace(
+        only.config, default_head=head.name,
+        heads=tuple(head if h.name == temporary.name else h for h in only.config.heads),
+    )
+    return _renamed(only, config, temporary.name, head.name)
+
+
+def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> Potential:
+    from jmp_calc.model.potential import Potential
+
+    state = {name.replace(f"heads.{old}.", f"heads.{new}."): value for name, value in potential.state_dict().items()}
+    other = Potential(config).to(dtype=potential.dtype, device=potential.embedding.weight.device)
+    other.load_state_dict(state)
+    return other
+
+
+def _from_scratch(
+    config: ModelConfig, head: HeadConfig, frames: Sequence[Frame], dtype: torch.dtype, device: torch.device,
+    seed: int, max_edges: int,
+) -> Potential:
+    """New weights in the same architecture, with scale factors fitted on the training frames."""
+    from jmp_calc.model.potential import Potential
+
+    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
+    head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
+    config = dataclasses.replace(config, heads=(head,), default_head=head.name)
+    potential = Potential(config).to(dtype=dtype, device=device)
+    chosen = np.random.default_rng(seed).permutation(len(frames))[:128]
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
+                         qint_tags=config.backbone.qint_tags)
+    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=8, seed=seed, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
+    return potential
+
+
+def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]) -> ModelConfig:
+    """The model's own graphs, except that official ones become smooth unless the user wants them."""
+    if config.policy.name == "smooth":
+        if options.graph == "official":
+            raise ModelError("This model was made with smooth graphs; the official ones would be another function.",
+                             hint="leave out --graph official")
+        return config
+    if options.graph == "official":
+        messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
+                        "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
+        return config
+    from jmp_calc.graph.policies import smooth_from_official
+
+    messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
+    return dataclasses.replace(config, policy=smooth_from_official(config.policy))
+
+
+def _similar_head(
+    potential: Potential, options: ModelOptions, head: HeadConfig, frames: Sequence[Frame], direct: bool,
+    device: torch.device, messages: list[str],
+) -> tuple[str | None, dict[str, float]]:
+    """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
+    energy_heads = [h for h in potential.config.heads if h.kind == "energy" and (h.direct_forces or not direct)]
+    if options.init_head == "scratch":
+        return None, {}
+    if options.init_head != "auto":
+        if options.init_head not in {h.name for h in energy_heads}:
+            raise ModelError(f"There is no head {options.init_head!r} to start from.",
+                             hint=f"choose one of {', '.join(h.name for h in energy_heads)}, auto or scratch")
+        return options.init_head, {}
+    needed = set(head.elements or ())
+    cover = [h for h in energy_heads if h.elements is None or needed <= set(h.elements)]
+    if not cover:
+        messages.append("no old head knows all the elements: the new head starts from new weights")
+        return None, {}
+    probe = {h.name: _force_rmse(potential, h.name, frames, direct, device) for h in cover} if len(cover) > 1 else {}
+    best = min(probe, key=probe.__getitem__) if probe else cover[0].name
+    text = ", ".join(f"{name} {1e3 * rmse:.0f}" for name, rmse in sorted(probe.items(), key=lambda item: item[1])[:5])
+    messages.append(f"the new head starts from {best!r}" + (f" (force RMSE before training, meV/Å: {text})" if text else ""))
+    return best, probe
+
+
+def _force_rmse(
+    potential: Potential, name: str, frames: Sequence[Frame], direct: bool, device: torch.device
+) -> float:
+    """Force RMSE in eV/Å of an old head on a few frames spread over the data; inf if they have no forces."""
+    labelled = [frame for frame in frames if frame.forces is not None]
+    if not labelled:
+        return float("inf")
+    chosen = [labelled[i] for i in np.linspace(0, len(labelled) - 1, min(N_PROBE, len(labelled))).astype(int)]
+    graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
+    target = graphs.collate(range(len(chosen)), device)
+    with without_weight_gradients(potential):
+        prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")
+    assert prediction.forces is not None
+    return float((prediction.forces - target.forces).square().mean().sqrt())
