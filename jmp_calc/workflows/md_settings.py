@@ -78,8 +78,8 @@ class MDSettings:
             "pressure_gpa": 0.0, "friction_per_ps": 5.0, "thermostat_time_fs": 100.0 * self.timestep_fs,
             "barostat_time_fs": 1000.0 * self.timestep_fs,
         }
-        given: dict[str, Any] = {name: getattr(self, name) for name in used}
-        filled = {name: defaults[name] if value is None else value for name, value in given.items()}
+        given = {name: getattr(self, name) for name in used}
+        filled: dict[str, Any] = {name: defaults[name] if given[name] is None else given[name] for name in used}
         if ensemble != "nve" and self.temperature_k is None:
             raise UsageError(f"the {ensemble} ensemble needs a temperature")
         return replace(self, ensemble=ensemble, **filled)

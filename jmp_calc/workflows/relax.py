@@ -37,6 +37,8 @@ class RelaxSettings:
     cell: CellMode = "none"
     pressure_gpa: float = 0.0
     fix_symmetry: bool = False
+    symprec: float = 0.01
+    """Å: deviations from symmetry below this are removed by ``fix_symmetry``."""
 
     def __post_init__(self) -> None:
         if not (self.fmax > 0 and np.isfinite(self.fmax)):
@@ -98,8 +100,8 @@ class RelaxResult:
 
 def relax(
     atoms: Atoms, *, fmax: float = 0.01, steps: int = 1000, optimizer: OptimizerName = "LBFGS", cell: CellMode = "none",
-    pressure_gpa: float = 0.0, fix_symmetry: bool = False, out: str | os.PathLike[str] | None = None, prefix: str = "",
-    quiet: bool = True,
+    pressure_gpa: float = 0.0, fix_symmetry: bool = False, symprec: float = 0.01,
+    out: str | os.PathLike[str] | None = None, prefix: str = "", quiet: bool = True,
 ) -> RelaxResult:
     """Relax a copy of ``atoms`` with its calculator; ``atoms`` itself is not changed.
 
@@ -115,10 +117,10 @@ def relax(
         UsageError: contradicting settings, a cell relaxation without periodic cell or without stress.
         Interrupted: after SIGINT/SIGTERM; with ``out`` the last structure has been written.
     """
-    settings = RelaxSettings(fmax, steps, optimizer, cell, pressure_gpa, fix_symmetry)
+    settings = RelaxSettings(fmax, steps, optimizer, cell, pressure_gpa, fix_symmetry, symprec)
     work = working_copy(atoms)
     if fix_symmetry:
-        _fix_symmetry(work)
+        _fix_symmetry(work, symprec)
     target = work if cell == "none" else _cell_filter(work, settings)
     run = _Run(work, settings, out, prefix, quiet, constraints=list(atoms.constraints))
     stopped = run.loop(target)
@@ -189,13 +191,13 @@ class _Run:
         )
 
 
-def _fix_symmetry(atoms: Atoms) -> None:
-    """Add ASE's FixSymmetry, which also removes noise of up to 0.01 Å from the start structure."""
+def _fix_symmetry(atoms: Atoms, symprec: float) -> None:
+    """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure."""
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise UsageError("fix_symmetry needs a crystal (periodic in three directions)", hint="leave it out")
     from ase.constraints import FixSymmetry
 
-    atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms)])
+    atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms, symprec=symprec)])
 
 
 def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:

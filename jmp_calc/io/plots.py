@@ -1,0 +1,92 @@
+"""Figures of phonons and of errors, with matplotlib imported when one is drawn and without touching its settings."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+INK, LIGHT = "#1f4e79", "#b0b7bf"
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its axes, outside pyplot, so that no backend or window of the user is involved."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _save(figure: Any, paths: Sequence[Path]) -> None:
+    for path in paths:
+        figure.savefig(path, dpi=150)
+
+
+def plot_bands(
+    distances: Sequence[np.ndarray], frequencies: Sequence[np.ndarray], labels: Sequence[str] | None,
+    joined: Sequence[bool], paths: Sequence[Path],
+) -> None:
+    """Phonon bands: per piece distances (n,) and frequencies (n, bands) in THz; labels as phonopy orders them."""
+    figure, axes = _figure(6.4, 4.2)
+    for x, y in zip(distances, frequencies, strict=True):
+        axes.plot(x, y, color=INK, linewidth=1.0)
+    ticks, names = _ticks(distances, labels, joined)
+    for tick in ticks:
+        axes.axvline(tick, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_xticks(ticks, names)
+    axes.set_xlim(distances[0][0], distances[-1][-1])
+    axes.set_ylabel("frequency (THz)")
+    _save(figure, paths)
+
+
+def _ticks(
+    distances: Sequence[np.ndarray], labels: Sequence[str] | None, joined: Sequence[bool]
+) -> tuple[list[float], list[str]]:
+    names = list(labels or [])
+    ticks: list[float] = []
+    shown: list[str] = []
+    fresh = True
+    for x, connected in zip(distances, joined, strict=True):
+        if fresh:
+            name = names.pop(0) if names else ""
+            if ticks:  # a jump in the path: both names at one place
+                shown[-1] = f"{shown[-1]}|{name}"
+            else:
+                ticks.append(float(x[0]))
+                shown.append(name)
+        ticks.append(float(x[-1]))
+        shown.append(names.pop(0) if names else "")
+        fresh = not connected
+    return ticks, shown
+
+
+def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) -> None:
+    """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,)."""
+    figure, axes = _figure(5.2, 3.6)
+    axes.fill_between(frequencies, dos, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(frequencies, dos, color=INK, linewidth=1.0)
+    axes.axvline(0.0, color=LIGHT, linewidth=0.6)
+    axes.set(xlabel="frequency (THz)", ylabel="states (1/THz)", ylim=(0, None))
+    _save(figure, paths)
+
+
+def plot_thermal(thermal: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
+    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K)."""
+    figure, axes = _figure(5.2, 3.6)
+    kelvin = thermal["temperatures"]
+    axes.plot(kelvin, thermal["heat_capacity"], color=INK, label="heat capacity (J/K/mol)")
+    axes.plot(kelvin, thermal["entropy"], color=INK, linestyle="--", label="entropy (J/K/mol)")
+    axes.plot(kelvin, thermal["free_energy"], color=INK, linestyle=":", label="free energy (kJ/mol)")
+    axes.axhline(0.0, color=LIGHT, linewidth=0.6)
+    axes.set(xlabel="temperature (K)", ylabel="per mole of primitive cells")
+    axes.legend(frameon=False)
+    _save(figure, paths)

@@ -1,0 +1,101 @@
+"""Settings of a phonon calculation: reading supercells and meshes, refusing what cannot be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import UsageError
+
+AUTO_MESH_LENGTH_A = 60.0
+"""phonopy's mesh length: N = 60 Å · |a*|, 19 points for silicon's primitive cell."""
+
+
+@dataclass(frozen=True)
+class PhononSettings:
+    """How to compute phonons."""
+
+    supercell: str | tuple[int, ...] = "auto"
+    """"auto", three multiples or nine numbers of a matrix (row by row, as phonopy's --dim)."""
+    min_length: float = 20.0
+    """Å: with supercell "auto", the shortest distance between an atom and its image."""
+    displacement: float = 0.01
+    """Å."""
+    mesh: str | tuple[int, ...] = "auto"
+    bands: str = "auto"
+    """"auto" or labels such as "G X K G" (a comma starts a new piece)."""
+    band_points: int = 51
+    tmin: float = 0.0
+    tmax: float = 1000.0
+    tstep: float = 10.0
+    relax: bool = True
+    fmax: float = 1e-4
+    """eV/Å: forces allowed in the start structure."""
+    relax_steps: int = 500
+    allow_unconverged: bool = False
+    fc_symmetry: bool = True
+    symprec: float = 1e-5
+    imaginary_tolerance_thz: float = 0.1
+    """Frequencies below minus this are named as imaginary modes."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "supercell", integers(self.supercell, "supercell", lengths=(3, 9)))
+        object.__setattr__(self, "mesh", integers(self.mesh, "mesh", lengths=(3,)))
+        for name in ("min_length", "displacement", "tstep", "fmax", "symprec", "imaginary_tolerance_thz"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value > 0):
+                raise UsageError(f"{name} must be positive, got {value}")
+        if self.band_points < 2:
+            raise UsageError(f"band_points must be at least 2, got {self.band_points}")
+        if self.relax_steps < 1:
+            raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}")
+        if not 0 <= self.tmin < self.tmax:
+            raise UsageError(f"temperatures must satisfy 0 <= tmin < tmax, got {self.tmin} and {self.tmax}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name."""
+        return asdict(self)
+
+
+def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...]) -> str | tuple[int, ...]:
+    """``"2 2 2"`` or a sequence as a tuple of integers, ``"auto"`` as it is; UsageError for anything else."""
+    if value == "auto":
+        return "auto"
+    words = value.replace(",", " ").split() if isinstance(value, str) else list(np.asarray(value).ravel())
+    try:
+        numbers = tuple(int(word) for word in words)
+        exact = all(float(word) == number for word, number in zip(words, numbers, strict=True))
+    except ValueError:
+        raise UsageError(f"{name} '{value}' is not made of whole numbers", hint=f'write --{name} "2 2 2"') from None
+    counts = " or ".join(str(length) for length in lengths)
+    if len(numbers) not in lengths or not exact:
+        raise UsageError(f"{name} needs {counts} whole numbers, got '{value}'", hint=f'write --{name} "2 2 2"')
+    if len(numbers) == 3 and min(numbers) < 1:
+        raise UsageError(f"{name} multiples must be at least 1, got '{value}'")
+    if len(numbers) == 9 and round(np.linalg.det(np.reshape(numbers, (3, 3)))) < 1:
+        raise UsageError(f"the {name} matrix must have a positive determinant, got '{value}'")
+    return numbers
+
+
+def supercell_matrix(settings: PhononSettings, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+    """Integer 3×3 matrix; "auto" repeats the periodic directions until images are min_length apart."""
+    if settings.supercell == "auto":
+        return np.diag(_auto(cell, np.asarray(pbc, dtype=bool), settings.min_length))
+    numbers = np.array(settings.supercell, dtype=int)
+    return np.diag(numbers) if len(numbers) == 3 else numbers.reshape(3, 3)
+
+
+def _auto(cell: np.ndarray, pbc: np.ndarray, min_length: float) -> np.ndarray:
+    from ase.geometry import minkowski_reduce
+
+    lengths = np.linalg.norm(cell, axis=1)
+    numbers = np.where(pbc, np.ceil(min_length / lengths - 1e-9).astype(int), 1)
+    for _ in range(50):  # skewed cells: the shortest image distance is below the shortest edge
+        reduced, _ = minkowski_reduce(cell * numbers[:, None], pbc)
+        if np.linalg.norm(reduced[pbc], axis=1).min() >= min_length - 1e-6:
+            break
+        numbers[np.argmin(np.where(pbc, numbers * lengths, np.inf))] += 1
+    return numbers

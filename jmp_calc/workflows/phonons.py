@@ -1,0 +1,279 @@
+"""Phonons by finite displacements with any ASE calculator and phonopy.
+
+    result = phonons(atoms, supercell="2 2 2")
+    result.imaginary, result.lowest_thz, result.write("si_phonons")
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInputError, BadStructureError, JMPWarning, NotConvergedError, UsageError
+from ..interrupt import Interrupted, deferred_signals
+from . import phonopy_glue as glue
+from .common import output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
+from .phonon_settings import PhononSettings, supercell_matrix
+from .progress import Progress
+from .relax import relax as run_relax
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+PLOTS = ("band.svg", "band.png", "dos.svg", "dos.png", "thermal.svg", "thermal.png")
+OUTPUTS = (*glue.FILES, "unitcell.extxyz", *PLOTS)
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class ImaginaryMode:
+    """One unstable mode (negative frequency means imaginary)."""
+
+    frequency_thz: float
+    qpoint: tuple[float, float, float]
+    """Fractions of the primitive reciprocal vectors."""
+    label: str
+    """Name of the high-symmetry point, or "" elsewhere."""
+    band: int
+    acoustic_near_gamma: bool
+    """Near Γ and among the three lowest: noise of the sum rule or a small supercell, more often than an instability."""
+
+
+@dataclass(frozen=True, eq=False)
+class PhononResult:
+    """Phonons of a crystal. Frequencies in THz, imaginary ones negative."""
+
+    atoms: Atoms
+    """The relaxed unit cell."""
+    phonopy: Any
+    """phonopy's own object, for everything that is not here."""
+    frequencies_thz: np.ndarray
+    """Along the band path, shape (n_qpoints, n_bands)."""
+    qpoints: np.ndarray
+    band_path: str
+    """Who gave the path: seekpath, ase or given."""
+    lowest_thz: float
+    imaginary: tuple[ImaginaryMode, ...]
+    """The worst ones, at most ten."""
+    excluded_share: float
+    """Share of the modes on the mesh left out of the thermal properties because they are imaginary."""
+    thermal: dict[str, np.ndarray]
+    """temperatures (K), free_energy (kJ/mol), entropy and heat_capacity (J/K/mol), per primitive cell."""
+    dos: tuple[np.ndarray, np.ndarray]
+    n_displacements: int
+    n_supercell_atoms: int
+    space_group: str
+    fmax: float
+    """Largest force in the unit cell, eV/Å."""
+    settings: PhononSettings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for summary.yaml."""
+        warm = int(np.argmin(np.abs(self.thermal["temperatures"] - 300.0)))
+        return {
+            "lowest_frequency_thz": self.lowest_thz, "highest_frequency_thz": float(self.frequencies_thz.max()),
+            "imaginary_modes": [mode.__dict__ for mode in self.imaginary],
+            "share_excluded_from_thermal": self.excluded_share, "band_path": self.band_path,
+            "space_group": self.space_group, "n_displacements": self.n_displacements,
+            "n_supercell_atoms": self.n_supercell_atoms, "fmax_ev_per_a": self.fmax,
+            "supercell_matrix": self.phonopy.supercell_matrix.tolist(),
+            "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
+            "zero_point_energy_kj_per_mol": float(self.phonopy.thermal_properties.zero_point_energy),
+            "thermal_near_300_k": {name: float(values[warm]) for name, values in self.thermal.items()},
+            "protocol": {"fc_symmetry": self.settings.fc_symmetry, "displacement_a": self.settings.displacement},
+        }
+
+    def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
+        """Write phonopy's files, unitcell.extxyz and, if wanted, the figures; returns their paths."""
+        paths = {name: output_path(folder, name, prefix) for name in glue.FILES}
+        glue.write_files(self.phonopy, paths)
+        unitcell = output_path(folder, "unitcell.extxyz", prefix)
+        write_frames(unitcell, [self.atoms])
+        written = [*paths.values(), unitcell]
+        if plot:
+            written += self.plot({name: output_path(folder, name, prefix) for name in PLOTS})
+        return written
+
+    def plot(self, paths: dict[str, Path]) -> list[Path]:
+        """Draw bands, DOS and thermal properties; without matplotlib a warning and nothing else."""
+        from ..io import plots
+
+        if not plots.available():
+            text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
+            warnings.warn(text, JMPWarning, stacklevel=2)
+            return []
+        bands = self.phonopy.band_structure
+        plots.plot_bands(bands.distances, bands.frequencies, bands.labels, bands.path_connections,
+                         [paths["band.svg"], paths["band.png"]])
+        plots.plot_dos(*self.dos, [paths["dos.svg"], paths["dos.png"]])
+        plots.plot_thermal(self.thermal, [paths["thermal.svg"], paths["thermal.png"]])
+        return list(paths.values())
+
+    def require_stable(self) -> None:
+        """Raise NotConvergedError that names the worst imaginary mode."""
+        if self.imaginary:
+            raise NotConvergedError(
+                f"imaginary modes: {describe(self.imaginary[0])}",
+                where=f"{len(self.imaginary)} mode(s) in summary.yaml",
+                hint="try a larger supercell, a tighter relaxation with the cell, or accept a real instability",
+            )
+
+
+def phonons(
+    atoms: Atoms, *, supercell: str | Sequence[int] = "auto", min_length: float = 20.0, displacement: float = 0.01,
+    mesh: str | Sequence[int] = "auto", bands: str = "auto", band_points: int = 51, tmin: float = 0.0,
+    tmax: float = 1000.0, tstep: float = 10.0, relax: bool = True, fmax: float = 1e-4, relax_steps: int = 500,
+    allow_unconverged: bool = False, fc_symmetry: bool = True, symprec: float = 1e-5,
+    imaginary_tolerance_thz: float = 0.1, out: str | os.PathLike[str] | None = None, prefix: str = "",
+    plot: bool = True, quiet: bool = True,
+) -> PhononResult:
+    """Phonons of a copy of ``atoms`` with its calculator; positions are relaxed first, the cell is not.
+
+    Args:
+        supercell: "auto" (images min_length Å apart), "2 2 2", or nine numbers.
+        mesh: "auto" or three numbers; always contains Γ.
+        out: folder for phonopy's files and the figures.
+
+    Raises:
+        BadStructureError: no lattice. UsageError: settings, constraints.
+        NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
+    """
+    settings = PhononSettings(
+        supercell if isinstance(supercell, str) else tuple(supercell), min_length, displacement,
+        mesh if isinstance(mesh, str) else tuple(mesh), bands, band_points, tmin, tmax, tstep, relax, fmax,
+        relax_steps, allow_unconverged, fc_symmetry, symprec, imaginary_tolerance_thz,
+    )
+    glue.require_phonopy()
+    check_lattice(atoms)
+    work = working_copy(atoms)
+    warn_if_not_smooth(work)
+    start, reached = _start_structure(work, settings, quiet)
+    matrix = supercell_matrix(settings, start.cell.array, start.pbc)
+    phonon = glue.displaced(start, matrix, settings)
+    forces = _forces(glue.ase_supercells(phonon, start), quiet)
+    source = glue.solve(phonon, forces, settings)
+    result = _collect(start, reached, phonon, source, settings)
+    if out is not None:
+        result.write(out, prefix=prefix, plot=plot)
+    return result
+
+
+def check_lattice(atoms: Atoms) -> None:
+    """Refuse molecules and wires, constraints; warn that a slab repeats through its vacuum."""
+    if not atoms.pbc.any() or atoms.cell.rank < 3:
+        raise BadStructureError(
+            "this structure has no lattice, so it has no phonons",
+            hint="for a molecule: ase.vibrations.Vibrations(atoms) with the same calculator",
+        )
+    if atoms.constraints:
+        raise UsageError("phonons need free atoms, the structure has constraints", hint="atoms.set_constraint()")
+    if not atoms.pbc.all():
+        warnings.warn("phonons: the vacuum is treated as a repeating direction", JMPWarning, stacklevel=3)
+
+
+def describe(mode: ImaginaryMode) -> str:
+    """One mode in words."""
+    place = f" ({mode.label})" if mode.label else ""
+    q = ", ".join(f"{x:.4g}" for x in mode.qpoint)
+    return f"{mode.frequency_thz:.3f} THz at q = ({q}){place}, band {mode.band}"
+
+
+def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tuple[Atoms, float]:
+    """Relaxed positions (or those given, checked) and their largest force, eV/Å."""
+    if settings.relax:
+        result = run_relax(
+            atoms, fmax=settings.fmax, steps=settings.relax_steps, fix_symmetry=bool(atoms.pbc.all()),
+            symprec=10 * settings.symprec, quiet=quiet,
+        )
+        reached, start = result.fmax, atoms.copy()
+        start.positions[:], start.cell[:] = result.atoms.positions, result.atoms.cell
+        start.calc = atoms.calc
+    else:
+        reached, start = float(np.linalg.norm(atoms.get_forces(), axis=1).max()), atoms
+    if reached > settings.fmax and not settings.allow_unconverged:
+        raise NotConvergedError(
+            f"the structure is not relaxed: largest force {reached:.2g} eV/Å, phonons need {settings.fmax:g}",
+            where="pre-relaxation" if settings.relax else "start structure (--no-relax)",
+            hint="relax it further (--dtype float64), or go on with --allow-unconverged",
+        )
+    return start, reached
+
+
+def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
+    """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å."""
+    found = []
+    with deferred_signals() as signals, Progress("phonons", len(cells), quiet=quiet) as progress:
+        for number, cell in enumerate(cells):
+            forces = np.array(cell.get_forces(apply_constraint=False))
+            if not np.isfinite(forces).all():
+                raise BadInputError(f"the forces of displaced supercell {number} are not finite")
+            found.append(forces)
+            progress.update(f"{len(cell)} atoms")
+            if signals.received is not None:
+                raise Interrupted(signals.received, f"{number + 1} of {len(cells)} displacements were done")
+    return np.array(found)
+
+
+def _collect(start: Atoms, fmax: float, phonon: Any, source: str, settings: PhononSettings) -> PhononResult:
+    bands = phonon.band_structure
+    qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
+    mesh, thermal = phonon.get_mesh_dict(), phonon.get_thermal_properties_dict()
+    dos = phonon.get_total_dos_dict()
+    imaginary = _imaginary(phonon, qpoints, frequencies, mesh, settings.imaginary_tolerance_thz)
+    weights = np.asarray(mesh["weights"])[:, None]
+    bad = mesh["frequencies"] < -settings.imaginary_tolerance_thz
+    share = float((weights * bad).sum() / (weights.sum() * bad.shape[1]))
+    if share > 0:
+        text = f"{100 * share:.2g} % of the modes are imaginary and excluded from the thermal properties"
+        warnings.warn(text, JMPWarning, stacklevel=3)
+    kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
+    return PhononResult(
+        atoms=snapshot(start), phonopy=phonon, frequencies_thz=frequencies, qpoints=qpoints, band_path=source,
+        lowest_thz=float(min(frequencies.min(), mesh["frequencies"].min())), imaginary=imaginary, excluded_share=share,
+        thermal={name: np.asarray(thermal[name]) for name in kept},
+        dos=(np.asarray(dos["frequency_points"]), np.asarray(dos["total_dos"])),
+        n_displacements=len(phonon.supercells_with_displacements), n_supercell_atoms=len(phonon.supercell),
+        space_group=str(phonon.symmetry.get_international_table()), fmax=fmax, settings=settings,
+    )
+
+
+def _imaginary(
+    phonon: Any, qpoints: np.ndarray, frequencies: np.ndarray, mesh: Any, tolerance: float
+) -> tuple[ImaginaryMode, ...]:
+    """Modes below -tolerance on the path and on the mesh, the worst first."""
+    labels = _corner_labels(phonon.band_structure)
+    reciprocal = np.linalg.inv(phonon.primitive.cell).T
+    found: dict[tuple[float, int], ImaginaryMode] = {}  # one for all equivalent q
+    for points, values in ((qpoints, frequencies), (np.asarray(mesh["qpoints"]), mesh["frequencies"])):
+        for row, band in zip(*np.nonzero(values < -tolerance), strict=True):
+            q = points[row] - np.rint(points[row])
+            near = bool(np.linalg.norm(q @ reciprocal) < 0.05 and band < 3)
+            label = next((name for place, name in labels if np.allclose(place, points[row], atol=1e-3)), "")
+            mode = ImaginaryMode(
+                float(values[row, band]), tuple(round(float(x), 6) for x in points[row]),  # type: ignore[arg-type]
+                label, int(band), near,
+            )
+            found.setdefault((round(mode.frequency_thz, 3), mode.band), mode)
+    return tuple(sorted(found.values(), key=lambda mode: mode.frequency_thz)[:MOST_NAMED])
+
+
+def _corner_labels(bands: Any) -> list[tuple[np.ndarray, str]]:
+    """End points of the band pieces with their names."""
+    names = list(bands.labels or [])
+    corners: list[tuple[np.ndarray, str]] = []
+    fresh = True
+    for path, joined in zip(bands.qpoints, bands.path_connections, strict=True):
+        ends = [path[0], path[-1]] if fresh else [path[-1]]
+        corners += [(end, _plain(names.pop(0))) for end in ends if names]
+        fresh = not joined
+    return corners
+
+
+def _plain(label: str) -> str:
+    return label.replace("$", "").replace("\\Gamma", "G").replace("\\mathrm{", "").replace("}", "").replace("\\", "")

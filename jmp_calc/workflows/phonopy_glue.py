@@ -1,0 +1,138 @@
+"""The only module that talks to phonopy (4.x): displacements in, bands, DOS, thermal properties and files out."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import JMPError, UsageError
+from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FILES = ("phonopy_disp.yaml", "phonopy_params.yaml", "band.yaml", "mesh.yaml", "total_dos.dat",
+         "thermal_properties.yaml")
+_GREEK = {"GAMMA": "G", "$\\Gamma$": "G", "Γ": "G"}
+
+
+def require_phonopy() -> None:
+    """JMPError when phonopy is missing or of another generation than this module was written for."""
+    try:
+        version = metadata.version("phonopy")
+    except metadata.PackageNotFoundError as err:
+        raise JMPError("phonopy is not installed", hint="pip install 'phonopy>=4.10,<5'") from err
+    if version.split(".")[0] != "4":
+        fact = f"phonopy {version} is not supported; jmp-calc works with phonopy 4"
+        raise JMPError(fact, hint="pip install 'phonopy>=4.10,<5'")
+
+
+def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any:
+    """Phonopy object with its displacements generated."""
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+
+    unitcell = PhonopyAtoms(
+        symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+    phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
+    phonon.generate_displacements(distance=settings.displacement)
+    return phonon
+
+
+def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
+    """The displaced supercells, in phonopy's atom order, with the calculator of ``atoms``."""
+    from ase import Atoms as AseAtoms
+
+    cells = []
+    for cell in phonon.supercells_with_displacements:
+        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc)
+        copy.calc = atoms.calc
+        cells.append(copy)
+    return cells
+
+
+def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
+    """Force constants, bands, mesh, DOS and thermal properties; returns where the band path came from."""
+    phonon.forces = forces
+    phonon.produce_force_constants()
+    if settings.fc_symmetry:
+        phonon.symmetrize_force_constants()
+    source = _bands(phonon, settings)
+    mesh = AUTO_MESH_LENGTH_A if settings.mesh == "auto" else list(settings.mesh)
+    with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
+        warnings.filterwarnings("ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning)
+        phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
+    phonon.run_total_dos()
+    phonon.run_thermal_properties(
+        t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True
+    )
+    return source
+
+
+def write_files(phonon: Any, paths: dict[str, Path]) -> None:
+    """phonopy's own files by phonopy's own writers."""
+    phonon.save(str(paths["phonopy_disp.yaml"]), settings={"force_sets": False, "displacements": True})
+    phonon.save(str(paths["phonopy_params.yaml"]))
+    phonon.write_yaml_band_structure(filename=str(paths["band.yaml"]))
+    phonon.mesh.write_yaml(filename=str(paths["mesh.yaml"]))
+    phonon.write_total_dos(filename=str(paths["total_dos.dat"]))
+    phonon.write_yaml_thermal_properties(filename=str(paths["thermal_properties.yaml"]))
+
+
+def _bands(phonon: Any, settings: PhononSettings) -> str:
+    """Run the bands along the path that was asked for; returns "seekpath", "ase" or "given"."""
+    from phonopy.phonon.band_structure import get_band_qpoints, get_band_qpoints_by_seekpath
+
+    points, pieces, source = _special_points(phonon.primitive)
+    if settings.bands == "auto" and source == "seekpath":
+        paths, labels, joined = get_band_qpoints_by_seekpath(
+            phonon.primitive, settings.band_points, is_const_interval=True
+        )
+    else:
+        if settings.bands != "auto":
+            pieces, source = [piece.split() for piece in settings.bands.split(",")], "given"
+        corners = [[_point(label, points) for label in piece] for piece in pieces]
+        if any(len(piece) < 2 for piece in pieces):
+            raise UsageError(f"a band path needs two points or more: '{settings.bands}'", hint='write "G X, K G"')
+        paths = get_band_qpoints(corners, npoints=settings.band_points)
+        labels = [_tex(label) for piece in pieces for label in piece]
+        joined = [k < len(piece) - 2 for piece in pieces for k in range(len(piece) - 1)]
+    phonon.run_band_structure(paths, labels=labels, path_connections=joined)
+    return source
+
+
+def _special_points(primitive: Any) -> tuple[dict[str, np.ndarray], list[list[str]], str]:
+    """Coordinates by label, path pieces, and who gave them: seekpath, or ASE when seekpath is absent."""
+    try:
+        import seekpath
+    except ImportError:
+        return _special_points_ase(primitive)
+    found = seekpath.get_path(primitive.totuple())
+    points = {_GREEK.get(name, name): np.array(xyz) for name, xyz in found["point_coords"].items()}
+    return points, [], "seekpath"
+
+
+def _special_points_ase(primitive: Any) -> tuple[dict[str, np.ndarray], list[list[str]], str]:
+    from ase.cell import Cell
+    from ase.dft.kpoints import parse_path_string
+
+    path = Cell(primitive.cell).bandpath(npoints=0)
+    return dict(path.special_points), parse_path_string(path.path), "ase"
+
+
+def _point(label: str, points: dict[str, np.ndarray]) -> np.ndarray:
+    name = _GREEK.get(label, label)
+    if name not in points:
+        raise UsageError(f"this lattice has no point '{label}'", hint=f"its points: {' '.join(sorted(points))}")
+    return points[name]
+
+
+def _tex(label: str) -> str:
+    name = _GREEK.get(label, label)
+    return "$\\Gamma$" if name == "G" else f"$\\mathrm{{{name}}}$"
