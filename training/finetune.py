@@ -50,7 +50,7 @@ class DataOptions:
     train: str | Path
     valid: str | Path | None = None
     test: str | Path | None = None
-    keys: LabelKeys = LabelKeys()
+    keys: LabelKeys = field(default_factory=LabelKeys)
     index: str = ":"
     """Frames of the training file, as a slice."""
     valid_fraction: float = 0.1
@@ -133,7 +133,7 @@ def finetune(
     model: str = "jmp-xs",
     out: str | Path = "run",
     head: str = "finetuned",
-    config: TrainConfig = TrainConfig(),
+    config: TrainConfig | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
     device: str = "auto",
@@ -151,7 +151,7 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        config: loss, optimizer, length.
+        config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
         device: auto, cpu, cuda, cuda:N.
@@ -160,6 +160,7 @@ def finetune(
         overwrite: replace earlier results.
         say: receives lines of progress.
     """
+    config = config or TrainConfig()
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
     folder = make_folder(Path(out))

@@ -40,7 +40,8 @@ class Card:
 
         metrics = {} if result is None else {
             "valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
-        averaged = "" if self.config.optim.ema_decay is None else f" (average over steps, {self.config.optim.ema_decay})"
+        decay = self.config.optim.ema_decay
+        averaged = "" if decay is None else f" (average over steps, decay {decay})"
         name = Path(self.data.train).name
         new = {"name": name, "sha256": file_sha256(self.data.train), "frames": len(self.prepared.train),
                "licence": "the user's own data", "use": "fine-tuning"}

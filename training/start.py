@@ -39,7 +39,7 @@ class ModelOptions:
     head: str = "finetuned"
     """Name of the new head."""
     init_head: str = "auto"
-    """Old head whose weights the new one starts from: auto (smallest force error on a few frames), scratch, or a name."""
+    """Old head that the new one starts from: auto (smallest force error on a few frames), scratch, or a name."""
     keep_heads: bool = False
     """Keep the old heads in the written file; after full fine-tuning they no longer fit the backbone."""
     graph: str = "smooth"
@@ -207,8 +207,10 @@ def _similar_head(
         return None, {}
     probe = {h.name: _force_rmse(potential, h.name, frames, direct, device) for h in cover} if len(cover) > 1 else {}
     best = min(probe, key=probe.__getitem__) if probe else cover[0].name
-    text = ", ".join(f"{name} {1e3 * rmse:.0f}" for name, rmse in sorted(probe.items(), key=lambda item: item[1])[:5])
-    messages.append(f"the new head starts from {best!r}" + (f" (force RMSE before training, meV/Å: {text})" if text else ""))
+    ranked = sorted(probe.items(), key=lambda item: item[1])[:5]
+    text = ", ".join(f"{name} {1e3 * rmse:.0f}" for name, rmse in ranked)
+    why = f" (force RMSE before training, meV/Å: {text})" if text else ""
+    messages.append(f"the new head starts from {best!r}{why}")
     return best, probe
 
 

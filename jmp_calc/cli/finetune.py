@@ -1,0 +1,277 @@
+"""``jmp-calc finetune``: train a model on labelled structures and write run/best.safetensors and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from .common import CommandRun, Common, common_options, dry_run_report
+
+if TYPE_CHECKING:
+    from ..training.config import TrainConfig
+    from ..training.finetune import DataOptions, Prepared
+    from ..training.start import ModelOptions
+
+EPILOG = """\b
+Examples:
+  jmp-calc finetune train.extxyz
+  jmp-calc finetune train.extxyz --valid valid.extxyz --test test.extxyz -m jmp-xs -o run --max-time 10m
+  jmp-calc finetune vasp.traj --epochs 200 --E0s e0s.yaml --freeze 1
+  jmp-calc finetune train.extxyz -o run --resume
+
+Keys: the ones you name, else REF_energy, REF_forces, REF_stress, REF_virials, else energy, forces, stress.
+Stress has ASE's sign (positive = tension); stress = -virials / volume.
+MACE's spellings work too (--energy_key, --max_num_epochs, --foundation_model, ...)."""
+
+MACE_SPELLINGS = {
+    "--max_num_epochs": "--epochs", "--foundation_model": "--model", "--train_file": "--train",
+    "--valid_file": "--valid", "--test_file": "--test", "--default_dtype": "--dtype", "--clip_grad": "--clip",
+    "--work_dir": "--out",
+}
+
+
+class FinetuneCommand(click.Command):
+    """Accepts the option names of ``mace_run_train`` beside ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Translate ``--snake_case`` before click sees it."""
+        return super().parse_args(ctx, [_ours(arg) for arg in args])
+
+
+def _ours(arg: str) -> str:
+    name, equals, value = arg.partition("=")
+    if not name.startswith("--") or "_" not in name:
+        return arg
+    return MACE_SPELLINGS.get(name, name.replace("_", "-")) + equals + value
+
+
+class Duration(click.ParamType):
+    """Seconds, or a number with s, m or h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds as a float."""
+        text = str(value).strip().lower()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        try:
+            seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
+        except ValueError:
+            seconds = -1.0
+        if not seconds > 0:
+            self.fail(f"{value!r} is not a positive time; write 600, 10m or 2h", param, ctx)
+        return seconds
+
+
+def _data_options(function: Any) -> Any:
+    options = [
+        click.argument("train", required=False, type=click.Path(path_type=Path)),
+        click.option("--train", "train_option", hidden=True, type=click.Path(path_type=Path)),
+        click.option("--valid", type=click.Path(path_type=Path), help="Validation frames."),
+        click.option("--test", type=click.Path(path_type=Path), help="Test frames, evaluated before and after."),
+        click.option("--valid-fraction", type=float, default=None,
+                     help="Share of TRAIN set aside for validation, in contiguous blocks.  [default: 0.1]"),
+        click.option("--valid-every", type=int, default=None, help="Every N-th frame for validation instead."),
+        click.option("--index", default=":", show_default=True, help="Frames of TRAIN, as a slice."),
+        click.option("--group", "groups", multiple=True,
+                     help="Only frames of this config_type or with these elements (Si, Cu-O); may be repeated."),
+        click.option("--energy-key", help="Name of the energy in the file."),
+        click.option("--forces-key", help="Name of the forces."),
+        click.option("--stress-key", help="Name of the stress."),
+        click.option("--virials-key", help="Name of the virials."),
+        click.option("--energy-unit", help="Unit of energies that are not in eV: hartree, kcal/mol, ..."),
+        click.option("--length-unit", help="Unit of lengths that are not in Å: bohr, nm."),
+        click.option("--E0s", "references", default="auto", show_default=True,
+                     help="Reference energies: auto, isolated, lstsq, or a YAML file {C: -1029.5, ...} in eV."),
+        click.option("--allow-missing", multiple=True, type=click.Choice(["energy", "forces"]),
+                     help="Train although frames lack this label."),
+        click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame."),
+        click.option("--allow-findings", is_flag=True, help="Train although the audit of the data found errors."),
+    ]
+    return _apply(options, function)
+
+
+def _training_options(function: Any) -> Any:
+    options = [
+        click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
+        click.option("--max-time", type=Duration(), default=None,
+                     help="Wall time (600, 10m, 2h); the learning rate reaches its end within it."),
+        click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
+        click.option("--batch-size", type=int, default=None, help="Most structures per batch."),
+        click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
+        click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
+        click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
+        click.option("--stress-weight", type=float, default=None, help="Weight of the stress."),
+        click.option("--weight-decay", type=float, default=None),
+        click.option("--clip", type=float, default=None, help="Largest norm of the gradient."),
+        click.option("--ema-decay", type=float, default=None, help="Decay of the averaged weights."),
+        click.option("--ema/--no-ema", default=True, help="Average the weights over steps."),
+        click.option("--warmup-steps", type=int, default=None),
+        click.option("--patience", type=int, default=None, help="Stop after N validations without improvement."),
+        click.option("--freeze", default="none", show_default=True,
+                     help="none, embedding, backbone, or N: embedding and first N blocks."),
+        click.option("--forces", type=click.Choice(["conservative", "direct"]), default="conservative",
+                     show_default=True),
+    ]
+    return _apply(options, function)
+
+
+def _model_options(function: Any) -> Any:
+    options = [
+        click.option("--from-scratch", is_flag=True, help="Only the architecture of the model, with new weights."),
+        click.option("--head-name", default="finetuned", show_default=True, help="Name of the new head."),
+        click.option("--keep-heads", is_flag=True, help="Keep the old heads (they no longer fit the backbone)."),
+        click.option("--graph", type=click.Choice(["smooth", "official"]), default="smooth", show_default=True,
+                     help="Graphs for official weights."),
+        click.option("--level-of-theory", default="as in the training data", help="Written into the model file."),
+        click.option("--resume", is_flag=True, help="Go on with the run in the output folder."),
+        click.option("--override", is_flag=True, help="Resume although settings or data have changed."),
+    ]
+    return _apply(options, function)
+
+
+def _apply(options: list[Any], function: Any) -> Any:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command(cls=FinetuneCommand, epilog=EPILOG)
+@_data_options
+@_training_options
+@_model_options
+@common_options(out="run")
+def finetune(common: Common, train: Path | None, train_option: Path | None, **options: Any) -> None:
+    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses.
+
+    Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
+    that the new one starts from (default: the one with the smallest force error; scratch: new weights).
+    """
+    from ..training.finetune import OUTPUTS, prepare, run
+
+    if (train is None) == (train_option is None):
+        raise UsageError("no training file was given" if train is None else "the training file was given twice",
+                         hint="jmp-calc finetune train.extxyz")
+    _check_conflicts(common, options)
+    data = data_options(train or train_option, common, options)  # type: ignore[arg-type]
+    start, config = model_options(common, options), train_config(common, options)
+    settings = {"data": data, "start": start, "training": config}
+    if common.dry_run:
+        prepared = prepare(data, start, config, common.say)
+        dry_run_report(common, "finetune", _facts(prepared, config))
+        prepared.audit.raise_if_refused()
+        return
+    with CommandRun(common, "finetune", outputs=OUTPUTS, settings=settings, resume=options["resume"],
+                    resume_hint="--resume goes on with it") as command:
+        for path in (data.train, data.valid, data.test):
+            if path is not None and Path(path).is_file():
+                command.add_input(path)
+        prepared = prepare(data, start, config, common.say)
+        _refuse(prepared, options["allow_findings"], common)
+        result = run(prepared, data, start, config, common.out, device=common.device, resume=options["resume"],
+                     override=options["override"], say=common.say)
+        command.results = result.to_dict()
+        for path in result.outputs:
+            command.add_output(path, "fine-tuning")
+        common.say(f'next: atoms.calc = JMPCalculator("{result.best}")')
+
+
+def _refuse(prepared: Prepared, allowed: bool, common: Common) -> None:
+    for line in prepared.audit.lines():
+        common.say(line)
+    if not allowed:
+        prepared.audit.raise_if_refused()
+
+
+def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
+    pairs = [
+        (options["from_scratch"] and options["freeze"] != "none", "--from-scratch and --freeze"),
+        (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
+        (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
+        (options["valid"] is not None and options["valid_fraction"] is not None, "--valid and --valid-fraction"),
+        (options["valid"] is not None and options["valid_every"] is not None, "--valid and --valid-every"),
+        (options["valid_every"] is not None and options["valid_fraction"] is not None,
+         "--valid-every and --valid-fraction"),
+        (options["resume"] and common.overwrite, "--resume and --overwrite"),
+        (not options["ema"] and options["ema_decay"] is not None, "--no-ema and --ema-decay"),
+        (options["stress_key"] is not None and options["virials_key"] is not None, "--stress-key and --virials-key"),
+    ]
+    for conflict, names in pairs:
+        if conflict:
+            raise UsageError(f"{names} contradict each other", hint="leave one of them out")
+    if options["override"] and not options["resume"]:
+        raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
+    if common.prefix:
+        raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
+
+
+def data_options(train: Path, common: Common, options: dict[str, Any]) -> DataOptions:
+    """The options about data."""
+    from ..training.finetune import DataOptions
+    from ..training.labels import LabelKeys
+
+    keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
+    fraction = options["valid_fraction"]
+    return DataOptions(
+        train, options["valid"], options["test"], keys, options["index"],
+        DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
+        options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
+        options["allow_findings"], options["energy_unit"], options["length_unit"], tuple(options["groups"]),
+        common.seed,
+    )
+
+
+def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
+    """The options about the start model."""
+    from ..training.start import SCRATCH, ModelOptions
+
+    scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
+    return ModelOptions(
+        model=SCRATCH + common.model if scratch else common.model, head=options["head_name"],
+        init_head=common.head or "auto", keep_heads=options["keep_heads"], graph=options["graph"],
+        level_of_theory=options["level_of_theory"], dtype=common.dtype,
+    )
+
+
+def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
+    """The options about training; those not given keep the defaults of TrainConfig."""
+    from ..training.config import LossConfig, OptimConfig, TrainConfig
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: options[name] for name in names if options[name] is not None}
+
+    optim = given("lr", "weight_decay", "ema_decay", "warmup_steps")
+    if options["clip"] is not None:
+        optim["clip_norm"] = options["clip"]
+    if not options["ema"]:
+        optim["ema_decay"] = None
+    return TrainConfig(
+        loss=LossConfig(**given("energy_weight", "forces_weight", "stress_weight")), optim=OptimConfig(**optim),
+        seed=common.seed, **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "patience", "freeze",
+                                  "forces"),
+    )
+
+
+def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
+    """What --dry-run prints."""
+    from ..training.finetune import resolved
+
+    potential = prepared.loaded.potential
+    config = resolved(config, potential)
+    atoms = sum(frame.n_atoms for frame in prepared.train)
+    epochs = f"{config.n_epochs} epochs" if config.n_epochs else "as many epochs as fit"
+    limit = f", at most {config.max_time:g} s" if config.max_time else ""
+    references = prepared.references
+    return {
+        "training frames": len(prepared.train), "validation frames": len(prepared.valid),
+        "test frames": len(prepared.test), "training atoms": atoms,
+        "stress labels": sum(frame.stress is not None for frame in prepared.train),
+        "references": "none" if references is None else f"{references.kind}, {references.values}",
+        "audit": "; ".join(prepared.audit.lines()) or "nothing found",
+        "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "
+                    f"peak learning rate {config.optim.lr:.2g}",
+        "weights": sum(p.numel() for p in potential.parameters()),
+    }

@@ -1,0 +1,155 @@
+"""Errors of a model on labelled structures.
+
+Example: ``evaluate("test.extxyz", model="run/best.safetensors").errors.forces_mae_mev_per_a``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError, ModelError
+from jmp_calc.io.summary import plain, write_text_atomic
+
+from .batches import EpochBatches
+from .config import TrainConfig
+from .dataset import FrameGraphs
+from .frames import write_predictions
+from .labels import Frame, LabelKeys, read_labelled
+from .loop import validate
+from .metrics import Errors, Predictions
+from .plots import plot_parity
+
+OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg")
+MAX_EDGES = 40_000
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """Errors in total and by group, and the predictions behind them."""
+
+    errors: Errors
+    by_group: dict[str, Errors]
+    energy_offset_mev_per_atom: float | None
+    """Mean of (predicted - true) energy per atom: large when model and data have different energy zeros."""
+    head: str
+    predictions: Predictions
+    frames: tuple[Frame, ...]
+    messages: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Errors as plain numbers."""
+        return {
+            "head": self.head, "n_structures": len(self.frames), "errors": self.errors.to_dict(),
+            "energy_offset_mev_per_atom": self.energy_offset_mev_per_atom,
+            "by_group": {name: value.to_dict() for name, value in self.by_group.items()},
+            "messages": list(self.messages),
+        }
+
+    def write(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write predictions.extxyz, errors.yaml and parity.svg; returns their paths."""
+        import yaml
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions)
+        text = yaml.safe_dump(plain(self.to_dict()), sort_keys=False, allow_unicode=True)
+        write_text_atomic(folder / OUTPUTS[1], text)
+        plot_parity(folder / OUTPUTS[2], {"": self.predictions})
+        return tuple(folder / name for name in OUTPUTS if (folder / name).exists())
+
+
+def evaluate(
+    data: str | Path,
+    *,
+    model: str | Path = "jmp-xs",
+    head: str | None = None,
+    forces: str = "conservative",
+    graph: str | None = None,
+    weights: str = "ema",
+    keys: LabelKeys | None = None,
+    index: str = ":",
+    allow_truncated: bool = False,
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+    group_by: str = "config_type",
+    device: str = "auto",
+    dtype: str = "float32",
+    max_edges: int = MAX_EDGES,
+    say: Callable[[str], None] = lambda text: None,
+) -> EvaluationResult:
+    """Compare predictions with the labels of a file; labels that are missing do not count.
+
+    Args:
+        data: labelled structures (any format that ASE reads, packed or not).
+        model: name, path of one of our files, or official checkpoint.
+        head: head of the model; None: its default.
+        forces: conservative or direct.
+        graph: official or smooth; None: the file's own.
+        weights: ema, raw or official-ft of an official checkpoint.
+        keys: names of the labels; None: found automatically.
+        index: frames, as a slice.
+        allow_truncated: use the complete frames of a file that was cut off.
+        energy_unit: unit of the energies in the file, if not eV.
+        length_unit: unit of the lengths in the file, if not Å.
+        group_by: config_type or formula.
+        device: auto, cpu, cuda, cuda:N.
+        dtype: float32 or float64.
+        max_edges: size of a batch.
+        say: receives messages.
+    """
+    from jmp_calc.device import choose_device, choose_dtype
+    from jmp_calc.settings import Settings, choose_head, choose_policy, uncovered
+    from jmp_calc.zoo.names import resolve
+
+    labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
+                             energy_unit=energy_unit, length_unit=length_unit)
+    frames = labelled.frames
+    if not frames or all(f.energy is None and f.forces is None and f.stress is None for f in frames):
+        raise BadInputError("There is nothing to compare with: no frame has an energy, forces or a stress.",
+                            where=str(data), hint="name the keys with --energy-key, --forces-key, --stress-key")
+    loaded = resolve(model, weights=weights)
+    settings = Settings(str(model), head, device, dtype, forces, weights, graph)
+    chosen = choose_head(loaded.potential.config, settings)
+    policy = choose_policy(loaded.potential.config, chosen, settings)
+    unknown = uncovered(chosen, {int(z) for frame in frames for z in np.unique(frame.numbers)})
+    if unknown:
+        from ase.data import chemical_symbols
+
+        raise ModelError(f"Head {chosen.name!r} does not know {', '.join(chemical_symbols[z] for z in unknown)}.",
+                         where=str(data), hint="choose a head that does: jmp-calc models info " + str(model))
+    potential = loaded.potential.with_policy(dataclasses.replace(loaded.potential.config, policy=policy))
+    potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
+    for message in labelled.messages:
+        say(message)
+    graphs = FrameGraphs(frames, policy, heads=chosen.name, qint_tags=potential.config.backbone.qint_tags)
+    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=64, device=choose_device(device), shuffle=False)
+    config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
+    _, predictions = validate(potential, batches, config)
+    groups = [_group(frame, group_by) for frame in frames]
+    offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
+    known = offset[np.isfinite(offset)]
+    return EvaluationResult(
+        predictions.errors(), predictions.errors_by_group(groups),
+        round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
+        labelled.messages,
+    )
+
+
+def _group(frame: Frame, group_by: str) -> str:
+    if group_by == "config_type":
+        return frame.group
+    from ase.formula import Formula
+
+    return str(Formula.from_list([_symbol(z) for z in frame.numbers]).format("metal"))
+
+
+def _symbol(number: int) -> str:
+    from ase.data import chemical_symbols
+
+    return str(chemical_symbols[number])
