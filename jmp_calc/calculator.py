@@ -85,8 +85,10 @@ class JMPCalculator(Calculator):
             loaded = resolve(settings.model, weights=settings.weights)
             self._head = choose_head(loaded.potential.config, settings)
             self._policy = choose_policy(loaded.potential.config, self._head, settings)
-            config = dataclasses.replace(loaded.potential.config, policy=self._policy)
-            potential = build_potential(config, loaded.potential.state_dict())
+            potential = loaded.potential
+            if self._policy != potential.config.policy:
+                config = dataclasses.replace(potential.config, policy=self._policy)
+                potential = build_potential(config, potential.state_dict())
             self._potential = potential.to(device=self._device, dtype=torch_dtype).requires_grad_(False).eval()
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)
@@ -98,7 +100,7 @@ class JMPCalculator(Calculator):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
-        self.jump_warned = False
+        self._jump_warned = False
         self._tags: np.ndarray | None = None
 
     # ------------------------------------------------------------------ ASE interface
@@ -175,6 +177,14 @@ class JMPCalculator(Calculator):
         from .jumps import measured_jump
 
         return measured_jump(self, atoms, displacement=displacement, probes=probes)
+
+    def warn_if_not_smooth(self, atoms: Atoms) -> None:
+        """Before dynamics or phonons: warn once if the energy has jumps, with their size measured at `atoms`."""
+        if self._policy.name == "official" and not self._jump_warned:
+            from .jumps import warn_of_jumps
+
+            self._jump_warned = True
+            warn_of_jumps(self.measured_jump(atoms))
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

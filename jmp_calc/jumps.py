@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class JumpReport:
         return max(self.jumps_ev, default=0.0)
 
     def __str__(self) -> str:
+        if not any(self.swapped_edges):
+            return f"none was met within {self.displacement:g} Å of this structure, but neighbours may swap elsewhere"
         return (
             f"moving the atoms by {self.displacement:g} Å (about one time step) swaps up to "
             f"{max(self.swapped_edges, default=0)} neighbours, and a single swap makes the energy jump by up to "
@@ -64,27 +66,15 @@ def measured_jump(
     return JumpReport(calculator.info.policy.name, displacement, tuple(swapped), tuple(jumps))
 
 
-def warn_if_not_smooth(calculator: Any, atoms: Atoms, *, purpose: str = "dynamics") -> JumpReport | None:
-    """Warn once per calculator that its energy has jumps, with their size for `atoms`; None if it has none.
-
-    Any ASE calculator may be passed; those that are not JMPCalculators are taken to be smooth.
-    """
-    info = getattr(calculator, "info", None)
-    policy = getattr(info, "policy", None)
-    if policy is None or policy.name != "official" or not hasattr(calculator, "measured_jump"):
-        return None
-    if calculator.jump_warned:
-        return None
-    calculator.jump_warned = True
-    report: JumpReport = calculator.measured_jump(atoms)
+def warn_of_jumps(report: JumpReport) -> None:
+    """Tell the user, with the measured size, that dynamics and second derivatives are unreliable."""
     warnings.warn(
         JMPWarning(
-            f"{purpose} with the graph policy 'official', whose energy is not smooth: {report}; such jumps do no work "
-            "on the atoms, so energy is not conserved and second derivatives are unreliable; use graph='smooth'"
+            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for jumps, so energy "
+            "is not conserved in dynamics and phonons are unreliable; graph='smooth' has none"
         ),
-        stacklevel=2,
+        stacklevel=3,
     )
-    return report
 
 
 def _along(probe: JMPCalculator, atoms: Atoms, step: np.ndarray) -> tuple[int, float]:

@@ -91,15 +91,21 @@ def choose_head(config: ModelConfig, settings: Settings) -> HeadConfig:
 
 def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> GraphPolicy:
     """The file's graph policy with the head's cutoff and the caller's overrides (UsageError, ModelError)."""
-    policy = _named_policy(config.policy, settings)
-    if settings.cutoff is not None:
-        policy = dataclasses.replace(policy, cutoff=float(settings.cutoff))
-    elif policy.name == "official" and head.cutoff is not None:
-        policy = dataclasses.replace(policy, cutoff=head.cutoff)
-    if settings.max_neighbors is not None:
-        if policy.name == "smooth" and not policy.adaptive:
-            raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
-        policy = dataclasses.replace(policy, max_neighbors=int(settings.max_neighbors))
+    policy = config.policy
+    if policy.name == "smooth" and settings.graph == "official":
+        raise ModelError(
+            f"{settings.model} was trained with smooth graphs; the official ones would give another function",
+            hint="leave out graph='official'",
+        )
+    if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
+        raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
+    cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
+    limit = settings.max_neighbors or policy.max_neighbors
+    policy = dataclasses.replace(policy, cutoff=float(cutoff), max_neighbors=int(limit))
+    if policy.name == "official" and settings.graph == "smooth":
+        from .graph.policies import smooth_from_official
+
+        policy = smooth_from_official(policy)
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 
@@ -108,16 +114,3 @@ def uncovered(head: HeadConfig, numbers: Iterable[int]) -> tuple[int, ...]:
     if head.elements is None:
         return ()
     return tuple(sorted({int(number) for number in numbers} - set(head.elements)))
-
-
-def _named_policy(own: GraphPolicy, settings: Settings) -> GraphPolicy:
-    if settings.graph in (None, own.name):
-        return own
-    if settings.graph == "official":
-        raise ModelError(
-            f"{settings.model} was trained with smooth graphs; the official ones would give another function",
-            hint="leave out graph='official'",
-        )
-    from .graph.policies import smooth_from_official
-
-    return smooth_from_official(own)
