@@ -211,7 +211,7 @@ def _record(path: Path, sha256: str, source: str, published: bool) -> Record:
 
 
 def _write_record(path: Path, record: Record) -> None:
-    write_atomically(record_path(path), json.dumps(asdict(record), indent=1).encode())
+    write_atomically(record_path(path), [json.dumps(asdict(record), indent=1).encode()])
 
 
 def _known_hashes() -> dict[str, str]:
@@ -226,4 +226,12 @@ def _known_hashes() -> dict[str, str]:
 def _remember_hash(url: str, sha256: str) -> None:
     path = home() / "hashes.json"
     with locked(path):
-        write_atomically(path, json.dumps({url: sha256} | _known_hashes(), indent=1).encode())
+        write_atomically(path, [json.dumps({url: sha256} | _known_hashes(), indent=1).encode()])
+
+
+def forget_hash(entry: RegistryEntry) -> None:
+    """Drop the checksum of the first download, so that the publisher may have a new file."""
+    path, known = home() / "hashes.json", _known_hashes()
+    if known.pop(entry.url or "", None) is not None:
+        with locked(path):
+            write_atomically(path, [json.dumps(known, indent=1).encode()])

@@ -13,13 +13,15 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from jmp_calc.errors import ModelError
 from jmp_calc.model.config import ModelConfig, to_dict
-from jmp_calc.zoo.header import Header, TensorEntry, read_header
+from jmp_calc.zoo.header import Header, TensorEntry, encode_header, read_header
 from jmp_calc.zoo.limits import check_config
 from jmp_calc.zoo.schema import first_five, parse
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 METADATA_KEY = "jmp_calc"
+_VALUES_ONLY = {"normal_", "uniform_", "kaiming_uniform_", "orthogonal_", "mean", "var", "sqrt", "copy_",
+                "add", "sub", "div", "__add__", "__sub__", "__truediv__"}  # fmt: skip
 _NEEDS = "0.1"
 """Oldest jmp-calc that reads format version 1."""
 
@@ -94,10 +98,9 @@ def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
         ModelError: the weights are not all of one precision (float32 or float64) or not finite.
     """
     import torch
-    from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
-    dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    dtypes = {tensor.dtype for tensor in state.values()}
     names = {torch.float32: "float32", torch.float64: "float64"}
     if len(dtypes) != 1 or not dtypes <= set(names):
         raise ModelError(f"weights of types {sorted(map(str, dtypes))} cannot be saved", hint="convert the model first")
@@ -105,13 +108,15 @@ def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
     if bad:
         raise ModelError(f"{len(bad)} tensors are not finite: {first_five(bad)}", hint="the training has diverged")
     check_config(potential.config)
-    description = {
+    description: dict[str, Any] = {
         "format_version": FORMAT_VERSION, "needs": _NEEDS, "config": to_dict(potential.config),
         "precision": names[dtypes.pop()], "card": asdict(card),
     }  # fmt: skip
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
     parse(_Description, json.loads(text), "header")  # what cannot be read back is not written
-    write_atomically(Path(path), save(state, metadata={METADATA_KEY: text}))
+    layout = {name: (description["precision"], tuple(tensor.shape)) for name, tensor in state.items()}
+    data = (memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in state.values())
+    write_atomically(Path(path), chain([encode_header(layout, {METADATA_KEY: text})], data))
 
 
 def load_model(path: str | Path) -> LoadedModel:
@@ -149,10 +154,22 @@ def describe_model(path: str | Path) -> ModelDescription:
 def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
     """A Potential that owns ``state``: no random start, no second copy of the weights."""
     import torch
+    from torch.overrides import TorchFunctionMode
 
     from jmp_calc.model.potential import Potential
 
-    with torch.device("meta"):
+    class ShapesOnly(TorchFunctionMode):
+        """Skips the arithmetic of random starts: on the meta device it would import torch's compiler (seconds)."""
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(func, "__name__", "")
+            if name in _VALUES_ONLY:
+                return args[0] if args else kwargs["tensor"]
+            if name == "linspace" and len(args) == 3:
+                return torch.empty(args[2])
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), ShapesOnly():
         potential = Potential(config)
     _check_names(set(state), {name: tuple(t.shape) for name, t in potential.state_dict().items()}, state)
     potential.load_state_dict(state, strict=True, assign=True)
@@ -161,13 +178,14 @@ def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
     return potential.eval()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path``, force it to disk, and rename it."""
+def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write ``parts`` one after the other to a temporary file beside ``path``, force it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,6 +73,21 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
     except ValueError as err:
         raise error(str(err)) from err
     return Header(metadata, tensors)
+
+
+def encode_header(shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: dict[str, str]) -> bytes:
+    """The first bytes of a file with these tensors (name -> torch dtype name, shape), data in this order."""
+    codes = {name: (code, size) for code, (name, size) in DTYPES.items()}
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    place = 0
+    for name, (dtype, shape) in shapes.items():
+        code, item = codes[dtype]
+        end = place + math.prod(shape) * item
+        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(entries, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)  # readers expect aligned data
+    return len(text).to_bytes(8, "little") + text
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

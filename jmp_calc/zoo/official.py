@@ -25,7 +25,7 @@ from jmp_calc.zoo.schema import first_five
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jmp_calc.zoo.container import LoadedModel
+    from jmp_calc.zoo.container import LoadedModel, ModelCard
 
 Weights = Literal["ema", "raw", "official-ft"]
 WEIGHT_SETS = ("ema", "raw", "official-ft")
@@ -75,9 +75,9 @@ def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
     if weights not in WEIGHT_SETS:
         raise ModelError(f"unknown weight set {weights!r}", hint=f"choose one of {', '.join(WEIGHT_SETS)}")
     with TorchArchive(path) as archive:
-        contents = load_contents(archive)
+        checkpoint = _opened(archive)
         try:
-            return _Checkpoint(archive, contents).model(weights)
+            return checkpoint.model(weights)
         except ModelError as err:
             raise ModelError(err.fact, where=err.where or str(path), hint=err.hint) from err
 
@@ -90,21 +90,45 @@ def read_official(path: str | Path, weights: str = "ema", *, sha256: str | None 
         weights: as for official_state.
         sha256: of the file, if it is known already.
     """
-    from jmp_calc.zoo.container import LoadedModel, ModelCard, build_potential, file_sha256
+    from jmp_calc.zoo.container import LoadedModel, build_potential, file_sha256
 
     path = Path(path)
     model = load_official(path, weights)
     if sha256 is None:
         with path.open("rb") as file:
             sha256 = file_sha256(file)
-    card = ModelCard(
-        name=path.stem, licence="unknown" if model.finetuned else "CC-BY-NC-4.0",
-        source=f"official JMP checkpoint {path.name}, weight set {model.weights}",
-        training_data=() if model.finetuned else PRETRAINING_DATA,
-        energy_reference="none: energies are relative to unpublished linear references per element",
-        notes=model.notes,
-    )  # fmt: skip
+    card = _card(path, model.finetuned, model.notes, f"weight set {model.weights}")
     return LoadedModel(build_potential(model.config, model.state), card, sha256, path)
+
+
+def describe_official(path: str | Path) -> tuple[ModelConfig, ModelCard]:
+    """Configuration and card of an official checkpoint; its keys are checked, its weights are not read."""
+    with TorchArchive(path) as archive:
+        checkpoint = _opened(archive)
+    available = WEIGHT_SETS if not checkpoint.finetuned else WEIGHT_SETS[:2]
+    sets = f"weight sets {', '.join(available)}" if checkpoint.ema is not None else "weight set raw"
+    card = _card(Path(path), checkpoint.finetuned, checkpoint.heads.notes, sets)
+    return _model_config(checkpoint.backbone, checkpoint.heads), card
+
+
+def _card(path: Path, finetuned: bool, notes: tuple[str, ...], sets: str) -> ModelCard:
+    from jmp_calc.zoo.container import ModelCard
+
+    return ModelCard(
+        name=path.stem,
+        licence="unknown" if finetuned else "CC-BY-NC-4.0",
+        source=f"official JMP checkpoint {path.name}, {sets}",
+        training_data=() if finetuned else PRETRAINING_DATA,
+        energy_reference="none: energies are relative to unpublished linear references per element",
+        notes=notes,
+    )
+
+
+def _opened(archive: TorchArchive) -> _Checkpoint:
+    try:
+        return _Checkpoint(archive, load_contents(archive))
+    except ModelError as err:
+        raise ModelError(err.fact, where=err.where or str(archive.path), hint=err.hint) from err
 
 
 class _Checkpoint:

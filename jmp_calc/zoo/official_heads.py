@@ -90,7 +90,7 @@ def _pretraining_head(task: Mapping[str, Any], size: BackboneConfig) -> tuple[He
         notes.append(f"{name}: the constant {energy[0]} eV per structure of the training labels is left out")
     reduction = task.get("node_energy_reduction", "sum")
     if reduction != "sum":
-        raise ModelError(f"the head {name!r} reduces energies by {reduction!r}", hint="only sums over atoms are energies")
+        raise ModelError(f"the head {name!r} reduces energies by {reduction!r}", hint="only sums can be used")
     return HeadConfig(
         name=name, kind="energy", hidden=size.emb_size_atom, direct_forces=True,
         energy_scale=energy[1], force_scale=forces[1], level_of_theory=known[3] if known else "unknown",

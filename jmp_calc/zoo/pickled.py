@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,9 +31,9 @@ _PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path"
 _BUILTIN_DATA = ("set", "frozenset", "list", "dict", "tuple", "int", "float", "str", "bool", "complex", "bytearray",
                  "bytes", "slice", "range", "object")  # fmt: skip
 _INERT_STANDARD = {
-    *(("builtins", name) for name in _BUILTIN_DATA), *(("__builtin__", name) for name in _BUILTIN_DATA),
+    *(("builtins", name) for name in _BUILTIN_DATA),
     ("collections", "defaultdict"), ("collections", "Counter"), ("collections", "deque"), ("copyreg", "_reconstructor"),
-    ("copy_reg", "_reconstructor"), ("_codecs", "encode"), ("datetime", "datetime"), ("datetime", "timedelta"),
+    ("_codecs", "encode"), ("datetime", "datetime"), ("datetime", "timedelta"),
     ("datetime", "date"), ("datetime", "timezone"), ("decimal", "Decimal"), ("fractions", "Fraction"),
     ("uuid", "UUID"), ("argparse", "Namespace"), ("types", "SimpleNamespace"),
     ("torch", "Size"), ("torch", "device"), ("torch", "dtype"), ("torch.serialization", "_get_layout"),
@@ -40,7 +41,7 @@ _INERT_STANDARD = {
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     ("numpy", "dtype"), ("numpy", "ndarray"),
 }  # fmt: skip
-_GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt", "__builtin__", "copy_reg"}
+_GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt"}
 _FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 _MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
 
@@ -170,6 +171,8 @@ class _Unpickler(pickle.Unpickler):
 
 def _resolve(module: str, name: str) -> Callable[..., Any] | StorageType | None:
     """What a pickled name stands for; None: refuse."""
+    # Protocol 2 writes standard names as Python 2 had them: subprocess.Popen is "commands Popen".
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
     if (module, name) in _REBUILD:
         return _REBUILD[module, name]
     if module in ("torch", "torch.storage") and name in _ITEM_SIZES:

@@ -1,0 +1,152 @@
+"""``jmp-calc models``: list, inspect, fetch, add, verify, locate and remove models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Examples:
+  jmp-calc models list
+  jmp-calc models info jmp-l
+  jmp-calc models add jmp-l ~/Downloads/jmp-l.pt
+  jmp-calc models verify run/best.safetensors
+
+Environment: JMP_CALC_HOME (folder of fetched models), JMP_CALC_OFFLINE=1 (never fetch)."""
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+@click.group(epilog=EPILOG)
+def models() -> None:
+    """List, inspect, fetch, add, verify and remove models."""
+
+
+@models.command("list")
+@_json_option
+def list_models(as_json: bool) -> None:
+    """All models that have a name, and whether they are on this machine."""
+    from ..zoo import cache
+    from ..zoo.registry import load_registry
+
+    rows: list[dict[str, Any]] = []
+    for name, entry in load_registry().items():
+        path = cache.cached_path(name, entry)
+        where = "bundled" if entry.bundled else "on this machine"
+        rows.append({
+            "name": name, "status": where if path.is_file() else "not on this machine", "licence": entry.licence,
+            "size_bytes": path.stat().st_size if path.is_file() else entry.size, "summary": entry.summary,
+        })
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f} MB"
+        click.echo(f"{row['name']:<8} {row['status']:<20} {size:>10}  {row['licence']:<13} {row['summary']}")
+
+
+@models.command()
+@click.argument("model")
+@_json_option
+def info(model: str, as_json: bool) -> None:
+    """Heads, units, levels of theory, elements, references, graphs, licence and training data of MODEL.
+
+    MODEL is a name, one of our .safetensors files, or an official .pt checkpoint. Nothing is fetched.
+    """
+    from ..zoo import cache
+    from ..zoo.describe import describe, describe_entry
+    from ..zoo.names import locate
+    from ..zoo.registry import load_registry
+
+    entry = load_registry().get(model)
+    if entry is not None and cache.checked(model, entry) is None:
+        described = describe_entry(model, entry)
+    else:
+        described = describe(locate(model, may_fetch=False))
+    if as_json:
+        click.echo(json.dumps(described, indent=1))
+        return
+    _print(described)
+
+
+def _print(data: dict[str, Any]) -> None:
+    import yaml
+
+    filled = {key: value for key, value in data.items() if value not in (None, [], {}, "")}
+    click.echo(yaml.safe_dump(filled, sort_keys=False, allow_unicode=True, width=110).rstrip())
+
+
+@models.command()
+@click.argument("names", nargs=-1, required=True)
+def fetch(names: tuple[str, ...]) -> None:
+    """Download the models NAMES into the cache; goes on where an interrupted download stopped."""
+    from ..zoo.names import fetch_by_name, named
+
+    for name in names:
+        named(name)
+    for name in names:
+        file = fetch_by_name(name)
+        click.echo(f"{name}  {file.path}  sha256 {file.sha256}")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+def add(name: str, path: Path) -> None:
+    """Register the file PATH, fetched by other means, as the model NAME (linked or copied into the cache)."""
+    from ..zoo import cache
+    from ..zoo.describe import describe_file
+    from ..zoo.names import locate, named
+
+    entry = named(name)
+    found = locate(path.absolute())
+    describe_file(found.path, official=found.official)  # refuses what could not be loaded later
+    file = cache.add(name, entry, found.path)
+    if not file.published:
+        click.echo(f"warning: this is not known to be the published file of {name}", err=True)
+    click.echo(f"{name}  {file.path}  sha256 {file.sha256}")
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+def verify(names: tuple[str, ...]) -> None:
+    """Check models completely: checksum, every tensor, every number. Without NAMES: all on this machine."""
+    from ..zoo import cache
+    from ..zoo.names import locate, resolve
+    from ..zoo.registry import load_registry
+
+    registry = load_registry()
+    chosen = names or tuple(n for n, entry in registry.items() if cache.cached_path(n, entry).is_file())
+    if not chosen:
+        click.echo("no model is on this machine")
+    for name in chosen:
+        if name in registry:
+            cache.checked(name, registry[name], rehash=True)
+        path = locate(name, may_fetch=False).path
+        click.echo(f"{name}  ok  {path}  sha256 {resolve(path).sha256}")
+
+
+@models.command("path")
+@click.argument("name")
+def show_path(name: str) -> None:
+    """Print where the file of the model NAME is."""
+    from ..zoo.names import locate
+
+    click.echo(str(locate(name, may_fetch=False).path))
+
+
+@models.command()
+@click.argument("name")
+@click.option("--forget", is_flag=True, help="Also forget the checksum of the first download.")
+def remove(name: str, forget: bool) -> None:
+    """Delete the fetched file of the model NAME."""
+    from ..zoo import cache
+    from ..zoo.names import named
+
+    entry = named(name)
+    click.echo(f"{name} {'removed' if cache.remove(name, entry) else 'was not on this machine'}")
+    if forget:
+        cache.forget_hash(entry)

@@ -1,0 +1,108 @@
+"""Plain, printable description of a model file for ``jmp-calc models info``; reads no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jmp_calc.info import REFERENCE_TEXT, symbols
+from jmp_calc.model.config import GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.zoo import cache
+from jmp_calc.zoo.container import ModelCard, describe_model
+from jmp_calc.zoo.names import ModelFile
+from jmp_calc.zoo.registry import RegistryEntry
+
+NO_REFERENCE = "energies have no atomic reference: formation, cohesive and adsorption energies cannot be computed"
+
+
+def describe_file(path: Path, *, official: bool) -> tuple[ModelConfig, ModelCard, int | None]:
+    """Configuration, card and format version (None: official checkpoint) of a model file."""
+    if official:
+        from jmp_calc.zoo.official import describe_official
+
+        return (*describe_official(path), None)
+    description = describe_model(path)
+    return description.config, description.card, description.format_version
+
+
+def describe(found: ModelFile) -> dict[str, Any]:
+    """Everything a user should know about the model before using it, as plain data."""
+    config, card, version = describe_file(found.path, official=found.official)
+    notes = list(card.notes)
+    if not found.published:
+        notes.append("added by hand; not known to be the published file")
+    return {
+        "name": found.name or card.name,
+        "file": str(found.path),
+        "size_bytes": found.path.stat().st_size,
+        "sha256": found.sha256 or cache.sha256_of(found.path),
+        "format": "official checkpoint" if version is None else f"jmp-calc format version {version}",
+        "licence": found.entry.licence if found.entry else card.licence,
+        "source": card.source,
+        "created": card.created or "unknown",
+        "default_head": config.default_head,
+        "heads": [_head(head) for head in config.heads],
+        "energy_reference": card.energy_reference or _reference(config),
+        "graphs": _policy(config.policy),
+        "network": {
+            "blocks": config.backbone.num_blocks,
+            "atom_features": config.backbone.emb_size_atom,
+            "edge_features": config.backbone.emb_size_edge,
+            "lone_atom_subtracted": config.subtract_lone_atom,
+            "pair_repulsion": config.pair_repulsion,
+        },
+        "training_data": [dict(item) for item in card.training_data],
+        "metrics": dict(card.metrics),
+        "notes": notes,
+    }
+
+
+def describe_entry(name: str, entry: RegistryEntry) -> dict[str, Any]:
+    """What the registry knows about a model whose file is not on this machine."""
+    return {
+        "name": name,
+        "summary": entry.summary,
+        "licence": entry.licence,
+        "url": entry.url,
+        "size_bytes": entry.size if entry.size is not None else "not stated",
+        "sha256": entry.sha256 or "not published; recorded at the first download and checked ever after",
+        "status": f"not on this machine; run: jmp-calc models fetch {name}",
+    }
+
+
+def _head(head: HeadConfig) -> dict[str, Any]:
+    energies = head.kind == "energy"
+    described: dict[str, Any] = {
+        "name": head.name,
+        "kind": head.kind,
+        "unit": head.unit,
+        "level_of_theory": head.level_of_theory,
+        "elements": "unknown" if head.elements is None else " ".join(symbols(head.elements)),
+        "direct_forces": head.direct_forces,
+    }
+    if energies:
+        described["reference"] = NO_REFERENCE if head.reference_kind == "none" else REFERENCE_TEXT[head.reference_kind]
+        if head.references:
+            pairs = zip(symbols(head.references), sorted(head.references.items()), strict=True)
+            described["references_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
+    if head.cutoff is not None:
+        described["cutoff_angstrom"] = head.cutoff
+    return described
+
+
+def _reference(config: ModelConfig) -> str:
+    kinds = {head.reference_kind for head in config.heads if head.kind == "energy"}
+    return "; ".join(REFERENCE_TEXT[kind] for kind in sorted(kinds)) or "no energies"
+
+
+def _policy(policy: GraphPolicy) -> dict[str, Any]:
+    described: dict[str, Any] = {"policy": policy.name, "cutoff_angstrom": policy.cutoff}
+    if policy.name == "official":
+        return described | {"max_neighbors": policy.max_neighbors, "smooth": False}
+    return described | {
+        "a2a_cutoff_angstrom": policy.a2a_cutoff,
+        "a2ee2a_cutoff_angstrom": policy.a2ee2a_cutoff,
+        "qint_cutoff_angstrom": policy.qint_cutoff,
+        "adaptive": policy.adaptive,
+        "smooth": True,
+    }
