@@ -1,0 +1,23 @@
+"""Write tests/reference/compact from ../shared/reference: ``python tests/reference/make_compact.py``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.reference.data import COMPACT, SHARED, from_shared, write_compact  # noqa: E402
+
+
+def main() -> None:
+    """Rewrite the compact copy and report its size."""
+    write_compact(from_shared(SHARED))
+    files = sorted(COMPACT.iterdir())
+    for path in files:
+        print(f"{path.name:28s} {path.stat().st_size / 1e3:8.0f} kB")
+    print(f"{'total':28s} {sum(path.stat().st_size for path in files) / 1e3:8.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
