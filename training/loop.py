@@ -126,6 +126,9 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
         progress = run.progress
+        if progress.step == 0 and run.out_of_time():
+            raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
+                             hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
         while not run.finished():
             for target in job.train.epoch(progress.epoch, skip=progress.batch):
                 lr = peak * schedule.factor(progress.step, run.elapsed() + run.reserve)
@@ -158,7 +161,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 run.save()
                 raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
             if progress.epoch % every == 0 or run.finished():
-                run.validate(history, lr=lr)
+                run.validate(history, lr=optimizer.param_groups[0]["lr"])
                 run.save()
     ema_to_weights(ema)
     job.save_model("last", run.progress)

@@ -35,9 +35,10 @@ class Errors:
     stress_mae_gpa: float | None = None
     stress_rmse_gpa: float | None = None
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Plain dict, numbers rounded to five significant digits."""
-        return {key: _rounded(value) for key, value in dataclasses.asdict(self).items()}
+    def to_dict(self) -> dict[str, float | int]:
+        """Plain dict of the errors that exist, numbers rounded to five significant digits."""
+        present = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return {key: _rounded(value) for key, value in present.items()}
 
     def __str__(self) -> str:
         parts = []
@@ -158,5 +159,5 @@ def _rmse(error: np.ndarray, scale: float) -> float | None:
     return float(np.sqrt(np.square(known).mean()) * scale) if known.size else None
 
 
-def _rounded(value: float | None) -> float | int | None:
-    return value if value is None or isinstance(value, int) else float(f"{value:.5g}")
+def _rounded(value: float) -> float | int:
+    return value if isinstance(value, int) else float(f"{value:.5g}")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SCRATCH = "scratch:"
 N_PROBE = 6
 """Frames on which the old heads are compared."""
-N_SCALE_BATCHES = 16
-"""Batches for the scale factors, as in the published procedure."""
+N_SCALE_BATCHES = 8
+"""Batches for the scale factors; every factor takes one pass over them, so they are small."""
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ def _from_scratch(
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
-    chosen = np.random.default_rng(seed).permutation(len(frames))[:128]
+    chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
     graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
                          qint_tags=config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=8, seed=seed, device=device)
+    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=2, seed=seed, device=device)
     potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
     return potential
 

@@ -1,0 +1,206 @@
+"""The loop learns, resumes bit for bit, stops cleanly, and refuses to go on with NaN."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.io import read
+
+from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.interrupt import Interrupted
+from jmp_calc.model.config import to_dict
+from jmp_calc.model.potential import Potential
+from jmp_calc.training.batches import EpochBatches
+from jmp_calc.training.checkpoint import Progress
+from jmp_calc.training.config import OptimConfig, TrainConfig
+from jmp_calc.training.dataset import FrameGraphs
+from jmp_calc.training.history import read_history
+from jmp_calc.training.labels import Frame
+from jmp_calc.training.loop import Job, fit, validate, without_weight_gradients
+from jmp_calc.training.references import fit_references
+
+from .tiny import emt_frames, tiny_potential
+
+CONFIG = TrainConfig(epochs=3, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
+FRAMES = emt_frames(12)
+
+
+def fresh(frames: tuple[Frame, ...] = FRAMES) -> Potential:
+    potential = tiny_potential()
+    head = dataclasses.replace(potential.config.heads[0], references=fit_references(frames).values)
+    potential = potential.with_policy(dataclasses.replace(potential.config, heads=(head,)))
+    potential.fit_scale_factors([batches(frames, shuffle=False).data.collate(range(4)).batch])
+    return potential
+
+
+def batches(frames: tuple[Frame, ...], *, shuffle: bool) -> EpochBatches:
+    data = FrameGraphs(frames, tiny_potential().config.policy, heads="old")
+    return EpochBatches(data, max_edges=10**6, max_structures=4, shuffle=shuffle)
+
+
+def job(
+    folder: Path, frames: tuple[Frame, ...] = FRAMES, save: Callable[[str, Progress], None] = lambda name, p: None
+) -> Job:
+    potential = fresh(frames)
+    folder.mkdir(exist_ok=True)
+    return Job(potential, batches(frames[:-2], shuffle=True), batches(frames[-2:], shuffle=False), folder,
+               to_dict(potential.config), {"frames": len(frames)}, save)
+
+
+def weights(work: Job) -> dict[str, torch.Tensor]:
+    return work.potential.state_dict()
+
+
+def test_loss_decreases(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    rows = fit(work, dataclasses.replace(CONFIG, epochs=12)).rows
+    assert rows[-1].train_loss < 0.8 * rows[1].train_loss
+    assert rows[-1].valid_loss < 0.9 * rows[0].valid_loss
+    assert [row.step for row in rows] == [3 * i for i in range(13)]
+    assert read_history(tmp_path / "metrics.csv") == rows
+
+
+class Stop(Exception):
+    """A crash in the middle of a run."""
+
+
+def crash_at(work: Job, step: int, how: Callable[[], None]) -> Job:
+    """The job with ``how`` called before optimizer step ``step``."""
+    calls = {"n": 0}
+    original = work.train
+
+    class Failing:
+        frames, n_structures, n_batches = original.frames, original.n_structures, original.n_batches
+
+        def epoch(self, number: int, skip: int = 0):  # type: ignore[no-untyped-def]
+            for target in original.epoch(number, skip):
+                if calls["n"] == step:
+                    how()
+                calls["n"] += 1
+                yield target
+
+    return dataclasses.replace(work, train=Failing())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int) -> None:
+    whole = job(tmp_path / "whole")
+    rows = fit(whole, CONFIG).rows
+    first = crash_at(job(tmp_path / "parts"), step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted) as stopped:
+        fit(first, CONFIG)
+    assert stopped.value.exit_code == 143
+    second = job(tmp_path / "parts")
+    with torch.no_grad():
+        next(second.potential.parameters()).zero_()  # a wrong start must not matter
+    resumed = fit(second, CONFIG, resume=True).rows
+    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+    columns = ("epoch", "step", "lr", "train_loss", "gradient_norm", "valid_loss", "best", "n_clipped")
+    for a, b in zip(rows, resumed, strict=True):
+        assert [getattr(a, c) for c in columns] == [getattr(b, c) for c in columns]
+
+
+def test_killed_run_resumes_from_its_last_state(tmp_path: Path) -> None:
+    whole = job(tmp_path / "whole")
+    fit(whole, CONFIG)
+
+    def kill() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):  # nothing is saved at this moment, as with SIGKILL
+        fit(crash_at(job(tmp_path / "parts"), 7, kill), CONFIG)
+    second = job(tmp_path / "parts")
+    fit(second, CONFIG, resume=True)
+    assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
+    assert [row.step for row in read_history(tmp_path / "parts" / "metrics.csv")] == [0, 3, 6, 9]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="--resume") as stopped:
+        fit(crash_at(job(tmp_path), 2, lambda: os.kill(os.getpid(), signal.SIGINT)), CONFIG)
+    assert stopped.value.exit_code == 130
+    assert (tmp_path / "state.pt").is_file()
+
+
+def test_changed_settings_are_refused_on_resume_unless_overridden(tmp_path: Path) -> None:
+    fit(job(tmp_path), CONFIG)
+    longer = dataclasses.replace(CONFIG, epochs=4)
+    with pytest.raises(UsageError, match="epochs: 3 -> 4"):
+        fit(job(tmp_path), longer, resume=True)
+    assert fit(job(tmp_path), longer, resume=True, override=True).rows[-1].epoch == 4
+
+
+def test_nan_stops_the_run_saves_the_batch_and_names_the_frames(tmp_path: Path) -> None:
+    broken = list(FRAMES)
+    forces = np.full((4, 3), 1e30)
+    forces[0, 0] = np.inf
+    broken[3] = dataclasses.replace(broken[3], forces=forces)
+    work = job(tmp_path)
+    work = dataclasses.replace(work, train=batches(tuple(broken[:-2]), shuffle=True))
+    with pytest.raises(NotConvergedError, match="not finite") as stopped:
+        fit(work, CONFIG)
+    assert "emt.extxyz frame 3" in str(stopped.value)
+    saved = read(tmp_path / "nan-batch.extxyz", ":")
+    assert 3 in [atoms.info["source_index"] for atoms in saved]
+    assert all(torch.isfinite(p).all() for p in work.potential.parameters())
+
+
+def test_time_budget_is_kept_and_annealed(tmp_path: Path) -> None:
+    seconds = 6.0
+    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=seconds)).rows
+    assert rows[-1].elapsed_s < seconds + 2.0
+    assert rows[-1].lr < 0.2 * CONFIG.optim.lr  # type: ignore[operator]
+
+
+def test_a_budget_too_short_for_one_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="before the first step"):
+        fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=1e-3))
+
+
+def test_clipped_steps_are_counted(tmp_path: Path) -> None:
+    tight = dataclasses.replace(CONFIG, optim=dataclasses.replace(CONFIG.optim, clip_norm=1e-6))
+    assert fit(job(tmp_path), tight).rows[-1].n_clipped == 9
+    with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
+        assert [row["n_clipped"] for row in csv.DictReader(file)] == ["0", "3", "6", "9"]
+
+
+def test_best_and_last_are_written_and_patience_stops(tmp_path: Path) -> None:
+    written: list[str] = []
+    still = dataclasses.replace(CONFIG, epochs=20, patience=2, optim=dataclasses.replace(CONFIG.optim, lr=1e-30))
+    rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), still).rows
+    assert written == ["best", "last"]
+    assert len(rows) == 3
+
+
+def test_validation_leaves_no_trace(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    work.potential.train()
+    before = {name: value.clone() for name, value in weights(work).items()}
+    loss, predictions = validate(work.potential, work.valid, CONFIG)
+    assert np.isfinite(loss)
+    assert predictions.forces.shape == (8, 3)
+    assert work.potential.training
+    assert all(p.requires_grad and p.grad is None for p in work.potential.parameters())
+    assert all(torch.equal(before[name], value) for name, value in weights(work).items())
+    with without_weight_gradients(work.potential):
+        assert not any(p.requires_grad for p in work.potential.parameters())
+
+
+def test_validation_does_not_depend_on_the_batches(tmp_path: Path) -> None:
+    potential = fresh().double()
+    data = FrameGraphs(FRAMES, potential.config.policy, heads="old")
+    one = EpochBatches(data, max_edges=1, max_structures=1, shuffle=False)
+    many = EpochBatches(data, max_edges=10**6, max_structures=12, shuffle=False)
+    a, b = validate(potential, one, CONFIG)[1], validate(potential, many, CONFIG)[1]
+    assert np.abs(a.forces - b.forces).max() < 1e-10
+    assert np.abs(a.energy - b.energy).max() < 1e-10
+    assert np.abs(a.stress - b.stress).max() < 1e-12
+    assert np.array_equal(b.forces_true, np.concatenate([f.forces for f in FRAMES]).astype(np.float32))

@@ -1,0 +1,92 @@
+"""Learning rates, clipping, freezing and shared projections do what the formulas say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from jmp_calc.errors import UsageError
+from jmp_calc.training.config import OptimConfig
+from jmp_calc.training.optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
+
+from .tiny import tiny_potential
+
+CONFIG = OptimConfig(lr=1.0, warmup_steps=20, warmup_start=0.2, final_lr=0.1)
+
+
+def test_schedule_by_step_follows_the_published_formula() -> None:
+    schedule, w, m = Schedule(CONFIG, 200, None), 20, 200
+    assert schedule.factor(0, 0.0) == pytest.approx(0.2)
+    assert schedule.factor(w - 1, 0.0) == pytest.approx(1.0)
+    assert schedule.factor(w, 0.0) == pytest.approx(1.0)
+    middle = 0.1 + 0.5 * 0.9 * (1 + math.cos(math.pi * 0.5))
+    assert schedule.factor((w + m) // 2, 0.0) == pytest.approx(middle)
+    for late in (m, m + 10, 10 * m):
+        assert schedule.factor(late, 0.0) == pytest.approx(0.1)  # never climbs again
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_no_warmup_starts_at_the_peak(warmup: int) -> None:
+    schedule = Schedule(OptimConfig(lr=1.0, warmup_steps=warmup, final_lr=0.1), 100, None)
+    assert schedule.factor(0, 0.0) == pytest.approx(1.0)
+
+
+def test_time_budget_anneals_within_the_wall_clock() -> None:
+    schedule = Schedule(CONFIG, None, 600.0)
+    assert schedule.factor(5000, 600.0) == pytest.approx(0.1)
+    assert schedule.factor(100, 300.0) == pytest.approx(0.55)
+    both = Schedule(CONFIG, 1000, 600.0)
+    assert both.factor(1000, 10.0) == pytest.approx(0.1)  # whichever is further on
+    assert both.factor(30, 600.0) == pytest.approx(0.1)
+
+
+def test_a_short_run_does_not_spend_all_its_steps_on_warming_up() -> None:
+    assert Schedule(CONFIG, 10, None).factor(2, 0.0) == pytest.approx(1.0)
+
+
+def test_norm_clipping_keeps_the_direction() -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    assert float(clip_gradients([weight], 1.0)) == pytest.approx(5.0)
+    assert weight.grad.tolist() == pytest.approx([0.6, 0.8], rel=1e-5)
+    weight.grad = torch.tensor([3.0, 4.0])
+    clip_gradients([weight], None)
+    assert weight.grad.tolist() == [3.0, 4.0]
+
+
+def test_a_weight_used_k_times_gets_one_kth_of_the_summed_gradient() -> None:
+    weight = nn.Parameter(torch.tensor([2.0]))
+    (3.0 * weight + 5.0 * weight).sum().backward()
+    divide_shared_gradients([(weight, 2)])
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [4.0]
+
+
+def test_freezing_the_backbone_leaves_the_heads() -> None:
+    potential = tiny_potential()
+    before = {name: p.detach().clone() for name, p in potential.named_parameters()}
+    freeze(potential, "backbone")
+    assert {name.split(".")[0] for name, p in potential.named_parameters() if p.requires_grad} == {"heads"}
+    freeze(potential, "1")
+    frozen = {name for name, p in potential.named_parameters() if not p.requires_grad}
+    assert all(name.startswith(("embedding.", "backbone.int_blocks.0.", "backbone.out_blocks.0.")) for name in frozen)
+    assert frozen
+    freeze(potential, "none")
+    assert all(p.requires_grad for p in potential.parameters())
+    assert all(torch.equal(before[name], p) for name, p in potential.named_parameters())
+
+
+def test_freezing_everything_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing to train"):
+        freeze(nn.ModuleDict({"embedding": nn.Linear(2, 2)}), "embedding")
+
+
+def test_no_parameter_is_lost_and_none_is_exempt_from_decay() -> None:
+    potential = tiny_potential()
+    optimizer = make_optimizer(potential, OptimConfig(lr=1e-3, weight_decay=0.1))
+    grouped = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len(list(potential.parameters()))
+    assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
