@@ -1,0 +1,176 @@
+"""The pre-training mixture: which sets, under which head, how many frames, how often. Read from a recipe (TOML).
+
+A head stands for one level of theory. It may serve several sets; each of them keeps its own energy reference while
+training, and the head's written references come from its sets in the order in which the recipe names them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from jmp_calc.errors import UsageError
+
+HERE = Path(__file__).parent
+HOLDOUT_FILE = HERE / "holdout.toml"
+
+Select = Literal["even", "random"]
+
+
+@dataclass(frozen=True)
+class MixtureHead:
+    """One output of the network, one level of theory."""
+
+    name: str
+    level_of_theory: str
+    keep: bool = True
+    """Whether the written model has it; heads of undocumented functionals only help to train the backbone."""
+
+
+@dataclass(frozen=True)
+class MixtureSet:
+    """One set of labelled frames: files of the data folder, the share of them that is used, and its source."""
+
+    name: str
+    files: tuple[str, ...]
+    """Names of files in the data folder."""
+    head: str
+    cap: int
+    """Largest number of frames, validation included."""
+    select: Select = "even"
+    """even: every k-th frame of the sorted groups; random: a draw with fixed seed."""
+    weight: float = 1.0
+    """Multiplies the sampling probability of the set."""
+    max_atoms: int = 130
+    max_force: float = 25.0
+    """eV/Å: frames with a larger force are left out."""
+    groups: tuple[str, ...] = ()
+    """Patterns of config_type that belong to the set; empty: all."""
+    not_groups: tuple[str, ...] = ()
+    stress: bool = True
+    """Whether a stress in the file is trained on."""
+    not_stress_groups: tuple[str, ...] = ()
+    """Patterns of config_type whose stress is not trusted."""
+    energy: bool = True
+    """Whether the energies are trained on (False: forces and stress only)."""
+    info: dict[str, int | float | str] = field(default_factory=dict)
+    """Entries of the frame that must have this value where they are present (charge = 0)."""
+    licence: str = "unknown"
+    source: str = "unknown"
+    """Repository the file comes from."""
+    citation: str = ""
+
+    def wants(self, group: str) -> bool:
+        """Whether a config_type belongs to the set."""
+        return (not self.groups or _matches(group, self.groups)) and not _matches(group, self.not_groups)
+
+    def wants_stress(self, group: str) -> bool:
+        """Whether the stress of a config_type is trained on."""
+        return self.stress and not _matches(group, self.not_stress_groups)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """All sets and heads of one recipe."""
+
+    name: str
+    sets: tuple[MixtureSet, ...]
+    heads: tuple[MixtureHead, ...]
+    default_head: str
+    temperature: float = 2.0
+    """Sampling: probability of a set ~ weight * frames^(1/temperature)."""
+    validation_fraction: float = 0.025
+    validation_max: int = 100
+    """Largest number of validation frames per set."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        names = [head.name for head in self.heads]
+        for kind, found in (("head", names), ("set", [s.name for s in self.sets])):
+            twice = sorted({name for name in found if found.count(name) > 1})
+            if twice:
+                raise UsageError(f"The recipe names the {kind} {twice[0]!r} twice.", where=self.name)
+        for item in self.sets:
+            if item.head not in names:
+                raise UsageError(f"Set {item.name!r} has the unknown head {item.head!r}.", where=self.name,
+                                 hint=f"heads of the recipe: {', '.join(names)}")
+            if item.cap < 1 or item.weight <= 0:
+                raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
+        idle = [name for name in names if name not in {item.head for item in self.sets}]
+        if idle:
+            raise UsageError(f"No set trains the head {idle[0]!r}.", where=self.name)
+        if self.default_head not in names or not self.head(self.default_head).keep:
+            raise UsageError(f"The default head {self.default_head!r} is not a kept head.", where=self.name)
+
+    def head(self, name: str) -> MixtureHead:
+        """The head called ``name``; KeyError if there is none."""
+        return {head.name: head for head in self.heads}[name]
+
+    def sets_of(self, head: str) -> tuple[MixtureSet, ...]:
+        """The sets that train a head, in the order of the recipe."""
+        return tuple(item for item in self.sets if item.head == head)
+
+
+def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
+    """Content of a recipe: a path to a TOML file, or the name of one in ``training/recipes`` (jmp-xs)."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = HERE / "recipes" / f"{str(name_or_path).replace('-', '_')}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem.replace("_", "-") for p in (HERE / "recipes").glob("*.toml")))
+        raise UsageError(f"There is no recipe {str(name_or_path)!r}.", where=str(path), hint=f"known: {known}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The recipe is not valid TOML: {error}.", where=str(path)) from error
+
+
+def load_mixture(name_or_path: str | Path) -> Mixture:
+    """The mixture of a recipe; unknown keys, heads without sets and held-out sets are refused."""
+    data = read_recipe(name_or_path)
+    heads = tuple(_build(MixtureHead, {"name": name, **entry}) for name, entry in data.get("heads", {}).items())
+    sets = tuple(_build(MixtureSet, {"name": name, **entry}) for name, entry in data.get("sets", {}).items())
+    mixture: Mixture = _build(Mixture, {**data.get("mixture", {}), "sets": sets, "heads": heads})
+    refuse_holdout(mixture)
+    return mixture
+
+
+def holdout_patterns(path: Path = HOLDOUT_FILE) -> dict[str, tuple[str, ...]]:
+    """Patterns of the sets that are never trained on, by reason."""
+    return {reason: tuple(patterns) for reason, patterns in tomllib.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def holdout_reason(file: str) -> str | None:
+    """Why a file may not be trained on (labelled, tests, scalar, licence), or None."""
+    stem = Path(file).name.split(".")[0]
+    for reason, patterns in holdout_patterns().items():
+        if _matches(stem, patterns):
+            return reason
+    return None
+
+
+def refuse_holdout(mixture: Mixture) -> None:
+    """UsageError naming the first set that the hold-out list keeps for measuring transfer."""
+    for item in mixture.sets:
+        for file in item.files:
+            reason = holdout_reason(file)
+            if reason is not None:
+                raise UsageError(f"{file} is held out ({reason}) and no jmp-xs may see it.", where=str(HOLDOUT_FILE),
+                                 hint=f"take it out of set {item.name!r}")
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _build(cls: type[Any], entries: dict[str, Any]) -> Any:
+    known = {f.name for f in dataclasses.fields(cls)}
+    unknown = sorted(set(entries) - known)
+    if unknown:
+        raise UsageError(f"Unknown recipe entry {unknown[0]!r} in {entries.get('name', cls.__name__)}.",
+                         hint=f"known: {', '.join(sorted(known))}")
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})
