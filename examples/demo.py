@@ -27,7 +27,7 @@ from jmp_calc import JMPCalculator, finetune, md, phonons, relax
 from jmp_calc.training.config import TrainConfig
 
 N_TEST = 50
-DYNAMICS_SECONDS = 45.0
+DYNAMICS_SECONDS = 70.0
 LONGEST_DYNAMICS = 4000
 
 

@@ -70,8 +70,8 @@ def warn_of_jumps(report: JumpReport) -> None:
     """Tell the user, with the measured size, that dynamics and second derivatives are unreliable."""
     warnings.warn(
         JMPWarning(
-            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for jumps, so energy "
-            "is not conserved in dynamics and phonons are unreliable; graph='smooth' has none"
+            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for jumps, so "
+            "energy is not conserved in dynamics and phonons are unreliable; graph='smooth' has none"
         ),
         stacklevel=3,
     )

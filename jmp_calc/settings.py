@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .errors import ModelError, UsageError
 from .info import describe_heads
@@ -27,7 +28,7 @@ class Settings:
     graph: str | None = None
     cutoff: float | None = None
     max_neighbors: int | None = None
-    tags: str | None = None
+    tags: Literal["atoms"] | None = None
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {

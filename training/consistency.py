@@ -104,7 +104,9 @@ def stress_work(frames: Sequence[Frame], max_pairs: int = 2000) -> WorkTest:
     for frame in frames:
         if frame.stress is not None and frame.energy is not None and frame.pbc.all():
             groups.setdefault((frame.group, frame.numbers.tobytes()), []).append(frame)
-    work, change, atoms = [], [], []
+    work: list[float] = []
+    change: list[float] = []
+    atoms: list[int] = []
     for members in groups.values():
         members = sorted(members, key=lambda frame: frame.volume)
         for one, other in zip(members, members[1:], strict=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def read_history(path: Path) -> list[Row]:
         for record in csv.DictReader(file):
             if any(value is None for value in record.values()):
                 continue
-            rows.append(Row(**{field.name: _parse(field.type, record[field.name]) for field in fields(Row)}))
+            values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
+            rows.append(Row(**values))
     return rows
 
 

@@ -89,7 +89,7 @@ class Schedule:
         return min(self.config.warmup_steps, limit)
 
 
-def divide_shared_gradients(shared: Iterable[tuple[nn.Parameter, int]]) -> None:
+def divide_shared_gradients(shared: Iterable[tuple[Tensor, int]]) -> None:
     """Divide the gradient of each weight by the number of blocks that use it (``training.md`` section 9)."""
     for parameter, uses in shared:
         if parameter.grad is not None and uses > 1:

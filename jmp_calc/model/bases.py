@@ -145,7 +145,7 @@ class Bases(nn.Module):
         )
         return values, self.edge_emb(h, rbf_main, batch.main.source, batch.main.target)
 
-    def uses_per_block(self) -> list[nn.Parameter]:
+    def uses_per_block(self) -> list[Tensor]:
         """Projections that every interaction block uses (section 12: gradients are divided by the uses)."""
         linear = [module.linear.weight for module in self._main_projections()[:4]]
         angular = [self.mlp_cbf_tint, self.mlp_cbf_qint, self.mlp_cbf_aeint, self.mlp_cbf_eaint, self.mlp_sbf_qint]

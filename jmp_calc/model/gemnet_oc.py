@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,9 +140,10 @@ class GemNetOC(nn.Module):
     def forward(self, batch: Batch, geometry: Geometry, h: Tensor, *, with_forces: bool) -> Features:
         """Features of atom embeddings h (N, A); ``with_forces`` also evaluates the direct force branch."""
         bases, m = self.bases(batch, geometry, h)
-        energy = [self.out_blocks[0].energy_features(batch, bases.rho_out, h, m)]
-        forces = [self.out_blocks[0].force_features(bases.rho_out, m)] if with_forces else []
-        for interaction, output in zip(self.int_blocks, self.out_blocks[1:]):
+        first, *outputs = cast("list[OutputBlock]", list(self.out_blocks))
+        energy = [first.energy_features(batch, bases.rho_out, h, m)]
+        forces = [first.force_features(bases.rho_out, m)] if with_forces else []
+        for interaction, output in zip(self.int_blocks, outputs):
             h, m = interaction(batch, bases, h, m)
             energy.append(output.energy_features(batch, bases.rho_out, h, m))
             if with_forces:

@@ -181,7 +181,7 @@ class QuadrupletInteraction(EdgeInteraction):
         z = self.scale_cbf(z, lambda: (x_in, quads.valid_in, quads.valid_in))
 
         modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
-        n, n_modes, rows, columns = quads.angular_out.shape
+        n, n_modes, _, columns = quads.angular_out.shape
         at_atom = gather_padded(modes, batch.qint.slots)  # (N, D_q, 2 M, Q)
         at_atom = at_atom.view(n, columns // 2, n_modes, 2, -1).transpose(1, 2).reshape(n, n_modes, columns, -1)
         s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], -1, x.shape[1])

@@ -112,7 +112,7 @@ class Potential(nn.Module):
                         self._backbone(batch, batch.positions, None, with_forces=self.config.backbone.force_branch)
                 factor.scale_factor.fill_(ratio.value())
 
-    def shared_parameters(self) -> list[tuple[nn.Parameter, int]]:
+    def shared_parameters(self) -> list[tuple[Tensor, int]]:
         """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
         bases, blocks = self.backbone.bases, self.config.backbone.num_blocks
         per_block = [(parameter, blocks) for parameter in [*bases.uses_per_block(), bases.mlp_rbf_h.linear.weight]]
@@ -188,11 +188,16 @@ class Potential(nn.Module):
             energies = energies + segment_sum(pairs, target, batch.n_atoms)
         return energies
 
+    def _head(self, name: str) -> Head:
+        head = self.heads[name]
+        assert isinstance(head, Head)
+        return head
+
     def _head_values(self, batch: Batch, features: Features, name: str) -> Tensor:
         config = self.config.head(name)
         if config.kind == "vector":
             raise ValueError(f"head {name} gives vectors: ask for direct forces")
-        values = self.heads[name].per_atom(features.energy).to(torch.float64)
+        values = self._head(name).per_atom(features.energy).to(torch.float64)
         if self.config.subtract_lone_atom and config.kind == "energy":
             n = batch.n_atoms
             values = values[:n] - values[n:].index_select(0, batch.lone_of_atom)
@@ -233,8 +238,8 @@ class Potential(nn.Module):
             raise ValueError("direct forces are evaluated with one head at a time")
         if features.forces is None:
             raise ValueError("the direct force branch was not evaluated")
-        head = self.heads[heads]
-        forces = head.per_edge_vectors(features.forces, geometry.main.unit, batch.main.target, batch.n_atoms)
+        main = geometry.main.unit, batch.main.target, batch.n_atoms
+        forces = self._head(heads).per_edge_vectors(features.forces, *main)
         return self.config.head(heads).force_scale * forces.to(torch.float64)
 
 

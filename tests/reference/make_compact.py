@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.reference.data import COMPACT, SHARED, from_shared, write_compact  # noqa: E402
+from tests.reference.data import COMPACT, SHARED, from_shared, write_compact
 
 
 def main() -> None:

@@ -11,7 +11,13 @@ import torch
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.checkpoint import (
-    Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state,
+    Checkpoint,
+    Progress,
+    load_checkpoint,
+    refuse_changes,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
 )
 
 
