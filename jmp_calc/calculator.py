@@ -96,7 +96,8 @@ class JMPCalculator(Calculator):
         self._start()
 
     def _start(self) -> None:
-        self.atoms, self.results = None, {}
+        self.atoms = None
+        self.results: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
@@ -108,7 +109,9 @@ class JMPCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """ASE's comparison (positions, numbers, cell, pbc), a charge in info, and tags where the model reads them."""
         changes = super().check_state(atoms, tol=tol)
-        if self._policy.tags == "atoms" and not np.array_equal(self._tags, atoms.get_tags()):
+        if self._policy.tags == "atoms" and (
+            self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
+        ):
             changes.append("tags")
         if checks.has_charge(atoms.info):
             changes.append("charge")  # nothing cached is valid for it: calculate will refuse
@@ -222,18 +225,18 @@ class JMPCalculator(Calculator):
     # ------------------------------------------------------------------ evaluation
 
     def _evaluate(self, atoms: Atoms, properties: Sequence[str]) -> dict[str, Any]:
-        self._check(atoms)
+        gradient = "forces" in properties or "stress" in properties
+        self._check(atoms, gradient)
         if "stress" in properties:
             self._require_stress(atoms)
-        gradient = "forces" in properties or "stress" in properties
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = gradient and self._why_no_stress(atoms) is None
         prediction = self._predict(atoms, forces=gradient, stress=stress)
         energy = float(prediction.energy.detach()[0])
         results: dict[str, Any] = {"energy": energy, "free_energy": energy, "energies": _numpy(prediction.energies)}
-        if gradient:
+        if prediction.forces is not None:
             results["forces"] = _numpy(prediction.forces)
-        if stress:
+        if prediction.stress is not None:
             full = _numpy(prediction.stress)[0]
             results["stress"] = full[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]].copy()
         _check_results(results)
@@ -246,10 +249,10 @@ class JMPCalculator(Calculator):
         with ExitStack() as stack:
             # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the forces.
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad() if forces else torch.no_grad())
+            stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
             stack.enter_context(torch.autocast(self._device.type, enabled=False))
             graph = self.build_graph(atoms)
-            self._guard_memory(len(atoms), graph.n_edges, forces)
+            self._guard_memory(len(atoms), graph.n_edges, len(graph.qint), forces)
             batch = collate([graph], device=self._device)
             if stress:  # graphs drop the vectors of open directions; the volume of a slab's cell needs them
                 batch = dataclasses.replace(batch, cell=torch.tensor(atoms.cell.array[None], device=self._device))
@@ -261,7 +264,7 @@ class JMPCalculator(Calculator):
                     hint="use a smaller cell, a smaller model, or device='cpu'",
                 ) from error
 
-    def _check(self, atoms: Atoms) -> None:
+    def _check(self, atoms: Atoms, gradient: bool) -> None:
         if self._device.type == "cuda" and os.getpid() != self._pid:
             raise UsageError(
                 "this calculator lives on a GPU and cannot be used in a forked process",
@@ -274,7 +277,7 @@ class JMPCalculator(Calculator):
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
-            self._guard_memory(len(atoms), expected_edges(atoms, self._policy), True)
+            self._guard_memory(len(atoms), *expected_edges(atoms, self._policy), gradient)
 
     def _check_elements(self, numbers: np.ndarray) -> None:
         missing = uncovered(self._head, numbers)
@@ -304,8 +307,9 @@ class JMPCalculator(Calculator):
         if reason is not None:
             raise PropertyNotImplementedError(reason)
 
-    def _guard_memory(self, n_atoms: int, n_edges: float, gradient: bool) -> None:
-        needed = estimated_bytes(self._potential.config, n_atoms, n_edges, self._settings.dtype, gradient=gradient)
+    def _guard_memory(self, n_atoms: int, n_edges: float, n_middle: float, gradient: bool) -> None:
+        config, dtype = self._potential.config, self._settings.dtype
+        needed = estimated_bytes(config, n_atoms, n_edges, n_middle, dtype, gradient=gradient)
         if needed > 2**28:  # asking the system costs more than a small calculation
             checks.refuse_if_too_large(n_atoms, needed, free_memory(self._device))
 

@@ -105,7 +105,8 @@ def model_info(
         forces=settings.forces,
         dtype=settings.dtype,
         device=device,
-        training_data=tuple(card.training_data),
+        training_data=card.training_data,
         metrics=dict(card.metrics),
-        notes=(card.notes,) if isinstance(card.notes, str) and card.notes else tuple(card.notes or ()),
+        notes=card.notes,
+        format_version=loaded.format_version,
     )

@@ -46,8 +46,8 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
     """Write a model file; same seed, so that equal arguments give equal weights."""
 
     def make(
-        *, policy: GraphPolicy = SMOOTH, heads: tuple[HeadConfig, ...] = (ANY,), default: str | None = None, seed: int = 0,
-        subtract_lone_atom: bool = True, pair_repulsion: bool = True,
+        *, policy: GraphPolicy = SMOOTH, heads: tuple[HeadConfig, ...] = (ANY,), default: str | None = None,
+        seed: int = 0, subtract_lone_atom: bool = True, pair_repulsion: bool = True,
     ) -> Path:
         config = ModelConfig(
             BACKBONE, policy, heads, default_head=default, subtract_lone_atom=subtract_lone_atom,

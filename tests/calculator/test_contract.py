@@ -246,7 +246,9 @@ def test_pickle_reloads_the_same_model_and_refuses_another(
         pickle.loads(data)
 
 
-def test_todict_is_plain_and_names_the_model(calc: JMPCalculator, model_path: Path, salt: Atoms, tmp_path: Path) -> None:
+def test_todict_is_plain_and_names_the_model(
+    calc: JMPCalculator, model_path: Path, salt: Atoms, tmp_path: Path
+) -> None:
     assert calc.todict() == {"model": str(model_path), "device": "cpu", "dtype": "float64", "sha256": calc.info.sha256}
     assert calc.todict(skip_default=False)["forces"] == "conservative"
     salt.calc = calc
@@ -351,7 +353,8 @@ def test_default_dtype_of_another_library_changes_nothing(model_path: Path, etha
 def test_two_models_of_different_dtype_in_one_process(make_model, ethanol: Atoms) -> None:
     first, second = make_model(seed=1), make_model(seed=2)
     alone = JMPCalculator(first, device="cpu", dtype="float32").get_forces(ethanol)
-    single, double = JMPCalculator(first, device="cpu", dtype="float32"), JMPCalculator(second, device="cpu", dtype="float64")
+    single = JMPCalculator(first, device="cpu", dtype="float32")
+    double = JMPCalculator(second, device="cpu", dtype="float64")
     other = double.get_forces(ethanol)
     np.testing.assert_array_equal(single.get_forces(ethanol), alone)
     np.testing.assert_array_equal(double.get_forces(ethanol), other)

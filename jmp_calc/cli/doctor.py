@@ -1,0 +1,187 @@
+"""``jmp-calc doctor``: is this installation complete, and what will it run on."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Literal
+
+import click
+
+from ..errors import JMPError
+
+REQUIRED = ("torch", "ase", "numpy", "scipy", "matscipy", "phonopy", "spglib", "seekpath", "safetensors", "click",
+            "filelock", "platformdirs", "yaml", "tqdm")  # fmt: skip
+OPTIONAL = {"matplotlib": "plots and fine-tuning reports; pip install 'jmp-calc[plot]'"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    check: str
+    state: Literal["ok", "note", "fail"]
+    text: str
+
+
+@click.command(epilog="""\b
+Examples:
+  jmp-calc doctor
+  jmp-calc doctor -m run/best.safetensors --device cuda""")
+@click.option("-m", "--model", default="jmp-xs", show_default=True, help="Model for the test calculation.")
+@click.option("--head", default=None, help="Head of the model (default: the one the file names).")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@click.pass_context
+def doctor(ctx: click.Context, model: str, head: str | None, device: str, as_json: bool) -> None:
+    """Check packages, device, memory, model cache and one small calculation; exit code 1 if something fails.
+
+    Nothing is downloaded and nothing is changed.
+    """
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _python, _packages, lambda: _device(device), _scatter, _memory, _cache, _models,
+        lambda: _calculation(model, head, device),
+    )  # fmt: skip
+    findings: list[Finding] = []
+    for check in checks:
+        for finding in check():
+            findings.append(finding)
+            if not as_json:
+                click.echo(f"{finding.state:<5} {finding.check:<12} {finding.text}")
+    failed = sum(finding.state == "fail" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=1))
+    else:
+        click.echo("everything works" if not failed else f"{failed} problem{'s' if failed > 1 else ''} found")
+    ctx.exit(1 if failed else 0)
+
+
+def _python() -> Iterator[Finding]:
+    from .main import installed_version
+
+    text = f"{installed_version()} on Python {platform.python_version()}, {platform.platform()}"
+    yield Finding("jmp-calc", "ok", text)
+
+
+def _packages() -> Iterator[Finding]:
+    found = []
+    for name in REQUIRED:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken package may raise anything
+            yield Finding("package", "fail", f"{name} cannot be imported ({type(error).__name__}: {error})")
+            continue
+        found.append(f"{name} {_version(name)}")
+    yield Finding("packages", "ok", ", ".join(found))
+    for name, purpose in OPTIONAL.items():
+        if importlib.util.find_spec(name) is None:
+            yield Finding("package", "note", f"{name} is not installed ({purpose})")
+
+
+def _device(name: str) -> Iterator[Finding]:
+    import torch
+
+    from ..device import choose_device
+
+    try:
+        device = choose_device(name)
+    except JMPError as error:
+        yield Finding("device", "fail", str(error))
+        return
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        text = f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
+    else:
+        text = f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    yield Finding("device", "ok", text)
+
+
+def _scatter() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch_scatter") is None:
+        yield Finding("sums", "ok", "native torch (torch-scatter is optional and not installed)")
+        return
+    try:
+        importlib.import_module("torch_scatter")
+    except Exception as error:  # undefined symbols raise OSError, others anything
+        first = (str(error).splitlines() or [""])[0]
+        yield Finding("sums", "note", f"native torch; torch-scatter is installed but broken ({first})")
+        return
+    yield Finding("sums", "ok", f"native torch; torch-scatter {_version('torch_scatter')} works when asked for")
+
+
+def _memory() -> Iterator[Finding]:
+    from ..checks import available_memory
+
+    free = available_memory()
+    text = "not known on this system" if free is None else f"{free / 2**30:.1f} GiB free"
+    yield Finding("memory", "ok" if free is None or free > 2**30 else "note", text)
+
+
+def _cache() -> Iterator[Finding]:
+    from ..zoo import cache
+    from ..zoo.registry import home
+
+    folder = home()
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    writable = os.access(existing, os.W_OK)
+    state = "downloads are off (JMP_CALC_OFFLINE)" if cache.offline() else "downloads allowed"
+    text = f"{folder}, {'writable' if writable else 'not writable: set JMP_CALC_HOME'}, {state}"
+    yield Finding("cache", "ok" if writable else "note", text)
+
+
+def _models() -> Iterator[Finding]:
+    from ..zoo import cache
+    from ..zoo.registry import load_registry
+
+    for name, entry in load_registry().items():
+        try:
+            file = cache.checked(name, entry)
+        except JMPError as error:
+            yield Finding(name, "fail", str(error))
+            continue
+        if file is None:
+            how = "reinstall jmp-calc" if entry.bundled else f"jmp-calc models fetch {name}"
+            state: Literal["fail", "note"] = "fail" if entry.bundled else "note"
+            yield Finding(name, state, f"not on this machine ({how}); licence {entry.licence}")
+        else:
+            yield Finding(name, "ok", f"{file.path}, sha256 {file.sha256[:12]}…, licence {entry.licence}")
+
+
+def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]:
+    """Energy and forces of a water molecule; forces of a molecule must sum to zero."""
+    import numpy as np
+    from ase.build import molecule
+
+    from ..calculator import JMPCalculator
+    from ..zoo.names import locate
+
+    started = time.perf_counter()
+    try:
+        locate(model, may_fetch=False)
+        calculator = JMPCalculator(model, head=head, device=device)
+        atoms = molecule("H2O")
+        energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
+    except JMPError as error:
+        yield Finding("calculation", "fail", f"{model}: {error}")
+        return
+    wall, rest = time.perf_counter() - started, float(np.abs(forces.sum(axis=0)).max())
+    state: Literal["ok", "fail"] = "ok" if rest < 1e-3 else "fail"
+    yield Finding("calculation", state, f"{model}, head {calculator.info.head}: water {energy:.4f} eV in {wall:.1f} s, "
+                  f"net force {rest:.1e} eV/Å")  # fmt: skip
+
+
+def _version(module: str) -> str:
+    names = {"yaml": "pyyaml"}
+    try:
+        return metadata.version(names.get(module, module.replace("_", "-")))
+    except metadata.PackageNotFoundError:
+        return "?"
