@@ -220,6 +220,8 @@ def _interaction_layout(c: BackboneConfig) -> dict[str, Shape]:
 
 
 def _atom_layers(c: BackboneConfig, prefix: str) -> dict[str, Shape]:
+    if c.emb_size_atom == c.emb_size_edge:  # no change of width, no first layer
+        return _residuals(prefix, range(c.num_atom), c.emb_size_atom)
     layout: dict[str, Shape] = {f"{prefix}.0.linear.weight": (c.emb_size_atom, c.emb_size_edge)}
     return layout | _residuals(prefix, range(1, c.num_atom + 1), c.emb_size_atom)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -61,6 +62,15 @@ def test_sizes_and_constants_without_hyperparameters(tmp_path: Path) -> None:
     assert without.head("ani1x").force_scale == 2.131422996520996
     assert without.head("transition1x").elements == (1, 6, 7, 8)
     assert without.head("oc22").elements is None
+
+
+@pytest.mark.parametrize("changes", [{"emb_size_atom": 5}, {"num_blocks": 1, "num_concat": 3}, {"num_atom": 1}])
+def test_other_sizes_are_read_too(tmp_path: Path, changes: dict[str, int]) -> None:
+    size = dataclasses.replace(synthetic.SMALL, **changes)
+    data = synthetic.checkpoint(size)
+    del data["hyper_parameters"]
+    torch.save(data, tmp_path / "s.pt")
+    assert read_official(tmp_path / "s.pt").potential.config.backbone == size
 
 
 def test_description_says_that_energies_have_no_reference(tmp_path: Path) -> None:
