@@ -6,6 +6,7 @@ A random split of a trajectory puts a near copy of most validation frames into t
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,4 +86,15 @@ def _keep_elements(frames: Sequence[Frame], chosen: set[int]) -> set[int]:
         if not elements <= known and len(kept) > 1:
             known |= elements
             kept.discard(i)
-    return kept
+    return _replaced_if_unseen(frames, kept) if len(kept) == 1 else kept
+
+
+def _replaced_if_unseen(frames: Sequence[Frame], kept: set[int]) -> set[int]:
+    """The single validation frame, or instead the last frame whose elements all occur in other frames."""
+    counts = Counter(int(z) for frame in frames for z in np.unique(frame.numbers))
+
+    def common(i: int) -> bool:
+        return all(counts[int(z)] > 1 for z in np.unique(frames[i].numbers))
+
+    (only,) = kept
+    return kept if common(only) else {next((i for i in reversed(range(len(frames))) if common(i)), only)}
