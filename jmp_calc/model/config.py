@@ -138,7 +138,7 @@ JMP_XS = BackboneConfig(
     emb_size_rbf=16, emb_size_cbf=16, emb_size_sbf=16, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
     num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=6.0, force_branch=False,
 )
-JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=4.0)
+JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=3.5)
 """Network and graphs of the bundled jmp-xs (training/recipes/jmp_xs.toml): below 1 M weights and 3 MFLOP per main edge."""
 
 
