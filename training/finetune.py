@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from jmp_calc.zoo.container import LoadedModel
 
     from .history import Row
+    from .plausibility import Finding
 
 Say = Callable[[str], None]
 OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "config.yaml", "data-report.yaml",
@@ -62,8 +63,8 @@ class DataOptions:
     allow_missing: tuple[str, ...] = ()
     """Labels that some or all frames may lack; they are masked."""
     allow_truncated: bool = False
-    allow_findings: bool = False
-    """Go on although the audit found errors."""
+    allow: tuple[str, ...] = ()
+    """Codes of audit findings that are accepted, such as ``duplicates``."""
     energy_unit: str | None = None
     length_unit: str | None = None
     groups: tuple[str, ...] = ()
@@ -208,8 +209,8 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     if any(frame.energy is not None for frame in train):
         references = fit_references(train, given.isolated, data.references)
         messages.extend(references.messages)
-    report = audit(train, valid, test)
-    for message in messages:
+    report = audit(train, valid, test, require=required, allow=data.allow)
+    for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, report, loaded, tuple(messages), began)
 
@@ -278,6 +279,12 @@ def run(
     outputs = write_report(folder, result, prepared, found)
     say(f"valid: {result.valid}" + (f"; test: {result.test}" if result.test else ""))
     return dataclasses.replace(result, outputs=tuple(outputs))
+
+
+def str_finding(finding: Finding) -> str:
+    """One line: how bad, where, what, and what to do."""
+    where = f" [{finding.where}]" if finding.where else ""
+    return f"audit {finding.severity} {finding.code}: {finding.message}{where} {finding.hint}".rstrip()
 
 
 def resolved(config: TrainConfig, potential: Potential) -> TrainConfig:

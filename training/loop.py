@@ -207,9 +207,10 @@ class RunState:
                 progress.since_best += 1
         self.reserve = time.monotonic() - began
         errors = predictions.errors()
-        means = self.totals.means()
+        total, energy, forces, stress, gradient = self.totals.means()
         history.add(Row(
-            progress.epoch, progress.step, round(self.elapsed(), 3), lr, *means, progress.n_clipped, loss,
+            progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, gradient,
+            progress.n_clipped, loss,
             errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa, best,
         ))
         rate = f", {self._speed()}" if progress.step else " (before training)"
@@ -319,7 +320,9 @@ def ema_to_weights(ema: EMA) -> None:
 
 def has_stress(batches: Batches, target: TargetBatch) -> bool:
     """Whether a structure of the batch has a stress label (asked on the host, not on the device)."""
-    return any(batches.frames[i].stress is not None for i in target.frames)
+    frames = [batches.frames[i] for i in target.frames]
+    # A structure without volume has no stress, and its NaN would reach the gradient of the others.
+    return any(frame.stress is not None for frame in frames) and all(frame.volume > 0 for frame in frames)
 
 
 def stopped_by_nan(job: Job, target: TargetBatch, progress: Progress, numbers: list[float]) -> NotConvergedError:

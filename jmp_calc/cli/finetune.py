@@ -89,7 +89,7 @@ def _data_options(function: Any) -> Any:
         click.option("--allow-missing", multiple=True, type=click.Choice(["energy", "forces"]),
                      help="Train although frames lack this label."),
         click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame."),
-        click.option("--allow-findings", is_flag=True, help="Train although the audit of the data found errors."),
+        click.option("--allow", multiple=True, metavar="CODE", help="Accept this finding of the audit of the data."),
     ]
     return _apply(options, function)
 
@@ -170,20 +170,13 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
             if path is not None and Path(path).is_file():
                 command.add_input(path)
         prepared = prepare(data, start, config, common.say)
-        _refuse(prepared, options["allow_findings"], common)
+        prepared.audit.raise_if_refused()
         result = run(prepared, data, start, config, common.out, device=common.device, resume=options["resume"],
                      override=options["override"], say=common.say)
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
         common.say(f'next: atoms.calc = JMPCalculator("{result.best}")')
-
-
-def _refuse(prepared: Prepared, allowed: bool, common: Common) -> None:
-    for line in prepared.audit.lines():
-        common.say(line)
-    if not allowed:
-        prepared.audit.raise_if_refused()
 
 
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
@@ -219,7 +212,7 @@ def data_options(train: Path, common: Common, options: dict[str, Any]) -> DataOp
         train, options["valid"], options["test"], keys, options["index"],
         DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
         options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
-        options["allow_findings"], options["energy_unit"], options["length_unit"], tuple(options["groups"]),
+        tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
         common.seed,
     )
 
@@ -270,7 +263,7 @@ def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
         "test frames": len(prepared.test), "training atoms": atoms,
         "stress labels": sum(frame.stress is not None for frame in prepared.train),
         "references": "none" if references is None else f"{references.kind}, {references.values}",
-        "audit": "; ".join(prepared.audit.lines()) or "nothing found",
+        "audit": f"{len(prepared.audit.errors)} errors, {len(prepared.audit.warnings)} warnings",
         "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "
                     f"peak learning rate {config.optim.lr:.2g}",
         "weights": sum(p.numel() for p in potential.parameters()),

@@ -20,9 +20,9 @@ BACKBONE = BackboneConfig(
     num_spherical=3, num_radial=8, num_blocks=1, emb_size_atom=8, emb_size_edge=12, emb_size_trip_in=6,
     emb_size_trip_out=6, emb_size_quad_in=4, emb_size_quad_out=4, emb_size_aint_in=6, emb_size_aint_out=6,
     emb_size_rbf=4, emb_size_cbf=4, emb_size_sbf=6, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=4.0, force_branch=False,
+    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=3.4, force_branch=False,
 )
-POLICY = GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.0, a2ee2a_cutoff=3.8, qint_cutoff=3.2)
+POLICY = GraphPolicy("smooth", cutoff=3.4, a2a_cutoff=3.4, a2ee2a_cutoff=3.4, qint_cutoff=3.2)
 
 
 def tiny_config(*names: str) -> ModelConfig:

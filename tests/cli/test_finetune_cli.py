@@ -1,0 +1,183 @@
+"""``jmp-calc finetune`` and ``evaluate``: options, refusals, interruption; each with its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.io import write
+from click.testing import Result
+
+from jmp_calc.training.checkpoint import load_checkpoint
+from jmp_calc.zoo.container import load_model
+
+Run = Callable[..., Result]
+FAST = ("--epochs", 1, "--batch-size", 4, "--lr", "1e-3")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Ten shaken copper cells with EMT labels."""
+    rng, images = np.random.default_rng(0), []
+    for i in range(10):
+        atoms = bulk("Cu", a=3.6 + 0.02 * i) * (1, 1, 2)
+        atoms.positions += rng.normal(scale=0.1, size=(2, 3))
+        atoms.calc = EMT()
+        atoms.get_potential_energy(), atoms.get_forces()
+        images.append(atoms)
+    path = tmp_path / "train.extxyz"
+    write(path, images, format="extxyz")
+    return path
+
+
+def test_one_line_is_enough(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    out = tmp_path / "run"
+    done = run("finetune", data, "-m", model, "-o", out, *FAST)
+    assert done.exit_code == 0, done.output
+    assert f'atoms.calc = JMPCalculator("{out / "best.safetensors"}")' in done.output
+    summary = yaml.safe_load((out / "summary.yaml").read_text())
+    assert summary["status"] == "ok"
+    assert summary["results"]["valid"]["forces_mae_mev_per_a"] > 0
+    assert {"best.safetensors", "report.yaml"} <= {Path(item["path"]).name for item in summary["outputs"]}
+    checked = run("evaluate", data, "-m", out / "best.safetensors", "-o", tmp_path / "errors")
+    assert checked.exit_code == 0, checked.output
+    errors = yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())
+    assert errors["errors"]["n_structures"] == 10
+
+
+def test_a_mace_command_line_can_be_pasted(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    done = run("finetune", "--train_file", data, f"--foundation_model={model}", "--valid_fraction", 0.2,
+               "--energy_key", "energy", "--forces_key", "forces", "--max_num_epochs", 1, "--batch_size", 4,
+               "--E0s", "lstsq", "--lr", 1e-3, "--ema_decay", 0.9, "--seed", 3, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert settings["training"]["epochs"] == 1
+    assert settings["training"]["seed"] == 3
+    assert settings["data"]["valid_fraction"] == 0.2
+
+
+def test_dry_run_shows_the_plan_and_writes_nothing(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    done = run("finetune", data, "-m", model, "-o", tmp_path / "run", "--max-time", "10m", "--dry-run")
+    assert done.exit_code == 0, done.output
+    for words in ("training frames: 9", "validation frames: 1", "references: least_squares", "at most 600 s"):
+        assert words in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [
+    ("--from-scratch", "--freeze", "backbone"), ("--from-scratch", "--keep-heads"), ("--resume", "--overwrite"),
+    ("--valid", "v.xyz", "--valid-fraction", "0.2"), ("--no-ema", "--ema-decay", "0.9"), ("--override",),
+    ("--stress-key", "s", "--virials-key", "v"), ("--prefix", "p"),
+])
+def test_conflicting_options_are_refused(
+    run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
+) -> None:
+    done = run("finetune", data, "-m", model, "-o", tmp_path / "run", *options)
+    assert done.exit_code == 2, done.output
+    assert "hint:" in done.output
+
+
+@pytest.mark.parametrize("options", [
+    ("--epochs", "0"), ("--max-time", "-3"), ("--max-time", "soon"), ("--lr", "-1"), ("--freeze", "everything"),
+    ("--valid-fraction", "1.5"), ("--batch-size", "0"), ("--energy-weight", "-1"), ("--energy-unit", "furlong"),
+])
+def test_values_that_cannot_be_meant_are_refused(
+    run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
+) -> None:
+    done = run("finetune", data, "-m", model, "-o", tmp_path / "run", *options)
+    assert done.exit_code == 2, done.output
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_existing_output_is_refused_until_overwritten(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    words = ("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST)
+    assert run(*words).exit_code == 0
+    again = run(*words)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+    assert "--resume" in again.output
+    assert run(*words, "--overwrite").exit_code == 0
+
+
+def test_resume_of_nothing_and_of_another_setting(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    words = ("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST)
+    nothing = run(*words, "--resume")
+    assert nothing.exit_code == 2
+    assert "no run to resume" in nothing.output
+    assert run(*words, "--overwrite").exit_code == 0
+    changed = run(*words, "--resume", "--weight-decay", 0.5)
+    assert changed.exit_code == 2
+    assert "weight_decay: 0.01 -> 0.5" in changed.output
+    assert "--override" in changed.output
+
+
+def test_audit_stops_constant_forces_with_the_code_to_allow(run: Run, tmp_path: Path, model: str) -> None:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    images = []
+    for i in range(6):
+        atoms = bulk("Cu", a=3.5 + 0.05 * i) * (1, 1, 2)
+        atoms.rattle(0.1, seed=i)
+        atoms.calc = SinglePointCalculator(atoms, energy=-3.0 + 0.1 * i, forces=np.zeros((2, 3)))
+        images.append(atoms)
+    write(tmp_path / "zero.extxyz", images, format="extxyz")
+    done = run("finetune", tmp_path / "zero.extxyz", "-m", model, "-o", tmp_path / "run", *FAST)
+    assert done.exit_code == 4, done.output
+    assert "--allow" in done.output
+
+
+def test_missing_file_and_unknown_model(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    assert run("finetune", tmp_path / "no.extxyz", "-m", model, "-o", tmp_path / "a").exit_code == 4
+    assert run("finetune", data, "-m", "jmp-xxl", "-o", tmp_path / "b").exit_code == 5
+    assert run("finetune", "-m", model).exit_code == 2
+
+
+def test_config_file_gives_options_and_refuses_unknown_keys(
+    run: Run, tmp_path: Path, data: Path, model: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(f"model: {model}\nepochs: 1\nbatch_size: 4\nlr: 0.001\nE0s: lstsq\n")
+    done = run("finetune", data, "--config", config, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    config.write_text("epoch: 1\n")
+    wrong = run("finetune", data, "--config", config, "-o", tmp_path / "other")
+    assert wrong.exit_code == 2
+    assert "did you mean 'epochs'" in wrong.output
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_job_resumes_to_the_same_weights(
+    tmp_path: Path, data: Path, model: str, signum: signal.Signals, code: int
+) -> None:
+    def command(out: Path, *more: str) -> list[str]:
+        return [sys.executable, "-m", "jmp_calc.cli.main", "finetune", str(data), "-m", model, "-o", str(out),
+                "--epochs", "60", "--batch-size", "2", "--lr", "1e-3", *more]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command(tmp_path / "run"), env=environment, stderr=subprocess.PIPE)
+    while not (tmp_path / "run" / "state.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signum)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == code, messages.decode()
+    step = load_checkpoint(tmp_path / "run" / "state.pt").progress.step
+    assert 0 < step < 60 * 5
+    resumed = subprocess.run(command(tmp_path / "run", "--resume"), env=environment, capture_output=True)
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    whole = subprocess.run(command(tmp_path / "whole"), env=environment, capture_output=True)
+    assert whole.returncode == 0, whole.stderr.decode()
+    for name in ("best.safetensors", "last.safetensors"):
+        a = load_model(tmp_path / "run" / name).potential.state_dict()
+        b = load_model(tmp_path / "whole" / name).potential.state_dict()
+        assert all((a[key] == b[key]).all() for key in b), name
