@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,9 +84,24 @@ def official_path(make_model: ModelFactory) -> Path:
     return make_model(policy=OFFICIAL, heads=(CHON,), default="organic", subtract_lone_atom=False, pair_repulsion=False)
 
 
-@pytest.fixture
-def calc(model_path: Path) -> JMPCalculator:
+@pytest.fixture(scope="session")
+def loaded(model_path: Path) -> JMPCalculator:
     return JMPCalculator(model_path, device="cpu", dtype="float64")
+
+
+@pytest.fixture
+def calc(loaded: JMPCalculator) -> JMPCalculator:
+    """A calculator of its own for every test; the weights are shared."""
+    return copy.copy(loaded)
+
+
+@pytest.fixture
+def evaluations(calc: JMPCalculator) -> Iterator[list[int]]:
+    """Grows by one with every evaluation of the network of `calc`."""
+    calls: list[int] = []
+    hook = calc._potential.register_forward_hook(lambda *_: calls.append(1))
+    yield calls
+    hook.remove()
 
 
 @pytest.fixture

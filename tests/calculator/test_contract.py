@@ -104,14 +104,7 @@ def test_stress_that_is_not_defined_says_why(calc: JMPCalculator, atoms: Atoms, 
     assert "stress" not in calc.results
 
 
-def count_evaluations(calc: JMPCalculator) -> list[int]:
-    calls: list[int] = []
-    calc._potential.register_forward_hook(lambda *_: calls.append(1))
-    return calls
-
-
-def test_cache_recomputes_exactly_when_ase_says_so(calc: JMPCalculator, salt: Atoms) -> None:
-    calls = count_evaluations(calc)
+def test_cache_recomputes_exactly_when_ase_says_so(calc: JMPCalculator, salt: Atoms, evaluations: list[int]) -> None:
     calc.get_forces(salt)
     reference = salt.copy()
     for move, recompute in ((0.0, False), (1e-17, False), (1e-9, True), (1e-3, True)):
@@ -119,13 +112,15 @@ def test_cache_recomputes_exactly_when_ase_says_so(calc: JMPCalculator, salt: At
         moved.positions[0, 0] += move
         assert bool(Calculator.check_state(calc, moved)) == recompute
         assert calc.calculation_required(moved, ["energy"]) == recompute
-        before = len(calls)
+        before = len(evaluations)
         calc.get_potential_energy(moved)
-        assert len(calls) - before == int(recompute)
+        assert len(evaluations) - before == int(recompute)
         calc.get_forces(reference)
 
 
-def test_cache_sees_cell_pbc_and_numbers_but_not_charges_it_ignores(calc: JMPCalculator, salt: Atoms) -> None:
+def test_cache_sees_cell_pbc_and_numbers_but_not_charges_it_ignores(
+    calc: JMPCalculator, salt: Atoms, evaluations: list[int]
+) -> None:
     energies = []
     for change in (
         lambda a: None,
@@ -140,18 +135,17 @@ def test_cache_sees_cell_pbc_and_numbers_but_not_charges_it_ignores(calc: JMPCal
         fresh.reset()
         assert fresh.get_potential_energy(atoms) == energies[-1]
     assert len(set(energies)) == 4
-    calls = count_evaluations(calc)
+    before = len(evaluations)
     atoms.set_initial_charges([1, -1])
     calc.get_potential_energy(atoms)
-    assert not calls
+    assert len(evaluations) == before
 
 
-def test_forces_and_stress_come_from_one_evaluation(calc: JMPCalculator, salt: Atoms) -> None:
-    calls = count_evaluations(calc)
+def test_forces_and_stress_come_from_one_evaluation(calc: JMPCalculator, salt: Atoms, evaluations: list[int]) -> None:
     calc.get_forces(salt)
     calc.get_stress(salt)
     calc.get_potential_energy(salt)
-    assert len(calls) == 1
+    assert len(evaluations) == 1
 
 
 def test_caller_may_change_what_it_was_given(calc: JMPCalculator, salt: Atoms) -> None:
@@ -299,6 +293,23 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_calculator_in_a_forked_process_says_what_to_do(model_path: Path) -> None:
+    calc = JMPCalculator(model_path, device="cuda")
+    calc.get_potential_energy(molecule("H2O"))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            calc.get_potential_energy(molecule("CH4"))
+        except UsageError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    assert b"cannot be used in a forked process" in os.read(reader, 1000)
 
 
 def test_memory_is_constant_over_many_calls(model_path: Path) -> None:

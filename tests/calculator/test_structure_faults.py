@@ -16,6 +16,7 @@ from ase.geometry import minkowski_reduce
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.checks import closest_pair
 from jmp_calc.errors import BadStructureError, JMPWarning, ModelError, OutOfMemoryError
+from jmp_calc.graph.batch import collate
 
 
 def refused(calc: JMPCalculator, atoms: Atoms, match: str) -> None:
@@ -229,6 +230,28 @@ def test_fragments_beyond_the_cutoff_are_additive(calc: JMPCalculator) -> None:
     total = 2 * calc.get_potential_energy(water) + calc.get_potential_energy(Atoms("He"))
     assert calc.get_potential_energy(apart) == pytest.approx(total, abs=1e-9)
     np.testing.assert_allclose(calc.get_forces(apart)[:3], calc.get_forces(water), atol=1e-9)
+
+
+def test_official_graphs_survive_missing_edges(official_path: Path) -> None:
+    calc = JMPCalculator(official_path, device="cpu", dtype="float64")
+    alone = Atoms("O")
+    np.testing.assert_array_equal(calc.get_forces(alone), 0.0)
+    apart = Atoms("OO", positions=[[0, 0, 0], [0, 0, 30]])
+    assert calc.get_potential_energy(apart) == pytest.approx(2 * calc.get_potential_energy(alone), abs=1e-9)
+    for name in ("CO2", "C2H2", "H2"):
+        assert np.isfinite(calc.get_forces(molecule(name))).all()
+
+
+def test_mixed_periodicity_in_one_batch(calc: JMPCalculator, salt: Atoms, ethanol: Atoms) -> None:
+    slab = bulk("Cu", cubic=True)
+    slab.pbc = [True, False, True]
+    structures = [ethanol, salt, slab, Atoms("He")]
+    batch = collate([calc.build_graph(atoms) for atoms in structures])
+    together = calc._potential(batch, heads="materials", forces="conservative")
+    single = [calc.get_potential_energy(atoms) for atoms in structures]
+    np.testing.assert_allclose(together.energy.detach().numpy(), single, atol=1e-9)
+    forces = np.concatenate([calc.get_forces(atoms) for atoms in structures])
+    np.testing.assert_allclose(together.forces.numpy(), forces, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["CO2", "C2H2", "HCN", "H2", "C6H6", "C2H4", "BF3"])
