@@ -104,9 +104,9 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
     limit = settings.max_neighbors or policy.max_neighbors
     policy = dataclasses.replace(policy, cutoff=float(cutoff), max_neighbors=int(limit))
     if policy.name == "official" and settings.graph == "smooth":
-        from .graph.policies import smooth_from_official
+        from .graph.policies import smooth_for_official
 
-        policy = smooth_from_official(policy)
+        policy = smooth_for_official(policy.cutoff, policy.max_neighbors)
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

@@ -181,10 +181,10 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
         messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
                         "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
         return config
-    from jmp_calc.graph.policies import smooth_from_official
+    from jmp_calc.graph.policies import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(config, policy=smooth_from_official(config.policy))
+    return dataclasses.replace(config, policy=smooth_for_official(config.policy.cutoff, config.policy.max_neighbors))
 
 
 def _similar_head(
