@@ -64,7 +64,7 @@ def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool
 def remember_holdout(seen: Seen, data: Path, say: Say) -> None:
     """Remember the geometries of all held-out labelled and test files that the folder has."""
     patterns = [p for reason in ("labelled", "tests", "licence") for p in holdout_patterns()[reason]]
-    for path in sorted(data.glob("*.xyz.gz")):
+    for path in sorted(data.glob("*.xyz*")):
         stem = path.name.split(".")[0]
         if any(fnmatchcase(stem, pattern) for pattern in patterns):
             for raw in read_raw(path).frames:

@@ -12,7 +12,7 @@ import csv
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jmp_calc.errors import JMPError, UsageError
+from jmp_calc.errors import JMPError, OutOfMemoryError, UsageError
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig, model_config_from_dict, to_dict
 from jmp_calc.model.potential import Potential, Prediction
 
@@ -44,6 +44,7 @@ FORCE_SCALE_RANGE = (0.3, 2.0)
 EV_PER_A3_IN_GPA = 160.21766
 HEAD_WIDTH, HEAD_LAYERS = 32, 3
 SCALE_FIT_STEPS = 6
+MAX_TOO_LARGE = 30
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ class Stage:
         )
         self.ema = EMA(self.potential, config.ema_decay)
         self.progress = Progress()
+        self.n_too_large = 0
 
     def spent(self) -> float:
         """Seconds of this stage so far."""
@@ -183,8 +185,9 @@ class Stage:
             parts = [part.to(limits.device) for part in made]
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * schedule.factor(progress.step, progress.elapsed)
-            self.optimizer.zero_grad(set_to_none=True)
-            numbers = sum_of([self.backward(part) for part in parts])
+            numbers = self.gradients(parts)
+            if numbers is None:
+                continue
             divide_shared_gradients(shared)
             norm = clip_and_clean(list(self.potential.parameters()), config.clip_norm)
             self.optimizer.step()
@@ -195,6 +198,21 @@ class Stage:
             done = limits.max_steps is not None and progress.step - first >= limits.max_steps
             if done or self.spent() > limits.max_time - reserve or progress.elapsed >= limits.total_time:
                 break
+
+    def gradients(self, parts: list[PackedBatch]) -> Tensor | None:
+        """Gradients of all parts of a step, added; the loss terms, or None for a step that does not fit the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            return torch.stack([self.backward(part) for part in parts]).sum(dim=0)
+        except torch.OutOfMemoryError:
+            sizes = [(part.target.batch.n_atoms, tuple(part.target.batch.triangle.shape)) for part in parts]
+        self.n_too_large += 1
+        self.say(f"step {self.progress.step}: parts {sizes} do not fit into memory and are left out")
+        if self.n_too_large > MAX_TOO_LARGE:
+            raise OutOfMemoryError(f"{self.n_too_large} steps did not fit into memory.", hint="smaller max_edges_per_batch")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        return None
 
     def backward(self, part: PackedBatch) -> Tensor:
         """Add the gradients of one part; returns the loss terms."""
@@ -255,11 +273,6 @@ class Stage:
 def make_checkpoint(progress: Progress, content: dict[str, Any]) -> Checkpoint:
     """A checkpoint of the shared format from its parts."""
     return Checkpoint(progress=progress, **content)
-
-
-def sum_of(terms: list[Tensor]) -> Tensor:
-    """Sum of the loss terms of all parts."""
-    return torch.stack(terms).sum(dim=0)
 
 
 def clip_and_clean(parameters: list[torch.nn.Parameter], clip_norm: float) -> Tensor:
@@ -344,9 +357,14 @@ class LossLog:
         self.say(
             f"step {progress.step} {progress.elapsed:.0f} s lr {lr:.2e} loss {means} "
             f"{seconds / self.count * 1e3:.0f} ms/step {self.edges / seconds / 1e3:.0f} k edges/s "
-            f"{self.structures / seconds:.0f} structures/s"
+            f"{self.structures / seconds:.0f} structures/s{memory()}"
         )
         self.sums, self.count, self.structures, self.edges, self.since = None, 0, 0, 0, time.monotonic()
+
+
+def memory() -> str:
+    """Largest GPU memory so far."""
+    return f" {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
 
 
 def write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:

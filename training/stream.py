@@ -91,7 +91,7 @@ class PackedBatch:
     def pin_memory(self) -> PackedBatch:
         """The same in page-locked memory (called by the data loader)."""
         target = self.target
-        tensors = {name: value.pin_memory() for name, value in vars(target).items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {name: value.pin_memory() for name, value in vars(target).items() if isinstance(value, Tensor)}
         return replace(
             self, target=replace(target, batch=target.batch.pin_memory(), **tensors),
             force_scale=self.force_scale.pin_memory(), atoms=self.atoms.pin_memory(), volume=self.volume.pin_memory(),
@@ -100,7 +100,7 @@ class PackedBatch:
     def to(self, device: torch.device) -> PackedBatch:
         """The same on another device, without waiting for the copies."""
         target = self.target
-        tensors = {
+        tensors: dict[str, Any] = {
             name: value.to(device, non_blocking=True) for name, value in vars(target).items()
             if isinstance(value, Tensor)
         }
@@ -158,7 +158,7 @@ def loader(data: PackedGraphs, plan: Iterator[Step], workers: int, pin: bool) ->
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     # Forked workers share the pack; they use numpy and CPU tensors only, so a CUDA context of the parent is no harm.
     made = DataLoader(
-        data, sampler=_Plan(plan), batch_size=None, num_workers=workers, prefetch_factor=3, pin_memory=pin,
+        data, sampler=_Plan(plan), batch_size=None, num_workers=workers, prefetch_factor=2, pin_memory=pin,
         worker_init_fn=_single_thread, multiprocessing_context=multiprocessing.get_context("fork"),
     )
     yield from made
