@@ -1,0 +1,97 @@
+"""Small sets labelled with effective medium theory, at shifted energies, and the recipe that mixes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+RECIPE = """
+[mixture]
+name = "tiny"
+default_head = "metal"
+validation_fraction = 0.2
+[train]
+lr = 5e-3
+warmup_steps = 2
+ema_decay = 0.9
+max_edges_per_batch = 600
+max_structures_per_batch = 8
+[heads.metal]
+level_of_theory = "EMT"
+[heads.organic]
+level_of_theory = "EMT, shifted"
+[heads.aside]
+level_of_theory = "functional not documented"
+keep = false
+[sets.copper]
+files = ["copper.xyz"]
+head = "metal"
+cap = 12
+licence = "CC0"
+source = "tests"
+citation = "none"
+[sets.copper-shifted]
+files = ["shifted.xyz"]
+head = "metal"
+cap = 6
+stress = false
+[sets.molecules]
+files = ["molecules.xyz"]
+head = "organic"
+cap = 12
+weight = 2.0
+[sets.aside]
+files = ["aside.xyz"]
+head = "aside"
+cap = 4
+"""
+
+
+def labelled(atoms: Atoms, shift: float = 0.0) -> Atoms:
+    """The structure with EMT energy (plus ``shift`` eV per atom), forces and, for cells, stress."""
+    atoms.calc = EMT()
+    results = {"energy": atoms.get_potential_energy() + shift * len(atoms), "forces": atoms.get_forces()}
+    if atoms.pbc.any():
+        results["stress"] = atoms.get_stress()
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def crystals(count: int, seed: int) -> list[Atoms]:
+    """Rattled and strained copper cells."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(count):
+        atoms = bulk("Cu", cubic=True) * (1, 1, 2)
+        atoms.set_cell(atoms.cell.array * rng.uniform(0.97, 1.04), scale_atoms=True)
+        atoms.rattle(0.08, rng=rng)
+        frames.append(atoms)
+    return frames
+
+
+def molecules(count: int, seed: int) -> list[Atoms]:
+    """Rattled water and methanol, in turn."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i in range(count):
+        atoms = molecule("H2O" if i % 2 else "CH3OH")
+        atoms.rattle(0.08, rng=rng)
+        frames.append(atoms)
+    return frames
+
+
+def write_mixture(folder: Path) -> Path:
+    """Write data and recipe to ``folder``; returns the recipe."""
+    write(folder / "copper.xyz", [labelled(a) for a in crystals(12, 1)], format="extxyz")
+    write(folder / "shifted.xyz", [labelled(a, 7.0) for a in crystals(6, 2)], format="extxyz")
+    write(folder / "molecules.xyz", [labelled(a, -20.0) for a in molecules(16, 3)], format="extxyz")
+    write(folder / "aside.xyz", [labelled(a, 1.0) for a in molecules(4, 4)], format="extxyz")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(RECIPE)
+    return recipe

@@ -1,0 +1,95 @@
+"""The recipe of jmp-xs says what it means, and held-out sets cannot get in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jmp_calc.errors import UsageError
+from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, read_recipe, refuse_holdout
+from jmp_calc.training.pretrain import PretrainConfig
+
+RECIPE = """
+[mixture]
+name = "two"
+default_head = "a"
+[heads.a]
+level_of_theory = "PBE"
+[sets.one]
+files = ["one.xyz"]
+head = "a"
+cap = 10
+"""
+
+
+def test_recipe_of_jmp_xs_names_a_licence_a_source_and_a_citation_for_every_set() -> None:
+    mixture = load_mixture("jmp-xs")
+    assert len(mixture.sets) > 20
+    for item in mixture.sets:
+        assert item.licence != "unknown", item.name
+        assert item.source != "unknown", item.name
+        assert item.citation, item.name
+
+
+def test_recipe_of_jmp_xs_keeps_no_head_of_an_undocumented_functional() -> None:
+    for head in load_mixture("jmp-xs").heads:
+        if "not documented" in head.level_of_theory:
+            assert not head.keep, head.name
+
+
+def test_training_table_of_jmp_xs_is_understood() -> None:
+    assert PretrainConfig(**read_recipe("jmp-xs")["train"]).lr > 0
+
+
+def test_doubtful_stresses_of_mlearn_are_not_trained_on() -> None:
+    mlearn = next(item for item in load_mixture("jmp-xs").sets if item.name == "mlearn")
+    assert [name for name in ("Si", "Mo", "Cu", "Ni", "Li") if mlearn.wants_stress(name)] == ["Si", "Mo"]
+
+
+@pytest.mark.parametrize("file", [
+    "bpa3_train.xyz.gz", "bpa3_iso.xyz.gz", "aspirin_rmd17.xyz.gz", "spice_dipeptides_train.xyz.gz",
+    "da_reaction.xyz.gz", "c60_pbe0_train.xyz.gz", "water_pbe0_train.xyz.gz", "batio3.xyz.gz", "tio2_aenet.xyz.gz",
+    "gst.xyz.gz", "hea25_sample.xyz.gz", "gaas.xyz.gz", "nifeooh_oer.xyz.gz", "si_random.xyz.gz", "mlearn_test.xyz.gz",
+    "methane_random_val.xyz.gz", "qm7.xyz.gz", "qm9_sub_train.xyz.gz", "rdb7_barriers_ts_train.xyz.gz",
+    "perov5_train.xyz.gz", "carbon24_train.xyz.gz", "mp_elastic.xyz.gz", "odac_promising_mofs.xyz.gz",
+    "refenergies.xyz.gz", "water_rpbe_d3.xyz.gz",
+])
+def test_held_out_file_is_refused_by_name(file: str) -> None:
+    mixture = load_mixture("jmp-xs")
+    extra = MixtureSet(name="more", files=(f"some/folder/{file}",), head=mixture.heads[0].name, cap=10)
+    with pytest.raises(UsageError, match="held out"):
+        refuse_holdout(replace(mixture, sets=(*mixture.sets, extra)))
+
+
+@pytest.mark.parametrize("file", ["mlearn_train.xyz.gz", "water_rpbe.xyz.gz", "qm22_nma.xyz.gz", "s66x8_wb97x.xyz.gz"])
+def test_training_file_is_not_held_out(file: str) -> None:
+    assert holdout_reason(file) is None
+
+
+@pytest.mark.parametrize("old, new, message", [
+    ('head = "a"\ncap', 'head = "b"\ncap', "unknown head"),
+    ("cap = 10", "caps = 10", "caps"),
+    ("cap = 10", "cap = 0", "cap >= 1"),
+    ('default_head = "a"', 'default_head = "z"', "default head"),
+    ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
+    ("cap = 10", "cap = ", "TOML"),
+])
+def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace(old, new))
+    with pytest.raises(UsageError, match=message):
+        load_mixture(path)
+
+
+def test_recipe_that_does_not_exist_names_the_known_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_mixture("jmp-xxs")
+    assert "jmp-xs" in (caught.value.hint or "")
+
+
+def test_groups_select_frames_by_pattern() -> None:
+    item = MixtureSet(name="s", files=("f",), head="h", cap=1, groups=("Elastic_*",), not_groups=("*_BCC",))
+    assert [g for g in ("Elastic_FCC", "Elastic_BCC", "MD") if item.wants(g)] == ["Elastic_FCC"]
+    assert MixtureHead("h", "PBE").keep
