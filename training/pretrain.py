@@ -59,6 +59,7 @@ class PretrainConfig:
     clip_norm: float = 5.0
     max_edges_per_batch: int = 80_000
     max_structures_per_batch: int = 160
+    max_frame_edges: int = 1_000_000
     energy_weight: float = 1.0
     forces_weight: float = 1.0
     stress_weight: float = 0.2
@@ -174,7 +175,9 @@ class Stage:
     def train(self, folder: Path) -> None:
         """Optimise until the stage's time or steps are used up, keeping time for validation and saving."""
         config, limits, progress = self.config, self.limits, self.progress
-        stream = StreamConfig(config.max_edges_per_batch, config.max_structures_per_batch, 2.0, seed=0)
+        stream = StreamConfig(
+            config.max_edges_per_batch, config.max_structures_per_batch, config.max_frame_edges, 2.0, 0
+        )
         plan = steps(self.packed, stream, skip=progress.step)
         schedule = Schedule(config.optim, None, limits.total_time)
         shared = self.potential.shared_parameters()

@@ -36,6 +36,8 @@ class StreamConfig:
     max_edges: int = 80_000
     """Main edges per step, both parts together (about)."""
     max_structures: int = 160
+    max_frame_edges: int = 1_000_000
+    """Frames with more main edges are never drawn: one of them would be a whole step."""
     temperature: float = 2.0
     """Probability of a set ~ weight * frames^(1/temperature)."""
     seed: int = 0
@@ -54,7 +56,10 @@ def steps(packed: Packed, config: StreamConfig, skip: int = 0) -> Iterator[Step]
     """
     rng = np.random.default_rng(config.seed)
     probabilities = set_probabilities(packed, config.temperature)
-    members = [np.flatnonzero((packed.set_index == i) & ~packed.valid) for i in range(len(packed.sets))]
+    usable = ~packed.valid & (packed.n_edges <= config.max_frame_edges)
+    members = [np.flatnonzero((packed.set_index == i) & usable) for i in range(len(packed.sets))]
+    probabilities = np.where([len(frames) > 0 for frames in members], probabilities, 0.0)
+    probabilities /= probabilities.sum()
     queues: list[list[int]] = [[] for _ in members]
     parts: Step = [[], []]
     edges = done = 0

@@ -133,9 +133,9 @@ JMP_L = BackboneConfig(
 )
 
 JMP_XS = BackboneConfig(
-    num_spherical=5, num_radial=32, num_blocks=2, emb_size_atom=64, emb_size_edge=96, emb_size_trip_in=32,
-    emb_size_trip_out=32, emb_size_quad_in=16, emb_size_quad_out=16, emb_size_aint_in=32, emb_size_aint_out=32,
-    emb_size_rbf=16, emb_size_cbf=16, emb_size_sbf=16, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
+    num_spherical=4, num_radial=32, num_blocks=2, emb_size_atom=64, emb_size_edge=96, emb_size_trip_in=16,
+    emb_size_trip_out=32, emb_size_quad_in=16, emb_size_quad_out=16, emb_size_aint_in=16, emb_size_aint_out=32,
+    emb_size_rbf=16, emb_size_cbf=8, emb_size_sbf=16, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
     num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=6.0, force_branch=False,
 )
 JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=3.5)
