@@ -118,3 +118,16 @@ def symmetrised(edges: EdgeList) -> EdgeList:
         target=np.concatenate([kept.target, kept.source]),
         shift=np.concatenate([kept.shift, -kept.shift]),
     )
+
+
+def smooth_for_official(cutoff: float, max_neighbors: int) -> GraphPolicy:
+    """The ``smooth`` policy for published weights: as close to the rank cuts as a C2 energy allows.
+
+    Args:
+        cutoff: Å, of the a2a graph and the largest of the adaptive ones.
+        max_neighbors: the n of the published limits, wanted as effective numbers (n, 2n/3, 4n/15).
+    """
+    return GraphPolicy(
+        name="smooth", cutoff=cutoff, a2a_cutoff=cutoff, a2ee2a_cutoff=cutoff, qint_cutoff=cutoff,
+        max_neighbors=max_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
+    )  # fmt: skip
