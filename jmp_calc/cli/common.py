@@ -203,7 +203,8 @@ class CommandRun:
             finished=time.strftime("%Y-%m-%dT%H:%M:%S%z") if ended else None,
             wall_s=round(time.monotonic() - self._clock, 3) if ended else None,
             inputs=tuple(self._inputs), model=self.model, settings=self.settings,
-            environment=environment(self.common.device), results=self.results, warnings=tuple(self.warnings),
+            environment=environment(self.model.get("device", self.common.device)), results=self.results,
+            warnings=tuple(self.warnings),
             outputs=outputs, error=None if error is None else f"{type(error).__name__}: {error}",
         )
         write_summary(self.path("summary.yaml"), summary)
@@ -238,7 +239,7 @@ def model_record(calculator: Any) -> dict[str, Any]:
     info = getattr(calculator, "info", None)
     if info is None:
         return {"name": type(calculator).__name__}
-    keys = ("name", "sha256", "head", "dtype", "licence", "format_version", "path", "level_of_theory")
+    keys = ("name", "sha256", "head", "dtype", "device", "licence", "format_version", "path", "level_of_theory")
     return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) is not None}
 
 

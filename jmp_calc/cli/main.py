@@ -156,6 +156,7 @@ def installed_version() -> str:
 
 
 @click.group(
+    "jmp-calc",
     cls=JMPGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=EPILOG,

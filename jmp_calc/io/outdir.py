@@ -40,6 +40,8 @@ def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.ya
     if not found:
         return
     old = read_summary(folder / summary) or {}
+    if found == [summary] and old.get("status") in ("failed", "interrupted"):
+        return  # that run ended before it wrote any result
     hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
     if old.get("status") == "running":
         fact = f"the folder holds the partial output of a '{old.get('command', '?')}' run that did not finish"

@@ -100,7 +100,7 @@ def iter_frames(
     except BadInputError:
         raise
     except Exception as err:  # ASE's readers raise anything; the cause stays attached
-        raise _diagnose(path, source, err) from err
+        raise _diagnose(path, source, wanted, err) from err
     if count == 0:
         raise _out_of_range(path, wanted, source)
 
@@ -216,7 +216,7 @@ def _ase_frames(text: str | None, path: Path, index: Index) -> Iterator[Atoms]:
     form: str | None = "extxyz" if _is_xyz(path) else None
     if text is not None:
         source = io.StringIO(text)
-        form = form or ase.io.formats.filetype(io.BytesIO(text.encode()[:50000]), read=True) or _suffix_format(name)
+        form = form or _text_format(name, text)
     elif path.suffix == ".gz":
         source = io.BytesIO(gzip.decompress(path.read_bytes()))
     if isinstance(index, slice):
@@ -225,13 +225,15 @@ def _ase_frames(text: str | None, path: Path, index: Index) -> Iterator[Atoms]:
         yield ase.io.read(source, index=index, format=form, do_not_split_by_at_sign=True)
 
 
-def _suffix_format(name: str) -> str | None:
-    import ase.io.formats
+def _text_format(name: str, text: str) -> str:
+    """ASE's name of the format, from the file name without .gz, else from the text."""
+    from ase.io import formats
 
-    if name.startswith(("POSCAR", "CONTCAR")):
-        return "vasp"
-    found = ase.io.formats.extension2format.get(Path(name).suffix.lstrip("."))
-    return found.name if found else None
+    try:
+        guess = str(formats.filetype(name, read=False, guess=False))
+    except formats.UnknownFileTypeError:
+        guess = ""
+    return guess if guess in formats.ioformats else str(formats.filetype(io.BytesIO(text.encode()[:50000]), read=True))
 
 
 def _out_of_range(path: Path, index: Index, text: str | None) -> BadInputError:
@@ -243,13 +245,15 @@ def _out_of_range(path: Path, index: Index, text: str | None) -> BadInputError:
     return BadInputError(f"frame index {shown} is out of range; {found}", where=str(path), hint="counting starts at 0")
 
 
-def _diagnose(path: Path, text: str | None, error: Exception) -> BadInputError:
+def _diagnose(path: Path, text: str | None, index: Index, error: Exception) -> BadInputError:
     """The clearest message for a file on which ASE failed."""
     if _is_xyz(path):
         fault = xyz_fault(read_text(path) if text is None else text)
         if fault is not None:
             where = f"{path}, frame {fault.frame}, line {fault.line}"
             return BadInputError(fault.fact, where=where, hint=fault.hint)
+    if isinstance(error.__cause__, StopIteration):  # how ASE's reader says that a frame does not exist
+        return _out_of_range(path, index, text)
     if type(error).__name__ == "UnknownFileTypeError" or isinstance(error, UnicodeDecodeError):
         return BadInputError(
             "ASE does not recognise this as a structure file", where=str(path),

@@ -223,11 +223,10 @@ def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
 def _collect(start: Atoms, fmax: float, phonon: Any, source: str, settings: PhononSettings) -> PhononResult:
     bands = phonon.band_structure
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
-    mesh, thermal = phonon.get_mesh_dict(), phonon.get_thermal_properties_dict()
-    dos = phonon.get_total_dos_dict()
+    mesh, thermal, dos = phonon.mesh, phonon.thermal_properties, phonon.total_dos
     imaginary = _imaginary(phonon, qpoints, frequencies, mesh, settings.imaginary_tolerance_thz)
-    weights = np.asarray(mesh["weights"])[:, None]
-    bad = mesh["frequencies"] < -settings.imaginary_tolerance_thz
+    weights = np.asarray(mesh.weights)[:, None]
+    bad = mesh.frequencies < -settings.imaginary_tolerance_thz
     share = float((weights * bad).sum() / (weights.sum() * bad.shape[1]))
     if share > 0:
         text = f"{100 * share:.2g} % of the modes are imaginary and excluded from the thermal properties"
@@ -235,9 +234,9 @@ def _collect(start: Atoms, fmax: float, phonon: Any, source: str, settings: Phon
     kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
     return PhononResult(
         atoms=snapshot(start), phonopy=phonon, frequencies_thz=frequencies, qpoints=qpoints, band_path=source,
-        lowest_thz=float(min(frequencies.min(), mesh["frequencies"].min())), imaginary=imaginary, excluded_share=share,
-        thermal={name: np.asarray(thermal[name]) for name in kept},
-        dos=(np.asarray(dos["frequency_points"]), np.asarray(dos["total_dos"])),
+        lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())), imaginary=imaginary, excluded_share=share,
+        thermal={name: np.asarray(getattr(thermal, name)) for name in kept},
+        dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
         n_displacements=len(phonon.supercells_with_displacements), n_supercell_atoms=len(phonon.supercell),
         space_group=str(phonon.symmetry.get_international_table()), fmax=fmax, settings=settings,
     )
@@ -250,7 +249,7 @@ def _imaginary(
     labels = _corner_labels(phonon.band_structure)
     reciprocal = np.linalg.inv(phonon.primitive.cell).T
     found: dict[tuple[float, int], ImaginaryMode] = {}  # one for all equivalent q
-    for points, values in ((qpoints, frequencies), (np.asarray(mesh["qpoints"]), mesh["frequencies"])):
+    for points, values in ((qpoints, frequencies), (np.asarray(mesh.qpoints), mesh.frequencies)):
         for row, band in zip(*np.nonzero(values < -tolerance), strict=True):
             q = points[row] - np.rint(points[row])
             near = bool(np.linalg.norm(q @ reciprocal) < 0.05 and band < 3)

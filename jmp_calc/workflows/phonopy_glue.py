@@ -40,7 +40,9 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
         symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
         masses=atoms.get_masses(),
     )
-    phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
+    with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
+        warnings.filterwarnings("ignore", message="primitive_matrix defaulted to 'auto'")
+        phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
     phonon.generate_displacements(distance=settings.displacement)
     return phonon
 

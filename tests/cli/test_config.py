@@ -1,0 +1,70 @@
+"""Fault 55: configuration files. The command line wins, mistakes are named with key and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def config(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "c.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def settings(run, water: Path, *words: object) -> dict:
+    result = run("relax", water, "--dry-run", "--json", *words)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_values_come_from_the_file_and_the_command_line_wins(run, water: Path, config) -> None:
+    path = config("fmax: 1e-3\nsteps: 7\nopt-cell: none\nfix_symmetry: false\n")
+    found = settings(run, water, "--config", path)
+    assert found["fmax"] == 1e-3
+    assert found["steps"] == 7
+    assert settings(run, water, "--steps", 9, "--config", path)["steps"] == 9
+
+
+def test_structure_and_lists_may_be_in_the_file(run, salt: Path, config) -> None:
+    path = config(f"struct: {salt}\nsupercell: [2, 2, 2]\nno_such: 1\n")
+    assert run("phonons", "--config", path, "--dry-run").exit_code == 2
+    path = config(f"struct: {salt}\nsupercell: [2, 2, 2]\n")
+    result = run("phonons", "--config", path, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["supercell_atoms"] == 16
+
+
+@pytest.mark.parametrize("text, message", [
+    ("fmx: 1\n", "did you mean 'fmax'?"),
+    ("steps: abc\n", "wrong type"),
+    ("steps: 10.5\n", "wrong type"),
+    ("steps: true\n", "wrong type"),
+    ("fix_symmetry: 3\n", "wrong type"),
+    ("optimizer: Newton\n", "wrong type"),
+    ("fmax: 1\n\tsteps: 3\n", "line 2"),
+    ("steps: [1, 2\nfmax: 3\n", "line "),
+    ("- steps\n", "key: value"),
+])
+def test_mistakes_are_named(run, water: Path, config, text: str, message: str) -> None:
+    path = config(text)
+    result = run("relax", water, "--dry-run", "--config", path)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert str(path) in result.stderr
+
+
+def test_missing_or_binary_file(run, water: Path, tmp_path: Path) -> None:
+    assert run("relax", water, "--config", tmp_path / "none.yaml").exit_code == 2
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    assert run("relax", water, "--config", tmp_path / "b.yaml").exit_code == 2
+
+
+def test_empty_file_changes_nothing(run, water: Path, config) -> None:
+    assert settings(run, water, "--config", config(""))["steps"] == 1000

@@ -1,0 +1,312 @@
+"""Dynamics: exact restarts, right temperatures, guards and refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+
+from jmp_calc.errors import BadInputError, GuardError, JMPWarning, UsageError
+from jmp_calc.interrupt import Interrupted
+from jmp_calc.workflows.md import md
+from jmp_calc.workflows.restart import MDState
+from jmp_calc.workflows.stats import COLUMNS, drift_verdict
+
+ENSEMBLES = ["nve", "nvt", "npt"]
+
+
+class Springs(Calculator):
+    """Independent harmonic wells at the given places: exactly known heat capacity, very fast."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, places: np.ndarray, stiffness: float = 2.0) -> None:
+        super().__init__()
+        self.places, self.stiffness = places, stiffness
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        shift = self.atoms.positions - self.places
+        self.results = {"energy": 0.5 * self.stiffness * (shift**2).sum(), "forces": -self.stiffness * shift}
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_restarted_run_equals_uninterrupted_run_bit_for_bit(copper: Atoms, ensemble: str, tmp_path: Path) -> None:
+    settings = dict(ensemble=ensemble, timestep_fs=2.0, seed=3, stats_every=5, traj_every=10, temperature_k=400.0)
+    whole = md(copper, steps=100, out=tmp_path / "whole", **settings)
+    md(copper, steps=60, out=tmp_path / "parts", **settings)
+    parts = md(copper, steps=100, out=tmp_path / "parts", restart=tmp_path / "parts/restart.npz", **settings)
+    assert np.array_equal(whole.atoms.positions, parts.atoms.positions)
+    assert np.array_equal(whole.atoms.get_momenta(), parts.atoms.get_momenta())
+    assert np.array_equal(whole.atoms.cell.array, parts.atoms.cell.array)
+    for name in whole.state.integrator:
+        assert np.array_equal(whole.state.integrator[name], parts.state.integrator[name]), name
+    for name in ("stats.dat", "traj.extxyz", "final.extxyz"):  # one header, no step twice
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_restart_drops_what_a_killed_job_wrote_after_it(copper: Atoms, tmp_path: Path) -> None:
+    settings = dict(ensemble="nve", timestep_fs=2.0, stats_every=5, traj_every=5)
+    md(copper, steps=40, out=tmp_path / "whole", **settings)
+    md(copper, steps=20, out=tmp_path / "killed", **settings)
+    restart = (tmp_path / "killed/restart.npz").read_bytes()
+    md(copper, steps=30, out=tmp_path / "killed", restart=tmp_path / "killed/restart.npz", **settings)
+    (tmp_path / "killed/restart.npz").write_bytes(restart)  # killed after step 30, last restart at step 20
+    for name in ("stats.dat", "traj.extxyz"):
+        path = tmp_path / "killed" / name
+        path.write_bytes(path.read_bytes()[:-9])  # ... in the middle of a line
+    md(copper, steps=40, out=tmp_path / "killed", restart=tmp_path / "killed/restart.npz", **settings)
+    for name in ("stats.dat", "traj.extxyz"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
+
+
+def test_nve_conserves_energy_and_momentum(copper: Atoms) -> None:
+    result = md(copper, ensemble="nve", timestep_fs=1.0, steps=500, temperature_k=300.0, stats_every=2)
+    assert result.drift is not None
+    assert abs(result.drift.drift_mev_per_atom_per_ps) < 2.0
+    total = result.stats[:, COLUMNS.index("etot_eV")]
+    assert np.ptp(total) / len(copper) < 1e-3
+    assert np.abs(result.atoms.get_momenta().sum(axis=0)).max() < 1e-9
+    assert result.degrees_of_freedom == 3 * len(copper) - 3
+
+
+def test_npt_conserves_its_extended_energy_and_finds_the_pressure(copper: Atoms) -> None:
+    result = md(copper, ensemble="npt", timestep_fs=2.0, steps=400, temperature_k=200.0, pressure_gpa=5.0, stats_every=4)
+    conserved = result.stats[:, result.columns.index("conserved_eV")]
+    assert np.ptp(conserved) < 5e-3
+    pressure = result.stats[:, result.columns.index("pressure_GPa")]
+    assert pressure.min() < 5.0 < pressure.max()
+    assert np.ptp(result.stats[:, result.columns.index("volume_A3")]) > 0
+    shape = result.atoms.cell.array / copper.cell.array[0, 0]
+    assert shape / shape[0, 0] == pytest.approx(copper.cell.array / copper.cell.array[0, 0])
+
+
+@pytest.mark.parametrize("fixed", [0, 5])
+def test_langevin_samples_the_temperature_also_with_fixed_atoms(fixed: int) -> None:
+    places = np.random.default_rng(0).uniform(0, 40, (30, 3))
+    atoms = Atoms("Cu30", places)
+    atoms.calc = Springs(places)
+    if fixed:
+        atoms.set_constraint(FixAtoms(range(fixed)))
+    result = md(atoms, ensemble="nvt", temperature_k=300.0, friction_per_ps=50.0, timestep_fs=2.0, steps=3000,
+                stats_every=5, traj_every=3000, guard=False)
+    assert result.degrees_of_freedom == 90 - 3 * (fixed or 1)
+    mean = result.to_dict()["temperature_k_mean"]
+    # 3000·2 fs·50/ps = 300 relaxation times of 75-87 oscillators: standard error 300·sqrt(2/75/150) = 4 K
+    assert mean == pytest.approx(300.0, abs=16.0)
+    if fixed:
+        assert np.array_equal(result.atoms.positions[:fixed], places[:fixed])
+    assert len(result.atoms.constraints) == (1 if fixed else 0)  # the helper FixCom does not leak
+
+
+def test_start_velocities_have_the_temperature_and_neither_drift_nor_spin(cluster: Atoms) -> None:
+    first = md(cluster, ensemble="nve", temperature_k=250.0, steps=1, stats_every=1, traj_every=1)
+    start = first.trajectory[0]
+    assert first.degrees_of_freedom == 6
+    assert 2 * start.get_kinetic_energy() / (6 * units.kB) == pytest.approx(250.0)
+    assert np.abs(start.get_momenta().sum(axis=0)).max() < 1e-12
+    assert np.abs(start.get_angular_momentum()).max() < 1e-9
+    again = md(cluster, ensemble="nve", temperature_k=250.0, steps=1, seed=0)
+    other = md(cluster, ensemble="nve", temperature_k=250.0, steps=1, seed=1)
+    assert np.array_equal(first.atoms.positions, again.atoms.positions)
+    assert not np.array_equal(first.atoms.positions, other.atoms.positions)
+    assert not cluster.has("momenta")
+
+
+def test_linear_molecule_has_one_more_degree_of_freedom() -> None:
+    atoms = molecule("CO2")
+    atoms.calc = Springs(atoms.positions)
+    assert md(atoms, ensemble="nve", steps=1).degrees_of_freedom == 4
+
+
+def test_custom_masses_slow_the_motion(cluster: Atoms) -> None:
+    heavy = cluster.copy()
+    heavy.set_masses([1e6] * 4)
+    heavy.calc = cluster.calc
+    moved = [
+        np.abs(md(a, ensemble="nve", steps=20).atoms.positions - cluster.positions).max() for a in (cluster, heavy)
+    ]
+    assert moved[1] < 0.02 * moved[0]
+
+
+def test_velocities_are_kept_on_request(cluster: Atoms) -> None:
+    spun = md(cluster, ensemble="nve", temperature_k=300.0, steps=5).atoms
+    spun.calc = cluster.calc
+    momenta = spun.get_momenta()
+    kept = md(spun, ensemble="nve", velocities="keep", steps=1, traj_every=1)
+    assert kept.trajectory[0].get_momenta() == pytest.approx(momenta, abs=1e-12)
+    with pytest.warns(JMPWarning, match="velocities are replaced"):
+        md(spun, ensemble="nve", steps=1)
+    with pytest.raises(UsageError, match="no velocities"):
+        md(cluster, velocities="keep")
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"steps": 0}, "steps"), ({"steps": -5}, "steps"), ({"temperature_k": 0.0}, "temperature"),
+    ({"temperature_k": -1.0}, "temperature"), ({"timestep_fs": 0.0}, "timestep"), ({"timestep_fs": -1.0}, "timestep"),
+    ({"timestep_fs": float("nan")}, "timestep"), ({"ensemble": "nvt", "pressure_gpa": 1.0}, "pressure"),
+    ({"ensemble": "nve", "friction_per_ps": 1.0}, "friction"), ({"ensemble": "nxt"}, "ensemble"),
+    ({"traj_every": 0}, "traj_every"), ({"ensemble": "npt", "barostat_time_fs": -1.0}, "barostat"),
+])
+def test_fault_59_settings_that_cannot_be_meant(copper: Atoms, wrong: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        md(copper, **wrong)
+
+
+def test_fault_91_ensembles_refuse_structures_they_cannot_treat(copper: Atoms, cluster: Atoms) -> None:
+    with pytest.raises(UsageError, match="rotation"):
+        md(copper, ensemble="nve", remove_rotation=True)
+    with pytest.raises(UsageError, match="periodic"):
+        md(cluster, ensemble="npt")
+    pinned = copper.copy()
+    pinned.calc = copper.calc
+    pinned.set_constraint(FixAtoms([0]))
+    with pytest.raises(UsageError, match="constraints"):
+        md(pinned, ensemble="npt")
+    springs = copper.copy()
+    springs.calc = Springs(copper.positions)
+    with pytest.raises(UsageError, match="no stress"):
+        md(springs, ensemble="npt")
+
+
+def test_fault_92_long_time_step_with_hydrogen() -> None:
+    atoms = molecule("H2O")
+    atoms.calc = Springs(atoms.positions)
+    with pytest.warns(JMPWarning, match="hydrogen"):
+        md(atoms, ensemble="nve", timestep_fs=2.0, steps=1)
+
+
+def test_fault_93_restart_of_another_run(copper: Atoms, cluster: Atoms, tmp_path: Path) -> None:
+    md(copper, ensemble="nvt", steps=4, out=tmp_path)
+    restart = tmp_path / "restart.npz"
+    with pytest.raises(UsageError, match="other numbers"):
+        md(cluster, ensemble="nvt", steps=8, restart=restart)
+    with pytest.raises(UsageError, match="ensemble was nvt, now nve"):
+        md(copper, ensemble="nve", steps=8, restart=restart)
+    with pytest.raises(UsageError, match=r"timestep_fs was 1.0, now 2.0"):
+        md(copper, ensemble="nvt", timestep_fs=2.0, steps=8, restart=restart)
+    other = copper.copy()
+    other.calc = EMT()
+    with pytest.raises(UsageError, match="model was 'MorsePotential', now 'EMT'"):
+        md(other, ensemble="nvt", steps=8, restart=restart)
+    with pytest.raises(UsageError, match="beyond"):
+        md(copper, ensemble="nvt", steps=2, restart=restart)
+    with pytest.raises(UsageError, match="earlier run"):
+        md(copper, ensemble="nvt", steps=4, out=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", None])
+def test_damaged_restart_files(copper: Atoms, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "restart.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInputError, match="restart file"):
+        md(copper, restart=path)
+
+
+class Trap(Springs):
+    """Goes wrong at the call number ``at`` in the way ``how``."""
+
+    def __init__(self, places: np.ndarray, how: str, at: int) -> None:
+        super().__init__(places, 0.5)
+        self.how, self.at, self.calls = how, at, 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        if self.calls < self.at:
+            return
+        if self.how == "nan":
+            self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+        elif self.how == "heat":
+            self.results["forces"] = self.results["forces"] + 30.0 * (-1.0) ** np.arange(len(atoms))[:, None]
+        elif self.how == "memory":
+            raise MemoryError
+
+
+@pytest.mark.parametrize("how, message", [("nan", "NaN"), ("heat", "temperature|moved")])
+def test_fault_94_guard_saves_the_last_good_frame(how: str, message: str, tmp_path: Path) -> None:
+    places = 3.0 * np.indices((2, 2, 2)).reshape(3, -1).T
+    atoms = Atoms("Cu8", places)
+    atoms.calc = Trap(places, how, at=25)
+    with pytest.raises(GuardError, match=message) as caught:
+        md(atoms, ensemble="nve", steps=5000, out=tmp_path, timestep_fs=2.0)
+    assert caught.value.exit_code == 7
+    frame = ase.io.read(tmp_path / "last-good.extxyz")
+    assert np.isfinite(frame.positions).all()
+    assert frame.info["step"] >= 20
+    assert MDState.load(tmp_path / "restart.npz").step == frame.info["step"]
+
+
+def test_colliding_atoms_trip_the_guard() -> None:
+    atoms = Atoms("Cu2", [[0, 0, 0], [3.0, 0, 0]])
+    atoms.calc = Springs(atoms.positions, stiffness=0.0)
+    atoms.set_momenta([[6.0, 0, 0], [-6.0, 0, 0]])
+    with pytest.raises(GuardError, match="atoms 0 and 1 are 0"):
+        md(atoms, ensemble="nve", velocities="keep", steps=2000, timestep_fs=1.0, remove_rotation=False)
+
+
+def test_lost_atom_trips_the_guard(cluster: Atoms) -> None:
+    cluster.set_momenta(np.array([[0, 0, 9.0], [0, 0, -9.0], [9.0, 0, 0], [-9.0, 0, 0]]))
+    with pytest.raises(GuardError, match="flown off"):
+        md(cluster, ensemble="nve", velocities="keep", steps=2000, timestep_fs=5.0)
+
+
+def test_fault_41_out_of_memory_keeps_the_state(tmp_path: Path) -> None:
+    places = 3.0 * np.indices((2, 2, 2)).reshape(3, -1).T
+    atoms = Atoms("Cu8", places)
+    atoms.calc = Trap(places, "memory", at=25)
+    with pytest.raises(MemoryError):
+        md(atoms, ensemble="nve", steps=100, out=tmp_path)
+    assert MDState.load(tmp_path / "restart.npz").step == 20
+
+
+@pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_fault_62_signal_writes_a_restart_that_continues_exactly(
+    copper: Atoms, signum: int, code: int, tmp_path: Path
+) -> None:
+    settings = dict(ensemble="nvt", timestep_fs=2.0, seed=1, stats_every=1, traj_every=50)
+    threading.Timer(0.3, os.kill, (os.getpid(), signum)).start()
+    with pytest.raises(Interrupted, match="restart written") as caught:
+        md(copper, steps=10**6, out=tmp_path / "a", **settings)
+    assert caught.value.exit_code == code
+    stopped = MDState.load(tmp_path / "a/restart.npz").step
+    parts = md(copper, steps=stopped + 7, restart=tmp_path / "a/restart.npz", out=tmp_path / "a", **settings)
+    whole = md(copper, steps=stopped + 7, **settings)
+    assert np.array_equal(whole.atoms.positions, parts.atoms.positions)
+    assert np.array_equal(whole.stats[:, 0], parts.stats[:, 0])
+
+
+def drifting_table(slope: float, steps: int = 2000) -> np.ndarray:
+    time_fs = np.arange(steps) * 1.0
+    kinetic = 1.0 + 0.1 * np.sin(time_fs / 7)
+    total = slope * 1e-3 * 8 * time_fs / 1000 + 1e-5 * np.sin(time_fs)
+    return np.column_stack([np.arange(steps), time_fs, total - kinetic, kinetic, total, 300 + 0 * time_fs])
+
+
+@pytest.mark.parametrize("slope, word", [(0.05, "conserved"), (-1.0, "drifting"), (5.0, "not conserved")])
+def test_drift_verdict_finds_a_known_slope(slope: float, word: str) -> None:
+    verdict = drift_verdict(drifting_table(slope), 8)
+    assert verdict is not None
+    assert verdict.drift_mev_per_atom_per_ps == pytest.approx(slope, abs=1e-3)
+    assert verdict.verdict == word
+    short = drift_verdict(drifting_table(slope, steps=100), 8)
+    assert short is not None
+    assert short.verdict == "too short to tell"
+
+
+def test_smoothness_of_the_model_is_asked_before_the_run(copper: Atoms) -> None:
+    asked = []
+    copper.calc.warn_if_not_smooth = asked.append
+    md(copper, steps=1)
+    assert len(asked) == 1

@@ -1,0 +1,176 @@
+"""Phonons obey lattice dynamics: sum rule, Debye-like limits, named instabilities, phonopy's own files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import phonopy
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.constraints import FixAtoms
+
+from jmp_calc.errors import BadStructureError, JMPError, JMPWarning, NotConvergedError, UsageError
+from jmp_calc.workflows import phonopy_glue
+from jmp_calc.workflows.phonon_settings import PhononSettings, supercell_matrix
+from jmp_calc.workflows.phonons import OUTPUTS, phonons
+
+QUICK = {"supercell": "2 2 2", "mesh": "6 6 6", "band_points": 11}
+
+
+@pytest.fixture
+def primitive(copper: Atoms) -> Atoms:
+    atoms = bulk("Cu", "fcc", a=3.31)
+    atoms.calc = copper.calc
+    return atoms
+
+
+def test_three_acoustic_branches_vanish_at_gamma(primitive: Atoms) -> None:
+    result = phonons(primitive, **QUICK)
+    gamma = result.frequencies_thz[np.linalg.norm(result.qpoints, axis=1) < 1e-9]
+    assert len(gamma) > 0
+    assert np.abs(gamma).max() < 1e-4
+    assert result.lowest_thz > -1e-4
+    assert result.imaginary == ()
+    assert result.n_displacements == 1  # cubic symmetry
+    assert result.space_group.startswith("Fm-3m")
+    assert result.band_path == "seekpath"
+
+
+def test_thermal_properties_reach_dulong_and_petit(primitive: Atoms) -> None:
+    result = phonons(primitive, **QUICK, tmax=2000, tstep=100)
+    n_modes = 3 * 6**3 - 3  # the three translations hold no heat
+    classical = 3 * 8.31446 * n_modes / (3 * 6**3)
+    assert result.thermal["heat_capacity"][-1] == pytest.approx(classical, rel=0.01)
+    assert result.thermal["entropy"][0] == pytest.approx(0.0, abs=1e-6)
+    assert np.all(np.diff(result.thermal["free_energy"]) <= 1e-9)
+
+
+def test_density_of_states_counts_all_modes(primitive: Atoms) -> None:
+    frequencies, dos = phonons(primitive, **QUICK).dos
+    assert np.trapezoid(dos, frequencies) == pytest.approx(3.0, rel=0.02)
+
+
+def test_supercell_of_the_cell_does_not_change_the_phonons(primitive: Atoms, copper: Atoms) -> None:
+    cubic = bulk("Cu", "fcc", a=3.31, cubic=True)
+    cubic.calc = copper.calc
+    small = phonons(primitive, **{**QUICK, "supercell": "-2 2 2 2 -2 2 2 2 -2"})
+    large = phonons(cubic, **QUICK)
+    assert large.frequencies_thz.max() == pytest.approx(small.frequencies_thz.max(), abs=1e-3)
+    assert large.frequencies_thz.shape[1] == 3  # primitive cell found by phonopy
+
+
+def test_heavier_atoms_vibrate_slower(primitive: Atoms) -> None:
+    light = phonons(primitive, **QUICK)
+    primitive.set_masses([4 * primitive.get_masses()[0]])
+    heavy = phonons(primitive, **QUICK)
+    assert heavy.frequencies_thz.max() == pytest.approx(light.frequencies_thz.max() / 2, rel=1e-4)
+
+
+@pytest.fixture
+def unstable(copper: Atoms) -> Atoms:
+    """A simple cubic crystal of pair forces, which shear destroys."""
+    atoms = bulk("Cu", "sc", a=2.3)
+    atoms.calc = copper.calc
+    return atoms
+
+
+def test_fault_88_imaginary_modes_are_named_and_excluded(unstable: Atoms) -> None:
+    with pytest.warns(JMPWarning, match="imaginary and excluded"):
+        result = phonons(unstable, supercell="3 3 3", mesh="4 4 4", band_points=11)
+    worst = result.imaginary[0]
+    assert worst.frequency_thz == pytest.approx(result.lowest_thz, abs=1e-6)
+    assert worst.frequency_thz < -0.1
+    assert 0 < result.excluded_share < 1
+    named = [mode["label"] for mode in result.to_dict()["imaginary_modes"]]
+    assert any(label in ("X", "M", "R") for label in named)
+    with pytest.raises(NotConvergedError, match=r"imaginary modes: -.* THz at q = ") as caught:
+        result.require_stable()
+    assert caught.value.exit_code == 3
+
+
+def test_fault_90_unrelaxed_structures_are_refused(copper: Atoms) -> None:
+    copper.rattle(0.02, seed=1)
+    with pytest.raises(NotConvergedError, match="not relaxed"):
+        phonons(copper, **QUICK, relax=False)
+    with pytest.raises(NotConvergedError, match="not relaxed"):
+        phonons(copper, **QUICK, relax_steps=1)
+
+
+def test_positions_are_relaxed_first(primitive: Atoms) -> None:
+    result = phonons(primitive, **QUICK)
+    assert result.fmax < 1e-4
+
+
+def test_fault_87_even_mesh_contains_gamma(primitive: Atoms) -> None:
+    result = phonons(primitive, **{**QUICK, "mesh": "4 4 6"})  # breaks the cubic symmetry too
+    points = np.asarray(result.phonopy.mesh.qpoints)
+    assert np.any(np.all(np.abs(points) < 1e-12, axis=1))
+
+
+def test_fault_86_ase_path_without_seekpath(primitive: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_seekpath = phonons(primitive, **QUICK)
+    monkeypatch.setitem(sys.modules, "seekpath", None)
+    result = phonons(primitive, **QUICK)
+    assert result.band_path == "ase"
+    assert result.frequencies_thz.max() == pytest.approx(with_seekpath.frequencies_thz.max(), abs=0.05)
+
+
+def test_band_path_by_labels(primitive: Atoms) -> None:
+    result = phonons(primitive, **QUICK, bands="G X, K GAMMA L")
+    assert result.band_path == "given"
+    assert result.qpoints.shape == (33, 3)
+    with pytest.raises(UsageError, match="no point 'Q'"):
+        phonons(primitive, **QUICK, bands="G Q")
+    with pytest.raises(UsageError, match="two points"):
+        phonons(primitive, **QUICK, bands="G")
+
+
+def test_files_are_phonopys_own(primitive: Atoms, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = phonons(primitive, **QUICK, out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OUTPUTS)
+    loaded = phonopy.load(tmp_path / "phonopy_params.yaml", log_level=0)
+    at_x = [phonon.run_qpoints([[0.5, 0.5, 0.0]]).frequencies[0] for phonon in (loaded, result.phonopy)]
+    assert at_x[0] == pytest.approx(at_x[1], abs=1e-3)
+    assert (tmp_path / "band.svg").read_text().startswith("<?xml")
+
+
+def test_molecules_and_constraints_are_refused(primitive: Atoms) -> None:
+    ethanol = molecule("CH3CH2OH")
+    ethanol.calc = primitive.calc
+    with pytest.raises(BadStructureError, match=r"no lattice.*Vibrations"):
+        phonons(ethanol)
+    primitive.set_constraint(FixAtoms([0]))
+    with pytest.raises(UsageError, match="free atoms"):
+        phonons(primitive)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"supercell": "2 2"}, "3 or 9 whole numbers"), ({"supercell": "2 2 0"}, "at least 1"),
+    ({"supercell": "a b c"}, "whole numbers"), ({"supercell": "2 2 2.5"}, "whole numbers"),
+    ({"mesh": "0 1 1"}, "at least 1"), ({"displacement": 0.0}, "displacement"), ({"tstep": -1.0}, "tstep"),
+    ({"tmin": 500.0, "tmax": 100.0}, "tmin"), ({"band_points": 1}, "band_points"),
+    ({"supercell": (1, 0, 0, 0, 1, 0, 0, 0, -1)}, "determinant"),
+])
+def test_fault_59_settings_that_cannot_be_meant(primitive: Atoms, wrong: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        phonons(primitive, **wrong)
+
+
+def test_automatic_supercell_separates_images_also_in_skewed_cells() -> None:
+    skewed = np.array([[3.0, 0, 0], [2.9, 1.0, 0], [0, 0, 4.0]])
+    matrix = supercell_matrix(PhononSettings(min_length=8.0), skewed, np.ones(3, dtype=bool))
+    images = np.indices((5, 5, 5)).reshape(3, -1).T - 2
+    lengths = np.linalg.norm(images @ (matrix @ skewed), axis=1)
+    assert lengths[lengths > 1e-9].min() >= 8.0 - 1e-6
+    slab = supercell_matrix(PhononSettings(min_length=10.0), np.diag([3.0, 4.0, 20.0]), np.array([True, True, False]))
+    assert slab.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 1]]
+
+
+def test_fault_85_other_phonopy_generations_are_refused_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phonopy_glue.metadata, "version", lambda name: "2.48.0")
+    with pytest.raises(JMPError, match=r"phonopy 2.48.0 is not supported"):
+        phonopy_glue.require_phonopy()

@@ -1,0 +1,138 @@
+"""Relaxation ends at stationary points, says so, and leaves its input alone."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.constraints import FixAtoms
+
+from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.workflows.relax import relax
+
+EV_PER_A3_IN_GPA = 160.21766208
+
+
+@pytest.mark.parametrize("optimizer", ["LBFGS", "BFGS", "FIRE"])
+def test_dimer_reaches_the_minimum_of_its_potential(optimizer: str) -> None:
+    atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 1.15]])
+    atoms.calc = LennardJones(sigma=1.0, epsilon=1.0, rc=10.0, smooth=False)
+    result = relax(atoms, fmax=1e-4, optimizer=optimizer)
+    assert result.converged
+    assert result.fmax < 1e-4
+    assert result.atoms.get_distance(0, 1) == pytest.approx(2 ** (1 / 6), abs=1e-4)
+    assert atoms.positions[1, 2] == 1.15  # the input is not touched
+
+
+@pytest.mark.parametrize("pressure_gpa", [0.0, 5.0])
+@pytest.mark.parametrize("cell", ["volume", "lengths", "full"])
+def test_relaxed_cell_balances_the_pressure(copper: Atoms, cell: str, pressure_gpa: float) -> None:
+    result = relax(copper, cell=cell, pressure_gpa=pressure_gpa, fmax=1e-3)
+    assert result.converged
+    assert result.stress_gpa is not None
+    assert np.mean(result.stress_gpa[:3]) == pytest.approx(-pressure_gpa, abs=0.05)
+    free = 72.0141  # Å^3, without pressure
+    assert result.atoms.get_volume() == pytest.approx(free, abs=0.01) if not pressure_gpa else result.atoms.get_volume() < free
+
+
+def test_relaxing_the_shape_removes_shear(copper: Atoms) -> None:
+    strain = np.eye(3)
+    strain[0, 1] = strain[1, 0] = 0.02
+    copper.set_cell(copper.cell.array @ strain, scale_atoms=True)
+    result = relax(copper, cell="full", fmax=1e-3)
+    assert result.stress_gpa is not None
+    assert max(abs(s) for s in result.stress_gpa) < 0.1
+    kept = relax(copper, cell="volume", fmax=1e-3)
+    assert kept.atoms.cell.angles() == pytest.approx(copper.cell.angles(), abs=1e-6)
+
+
+def test_slab_keeps_its_vacuum() -> None:
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0)
+    slab.pbc = (True, True, False)
+    slab.calc = EMT()
+    result = relax(slab, cell="full")
+    assert result.converged
+    assert result.atoms.cell.array[2] == pytest.approx(slab.cell.array[2])
+    assert result.atoms.cell.lengths()[0] != pytest.approx(slab.cell.lengths()[0], abs=1e-4)
+    with pytest.raises(UsageError, match="vacuum"):
+        relax(slab, cell="full", pressure_gpa=1.0)
+
+
+def test_fixed_symmetry_survives_unequal_forces(copper: Atoms) -> None:
+    import spglib
+
+    def group(atoms: Atoms) -> int:
+        found = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=1e-5)
+        assert found is not None
+        return int(found.number)
+
+    primitive = bulk("Cu", "fcc", a=3.7)
+    primitive.calc = copper.calc
+    result = relax(primitive, cell="full", fix_symmetry=True, fmax=1e-4)
+    assert group(result.atoms) == 225
+    assert not result.atoms.constraints
+
+
+def test_not_converged_is_a_flag_and_an_error_on_request(copper: Atoms) -> None:
+    copper.rattle(0.1, seed=1)
+    result = relax(copper, steps=1, fmax=1e-5)
+    assert not result.converged
+    assert result.n_steps == 1
+    assert result.to_dict()["converged"] is False
+    with pytest.raises(NotConvergedError, match=r"largest force .* \[atom \d+ \(Cu\)") as caught:
+        result.require_converged()
+    assert caught.value.exit_code == 3
+
+
+def test_convergence_at_the_last_allowed_step_counts(copper: Atoms) -> None:
+    copper.rattle(0.02, seed=1)
+    free = relax(copper, fmax=0.01)
+    exact = relax(copper, fmax=0.01, steps=free.n_steps)
+    assert exact.converged
+
+
+def test_constraints_hold_but_stored_forces_are_raw(copper: Atoms) -> None:
+    copper.rattle(0.1, seed=2)
+    copper.set_constraint(FixAtoms([0]))
+    result = relax(copper, fmax=0.01)
+    assert result.converged
+    assert np.array_equal(result.atoms.positions[0], copper.positions[0])
+    raw = result.atoms.get_forces(apply_constraint=False)
+    assert raw == pytest.approx(copper.calc.get_forces(result.atoms), abs=1e-9)
+    assert len(result.atoms.constraints) == 1
+
+
+def test_files_hold_every_step(copper: Atoms, tmp_path) -> None:
+    copper.rattle(0.05, seed=3)
+    result = relax(copper, out=tmp_path, prefix="a")
+    frames = ase.io.read(tmp_path / "a-traj.extxyz", ":")
+    assert len(frames) == len(result.trajectory) == result.n_steps + 1
+    final = ase.io.read(tmp_path / "a-opt.extxyz")
+    assert final.get_potential_energy() == pytest.approx(result.energy_ev)
+    assert "LBFGS" in (tmp_path / "a-opt.log").read_text()
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"fmax": 0.0}, "fmax"), ({"steps": 0}, "steps"), ({"optimizer": "Newton"}, "optimizer"), ({"cell": "c"}, "cell"),
+    ({"pressure_gpa": 1.0}, "pressure"), ({"pressure_gpa": float("nan"), "cell": "full"}, "pressure"),
+])
+def test_settings_that_cannot_be_meant(copper: Atoms, wrong: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        relax(copper, **wrong)
+
+
+def test_molecule_has_no_cell_to_relax(cluster: Atoms) -> None:
+    with pytest.raises(UsageError, match="no lattice"):
+        relax(cluster, cell="full")
+    with pytest.raises(UsageError, match="crystal"):
+        relax(cluster, fix_symmetry=True)
+
+
+def test_calculator_is_needed(copper: Atoms) -> None:
+    copper.calc = None
+    with pytest.raises(UsageError, match="no calculator"):
+        relax(copper)
