@@ -212,11 +212,12 @@ def _contradict(one: Frame, other: Frame) -> bool:
 
 
 def _summary(frames: Sequence[Frame]) -> SetSummary:
-    energies = np.array([f.energy / f.n_atoms for f in frames if f.energy is not None])
-    forces = [f.forces for f in frames if f.forces is not None]
+    energies = np.array([f.energy / f.n_atoms for f in frames if f.energy is not None and np.isfinite(f.energy)])
+    forces = [f.forces for f in frames if f.forces is not None and np.isfinite(f.forces).all()]
     stacked = np.concatenate(forces) if forces else np.zeros((0, 3))
     return SetSummary(
-        frames=len(frames), atoms=sum(f.n_atoms for f in frames), with_energy=len(energies), with_forces=len(forces),
+        frames=len(frames), atoms=sum(f.n_atoms for f in frames),
+        with_energy=sum(f.energy is not None for f in frames), with_forces=sum(f.forces is not None for f in frames),
         with_stress=sum(f.stress is not None for f in frames),
         elements=tuple(sorted({int(z) for f in frames for z in np.unique(f.numbers)})),
         groups=dict(Counter(f.group for f in frames)),

@@ -10,6 +10,7 @@ import lzma
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def _read_ase(path: Path, kind: str, selection: slice) -> RawFile:
             with open_bytes(path) as packed, source.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
         try:
-            atoms = select(enumerate(ase.io.iread(str(source), index=":")), selection)
+            images = _database(source) if kind == ".db" else ase.io.iread(str(source), do_not_split_by_at_sign=True)
+            atoms = select(enumerate(images), selection)
         except (BadInputError, OSError):
             raise
         # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
@@ -113,11 +115,21 @@ def _read_ase(path: Path, kind: str, selection: slice) -> RawFile:
     return RawFile(tuple(_from_atoms(image, number) for number, image in atoms))
 
 
+def _database(path: Path) -> Iterator[Any]:
+    """Rows of an ASE database, whose own keys ``ase.io`` drops."""
+    from ase.db import connect
+
+    for row in connect(path).select(sort="id"):
+        atoms = row.toatoms()
+        atoms.info.update({**row.key_value_pairs, **row.data})
+        yield atoms
+
+
 def _from_atoms(atoms: Any, index: int) -> RawFrame:
     # calc.results holds what was computed; atoms.get_forces() would zero the forces of fixed atoms.
     results = dict(getattr(atoms.calc, "results", {}) or {})
     arrays = {k: np.asarray(v) for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
-    info = {**atoms.info.get("key_value_pairs", {}), **atoms.info.get("data", {}), **atoms.info}
+    info = dict(atoms.info)
     for key, value in list(info.items()):
         if np.shape(value) == (len(atoms), 3):
             arrays.setdefault(key, np.asarray(value))

@@ -15,7 +15,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from .labels import Frame
+from .labels import Frame, read_labelled
 
 Kind = Literal["isolated_atoms", "least_squares"]
 _IMPLAUSIBLE_BINDING = 30.0
@@ -56,7 +56,7 @@ def fit_references(
     """Reference energies for the elements of ``frames`` (those without an energy are ignored).
 
     ``auto``: isolated atoms when they cover every element and belong to the same energies, else least squares;
-    ``isolated``: those or an error; ``lstsq``: always the fit; a mapping ``{"C": -1029.5}`` or a YAML file of one.
+    ``isolated``: those or an error; ``lstsq``: always the fit; a mapping ``{"C": -1029.5}`` or a file (load_references).
     Raises BadInputError if no frame has an energy or isolated atoms are unusable, UsageError for a bad mapping.
     """
     labelled = [frame for frame in frames if frame.energy is not None]
@@ -92,8 +92,11 @@ def fit_references(
 
 
 def load_references(path: str | Path) -> dict[int, float]:
-    """References from a YAML file of ``symbol or number: energy in eV``; UsageError if it is not one."""
+    """References from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a structure file."""
     import yaml
+
+    if ".xyz" in Path(path).name or Path(path).suffix.lower() in (".extxyz", ".traj", ".db"):
+        return read_labelled(path, require=()).isolated
 
     try:
         with open(path, encoding="utf-8") as stream:
