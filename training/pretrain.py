@@ -87,6 +87,8 @@ class Limits:
     """Optimizer steps of this stage."""
     cache_bytes: int = 4 << 30
     """Memory for graphs per worker."""
+    validation_frames: int | None = None
+    """Validation frames per set; None: all. A few suffice between stages."""
 
 
 # ---- network ----------------------------------------------------------------------------------------------------------
@@ -229,6 +231,9 @@ class Stage:
     def validate(self) -> list[dict[str, Any]]:
         """Errors of the averaged weights on the validation frames of every set."""
         frames = np.flatnonzero(self.packed.valid)
+        if self.limits.validation_frames is not None:
+            sets = self.packed.set_index[frames]
+            frames = np.concatenate([frames[sets == i][: self.limits.validation_frames] for i in np.unique(sets)])
         frames = frames[np.argsort(self.packed.degree[frames], kind="stable")]
         budget = max(self.config.max_edges_per_batch, int(self.packed.n_edges.max()))
         sums = np.zeros((len(self.packed.sets), 6))
@@ -430,6 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-steps", type=int, help="optimizer steps of this stage")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
+    parser.add_argument("--validation-frames", type=int, help="frames per set in the validation (default: all)")
     parser.add_argument("--tf32", action="store_true", help="TensorFloat-32 products on the GPU")
     parser.add_argument("--train", action="append", default=[], metavar="KEY=VALUE", help="replace a [train] entry")
     options = parser.parse_args(arguments)
@@ -440,7 +446,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, _, value = entry.partition("=")
             recipe.setdefault("train", {})[name] = float(value) if not value.isdigit() else int(value)
         limits = Limits(
-            torch.device(options.device), options.workers, options.max_time, options.total_time, options.max_steps
+            torch.device(options.device), options.workers, options.max_time, options.total_time, options.max_steps,
+            validation_frames=options.validation_frames,
         )
         rows = run_stage(
             load_mixture(options.recipe), recipe, load_packed(options.pack), options.output, limits,
