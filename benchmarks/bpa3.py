@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of bpa3_train.xyz.gz")
     parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
     parser.add_argument("--work", type=Path, default=Path("runs/bpa3"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
     for name in [] if args.table else args.rows:
         done = read_rows(args.results).get(name)
-        if done and done["minutes"] == args.minutes and done["threads"] == args.threads:
+        if done and done["minutes"] == args.minutes and done["processes"] == args.processes:
             print(f"{name}: done before")
             continue
         write_row(args.results, name, run_row(name, ROWS[name], args))
@@ -66,21 +66,19 @@ def main() -> None:
 
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     """Train for the full time (going on with an earlier part) and return the numbers."""
-    import torch
-
     from jmp_calc import finetune
     from jmp_calc.training.config import OptimConfig, TrainConfig
     from jmp_calc.training.finetune import DataOptions
     from jmp_calc.training.start import ModelOptions
     from jmp_calc.zoo.names import resolve
 
-    torch.set_num_threads(args.threads)
-    out = args.work / f"{name}-{args.minutes:g}min-{args.threads}threads"
+    out = args.work / f"{name}-{args.minutes:g}min-{args.processes}processes"
     seconds = 60.0 * args.minutes
     train = args.data / "bpa3_train.xyz.gz"
     result = finetune(
         train, test=args.data / "bpa3_test.xyz.gz", model=row.model, out=out, device="cpu",
-        config=TrainConfig(max_time=seconds, optim=OptimConfig(lr=row.lr)), resume=(out / "state.pt").exists(),
+        config=TrainConfig(max_time=seconds, processes=args.processes, optim=OptimConfig(lr=row.lr)),
+        resume=(out / "state.pt").exists(),
         data=DataOptions(train, valid_every=10), start=ModelOptions(init_head=row.init_head),
     )
     assert result.test is not None
@@ -90,7 +88,7 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": row.model, "start_sha256": resolve(row.model.removeprefix("scratch:")).sha256,
         "init_head": result.init_head or "new weights", "lr": settings["optim"]["lr"], "minutes": args.minutes,
-        "threads": args.threads, "n_cores": os.cpu_count(), "epochs": result.n_epochs, "steps": result.n_steps,
+        "processes": args.processes, "n_cores": os.cpu_count(), "epochs": result.n_epochs, "steps": result.n_steps,
         "train_s": round(result.train_s, 1), "valid_before": result.before.to_dict(),
         "valid": result.valid.to_dict(), "test": result.test.to_dict(),
         "curve_s": [round(r.elapsed_s, 1) for r in result.history],

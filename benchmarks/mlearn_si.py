@@ -46,23 +46,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="jmp-xs")
     parser.add_argument("--minutes", type=float, default=20.0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, default=Path("runs/mlearn_si"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
 
-    import torch
+
 
     from jmp_calc import finetune
     from jmp_calc.training.config import TrainConfig
     from jmp_calc.training.finetune import DataOptions
 
-    torch.set_num_threads(args.threads)
-    out, train = args.work / f"{args.minutes:g}min-{args.threads}threads", args.data / "mlearn_train.xyz.gz"
+    out, train = args.work / f"{args.minutes:g}min-{args.processes}processes", args.data / "mlearn_train.xyz.gz"
     result = finetune(
         train, test=args.data / "mlearn_test.xyz.gz", model=args.model, out=out, device=args.device,
-        config=TrainConfig(max_time=60.0 * args.minutes, batch_size=4), resume=(out / "state.pt").exists(),
+        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes, batch_size=4),
+        resume=(out / "state.pt").exists(),
         data=DataOptions(train, groups=("Si",)),
     )
     if result.train_s < 0.95 * 60.0 * args.minutes:
@@ -70,7 +70,7 @@ def main() -> None:
     assert result.test is not None
     numbers = {
         "what": "silicon after fine-tuning with stress; benchmarks/mlearn_si.py", "model": args.model,
-        "minutes": args.minutes, "threads": args.threads, "epochs": result.n_epochs, "yardstick": YARDSTICK,
+        "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs, "yardstick": YARDSTICK,
         "valid": result.valid.to_dict(), "test": result.test.to_dict(), "aim": AIM,
         **properties(train, result.best, out),
     }

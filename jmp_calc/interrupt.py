@@ -50,11 +50,18 @@ def deferred_signals() -> Iterator[DeferredSignals]:
             signal.signal(number, handler)
 
 
-def raise_on_sigterm() -> None:
-    """Make SIGTERM raise Interrupted (exit 143) instead of ending the process without clean-up."""
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Within the block, SIGTERM raises Interrupted (exit 143) instead of ending the process without clean-up."""
 
     def handler(signum: int, frame: FrameType | None) -> None:
         raise Interrupted(signum)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)

@@ -10,6 +10,7 @@ import torch
 
 from .dataset import FrameGraphs, Sampler, TargetBatch, pack
 from .labels import Frame
+from .parallel import balanced
 
 
 class EpochBatches:
@@ -43,6 +44,15 @@ class EpochBatches:
     def n_batches(self, number: int) -> int:
         """Number of batches in epoch ``number``."""
         return len(self._plan(number))
+
+    def shares(self, number: int, skip: int = 0, processes: int = 1) -> Iterator[list[TargetBatch]]:
+        """The same batches, each in at most ``processes`` parts of about equal numbers of edges."""
+        if processes == 1:
+            yield from ([target] for target in self.epoch(number, skip))
+            return
+        for indices in self._plan(number)[skip:]:
+            groups = balanced(self.data.sizes[indices, 1].tolist(), processes)
+            yield [self.data.collate([indices[i] for i in group]) for group in groups]
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[TargetBatch]:
         """Batches of epoch ``number`` without the first ``skip``."""

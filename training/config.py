@@ -96,9 +96,12 @@ class TrainConfig:
     forces: ForcesMode = "conservative"
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    processes: int = 1
+    """Processes that share each batch on a CPU, one thread each: faster than threads for a small network."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
         _check(self.batch_size > 0, "batch_size", "must be positive")

@@ -24,9 +24,10 @@ from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, r
 from .config import TrainConfig, config_to_dict
 from .ema import EMA
 from .history import History, Row, duration
-from .loss import loss_terms
+from .loss import LossShare, loss_shares, loss_terms
 from .metrics import Collector, Predictions
 from .optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
+from .parallel import GradientPool
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -46,6 +47,10 @@ class Batches(Protocol):
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[TargetBatch]:
         """Batches of epoch ``number`` without the first ``skip``."""
+        ...
+
+    def shares(self, number: int, skip: int = 0, processes: int = 1) -> Iterator[list[TargetBatch]]:
+        """The same batches, each in at most ``processes`` parts."""
         ...
 
     def n_batches(self, number: int) -> int:
@@ -122,7 +127,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     history = History(job.folder / "metrics.csv", run.progress.step if resume else None)
     every = validation_interval(job)
 
-    with deferred_signals() as signals:
+    with deferred_signals() as signals, GradientPool(potential, BatchGradients(config), config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
         progress = run.progress
@@ -130,23 +135,18 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
                              hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
         while not run.finished():
-            for target in job.train.epoch(progress.epoch, skip=progress.batch):
+            for targets in job.train.shares(progress.epoch, progress.batch, config.processes):
                 lr = peak * schedule.factor(progress.step, run.elapsed() + run.reserve)
                 for group in optimizer.param_groups:
                     group["lr"] = lr * group.get("lr_factor", 1.0)
-                prediction = potential(
-                    target.batch, heads=target.heads, forces=config.forces, create_graph=True,
-                    stress=config.loss.stress_weight > 0 and has_stress(job.train, target),
-                )
-                loss = loss_terms(prediction, target, config.loss)
-                optimizer.zero_grad(set_to_none=True)
-                loss.total.backward()
+                stress = [has_stress(job.train, target) for target in targets]
+                terms = pool.gradients(loss_shares(targets, stress, config.loss))
                 divide_shared_gradients(shared)
                 norm = clip_gradients(trained, optim.clip_norm)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
-                numbers = torch.stack([loss.total, loss.energy, loss.forces, loss.stress, norm]).detach().tolist()
+                numbers = torch.cat([terms, norm.reshape(1).to(terms)]).tolist()
                 if not all(math.isfinite(number) for number in numbers):
-                    raise stopped_by_nan(job, target, progress, numbers)
+                    raise stopped_by_nan(job, targets, progress, numbers)
                 optimizer.step()
                 ema.update()
                 progress.step, progress.batch = progress.step + 1, progress.batch + 1
@@ -166,6 +166,24 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     ema_to_weights(ema)
     job.save_model("last", run.progress)
     return history
+
+
+@dataclass(frozen=True)
+class BatchGradients:
+    """Gradients of the loss of one batch or a part of it (called in every process of a GradientPool)."""
+
+    config: TrainConfig
+
+    def __call__(self, potential: Potential, share: LossShare) -> torch.Tensor:
+        """Add the gradients to the weights; returns total, energy, forces, stress (4,)."""
+        config, target = self.config, share.target
+        stress = share.has_stress and config.loss.stress_weight > 0
+        prediction = potential(
+            target.batch, heads=target.heads, forces=config.forces, stress=stress, create_graph=True
+        )
+        terms = share.of(loss_terms(prediction, target, config.loss))
+        terms[0].backward()
+        return terms.detach()
 
 
 class RunState:
@@ -320,16 +338,14 @@ def ema_to_weights(ema: EMA) -> None:
 
 def has_stress(batches: Batches, target: TargetBatch) -> bool:
     """Whether a structure of the batch has a stress label (asked on the host, not on the device)."""
-    frames = [batches.frames[i] for i in target.frames]
-    # A structure without volume has no stress, and its NaN would reach the gradient of the others.
-    return any(frame.stress is not None for frame in frames) and all(frame.volume > 0 for frame in frames)
+    return any(batches.frames[i].stress is not None for i in target.frames)
 
 
-def stopped_by_nan(job: Job, target: TargetBatch, progress: Progress, numbers: list[float]) -> NotConvergedError:
+def stopped_by_nan(job: Job, targets: list[TargetBatch], progress: Progress, numbers: list[float]) -> NotConvergedError:
     """Save the batch and make the error that names its frames."""
     from .frames import write_frames
 
-    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for i in target.frames]
+    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for target in targets for i in target.frames]
     write_frames(path, frames)
     what = "loss" if not math.isfinite(numbers[0]) else "gradient"
     return NotConvergedError(

@@ -5,6 +5,7 @@ To train on something else, change ``loss_terms``; nothing else in the package k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,41 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
     return LossTerms(energy + forces + stress, energy, forces, stress)
+
+
+@dataclass(frozen=True)
+class LossShare:
+    """A part of a batch that one process evaluates, and the share that each of its loss terms has in the batch."""
+
+    target: TargetBatch
+    has_stress: bool
+    """Whether any structure of the part has a stress label (known on the host, so that no device is waited for)."""
+    energy: float = 1.0
+    forces: float = 1.0
+    stress: float = 1.0
+
+    def of(self, terms: LossTerms) -> Tensor:
+        """(4,) total, energy, forces, stress of this part as summands of the terms of the batch."""
+        parts = torch.stack([self.energy * terms.energy, self.forces * terms.forces, self.stress * terms.stress])
+        return torch.cat([parts.sum().reshape(1), parts])
+
+
+def loss_shares(targets: Sequence[TargetBatch], stress: Sequence[bool], config: LossConfig) -> list[LossShare]:
+    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``.
+
+    ``stress``: for every part, whether it has any stress label.
+    """
+    if len(targets) == 1:
+        return [LossShare(targets[0], stress[0])]
+    counts = []
+    for target in targets:
+        forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
+        counts.append([int(mask.sum()) for mask in (target.energy_mask, forces, target.stress_mask)])
+    totals = [max(sum(column), 1) for column in zip(*counts)]
+    return [
+        LossShare(target, has_stress, *(n / total for n, total in zip(row, totals)))
+        for target, has_stress, row in zip(targets, stress, counts)
+    ]
 
 
 def forces_term(error: Tensor, target: TargetBatch, counts: Tensor, config: LossConfig) -> Tensor:

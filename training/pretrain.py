@@ -11,7 +11,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from .loss import NORM_EPS, elementwise, masked_mean
 from .mixture import Mixture, load_mixture, read_recipe
 from .optim import Schedule, divide_shared_gradients
 from .packed import Packed, load_packed
+from .parallel import GradientPool, balanced
 from .publish import publish
-from .stream import DENSE_DEGREE, PackedBatch, PackedGraphs, StreamConfig, loader, steps
+from .stream import DENSE_DEGREE, PackedBatch, PackedGraphs, Step, StreamConfig, loader, steps
 
 Say = Callable[[str], None]
 ENERGY_LENGTH = 0.1
@@ -79,10 +80,13 @@ class Limits:
 
     device: torch.device
     workers: int
+    """Processes that prepare batches for a GPU."""
     max_time: float
     """Seconds of this stage, start and validation included."""
     total_time: float
     """Seconds of optimisation over all stages; the schedule ends there."""
+    processes: int = 1
+    """Processes that share each step on a CPU."""
     max_steps: int | None = None
     """Optimizer steps of this stage."""
     cache_bytes: int = 4 << 30
@@ -141,6 +145,46 @@ def part_loss(prediction: Prediction, part: PackedBatch, config: PretrainConfig)
     return share * torch.stack((weighted[0] + weighted[1] + weighted[2], *weighted))
 
 
+@dataclass(frozen=True)
+class StepShare:
+    """Frame numbers that one process evaluates, in parts of similar density, and the structures of the whole step."""
+
+    parts: Step
+    step_structures: int
+
+
+@dataclass(frozen=True)
+class ShareGradients:
+    """Gradients of one share of a step on the CPU (called in every process of a GradientPool)."""
+
+    data: PackedGraphs
+    config: PretrainConfig
+
+    def __call__(self, potential: Potential, share: StepShare) -> Tensor:
+        """Add the gradients; returns the loss terms (4,)."""
+        parts = [self.data.part(indices, share.step_structures) for indices in share.parts]
+        return torch.stack([backward(potential, part, self.config) for part in parts]).sum(dim=0)
+
+
+def backward(potential: Potential, part: PackedBatch, config: PretrainConfig) -> Tensor:
+    """Add the gradients of one part; returns the loss terms (4,)."""
+    prediction = potential(part.target.batch, heads=part.target.heads, stress=part.has_stress, create_graph=True)
+    terms = part_loss(prediction, part, config)
+    terms[0].backward()
+    return terms.detach()
+
+
+def step_shares(step: Step, packed: Packed, processes: int) -> list[StepShare]:
+    """The frames of a step in at most ``processes`` shares of about equal numbers of edges."""
+    frames = [frame for part in step for frame in part]
+    shares = []
+    for group in balanced([float(packed.n_edges[frame]) for frame in frames], processes):
+        dense = [packed.degree[frames[i]] > DENSE_DEGREE for i in group]
+        parts = [[frames[i] for i, flag in zip(group, dense) if flag == wanted] for wanted in (False, True)]
+        shares.append(StepShare([part for part in parts if part], len(frames)))
+    return shares
+
+
 # ---- one stage --------------------------------------------------------------------------------------------------------
 
 
@@ -186,29 +230,42 @@ class Stage:
         reserve = 0.06 * limits.max_time + 5.0
         log = LossLog(folder / "losses.csv", self.say)
         first, before, start = progress.step, progress.elapsed, time.monotonic()
-        for made in loader(self.data, plan, limits.workers, limits.device.type == "cuda"):
-            parts = [part.to(limits.device) for part in made]
+        for numbers, n_structures, n_edges in self.evaluated(plan):
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * schedule.factor(progress.step, progress.elapsed)
-            numbers = self.gradients(parts)
-            if numbers is None:
-                continue
             divide_shared_gradients(shared)
             norm = clip_and_clean(list(self.potential.parameters()), config.clip_norm)
             self.optimizer.step()
             self.ema.update()
             progress.step += 1
             progress.elapsed = before + time.monotonic() - start
-            log.add(progress, self.optimizer.param_groups[0]["lr"], torch.cat([numbers, norm.reshape(1)]), parts)
+            log.add(progress, self.optimizer.param_groups[0]["lr"], torch.cat([numbers, norm.reshape(1)]),
+                    n_structures, n_edges)
             done = limits.max_steps is not None and progress.step - first >= limits.max_steps
             if done or self.spent() > limits.max_time - reserve or progress.elapsed >= limits.total_time:
                 break
+
+    def evaluated(self, plan: Iterator[Step]) -> Iterator[tuple[Tensor, int, int]]:
+        """Loss terms, structures and edges of one step after the other, the gradients left in the weights."""
+        limits = self.limits
+        if limits.processes > 1:
+            with GradientPool(self.potential, ShareGradients(self.data, self.config), limits.processes) as pool:
+                for step in plan:
+                    frames = [frame for part in step for frame in part]
+                    numbers = pool.gradients(step_shares(step, self.packed, limits.processes))
+                    yield numbers, len(frames), int(self.packed.n_edges[frames].sum())
+            return
+        for made in loader(self.data, plan, limits.workers, limits.device.type == "cuda"):
+            parts = [part.to(limits.device) for part in made]
+            terms = self.gradients(parts)
+            if terms is not None:
+                yield terms, parts[0].step_structures, sum(part.target.batch.main.count for part in parts)
 
     def gradients(self, parts: list[PackedBatch]) -> Tensor | None:
         """Gradients of all parts of a step, added; the loss terms, or None for a step that does not fit the device."""
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            return torch.stack([self.backward(part) for part in parts]).sum(dim=0)
+            return torch.stack([backward(self.potential, part, self.config) for part in parts]).sum(dim=0)
         except torch.OutOfMemoryError:
             sizes = [(part.target.batch.n_atoms, tuple(part.target.batch.triangle.shape)) for part in parts]
         self.n_too_large += 1
@@ -218,15 +275,6 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         return None
-
-    def backward(self, part: PackedBatch) -> Tensor:
-        """Add the gradients of one part; returns the loss terms."""
-        prediction = self.potential(
-            part.target.batch, heads=part.target.heads, stress=part.has_stress, create_graph=True
-        )
-        terms = part_loss(prediction, part, self.config)
-        terms[0].backward()
-        return terms.detach()
 
     def validate(self) -> list[dict[str, Any]]:
         """Errors of the averaged weights on the validation frames of every set."""
@@ -346,12 +394,12 @@ class LossLog:
         self.count = self.structures = self.edges = 0
         self.since = time.monotonic()
 
-    def add(self, progress: Progress, lr: float, numbers: Tensor, parts: list[PackedBatch]) -> None:
+    def add(self, progress: Progress, lr: float, numbers: Tensor, n_structures: int, n_edges: int) -> None:
         """Add the (total, energy, forces, stress, gradient norm) of one step."""
         self.sums = numbers.clone() if self.sums is None else self.sums + numbers
         self.count += 1
-        self.structures += parts[0].step_structures
-        self.edges += sum(part.target.batch.main.count for part in parts)
+        self.structures += n_structures
+        self.edges += n_edges
         if progress.step % self.EVERY and progress.step not in (1, 10, 30):
             return
         means = [float(f"{value:.5g}") for value in (self.sums / self.count).tolist()]
@@ -435,6 +483,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-steps", type=int, help="optimizer steps of this stage")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share each step on a CPU")
     parser.add_argument("--validation-frames", type=int, help="frames per set in the validation (default: all)")
     parser.add_argument("--tf32", action="store_true", help="TensorFloat-32 products on the GPU")
     parser.add_argument("--train", action="append", default=[], metavar="KEY=VALUE", help="replace a [train] entry")
@@ -446,8 +495,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name, _, value = entry.partition("=")
             recipe.setdefault("train", {})[name] = float(value) if not value.isdigit() else int(value)
         limits = Limits(
-            torch.device(options.device), options.workers, options.max_time, options.total_time, options.max_steps,
-            validation_frames=options.validation_frames,
+            torch.device(options.device), options.workers, options.max_time, options.total_time,
+            processes=options.processes, max_steps=options.max_steps, validation_frames=options.validation_frames,
         )
         rows = run_stage(
             load_mixture(options.recipe), recipe, load_packed(options.pack), options.output, limits,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import JMPError, NotConvergedError, UsageError
+from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
 from ..io.outdir import check_free, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
@@ -176,6 +176,7 @@ class CommandRun:
                 check_free(folder, self.names, summary=self._prefixed("summary.yaml"), resume_hint=self.resume_hint)
             self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
             self._stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("always", JMPWarning)  # each text is shown once, see _show_warning
             warnings.showwarning = self._show_warning  # type: ignore[assignment]
             self._write("running", None, None)
         except BaseException:

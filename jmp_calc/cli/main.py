@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from ..errors import JMPError
-from ..interrupt import Interrupted, raise_on_sigterm
+from ..interrupt import Interrupted, sigterm_raises
 
 COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures.",
@@ -89,9 +89,9 @@ class JMPGroup(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
                 stream.reconfigure(errors="replace")
-        raise_on_sigterm()
         try:
-            code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
+            with sigterm_raises():
+                code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
         except BaseException as err:
             sys.exit(report(err))
         sys.exit(code if isinstance(code, int) else 0)

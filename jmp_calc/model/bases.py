@@ -59,16 +59,27 @@ class AngularBasis(nn.Module):
 
 
 @dataclass(frozen=True)
+class QuadrupletBasis:
+    """Bases and angular functions of the quadruplet interaction.
+
+    rho (E_main, R); beta (E_q, C, L); gamma (E_main, S, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ) folded in.
+    """
+
+    rho: Tensor
+    beta: Tensor
+    gamma: Tensor
+    geometry: QuadrupletGeometry
+
+
+@dataclass(frozen=True)
 class BasisValues:
     """Projected bases of a batch, named as in section 5.4; L angular degrees, M Fourier modes.
 
     angular_main (N, D, L, L²): per main slot the harmonics of degree l in row l, with the factor of the addition
     theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (E_ae, C): β_ea summed over the edges of an atom.
-    gamma_q (E_main, S, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ) folded in.
     """
 
     rho_tint: Tensor
-    rho_qint: Tensor
     rho_ae: Tensor
     rho_ea: Tensor
     rho_aa: Tensor
@@ -76,15 +87,13 @@ class BasisValues:
     rho_out: Tensor
     beta_tint: Tensor
     beta_ae: Tensor
-    beta_q: Tensor
-    gamma_q: Tensor
     angular_main: Tensor
     self_values: Tensor
     edge_to_atom: Tensor
     edge_to_atom_self: Tensor
     harmonics_main: Tensor
     harmonics_a2ee2a: Tensor
-    quadruplets: QuadrupletGeometry
+    quadruplets: QuadrupletBasis | None
 
 
 class Bases(nn.Module):
@@ -96,9 +105,11 @@ class Bases(nn.Module):
         self.right_angle_mode = policy.name == "official" or policy.collinear_width > 0.0
         k, rbf, cbf, sbf = config.num_radial, config.emb_size_rbf, config.emb_size_cbf, config.emb_size_sbf
         self.rbf = RadialBasis(k, config.radial_cutoff)
-        self.mlp_rbf_qint = LinearBasis(k, rbf)
-        self.mlp_cbf_qint = AngularBasis(k, self.degrees, cbf)
-        self.mlp_sbf_qint = AngularBasis(k, self.degrees**2, sbf)
+        self.quad_interaction = config.quad_interaction
+        if config.quad_interaction:
+            self.mlp_rbf_qint = LinearBasis(k, rbf)
+            self.mlp_cbf_qint = AngularBasis(k, self.degrees, cbf)
+            self.mlp_sbf_qint = AngularBasis(k, self.degrees**2, sbf)
         self.mlp_rbf_aeint = LinearBasis(k, rbf)
         self.mlp_cbf_aeint = AngularBasis(k, self.degrees, cbf)
         self.mlp_rbf_eaint = LinearBasis(k, rbf)
@@ -113,8 +124,8 @@ class Bases(nn.Module):
     def forward(self, batch: Batch, geometry: Geometry, h: Tensor) -> tuple[BasisValues, Tensor]:
         """Projected bases, and the edge embedding m₀ (E_main, M) of atom features h (N, A)."""
         rbf_main, rbf_ae = self.rbf(geometry.main), self.rbf(geometry.a2ee2a)
-        rho = [module.linear.weight for module in self._main_projections()]
-        rho_tint, rho_qint, rho_ea, rho_h, rho_out = (rbf_main @ torch.cat(rho).T).split(rho[0].shape[0], dim=1)
+        weights = [module.linear.weight for module in self._main_projections()]
+        rho_tint, rho_ea, rho_h, rho_out, *rho_qint = (rbf_main @ torch.cat(weights).T).split(weights[0].shape[0], dim=1)
         beta_ea = self._project(rbf_ae, self.mlp_cbf_eaint.matrix())
         degree_of = torch.repeat_interleave(
             torch.arange(self.degrees), 2 * torch.arange(self.degrees) + 1
@@ -125,7 +136,6 @@ class Bases(nn.Module):
         slots_ae = batch.a2ee2a.slots
         values = BasisValues(
             rho_tint=rho_tint,
-            rho_qint=rho_qint,
             rho_ae=self.mlp_rbf_aeint.linear(rbf_ae),
             rho_ea=rho_ea,
             rho_aa=self.mlp_rbf_aint(self.rbf(geometry.a2a)),
@@ -133,26 +143,42 @@ class Bases(nn.Module):
             rho_out=rho_out,
             beta_tint=self._project(rbf_main, self.mlp_cbf_tint.matrix()),
             beta_ae=self._project(rbf_main, self.mlp_cbf_aeint.matrix()),
-            beta_q=self._project(self.rbf(geometry.qint), self.mlp_cbf_qint.matrix()),
-            gamma_q=self._project(rbf_main, self._fourier_weight()),
             angular_main=gather_padded(geometry.harmonics_main, batch.main.slots).unsqueeze(2) * rows,
             self_values=self_values,
             edge_to_atom=_per_atom(beta_ea, geometry.harmonics_a2ee2a, rows, slots_ae),
             edge_to_atom_self=beta_ea @ self_values,
             harmonics_main=geometry.harmonics_main,
             harmonics_a2ee2a=geometry.harmonics_a2ee2a,
-            quadruplets=geometry.quadruplets,
+            quadruplets=self._quadruplets(geometry, rbf_main, *rho_qint),
         )
         return values, self.edge_emb(h, rbf_main, batch.main.source, batch.main.target)
 
     def uses_per_block(self) -> list[Tensor]:
         """Projections that every interaction block uses (section 12: gradients are divided by the uses)."""
-        linear = [module.linear.weight for module in self._main_projections()[:4]]
-        angular = [self.mlp_cbf_tint, self.mlp_cbf_qint, self.mlp_cbf_aeint, self.mlp_cbf_eaint, self.mlp_sbf_qint]
-        return [*linear, self.mlp_rbf_aeint.linear.weight, self.mlp_rbf_aint.weight, *(m.weight for m in angular)]
+        linear = [module for module in self._main_projections() if module is not self.mlp_rbf_out]
+        angular = [self.mlp_cbf_tint, self.mlp_cbf_aeint, self.mlp_cbf_eaint]
+        if self.quad_interaction:
+            angular += [self.mlp_cbf_qint, self.mlp_sbf_qint]
+        return [
+            *(module.linear.weight for module in linear),
+            self.mlp_rbf_aeint.linear.weight,
+            self.mlp_rbf_aint.weight,
+            *(module.weight for module in angular),
+        ]
 
     def _main_projections(self) -> list[LinearBasis]:
-        return [self.mlp_rbf_tint, self.mlp_rbf_qint, self.mlp_rbf_eaint, self.mlp_rbf_h, self.mlp_rbf_out]
+        always = [self.mlp_rbf_tint, self.mlp_rbf_eaint, self.mlp_rbf_h, self.mlp_rbf_out]
+        return [*always, self.mlp_rbf_qint] if self.quad_interaction else always
+
+    def _quadruplets(self, geometry: Geometry, rbf_main: Tensor, *rho: Tensor) -> QuadrupletBasis | None:
+        if geometry.quadruplets is None:
+            return None
+        return QuadrupletBasis(
+            rho=rho[0],
+            beta=self._project(self.rbf(geometry.qint), self.mlp_cbf_qint.matrix()),
+            gamma=self._project(rbf_main, self._fourier_weight()),
+            geometry=geometry.quadruplets,
+        )
 
     @staticmethod
     def _project(rbf: Tensor, matrix: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class InteractionBlock(nn.Module):
         atom, edge = config.emb_size_atom, config.emb_size_edge
         self.dense_ca = Dense(edge, edge, activation=True)
         self.trip_interaction = TripletInteraction(config)
-        self.quad_interaction = QuadrupletInteraction(config)
+        self.quad_interaction = QuadrupletInteraction(config) if config.quad_interaction else None
+        self.inv_sqrt_terms = 0.5 if config.quad_interaction else 1.0 / math.sqrt(3.0)
         self.atom_edge_interaction = AtomEdgeInteraction(config)
         self.edge_atom_interaction = EdgeAtomInteraction(config)
         self.atom_interaction = AtomInteraction(config)
@@ -84,12 +85,10 @@ class InteractionBlock(nn.Module):
         self.residual_m = residual_stack(edge, config.num_concat)
 
     def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        x = (
-            self.dense_ca(m)
-            + self.trip_interaction(batch, bases, h, m)
-            + self.quad_interaction(batch, bases, h, m)
-            + self.atom_edge_interaction(batch, bases, h, m)
-        ) * 0.5
+        x = self.dense_ca(m) + self.trip_interaction(batch, bases, h, m)
+        if self.quad_interaction is not None:
+            x = x + self.quad_interaction(batch, bases, h, m)
+        x = (x + self.atom_edge_interaction(batch, bases, h, m)) * self.inv_sqrt_terms
         to_atoms = self.edge_atom_interaction(batch, bases, h, m) + self.atom_interaction(batch, bases, h, m)
         h = (h + to_atoms) * (1.0 / math.sqrt(3.0))
 

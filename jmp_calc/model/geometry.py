@@ -59,7 +59,8 @@ class Geometry:
     """(E_main, L²)."""
     harmonics_a2ee2a: Tensor
     """(E_ae, L²)."""
-    quadruplets: QuadrupletGeometry
+    quadruplets: QuadrupletGeometry | None
+    """None for a network without quadruplet interaction."""
 
 
 def edge_vectors(edges: Edges, positions: Tensor, cell: Tensor, strain: Tensor | None) -> Tensor:
@@ -95,7 +96,9 @@ def batch_geometry(
         qint=qint,
         harmonics_main=spherical_harmonics(main.unit, config.num_spherical),
         harmonics_a2ee2a=spherical_harmonics(a2ee2a.unit, config.num_spherical),
-        quadruplets=_quadruplets(batch, main.unit, qint.unit, config.num_spherical, policy),
+        quadruplets=_quadruplets(batch, main.unit, qint.unit, config.num_spherical, policy)
+        if config.quad_interaction
+        else None,
     )
 
 

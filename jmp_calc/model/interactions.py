@@ -172,10 +172,12 @@ class QuadrupletInteraction(EdgeInteraction):
         self.scale_sbf_sum = ScaleFactor()
 
     def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
-        quads = bases.quadruplets
-        x = self.reduce(m, bases.rho_qint)
+        basis = bases.quadruplets
+        assert basis is not None
+        quads = basis.geometry
+        x = self.reduce(m, basis.rho)
         # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
-        angular = self.mlp_cbf.linear.weight @ bases.beta_q  # (E_q, Q, L)
+        angular = self.mlp_cbf.linear.weight @ basis.beta  # (E_q, Q, L)
         x_in = gather_padded(x, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
         z = x_in * (quads.legendre_in @ angular.transpose(1, 2))
         z = self.scale_cbf(z, lambda: (x_in, quads.valid_in, quads.valid_in))
@@ -192,7 +194,7 @@ class QuadrupletInteraction(EdgeInteraction):
         def inputs() -> tuple[Tensor, Tensor, None]:
             return z, _quadruplets_per_input(batch, quads.valid_in), None
 
-        y = self.scale_sbf_sum(self.mlp_sbf(bases.gamma_q @ s), inputs)
+        y = self.scale_sbf_sum(self.mlp_sbf(basis.gamma @ s), inputs)
         return self.to_edges(y, batch.swap)
 
 

@@ -116,7 +116,7 @@ class Potential(nn.Module):
     def shared_parameters(self) -> list[tuple[Tensor, int]]:
         """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
         bases, blocks = self.backbone.bases, self.config.backbone.num_blocks
-        per_block = [(parameter, blocks) for parameter in [*bases.uses_per_block(), bases.mlp_rbf_h.linear.weight]]
+        per_block = [(parameter, blocks) for parameter in bases.uses_per_block()]
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
 
     def add_head(self, head: HeadConfig, init_from: str | None = None) -> Potential:

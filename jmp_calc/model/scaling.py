@@ -38,7 +38,7 @@ class VarianceRatio:
         """Add one call; the weight of a call is the number of (counted) rows of its output."""
         output = output.reshape(-1, output.shape[-1])
         n = output.shape[0] if counted is None else int(counted.sum())
-        if n < 2:
+        if n < 2 or (weights is not None and float(weights.sum()) < 2.0):
             return
         self.variance_out += n * float(_weighted_variance(output, counted).mean())
         self.variance_in += n * float(_weighted_variance(rows, weights).mean())

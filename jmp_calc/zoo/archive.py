@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from jmp_calc.errors import ModelError
 
-MAX_PICKLE_BYTES = 64 * 1024**2
+MAX_PICKLE_BYTES = 16 * 1024**2
 """The pickle of jmp-l (734 + 3 x 585 tensors, no data) is below 1 MB."""
 MAX_ENTRIES = 200_000
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")

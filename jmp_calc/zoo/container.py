@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from jmp_calc.errors import ModelError
 from jmp_calc.model.config import ModelConfig, to_dict
-from jmp_calc.zoo.header import Header, TensorEntry, encode_header, read_header
+from jmp_calc.zoo.header import Header, TensorEntry, encode_header, plain_json, read_header
 from jmp_calc.zoo.limits import check_config
 from jmp_calc.zoo.schema import first_five, parse
 
@@ -216,8 +216,8 @@ def _describe(header: Header) -> _Description:
         raise ModelError("this .safetensors file has no jmp_calc description, so jmp-calc did not write it",
                          hint="give a file made by jmp-calc finetune or jmp-calc convert")  # fmt: skip
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as err:
+        data = plain_json(text)
+    except ValueError as err:
         raise ModelError(f"the model description is not valid JSON ({err})") from err
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is not int or version < 1:

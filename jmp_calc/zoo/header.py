@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from jmp_calc.errors import ModelError
 MAX_HEADER_BYTES = 16 * 1024**2
 """jmp-l has about 700 tensors and a header below 0.2 MB."""
 MAX_RANK = 8
+MAX_NESTING = 32
+"""Levels of brackets in a header; the parser of some Python versions overflows its stack at many thousands."""
 DTYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
           "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
           "BOOL": ("bool", 1)}  # fmt: skip
@@ -59,8 +62,8 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
         raise error(f"its header claims {length} bytes in a file of {total} (at most {MAX_HEADER_BYTES} are allowed)")
     raw = file.read(length)
     try:
-        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_doubles, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as err:
+        data = plain_json(raw.decode("utf-8"))
+    except ValueError as err:
         raise error(f"its header is not valid JSON ({err})") from err
     if not isinstance(data, dict):
         raise error("its header is not a JSON object")
@@ -88,6 +91,17 @@ def encode_header(shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: d
     text = json.dumps(entries, separators=(",", ":"), allow_nan=False).encode("utf-8")
     text += b" " * (-len(text) % 8)  # readers expect aligned data
     return len(text).to_bytes(8, "little") + text
+
+
+def plain_json(text: str) -> Any:
+    """Parse JSON from a file that nobody vouches for; raises ValueError."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{\]}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > MAX_NESTING:
+        raise ValueError(f"{deepest} levels of brackets, at most {MAX_NESTING} are allowed")
+    return json.loads(text, object_pairs_hook=_no_doubles, parse_constant=_no_constant)
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def infer_backbone(shapes: Mapping[str, Shape], hyper: Mapping[str, Any] | None)
         envelope_exponent=exponent if type(exponent) is int and exponent > 0 else 5,
         radial_cutoff=_positive(cutoff) or 12.0,
         qint_tags=tuple(tags) if isinstance(tags, list | tuple) and all(type(t) is int for t in tags) else (1, 2),
+        quad_interaction=True,
         force_branch="backbone.out_mlp_F.out_mlp.0.linear.weight" in shapes,
     )
 

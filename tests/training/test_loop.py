@@ -80,12 +80,12 @@ def crash_at(work: Job, step: int, how: Callable[[], None]) -> Job:
     class Failing:
         frames, n_structures, n_batches = original.frames, original.n_structures, original.n_batches
 
-        def epoch(self, number: int, skip: int = 0):  # type: ignore[no-untyped-def]
-            for target in original.epoch(number, skip):
+        def shares(self, number: int, skip: int = 0, processes: int = 1):  # type: ignore[no-untyped-def]
+            for targets in original.shares(number, skip, processes):
                 if calls["n"] == step:
                     how()
                 calls["n"] += 1
-                yield target
+                yield targets
 
     return dataclasses.replace(work, train=Failing())  # type: ignore[arg-type]
 

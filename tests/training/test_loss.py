@@ -15,7 +15,7 @@ from jmp_calc.training.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.labels import Frame
 from jmp_calc.training.loss import NORM_EPS, elementwise, loss_terms, masked_mean
 
-from .tiny import POLICY
+from .tiny import POLICY, emt_frames, tiny_potential
 
 PLAIN = LossConfig(energy_weight=1.0, forces_weight=1.0, stress_weight=1.0, energy="l1", stress="l1")
 
@@ -98,6 +98,15 @@ def test_stress_of_a_molecule_in_the_same_batch_does_no_harm() -> None:
     got.total.backward()
     assert stress.grad is not None
     assert torch.isfinite(stress.grad).all()
+
+
+def test_stress_is_trained_in_a_batch_with_a_molecule() -> None:
+    potential = tiny_potential()
+    batch = FrameGraphs([*emt_frames(1), frame(2)], POLICY, heads="old").collate([0, 1])
+    found = potential(batch.batch, heads="old", stress=True, create_graph=True)
+    assert torch.isnan(found.stress[1]).all()  # a molecule has none
+    loss_terms(found, batch, PLAIN).total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in potential.parameters() if p.grad is not None)
 
 
 def test_huber_is_quadratic_below_and_linear_above_delta() -> None:

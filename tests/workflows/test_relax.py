@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import ase.io
 import numpy as np
 import pytest
@@ -12,6 +16,8 @@ from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
 from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.interrupt import Interrupted
+from jmp_calc.workflows import progress
 from jmp_calc.workflows.relax import relax
 
 EV_PER_A3_IN_GPA = 160.21766208
@@ -136,3 +142,22 @@ def test_calculator_is_needed(copper: Atoms) -> None:
     copper.calc = None
     with pytest.raises(UsageError, match="no calculator"):
         relax(copper)
+
+
+def test_fault_62_signal_ends_a_relaxation_with_its_last_structure(copper: Atoms, tmp_path) -> None:
+    copper.rattle(0.1, seed=1)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted, match="last structure") as caught:
+        for _ in range(1000):
+            relax(copper, fmax=1e-12, steps=10**6, out=tmp_path)
+    assert caught.value.exit_code == 143
+    last = ase.io.read(tmp_path / "traj.extxyz")
+    assert ase.io.read(tmp_path / "opt.extxyz").positions == pytest.approx(last.positions)
+
+
+def test_progress_is_a_plain_line_in_a_log_file(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    for quiet in (False, True):
+        with progress.Progress("md", 3, quiet=quiet) as bar:
+            bar.update("300 K")
+    assert capsys.readouterr().err == "md: 1/3 300 K\n"

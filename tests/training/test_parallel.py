@@ -1,0 +1,101 @@
+"""Several processes share a batch: the same loss and the same gradients as one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from jmp_calc.errors import UsageError
+from jmp_calc.training.batches import EpochBatches
+from jmp_calc.training.config import LossConfig, TrainConfig
+from jmp_calc.training.dataset import FrameGraphs
+from jmp_calc.training.loop import BatchGradients
+from jmp_calc.training.loss import LossShare, loss_shares
+from jmp_calc.training.parallel import GradientPool, balanced
+
+from .tiny import POLICY, emt_frames, tiny_potential
+
+CONFIG = TrainConfig(loss=LossConfig(structure_wise=False))
+
+
+def batches(count: int = 5) -> EpochBatches:
+    graphs = FrameGraphs(emt_frames(count), POLICY, heads="old")
+    return EpochBatches(graphs, max_edges=10**6, max_structures=count)
+
+
+def gradients(potential: torch.nn.Module) -> list[torch.Tensor]:
+    found = []
+    for parameter in potential.parameters():
+        assert parameter.grad is not None
+        found.append(parameter.grad.clone())
+    return found
+
+
+def test_two_processes_give_the_gradients_of_one() -> None:
+    whole, (targets,) = tiny_potential(dtype=torch.float64), batches().shares(0)
+    with GradientPool(whole, BatchGradients(CONFIG), 1) as pool:
+        terms = pool.gradients(loss_shares(targets, [False], CONFIG.loss))
+    shared, (parts,) = tiny_potential(dtype=torch.float64), batches().shares(0, processes=2)
+    assert len(parts) == 2
+    with GradientPool(shared, BatchGradients(CONFIG), 2) as pool:
+        for _ in range(2):  # gradients are replaced, not added to those of the step before
+            divided = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
+    assert torch.allclose(divided, terms, rtol=1e-6)
+    for a, b in zip(gradients(shared), gradients(whole), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-7 * float(b.abs().max()))
+
+
+def test_weights_changed_by_the_optimizer_reach_the_other_process() -> None:
+    potential, (parts,) = tiny_potential(), batches(2).shares(0, processes=2)
+    with GradientPool(potential, BatchGradients(CONFIG), 2) as pool:
+        before = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
+        with torch.no_grad():
+            for parameter in potential.parameters():
+                parameter.mul_(1.1)
+        after = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
+        shares = loss_shares(parts, [False, False], CONFIG.loss)
+        expected = sum(BatchGradients(CONFIG)(copy.deepcopy(potential), share) for share in shares)
+    assert torch.allclose(after, expected, rtol=1e-5)
+    assert not torch.allclose(after, before, rtol=1e-3)
+
+
+def test_threads_are_restored() -> None:
+    threads = torch.get_num_threads()
+    with GradientPool(tiny_potential(), BatchGradients(CONFIG), 2):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads
+
+
+class Fails:
+    """Refuses the share of the helper process."""
+
+    def __call__(self, potential: torch.nn.Module, share: str) -> torch.Tensor:
+        if share == "second":
+            raise UsageError("This frame cannot be used.")
+        return torch.zeros(4)
+
+
+def test_an_error_of_a_helper_is_raised_here() -> None:
+    with GradientPool(tiny_potential(), Fails(), 2) as pool, pytest.raises(UsageError, match="cannot be used"):
+        pool.gradients(["first", "second"])
+
+
+def test_loss_terms_of_the_parts_add_up() -> None:
+    loss = LossConfig()
+    (targets,) = batches().shares(0)
+    (parts,) = batches().shares(0, processes=3)
+    whole: LossShare = loss_shares(targets, [False], loss)[0]
+    assert (whole.energy, whole.forces, whole.stress) == (1.0, 1.0, 1.0)
+    shares = loss_shares(parts, [False] * len(parts), loss)
+    assert sum(s.energy for s in shares) == pytest.approx(1.0)
+    assert [s.forces for s in shares] == [len(s.target.frames) / 5 for s in shares]
+
+
+def test_balanced_groups_have_similar_sums_and_lose_nothing() -> None:
+    sizes = [9.0, 1.0, 1.0, 1.0, 5.0, 1.0]
+    groups = balanced(sizes, 2)
+    assert sorted(i for group in groups for i in group) == list(range(6))
+    assert {sum(sizes[i] for i in group) for group in groups} == {9.0}
+    assert balanced([3.0], 4) == [[0]]
