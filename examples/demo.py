@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import gzip
 import io
+import os
 import shutil
 import time
 from importlib import resources
@@ -93,7 +94,7 @@ def train(folder: Path, model: str, seconds: float) -> tuple[Path, list[Row]]:
     """Fine-tune, plot the errors before and after; returns the best model file."""
     train_file, test_file, frames = split_sample(folder)
     result = finetune(train_file, test=test_file, model=model, out=folder / "finetune", head="wb97x-3bpa",
-                      config=TrainConfig(max_time=seconds))
+                      config=TrainConfig(max_time=seconds, processes=min(2, os.cpu_count() or 1)))
     before = JMPCalculator(model, head=result.init_head)
     plot_errors(folder / "errors.png", frames, {"before": before, "after": JMPCalculator(result.best)})
     assert result.test_before is not None

@@ -203,7 +203,7 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
 def _constraint_indices(constraint: Any, n_atoms: int) -> np.ndarray | None:
     """Atom indices of an ASE constraint, or None for constraints on the whole structure."""
     index = getattr(constraint, "index", getattr(constraint, "indices", None))
-    if index is None:
+    if index is None or isinstance(index, slice):  # FixCom, FixSubsetCom: a slice fits any number of atoms
         return None
     index = np.atleast_1d(np.asarray(index))
     return np.flatnonzero(index) if index.dtype == bool else index.ravel().astype(int)

@@ -97,7 +97,8 @@ class TrainConfig:
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
     processes: int = 1
-    """Processes that share each batch on a CPU, one thread each: faster than threads for a small network."""
+    """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
+    than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
     seed: int = 0
 
     def __post_init__(self) -> None:

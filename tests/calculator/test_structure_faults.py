@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCom
 from ase.geometry import minkowski_reduce
 
 from jmp_calc.calculator import JMPCalculator
@@ -208,6 +208,14 @@ def test_constraints_leave_raw_forces_in_the_results(calc: JMPCalculator, ethano
     ethanol.calc = calc
     assert np.all(ethanol.get_forces()[:2] == 0)
     np.testing.assert_array_equal(calc.results["forces"], free)
+
+
+def test_constraint_on_the_centre_of_mass_names_no_atoms(calc: JMPCalculator, ethanol: Atoms) -> None:
+    calc.calculate(ethanol, ["energy"])
+    energy = calc.results["energy"]
+    ethanol.set_constraint(FixCom())  # its index is a slice
+    ethanol.calc = calc
+    assert ethanol.get_potential_energy() == energy
 
 
 def test_constraint_on_an_atom_that_is_not_there(calc: JMPCalculator, ethanol: Atoms) -> None:
