@@ -28,9 +28,10 @@ BACKBONE = BackboneConfig(
     num_spherical=3, num_radial=12, num_blocks=1, emb_size_atom=12, emb_size_edge=16, emb_size_trip_in=8,
     emb_size_trip_out=8, emb_size_quad_in=4, emb_size_quad_out=4, emb_size_aint_in=8, emb_size_aint_out=8,
     emb_size_rbf=8, emb_size_cbf=4, emb_size_sbf=4, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=4.0, force_branch=False,
+    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=4.0, quad_interaction=False,
+    force_branch=False,
 )
-POLICY = GraphPolicy(name="smooth", cutoff=3.5, a2a_cutoff=4.0, a2ee2a_cutoff=3.5, qint_cutoff=3.0)
+POLICY = GraphPolicy(name="smooth", cutoff=3.5, a2a_cutoff=4.0, a2ee2a_cutoff=3.5, qint_cutoff=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +41,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Packed]:
     return recipe, build(load_mixture(recipe), folder, say=lambda text: None)
 
 
-def stage(prepared: tuple[Path, Packed], folder: Path, n_steps: int, resume: Path | None = None, workers: int = 0) -> Any:
+def stage(
+    prepared: tuple[Path, Packed], folder: Path, n_steps: int, resume: Path | None = None, workers: int = 0,
+    processes: int = 1,
+) -> Any:
     """One stage with a tiny network; its rows of errors."""
     recipe, packed = prepared
     mixture = load_mixture(recipe)
     heads = tuple(HeadConfig(**{**vars(h), "hidden": 8}) for h in training_model(mixture, packed).heads)
     model = ModelConfig(BACKBONE, POLICY, heads, mixture.default_head, subtract_lone_atom=True, pair_repulsion=True)
-    limits = Limits(torch.device("cpu"), workers, max_time=1e6, total_time=1e6, max_steps=n_steps, cache_bytes=1 << 26)
+    limits = Limits(
+        torch.device("cpu"), workers, max_time=1e6, total_time=1e6, processes=processes, max_steps=n_steps,
+        cache_bytes=1 << 26,
+    )
     return run_stage(
         mixture, read_recipe(recipe), packed, folder, limits, resume=resume, model=model, say=lambda text: None
     )
@@ -106,4 +113,11 @@ def test_batches_from_worker_processes_are_those_of_this_process(prepared: tuple
     alone = stage(prepared, tmp_path / "alone", 6)
     helped = stage(prepared, tmp_path / "helped", 6, workers=2)
     for row, other in zip(alone, helped):
+        assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
+
+
+def test_two_processes_train_like_one(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
+    alone = stage(prepared, tmp_path / "alone", 4)
+    shared = stage(prepared, tmp_path / "shared", 4, processes=2)
+    for row, other in zip(alone, shared):
         assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
