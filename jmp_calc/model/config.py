@@ -142,7 +142,7 @@ JMP_XS = BackboneConfig(
 )
 JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=0.0)
 """Network and graphs of the bundled jmp-xs (training/recipes/jmp_xs.toml): below 1 M weights and 3 MFLOP per main edge.
-Without quadruplets: at equal time it learns better from twice the steps (benchmarks/README.md)."""
+Without quadruplets: at equal time it learns better from twice the steps (benchmarks/xs_architecture.py)."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
