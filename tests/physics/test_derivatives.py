@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
-from tests.physics.models import Model, scratch
+from jmp_calc.model.config import GraphPolicy
+from tests.physics.models import Model, published, scratch
 from tests.physics.structures import DISORDERED, PERFECT, SPECIAL
 
 H = 1e-5
@@ -98,5 +101,18 @@ def test_gradients_are_finite_where_geometry_is_degenerate(name: str) -> None:
     if name in ("isolated atom", "two far atoms"):
         assert np.isfinite(value.item())  # the network's share cancels: nothing to learn from
         return
+    gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("policy", ["smooth", "official"])
+def test_gradients_of_published_weights_are_finite(policy: str) -> None:
+    """Every degenerate structure at once, under both policies: no NaN, however steep ``official`` is there."""
+    model = published()
+    if policy == "official":
+        config = replace(model.potential.config, policy=GraphPolicy("official", cutoff=8.0, max_neighbors=10))
+        model = Model(model.potential.with_policy(config), model.head)
+    weights = [weight.requires_grad_(True) for weight in model.potential.parameters()]
+    value = loss(model, [make() for make in (SPECIAL | PERFECT).values()])
     gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)

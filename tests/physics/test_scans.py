@@ -17,7 +17,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from jmp_calc.graph.adaptive import adaptive_cutoffs
-from jmp_calc.graph.neighbours import edge_lengths
+from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.model.config import GraphPolicy
 from tests.physics.models import ADAPTIVE, Model, published, scratch
 
@@ -66,30 +66,29 @@ def assert_smooth(model: Model, path: Path, s0: float) -> None:
     assert second <= 1e-3
 
 
-def edge_counts(model: Model, atoms: Atoms) -> tuple[int, ...]:
+def edge_counts(policy: GraphPolicy, atoms: Atoms) -> tuple[int, ...]:
     """Edges of the four graphs, without the margin of 1e-6 that adaptive graphs are built with."""
-    graph, policy = model.graph(atoms), model.policy
-    main, a2ee2a, qint = len(graph.main), len(graph.a2ee2a), len(graph.qint)
-    if policy.adaptive:
-        source, target = graph.a2a.source, graph.a2a.target
-        length = edge_lengths(graph.a2a, graph.positions, graph.cell)
-        reaches = adaptive_cutoffs(target, length, graph.n_atoms, policy)
-        main = int((length < 0.5 * (reaches[0][source] + reaches[0][target])).sum())
-        a2ee2a, qint = (int((length < reach[target]).sum()) for reach in reaches[1:])
-    return main, len(graph.a2a), a2ee2a, qint
+    fixed = (policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
+    edges, length = neighbour_edges(atoms.positions, atoms.cell.array, atoms.pbc, max(fixed))
+    if not policy.adaptive:
+        return tuple(int((length < cutoff).sum()) for cutoff in fixed)
+    main, a2ee2a, qint = adaptive_cutoffs(edges.target, length, len(atoms), policy)
+    pair = 0.5 * (main[edges.source] + main[edges.target])
+    reaches = (pair, policy.a2a_cutoff, a2ee2a[edges.target], qint[edges.target])
+    return tuple(int((length < reach).sum()) for reach in reaches)
 
 
 def events(model: Model, path: Path, low: float, high: float) -> Iterator[float]:
     """Parameters between low and high at which an edge of any graph appears or disappears, to 1e-10."""
 
     grid = np.linspace(low, high, 40)
-    counts = [edge_counts(model, path(s)) for s in grid]
+    counts = [edge_counts(model.policy, path(s)) for s in grid]
     for left, right, first, last in zip(grid, grid[1:], counts, counts[1:]):
         if first == last:
             continue
         for _ in range(32):
             middle = 0.5 * (left + right)
-            left, right = (middle, right) if edge_counts(model, path(middle)) == first else (left, middle)
+            left, right = (middle, right) if edge_counts(model.policy, path(middle)) == first else (left, middle)
         yield float(0.5 * (left + right))
 
 
