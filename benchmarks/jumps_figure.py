@@ -209,20 +209,20 @@ def plot(scans: Sequence[Scan], curves: dict[str, dict[str, Curve]], path: Path)
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, len(scans), figsize=(11, 5.6), sharex="col", constrained_layout=True)
-    colours = {"official": "#c44e52", "smooth": "#2f5d8c"}
+    styles: dict[str, dict[str, Any]] = {"official": {"color": "#c44e52", "ms": 4.5}, "smooth": {"color": "#2f5d8c", "ms": 2.0}}
     for column, scan in enumerate(scans):
         trend = np.polynomial.Polynomial.fit(curves[scan.title]["smooth"].s, curves[scan.title]["smooth"].energy, 1)
         for name, line in curves[scan.title].items():
             # The same straight line is taken off both, so that jumps show beside the slope.
             bent = line.energy - trend(line.s)
-            axes[0, column].plot(line.s, bent - bent[-1], ".", ms=2.5, color=colours[name], label=name)
-            axes[1, column].plot(line.s, line.force, ".", ms=2.5, color=colours[name])
+            axes[0, column].plot(line.s, bent - bent[-1], ".", label=name, **styles[name])
+            axes[1, column].plot(line.s, line.force, ".", **styles[name])
         axes[0, column].set_title(scan.title, fontsize=11)
         axes[1, column].set_xlabel("moved atom, s (Å)")
     axes[0, 0].set_ylabel("energy minus a straight line (meV)")
     axes[1, 0].set_ylabel("force on the moved atom (eV/Å)")
-    axes[1, -1].annotate("across the plane: grows like 1/s", (0.03, 0.92), xycoords="axes fraction", fontsize=9)
-    axes[0, 0].legend(markerscale=4, frameon=False)
+    axes[1, -1].annotate("across the plane: grows like 1/s", (0.03, 0.06), xycoords="axes fraction", fontsize=9)
+    axes[0, 0].legend(markerscale=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 

@@ -65,6 +65,20 @@ def check_atoms(atoms: Atoms, *, num_elements: int = 120) -> None:
     check_charge(atoms.info)
 
 
+def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
+    """BadStructureError, with ``where``, for what no calculator, optimizer or symmetry finder can take.
+
+    Close atoms are left for the calculator to warn of, and a charge for it to refuse.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JMPWarning)
+        try:
+            check_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+            _check_constraints(atoms)
+        except BadStructureError as error:
+            raise BadStructureError(error.fact, where=where or error.where, hint=error.hint) from error
+
+
 def has_charge(info: dict[str, Any]) -> bool:
     """Whether info['charge'] is anything but absent, None or zero."""
     return info.get("charge") is not None and info["charge"] != 0

@@ -75,7 +75,7 @@ def common_options(
         click.option("-m", "--model", default=model, required=model is None, show_default=model is not None,
                      help="Model name, or path of a .safetensors or official .pt file."),
         click.option("--head", default=None, help="Head of the model (default: the one the file names)."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default=dtype, show_default=True,
                      help="Precision of the network."),
         click.option("-o", "--out", type=click.Path(path_type=Path), default=Path(out), show_default=True,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..checks import check_sound
 from ..errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +64,16 @@ def read_structure(spec: str | os.PathLike[str], *, allow_truncated: bool = Fals
 
     Raises:
         BadInputError: file missing, empty, unreadable, of unknown format, truncated, or index out of range.
+        BadStructureError: a structure that cannot be evaluated.
         UsageError: an index that selects several frames.
     """
     ref = parse_structure(spec)
     if isinstance(ref.index, slice):
         raise UsageError("one structure is needed, the index selects a range", where=str(spec), hint="use @0 or @-1")
-    return read_frames(ref.path, index=-1 if ref.index is None else ref.index, allow_truncated=allow_truncated)[0]
+    index = -1 if ref.index is None else ref.index
+    atoms = read_frames(ref.path, index=index, allow_truncated=allow_truncated)[0]
+    check_sound(atoms, where=str(spec))
+    return atoms
 
 
 def read_frames(
@@ -219,7 +224,12 @@ def _ase_frames(text: str | None, path: Path, index: Index) -> Iterator[Atoms]:
         form = form or _text_format(name, text)
     elif path.suffix == ".gz":
         source = io.BytesIO(gzip.decompress(path.read_bytes()))
-    if isinstance(index, slice):
+    if isinstance(index, int) and index < -1:  # ASE gives the first frame where there are fewer
+        frames = ase.io.read(source, index=slice(index, None), format=form, do_not_split_by_at_sign=True)
+        if len(frames) < -index:
+            raise IndexError(index)
+        yield frames[0]
+    elif isinstance(index, slice):
         yield from ase.io.iread(source, index=index, format=form, do_not_split_by_at_sign=True)
     else:
         yield ase.io.read(source, index=index, format=form, do_not_split_by_at_sign=True)

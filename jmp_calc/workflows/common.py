@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadStructureError, UsageError
+from ..checks import check_sound
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,12 +29,12 @@ def working_copy(atoms: Atoms) -> Atoms:
     """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
 
     Raises:
-        UsageError: no calculator is attached. BadStructureError: no atoms.
+        UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is named
+            here, before optimizers, integrators and spglib see NaN or a cell without volume.
     """
     if atoms.calc is None:
         raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
-    if len(atoms) == 0:
-        raise BadStructureError("the structure has zero atoms")
+    check_sound(atoms)
     copy = atoms.copy()
     copy.calc = atoms.calc
     return copy

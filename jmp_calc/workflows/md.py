@@ -176,9 +176,9 @@ class _Run:
         total = self.settings.steps
         progress = Progress(f"md {self.settings.ensemble}", total, initial=self.step, quiet=self.quiet)
         with deferred_signals() as signals, progress:
+            if not self.resumed:
+                self.record()  # what is wrong already is an error of the input, not of the dynamics
             try:
-                if not self.resumed:
-                    self.record()
                 while self.step < total:
                     self.advance()
                     progress.update(f"{temperature(self.atoms, self.dof):.0f} K")

@@ -150,8 +150,8 @@ def phonons(
         relax_steps, allow_unconverged, fc_symmetry, symprec, imaginary_tolerance_thz,
     )
     glue.require_phonopy()
-    check_lattice(atoms)
     work = working_copy(atoms)
+    check_lattice(atoms)
     warn_if_not_smooth(work)
     start, reached = _start_structure(work, settings, quiet)
     matrix = supercell_matrix(settings, start.cell.array, start.pbc)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FILES = ("phonopy_disp.yaml", "phonopy_params.yaml", "band.yaml", "mesh.yaml", "total_dos.dat",
          "thermal_properties.yaml")
+MOST_ATOMS = 20_000
+"""In a supercell; phonopy's tables of force constants grow with the number of its atoms."""
 _GREEK = {"GAMMA": "G", "$\\Gamma$": "G", "Γ": "G"}
 
 
@@ -32,10 +34,16 @@ def require_phonopy() -> None:
 
 
 def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any:
-    """Phonopy object with its displacements generated."""
+    """Phonopy object with its displacements generated; UsageError for a supercell that nobody can have meant."""
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
+    n_atoms = abs(float(np.linalg.det(matrix))) * len(atoms)
+    if n_atoms > MOST_ATOMS:
+        raise UsageError(
+            f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are computed for",
+            hint="give a smaller --supercell or --min-length",
+        )
     unitcell = PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
         masses=atoms.get_masses(),

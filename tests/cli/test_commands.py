@@ -15,6 +15,9 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
+from ase.build import molecule
+from ase.constraints import FixAtoms
 from filelock import FileLock
 
 from jmp_calc.io.outdir import LOCK_NAME
@@ -150,11 +153,51 @@ def test_fault_58_no_home_directory(model: str, water: Path, tmp_path: Path) -> 
     (["phonons", "--supercell", "2 2 -1"], "supercell"),
     (["phonons", "--mesh", "0 0 0"], "mesh"),
     (["phonons", "--displacement", "0"], "displacement"),
+    (["phonons", "--supercell", "100 100 100"], "the supercell would have 2e+06 atoms"),
+    (["phonons", "--min-length", "1e9"], "the supercell would have"),
 ])
 def test_fault_59_values_that_cannot_be_meant(run, salt: Path, words: list[str], message: str) -> None:
     result = run(words[0], salt, *words[1:], "--dry-run")
     assert result.exit_code == 2, result.output
     assert message in result.stderr
+
+
+UNSOUND = {
+    "no atoms": (Atoms(), "zero atoms"),
+    "zero cell": (Atoms("H", pbc=True), "cell vector a is zero"),
+    "flat cell": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
+    "NaN in the cell": (Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True), "vector a is not finite"),
+    "NaN position": (Atoms("HH", [[0, 0, 0], [0, np.nan, 1]], cell=[5, 5, 5], pbc=True), "atom 1 is not finite"),
+    "one place": (Atoms("HH", [[0, 0, 0], [0, 0, 0]], cell=[5, 5, 5], pbc=True), "distance 0 between 0 and 1"),
+    "ghost": (Atoms("HX", [[0, 0, 0], [0, 0, 1]], cell=[5, 5, 5], pbc=True), "atom 1 is a ghost"),
+    "constraint": (Atoms("H", cell=[5, 5, 5], pbc=True, constraint=FixAtoms([3])), "names atom 3"),
+}
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize("fault", UNSOUND)
+@pytest.mark.parametrize("command", ["relax", "md", "phonons"])
+def test_unsound_structures_end_with_4_before_anything_is_computed(
+    run, model: str, tmp_path: Path, command: str, fault: str, dry: bool
+) -> None:
+    atoms, message = UNSOUND[fault]
+    ase.io.write(tmp_path / "bad.traj", atoms)
+    words = [command, tmp_path / "bad.traj", "-m", model, "-o", tmp_path / "o", *(["--dry-run"] if dry else [])]
+    result = run(*words)
+    assert result.exit_code == 4, result.output
+    assert message in result.stderr
+    assert "bad.traj" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(run, model: str, tmp_path: Path) -> None:
+    atoms = molecule("H2O")
+    atoms.info["charge"] = 1
+    ase.io.write(tmp_path / "ion.extxyz", atoms)
+    for command in ("relax", "md"):
+        result = run(command, tmp_path / "ion.extxyz", "-m", model, "-o", tmp_path / command)
+        assert result.exit_code == 4, result.output
+        assert "info['charge'] is 1" in result.stderr
 
 
 @pytest.mark.parametrize("words", [

@@ -105,3 +105,24 @@ def test_fault_50_two_energies_that_differ(run: Run, tmp_path: Path, model: str)
     message = refused(run, path, model)
     assert "REF_energy" in message
     assert "--energy-key" in message
+
+
+def test_fault_42_training_files_that_cannot_be_read(run: Run, tmp_path: Path, model: str) -> None:
+    assert "no such file" in refused(run, tmp_path / "train.extxyz", model)
+    folder = tmp_path / "set"
+    folder.mkdir()
+    assert "directory" in refused(run, folder, model)
+    for name, content in {"empty.extxyz": b"", "noise.extxyz": bytes(range(256)) * 9, "noise.extxyz.gz": b"\x1f\x8bxx",
+                          "noise.traj": bytes(range(256)), "noise.db": b"no database"}.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        assert name in refused(run, tmp_path / name, model)
+
+
+def test_fault_43_truncated_training_file(run: Run, tmp_path: Path, model: str) -> None:
+    path = written(tmp_path / "a.extxyz", MOLECULES[:4])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    message = refused(run, path, model)
+    assert "frame 3" in message
+    assert "--allow-truncated" in message
+    planned = run("finetune", path, "-m", model, "-o", tmp_path / "run", "--allow-truncated", "--dry-run")
+    assert planned.exit_code == 0, planned.output
