@@ -61,7 +61,7 @@ def main() -> None:
     out, train = args.work / f"{args.minutes:g}min-{args.processes}processes", args.data / "mlearn_train.xyz.gz"
     result = finetune(
         train, test=args.data / "mlearn_test.xyz.gz", model=args.model, out=out, device=args.device,
-        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes, batch_size=4),
+        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes),
         resume=(out / "state.pt").exists(),
         data=DataOptions(train, groups=("Si",)),
     )

@@ -87,8 +87,8 @@ class TrainConfig:
     """Passes over the data; None: 100, or as many as max_time allows."""
     max_time: float | None = None
     """Seconds of wall time; the schedule reaches its end within them."""
-    batch_size: int = 8
-    """Largest number of structures in a batch."""
+    batch_size: int | None = None
+    """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32."""
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
     patience: int | None = None
@@ -105,7 +105,7 @@ class TrainConfig:
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
-        _check(self.batch_size > 0, "batch_size", "must be positive")
+        _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
         _check_choice(self.forces, ("conservative", "direct"), "forces")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -231,7 +232,7 @@ def run(
     )
     for message in begun.messages:
         say(message)
-    config = resolved(config, begun.potential)
+    config = resolved(config, begun.potential, len(prepared.train))
     potential = begun.potential
     if resume:
         # The state names its own network, so that a start model that has changed since cannot slip in.
@@ -287,8 +288,10 @@ def str_finding(finding: Finding) -> str:
     return f"audit {finding.severity} {finding.code}: {finding.message}{where} {finding.hint}".rstrip()
 
 
-def resolved(config: TrainConfig, potential: Potential) -> TrainConfig:
-    """The settings with the learning rate that belongs to the size of the network, unless one was given."""
+def resolved(config: TrainConfig, potential: Potential, n_structures: int) -> TrainConfig:
+    """The settings with learning rate (by size of the network) and batch size (by number of training structures)."""
+    if config.batch_size is None:
+        config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(n_structures / 500)), 32))
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())
@@ -318,6 +321,7 @@ def _batches(
     model = potential.config
     graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, qint_tags=model.backbone.qint_tags)
     # Evaluation needs no graph of the graph, so that more fits into a batch.
+    assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
     return EpochBatches(graphs, max_edges=room * config.max_edges_per_batch, max_structures=count, seed=config.seed,
                         device=device, shuffle=shuffle)

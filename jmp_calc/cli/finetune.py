@@ -100,7 +100,7 @@ def _training_options(function: Any) -> Any:
         click.option("--max-time", type=Duration(), default=None,
                      help="Wall time (600, 10m, 2h); the learning rate reaches its end within it."),
         click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
-        click.option("--batch-size", type=int, default=None, help="Most structures per batch."),
+        click.option("--batch-size", type=int, default=None, help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
         click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
         click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
         click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
@@ -255,7 +255,8 @@ def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
     from ..training.finetune import resolved
 
     potential = prepared.loaded.potential
-    config = resolved(config, potential)
+    config = resolved(config, potential, len(prepared.train))
+    assert config.batch_size is not None
     atoms = sum(frame.n_atoms for frame in prepared.train)
     epochs = f"{config.n_epochs} epochs" if config.n_epochs else "as many epochs as fit"
     limit = f", at most {config.max_time:g} s" if config.max_time else ""
