@@ -66,8 +66,11 @@ def assert_smooth(model: Model, path: Path, s0: float) -> None:
     assert second <= 1e-3
 
 
-def edge_counts(policy: GraphPolicy, atoms: Atoms) -> tuple[int, ...]:
+def edge_counts(model: Model, atoms: Atoms) -> tuple[int, ...]:
     """Edges of the four graphs, without the margin of 1e-6 that adaptive graphs are built with."""
+    policy = model.policy
+    if policy.name == "official":
+        return (len(model.graph(atoms).main),)
     fixed = (policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
     edges, length = neighbour_edges(atoms.positions, atoms.cell.array, atoms.pbc, max(fixed))
     if not policy.adaptive:
@@ -79,16 +82,16 @@ def edge_counts(policy: GraphPolicy, atoms: Atoms) -> tuple[int, ...]:
 
 
 def events(model: Model, path: Path, low: float, high: float) -> Iterator[float]:
-    """Parameters between low and high at which an edge of any graph appears or disappears, to 1e-10."""
+    """Parameters between low and high at which an edge of any graph appears or disappears, to 1e-8."""
 
     grid = np.linspace(low, high, 40)
-    counts = [edge_counts(model.policy, path(s)) for s in grid]
+    counts = [edge_counts(model, path(s)) for s in grid]
     for left, right, first, last in zip(grid, grid[1:], counts, counts[1:]):
         if first == last:
             continue
-        for _ in range(32):
+        for _ in range(24):
             middle = 0.5 * (left + right)
-            left, right = (middle, right) if edge_counts(model.policy, path(middle)) == first else (left, middle)
+            left, right = (middle, right) if edge_counts(model, path(middle)) == first else (left, middle)
         yield float(0.5 * (left + right))
 
 
@@ -157,7 +160,7 @@ LINES: dict[str, Path] = {
     "c-a-b of three": lambda s: Atoms("OCH", [[0, 0, 0], [1.2, 0, 0], [-1.0, s, 0.4 * s]]),
     "three, c over b": lambda s: Atoms("OCH", [[0, 0, 0], [1.2, 0, 0], [2.3, 0.5 * s, s]]),
     "c-a-b of four": lambda s: Atoms("HCCO", [[-0.4, 1.0, 0.2], [0, 0, 0], [1.3, 0, 0], [2.4, s, -0.3 * s]]),
-    "d-b-a of four": lambda s: Atoms("HCCO", [[-1.1, s, 0.7 * s], [0, 0, 0], [0, 0, 1.3], [0.9, 0.3, 1.9]]),
+    "d-b-a of four": lambda s: Atoms("HCCO", [[s, 0.7 * s, -1.1], [0, 0, 0], [0, 0, 1.3], [0.9, 0.3, 1.9]]),
     "both ends": lambda s: Atoms("HCCO", [[0, s, -1.1], [0, 0, 0], [0, 0, 1.3], [s, 0.4 * s, 2.5]]),
     "both ends in step": lambda s: Atoms("HCCO", [[s, s, -1.1], [0, 0, 0], [0, 0, 1.3], [s, s, 2.5]]),
     "cis": lambda s: Atoms("HCCO", [[1.0, s, -0.4], [0, 0, 0], [0, 0, 1.3], [0.9, 0, 1.8]]),
