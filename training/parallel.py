@@ -7,6 +7,7 @@ by all and written only by the process that owns the optimizer.
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
 from collections.abc import Sequence
@@ -41,10 +42,14 @@ class GradientPool:
         Args:
             potential: network on the CPU; its weights move to shared memory.
             evaluate: picklable; called in every process with its own replica.
-            processes: number of processes, each with one thread; 1 leaves threads and memory as they are.
+            processes: number of processes, each with one thread, at most the cores of this machine (or 2); 1 leaves
+                threads and memory as they are.
         """
         if processes > 1 and any(p.device.type != "cpu" for p in potential.parameters()):
             raise UsageError(f"{processes} processes can share a CPU, not a GPU.", hint="--processes 1, or --device cpu")
+        cores = max(os.cpu_count() or 1, 2)
+        if processes > cores:
+            raise UsageError(f"{processes} processes cannot share {cores} cores.", hint=f"--processes {cores} or fewer")
         self.potential, self.evaluate, self.processes = potential, evaluate, processes
         self._parameters = [p for p in potential.parameters() if p.requires_grad]
         self._helpers: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -97,6 +98,15 @@ def test_values_that_cannot_be_meant_are_refused(
     done = run("finetune", data, "-m", model, "-o", tmp_path / "run", *options)
     assert done.exit_code == 2, done.output
     assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_more_processes_than_cores_are_refused_before_any_starts(
+    run: Run, tmp_path: Path, data: Path, model: str
+) -> None:
+    done = run("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST, "--processes", 9999)
+    assert done.exit_code == 2, done.output
+    assert "9999 processes cannot share" in done.stderr
+    assert not multiprocessing.active_children()
 
 
 def test_existing_output_is_refused_until_overwritten(run: Run, tmp_path: Path, data: Path, model: str) -> None:
