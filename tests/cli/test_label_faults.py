@@ -108,10 +108,10 @@ def test_fault_50_two_energies_that_differ(run: Run, tmp_path: Path, model: str)
 
 
 def test_fault_42_training_files_that_cannot_be_read(run: Run, tmp_path: Path, model: str) -> None:
-    assert "no such file" in refused(run, tmp_path / "train.extxyz", model)
+    assert "does not exist" in refused(run, tmp_path / "train.extxyz", model)
     folder = tmp_path / "set"
     folder.mkdir()
-    assert "directory" in refused(run, folder, model)
+    assert "is a directory" in refused(run, folder, model)
     for name, content in {"empty.extxyz": b"", "noise.extxyz": bytes(range(256)) * 9, "noise.extxyz.gz": b"\x1f\x8bxx",
                           "noise.traj": bytes(range(256)), "noise.db": b"no database"}.items():  # fmt: skip
         (tmp_path / name).write_bytes(content)
