@@ -1,28 +1,32 @@
 """Sums over the edges of an atom: the only place that knows how they are done.
 
-The default is native torch. ``use_backend("torch_scatter")`` switches to the optional extension, with equal results
-(tests/model/test_segment.py).
+The default is native torch. The environment variable ``JMP_CALC_SEGMENT_SUMS=torch_scatter``, read at import, switches to
+the optional extension, with equal results (tests/model/test_segment.py).
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..errors import JMPWarning
+from ..errors import JMPWarning, UsageError
 
-Backend = Literal["torch", "torch_scatter"]
+BACKEND_VARIABLE = "JMP_CALC_SEGMENT_SUMS"
+BACKENDS = ("torch", "torch_scatter")
 
 
 class SegmentSum:
     """Sum rows into segments with a chosen backend; falls back to torch with a warning if the extension is broken."""
 
-    def __init__(self, backend: Backend = "torch") -> None:
-        self.backend: Backend = "torch"
+    def __init__(self, backend: str = "torch") -> None:
+        if backend not in BACKENDS:
+            raise UsageError(f"There is no way {backend!r} of summing segments.", where=BACKEND_VARIABLE,
+                             hint=f"choose one of {', '.join(BACKENDS)}")
+        self.backend = "torch"
         if backend == "torch_scatter":
             try:
                 self._scatter = importlib.import_module("torch_scatter")
@@ -39,7 +43,7 @@ class SegmentSum:
         return rows.new_zeros((count, *rows.shape[1:])).index_add(0, segment, rows)
 
 
-segment_sum = SegmentSum()
+segment_sum = SegmentSum(os.environ.get(BACKEND_VARIABLE, "torch"))
 
 
 def gather_padded(rows: Tensor, index: Tensor) -> Tensor:
