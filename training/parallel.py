@@ -64,13 +64,19 @@ class GradientPool:
 
     def gradients(self, shares: Sequence[Any]) -> Tensor:
         """Sum of the loss terms of all shares (at most one per process); gradients are replaced, not added."""
-        for pipe, share in zip(self._pipes, shares[1:]):
-            pipe.send(share)
+        try:
+            for pipe, share in zip(self._pipes, shares[1:]):
+                pipe.send(share)
+        except OSError as error:
+            raise _ended() from error
         for parameter in self._parameters:
             parameter.grad = None
         terms = self.evaluate(self.potential, shares[0])
         for pipe, buffer, _ in zip(self._pipes, self._buffers, shares[1:]):
-            answer = pipe.recv()
+            try:
+                answer = pipe.recv()
+            except (EOFError, OSError) as error:
+                raise _ended() from error
             if isinstance(answer, JMPError):
                 raise answer
             if isinstance(answer, str):
@@ -119,6 +125,13 @@ class GradientPool:
                 parameter.grad = piece.view_as(parameter).clone()
             else:
                 parameter.grad += piece.view_as(parameter)
+
+
+def _ended() -> UsageError:
+    return UsageError(
+        "A process that shares the training has ended.",
+        hint='a script needs `if __name__ == "__main__":` around its work; else memory may have run out: --processes 1',
+    )
 
 
 def _work(potential: nn.Module, trained: list[bool], evaluate: Evaluate[Any], buffer: Tensor, pipe: Any) -> None:

@@ -82,6 +82,14 @@ def test_an_error_of_a_helper_is_raised_here() -> None:
         pool.gradients(["first", "second"])
 
 
+def test_a_helper_that_is_gone_is_named() -> None:
+    with GradientPool(tiny_potential(), Fails(), 2) as pool:
+        pool._helpers[0].kill()
+        pool._helpers[0].join()
+        with pytest.raises(UsageError, match="has ended"):
+            pool.gradients(["first", "third"])
+
+
 def test_loss_terms_of_the_parts_add_up() -> None:
     loss = LossConfig()
     (targets,) = batches().shares(0)
