@@ -14,6 +14,7 @@ from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, ModelConfig
 
 from .batches import EpochBatches
+from .binding import with_fitted_energies
 from .dataset import FrameGraphs
 from .labels import Frame
 from .loop import without_weight_gradients
@@ -107,7 +108,8 @@ def make_start(
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
-        potential = _from_scratch(config, head, frames, dtype, device, seed, max_edges)
+        potential = with_fitted_energies(
+            _from_scratch(config, head, frames, dtype, device, seed, max_edges), head.name, frames, device)
         source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
         return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
                      tuple(messages))
@@ -117,7 +119,8 @@ def make_start(
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
                          hint="give the new one another name with --head NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
-    potential = _add_head(old, head, template, options.keep_heads)
+    potential = with_fitted_energies(
+        _add_head(old, head, template, options.keep_heads), head.name, frames, device)
     return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
                  loaded.card.training_data, template, probe, tuple(messages))
 

@@ -106,6 +106,9 @@ class HeadConfig:
     references: dict[int, float] = field(default_factory=dict)
     """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference."""
     reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
+    binding: dict[int, float] = field(default_factory=dict)
+    """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone atom. It
+    lets a head with isolated atoms as references start from weights that were trained with other references."""
     cutoff: float | None = None
     """Cutoff that this head means under the official policy (8 Å for ani1x/transition1x), Å."""
 
@@ -155,7 +158,8 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
     heads = []
     for head in data["heads"]:
         head = dict(head)
-        head["references"] = {int(z): float(e) for z, e in head.get("references", {}).items()}
+        for table in ("references", "binding"):
+            head[table] = {int(z): float(e) for z, e in head.get(table, {}).items()}
         if head.get("elements") is not None:
             head["elements"] = tuple(head["elements"])
         heads.append(HeadConfig(**head))

@@ -14,6 +14,7 @@ from ..graph.batch import Batch, Edges
 from .bases import AngularBasis
 from .config import HeadConfig, ModelConfig
 from .elements import ATOMIC_MASSES
+from .envelopes import smooth_step
 from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import Head, reduce_atoms, spatial_extent
@@ -40,6 +41,10 @@ class Prediction:
     stress: Tensor | None
 
 
+FULLY_BOUND = 0.5
+"""Sum of the main envelopes of an atom from which on its binding energy is complete (one neighbour at half the cutoff)."""
+
+
 class Potential(nn.Module):
     """Network, heads and references of one model file."""
 
@@ -52,7 +57,8 @@ class Potential(nn.Module):
         self.heads = nn.ModuleDict(
             {head.name: Head(head, backbone.emb_size_atom, backbone.emb_size_edge) for head in config.heads}
         )
-        self._references = {head.name: Float64Table(_reference_table(head)) for head in config.heads}
+        self._references = {head.name: Float64Table(_by_number(head.references)) for head in config.heads}
+        self._binding = {head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding}
         self._masses = Float64Table(ATOMIC_MASSES)
         self._repulsion = PairRepulsion() if config.pair_repulsion else None
         self._initialise()
@@ -176,7 +182,9 @@ class Potential(nn.Module):
     def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
         """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
         names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
-        values = [self._head_values(batch, features, name) for name in names]
+        values = [
+            self._head_values(batch, features, name) + self._binding_energies(batch, geometry, name) for name in names
+        ]
         if len(names) == 1:
             energies = values[0]
         else:
@@ -207,6 +215,13 @@ class Potential(nn.Module):
         if config.kind != "energy":
             return values
         return config.energy_scale * values + self._references[name].on(values.device)[batch.numbers]
+
+    def _binding_energies(self, batch: Batch, geometry: Geometry, name: str) -> Tensor | float:
+        """The head's binding energy per atom (N,), faded with the number of neighbours within the main cutoff."""
+        if name not in self._binding:
+            return 0.0
+        neighbours = segment_sum(geometry.main.weight.to(torch.float64), batch.main.target, batch.n_atoms)
+        return self._binding[name].on(neighbours.device)[batch.numbers] * smooth_step(neighbours / FULLY_BOUND)
 
     def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: str | Sequence[str]) -> Tensor:
         config = self.config.head(heads if isinstance(heads, str) else heads[0])
@@ -266,5 +281,5 @@ def with_lone_atoms(batch: Batch) -> Batch:
     )
 
 
-def _reference_table(head: HeadConfig) -> list[float]:
-    return [head.references.get(number, 0.0) for number in range(len(ATOMIC_MASSES))]
+def _by_number(energies: dict[int, float]) -> list[float]:
+    return [energies.get(number, 0.0) for number in range(len(ATOMIC_MASSES))]

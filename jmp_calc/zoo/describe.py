@@ -85,6 +85,9 @@ def _head(head: HeadConfig) -> dict[str, Any]:
         if head.references:
             pairs = zip(symbols(head.references), sorted(head.references.items()), strict=True)
             described["references_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
+        if head.binding:
+            pairs = zip(symbols(head.binding), sorted(head.binding.items()), strict=True)
+            described["binding_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
     if head.cutoff is not None:
         described["cutoff_angstrom"] = head.cutoff
     return described

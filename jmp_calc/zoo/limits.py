@@ -64,7 +64,7 @@ def _check_head(head: HeadConfig, num_elements: int) -> None:
     _require(1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where)
     _require(1 <= head.num_classes <= MAX_SIZE, f"num_classes = {head.num_classes} is not positive", where)
     _require(head.energy_scale > 0 and head.force_scale > 0, "its scales are not positive", where)
-    numbers = {*(head.elements or ()), *head.references}
+    numbers = {*(head.elements or ()), *head.references, *head.binding}
     _require(all(1 <= z < num_elements for z in numbers),
              f"it names elements outside 1 to {num_elements - 1}", where)  # fmt: skip
     if head.cutoff is not None:

@@ -80,7 +80,8 @@ class Model:
 def _fitted(policy: GraphPolicy, backbone: BackboneConfig) -> Model:
     """He-orthogonal start, scale factors fitted on a few structures, lone atoms subtracted, pair repulsion."""
     torch.manual_seed(7)
-    head = HeadConfig(name="test", hidden=12, references={z: -0.1 * z for z in range(1, 84)})
+    tables = {"references": {z: -0.1 * z for z in range(1, 84)}, "binding": {z: -0.05 * z for z in range(1, 84)}}
+    head = HeadConfig(name="test", hidden=12, reference_kind="isolated_atoms", **tables)
     config = ModelConfig(backbone, policy, (head,), "test", subtract_lone_atom=True, pair_repulsion=True)
     model = Model(Potential(config).double(), "test")
     frames = [molecule("CH3CH2OH"), molecule("C6H6"), bulk("Si", cubic=True), bulk("NaCl", "rocksalt", 5.64)]

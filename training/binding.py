@@ -1,0 +1,69 @@
+"""Energies per element that a new head lacks at its start, found by least squares on a few frames.
+
+The old head that a new one starts from was trained with other reference energies; where isolated atoms are the references,
+the difference is the binding energy, several eV per atom. Gradient steps would first spend their time on it and spoil
+the backbone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .dataset import FrameGraphs
+from .labels import Frame
+from .loop import without_weight_gradients
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+N_FRAMES, MAX_EDGES = 32, 20_000
+"""Frames and main edges that the fit uses."""
+
+
+def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame], device: torch.device) -> Potential:
+    """A copy whose head has the right mean energy for every composition.
+
+    References from least squares are corrected. Other references (isolated atoms, given ones) stay what they are, and the
+    correction becomes the head's ``binding``, which vanishes for a lone atom. Without energies nothing changes.
+    """
+    config = potential.config.head(head)
+    labelled = [frame for frame in frames if frame.energy is not None and frame.n_atoms > 1]
+    if config.kind != "energy" or config.reference_kind == "none" or not labelled:
+        return potential
+    missing = missing_energies(potential, head, labelled, device)
+    if config.reference_kind == "least_squares":
+        references = {z: energy + missing.get(z, 0.0) for z, energy in config.references.items()}
+        config = dataclasses.replace(config, references=references)
+    else:
+        config = dataclasses.replace(config, binding=missing)
+    heads = tuple(config if known.name == head else known for known in potential.config.heads)
+    return potential.with_policy(dataclasses.replace(potential.config, heads=heads))
+
+
+def missing_energies(
+    potential: Potential, head: str, frames: Sequence[Frame], device: torch.device
+) -> dict[int, float]:
+    """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest."""
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, min(N_FRAMES, len(frames))).astype(int)]
+    backbone = potential.config.backbone
+    graphs = FrameGraphs(chosen, potential.config.policy, heads=head, qint_tags=backbone.qint_tags)
+    numbers = np.unique(np.concatenate([frame.numbers for frame in chosen]))
+    rows: list[np.ndarray] = []
+    errors: list[float] = []
+    edges = 0
+    with without_weight_gradients(potential), torch.no_grad():
+        for index, frame in enumerate(chosen):
+            edges += int(graphs.graph(index).n_edges)
+            if rows and edges > MAX_EDGES:
+                break
+            target = graphs.collate([index], device)
+            predicted = potential(target.batch, heads=head, forces="none").energy
+            rows.append(np.array([(frame.numbers == z).sum() for z in numbers]) / frame.n_atoms)
+            errors.append(float(target.energy[0] - predicted[0]) / frame.n_atoms)
+    found = np.linalg.lstsq(np.array(rows), np.array(errors), rcond=1e-4)[0]
+    return {int(z): float(energy) for z, energy in zip(numbers, found)}
