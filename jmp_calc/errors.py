@@ -17,6 +17,11 @@ class JMPError(Exception):
         super().__init__(" ".join(part for part in (fact, where and f"[{where}]", hint) if part))
 
 
+def error_lines(fact: str, where: str | None, hint: str | None) -> list[str]:
+    """What a command prints about an error: one line each for what is wrong, where, and what to do."""
+    return [f"{label}: {text}" for label, text in (("error", fact), ("where", where), ("hint", hint)) if text]
+
+
 class UsageError(JMPError):
     """Options or configuration that contradict each other or cannot be understood; exit code 2."""
 

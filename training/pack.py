@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, JMPError
+from jmp_calc.errors import BadInputError, JMPError, error_lines
 from jmp_calc.graph.neighbours import neighbour_edges
 
 from .geometry_keys import Seen, key
@@ -235,8 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         packed = build(mixture, options.data, say=lambda text: print(text, flush=True))
         save_packed(options.output, packed, read_recipe(options.recipe))
     except JMPError as error:
-        print(f"error: {error.fact}", *(f"{k}: {v}" for k, v in (("where", error.where), ("hint", error.hint)) if v),
-              sep="\n", file=sys.stderr)
+        print(*error_lines(error.fact, error.where, error.hint), sep="\n", file=sys.stderr)
         return error.exit_code
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
     return 0

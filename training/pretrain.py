@@ -8,10 +8,9 @@ and ``optimizer.pt`` (resumable), ``metrics.csv`` (errors per set), ``losses.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,58 +19,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jmp_calc.errors import JMPError, OutOfMemoryError, UsageError
+from jmp_calc.errors import JMPError, OutOfMemoryError, UsageError, error_lines
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig, model_config_from_dict, to_dict
-from jmp_calc.model.potential import Potential, Prediction
+from jmp_calc.model.potential import Potential
 
 from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_checkpoint, set_rng_state
-from .config import OptimConfig
 from .ema import EMA
 from .loop import without_weight_gradients
-from .loss import NORM_EPS, elementwise, masked_mean
 from .mixture import Mixture, load_mixture, read_recipe
 from .optim import Schedule, divide_shared_gradients
 from .packed import Packed, load_packed
-from .parallel import GradientPool, balanced
+from .parallel import GradientPool
+from .pretrain_log import LossLog, Say, write_metrics
+from .pretrain_loss import PretrainConfig, ShareGradients, backward, errors, force_scale, step_shares
 from .publish import publish
 from .stream import DENSE_DEGREE, PackedBatch, PackedGraphs, Step, StreamConfig, loader, steps
 
-Say = Callable[[str], None]
-ENERGY_LENGTH = 0.1
-"""Å: energy errors per atom count in units of this times the force scale of the set."""
-HUBER_DELTA = 0.01
-FORCE_SCALE_RANGE = (0.3, 2.0)
-"""eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
 EV_PER_A3_IN_GPA = 160.21766
 HEAD_WIDTH, HEAD_LAYERS = 32, 3
 SCALE_FIT_STEPS = 6
 MAX_TOO_LARGE = 30
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Settings of a run, from the ``[train]`` table of a recipe."""
-
-    lr: float = 2e-3
-    final_lr: float = 0.01
-    warmup_steps: int = 300
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    clip_norm: float = 5.0
-    max_edges_per_batch: int = 80_000
-    max_structures_per_batch: int = 160
-    max_frame_edges: int = 1_000_000
-    energy_weight: float = 1.0
-    forces_weight: float = 1.0
-    stress_weight: float = 0.2
-
-    @property
-    def optim(self) -> OptimConfig:
-        """The part that the shared optimizer code reads."""
-        return OptimConfig(
-            lr=self.lr, betas=(0.9, 0.99), weight_decay=self.weight_decay, warmup_steps=self.warmup_steps,
-            warmup_start=0.05, final_lr=self.final_lr, clip_norm=self.clip_norm, ema_decay=self.ema_decay,
-        )
 
 
 @dataclass(frozen=True)
@@ -112,77 +79,6 @@ def training_model(mixture: Mixture, packed: Packed) -> ModelConfig:
         backbone=JMP_XS, policy=JMP_XS_POLICY, heads=tuple(heads), default_head=mixture.default_head,
         subtract_lone_atom=True, pair_repulsion=True,
     )
-
-
-def force_scale(force_rms: float) -> float:
-    """Unit of force errors of a set, eV/Å."""
-    return float(np.clip(force_rms, *FORCE_SCALE_RANGE))
-
-
-# ---- loss -------------------------------------------------------------------------------------------------------------
-
-
-def part_loss(prediction: Prediction, part: PackedBatch, config: PretrainConfig) -> Tensor:
-    """(4,) total, energy, forces, stress of one part, as its share of the mean over the structures of the step.
-
-    All errors are divided by the scale of the set, so that no level of theory or temperature dominates.
-    """
-    target, scale = part.target, part.force_scale
-    share = part.target.batch.n_structures / part.step_structures
-    wanted = target.energy - target.reference_energy
-    error = ((prediction.energy - wanted) / part.atoms).float() / (ENERGY_LENGTH * scale)
-    energy = masked_mean(elementwise(error, "huber", HUBER_DELTA), target.energy_mask)
-    assert prediction.forces is not None
-    difference = (prediction.forces - target.forces).float()
-    per_atom = torch.sqrt(difference.square().sum(dim=1) + NORM_EPS**2)
-    sums = per_atom.new_zeros(len(scale)).index_add(0, target.batch.structure, per_atom)
-    forces = (sums / part.atoms.float() / scale).mean()
-    stress = energy.new_zeros(())
-    if prediction.stress is not None:
-        strain_error = elementwise((prediction.stress - target.stress).float(), "huber", 1e-3).mean(dim=(1, 2))
-        stress = masked_mean(strain_error * part.volume / part.atoms.float() / scale, target.stress_mask)
-    weighted = (config.energy_weight * energy, config.forces_weight * forces, config.stress_weight * stress)
-    return share * torch.stack((weighted[0] + weighted[1] + weighted[2], *weighted))
-
-
-@dataclass(frozen=True)
-class StepShare:
-    """Frame numbers that one process evaluates, in parts of similar density, and the structures of the whole step."""
-
-    parts: Step
-    step_structures: int
-
-
-@dataclass(frozen=True)
-class ShareGradients:
-    """Gradients of one share of a step on the CPU (called in every process of a GradientPool)."""
-
-    data: PackedGraphs
-    config: PretrainConfig
-
-    def __call__(self, potential: Potential, share: StepShare) -> Tensor:
-        """Add the gradients; returns the loss terms (4,)."""
-        parts = [self.data.part(indices, share.step_structures) for indices in share.parts]
-        return torch.stack([backward(potential, part, self.config) for part in parts]).sum(dim=0)
-
-
-def backward(potential: Potential, part: PackedBatch, config: PretrainConfig) -> Tensor:
-    """Add the gradients of one part; returns the loss terms (4,)."""
-    prediction = potential(part.target.batch, heads=part.target.heads, stress=part.has_stress, create_graph=True)
-    terms = part_loss(prediction, part, config)
-    terms[0].backward()
-    return terms.detach()
-
-
-def step_shares(step: Step, packed: Packed, processes: int) -> list[StepShare]:
-    """The frames of a step in at most ``processes`` shares of about equal numbers of edges."""
-    frames = [frame for part in step for frame in part]
-    shares = []
-    for group in balanced([float(packed.n_edges[frame]) for frame in frames], processes):
-        dense = [packed.degree[frames[i]] > DENSE_DEGREE for i in group]
-        parts = [[frames[i] for i, flag in zip(group, dense) if flag == wanted] for wanted in (False, True)]
-        shares.append(StepShare([part for part in parts if part], len(frames)))
-    return shares
 
 
 # ---- one stage --------------------------------------------------------------------------------------------------------
@@ -306,11 +202,10 @@ class Stage:
         """Write the resumable state: weights and averages in one file, the optimizer in another."""
         common = {"config": recipe, "model_config": to_dict(self.potential.config), "rng": rng_state(),
                   "data": {"frames": len(self.packed), "atoms": len(self.packed.numbers)}, "totals": {}}
-        empty: dict[str, Any] = {"weights": {}, "ema": {}, "optimizer": {}}
-        weights = {**empty, "weights": self.potential.state_dict(), "ema": self.ema.state_dict()}
-        save_checkpoint(folder / "state.pt", make_checkpoint(self.progress, {**common, **weights}))
-        optimizer = {**empty, "optimizer": self.optimizer.state_dict()}
-        save_checkpoint(folder / "optimizer.pt", make_checkpoint(self.progress, {**common, **optimizer}))
+        weights: dict[str, Any] = {"weights": self.potential.state_dict(), "ema": self.ema.state_dict(), "optimizer": {}}
+        save_checkpoint(folder / "state.pt", Checkpoint(progress=self.progress, **common, **weights))
+        optimizer: dict[str, Any] = {"weights": {}, "ema": {}, "optimizer": self.optimizer.state_dict()}
+        save_checkpoint(folder / "optimizer.pt", Checkpoint(progress=self.progress, **common, **optimizer))
 
     def load(self, folder: Path) -> None:
         """Go on from a saved state; the pack must be the same."""
@@ -326,11 +221,6 @@ class Stage:
         self.progress = state.progress
 
 
-def make_checkpoint(progress: Progress, content: dict[str, Any]) -> Checkpoint:
-    """A checkpoint of the shared format from its parts."""
-    return Checkpoint(progress=progress, **content)
-
-
 def clip_and_clean(parameters: list[torch.nn.Parameter], clip_norm: float) -> Tensor:
     """Clip to a global norm; a gradient that is not finite becomes zero, without waiting for the device."""
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -340,26 +230,6 @@ def clip_and_clean(parameters: list[torch.nn.Parameter], clip_norm: float) -> Te
     for gradient in gradients:
         gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
     return norm
-
-
-def errors(prediction: Prediction, part: PackedBatch) -> Tensor:
-    """(S, 6) float64: sums of absolute errors and counts of energy per atom, force and stress components."""
-    target, structure = part.target, part.target.batch.structure
-    assert prediction.forces is not None
-    energy = ((prediction.energy - target.energy + target.reference_energy) / part.atoms).abs()
-    forces = part.atoms.new_zeros(len(part.atoms)).index_add(
-        0, structure, (prediction.forces - target.forces).abs().sum(dim=1).double()
-    )
-    stress, stress_count = torch.zeros_like(energy), torch.zeros_like(energy)
-    if prediction.stress is not None:
-        difference = (prediction.stress - target.stress).abs().sum(dim=(1, 2)).double()
-        stress = torch.where(target.stress_mask, difference, stress)
-        stress_count = 9.0 * target.stress_mask
-    mask = target.energy_mask
-    return torch.stack(
-        [torch.where(mask, energy, torch.zeros_like(energy)), mask.double(), forces, 3.0 * part.atoms, stress,
-         stress_count.double()], dim=1,
-    ).detach()
 
 
 def in_budget(frames: Sequence[int], packed: Packed, max_edges: int) -> Iterable[list[int]]:
@@ -381,56 +251,6 @@ def in_budget(frames: Sequence[int], packed: Packed, max_edges: int) -> Iterable
 def rounded(total: float, count: float, digits: int = 2) -> float | None:
     """Mean, or None where nothing was counted."""
     return round(float(total / count), digits) if count else None
-
-
-class LossLog:
-    """Running means of the loss terms, read from the device once in a while."""
-
-    EVERY = 100
-
-    def __init__(self, path: Path, say: Say) -> None:
-        self.path, self.say = path, say
-        self.sums: Tensor | None = None
-        self.count = self.structures = self.edges = 0
-        self.since = time.monotonic()
-
-    def add(self, progress: Progress, lr: float, numbers: Tensor, n_structures: int, n_edges: int) -> None:
-        """Add the (total, energy, forces, stress, gradient norm) of one step."""
-        self.sums = numbers.clone() if self.sums is None else self.sums + numbers
-        self.count += 1
-        self.structures += n_structures
-        self.edges += n_edges
-        if progress.step % self.EVERY and progress.step not in (1, 10, 30):
-            return
-        means = [float(f"{value:.5g}") for value in (self.sums / self.count).tolist()]
-        seconds = time.monotonic() - self.since
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="") as stream:
-            writer = csv.writer(stream)
-            if fresh:
-                writer.writerow(["step", "seconds", "lr", "loss", "energy", "forces", "stress", "gradient_norm"])
-            writer.writerow([progress.step, round(progress.elapsed, 1), f"{lr:.3g}", *means])
-        self.say(
-            f"step {progress.step} {progress.elapsed:.0f} s lr {lr:.2e} loss {means} "
-            f"{seconds / self.count * 1e3:.0f} ms/step {self.edges / seconds / 1e3:.0f} k edges/s "
-            f"{self.structures / seconds:.0f} structures/s{memory()}"
-        )
-        self.sums, self.count, self.structures, self.edges, self.since = None, 0, 0, 0, time.monotonic()
-
-
-def memory() -> str:
-    """Largest GPU memory so far."""
-    return f" {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else ""
-
-
-def write_metrics(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Append the errors per set to a CSV file."""
-    fresh = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        if fresh:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def run_stage(
@@ -503,7 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             resume=options.resume, say=lambda text: print(text, flush=True),
         )
     except JMPError as error:
-        print(f"error: {error.fact}", f"where: {error.where}", f"hint: {error.hint}", sep="\n", file=sys.stderr)
+        print(*error_lines(error.fact, error.where, error.hint), sep="\n", file=sys.stderr)
         return error.exit_code
     for row in rows:
         print(*(row[name] for name in ("set", "energy_mae_meV_per_atom", "forces_mae_meV_per_A", "stress_mae_GPa")))

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from ..errors import JMPError
+from ..errors import JMPError, error_lines
 from ..interrupt import Interrupted, sigterm_raises
 
 COMMANDS = {
@@ -125,9 +125,8 @@ def report(error: BaseException) -> int:
 
 
 def _lines(fact: str, where: str | None, hint: str | None, *, code: int) -> int:
-    for label, text in (("error", fact), ("where", where), ("hint", hint)):
-        if text:
-            click.echo(f"{label}: {text}", err=True)
+    for line in error_lines(fact, where, hint):
+        click.echo(line, err=True)
     return code
 
 

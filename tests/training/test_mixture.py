@@ -9,7 +9,7 @@ import pytest
 
 from jmp_calc.errors import UsageError
 from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, read_recipe, refuse_holdout
-from jmp_calc.training.pretrain import PretrainConfig
+from jmp_calc.training.pretrain_loss import PretrainConfig
 
 RECIPE = """
 [mixture]
