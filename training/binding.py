@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .dataset import FrameGraphs
+from .frames import spread
 from .labels import Frame
 from .loop import without_weight_gradients
 
@@ -49,7 +50,7 @@ def missing_energies(
     potential: Potential, head: str, frames: Sequence[Frame], device: torch.device
 ) -> dict[int, float]:
     """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest."""
-    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, min(N_FRAMES, len(frames))).astype(int)]
+    chosen = spread(frames, N_FRAMES)
     backbone = potential.config.backbone
     graphs = FrameGraphs(chosen, potential.config.policy, heads=head, qint_tags=backbone.qint_tags)
     numbers = np.unique(np.concatenate([frame.numbers for frame in chosen]))

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
+def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """At most ``count`` of the frames at even distances, the first and the last among them."""
+    return [frames[i] for i in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
+
+
 def to_atoms(frame: Frame) -> Atoms:
     """ASE structure with the labels in an attached calculator and the frame's origin in ``info``."""
     from ase import Atoms

@@ -16,6 +16,7 @@ from jmp_calc.model.config import HeadConfig, ModelConfig
 from .batches import EpochBatches
 from .binding import with_fitted_energies
 from .dataset import FrameGraphs
+from .frames import spread
 from .labels import Frame
 from .loop import without_weight_gradients
 from .references import References
@@ -224,7 +225,7 @@ def _force_rmse(
     labelled = [frame for frame in frames if frame.forces is not None]
     if not labelled:
         return float("inf")
-    chosen = [labelled[i] for i in np.linspace(0, len(labelled) - 1, min(N_PROBE, len(labelled))).astype(int)]
+    chosen = spread(labelled, N_PROBE)
     graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
     target = graphs.collate(range(len(chosen)), device)
     with without_weight_gradients(potential):

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 from click.testing import Result
 
 from tests.zoo import synthetic
-from tests.zoo.test_download import CONTENT, Server
+from tests.zoo.test_download import CONTENT, Server, empty_home, serving
 
 Run = Callable[..., Result]
 VERSION_1 = Path(__file__).parents[1] / "zoo" / "data" / "version-1.safetensors"
@@ -27,22 +26,15 @@ VERSION_1 = Path(__file__).parents[1] / "zoo" / "data" / "version-1.safetensors"
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of models, no proxy."""
-    monkeypatch.setenv("JMP_CALC_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("JMP_CALC_OFFLINE", raising=False)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "home"
+    return empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def server(home: Path) -> Iterator[Server]:
     """jmp-s comes from this machine."""
-    running = Server()
-    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-    mirror(home, running)
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving() as running:
+        mirror(home, running)
+        yield running
 
 
 def mirror(home: Path, server: Server, **known: Any) -> None:
