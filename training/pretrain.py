@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jmp_calc.errors import JMPError, OutOfMemoryError, UsageError, error_lines
+from jmp_calc.errors import JMPError, NotConvergedError, OutOfMemoryError, UsageError, error_lines
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig, model_config_from_dict, to_dict
 from jmp_calc.model.potential import Potential
 
@@ -27,7 +27,7 @@ from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_c
 from .ema import EMA
 from .loop import without_weight_gradients
 from .mixture import Mixture, load_mixture, read_recipe
-from .optim import Schedule, divide_shared_gradients
+from .optim import Schedule, clip_gradients, divide_shared_gradients
 from .packed import Packed, load_packed
 from .parallel import GradientPool
 from .pretrain_log import LossLog, Say, write_metrics
@@ -87,8 +87,14 @@ def training_model(mixture: Mixture, packed: Packed) -> ModelConfig:
 class Stage:
     """State of a run and one stretch of it."""
 
-    def __init__(self, config: PretrainConfig, packed: Packed, potential: Potential, limits: Limits, say: Say) -> None:
+    def __init__(
+        self, mixture: Mixture, config: PretrainConfig, packed: Packed, potential: Potential, limits: Limits, say: Say
+    ) -> None:
         self.began = time.monotonic()
+        self.stream = StreamConfig(
+            config.max_edges_per_batch, config.max_structures_per_batch, config.max_frame_edges, mixture.temperature,
+            mixture.seed,
+        )
         self.config, self.packed, self.limits, self.say = config, packed, limits, say
         self.potential = potential.to(limits.device)
         scales = np.array([force_scale(item.force_rms) for item in packed.sets])
@@ -117,45 +123,45 @@ class Stage:
     def train(self, folder: Path) -> None:
         """Optimise until the stage's time or steps are used up, keeping time for validation and saving."""
         config, limits, progress = self.config, self.limits, self.progress
-        stream = StreamConfig(
-            config.max_edges_per_batch, config.max_structures_per_batch, config.max_frame_edges, 2.0, 0
-        )
-        plan = steps(self.packed, stream, skip=progress.step)
+        plan = steps(self.packed, self.stream, skip=progress.step)
         schedule = Schedule(config.optim, None, limits.total_time)
         shared = self.potential.shared_parameters()
         reserve = 0.06 * limits.max_time + 5.0
         log = LossLog(folder / "losses.csv", self.say)
         first, before, start = progress.step, progress.elapsed, time.monotonic()
-        for numbers, n_structures, n_edges in self.evaluated(plan):
+        for numbers, frames in self.evaluated(plan):
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * schedule.factor(progress.step, progress.elapsed)
             divide_shared_gradients(shared)
-            norm = clip_and_clean(list(self.potential.parameters()), config.clip_norm)
+            norm = clip_gradients(list(self.potential.parameters()), config.clip_norm)
+            # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
+            numbers = torch.cat([numbers, norm.reshape(1).to(numbers)]).cpu()
+            if not torch.isfinite(numbers).all():
+                raise self.not_finite(frames, numbers)
             self.optimizer.step()
             self.ema.update()
             progress.step += 1
             progress.elapsed = before + time.monotonic() - start
-            log.add(progress, self.optimizer.param_groups[0]["lr"], torch.cat([numbers, norm.reshape(1)]),
-                    n_structures, n_edges)
+            log.add(progress, self.optimizer.param_groups[0]["lr"], numbers, len(frames),
+                    int(self.packed.n_edges[frames].sum()))
             done = limits.max_steps is not None and progress.step - first >= limits.max_steps
             if done or self.spent() > limits.max_time - reserve or progress.elapsed >= limits.total_time:
                 break
 
-    def evaluated(self, plan: Iterator[Step]) -> Iterator[tuple[Tensor, int, int]]:
-        """Loss terms, structures and edges of one step after the other, the gradients left in the weights."""
+    def evaluated(self, plan: Iterator[Step]) -> Iterator[tuple[Tensor, list[int]]]:
+        """Loss terms and frames of one step after the other, the gradients left in the weights."""
         limits = self.limits
         if limits.processes > 1:
             with GradientPool(self.potential, ShareGradients(self.data, self.config), limits.processes) as pool:
                 for step in plan:
-                    frames = [frame for part in step for frame in part]
                     numbers = pool.gradients(step_shares(step, self.packed, limits.processes))
-                    yield numbers, len(frames), int(self.packed.n_edges[frames].sum())
+                    yield numbers, [frame for part in step for frame in part]
             return
         for made in loader(self.data, plan, limits.workers, limits.device.type == "cuda"):
             parts = [part.to(limits.device) for part in made]
             terms = self.gradients(parts)
             if terms is not None:
-                yield terms, parts[0].step_structures, sum(part.target.batch.main.count for part in parts)
+                yield terms, [frame for part in parts for frame in part.target.frames]
 
     def gradients(self, parts: list[PackedBatch]) -> Tensor | None:
         """Gradients of all parts of a step, added; the loss terms, or None for a step that does not fit the device."""
@@ -171,6 +177,15 @@ class Stage:
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         return None
+
+    def not_finite(self, frames: list[int], numbers: Tensor) -> NotConvergedError:
+        """The error of a loss or gradient that is NaN or infinite, naming the frames of the step."""
+        names = [f"{self.packed.sets[self.packed.set_index[frame]].name} (packed frame {frame})" for frame in frames]
+        what = "gradient" if torch.isfinite(numbers[0]) else "loss"
+        return NotConvergedError(
+            f"The {what} is not finite at step {self.progress.step}.", where=", ".join(names[:8]),
+            hint="the state before this step is saved; lower lr, or leave the frame out of the recipe and pack again",
+        )
 
     def validate(self) -> list[dict[str, Any]]:
         """Errors of the averaged weights on the validation frames of every set."""
@@ -221,17 +236,6 @@ class Stage:
         self.progress = state.progress
 
 
-def clip_and_clean(parameters: list[torch.nn.Parameter], clip_norm: float) -> Tensor:
-    """Clip to a global norm; a gradient that is not finite becomes zero, without waiting for the device."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    factor = torch.clamp(clip_norm / (norm + 1e-6), max=1.0)
-    torch._foreach_mul_(gradients, torch.where(torch.isfinite(norm), factor, torch.zeros_like(factor)))
-    for gradient in gradients:
-        gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-    return norm
-
-
 def in_budget(frames: Sequence[int], packed: Packed, max_edges: int) -> Iterable[list[int]]:
     """Consecutive frames in parts of at most ``max_edges`` main edges, molecules and dense frames apart."""
     part: list[int] = []
@@ -273,7 +277,7 @@ def run_stage(
                 (folder / name).write_bytes((resume / name).read_bytes())
         model = model_config_from_dict(load_checkpoint(resume / "state.pt").model_config)
     potential = Potential(model or training_model(mixture, packed))
-    stage = Stage(config, packed, potential, limits, say)
+    stage = Stage(mixture, config, packed, potential, limits, say)
     backbone = sum(p.numel() for p in potential.backbone.parameters())
     say(f"backbone {backbone} weights, all {sum(p.numel() for p in potential.parameters())}; "
         f"{len(packed)} frames; {stage.spent():.0f} s")
@@ -281,8 +285,10 @@ def run_stage(
         stage.fit_scale_factors()
     else:
         stage.load(resume)
-    stage.train(folder)
-    stage.save(folder, recipe)
+    try:
+        stage.train(folder)
+    finally:
+        stage.save(folder, recipe)
     rows = stage.validate()
     write_metrics(folder / "metrics.csv", rows)
     with stage.ema.swapped():

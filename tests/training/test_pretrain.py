@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 import torch
 from ase.io import read
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
 from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.training.checkpoint import load_checkpoint
 from jmp_calc.training.mixture import load_mixture, read_recipe
 from jmp_calc.training.pack import build
 from jmp_calc.training.packed import Packed
@@ -121,3 +123,24 @@ def test_two_processes_train_like_one(prepared: tuple[Path, Packed], tmp_path: P
     shared = stage(prepared, tmp_path / "shared", 4, processes=2)
     for row, other in zip(alone, shared):
         assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_infinite_loss_stops_with_the_set_named_and_finite_weights_saved(
+    prepared: tuple[Path, Packed], tmp_path: Path, processes: int
+) -> None:
+    recipe, packed = prepared
+    energy = np.where(packed.valid, packed.energy, np.inf)
+    poisoned = replace(packed, energy=energy)
+    with pytest.raises(NotConvergedError, match="loss is not finite at step 0") as caught:
+        stage((recipe, poisoned), tmp_path, 3, processes=processes)
+    assert packed.sets[0].name in str(caught.value.where)
+    state = load_checkpoint(tmp_path / "state.pt")
+    assert all(torch.isfinite(value).all() for value in state.weights.values())
+
+
+def test_the_temperature_of_the_recipe_changes_what_is_drawn(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
+    recipe, packed = prepared
+    hot = tmp_path / "hot.toml"
+    hot.write_text(recipe.read_text().replace("[mixture]", "[mixture]\ntemperature = 1.0"))
+    assert mean_forces(stage((hot, packed), tmp_path / "hot", 3)) != mean_forces(stage(prepared, tmp_path / "own", 3))
