@@ -119,7 +119,7 @@ def all_scans(aspirin: Path) -> list[Scan]:
 
 def with_policy(potential: Potential, policy: GraphPolicy) -> Potential:
     """The same weights under another policy, frozen."""
-    return potential.with_policy(replace(potential.config, policy=policy)).requires_grad_(False)
+    return potential.with_config(replace(potential.config, policy=policy)).requires_grad_(False)
 
 
 def graph(model: Potential, atoms: Atoms) -> Graph:

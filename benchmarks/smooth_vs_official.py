@@ -84,7 +84,7 @@ def compared(potential: Potential, path: Path) -> dict[str, object]:
 
 def evaluated(potential: Potential, case: dict[str, NDArray], policy: GraphPolicy) -> tuple[float, NDArray]:
     """Energy (eV) and forces (N, 3) in eV/Å under a policy."""
-    model = potential.with_policy(dataclasses.replace(potential.config, policy=policy))
+    model = potential.with_config(dataclasses.replace(potential.config, policy=policy))
     graph = build_graph(case["pos"], case["Z"], case["cell"], case["pbc"].astype(bool), policy)
     prediction = model(collate([graph]), heads="oc20" if policy.cutoff >= 12.0 else "ani1x")
     assert prediction.forces is not None

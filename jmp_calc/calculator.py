@@ -77,7 +77,7 @@ class JMPCalculator(Calculator):
         )
         check_settings(settings)
         self._device, torch_dtype = choose_device(settings.device), choose_dtype(settings.dtype)
-        from .zoo.container import build_potential
+        from .model.potential import Potential
         from .zoo.names import resolve
 
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
@@ -88,7 +88,7 @@ class JMPCalculator(Calculator):
             potential = loaded.potential
             if self._policy != potential.config.policy:
                 config = dataclasses.replace(potential.config, policy=self._policy)
-                potential = build_potential(config, potential.state_dict())
+                potential = Potential.from_state(config, potential.state_dict())
             self._potential = potential.to(device=self._device, dtype=torch_dtype).requires_grad_(False).eval()
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)

@@ -43,7 +43,7 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
     else:
         config = dataclasses.replace(config, binding=missing)
     heads = tuple(config if known.name == head else known for known in potential.config.heads)
-    return potential.with_policy(dataclasses.replace(potential.config, heads=heads))
+    return potential.with_config(dataclasses.replace(potential.config, heads=heads))
 
 
 def missing_energies(

@@ -123,7 +123,7 @@ def evaluate(
 
         raise ModelError(f"Head {chosen.name!r} does not know {', '.join(chemical_symbols[z] for z in unknown)}.",
                          where=str(data), hint="choose a head that does: jmp-calc models info " + str(model))
-    potential = loaded.potential.with_policy(dataclasses.replace(loaded.potential.config, policy=policy))
+    potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     for message in labelled.messages:
         say(message)

@@ -330,8 +330,9 @@ def _batches(
 def _rebuilt(folder: Path, potential: Potential) -> Potential:
     from jmp_calc.model.potential import Potential
 
-    config = model_config_from_dict(load_checkpoint(folder / STATE_FILE).model_config)
-    return Potential(config).to(dtype=potential.dtype, device=potential.embedding.weight.device)
+    state = load_checkpoint(folder / STATE_FILE)
+    rebuilt = Potential.from_state(model_config_from_dict(state.model_config), state.weights)
+    return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
 
 
 def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:

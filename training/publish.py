@@ -21,7 +21,7 @@ def publish(path: Path, potential: Potential, mixture: Mixture, packed: Packed, 
     names = [head.name for head in mixture.heads if head.keep and head.name in potential.heads]
     smaller = potential.with_heads(names, mixture.default_head)
     heads = tuple(with_references(head, mixture, packed) for head in smaller.config.heads)
-    save_model(path, smaller.with_policy(replace(smaller.config, heads=heads)), card(mixture, packed, errors))
+    save_model(path, smaller.with_config(replace(smaller.config, heads=heads)), card(mixture, packed, errors))
 
 
 def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadConfig:

@@ -115,7 +115,7 @@ def make_start(
         return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
                      tuple(messages))
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
-    old = loaded.potential.with_policy(config).to(dtype=dtype, device=device)
+    old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
                          hint="give the new one another name with --head NAME, or leave out --keep-heads")
@@ -150,9 +150,7 @@ def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> P
     from jmp_calc.model.potential import Potential
 
     state = {name.replace(f"heads.{old}.", f"heads.{new}."): value for name, value in potential.state_dict().items()}
-    other = Potential(config).to(dtype=potential.dtype, device=potential.embedding.weight.device)
-    other.load_state_dict(state)
-    return other
+    return Potential.from_state(config, state)
 
 
 def _from_scratch(

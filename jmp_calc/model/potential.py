@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,6 +21,7 @@ from .layers import he_orthogonal_
 from .repulsion import PairRepulsion
 from .scaling import observed, scale_factors
 from .segment import segment_sum
+from .shapes import shapes_only
 from .tables import Float64Table
 
 Forces = Literal["conservative", "direct", "none"]
@@ -125,38 +125,48 @@ class Potential(nn.Module):
         per_block = [(parameter, blocks) for parameter in bases.uses_per_block()]
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
 
+    @classmethod
+    def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Potential:
+        """A network that owns the tensors of ``state``: no random start, no second copy of the weights."""
+        with shapes_only():
+            potential = cls(config)
+        potential.load_state_dict(state, assign=True)
+        for parameter in potential.parameters():
+            parameter.requires_grad_(True)
+        return potential
+
     def add_head(self, head: HeadConfig, init_from: str | None = None) -> Potential:
         """A copy with one more head, new or started from the weights of another head of the same shape."""
-        grown = Potential(replace(self.config, heads=(*self.config.heads, head)))
-        state = grown.state_dict()
-        state.update(self.state_dict())
-        if init_from is not None:
-            old, new = f"heads.{init_from}.", f"heads.{head.name}."
-            state.update({new + k.removeprefix(old): v for k, v in self.state_dict().items() if k.startswith(old)})
-        grown = grown.to(dtype=self.dtype, device=self.embedding.weight.device)
-        grown.load_state_dict(state)
-        return grown
+        state = self._cloned_state()
+        new, backbone = f"heads.{head.name}.", self.config.backbone
+        if init_from is None:
+            fresh = Head(head, backbone.emb_size_atom, backbone.emb_size_edge).to(self.embedding.weight)
+            state.update({new + name: value for name, value in fresh.state_dict().items()})
+        else:
+            old = f"heads.{init_from}."
+            copied = {new + k.removeprefix(old): v.clone() for k, v in state.items() if k.startswith(old)}
+            state.update(copied)
+        return Potential.from_state(replace(self.config, heads=(*self.config.heads, head)), state)
 
     def with_heads(self, names: Sequence[str], default: str | None) -> Potential:
         """A copy that has only the named heads."""
         kept = tuple(self.config.head(name) for name in names)
-        smaller = Potential(replace(self.config, heads=kept, default_head=default))
-        smaller = smaller.to(dtype=self.dtype, device=self.embedding.weight.device)
-        smaller.load_state_dict({k: v for k, v in self.state_dict().items() if k in smaller.state_dict()})
-        return smaller
+        dropped = tuple(f"heads.{head.name}." for head in self.config.heads if head.name not in names)
+        state = {name: value for name, value in self._cloned_state().items() if not name.startswith(dropped)}
+        return Potential.from_state(replace(self.config, heads=kept, default_head=default), state)
 
-    def with_policy(self, config: ModelConfig) -> Potential:
+    def with_config(self, config: ModelConfig) -> Potential:
         """A copy with the same weights under another graph policy or other head descriptions."""
-        other = Potential(config).to(dtype=self.dtype, device=self.embedding.weight.device)
-        other.load_state_dict(self.state_dict())
-        return other
+        return Potential.from_state(config, self._cloned_state())
 
     def __deepcopy__(self, memo: dict[int, object]) -> Potential:
-        duplicate = Potential(self.config).to(dtype=self.dtype, device=self.embedding.weight.device)
-        duplicate.load_state_dict(copy.deepcopy(self.state_dict(), memo))
+        duplicate = Potential.from_state(self.config, self._cloned_state())
         for mine, theirs in zip(self.parameters(), duplicate.parameters()):
             theirs.requires_grad_(mine.requires_grad)
         return duplicate.train(self.training)
+
+    def _cloned_state(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
     def _initialise(self) -> None:
         nn.init.normal_(self.embedding.weight)

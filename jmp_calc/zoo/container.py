@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 METADATA_KEY = "jmp_calc"
-_VALUES_ONLY = {"normal_", "uniform_", "kaiming_uniform_", "orthogonal_", "mean", "var", "sqrt", "copy_",
-                "add", "sub", "div", "__add__", "__sub__", "__truediv__"}  # fmt: skip
 _NEEDS = "0.1"
 """Oldest jmp-calc that reads format version 1."""
 
@@ -153,29 +151,13 @@ def describe_model(path: str | Path) -> ModelDescription:
 
 def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
     """A Potential that owns ``state``: no random start, no second copy of the weights."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
     from jmp_calc.model.potential import Potential
+    from jmp_calc.model.shapes import shapes_only
 
-    class ShapesOnly(TorchFunctionMode):
-        """Skips the arithmetic of random starts: on the meta device it would import torch's compiler (seconds)."""
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            name = getattr(func, "__name__", "")
-            if name in _VALUES_ONLY:
-                return args[0] if args else kwargs["tensor"]
-            if name == "linspace" and len(args) == 3:
-                return torch.empty(args[2])
-            return func(*args, **(kwargs or {}))
-
-    with torch.device("meta"), ShapesOnly():
-        potential = Potential(config)
-    _check_names(set(state), {name: tuple(t.shape) for name, t in potential.state_dict().items()}, state)
-    potential.load_state_dict(state, strict=True, assign=True)
-    for parameter in potential.parameters():
-        parameter.requires_grad_(True)
-    return potential.eval()
+    with shapes_only():
+        shapes = {name: tuple(tensor.shape) for name, tensor in Potential(config).state_dict().items()}
+    _check_names(set(state), shapes, state)
+    return Potential.from_state(config, state).eval()
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:

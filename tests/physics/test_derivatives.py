@@ -111,7 +111,7 @@ def test_gradients_of_published_weights_are_finite(policy: str) -> None:
     model = published()
     if policy == "official":
         config = replace(model.potential.config, policy=GraphPolicy("official", cutoff=8.0, max_neighbors=10))
-        model = Model(model.potential.with_policy(config), model.head)
+        model = Model(model.potential.with_config(config), model.head)
     weights = [weight.requires_grad_(True) for weight in model.potential.parameters()]
     value = loss(model, [make() for make in (SPECIAL | PERFECT).values()])
     gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)

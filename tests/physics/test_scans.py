@@ -148,7 +148,7 @@ def test_jumps_of_the_published_policy_are_seen() -> None:
         (GraphPolicy("official", cutoff=8.0, max_neighbors=30), pair, 8.0),
         (GraphPolicy("official", cutoff=8.0, max_neighbors=4), crowd, None),
     ]:
-        potential = smooth.potential.with_policy(replace(smooth.potential.config, policy=policy))
+        potential = smooth.potential.with_config(replace(smooth.potential.config, policy=policy))
         model = Model(potential.requires_grad_(False), smooth.head)
         place = s0 or next(events(model, path, 0.0, 1.5))
         energy, force, _ = jumps(model, path, place)

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def with_references(kind: str) -> Potential:
     potential = tiny_potential(dtype=torch.float64)
     head = dataclasses.replace(potential.config.heads[0], references={13: -1.0, 29: -2.0}, reference_kind=kind)
-    return potential.with_policy(dataclasses.replace(potential.config, heads=(head,)))
+    return potential.with_config(dataclasses.replace(potential.config, heads=(head,)))
 
 
 def energies(potential: Potential, frames: tuple[Frame, ...]) -> np.ndarray:

@@ -36,7 +36,7 @@ FRAMES = emt_frames(12)
 def fresh(frames: tuple[Frame, ...] = FRAMES) -> Potential:
     potential = tiny_potential()
     head = dataclasses.replace(potential.config.heads[0], references=fit_references(frames).values)
-    potential = potential.with_policy(dataclasses.replace(potential.config, heads=(head,)))
+    potential = potential.with_config(dataclasses.replace(potential.config, heads=(head,)))
     potential.fit_scale_factors([batches(frames, shuffle=False).data.collate(range(4)).batch])
     return potential
 
