@@ -1,6 +1,6 @@
 """Silicon: fine-tune with stress, then compare lattice constant, bulk modulus, C11, C12 and phonons with the same DFT.
 
-    python benchmarks/mlearn_si.py                 fine-tune (resumable), then the properties
+    python benchmarks/mlearn_si.py                 fine-tune 10 minutes (resumable), then the properties
     python benchmarks/mlearn_si.py --minutes 30
 
 Data: the silicon part of mlearn_train (PBE), test errors on mlearn_test. The reference numbers come from the file's
@@ -45,14 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="jmp-xs")
-    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--work", type=Path, default=Path("runs/mlearn_si"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-
-
 
     from jmp_calc import finetune
     from jmp_calc.training.config import TrainConfig

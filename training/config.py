@@ -22,7 +22,7 @@ ForcesMode = Literal["conservative", "direct"]
 class LossConfig:
     """What is compared, how, and with which weight; all weights refer to eV/atom, eV/Å and eV/Å³."""
 
-    energy_weight: float = 5.0
+    energy_weight: float = 2.0
     """Weight of the error of the energy per atom."""
     forces_weight: float = 1.0
     """Weight of the force error per atom."""
@@ -61,7 +61,7 @@ class OptimConfig:
     """Learning rate at the first step, as a share of the peak."""
     final_lr: float = 0.02
     """Learning rate at the end of the cosine, as a share of the peak."""
-    clip_norm: float | None = 1.0
+    clip_norm: float | None = 10.0
     """Largest global norm of the gradient; None: no clipping."""
     ema_decay: float | None = 0.99
     """Decay of the averaged weights per step; None: no averaging."""
