@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .graph.build import Graph
     from .jumps import JumpReport
+    from .model.config import ModelConfig
     from .model.potential import Prediction
 
 logger = logging.getLogger("jmp_calc")
@@ -188,6 +189,11 @@ class JMPCalculator(Calculator):
 
             self._jump_warned = True
             warn_of_jumps(self.measured_jump(atoms))
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """Sizes, graphs and heads of the model, with the graphs that this calculator uses."""
+        return self._potential.config
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

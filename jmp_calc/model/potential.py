@@ -17,7 +17,7 @@ from .envelopes import smooth_step
 from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import Head, reduce_atoms, spatial_extent
-from .layers import he_orthogonal_
+from .layers import Linear, he_orthogonal_
 from .repulsion import PairRepulsion
 from .scaling import observed, scale_factors
 from .segment import segment_sum
@@ -171,7 +171,7 @@ class Potential(nn.Module):
     def _initialise(self) -> None:
         nn.init.normal_(self.embedding.weight)
         for module in self.backbone.modules():
-            if isinstance(module, nn.Linear | AngularBasis):
+            if isinstance(module, Linear | AngularBasis):
                 he_orthogonal_(module.weight)
 
     def _features(
