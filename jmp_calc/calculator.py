@@ -90,7 +90,8 @@ class JMPCalculator(Calculator):
             if self._policy != potential.config.policy:
                 config = dataclasses.replace(potential.config, policy=self._policy)
                 potential = Potential.from_state(config, potential.state_dict())
-            self._potential = potential.to(device=self._device, dtype=torch_dtype).requires_grad_(False).eval()
+            self._potential = potential.to(device=self._device, dtype=torch_dtype).eval()
+            self._potential.freeze(forces)
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)
         self.info = model_info(loaded, self._head, self._policy, settings, str(self._device))

@@ -91,7 +91,7 @@ class BasisStack(Prepared):
             return part.weight.T
         matrix = part.matrix()
         if number in self.fold:
-            matrix = matrix @ constant(self.fold[number], matrix)
+            matrix = matrix @ torch.as_tensor(self.fold[number], dtype=matrix.dtype, device=matrix.device)
         return matrix.flatten(1)
 
     def _shape(self, number: int) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ class BasisValues:
 
     rho_aa (N, D_aa, R), harmonics_main (N, D, L²) and harmonics_a2ee2a (N, D_ae, L²) stand at the slots of their edges.
     angular_main (N, D, L, L²): per main slot the harmonics of degree l in row l, with the factor of the addition
-    theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (E_ae, C): β_ea summed over the edges of an atom.
+    theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (N, D_ae, C): β_ea summed over the edges of an atom.
     """
 
     rho_tint: Tensor
@@ -180,10 +180,11 @@ class Bases(nn.Module):
         """Projected bases, and the edge embedding m₀ (E_main, M) of atom features h (N, A)."""
         rbf_main = self.rbf(geometry.main)
         rho_tint, rho_ea, rho_h, rho_out, beta_tint, beta_ae, *of_quadruplets = self.of_main(rbf_main)
-        rho_ae, beta_ea = self.of_a2ee2a(self.rbf(geometry.a2ee2a))
+        same = geometry.a2ee2a is geometry.main
+        rho_ae, beta_ea = self.of_a2ee2a(rbf_main if same else self.rbf(geometry.a2ee2a))
         (rho_aa,) = self.of_a2a(self.rbf(geometry.a2a))
-        rows = constant(_degree_rows(self.degrees), rbf_main)
-        self_values = constant(legendre_matrix(self.degrees).sum(0), rbf_main)
+        rows = constant(_degree_rows, self.degrees, rbf_main)
+        self_values = constant(_values_at_zero_angle, self.degrees, rbf_main)
         harmonics_main = to_slots(geometry.harmonics_main, batch.main)
         per_edge = (beta_ea @ rows) * geometry.harmonics_a2ee2a.unsqueeze(1)  # (E_ae, C, L²)
         values = BasisValues(
@@ -198,9 +199,9 @@ class Bases(nn.Module):
             angular_main=harmonics_main.unsqueeze(2) * rows,
             self_values=self_values,
             edge_to_atom=to_slots(per_edge, batch.a2ee2a).sum(1),
-            edge_to_atom_self=beta_ea @ self_values,
+            edge_to_atom_self=to_slots(beta_ea @ self_values, batch.a2ee2a),
             harmonics_main=harmonics_main,
-            harmonics_a2ee2a=to_slots(geometry.harmonics_a2ee2a, batch.a2ee2a),
+            harmonics_a2ee2a=harmonics_main if same else to_slots(geometry.harmonics_a2ee2a, batch.a2ee2a),
             quadruplets=self._quadruplets(geometry, *of_quadruplets),
         )
         return values, self.edge_emb(h, Scaled(rbf_main), batch.main.source, batch.main.target)
@@ -213,7 +214,7 @@ class Bases(nn.Module):
         return [part.weight for part in parts if part is not self.mlp_rbf_out.linear]
 
     def _quadruplets(self, geometry: Geometry, *of_main: Tensor) -> QuadrupletBasis | None:
-        if geometry.quadruplets is None:
+        if geometry.quadruplets is None or geometry.qint is None:
             return None
         rho, gamma = of_main
         (beta,) = self.of_qint(self.rbf(geometry.qint))
@@ -225,6 +226,12 @@ def _degree_rows(degrees: int) -> np.ndarray:
     """(L, L²): row l is √(4π/(2l+1)) at the harmonics of degree l (addition theorem), zero elsewhere."""
     degree_of = np.repeat(np.arange(degrees), 2 * np.arange(degrees) + 1)
     return (np.arange(degrees)[:, None] == degree_of) * np.sqrt(4.0 * math.pi / (2.0 * degree_of + 1.0))
+
+
+@lru_cache
+def _values_at_zero_angle(degrees: int) -> np.ndarray:
+    """(L,): Y_l(1)."""
+    return np.asarray(legendre_matrix(degrees).sum(0))
 
 
 def _fourier_fold(degrees: int, policy: GraphPolicy) -> np.ndarray:

@@ -56,6 +56,12 @@ class OutputBlock(AtomUpdate):
             self.seq_forces = residual_stack(config.emb_size_edge, config.num_output_afteratom)
             self.dense_rbf_F = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
 
+    def drop_force_branch(self) -> None:
+        """Let go of what only direct forces need."""
+        if self.force_branch:
+            del self.seq_forces, self.dense_rbf_F, self.scale_rbf_F
+            self.force_branch = False
+
     def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled) -> Scaled:
         """xE (N, A)."""
         updated: Scaled = self(batch, rho, m, h.value.shape[0])
@@ -151,7 +157,7 @@ class GemNetOC(nn.Module):
         """Features of atom embeddings (N, A); ``with_forces`` also evaluates the direct force branch."""
         h = Scaled(embedding)
         bases, m = self.bases(batch, geometry, h)
-        first, *outputs = cast("list[OutputBlock]", list(self.out_blocks))
+        first, *outputs = self._outputs()
         energy = [first.energy_features(batch, bases.rho_out, h, m)]
         forces = [first.force_features(bases.rho_out, m)] if with_forces else []
         for interaction, output in zip(self.int_blocks, outputs):
@@ -160,3 +166,13 @@ class GemNetOC(nn.Module):
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))
         return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)
+
+    def drop_force_branch(self) -> None:
+        """Let go of what only direct forces need."""
+        for output in self._outputs():
+            output.drop_force_branch()
+        if hasattr(self, "out_mlp_F"):
+            del self.out_mlp_F
+
+    def _outputs(self) -> list[OutputBlock]:
+        return cast("list[OutputBlock]", list(self.out_blocks))

@@ -77,7 +77,7 @@ def triplet_sums(sums: Tensor, own: Tensor, bases: BasisValues, batch: Batch) ->
     """
     n, d, degrees, components = bases.angular_main.shape
     all_inputs = bases.angular_main.view(n, d * degrees, components) @ sums
-    per_edge = from_slots(all_inputs.view(n, d, degrees, -1), batch.main)
+    per_edge = from_slots(all_inputs.view(n, d, degrees, own.shape[1]), batch.main)
     return torch.addcmul(per_edge, bases.self_values.unsqueeze(-1), own.unsqueeze(1), value=-1.0)
 
 
@@ -121,7 +121,7 @@ class AtomEdgeInteraction(EdgeInteraction):
         edges = batch.a2ee2a
         x = self.reduce(self.dense(h).of(lambda rows: rows.index_select(0, edges.source)), bases.rho_ae)
         sums = bases.harmonics_a2ee2a.transpose(1, 2) @ to_slots(x.value, edges)
-        own = matched(x.value, batch.a2ee2a_of_main, batch.main_of_a2ee2a)
+        own = x.value if edges is batch.main else matched(x.value, batch.a2ee2a_of_main, batch.main_of_a2ee2a)
         s = triplet_sums(sums, own, bases, batch)
         y = self.mlp_cbf(Scaled(bases.beta_ae @ s, x.factor), self.scale_cbf_sum)
 
@@ -145,9 +145,11 @@ class EdgeAtomInteraction(RadialDown):
     def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
         edges = batch.a2ee2a
         x = self.reduce(m, bases.rho_ea)
-        sums = bases.harmonics_main.transpose(1, 2) @ to_slots(x.value, batch.main)
-        own = matched(x.value, batch.main_of_a2ee2a, batch.a2ee2a_of_main)
-        same_bond = to_slots(bases.edge_to_atom_self, edges).transpose(1, 2) @ to_slots(own, edges)
+        inputs = to_slots(x.value, batch.main)
+        sums = bases.harmonics_main.transpose(1, 2) @ inputs
+        own = inputs if edges is batch.main else to_slots(
+            matched(x.value, batch.main_of_a2ee2a, batch.a2ee2a_of_main), edges)
+        same_bond = bases.edge_to_atom_self.transpose(1, 2) @ own
         y = self.mlp_cbf(Scaled(bases.edge_to_atom @ sums - same_bond, x.factor), self.scale_cbf_sum)
 
         def seen() -> Observation:
@@ -194,9 +196,10 @@ class QuadrupletInteraction(EdgeInteraction):
         assert basis is not None
         quads = basis.geometry
         x = self.reduce(m, basis.rho)
+        width = x.value.shape[1]
         # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
         degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)
-        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(*degrees.shape[:2], -1)
+        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(*degrees.shape[:2], width)
         x_in = gather_padded(x.value, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
         z = x_in * (quads.legendre_in @ angular)
         self.scale_cbf.observe(lambda: (z * x.factor, x_in * x.factor, quads.valid_in, quads.valid_in))
@@ -204,8 +207,8 @@ class QuadrupletInteraction(EdgeInteraction):
         modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
         n, n_modes, _, columns = quads.angular_out.shape
         at_atom = to_slots(modes, batch.qint)  # (N, D_q, 2 M, Q)
-        at_atom = at_atom.view(n, columns // 2, n_modes, 2, -1).transpose(1, 2).reshape(n, n_modes, columns, -1)
-        s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], -1, x.value.shape[1])
+        at_atom = at_atom.view(n, columns // 2, n_modes, 2, width).transpose(1, 2).reshape(n, n_modes, columns, width)
+        s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width)
         closing = quads.angular_triangle @ gather_padded(z.flatten(0, 1), batch.triangle)  # (N, D, L M, Q)
         s = s.permute(0, 2, 3, 1, 4).reshape(closing.shape) - closing
         s = from_slots(s, batch.main)  # (E_main, L M, Q)
