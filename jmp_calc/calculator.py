@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .graph.build import Graph
     from .jumps import JumpReport
+    from .model.config import ModelConfig
     from .model.potential import Prediction
 
 logger = logging.getLogger("jmp_calc")
@@ -89,7 +90,8 @@ class JMPCalculator(Calculator):
             if self._policy != potential.config.policy:
                 config = dataclasses.replace(potential.config, policy=self._policy)
                 potential = Potential.from_state(config, potential.state_dict())
-            self._potential = potential.to(device=self._device, dtype=torch_dtype).requires_grad_(False).eval()
+            self._potential = potential.to(device=self._device, dtype=torch_dtype).eval()
+            self._potential.freeze(forces)
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)
         self.info = model_info(loaded, self._head, self._policy, settings, str(self._device))
@@ -188,6 +190,11 @@ class JMPCalculator(Calculator):
 
             self._jump_warned = True
             warn_of_jumps(self.measured_jump(atoms))
+
+    @property
+    def model_config(self) -> ModelConfig:
+        """Sizes, graphs and heads of the model, with the graphs that this calculator uses."""
+        return self._potential.config
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

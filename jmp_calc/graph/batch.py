@@ -45,6 +45,7 @@ class Batch:
     positions (N, 3) and cell (S, 3, 3) are float64, Å. swap (E_main,) is the mirror edge.
     triangle (N, D, D_q): place in the flattened (E_q, D) middle-input pairs of the bond that closes output edge slot
     and middle edge slot, E_q * D where there is none.
+    a2ee2a may be the object main: the same edges, evaluated once.
     lone_numbers (U,) are the distinct elements, lone_of_atom (N,) their index per atom.
     """
 
@@ -81,22 +82,27 @@ class Batch:
 
 
 def _map_tensors(container: Any, function: Any) -> Any:
-    changes = {}
+    changes: dict[str, Any] = {}
+    edges: dict[int, Any] = {}  # one graph that stands for two stays one
     for item in fields(container):
         value = getattr(container, item.name)
         if isinstance(value, Tensor):
             changes[item.name] = function(value)
         elif isinstance(value, Edges):
-            changes[item.name] = _map_tensors(value, function)
+            if id(value) not in edges:
+                edges[id(value)] = _map_tensors(value, function)
+            changes[item.name] = edges[id(value)]
     return replace(container, **changes)
 
 
 def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batch:
     """Concatenate structures into one batch on ``device``."""
     atoms = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
-    main, a2a, a2ee2a, qint = (
-        _concatenate([getattr(graph, name) for graph in graphs], atoms) for name in ("main", "a2a", "a2ee2a", "qint")
+    main, a2a, qint = (
+        _concatenate([getattr(graph, name) for graph in graphs], atoms) for name in ("main", "a2a", "qint")
     )
+    same = all(graph.a2ee2a is graph.main for graph in graphs)
+    a2ee2a = main if same else _concatenate([graph.a2ee2a for graph in graphs], atoms)
     n_main = np.cumsum([0, *(len(graph.main) for graph in graphs)])
     n_a2ee2a = np.cumsum([0, *(len(graph.a2ee2a) for graph in graphs)])
     n_qint = np.cumsum([0, *(len(graph.qint) for graph in graphs)])

@@ -18,7 +18,10 @@ from .neighbours import EdgeList, Floats, Ints, neighbour_edges
 
 @dataclass(frozen=True)
 class FourGraphs:
-    """The four edge lists of one structure; ``main`` lists K edges and then their K mirrors."""
+    """The four edge lists of one structure; ``main`` lists K edges and then their K mirrors.
+
+    Where main and a2ee2a have the same edges they are one object, so that nothing is computed twice.
+    """
 
     main: EdgeList
     a2a: EdgeList
@@ -78,17 +81,19 @@ def _smooth(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], policy: Gra
     longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
     edges, length = neighbour_edges(positions, cell, pbc, longest)
     if not policy.adaptive:
+        main = symmetrised(edges.take(length < policy.cutoff))
+        same = policy.a2ee2a_cutoff == policy.cutoff
         return FourGraphs(
-            main=symmetrised(edges.take(length < policy.cutoff)),
+            main=main,
             a2a=edges.take(length < policy.a2a_cutoff),
-            a2ee2a=edges.take(length < policy.a2ee2a_cutoff),
+            a2ee2a=main if same else edges.take(length < policy.a2ee2a_cutoff),
             qint=edges.take(length < policy.qint_cutoff),
         )
     # Beyond its cutoff an edge has weight exactly zero; the margin covers rounding in the recomputed cutoffs.
-    main, a2ee2a, qint = (
+    main_reach, a2ee2a, qint = (
         1.000001 * reach for reach in adaptive_cutoffs(edges.target, length, len(positions), policy)
     )
-    pair = 0.5 * (main[edges.source] + main[edges.target])
+    pair = 0.5 * (main_reach[edges.source] + main_reach[edges.target])
     return FourGraphs(
         main=symmetrised(edges.take(length < pair)),
         a2a=edges.take(length < policy.a2a_cutoff),

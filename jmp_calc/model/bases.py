@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +15,8 @@ from ..graph.batch import Batch
 from .config import BackboneConfig, GraphPolicy
 from .geometry import EdgeGeometry, Geometry, QuadrupletGeometry
 from .harmonics import constant, fourier_matrix, legendre_matrix, right_angle_values
-from .layers import EdgeEmbedding
-from .segment import gather_padded
+from .layers import EdgeEmbedding, Linear, Prepared, Scaled
+from .segment import to_slots
 
 MIN_EXPONENT = -80.0
 """Gaussian tails below exp(-80) are denormal in float32 and many times slower; they are held there."""
@@ -42,7 +45,7 @@ class LinearBasis(nn.Module):
 
     def __init__(self, num_radial: int, size: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(num_radial, size, bias=False)
+        self.linear = Linear(num_radial, size)
 
 
 class AngularBasis(nn.Module):
@@ -50,12 +53,52 @@ class AngularBasis(nn.Module):
 
     def __init__(self, num_radial: int, num_angular: int, size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_radial, num_angular, size))
+        self.weight: nn.Parameter
+        self.register_parameter("weight", nn.Parameter(torch.empty(num_radial, num_angular, size)))
+        self.shape = (size, num_angular)
 
     def matrix(self) -> Tensor:
         """Ŵ (K, C, L)."""
-        k, angular, size = self.weight.shape
-        return self.weight.reshape(k, size, angular)
+        return self.weight.reshape(self.weight.shape[0], *self.shape)
+
+    def release(self) -> None:
+        """Forget the weights: a combination of them is kept elsewhere."""
+        self.register_parameter("weight", None)
+
+
+class BasisStack(Prepared):
+    """All projections of one graph's radial basis as one matrix product. They belong to other modules."""
+
+    def __init__(self, parts: Sequence[LinearBasis | Linear | AngularBasis], fold: dict[int, np.ndarray] | None = None) -> None:
+        super().__init__()
+        self.parts = tuple(part.linear if isinstance(part, LinearBasis) else part for part in parts)
+        self.fold = fold or {}
+
+    def forward(self, rbf: Tensor) -> list[Tensor]:
+        """One (E, size) or (E, C, L) per projection."""
+        (weight,) = self.prepared(self._combined, *self.parts)
+        shapes = [self._shape(number) for number in range(len(self.parts))]
+        columns = (rbf @ weight).split([math.prod(shape) for shape in shapes], dim=1)
+        return [part.unflatten(1, shape) if len(shape) > 1 else part for part, shape in zip(columns, shapes)]
+
+    def _combined(self) -> tuple[Tensor]:
+        return (torch.cat([self._matrix(number) for number in range(len(self.parts))], dim=1),)
+
+    def _matrix(self, number: int) -> Tensor:
+        """(K, columns) of one projection; for angular ones with ``fold`` applied to the angular index."""
+        part = self.parts[number]
+        if isinstance(part, Linear):
+            return part.weight.T
+        matrix = part.matrix()
+        if number in self.fold:
+            matrix = matrix @ torch.as_tensor(self.fold[number], dtype=matrix.dtype, device=matrix.device)
+        return matrix.flatten(1)
+
+    def _shape(self, number: int) -> tuple[int, ...]:
+        part = self.parts[number]
+        if isinstance(part, Linear):
+            return (part.n_out,)
+        return (part.shape[0], self.fold[number].shape[1] if number in self.fold else part.shape[1])
 
 
 @dataclass(frozen=True)
@@ -75,8 +118,9 @@ class QuadrupletBasis:
 class BasisValues:
     """Projected bases of a batch, named as in section 5.4; L angular degrees, M Fourier modes.
 
+    rho_aa (N, D_aa, R), harmonics_main (N, D, L²) and harmonics_a2ee2a (N, D_ae, L²) stand at the slots of their edges.
     angular_main (N, D, L, L²): per main slot the harmonics of degree l in row l, with the factor of the addition
-    theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (E_ae, C): β_ea summed over the edges of an atom.
+    theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (N, D_ae, C): β_ea summed over the edges of an atom.
     """
 
     rho_tint: Tensor
@@ -102,7 +146,6 @@ class Bases(nn.Module):
     def __init__(self, config: BackboneConfig, policy: GraphPolicy) -> None:
         super().__init__()
         self.degrees = config.num_spherical
-        self.right_angle_mode = policy.name == "official" or policy.collinear_width > 0.0
         k, rbf, cbf, sbf = config.num_radial, config.emb_size_rbf, config.emb_size_cbf, config.emb_size_sbf
         self.rbf = RadialBasis(k, config.radial_cutoff)
         self.quad_interaction = config.quad_interaction
@@ -114,87 +157,86 @@ class Bases(nn.Module):
         self.mlp_cbf_aeint = AngularBasis(k, self.degrees, cbf)
         self.mlp_rbf_eaint = LinearBasis(k, rbf)
         self.mlp_cbf_eaint = AngularBasis(k, self.degrees, cbf)
-        self.mlp_rbf_aint = nn.Linear(k, rbf, bias=False)
+        self.mlp_rbf_aint = Linear(k, rbf)
         self.mlp_rbf_tint = LinearBasis(k, rbf)
         self.mlp_cbf_tint = AngularBasis(k, self.degrees, cbf)
         self.mlp_rbf_h = LinearBasis(k, rbf)
         self.mlp_rbf_out = LinearBasis(k, rbf)
         self.edge_emb = EdgeEmbedding(config.emb_size_atom, k, config.emb_size_edge)
 
-    def forward(self, batch: Batch, geometry: Geometry, h: Tensor) -> tuple[BasisValues, Tensor]:
+        main: list[LinearBasis | AngularBasis] = [
+            self.mlp_rbf_tint, self.mlp_rbf_eaint, self.mlp_rbf_h, self.mlp_rbf_out, self.mlp_cbf_tint, self.mlp_cbf_aeint
+        ]
+        fold = {}
+        if config.quad_interaction:
+            main += [self.mlp_rbf_qint, self.mlp_sbf_qint]
+            fold[len(main) - 1] = _fourier_fold(self.degrees, policy)
+            self.of_qint = BasisStack([self.mlp_cbf_qint])
+        self.of_main = BasisStack(main, fold)
+        self.of_a2ee2a = BasisStack([self.mlp_rbf_aeint, self.mlp_cbf_eaint])
+        self.of_a2a = BasisStack([self.mlp_rbf_aint])
+
+    def forward(self, batch: Batch, geometry: Geometry, h: Scaled) -> tuple[BasisValues, Scaled]:
         """Projected bases, and the edge embedding m₀ (E_main, M) of atom features h (N, A)."""
-        rbf_main, rbf_ae = self.rbf(geometry.main), self.rbf(geometry.a2ee2a)
-        weights = [module.linear.weight for module in self._main_projections()]
-        rho_tint, rho_ea, rho_h, rho_out, *rho_qint = (rbf_main @ torch.cat(weights).T).split(weights[0].shape[0], dim=1)
-        beta_ea = self._project(rbf_ae, self.mlp_cbf_eaint.matrix())
-        degree_of = torch.repeat_interleave(
-            torch.arange(self.degrees), 2 * torch.arange(self.degrees) + 1
-        ).to(rbf_main.device)
-        theorem = torch.sqrt(4.0 * math.pi / (2.0 * degree_of.to(rbf_main.dtype) + 1.0))
-        rows = (torch.arange(self.degrees, device=degree_of.device).unsqueeze(1) == degree_of) * theorem  # (L, L²)
-        self_values = constant(legendre_matrix(self.degrees).sum(0), rbf_main)
-        slots_ae = batch.a2ee2a.slots
+        rbf_main = self.rbf(geometry.main)
+        rho_tint, rho_ea, rho_h, rho_out, beta_tint, beta_ae, *of_quadruplets = self.of_main(rbf_main)
+        same = geometry.a2ee2a is geometry.main
+        rho_ae, beta_ea = self.of_a2ee2a(rbf_main if same else self.rbf(geometry.a2ee2a))
+        (rho_aa,) = self.of_a2a(self.rbf(geometry.a2a))
+        rows = constant(_degree_rows, self.degrees, rbf_main)
+        self_values = constant(_values_at_zero_angle, self.degrees, rbf_main)
+        harmonics_main = to_slots(geometry.harmonics_main, batch.main)
+        per_edge = (beta_ea @ rows) * geometry.harmonics_a2ee2a.unsqueeze(1)  # (E_ae, C, L²)
         values = BasisValues(
             rho_tint=rho_tint,
-            rho_ae=self.mlp_rbf_aeint.linear(rbf_ae),
+            rho_ae=rho_ae,
             rho_ea=rho_ea,
-            rho_aa=self.mlp_rbf_aint(self.rbf(geometry.a2a)),
+            rho_aa=to_slots(rho_aa, batch.a2a),
             rho_h=rho_h,
             rho_out=rho_out,
-            beta_tint=self._project(rbf_main, self.mlp_cbf_tint.matrix()),
-            beta_ae=self._project(rbf_main, self.mlp_cbf_aeint.matrix()),
-            angular_main=gather_padded(geometry.harmonics_main, batch.main.slots).unsqueeze(2) * rows,
+            beta_tint=beta_tint,
+            beta_ae=beta_ae,
+            angular_main=harmonics_main.unsqueeze(2) * rows,
             self_values=self_values,
-            edge_to_atom=_per_atom(beta_ea, geometry.harmonics_a2ee2a, rows, slots_ae),
-            edge_to_atom_self=beta_ea @ self_values,
-            harmonics_main=geometry.harmonics_main,
-            harmonics_a2ee2a=geometry.harmonics_a2ee2a,
-            quadruplets=self._quadruplets(geometry, rbf_main, *rho_qint),
+            edge_to_atom=to_slots(per_edge, batch.a2ee2a).sum(1),
+            edge_to_atom_self=to_slots(beta_ea @ self_values, batch.a2ee2a),
+            harmonics_main=harmonics_main,
+            harmonics_a2ee2a=harmonics_main if same else to_slots(geometry.harmonics_a2ee2a, batch.a2ee2a),
+            quadruplets=self._quadruplets(geometry, *of_quadruplets),
         )
-        return values, self.edge_emb(h, rbf_main, batch.main.source, batch.main.target)
+        return values, self.edge_emb(h, Scaled(rbf_main), batch.main.source, batch.main.target)
 
     def uses_per_block(self) -> list[Tensor]:
         """Projections that every interaction block uses (section 12: gradients are divided by the uses)."""
-        linear = [module for module in self._main_projections() if module is not self.mlp_rbf_out]
-        angular = [self.mlp_cbf_tint, self.mlp_cbf_aeint, self.mlp_cbf_eaint]
+        parts = [*self.of_main.parts, *self.of_a2ee2a.parts, *self.of_a2a.parts]
         if self.quad_interaction:
-            angular += [self.mlp_cbf_qint, self.mlp_sbf_qint]
-        return [
-            *(module.linear.weight for module in linear),
-            self.mlp_rbf_aeint.linear.weight,
-            self.mlp_rbf_aint.weight,
-            *(module.weight for module in angular),
-        ]
+            parts += self.of_qint.parts
+        return [part.weight for part in parts if part is not self.mlp_rbf_out.linear]
 
-    def _main_projections(self) -> list[LinearBasis]:
-        always = [self.mlp_rbf_tint, self.mlp_rbf_eaint, self.mlp_rbf_h, self.mlp_rbf_out]
-        return [*always, self.mlp_rbf_qint] if self.quad_interaction else always
-
-    def _quadruplets(self, geometry: Geometry, rbf_main: Tensor, *rho: Tensor) -> QuadrupletBasis | None:
-        if geometry.quadruplets is None:
+    def _quadruplets(self, geometry: Geometry, *of_main: Tensor) -> QuadrupletBasis | None:
+        if geometry.quadruplets is None or geometry.qint is None:
             return None
-        return QuadrupletBasis(
-            rho=rho[0],
-            beta=self._project(self.rbf(geometry.qint), self.mlp_cbf_qint.matrix()),
-            gamma=self._project(rbf_main, self._fourier_weight()),
-            geometry=geometry.quadruplets,
-        )
-
-    @staticmethod
-    def _project(rbf: Tensor, matrix: Tensor) -> Tensor:
-        return (rbf @ matrix.flatten(1)).view(rbf.shape[0], *matrix.shape[1:])
-
-    def _fourier_weight(self) -> Tensor:
-        """Ŵ of γ_q (K, S, L M) acting on (l₁, mode) instead of (l₁, l₂)."""
-        matrix = self.mlp_sbf_qint.matrix()
-        alpha = constant(fourier_matrix(self.degrees), matrix)
-        if self.right_angle_mode:
-            alpha = torch.cat([alpha, constant(right_angle_values(self.degrees), matrix).unsqueeze(1)], dim=1)
-        k, size, _ = matrix.shape
-        return (matrix.view(k, size, self.degrees, self.degrees) @ alpha).flatten(2)
+        rho, gamma = of_main
+        (beta,) = self.of_qint(self.rbf(geometry.qint))
+        return QuadrupletBasis(rho=rho, beta=beta, gamma=gamma, geometry=geometry.quadruplets)
 
 
-def _per_atom(beta: Tensor, harmonics: Tensor, rows: Tensor, slots: Tensor) -> Tensor:
-    """Σ over the edges f of an atom of β[f, i, l] c_l Y_lm(f); shape (N, C, L²)."""
-    folded = (beta @ rows) * harmonics.unsqueeze(1)  # (E, C, L²)
-    return gather_padded(folded, slots).sum(1)
+@lru_cache
+def _degree_rows(degrees: int) -> np.ndarray:
+    """(L, L²): row l is √(4π/(2l+1)) at the harmonics of degree l (addition theorem), zero elsewhere."""
+    degree_of = np.repeat(np.arange(degrees), 2 * np.arange(degrees) + 1)
+    return (np.arange(degrees)[:, None] == degree_of) * np.sqrt(4.0 * math.pi / (2.0 * degree_of + 1.0))
+
+
+@lru_cache
+def _values_at_zero_angle(degrees: int) -> np.ndarray:
+    """(L,): Y_l(1)."""
+    return np.asarray(legendre_matrix(degrees).sum(0))
+
+
+def _fourier_fold(degrees: int, policy: GraphPolicy) -> np.ndarray:
+    """(L², L M): from (l₁, l₂) to (l₁, mode), with one more mode for right angles where dihedrals can be undefined."""
+    alpha = fourier_matrix(degrees)
+    if policy.name == "official" or policy.collinear_width > 0.0:
+        alpha = np.concatenate([alpha, right_angle_values(degrees)[:, None]], axis=1)
+    return np.kron(np.eye(degrees), alpha)

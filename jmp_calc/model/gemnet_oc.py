@@ -23,7 +23,7 @@ from .interactions import (
     QuadrupletInteraction,
     TripletInteraction,
 )
-from .layers import INV_SQRT_2, Dense, EdgeEmbedding, ResidualLayer, atom_readout, residual_stack
+from .layers import INV_SQRT_2, Dense, DenseStack, EdgeEmbedding, ResidualLayer, Scaled, atom_readout, residual_stack
 from .scaling import ScaleFactor
 from .segment import segment_sum
 
@@ -37,9 +37,11 @@ class AtomUpdate(nn.Module):
         self.scale_sum = ScaleFactor()
         self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom)
 
-    def forward(self, batch: Batch, rho: Tensor, m: Tensor, n_atoms: int) -> Tensor:
-        total = segment_sum(m * self.dense_rbf.linear(rho), batch.main.target, n_atoms)
-        return self.layers(self.scale_sum(total, lambda: (m, None, None)))
+    def forward(self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int) -> Scaled:
+        radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
+        total = m.of(lambda rows: segment_sum(rows * radial, batch.main.target, n_atoms))
+        self.scale_sum.observe(lambda: (total.tensor(), m.tensor(), None, None))
+        return self.layers(total)  # type: ignore[no-any-return]
 
 
 class OutputBlock(AtomUpdate):
@@ -54,14 +56,24 @@ class OutputBlock(AtomUpdate):
             self.seq_forces = residual_stack(config.emb_size_edge, config.num_output_afteratom)
             self.dense_rbf_F = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
 
-    def energy_features(self, batch: Batch, rho: Tensor, h: Tensor, m: Tensor) -> Tensor:
-        """xE (N, A)."""
-        return self.seq_energy2((self(batch, rho, m, h.shape[0]) + h) * INV_SQRT_2)
+    def drop_force_branch(self) -> None:
+        """Let go of what only direct forces need."""
+        if self.force_branch:
+            del self.seq_forces, self.dense_rbf_F, self.scale_rbf_F
+            self.force_branch = False
 
-    def force_features(self, rho: Tensor, m: Tensor) -> Tensor:
+    def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled) -> Scaled:
+        """xE (N, A)."""
+        updated: Scaled = self(batch, rho, m, h.value.shape[0])
+        return self.seq_energy2((updated + h) * INV_SQRT_2)  # type: ignore[no-any-return]
+
+    def force_features(self, rho: Tensor, m: Scaled) -> Scaled:
         """xF (E, M)."""
-        z = self.seq_forces(m)
-        return self.scale_rbf_F(z * self.dense_rbf_F.linear(rho), lambda: (z, None, None))
+        z: Scaled = self.seq_forces(m)
+        radial = self.dense_rbf_F.linear(Scaled(rho), self.scale_rbf_F)
+        x = z.of(lambda rows: rows * radial)
+        self.scale_rbf_F.observe(lambda: (x.tensor(), z.tensor(), None, None))
+        return x
 
 
 class InteractionBlock(nn.Module):
@@ -84,18 +96,22 @@ class InteractionBlock(nn.Module):
         self.concat_layer = EdgeEmbedding(atom, edge, edge)
         self.residual_m = residual_stack(edge, config.num_concat)
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.dense_ca(m) + self.trip_interaction(batch, bases, h, m)
+        first = [self.dense_ca, self.trip_interaction.dense, self.edge_atom_interaction.dense]
+        self.first = DenseStack(first if self.quad_interaction is None else [*first, self.quad_interaction.dense])
+
+    def forward(self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled) -> tuple[Scaled, Scaled]:
+        own, for_triplets, for_atoms, *for_quadruplets = self.first(m)
+        x = self.trip_interaction(batch, bases, for_triplets)
         if self.quad_interaction is not None:
-            x = x + self.quad_interaction(batch, bases, h, m)
-        x = (x + self.atom_edge_interaction(batch, bases, h, m)) * self.inv_sqrt_terms
-        to_atoms = self.edge_atom_interaction(batch, bases, h, m) + self.atom_interaction(batch, bases, h, m)
+            x = x + self.quad_interaction(batch, bases, *for_quadruplets)
+        x = (x + self.atom_edge_interaction(batch, bases, h) + own) * self.inv_sqrt_terms
+        to_atoms = self.edge_atom_interaction(batch, bases, for_atoms) + self.atom_interaction(batch, bases, h)
         h = (h + to_atoms) * (1.0 / math.sqrt(3.0))
 
         m = (m + self.layers_before_skip(x)) * INV_SQRT_2
         m = self.layers_after_skip(m)
         h = self.atom_emb_layers(h)
-        h = (h + self.atom_update(batch, bases.rho_h, m, h.shape[0])) * INV_SQRT_2
+        h = (h + self.atom_update(batch, bases.rho_h, m, h.value.shape[0])) * INV_SQRT_2
 
         m2 = self.concat_layer(h, m, batch.main.source, batch.main.target)
         m = (m + self.residual_m(m2)) * INV_SQRT_2
@@ -111,8 +127,9 @@ class FinalMLP(nn.Module):
             Dense(depths * width, width, activation=True), *(ResidualLayer(width) for _ in range(residual_layers))
         )
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return self.out_mlp(torch.cat(features, dim=1))
+    def forward(self, features: list[Scaled]) -> Tensor:
+        joined = Scaled(torch.cat([x.tensor() for x in features], dim=1))
+        return self.out_mlp(joined).tensor()  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -136,10 +153,11 @@ class GemNetOC(nn.Module):
         if config.force_branch:
             self.out_mlp_F = FinalMLP(config.emb_size_edge, depths, config.num_global_out_layers)
 
-    def forward(self, batch: Batch, geometry: Geometry, h: Tensor, *, with_forces: bool) -> Features:
-        """Features of atom embeddings h (N, A); ``with_forces`` also evaluates the direct force branch."""
+    def forward(self, batch: Batch, geometry: Geometry, embedding: Tensor, *, with_forces: bool) -> Features:
+        """Features of atom embeddings (N, A); ``with_forces`` also evaluates the direct force branch."""
+        h = Scaled(embedding)
         bases, m = self.bases(batch, geometry, h)
-        first, *outputs = cast("list[OutputBlock]", list(self.out_blocks))
+        first, *outputs = self._outputs()
         energy = [first.energy_features(batch, bases.rho_out, h, m)]
         forces = [first.force_features(bases.rho_out, m)] if with_forces else []
         for interaction, output in zip(self.int_blocks, outputs):
@@ -148,3 +166,13 @@ class GemNetOC(nn.Module):
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))
         return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)
+
+    def drop_force_branch(self) -> None:
+        """Let go of what only direct forces need."""
+        for output in self._outputs():
+            output.drop_force_branch()
+        if hasattr(self, "out_mlp_F"):
+            del self.out_mlp_F
+
+    def _outputs(self) -> list[OutputBlock]:
+        return cast("list[OutputBlock]", list(self.out_blocks))

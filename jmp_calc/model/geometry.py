@@ -6,6 +6,7 @@ cell and then cast (``docs/equations.md``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,12 +50,13 @@ class QuadrupletGeometry:
 
 @dataclass(frozen=True)
 class Geometry:
-    """All four graphs of a batch and their angular functions."""
+    """All four graphs of a batch and their angular functions; a2ee2a may be the object main, without quadruplets qint is
+    None."""
 
     main: EdgeGeometry
     a2a: EdgeGeometry
     a2ee2a: EdgeGeometry
-    qint: EdgeGeometry
+    qint: EdgeGeometry | None
     harmonics_main: Tensor
     """(E_main, L²)."""
     harmonics_a2ee2a: Tensor
@@ -63,13 +65,22 @@ class Geometry:
     """None for a network without quadruplet interaction."""
 
 
-def edge_vectors(edges: Edges, positions: Tensor, cell: Tensor, strain: Tensor | None) -> Tensor:
-    """Vectors (E, 3) from source image to target, Å, differentiable in positions (N, 3) and strain (S, 3, 3)."""
-    offset = torch.bmm(edges.shift.unsqueeze(1), cell.index_select(0, edges.structure)).squeeze(1)
-    vectors = positions.index_select(0, edges.target) - positions.index_select(0, edges.source) - offset
-    if strain is None:
-        return vectors
-    return vectors + torch.bmm(vectors.unsqueeze(1), strain.index_select(0, edges.structure)).squeeze(1)
+def edge_vectors(graphs: Sequence[Edges], positions: Tensor, cell: Tensor, strain: Tensor | None) -> Tensor:
+    """Vectors (E, 3) from source image to target of all graphs in turn, Å, differentiable in positions (N, 3) and
+    strain (S, 3, 3)."""
+    ends = torch.cat([*(edges.target for edges in graphs), *(edges.source for edges in graphs)])
+    shift = torch.cat([edges.shift for edges in graphs])
+    structure = torch.cat([edges.structure for edges in graphs]) if cell.shape[0] > 1 else None
+    target, source = positions.index_select(0, ends).chunk(2)
+    vectors = target - source - _times_matrix(shift, cell, structure)
+    return vectors if strain is None else vectors + _times_matrix(vectors, strain, structure)
+
+
+def _times_matrix(rows: Tensor, matrices: Tensor, structure: Tensor | None) -> Tensor:
+    """Rows (E, 3) times the (3, 3) matrix of their structure; None: there is one structure."""
+    if structure is None:
+        return rows @ matrices[0]
+    return torch.bmm(rows.unsqueeze(1), matrices.index_select(0, structure)).squeeze(1)
 
 
 def batch_geometry(
@@ -81,46 +92,51 @@ def batch_geometry(
     dtype: torch.dtype,
 ) -> Geometry:
     """Geometry of all graphs for positions (N, 3) float64 and an optional strain (S, 3, 3)."""
-    graphs = (batch.main, batch.a2a, batch.a2ee2a, batch.qint)
-    vectors = [edge_vectors(edges, positions, batch.cell, strain) for edges in graphs]
-    lengths = [torch.linalg.vector_norm(vector, dim=-1) for vector in vectors]
-    weights = _edge_weights(batch, lengths, config, policy)
-    main, a2a, a2ee2a, qint = (
-        EdgeGeometry(length.to(dtype), (vector / length.unsqueeze(-1)).to(dtype), weight.to(dtype))
-        for vector, length, weight in zip(vectors, lengths, weights)
-    )
+    graphs = {"main": batch.main, "a2a": batch.a2a}
+    if batch.a2ee2a is not batch.main:
+        graphs["a2ee2a"] = batch.a2ee2a
+    if config.quad_interaction:
+        graphs["qint"] = batch.qint
+    sizes = [edges.count for edges in graphs.values()]
+    vectors = edge_vectors(list(graphs.values()), positions, batch.cell, strain)
+    length = torch.linalg.vector_norm(vectors, dim=-1)
+    unit = (vectors / length.unsqueeze(-1)).to(dtype)
+    weight = _edge_weights(batch, dict(zip(graphs, length.split(sizes))), length, config, policy).to(dtype)
+    parts = zip(length.to(dtype).split(sizes), unit.split(sizes), weight.split(sizes))
+    made = {name: EdgeGeometry(*part) for name, part in zip(graphs, parts)}
+    main, a2ee2a, qint = made["main"], made.get("a2ee2a", made["main"]), made.get("qint")
+    harmonics_main = spherical_harmonics(main.unit, config.num_spherical)
+    same = a2ee2a is main
     return Geometry(
         main=main,
-        a2a=a2a,
+        a2a=made["a2a"],
         a2ee2a=a2ee2a,
         qint=qint,
-        harmonics_main=spherical_harmonics(main.unit, config.num_spherical),
-        harmonics_a2ee2a=spherical_harmonics(a2ee2a.unit, config.num_spherical),
-        quadruplets=_quadruplets(batch, main.unit, qint.unit, config.num_spherical, policy)
-        if config.quad_interaction
-        else None,
+        harmonics_main=harmonics_main,
+        harmonics_a2ee2a=harmonics_main if same else spherical_harmonics(a2ee2a.unit, config.num_spherical),
+        quadruplets=_quadruplets(batch, main.unit, qint.unit, config.num_spherical, policy) if qint else None,
     )
 
 
 def _edge_weights(
-    batch: Batch, lengths: list[Tensor], config: BackboneConfig, policy: GraphPolicy
-) -> list[Tensor]:
+    batch: Batch, lengths: dict[str, Tensor], length: Tensor, config: BackboneConfig, policy: GraphPolicy
+) -> Tensor:
+    """Envelopes of the edges of all graphs in turn; ``length`` is what ``lengths`` holds by graph."""
     exponent = config.envelope_exponent
     if policy.name == "official":
-        return [polynomial_envelope(length / config.radial_cutoff, exponent) for length in lengths]
-    cutoffs: list[Tensor | float] = [
-        policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff
-    ]  # fmt: skip
+        return polynomial_envelope(length / config.radial_cutoff, exponent)
+    fixed = {"main": policy.cutoff, "a2a": policy.a2a_cutoff, "a2ee2a": policy.a2ee2a_cutoff, "qint": policy.qint_cutoff}
+    cutoffs = {name: torch.full_like(part, fixed[name], requires_grad=False) for name, part in lengths.items()}
     if policy.adaptive:
-        main, a2ee2a, qint = refined_cutoffs(lengths[1], batch.a2a.target, batch.n_atoms, policy)
-        cutoffs[0] = 0.5 * (main[batch.main.source] + main[batch.main.target])
-        cutoffs[2], cutoffs[3] = a2ee2a[batch.a2ee2a.target], qint[batch.qint.target]
+        main, a2ee2a, qint = refined_cutoffs(lengths["a2a"], batch.a2a.target, batch.n_atoms, policy)
+        cutoffs["main"] = 0.5 * (main[batch.main.source] + main[batch.main.target])
+        cutoffs["a2ee2a"] = a2ee2a[batch.a2ee2a.target]
+        if "qint" in lengths:
+            cutoffs["qint"] = qint[batch.qint.target]
+    cutoff = torch.cat([cutoffs[name] for name in lengths])
     if policy.taper >= 1.0:
-        return [polynomial_envelope(length / cutoff, exponent) for length, cutoff in zip(lengths, cutoffs)]
-    return [
-        polynomial_envelope(length / config.radial_cutoff, exponent) * edge_taper(length, cutoff, policy.taper)
-        for length, cutoff in zip(lengths, cutoffs)
-    ]
+        return polynomial_envelope(length / cutoff, exponent)
+    return polynomial_envelope(length / config.radial_cutoff, exponent) * edge_taper(length, cutoff, policy.taper)
 
 
 def _quadruplets(

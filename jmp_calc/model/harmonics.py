@@ -7,6 +7,7 @@ of every order exist everywhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -65,9 +66,15 @@ def harmonics_matrix(degrees: int) -> Matrix:
     return matrix.reshape(degrees * modes, degrees**2)
 
 
-def constant(matrix: Matrix, like: Tensor) -> Tensor:
-    """A constant matrix on the device and in the precision of ``like``."""
-    return torch.as_tensor(matrix, dtype=like.dtype, device=like.device)
+def constant(make: Callable[[int], Matrix], degrees: int, like: Tensor) -> Tensor:
+    """The matrix ``make(degrees)`` on the device and in the precision of ``like``, made once."""
+    return _on_device(make, degrees, like.dtype, like.device)
+
+
+@lru_cache
+def _on_device(make: Callable[[int], Matrix], degrees: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # one made inside the caller's inference mode could not be reused
+        return torch.as_tensor(make(degrees), dtype=dtype, device=device)
 
 
 def powers(x: Tensor, count: int) -> Tensor:
@@ -90,14 +97,59 @@ def complex_modes(x: Tensor, y: Tensor, count: int) -> Tensor:
 
 def legendre_values(cosine: Tensor, degrees: int) -> Tensor:
     """Y_l(cos φ), shape (..., degrees)."""
-    return powers(cosine, degrees) @ constant(legendre_matrix(degrees), cosine)
+    return powers(cosine, degrees) @ constant(legendre_matrix, degrees, cosine)
+
+
+@lru_cache
+def monomials(degree: int) -> tuple[tuple[int, int, int], ...]:
+    """Exponents (a, b, c) of all x^a y^b z^c of one degree."""
+    return tuple((a, b, degree - a - b) for a in range(degree, -1, -1) for b in range(degree - a, -1, -1))
+
+
+def last_step(exponents: tuple[int, int, int]) -> tuple[tuple[int, ...], int]:
+    """A monomial as one of the degree below times x, y or z (0, 1, 2)."""
+    axis = next(i for i in range(3) if exponents[i])
+    return tuple(e - (i == axis) for i, e in enumerate(exponents)), axis
+
+
+@lru_cache
+def monomial_parents(degree: int) -> Matrix:
+    """0/1 matrix (n_{d-1}, n_d): from which monomial of degree d - 1 each of degree d comes."""
+    parents = [last_step(exponents)[0] for exponents in monomials(degree)]
+    return np.array([[before == parent for parent in parents] for before in monomials(degree - 1)], dtype=float)
+
+
+@lru_cache
+def monomial_axes(degree: int) -> Matrix:
+    """0/1 matrix (3, n_d): by which of x, y and z it is then multiplied."""
+    axes = [last_step(exponents)[1] for exponents in monomials(degree)]
+    return np.array([[axis == i for axis in axes] for i in range(3)], dtype=float)
+
+
+@lru_cache
+def monomial_matrix(degrees: int) -> Matrix:
+    """(monomials of degree 0 ... degrees - 1, degrees²): real Y_lm of a unit vector as polynomial coefficients."""
+    every = [exponents for degree in range(degrees) for exponents in monomials(degree)]
+    rows = {exponents: number for number, exponents in enumerate(every)}
+    products = np.zeros((len(every), degrees, 2 * degrees - 1))
+    for order in range(degrees):  # (x + iy)^order = Σ_j binom(order, j) x^(order-j) (iy)^j
+        for j in range(order + 1):
+            value = math.comb(order, j) * 1j**j
+            for power in range(degrees - order):
+                row = rows[(order - j, j, power)]
+                products[row, power, max(2 * order - 1, 0)] += value.real
+                if order:
+                    products[row, power, 2 * order] += value.imag
+    return products.reshape(len(every), -1) @ harmonics_matrix(degrees)
 
 
 def spherical_harmonics(unit: Tensor, degrees: int) -> Tensor:
     """Real spherical harmonics of unit vectors (E, 3), shape (E, degrees²), l-major."""
-    x, y, z = unit.unbind(-1)
-    products = powers(z, degrees).unsqueeze(-1) * complex_modes(x, y, degrees).unsqueeze(-2)
-    return products.flatten(-2) @ constant(harmonics_matrix(degrees), unit)
+    powers_of_unit = [torch.ones_like(unit[:, :1]), unit][:degrees]
+    for degree in range(2, degrees):
+        from_before, along = (constant(make, degree, unit) for make in (monomial_parents, monomial_axes))
+        powers_of_unit.append((powers_of_unit[-1] @ from_before) * (unit @ along))
+    return torch.cat(powers_of_unit, dim=1) @ constant(monomial_matrix, degrees, unit)
 
 
 def perpendicular_frame(axis: Tensor) -> tuple[Tensor, Tensor]:

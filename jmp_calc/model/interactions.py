@@ -1,19 +1,21 @@
 """The five interactions of a block (``gemnet_oc.md`` 8.1-8.5), their sums in exact separable form.
 
-★ of the specification is a ScaleFactor. No list of edge-edge triplets and no list of quadruplets is made; see
-``docs/equations.md`` for the algebra.
+★ of the specification is a ScaleFactor, part of the linear map before it. No list of edge-edge triplets and no list of
+quadruplets is made; see ``docs/equations.md`` for the algebra. The first layers of all interactions that start from the
+same features are one product, made by the block: what comes in here is Dense_σ(m) or Dense_σ(h) already.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ..graph.batch import Batch
 from .bases import BasisValues, LinearBasis
 from .config import BackboneConfig
-from .layers import INV_SQRT_2, Dense
-from .scaling import ScaleFactor
-from .segment import gather_padded, segment_outer
+from .layers import INV_SQRT_2, Dense, DenseStack, Scaled
+from .scaling import Observation, ScaleFactor
+from .segment import from_slots, gather_padded, matched, mirrored, to_slots
 
 
 class BilinearBasis(nn.Module):
@@ -23,8 +25,8 @@ class BilinearBasis(nn.Module):
         super().__init__()
         self.bilinear = Dense(size * features, n_out, activation=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bilinear(x.flatten(1))
+    def forward(self, x: Scaled, scale: ScaleFactor) -> Scaled:
+        return Scaled(self.bilinear.linear(x.of(lambda rows: rows.flatten(1)), scale))
 
 
 class RadialDown(nn.Module):
@@ -38,14 +40,19 @@ class RadialDown(nn.Module):
         self.scale_rbf = ScaleFactor()
         self.down_projection = Dense(width, features, activation=True)
 
-    def reduce(self, rows: Tensor, rho: Tensor, gather: Tensor | None = None) -> Tensor:
-        """Down-projected rows (E, features); ``gather`` takes atom rows to edges first."""
-        x = self.get_submodule(self.dense_name)(rows)
-        if gather is not None:
-            x = x.index_select(0, gather)
-        before = x
-        x = self.scale_rbf(x * self.mlp_rbf.linear(rho), lambda: (before, None, None))
-        return self.down_projection(x)
+    @property
+    def dense(self) -> Dense:
+        """The first layer, called once for several interactions by the block."""
+        layer = self.get_submodule(self.dense_name)
+        assert isinstance(layer, Dense)
+        return layer
+
+    def reduce(self, x: Scaled, rho: Tensor) -> Scaled:
+        """Down-projected rows (E, features) of Dense_σ(m) (E, width)."""
+        radial = self.mlp_rbf.linear(Scaled(rho), self.scale_rbf)
+        y = x.of(lambda rows: rows * radial)
+        self.scale_rbf.observe(lambda: (y.tensor(), x.tensor(), None, None))
+        return self.down_projection(y)  # type: ignore[no-any-return]
 
 
 class EdgeInteraction(RadialDown):
@@ -55,21 +62,23 @@ class EdgeInteraction(RadialDown):
         super().__init__(width, config.emb_size_rbf, features, dense_name)
         self.up_projection_ca = Dense(n_out, config.emb_size_edge, activation=True)
         self.up_projection_ac = Dense(n_out, config.emb_size_edge, activation=True)
+        self.up = DenseStack([self.up_projection_ca, self.up_projection_ac])
 
-    def to_edges(self, y: Tensor, swap: Tensor) -> Tensor:
+    def to_edges(self, y: Scaled, batch: Batch) -> Scaled:
         """Both directions of every bond see both directions' sums."""
-        return (self.up_projection_ca(y) + self.up_projection_ac(y.index_select(0, swap))) * INV_SQRT_2
+        ca, ac = self.up(y)
+        return (ca + ac.of(lambda rows: mirrored(rows, batch.swap))) * INV_SQRT_2
 
 
-def triplet_sums(sums: Tensor, own: Tensor, bases: BasisValues, place: Tensor) -> Tensor:
+def triplet_sums(sums: Tensor, own: Tensor, bases: BasisValues, batch: Batch) -> Tensor:
     """S[e, l, k] from atom sums (N, L², T), without the edge's own bond; shape (E_main, L, T).
 
     ``own`` (E_main, T): the features of the same bond in the input graph, zero where it is not there.
     """
     n, d, degrees, components = bases.angular_main.shape
     all_inputs = bases.angular_main.view(n, d * degrees, components) @ sums
-    per_edge = all_inputs.view(n * d, degrees, -1).index_select(0, place)
-    return per_edge - bases.self_values.unsqueeze(-1) * own.unsqueeze(1)
+    per_edge = from_slots(all_inputs.view(n, d, degrees, own.shape[1]), batch.main)
+    return torch.addcmul(per_edge, bases.self_values.unsqueeze(-1), own.unsqueeze(1), value=-1.0)
 
 
 def degree(slots: Tensor, count: int) -> Tensor:
@@ -86,16 +95,17 @@ class TripletInteraction(EdgeInteraction):
         self.mlp_cbf = BilinearBasis(config.emb_size_cbf, trip_in, trip_out)
         self.scale_cbf_sum = ScaleFactor()
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
+    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
         x = self.reduce(m, bases.rho_tint)
-        sums = segment_outer(bases.harmonics_main, x, batch.main.slots)
-        s = triplet_sums(sums, x, bases, batch.main.place)
+        sums = bases.harmonics_main.transpose(1, 2) @ to_slots(x.value, batch.main)  # (N, L², T)
+        s = triplet_sums(sums, x.value, bases, batch)
+        y = self.mlp_cbf(Scaled(bases.beta_tint @ s, x.factor), self.scale_cbf_sum)
 
-        def inputs() -> tuple[Tensor, Tensor, None]:
-            return x, degree(batch.main.slots, batch.main.count)[batch.main.target] - 1, None
+        def seen() -> Observation:
+            return y.tensor(), x.tensor(), degree(batch.main.slots, batch.main.count)[batch.main.target] - 1, None
 
-        y = self.scale_cbf_sum(self.mlp_cbf(bases.beta_tint @ s), inputs)
-        return self.to_edges(y, batch.swap)
+        self.scale_cbf_sum.observe(seen)
+        return self.to_edges(y, batch)
 
 
 class AtomEdgeInteraction(EdgeInteraction):
@@ -107,17 +117,20 @@ class AtomEdgeInteraction(EdgeInteraction):
         self.mlp_cbf = BilinearBasis(config.emb_size_cbf, trip_in, trip_out)
         self.scale_cbf_sum = ScaleFactor()
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
-        x = self.reduce(h, bases.rho_ae, batch.a2ee2a.source)
-        sums = segment_outer(bases.harmonics_a2ee2a, x, batch.a2ee2a.slots)
-        s = triplet_sums(sums, gather_padded(x, batch.a2ee2a_of_main), bases, batch.main.place)
+    def forward(self, batch: Batch, bases: BasisValues, h: Scaled) -> Scaled:
+        edges = batch.a2ee2a
+        x = self.reduce(self.dense(h).of(lambda rows: rows.index_select(0, edges.source)), bases.rho_ae)
+        sums = bases.harmonics_a2ee2a.transpose(1, 2) @ to_slots(x.value, edges)
+        own = x.value if edges is batch.main else matched(x.value, batch.a2ee2a_of_main, batch.main_of_a2ee2a)
+        s = triplet_sums(sums, own, bases, batch)
+        y = self.mlp_cbf(Scaled(bases.beta_ae @ s, x.factor), self.scale_cbf_sum)
 
-        def inputs() -> tuple[Tensor, Tensor, None]:
-            outputs = degree(batch.main.slots, batch.main.count)[batch.a2ee2a.target]
-            return x, outputs - (batch.main_of_a2ee2a != batch.main.count).to(outputs), None
+        def seen() -> Observation:
+            outputs = degree(batch.main.slots, batch.main.count)[edges.target]
+            return y.tensor(), x.tensor(), outputs - (batch.main_of_a2ee2a != batch.main.count).to(outputs), None
 
-        y = self.scale_cbf_sum(self.mlp_cbf(bases.beta_ae @ s), inputs)
-        return self.to_edges(y, batch.swap)
+        self.scale_cbf_sum.observe(seen)
+        return self.to_edges(y, batch)
 
 
 class EdgeAtomInteraction(RadialDown):
@@ -129,17 +142,22 @@ class EdgeAtomInteraction(RadialDown):
         self.scale_cbf_sum = ScaleFactor()
         self.up_projection_ca = Dense(config.emb_size_trip_out, config.emb_size_atom, activation=True)
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
+    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
+        edges = batch.a2ee2a
         x = self.reduce(m, bases.rho_ea)
-        sums = segment_outer(bases.harmonics_main, x, batch.main.slots)
-        own = gather_padded(x, batch.main_of_a2ee2a)
-        total = bases.edge_to_atom @ sums - segment_outer(bases.edge_to_atom_self, own, batch.a2ee2a.slots)
+        inputs = to_slots(x.value, batch.main)
+        sums = bases.harmonics_main.transpose(1, 2) @ inputs
+        own = inputs if edges is batch.main else to_slots(
+            matched(x.value, batch.main_of_a2ee2a, batch.a2ee2a_of_main), edges)
+        same_bond = bases.edge_to_atom_self.transpose(1, 2) @ own
+        y = self.mlp_cbf(Scaled(bases.edge_to_atom @ sums - same_bond, x.factor), self.scale_cbf_sum)
 
-        def inputs() -> tuple[Tensor, Tensor, None]:
-            outputs = degree(batch.a2ee2a.slots, batch.a2ee2a.count)[batch.main.target]
-            return x, outputs - (batch.a2ee2a_of_main != batch.a2ee2a.count).to(outputs), None
+        def seen() -> Observation:
+            outputs = degree(edges.slots, edges.count)[batch.main.target]
+            return y.tensor(), x.tensor(), outputs - (batch.a2ee2a_of_main != edges.count).to(outputs), None
 
-        return self.up_projection_ca(self.scale_cbf_sum(self.mlp_cbf(total), inputs))
+        self.scale_cbf_sum.observe(seen)
+        return self.up_projection_ca(y)  # type: ignore[no-any-return]
 
 
 class AtomInteraction(nn.Module):
@@ -154,10 +172,12 @@ class AtomInteraction(nn.Module):
         self.down_projection = Dense(config.emb_size_atom, config.emb_size_aint_in, activation=True)
         self.up_projection = Dense(config.emb_size_aint_out, config.emb_size_atom, activation=True)
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
-        x = self.down_projection(h).index_select(0, batch.a2a.source)
-        total = segment_outer(bases.rho_aa, x, batch.a2a.slots)
-        return self.up_projection(self.scale_rbf_sum(self.bilinear(total.flatten(1)), lambda: (x, None, None)))
+    def forward(self, batch: Batch, bases: BasisValues, h: Scaled) -> Scaled:
+        x = self.down_projection(h).of(lambda rows: rows.index_select(0, batch.a2a.source))
+        total = bases.rho_aa.transpose(1, 2) @ to_slots(x.value, batch.a2a)
+        y = Scaled(self.bilinear.linear(Scaled(total.flatten(1), x.factor), self.scale_rbf_sum))
+        self.scale_rbf_sum.observe(lambda: (y.tensor(), x.tensor(), None, None))
+        return self.up_projection(y)  # type: ignore[no-any-return]
 
 
 class QuadrupletInteraction(EdgeInteraction):
@@ -171,31 +191,34 @@ class QuadrupletInteraction(EdgeInteraction):
         self.mlp_sbf = BilinearBasis(config.emb_size_sbf, quad_in, quad_out)
         self.scale_sbf_sum = ScaleFactor()
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Tensor, m: Tensor) -> Tensor:
+    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
         basis = bases.quadruplets
         assert basis is not None
         quads = basis.geometry
         x = self.reduce(m, basis.rho)
+        width = x.value.shape[1]
         # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
-        angular = self.mlp_cbf.linear.weight @ basis.beta  # (E_q, Q, L)
-        x_in = gather_padded(x, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
-        z = x_in * (quads.legendre_in @ angular.transpose(1, 2))
-        z = self.scale_cbf(z, lambda: (x_in, quads.valid_in, quads.valid_in))
+        degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)
+        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(*degrees.shape[:2], width)
+        x_in = gather_padded(x.value, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
+        z = x_in * (quads.legendre_in @ angular)
+        self.scale_cbf.observe(lambda: (z * x.factor, x_in * x.factor, quads.valid_in, quads.valid_in))
 
         modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
         n, n_modes, _, columns = quads.angular_out.shape
-        at_atom = gather_padded(modes, batch.qint.slots)  # (N, D_q, 2 M, Q)
-        at_atom = at_atom.view(n, columns // 2, n_modes, 2, -1).transpose(1, 2).reshape(n, n_modes, columns, -1)
-        s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], -1, x.shape[1])
+        at_atom = to_slots(modes, batch.qint)  # (N, D_q, 2 M, Q)
+        at_atom = at_atom.view(n, columns // 2, n_modes, 2, width).transpose(1, 2).reshape(n, n_modes, columns, width)
+        s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width)
         closing = quads.angular_triangle @ gather_padded(z.flatten(0, 1), batch.triangle)  # (N, D, L M, Q)
         s = s.permute(0, 2, 3, 1, 4).reshape(closing.shape) - closing
-        s = s.flatten(0, 1).index_select(0, batch.main.place)  # (E_main, L M, Q)
+        s = from_slots(s, batch.main)  # (E_main, L M, Q)
+        y = self.mlp_sbf(Scaled(basis.gamma @ s, x.factor), self.scale_sbf_sum)
 
-        def inputs() -> tuple[Tensor, Tensor, None]:
-            return z, _quadruplets_per_input(batch, quads.valid_in), None
+        def seen() -> Observation:
+            return y.tensor(), z * x.factor, _quadruplets_per_input(batch, quads.valid_in), None
 
-        y = self.scale_sbf_sum(self.mlp_sbf(basis.gamma @ s), inputs)
-        return self.to_edges(y, batch.swap)
+        self.scale_sbf_sum.observe(seen)
+        return self.to_edges(y, batch)
 
 
 def _quadruplets_per_input(batch: Batch, valid_in: Tensor) -> Tensor:

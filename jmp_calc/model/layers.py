@@ -1,19 +1,107 @@
-"""Elementary layers (``gemnet_oc.md`` section 6): all maps bias-free, activation SiLU/0.6."""
+"""Elementary layers (``gemnet_oc.md`` section 6): all maps bias-free, activation SiLU/0.6.
+
+Constants (1/0.6, 1/√2, fitted scale factors) are never multiplied into rows of edges: they travel beside the features as
+``Scaled.factor`` and end up in the weights of the next linear map.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .scaling import ScaleFactor
+
 INV_SQRT_2 = 1.0 / math.sqrt(2.0)
+ACTIVATION_SCALE = 1.0 / 0.6
 
 
 def scaled_silu(x: Tensor) -> Tensor:
     """σ(x) = SiLU(x) / 0.6."""
-    return functional.silu(x) * (1.0 / 0.6)
+    return functional.silu(x) * ACTIVATION_SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Features factor · value; the factor is a constant of the network, the same in every call."""
+
+    value: Tensor
+    factor: float = 1.0
+
+    def __add__(self, other: Scaled) -> Scaled:
+        return Scaled(torch.add(self.value, other.value, alpha=other.factor / self.factor), self.factor)
+
+    def __mul__(self, constant: float) -> Scaled:
+        return Scaled(self.value, self.factor * constant)
+
+    def of(self, change: Callable[[Tensor], Tensor]) -> Scaled:
+        """The same factor on ``change(value)``, a linear map of the rows."""
+        return Scaled(change(self.value), self.factor)
+
+    def tensor(self) -> Tensor:
+        """The features themselves."""
+        return self.value if self.factor == 1.0 else self.value * self.factor
+
+
+class Releasable(Protocol):
+    """A module that can do without its weights."""
+
+    def release(self) -> None:
+        """Forget the weights."""
+        ...
+
+
+class Prepared(nn.Module):
+    """A module whose weights are combined before they are used; once ``freeze`` was called, for the last time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = False
+        self._constants: tuple[Tensor, ...] | None = None
+
+    def freeze(self) -> None:
+        """Keep what the next call combines, and let go of the weights it is made of."""
+        self.frozen = True
+
+    def prepared(self, combine: Callable[[], tuple[Tensor, ...]], *used: Releasable) -> tuple[Tensor, ...]:
+        """What ``combine`` makes of the weights of ``used``."""
+        if self._constants is not None:
+            return self._constants
+        made = combine()
+        if self.frozen:
+            self._constants = tuple(tensor.detach().contiguous() for tensor in made)
+            for layer in used:
+                layer.release()
+            return self._constants
+        return made
+
+
+class Linear(Prepared):
+    """y = W x, where a scale factor of the network may be part of W."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight: nn.Parameter
+        self.register_parameter("weight", nn.Parameter(torch.empty(n_out, n_in)))
+        self.n_out = n_out
+
+    def forward(self, x: Scaled, scale: ScaleFactor | None = None) -> Tensor:
+        (weight,) = self.prepared(lambda: (self.scaled(x.factor, scale),), self)
+        return functional.linear(x.value, weight)
+
+    def scaled(self, factor: float, scale: ScaleFactor | None = None) -> Tensor:
+        """factor · scale · W."""
+        weight: Tensor = self.weight if factor == 1.0 else self.weight * factor
+        return weight if scale is None else weight * scale.value()
+
+    def release(self) -> None:
+        """Forget the weights: a combination of them is kept elsewhere."""
+        self.register_parameter("weight", None)
 
 
 class Dense(nn.Module):
@@ -21,12 +109,31 @@ class Dense(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, *, activation: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(n_in, n_out, bias=False)
+        self.linear = Linear(n_in, n_out)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.linear(x)
-        return scaled_silu(y) if self.activation else y
+    def forward(self, x: Scaled) -> Scaled:
+        return activated(self.linear(x)) if self.activation else Scaled(self.linear(x))
+
+
+def activated(y: Tensor) -> Scaled:
+    """σ(y)."""
+    return Scaled(functional.silu(y), ACTIVATION_SCALE)
+
+
+class DenseStack(Prepared):
+    """Dense_σ layers that act on the same rows, as one matrix product. The layers belong to other modules."""
+
+    def __init__(self, layers: Sequence[Dense]) -> None:
+        super().__init__()
+        self.layers = tuple(layers)  # a tuple, so that their weights are not registered a second time
+        self.widths = [layer.linear.n_out for layer in layers]
+
+    def forward(self, x: Scaled) -> tuple[Scaled, ...]:
+        linear = [layer.linear for layer in self.layers]
+        (weight,) = self.prepared(lambda: (torch.cat([layer.scaled(x.factor) for layer in linear]),), *linear)
+        y = activated(functional.linear(x.value, weight))
+        return tuple(Scaled(part, y.factor) for part in y.value.split(self.widths, dim=1))
 
 
 class ResidualLayer(nn.Module):
@@ -38,11 +145,11 @@ class ResidualLayer(nn.Module):
             Dense(width, width, activation=True), Dense(width, width, activation=True)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Scaled) -> Scaled:
         return (x + self.dense_mlp(x)) * INV_SQRT_2
 
 
-class EdgeEmbedding(nn.Module):
+class EdgeEmbedding(Prepared):
     """σ(W (h_source ‖ h_target ‖ f)), with the atom parts multiplied once per atom."""
 
     def __init__(self, atom_features: int, edge_features: int, n_out: int) -> None:
@@ -50,11 +157,15 @@ class EdgeEmbedding(nn.Module):
         self.dense = Dense(2 * atom_features + edge_features, n_out, activation=True)
         self.widths = (atom_features, atom_features, edge_features)
 
-    def forward(self, h: Tensor, f: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        w_source, w_target, w_edge = self.dense.linear.weight.split(self.widths, dim=1)
-        from_source = functional.linear(h, w_source).index_select(0, source)
-        from_target = functional.linear(h, w_target).index_select(0, target)
-        return scaled_silu(functional.linear(f, w_edge) + from_source + from_target)
+    def forward(self, h: Scaled, f: Scaled, source: Tensor, target: Tensor) -> Scaled:
+        def combine() -> tuple[Tensor, Tensor]:
+            w_source, w_target, w_edge = self.dense.linear.weight.split(self.widths, dim=1)
+            return torch.cat([w_source, w_target]) * h.factor, w_edge * f.factor
+
+        w_atoms, w_edge = self.prepared(combine, self.dense.linear)
+        from_source, from_target = functional.linear(h.value, w_atoms).chunk(2, dim=1)
+        from_atoms = from_source.index_select(0, source) + from_target.index_select(0, target)
+        return activated(torch.addmm(from_atoms, f.value, w_edge.T))
 
 
 def residual_stack(width: int, count: int) -> nn.Sequential:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..graph.batch import Batch, Edges
+from ..graph.batch import Batch, Edges, collate
+from ..graph.build import build_graph
 from .bases import AngularBasis
 from .config import HeadConfig, ModelConfig
 from .elements import ATOMIC_MASSES
@@ -17,7 +19,7 @@ from .envelopes import smooth_step
 from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import Head, reduce_atoms, spatial_extent
-from .layers import he_orthogonal_
+from .layers import Linear, Prepared, he_orthogonal_
 from .repulsion import PairRepulsion
 from .scaling import observed, scale_factors
 from .segment import segment_sum
@@ -125,6 +127,25 @@ class Potential(nn.Module):
         per_block = [(parameter, blocks) for parameter in bases.uses_per_block()]
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
 
+    def freeze(self, forces: Forces) -> None:
+        """Make this network one for inference only: weights and constants are combined once, the rest is let go.
+
+        Afterwards it gives ``forces`` of this kind only, and cannot be trained, copied, moved or saved.
+        """
+        self.requires_grad_(False)
+        direct = forces == "direct"
+        if not direct:
+            self.backbone.drop_force_branch()
+        for module in self.modules():
+            if isinstance(module, Prepared):
+                module.freeze()
+        one_atom = build_graph(np.zeros((1, 3)), np.ones(1, dtype=np.int64), np.zeros((3, 3)), np.zeros(3, dtype=bool),
+                               self.config.policy)  # fmt: skip
+        device = self.embedding.weight.device
+        batch = collate([one_atom], device=device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            self._backbone(batch, batch.positions, None, with_forces=direct)
+
     @classmethod
     def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Potential:
         """A network that owns the tensors of ``state``: no random start, no second copy of the weights."""
@@ -171,7 +192,7 @@ class Potential(nn.Module):
     def _initialise(self) -> None:
         nn.init.normal_(self.embedding.weight)
         for module in self.backbone.modules():
-            if isinstance(module, nn.Linear | AngularBasis):
+            if isinstance(module, Linear | AngularBasis):
                 he_orthogonal_(module.weight)
 
     def _features(
@@ -279,13 +300,14 @@ def with_lone_atoms(batch: Batch) -> Batch:
     def extend(edges: Edges) -> Edges:
         return replace(edges, slots=pad(edges.slots, edges.count))
 
+    main = extend(batch.main)
     nothing = batch.qint.count * batch.main.slots.shape[1]
     return replace(
         batch,
         numbers=torch.cat([batch.numbers, batch.lone_numbers]),
-        main=extend(batch.main),
+        main=main,
         a2a=extend(batch.a2a),
-        a2ee2a=extend(batch.a2ee2a),
+        a2ee2a=main if batch.a2ee2a is batch.main else extend(batch.a2ee2a),
         qint=extend(batch.qint),
         triangle=pad(batch.triangle, nothing),
     )

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+Observation = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Output, reference rows, how often each reference row counts, which output rows count."""
+
 
 class ScaleFactor(nn.Module):
-    """y = factor · x; a stored factor of 0 means "not fitted" and acts as 1."""
+    """★ of the specification: a constant that belongs to the linear map before it; 0 means "not fitted", acts as 1."""
 
     scale_factor: Tensor
 
@@ -19,11 +22,14 @@ class ScaleFactor(nn.Module):
         self.register_buffer("scale_factor", torch.zeros(()))
         self.observer: VarianceRatio | None = None
 
-    def forward(self, x: Tensor, reference: Callable[[], tuple[Tensor, Tensor | None, Tensor | None]]) -> Tensor:
-        """Scale ``x``; only while fitting, ``reference`` gives rows, how often each counts, and which x count."""
+    def value(self) -> Tensor:
+        """The factor, a scalar tensor."""
+        return self.scale_factor + (self.scale_factor == 0)
+
+    def observe(self, seen: Callable[[], Observation]) -> None:
+        """While this factor is being fitted: record the scaled rows and what they are compared with."""
         if self.observer is not None:
-            self.observer.add(x, *reference())
-        return x * torch.where(self.scale_factor == 0, torch.ones_like(self.scale_factor), self.scale_factor)
+            self.observer.add(*seen())
 
 
 class VarianceRatio:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from ..errors import JMPWarning, UsageError
+
+if TYPE_CHECKING:
+    from ..graph.batch import Edges
 
 BACKEND_VARIABLE = "JMP_CALC_SEGMENT_SUMS"
 BACKENDS = ("torch", "torch_scatter")
@@ -52,10 +57,59 @@ def gather_padded(rows: Tensor, index: Tensor) -> Tensor:
     return padded.index_select(0, index.reshape(-1)).view(*index.shape, *rows.shape[1:])
 
 
-def segment_outer(left: Tensor, right: Tensor, slots: Tensor) -> Tensor:
-    """Sum over the edges of each atom of left[e, p] right[e, k]; shape (N, P, K).
+def to_slots(rows: Tensor, edges: Edges) -> Tensor:
+    """Rows (E, ...) at the slots of their target atoms, zero where there is no edge; shape (N, D, ...)."""
+    n, d = edges.slots.shape
+    return _ToPlaces.apply(rows, edges.place, n * d).view(n, d, *rows.shape[1:])  # type: ignore[no-any-return]
 
-    left (E, P), right (E, K); slots (N, D) as in ``Edges``. One batched matrix product: the (E, P, K) array of
-    terms never exists.
-    """
-    return gather_padded(left, slots).transpose(1, 2) @ gather_padded(right, slots)
+
+def from_slots(padded: Tensor, edges: Edges) -> Tensor:
+    """The rows (E, ...) of an array (N, D, ...): the inverse of ``to_slots``."""
+    return _FromPlaces.apply(padded.flatten(0, 1), edges.place)  # type: ignore[no-any-return]
+
+
+def matched(rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    """Rows (E, ...) taken by ``index``, where E gives zeros and no row is taken twice; ``inverse`` leads back."""
+    return _Matched.apply(rows, index, inverse)  # type: ignore[no-any-return]
+
+
+def mirrored(rows: Tensor, swap: Tensor) -> Tensor:
+    """The rows (E, ...) of the mirror edges; ``swap`` is its own inverse."""
+    return _FromPlaces.apply(rows, swap)  # type: ignore[no-any-return]
+
+
+class _ToPlaces(Function):
+    """rows -> zeros with the rows at their places. Every place is taken once, so that its gradient is a gather."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, place: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(place)
+        return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, place, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _FromPlaces.apply(gradient, *ctx.saved_tensors), None, None
+
+
+class _FromPlaces(Function):
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.count = padded.shape[0]
+        return padded.index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _ToPlaces.apply(gradient, *ctx.saved_tensors, ctx.count), None
+
+
+class _Matched(Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(index, inverse)
+        return gather_padded(rows, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        index, inverse = ctx.saved_tensors
+        return _Matched.apply(gradient, inverse, index), None, None

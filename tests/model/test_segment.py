@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from jmp_calc.errors import JMPWarning, UsageError
-from jmp_calc.model.segment import SegmentSum, gather_padded, segment_outer
+from jmp_calc.graph.batch import Edges
+from jmp_calc.model.segment import SegmentSum, from_slots, gather_padded, matched, mirrored, to_slots
 
 HAVE_SCATTER = importlib.util.find_spec("torch_scatter") is not None
 
@@ -64,14 +65,39 @@ def test_backend_is_chosen_by_the_environment() -> None:
     assert found.stdout.strip() == ("torch_scatter" if HAVE_SCATTER else "torch")
 
 
-def test_outer_products_are_summed_over_the_slots_of_an_atom() -> None:
-    rows, segment, _ = example()
-    slots = torch.full((5, 3), 7)
-    for atom in range(5):
-        edges = torch.nonzero(segment == atom).flatten()
-        slots[atom, : len(edges)] = edges
-    found = segment_outer(rows, rows[:, :2], slots)
-    for atom in range(5):
-        chosen = rows[segment == atom]
-        assert torch.allclose(found[atom], chosen.T @ chosen[:, :2], atol=1e-14)
-    assert torch.equal(gather_padded(rows, slots)[1], torch.zeros(3, 3, dtype=torch.float64))
+def ring(n_atoms: int) -> Edges:
+    """Every atom bound to the next two: 2 n edges in no order of targets."""
+    source = torch.arange(n_atoms).repeat(2)
+    target = (source + torch.tensor([1, 2]).repeat_interleave(n_atoms)) % n_atoms
+    slots = torch.stack([torch.nonzero(target == atom).flatten() for atom in range(n_atoms)])
+    slots = torch.cat([slots, torch.full((n_atoms, 1), len(target))], dim=1)
+    place = torch.tensor([int(torch.nonzero(slots.flatten() == e)) for e in range(len(target))])
+    return Edges(source, target, torch.zeros(2 * n_atoms, 3), torch.zeros(2 * n_atoms).long(), slots, place)
+
+
+def test_rows_go_to_the_slots_of_their_target_and_back() -> None:
+    edges, rows = ring(5), torch.randn(10, 4, dtype=torch.float64)
+    padded = to_slots(rows, edges)
+    assert torch.equal(padded, gather_padded(rows, edges.slots))
+    assert torch.equal(padded.sum(1), SegmentSum()(rows, edges.target, 5))
+    assert torch.equal(from_slots(padded, edges), rows)
+    assert torch.equal(gather_padded(rows, edges.slots)[1, 2], torch.zeros(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["to_slots", "from_slots", "matched", "mirrored"])
+def test_gathers_have_exact_first_and_second_derivatives(name: str) -> None:
+    edges = ring(4)
+    index = torch.tensor([2, 8, 1, 0, 8, 3, 7, 6])  # 8: no partner
+    inverse = torch.tensor([3, 2, 0, 5, 8, 8, 7, 6])
+    swap = torch.tensor([4, 5, 6, 7, 0, 1, 2, 3])
+    functions = {
+        "to_slots": lambda x: to_slots(x, edges), "mirrored": lambda x: mirrored(x, swap),
+        "from_slots": lambda x: from_slots(x.view(4, 3, 2), edges), "matched": lambda x: matched(x, index, inverse),
+    }
+    x = torch.randn(12 if name == "from_slots" else 8, 2, dtype=torch.float64, requires_grad=True)
+
+    def nonlinear(x: Tensor) -> Tensor:
+        return functions[name](x).sin()
+
+    assert torch.autograd.gradcheck(nonlinear, x)
+    assert torch.autograd.gradgradcheck(nonlinear, x)

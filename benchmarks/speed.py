@@ -1,0 +1,129 @@
+"""Energy and conservative forces through JMPCalculator: time as a share of the machine's matrix rate, and peak memory.
+
+    python benchmarks/speed.py                        all rows, each in a process of its own
+    python benchmarks/speed.py --rows jmp-s/aspirin   one row
+
+Rate: 2 · 2048³ / t of a float32 product on the same threads, timed between the calls. Dense work: the linear layers of the
+energy and its derivative (jmp_calc/model/cost.py). share = dense work / (time · rate). Peak memory is that of the whole
+process, imports, file and the probe's 48 MB included. Warm calls with moved atoms; jmp-s and jmp-l have random weights.
+Writes benchmarks/results/speed.yaml, one row after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RESULTS = Path(__file__).parent / "results"
+ROWS = {
+    "jmp-xs/ethanol": 40, "jmp-xs/aspirin": 40, "jmp-xs/ac-ala5-nhme": 20, "jmp-xs/Si64": 20, "jmp-xs/water192": 8,
+    "jmp-xs/Cu256": 6, "jmp-xs/Cu1008": 4, "jmp-s/ethanol": 10, "jmp-s/aspirin": 10, "jmp-s/ac-ala5-nhme": 6,
+    "jmp-s/Si64": 6, "jmp-l/aspirin": 6, "jmp-l/ac-ala5-nhme": 4,
+}
+"""Model and structure, and the number of timed calls."""
+CUTOFF = {"Si64": 12.0}
+"""Å of the official graphs; 8 Å for the molecules. jmp-xs has its own graphs."""
+
+
+def main() -> None:
+    """Measure the rows that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure, args)))
+        return
+    for name in args.rows:
+        command = [sys.executable, __file__, "--measure", name, "--threads", str(args.threads), "--work", str(args.work)]
+        prepare(name, args.work)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{name} failed:\n{done.stderr}")
+        numbers = json.loads(done.stdout.splitlines()[-1])
+        write_row(args.results, name, numbers, args.threads)
+        print(f"{name:22s} {numbers['seconds'] * 1e3:9.1f} ms   rate {numbers['rate_gflops']:6.1f} GFLOP/s   dense "
+              f"{numbers['dense_gflop']:8.2f} GFLOP   share {numbers['share_of_rate']:.3f}   "
+              f"{numbers['peak_gb']:.2f} GB", flush=True)
+
+
+def prepare(name: str, work: Path) -> None:
+    """Write the file with random weights in a process whose memory does not count."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; " \
+           f"from systems import network; network({name.split('/')[0]!r}, Path({str(work)!r}))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One row: interleaved probe and calls."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    sys.path.insert(0, str(Path(__file__).parent))
+    from systems import covering_head, network, structure
+
+    from jmp_calc import JMPCalculator
+    from jmp_calc.model.cost import GraphCounts, dense_flops
+
+    model, system = name.split("/")
+    atoms = structure(system)
+    cutoff = None if model == "jmp-xs" else CUTOFF.get(system, 8.0)
+    path = network(model, args.work)
+    calculator = JMPCalculator(path, cutoff=cutoff, head=covering_head(path, atoms))
+    atoms.calc = calculator
+    graph = calculator.build_graph(atoms)
+    counts = GraphCounts(len(atoms), len(graph.main), len(graph.a2a), len(graph.a2ee2a), len(graph.qint))
+    config = calculator.model_config
+    dense = dense_flops(config.backbone, config.heads[0], counts)
+    atoms.get_forces()
+    left = torch.rand(2048, 2048)
+    times, rates = [], []
+    for number in range(ROWS[name] + 1):
+        rates.append(2 * 2048**3 / timed(lambda: left @ left))
+        atoms.rattle(0.001, seed=number)
+        times.append(timed(atoms.get_forces))
+    times, rates = times[1:], rates[1:]
+    shares = [dense / (seconds * rate) for seconds, rate in zip(times, rates)]
+    return {
+        "atoms": len(atoms), "main_edges": counts.main, "seconds": statistics.median(times),
+        "rate_gflops": statistics.median(rates) / 1e9, "dense_gflop": dense / 1e9,
+        "share_of_rate": round(statistics.median(shares), 4), "calls": len(times),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+    }
+
+
+def timed(call: Any) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def write_row(folder: Path, name: str, numbers: dict[str, Any], threads: int) -> None:
+    """Add one row to speed.yaml."""
+    path = folder / "speed.yaml"
+    rows = (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
+    rows[name] = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in numbers.items()}
+    content = {"what": "energy and conservative forces, warm, float32; benchmarks/speed.py", "threads": threads,
+               "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+               "rows": {key: rows[key] for key in ROWS if key in rows}}
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Arithmetic of one evaluation, counted from the configuration: 2 FLOP per multiply-add of the linear layers.
+
+Source and target parts of edge embeddings count on atoms. Angular sums and elementwise work are not counted: what is
+counted is the part that cannot be avoided, so that time against it is a measure of everything else
+(``docs/performance.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import BackboneConfig, HeadConfig
+
+
+@dataclass(frozen=True)
+class GraphCounts:
+    """Atoms and directed edges of the four graphs of one structure or batch."""
+
+    atoms: int
+    main: int
+    a2a: int
+    a2ee2a: int
+    qint: int
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """One bias-free linear layer: which rows it acts on, and its size."""
+
+    name: str
+    rows: int
+    n_in: int
+    n_out: int
+
+    @property
+    def flops(self) -> int:
+        """2 FLOP per multiply-add."""
+        return 2 * self.rows * self.n_in * self.n_out
+
+
+def dense_layers(config: BackboneConfig, head: HeadConfig, counts: GraphCounts) -> list[DenseLayer]:
+    """All linear layers of one energy evaluation (``gemnet_oc.md`` sections 5-9 and 11), without the force branch."""
+    layers = _bases(config, counts)
+    for number in range(config.num_blocks):
+        layers += [DenseLayer(f"block {number + 1}: {x.name}", x.rows, x.n_in, x.n_out) for x in _block(config, counts)]
+    depths = config.num_blocks + 1
+    n, a = counts.atoms, config.emb_size_atom
+    for number in range(depths):
+        layers += _update(f"output {number}", config, counts)
+        layers += _residual(f"output {number}: residual", n, a, config.num_output_afteratom)
+    layers.append(DenseLayer("energy features", n, depths * a, a))
+    layers += _residual("energy features: residual", n, a, config.num_global_out_layers)
+    widths = [a, *[head.hidden] * (head.num_layers - 1), head.num_classes]
+    layers += [DenseLayer("head", n, n_in, n_out) for n_in, n_out in zip(widths, widths[1:])]
+    return layers
+
+
+def dense_flops(config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, derivatives: int = 1) -> int:
+    """Linear layers of the energy, and as many again for each derivative with respect to positions."""
+    return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts))
+
+
+def _bases(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
+    k, degrees = c.num_radial, c.num_spherical
+    main = (4 + c.quad_interaction) * c.emb_size_rbf + 2 * degrees * c.emb_size_cbf
+    main += c.quad_interaction * degrees**2 * c.emb_size_sbf
+    return [
+        DenseLayer("bases of main", counts.main, k, main),
+        DenseLayer("bases of a2ee2a", counts.a2ee2a, k, c.emb_size_rbf + degrees * c.emb_size_cbf),
+        DenseLayer("bases of a2a", counts.a2a, k, c.emb_size_rbf),
+        DenseLayer("bases of qint", counts.qint, k, c.quad_interaction * degrees * c.emb_size_cbf),
+        DenseLayer("edge embedding: radial", counts.main, k, c.emb_size_edge),
+        DenseLayer("edge embedding: atoms", counts.atoms, 2 * c.emb_size_atom, c.emb_size_edge),
+    ]
+
+
+def _block(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
+    n, e, m, a = counts.atoms, counts.main, c.emb_size_edge, c.emb_size_atom
+    layers = [DenseLayer("dense_ca", e, m, m)]
+    layers += _to_edges("triplets", c, counts, (e, m), e, (c.emb_size_trip_in, c.emb_size_trip_out), c.emb_size_cbf)
+    if c.quad_interaction:
+        layers += _to_edges("quadruplets", c, counts, (e, m), e, (c.emb_size_quad_in, c.emb_size_quad_out), c.emb_size_sbf)
+        layers.append(DenseLayer("quadruplets: angular", counts.qint * c.num_spherical, c.emb_size_cbf, c.emb_size_quad_in))
+    layers += _to_edges(
+        "atom to edge", c, counts, (n, a), counts.a2ee2a, (c.emb_size_trip_in, c.emb_size_trip_out), c.emb_size_cbf
+    )
+    t_in, t_out = c.emb_size_trip_in, c.emb_size_trip_out
+    layers += _down("edge to atom", (e, m), e, c.emb_size_rbf, t_in)
+    layers += [DenseLayer("edge to atom: bilinear", n, c.emb_size_cbf * t_in, t_out), DenseLayer("edge to atom: up", n, t_out, a)]
+    layers += [
+        DenseLayer("atom to atom: down", n, a, c.emb_size_aint_in),
+        DenseLayer("atom to atom: bilinear", n, c.emb_size_rbf * c.emb_size_aint_in, c.emb_size_aint_out),
+        DenseLayer("atom to atom: up", n, c.emb_size_aint_out, a),
+    ]
+    layers += _residual("edges before and after skip", e, m, c.num_before_skip + c.num_after_skip)
+    layers += _residual("atoms", n, a, c.num_atom_emb_layers)
+    layers += _update("atom update", c, counts)
+    layers += [DenseLayer("concatenation: edges", e, m, m), DenseLayer("concatenation: atoms", n, 2 * a, m)]
+    return layers + _residual("concatenation: residual", e, m, c.num_concat)
+
+
+def _down(name: str, dense: tuple[int, int], rows: int, rbf: int, features: int) -> list[DenseLayer]:
+    """Dense on ``dense`` (rows, width), then radial factor and down projection on ``rows``."""
+    return [
+        DenseLayer(f"{name}: dense", dense[0], dense[1], dense[1]),
+        DenseLayer(f"{name}: radial", rows, rbf, dense[1]),
+        DenseLayer(f"{name}: down", rows, dense[1], features),
+    ]
+
+
+def _to_edges(
+    name: str, c: BackboneConfig, counts: GraphCounts, dense: tuple[int, int], rows: int, sizes: tuple[int, int], basis: int
+) -> list[DenseLayer]:
+    return [
+        *_down(name, dense, rows, c.emb_size_rbf, sizes[0]),
+        DenseLayer(f"{name}: bilinear", counts.main, basis * sizes[0], sizes[1]),
+        DenseLayer(f"{name}: up", counts.main, sizes[1], 2 * c.emb_size_edge),
+    ]
+
+
+def _update(name: str, c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
+    layers = [DenseLayer(f"{name}: radial", counts.main, c.emb_size_rbf, c.emb_size_edge)]
+    if c.emb_size_edge != c.emb_size_atom:
+        layers.append(DenseLayer(f"{name}: to atoms", counts.atoms, c.emb_size_edge, c.emb_size_atom))
+    return layers + _residual(f"{name}: residual", counts.atoms, c.emb_size_atom, c.num_atom)
+
+
+def _residual(name: str, rows: int, width: int, count: int) -> list[DenseLayer]:
+    return [DenseLayer(name, rows, width, width)] * (2 * count)
