@@ -34,7 +34,8 @@ from .config import config_option
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator
+
+    from ..calculator import JMPCalculator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,7 +56,7 @@ class Common:
     quiet: bool
     seed: int
 
-    def calculator(self) -> Calculator:
+    def calculator(self) -> JMPCalculator:
         """The JMPCalculator that these options describe (imports torch)."""
         from ..calculator import JMPCalculator
 

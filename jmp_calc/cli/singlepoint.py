@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,11 +12,14 @@ from .common import CommandRun, Common, common_options, dry_run_report, model_re
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator
+
+    from ..calculator import JMPCalculator
 
 CHOICES = ("energy", "energies", "forces", "stress")
 LISTED_FRAMES = 1000
 """Above this many frames the summary gives no per-frame values; they are in results.extxyz."""
+FRAMES_TOGETHER, ATOMS_TOGETHER = 64, 2048
+"""Frames, or atoms, that are evaluated before their results are written."""
 
 
 @click.command(epilog="""\b
@@ -54,12 +57,13 @@ def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str,
     notes: set[str] = set()
     count = 0
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
-        for count, atoms in enumerate(iter_frames(struct, index=index), start=1):
-            results = _evaluate(calculator, atoms, wanted, where=f"{struct}, selected frame {count - 1}")
-            _say_once(run.common, atoms, notes)
-            write(stream, _labelled(atoms, results), format="extxyz")
-            if count <= LISTED_FRAMES:
-                frames.append(_brief(atoms, results))
+        for window in _windows(iter_frames(struct, index=index)):
+            for atoms, results in _evaluate(calculator, window, wanted, where=f"{struct}, selected frame", first=count):
+                count += 1
+                _say_once(run.common, atoms, notes)
+                write(stream, _labelled(atoms, results), format="extxyz")
+                if count <= LISTED_FRAMES:
+                    frames.append(_brief(atoms, results))
     run.add_input(parse_structure(struct).path, n_frames=count)
     run.add_output(run.path("results.extxyz"), "structures with jmp_* results")
     run.results = {
@@ -71,25 +75,56 @@ def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str,
     _print_table(run.common, frames, count)
 
 
-def _evaluate(
-    calculator: Calculator, atoms: Atoms, wanted: tuple[str, ...] | None, *, where: str
-) -> dict[str, Any]:
-    """Results by property; errors carry the frame."""
-    from ase.calculators.calculator import PropertyNotImplementedError
+def _windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    """Frames in groups that are evaluated together; those before a frame that cannot be read are not lost."""
+    window: list[Atoms] = []
+    unreadable: JMPError | None = None
+    try:
+        for atoms in frames:
+            window.append(atoms)
+            if len(window) == FRAMES_TOGETHER or sum(map(len, window)) >= ATOMS_TOGETHER:
+                yield window
+                window = []
+    except JMPError as error:
+        unreadable = error
+    if window:
+        yield window
+    if unreadable is not None:
+        raise unreadable
 
+
+def _evaluate(
+    calculator: JMPCalculator, window: list[Atoms], wanted: tuple[str, ...] | None, *, where: str, first: int
+) -> Iterator[tuple[Atoms, dict[str, Any]]]:
+    """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame, which is named."""
     from ..checks import why_no_stress
 
-    names = wanted
-    if names is None:
+    def names(atoms: Atoms) -> tuple[str, ...]:
         has_stress = why_no_stress(atoms.cell.array, atoms.pbc) is None
-        names = CHOICES if has_stress else tuple(name for name in CHOICES if name != "stress")
-    ordered = sorted(names, key=("stress", "forces", "energies", "energy").index)  # the first one computes the others
+        return wanted or (CHOICES if has_stress else tuple(name for name in CHOICES if name != "stress"))
+
+    asked = wanted or ("energy", "forces")
     try:
-        return {name: calculator.get_property(name, atoms) for name in ordered}
+        found = calculator.batch(window, asked)
+    except (JMPError, NotImplementedError):
+        for number, atoms in enumerate(window, start=first):
+            yield atoms, _single(calculator, atoms, names(atoms), f"{where} {number}")
+        raise  # every frame alone was fine: the fault is in the batch
+    for atoms, results in zip(window, found):
+        yield atoms, {name: results[name] for name in names(atoms)}
+
+
+def _single(calculator: JMPCalculator, atoms: Atoms, names: tuple[str, ...], where: str) -> dict[str, Any]:
+    """Results of one frame; errors carry its name."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    try:
+        results = calculator.batch([atoms], names)[0]
     except PropertyNotImplementedError as error:
         raise UsageError(str(error), where=where, hint="leave it out of --properties") from error
     except JMPError as error:
-        raise type(error)(error.fact, where=error.where or where, hint=error.hint) from error
+        raise type(error)(error.fact, where=where, hint=error.hint) from error
+    return {name: results[name] for name in names}
 
 
 def _labelled(atoms: Atoms, results: dict[str, Any]) -> Atoms:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.config import GraphPolicy
-from .neighbours import EdgeList, Floats, Ints
+from .neighbours import EdgeList, Floats, Ints, NeighbourSearch, neighbour_edges
 from .policies import select_graphs
 
 
@@ -60,6 +60,7 @@ def build_graph(
     policy: GraphPolicy,
     tags: Ints | None = None,
     qint_tags: tuple[int, ...] = (1, 2),
+    search: NeighbourSearch = neighbour_edges,
 ) -> Graph:
     """Topology of one structure.
 
@@ -71,11 +72,12 @@ def build_graph(
         policy: how edges are chosen.
         tags: (N,) 0 sub-surface, 1 surface, 2 adsorbate; read only if the policy says so.
         qint_tags: tags whose atoms take part in quadruplets.
+        search: finds neighbours; one that keeps its list between calls gives the same graph.
     """
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
     cell = np.array(cell, dtype=np.float64)
-    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags)
+    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags, search)
     main, qint = four.main, four.qint
     index = _EdgeIndex(main, len(positions))
     return Graph(

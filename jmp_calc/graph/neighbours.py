@@ -7,6 +7,7 @@ the source, so the raw difference is ``D = x_source + shift @ cell - x_target``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,16 @@ def edge_lengths(edges: EdgeList, positions: Floats, cell: Floats) -> Floats:
     """Lengths (E,) in Å."""
     difference = positions[edges.source] + edges.shift @ cell - positions[edges.target]
     return np.sqrt((difference**2).sum(axis=1))
+
+
+class NeighbourSearch(Protocol):
+    """Finds all directed edges within a cutoff, ordered by target, source and image, and their lengths."""
+
+    def __call__(
+        self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float, /
+    ) -> tuple[EdgeList, Floats]:
+        """Edges with length <= cutoff (Å)."""
+        ...
 
 
 def neighbour_edges(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> tuple[EdgeList, Floats]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..model.config import GraphPolicy
 from .adaptive import adaptive_cutoffs
-from .neighbours import EdgeList, Floats, Ints, neighbour_edges
+from .neighbours import EdgeList, Floats, Ints, NeighbourSearch
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,16 @@ def select_graphs(
     policy: GraphPolicy,
     tags: Ints | None,
     qint_tags: tuple[int, ...],
+    search: NeighbourSearch,
 ) -> FourGraphs:
     """Choose the edges of all four graphs by the policy's rule."""
+    longest = policy.cutoff
+    if policy.name == "smooth":
+        longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
+    edges, length = search(positions, cell, pbc, longest)
     if policy.name == "official":
-        return _official(positions, cell, pbc, policy, tags, qint_tags)
-    return _smooth(positions, cell, pbc, policy)
+        return _official(edges, length, policy, tags, qint_tags)
+    return _smooth(edges, length, len(positions), policy)
 
 
 def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
@@ -54,15 +59,9 @@ def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
 
 
 def _official(
-    positions: Floats,
-    cell: Floats,
-    pbc: NDArray[np.bool_],
-    policy: GraphPolicy,
-    tags: Ints | None,
-    qint_tags: tuple[int, ...],
+    edges: EdgeList, length: Floats, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...]
 ) -> FourGraphs:
     main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.max_neighbors)
-    edges, length = neighbour_edges(positions, cell, pbc, policy.cutoff)
     keep = nearest(edges, length, a2a_limit)
     a2a, length = edges.take(keep), length[keep]
     qint = a2a.take(nearest(a2a, length, qint_limit))
@@ -77,9 +76,7 @@ def _official(
     )
 
 
-def _smooth(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], policy: GraphPolicy) -> FourGraphs:
-    longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
-    edges, length = neighbour_edges(positions, cell, pbc, longest)
+def _smooth(edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy) -> FourGraphs:
     if not policy.adaptive:
         main = symmetrised(edges.take(length < policy.cutoff))
         same = policy.a2ee2a_cutoff == policy.cutoff
@@ -91,7 +88,7 @@ def _smooth(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], policy: Gra
         )
     # Beyond its cutoff an edge has weight exactly zero; the margin covers rounding in the recomputed cutoffs.
     main_reach, a2ee2a, qint = (
-        1.000001 * reach for reach in adaptive_cutoffs(edges.target, length, len(positions), policy)
+        1.000001 * reach for reach in adaptive_cutoffs(edges.target, length, n_atoms, policy)
     )
     pair = 0.5 * (main_reach[edges.source] + main_reach[edges.target])
     return FourGraphs(

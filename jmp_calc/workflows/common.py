@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,15 @@ def has_stress(atoms: Atoms) -> bool:
     except (PropertyNotImplementedError, NotImplementedError, ValueError):
         return False
     return True
+
+
+def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
+    """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator batches."""
+    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
+    calculator = structures[0].calc
+    if len(structures) > 1 and module is not None and isinstance(calculator, module.JMPCalculator):
+        return [np.array(results["forces"]) for results in calculator.batch(structures, ["forces"])]
+    return [np.array(atoms.get_forces(apply_constraint=False)) for atoms in structures]
 
 
 def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:

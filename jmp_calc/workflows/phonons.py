@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import BadInputError, BadStructureError, JMPWarning, NotConvergedError, UsageError
 from ..interrupt import Interrupted, deferred_signals
 from . import phonopy_glue as glue
-from .common import output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
+from .common import output_path, raw_forces, snapshot, warn_if_not_smooth, working_copy, write_frames
 from .phonon_settings import PhononSettings, supercell_matrix
 from .progress import Progress
 from .relax import relax as run_relax
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PLOTS = ("band.svg", "band.png", "dos.svg", "dos.png", "thermal.svg", "thermal.png")
 OUTPUTS = (*glue.FILES, "unitcell.extxyz", *PLOTS)
+ATOMS_TOGETHER = 512
+"""Displaced supercells that go to the calculator at once have about so many atoms."""
 MOST_NAMED = 10
 
 
@@ -207,16 +209,17 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
 
 def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
     """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å."""
-    found = []
+    found: list[np.ndarray] = []
+    together = max(ATOMS_TOGETHER // max(len(cells[0]), 1), 1)
     with deferred_signals() as signals, Progress("phonons", len(cells), quiet=quiet) as progress:
-        for number, cell in enumerate(cells):
-            forces = np.array(cell.get_forces(apply_constraint=False))
-            if not np.isfinite(forces).all():
-                raise BadInputError(f"the forces of displaced supercell {number} are not finite")
-            found.append(forces)
-            progress.update(f"{len(cell)} atoms")
+        while len(found) < len(cells):
+            for forces in raw_forces(cells[len(found) : len(found) + together]):
+                if not np.isfinite(forces).all():
+                    raise BadInputError(f"the forces of displaced supercell {len(found)} are not finite")
+                found.append(forces)
+                progress.update(f"{len(cells[0])} atoms")
             if signals.received is not None:
-                raise Interrupted(signals.received, f"{number + 1} of {len(cells)} displacements were done")
+                raise Interrupted(signals.received, f"{len(found)} of {len(cells)} displacements were done")
     return np.array(found)
 
 

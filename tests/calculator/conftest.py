@@ -99,7 +99,7 @@ def calc(loaded: JMPCalculator) -> JMPCalculator:
 def evaluations(calc: JMPCalculator) -> Iterator[list[int]]:
     """Grows by one with every evaluation of the network of `calc`."""
     calls: list[int] = []
-    hook = calc._potential.register_forward_hook(lambda *_: calls.append(1))
+    hook = calc._evaluator.potential.register_forward_hook(lambda *_: calls.append(1))
     yield calls
     hook.remove()
 

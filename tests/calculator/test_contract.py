@@ -209,7 +209,7 @@ def test_images_of_a_band_may_share_one_calculator(calc: JMPCalculator) -> None:
 def test_copies_share_weights_but_not_results(calc: JMPCalculator, salt: Atoms) -> None:
     forces = calc.get_forces(salt)
     for duplicate in (copy.copy(calc), copy.deepcopy(calc)):
-        assert duplicate._potential is calc._potential
+        assert duplicate._potential is calc._evaluator.potential
         assert not duplicate.check_state(salt)
         np.testing.assert_array_equal(duplicate.get_forces(salt), forces)
         duplicate.results["forces"][:] = 0
@@ -330,7 +330,7 @@ def test_memory_is_constant_over_many_calls(model_path: Path) -> None:
     after = run(150)
     assert after[0] <= warm[0]
     assert after[1] - warm[1] < 16 * 2**20
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in calc._potential.parameters())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in calc._evaluator.potential.parameters())
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_interrupt_in_the_middle_leaves_the_next_call_right(calc: JMPCalculator,
     other = molecule("CH3CH2OH")
     want_old, want_new = copy.copy(calc).get_forces(ethanol), copy.copy(calc).get_forces(other)
     calc.get_forces(ethanol)
-    block = calc._potential.backbone.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    block = calc._evaluator.potential.backbone.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGINT))
     for call in (lambda: calc.get_forces(other), lambda: calc.calculate(other, ["forces"])):
         with pytest.raises(KeyboardInterrupt):
             call()
@@ -391,7 +391,7 @@ def test_interrupt_in_the_middle_leaves_the_next_call_right(calc: JMPCalculator,
 def test_non_finite_results_are_an_error(make_model, ethanol: Atoms) -> None:
     calc = JMPCalculator(make_model(seed=4), device="cpu")
     with torch.no_grad():
-        calc._potential.heads["materials"].energy[0].weight[0, 0] = torch.inf
+        calc._evaluator.potential.heads["materials"].energy[0].weight[0, 0] = torch.inf
     with pytest.raises(ModelError, match="non-finite energy"):
         calc.get_potential_energy(ethanol)
     assert not calc.results

@@ -96,7 +96,7 @@ def test_gathers_have_exact_first_and_second_derivatives(name: str) -> None:
     }
     x = torch.randn(12 if name == "from_slots" else 8, 2, dtype=torch.float64, requires_grad=True)
 
-    def nonlinear(x: Tensor) -> Tensor:
+    def nonlinear(x: torch.Tensor) -> torch.Tensor:
         return functions[name](x).sin()
 
     assert torch.autograd.gradcheck(nonlinear, x)

@@ -1,0 +1,100 @@
+"""Many structures in few evaluations: the plan behind ``JMPCalculator.batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .device import free_memory
+from .errors import JMPError
+from .results import single_results
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .evaluator import Evaluator
+    from .graph.build import Graph
+
+WINDOW = 256
+"""Structures whose graphs are in memory at once; within a window they are sorted by size."""
+CPU_BYTES = 2**29
+"""Estimated bytes of a batch on a CPU: larger ones are not faster (benchmarks/batch.py)."""
+MEMORY_SHARE = 0.6
+"""Share of the free memory that a batch may take by the estimate."""
+
+
+def evaluate_many(
+    evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Results of all structures in their order."""
+    results: list[dict[str, Any]] = []
+    for first in range(0, len(structures), WINDOW):
+        results += _Window(evaluator, structures[first : first + WINDOW], properties, first).results()
+    return results
+
+
+class _Window:
+    """Structures that are evaluated together, in batches of similar density and limited memory."""
+
+    def __init__(
+        self, evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str], first: int
+    ) -> None:
+        self.evaluator, self.structures, self.first = evaluator, structures, first
+        self.gradient = False
+        self.graphs: list[Graph] = []
+        for number, atoms in enumerate(structures):
+            try:
+                self.gradient = evaluator.admit(atoms, properties)
+                self.graphs.append(evaluator.build_graph(atoms))
+            except JMPError as error:
+                raise type(error)(error.fact, where=f"structure {first + number}", hint=error.hint) from error
+        self.stress = [self.gradient and evaluator.why_no_stress(atoms) is None for atoms in structures]
+        self.found: dict[int, dict[str, Any]] = {}
+
+    def results(self) -> list[dict[str, Any]]:
+        """In the order of the structures."""
+        for chosen in self._batches():
+            self._evaluate(chosen)
+        return [self.found[number] for number in range(len(self.structures))]
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Neighbours in size together: sums are padded to the largest number of edges of an atom in the batch."""
+        bytes_of = [self.evaluator.needed_bytes(graph, self.gradient) for graph in self.graphs]
+        free = free_memory(self.evaluator.device)
+        room = MEMORY_SHARE * free if free is not None else float("inf")
+        if self.evaluator.device.type == "cpu":
+            room = min(room, CPU_BYTES)
+        order = sorted(range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i))
+        chosen: list[int] = []
+        for number in order:
+            if chosen and sum(bytes_of[i] for i in chosen) + bytes_of[number] > room:
+                yield chosen
+                chosen = []
+            chosen.append(number)
+        if chosen:
+            yield chosen
+
+    def _evaluate(self, chosen: list[int]) -> None:
+        """One batch; halved where it does not fit after all."""
+        structures, graphs = [self.structures[i] for i in chosen], [self.graphs[i] for i in chosen]
+        stress = [self.stress[i] for i in chosen]
+        try:
+            prediction = self.evaluator.predict(structures, graphs, forces=self.gradient, stress=any(stress))
+        except torch.OutOfMemoryError as error:
+            if len(chosen) == 1:
+                raise self.evaluator.out_of_memory(graphs[0]) from error
+            half = len(chosen) // 2
+            self._evaluate(chosen[:half])
+            self._evaluate(chosen[half:])
+            return
+        try:
+            found = single_results(prediction, [graph.n_atoms for graph in graphs], stress)
+        except JMPError as error:
+            raise type(error)(error.fact, where=self._names(chosen), hint=error.hint) from error
+        self.found.update(zip(chosen, found))
+
+    def _names(self, chosen: list[int]) -> str:
+        numbers = sorted(self.first + number for number in chosen)
+        return f"among structures {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"structure {numbers[0]}"

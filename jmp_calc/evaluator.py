@@ -1,0 +1,171 @@
+"""A loaded model with everything that one evaluation needs: checks, graphs, prediction, results.
+
+``JMPCalculator`` is the ASE side of it. Nothing here keeps results: calls do not depend on each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from . import checks
+from .device import choose_device, choose_dtype, free_memory
+from .errors import ModelError, OutOfMemoryError, UsageError
+from .graph.neighbours import NeighbourSearch, neighbour_edges
+from .info import model_info, symbols
+from .memory import estimated_bytes, expected_edges
+from .results import single_results
+from .settings import Settings, choose_head, choose_policy, uncovered
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .graph.build import Graph
+    from .model.potential import Prediction
+
+logger = logging.getLogger("jmp_calc")
+
+
+class Evaluator:
+    """Evaluates structures with one head of one model on one device."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model; errors of the settings, the file and the device as in JMPCalculator."""
+        self.settings = settings
+        self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
+        from .model.potential import Potential
+        from .zoo.names import resolve
+
+        # The caller may be inside inference_mode: weights made there could never carry a gradient.
+        with torch.inference_mode(False):
+            loaded = resolve(settings.model, weights=settings.weights)
+            self.head = choose_head(loaded.potential.config, settings)
+            self.policy = choose_policy(loaded.potential.config, self.head, settings)
+            potential = loaded.potential
+            if self.policy != potential.config.policy:
+                config = dataclasses.replace(potential.config, policy=self.policy)
+                potential = Potential.from_state(config, potential.state_dict())
+            self.potential = potential.to(device=self.device, dtype=dtype).eval()
+            self.potential.freeze("direct" if settings.forces == "direct" else "conservative")
+        self.config = self.potential.config
+        self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
+        self._pid = os.getpid()
+        self._told: frozenset[str] = frozenset()
+
+    def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
+        """Results of one structure: what was asked for, and what comes at no extra cost."""
+        gradient = self.admit(atoms, properties)
+        # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
+        stress = gradient and self.why_no_stress(atoms) is None
+        graph = self.build_graph(atoms, search)
+        self._guard_memory(len(atoms), graph.n_edges, len(graph.qint), gradient)
+        try:
+            prediction = self.predict([atoms], [graph], forces=gradient, stress=stress)
+        except torch.OutOfMemoryError as error:
+            raise self.out_of_memory(graph) from error
+        return single_results(prediction, [len(atoms)], [stress])[0]
+
+    def admit(self, atoms: Atoms, properties: Sequence[str]) -> bool:
+        """Refuse what cannot be computed; returns whether a derivative is needed."""
+        gradient = "forces" in properties or "stress" in properties
+        self._check(atoms, gradient)
+        if "stress" in properties:
+            self.require_stress(atoms)
+        return gradient
+
+    def build_graph(self, atoms: Atoms, search: NeighbourSearch = neighbour_edges) -> Graph:
+        """The neighbour graphs of one structure (numpy)."""
+        from .graph.build import build_graph
+
+        tags = atoms.get_tags() if self.policy.tags == "atoms" else None
+        return build_graph(
+            np.array(atoms.positions, dtype=float), np.array(atoms.numbers), atoms.cell.array.copy(),
+            np.array(atoms.pbc), self.policy, tags, self.config.backbone.qint_tags, search,
+        )  # fmt: skip
+
+    def predict(self, structures: Sequence[Atoms], graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
+        """Evaluate structures with their graphs as one batch; torch.OutOfMemoryError where they do not fit."""
+        from .graph.batch import collate
+
+        mode = self.settings.forces if forces else "none"
+        with ExitStack() as stack:
+            # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the forces.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            batch = collate(graphs, device=self.device)
+            if stress:  # graphs drop the vectors of open directions; the volume of a slab's cell needs them
+                cells = np.stack([atoms.cell.array for atoms in structures])
+                batch = dataclasses.replace(batch, cell=torch.tensor(cells, device=self.device))
+            return self.potential(batch, heads=self.head.name, forces=mode, stress=stress)  # type: ignore[no-any-return]
+
+    def out_of_memory(self, graph: Graph) -> OutOfMemoryError:
+        """The error for a structure that did not fit."""
+        return OutOfMemoryError(
+            f"{self.device} ran out of memory for {graph.n_atoms} atoms and {graph.n_edges} edges",
+            hint="use a smaller cell, a smaller model, or device='cpu'",
+        )
+
+    def needed_bytes(self, graph: Graph, gradient: bool) -> float:
+        """Estimated memory of one structure's evaluation."""
+        return estimated_bytes(
+            self.config, graph.n_atoms, graph.n_edges, len(graph.qint), self.settings.dtype, gradient=gradient
+        )
+
+    def why_no_stress(self, atoms: Atoms) -> str | None:
+        """The reason why a structure has no stress, or None."""
+        if self.settings.forces == "direct":
+            return "stress needs the gradient of the energy, and this calculator was made with forces='direct'"
+        return checks.why_no_stress(atoms.cell.array, atoms.pbc)
+
+    def require_stress(self, atoms: Atoms) -> None:
+        """PropertyNotImplementedError with the reason where there is no stress."""
+        reason = self.why_no_stress(atoms)
+        if reason is not None:
+            raise PropertyNotImplementedError(reason)
+
+    def _check(self, atoms: Atoms, gradient: bool) -> None:
+        if self.device.type == "cuda" and os.getpid() != self._pid:
+            raise UsageError(
+                "this calculator lives on a GPU and cannot be used in a forked process",
+                hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
+            )
+        checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
+        self._check_elements(atoms.numbers)
+        ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
+        if ignored:
+            self._told |= ignored
+            logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
+        if len(atoms) > checks.MANY_ATOMS:
+            self._guard_memory(len(atoms), *expected_edges(atoms, self.policy), gradient)
+
+    def _check_elements(self, numbers: np.ndarray) -> None:
+        missing = uncovered(self.head, numbers)
+        if not missing:
+            return
+        others = [
+            head.name
+            for head in self.config.heads
+            if head.kind == "energy" and head.elements is not None and not uncovered(head, numbers)
+        ]
+        hint = f"heads that cover this structure: {', '.join(others)}" if others else (
+            f"no head of {self.info.name} covers this structure"
+        )
+        raise ModelError(
+            f"head {self.head.name!r} was not trained on {', '.join(symbols(missing))}; "
+            f"it covers {' '.join(symbols(self.head.elements or ()))}",
+            hint=hint,
+        )
+
+    def _guard_memory(self, n_atoms: int, n_edges: float, n_middle: float, gradient: bool) -> None:
+        needed = estimated_bytes(self.config, n_atoms, n_edges, n_middle, self.settings.dtype, gradient=gradient)
+        if needed > 2**28:  # asking the system costs more than a small calculation
+            checks.refuse_if_too_large(n_atoms, needed, free_memory(self.device))

@@ -1,0 +1,94 @@
+"""calc.batch: the numbers of single calls for mixed structures in any order, whatever the batches are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from jmp_calc import JMPCalculator
+from jmp_calc.errors import BadStructureError, OutOfMemoryError
+
+
+def mixed() -> list[Atoms]:
+    """Molecules, a lone atom, crystals down to one atom, a slab."""
+    found = [molecule("CH3CH2OH"), Atoms("O"), bulk("Cu"), bulk("NaCl", "rocksalt", a=5.6) * (2, 1, 1), molecule("C6H6"),
+             fcc111("Cu", (1, 1, 2), vacuum=5.0), molecule("H2O")]
+    for number, atoms in enumerate(found):
+        atoms.rattle(0.05, seed=number)
+    return found
+
+
+def test_batch_equals_single_calls_in_any_order(calc: JMPCalculator) -> None:
+    structures = mixed()
+    single = []
+    for atoms in structures:
+        calc.calculate(atoms, ["energy", "forces"])
+        single.append(dict(calc.results))
+    order = [4, 0, 6, 2, 5, 1, 3]
+    together = calc.batch([structures[i] for i in order])
+    for found, number in zip(together, order):
+        assert found.keys() == single[number].keys()  # stress where the cell has one
+        for name, expected in single[number].items():
+            assert np.abs(found[name] - expected).max() <= 1e-9, (number, name)
+
+
+def test_small_batches_give_the_same(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    structures = mixed()
+    whole = calc.batch(structures)
+    monkeypatch.setattr("jmp_calc.batching.CPU_BYTES", 1.0)
+    monkeypatch.setattr("jmp_calc.batching.WINDOW", 3)
+    for found, expected in zip(calc.batch(structures), whole):
+        assert np.abs(found["forces"] - expected["forces"]).max() <= 1e-9
+
+
+def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    structures, sizes = mixed(), []
+    whole = calc.batch(structures)
+    predict = calc._evaluator.predict
+
+    def short_of_memory(chosen, graphs, **options):
+        sizes.append(len(chosen))
+        if len(chosen) > 2:
+            raise torch.OutOfMemoryError
+        return predict(chosen, graphs, **options)
+
+    monkeypatch.setattr(calc._evaluator, "predict", short_of_memory)
+    for found, expected in zip(calc.batch(structures), whole):
+        assert np.abs(found["forces"] - expected["forces"]).max() <= 1e-9
+    assert sizes[0] == 7 and max(size for size in sizes if size <= 2) == 2
+
+
+def test_one_structure_that_does_not_fit_is_an_error(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_, **__):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(calc._evaluator, "predict", no_memory)
+    with pytest.raises(OutOfMemoryError, match="9 atoms"):
+        calc.batch([molecule("CH3CH2OH")])
+
+
+def test_cache_and_structures_stay_as_they_are(calc: JMPCalculator, ethanol: Atoms) -> None:
+    ethanol.calc = calc
+    forces, before = ethanol.get_forces(), calc.results
+    positions = ethanol.positions.copy()
+    calc.batch(mixed())
+    assert calc.results is before
+    assert np.array_equal(ethanol.get_forces(), forces) and np.array_equal(ethanol.positions, positions)
+
+
+def test_errors_name_the_structure(calc: JMPCalculator) -> None:
+    bad = molecule("H2O")
+    bad.positions[0, 0] = np.nan
+    with pytest.raises(BadStructureError) as caught:
+        calc.batch([molecule("H2O"), bad])
+    assert caught.value.where == "structure 1"
+    with pytest.raises(PropertyNotImplementedError):
+        calc.batch([bulk("Cu"), molecule("H2O")], ["stress"])
+
+
+def test_nothing_gives_nothing(calc: JMPCalculator) -> None:
+    assert calc.batch([]) == []
