@@ -78,10 +78,10 @@ class _Window:
 
     def _evaluate(self, chosen: list[int]) -> None:
         """One batch; halved where it does not fit after all."""
-        structures, graphs = [self.structures[i] for i in chosen], [self.graphs[i] for i in chosen]
+        graphs = [self.graphs[i] for i in chosen]
         stress = [self.stress[i] for i in chosen]
         try:
-            prediction = self.evaluator.predict(structures, graphs, forces=self.gradient, stress=any(stress))
+            prediction = self.evaluator.predict(graphs, forces=self.gradient, stress=any(stress))
         except torch.OutOfMemoryError as error:
             if len(chosen) == 1:
                 raise self.evaluator.out_of_memory(graphs[0]) from error

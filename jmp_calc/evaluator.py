@@ -68,7 +68,7 @@ class Evaluator:
         graph = self.build_graph(atoms, search)
         self._guard_memory(len(atoms), graph.n_edges, len(graph.qint), gradient)
         try:
-            prediction = self.predict([atoms], [graph], forces=gradient, stress=stress)
+            prediction = self.predict([graph], forces=gradient, stress=stress)
         except torch.OutOfMemoryError as error:
             raise self.out_of_memory(graph) from error
         return single_results(prediction, [len(atoms)], [stress])[0]
@@ -91,8 +91,8 @@ class Evaluator:
             np.array(atoms.pbc), self.policy, tags, self.config.backbone.qint_tags, search,
         )  # fmt: skip
 
-    def predict(self, structures: Sequence[Atoms], graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
-        """Evaluate structures with their graphs as one batch; torch.OutOfMemoryError where they do not fit."""
+    def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
+        """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit."""
         from .graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
@@ -102,9 +102,6 @@ class Evaluator:
             stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             batch = collate(graphs, device=self.device)
-            if stress:  # graphs drop the vectors of open directions; the volume of a slab's cell needs them
-                cells = np.stack([atoms.cell.array for atoms in structures])
-                batch = dataclasses.replace(batch, cell=torch.tensor(cells, device=self.device))
             return self.potential(batch, heads=self.head.name, forces=mode, stress=stress)  # type: ignore[no-any-return]
 
     def out_of_memory(self, graph: Graph) -> OutOfMemoryError:

@@ -50,11 +50,11 @@ def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: py
     whole = calc.batch(structures)
     predict = calc._evaluator.predict
 
-    def short_of_memory(chosen, graphs, **options):
-        sizes.append(len(chosen))
-        if len(chosen) > 2:
+    def short_of_memory(graphs, **options):
+        sizes.append(len(graphs))
+        if len(graphs) > 2:
             raise torch.OutOfMemoryError
-        return predict(chosen, graphs, **options)
+        return predict(graphs, **options)
 
     monkeypatch.setattr(calc._evaluator, "predict", short_of_memory)
     for found, expected in zip(calc.batch(structures), whole):

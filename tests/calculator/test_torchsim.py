@@ -1,0 +1,71 @@
+"""TorchSim on our models: its own consistency checks, and the numbers of JMPCalculator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+
+from jmp_calc import JMPCalculator
+from jmp_calc.errors import BadStructureError
+
+ts = pytest.importorskip("torch_sim")
+
+
+@pytest.fixture(scope="module")
+def model(model_path: Path):
+    from jmp_calc.torchsim import JMPModel
+
+    return JMPModel(model_path, device="cpu", dtype=torch.float64)
+
+
+def crystals() -> list[Atoms]:
+    """Two crystals of different sizes, rattled."""
+    found = [bulk("NaCl", "rocksalt", a=5.6, cubic=True), bulk("Cu") * (2, 1, 1)]
+    for number, atoms in enumerate(found):
+        atoms.rattle(0.1, seed=number)
+    return found
+
+
+def test_torchsims_own_checks_pass(model) -> None:
+    from torch_sim.models.interface import validate_model_outputs
+
+    validate_model_outputs(model, torch.device("cpu"), torch.float64)
+
+
+def test_results_are_those_of_the_calculator(model, calc: JMPCalculator) -> None:
+    atoms = crystals()
+    results = model(ts.io.atoms_to_state(atoms, torch.device("cpu"), torch.float64))
+    expected = calc.batch(atoms)
+    forces = np.concatenate([single["forces"] for single in expected])
+    assert np.abs(results["forces"].numpy() - forces).max() <= 1e-9
+    for number, single in enumerate(expected):
+        assert float(results["energy"][number]) == pytest.approx(single["energy"], abs=1e-9)
+        stress = results["stress"][number].numpy()[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        assert np.abs(stress - single["stress"]).max() <= 1e-9
+
+
+def test_torchsims_dynamics_conserve_energy(model) -> None:
+    state = ts.io.atoms_to_state(crystals(), torch.device("cpu"), torch.float64)
+    energies = []
+    from torch_sim.integrators import nve
+
+    init, step = nve(model, dt=torch.tensor(1e-3, dtype=torch.float64), kT=torch.tensor(0.02, dtype=torch.float64))
+    state = init(state, seed=0)
+    for _ in range(40):
+        state = step(state)
+        kinetic = ts.calc_kinetic_energy(momenta=state.momenta, masses=state.masses, system_idx=state.system_idx)
+        energies.append((state.energy + kinetic).numpy().copy())
+    assert np.ptp(np.array(energies), axis=0).max() < 2e-3
+
+
+def test_errors_name_the_system(model) -> None:
+    atoms = crystals()
+    atoms[1].positions[0, 0] = np.nan
+    with pytest.raises(BadStructureError) as caught:
+        model(ts.io.atoms_to_state(atoms, torch.device("cpu"), torch.float64))
+    assert caught.value.where == "system 1"
