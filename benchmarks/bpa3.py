@@ -37,9 +37,9 @@ class Row:
 ROWS = {
     "jmp-xs": Row("jmp-xs"),
     "jmp-xs-new-head": Row("jmp-xs", init_head="scratch"),
-    "scratch-lr-0.0005": Row("scratch:jmp-xs", 5e-4),
     "scratch-lr-0.001": Row("scratch:jmp-xs", 1e-3),
     "scratch-lr-0.002": Row("scratch:jmp-xs", 2e-3),
+    "scratch-lr-0.004": Row("scratch:jmp-xs", 4e-3),
 }
 
 
