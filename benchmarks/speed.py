@@ -86,7 +86,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     calculator = JMPCalculator(path, cutoff=cutoff, head=covering_head(path, atoms))
     atoms.calc = calculator
     graph = calculator.build_graph(atoms)
-    counts = GraphCounts(len(atoms), len(graph.main), len(graph.a2a), len(graph.a2ee2a), len(graph.qint))
+    counts = GraphCounts.of(graph)
     config = calculator.model_config
     dense = dense_flops(config.backbone, config.heads[0], counts)
     atoms.get_forces()

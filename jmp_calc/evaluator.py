@@ -21,7 +21,8 @@ from .device import choose_device, choose_dtype, free_memory
 from .errors import ModelError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
 from .info import model_info, symbols
-from .memory import estimated_bytes, expected_edges
+from .memory import estimated_bytes, expected_counts
+from .model.cost import GraphCounts
 from .results import single_results
 from .settings import Settings, choose_head, choose_policy, uncovered
 
@@ -66,7 +67,7 @@ class Evaluator:
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = gradient and self.why_no_stress(atoms) is None
         graph = self.build_graph(atoms, search)
-        self._guard_memory(len(atoms), graph.n_edges, len(graph.qint), gradient)
+        self._guard_memory(GraphCounts.of(graph), gradient)
         try:
             prediction = self.predict([graph], forces=gradient, stress=stress)
         except torch.OutOfMemoryError as error:
@@ -113,9 +114,7 @@ class Evaluator:
 
     def needed_bytes(self, graph: Graph, gradient: bool) -> float:
         """Estimated memory of one structure's evaluation."""
-        return estimated_bytes(
-            self.config, graph.n_atoms, graph.n_edges, len(graph.qint), self.settings.dtype, gradient=gradient
-        )
+        return estimated_bytes(self.config, GraphCounts.of(graph), self.settings.dtype, gradient=gradient)
 
     def why_no_stress(self, atoms: Atoms) -> str | None:
         """The reason why a structure has no stress, or None."""
@@ -142,7 +141,7 @@ class Evaluator:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
-            self._guard_memory(len(atoms), *expected_edges(atoms, self.policy), gradient)
+            self._guard_memory(expected_counts(atoms, self.policy), gradient)
 
     def _check_elements(self, numbers: np.ndarray) -> None:
         missing = uncovered(self.head, numbers)
@@ -162,7 +161,7 @@ class Evaluator:
             hint=hint,
         )
 
-    def _guard_memory(self, n_atoms: int, n_edges: float, n_middle: float, gradient: bool) -> None:
-        needed = estimated_bytes(self.config, n_atoms, n_edges, n_middle, self.settings.dtype, gradient=gradient)
+    def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
+        needed = estimated_bytes(self.config, counts, self.settings.dtype, gradient=gradient)
         if needed > 2**28:  # asking the system costs more than a small calculation
-            checks.refuse_if_too_large(n_atoms, needed, free_memory(self.device))
+            checks.refuse_if_too_large(counts.atoms, needed, free_memory(self.device))

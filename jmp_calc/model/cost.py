@@ -1,26 +1,42 @@
-"""Arithmetic of one evaluation, counted from the configuration: 2 FLOP per multiply-add of the linear layers.
+"""Arithmetic and memory of one evaluation, counted from the configuration.
 
-Source and target parts of edge embeddings count on atoms. Angular sums and elementwise work are not counted: what is
-counted is the part that cannot be avoided, so that time against it is a measure of everything else
-(``docs/performance.md``).
+Arithmetic: 2 FLOP per multiply-add of the linear layers. Source and target parts of edge embeddings count on atoms. Angular
+sums and elementwise work are not counted: what is counted is the part that cannot be avoided, so that time against it is a
+measure of everything else (``benchmarks/speed.py``). Memory: the arrays that the backward pass needs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from ..graph.build import Graph
+from ..graph.neighbours import EdgeList
 from .config import BackboneConfig, HeadConfig
 
 
 @dataclass(frozen=True)
 class GraphCounts:
-    """Atoms and directed edges of the four graphs of one structure or batch."""
+    """Atoms and directed edges of the four graphs of one structure or batch, and the most edges of one atom in three."""
 
     atoms: int
     main: int
     a2a: int
     a2ee2a: int
     qint: int
+    main_width: int
+    a2a_width: int
+    qint_width: int
+
+    @classmethod
+    def of(cls, graph: Graph) -> GraphCounts:
+        """Counts of a structure."""
+        def width(edges: EdgeList) -> int:
+            return int(np.bincount(edges.target).max(initial=0))
+
+        return cls(graph.n_atoms, len(graph.main), len(graph.a2a), len(graph.a2ee2a), len(graph.qint),
+                   width(graph.main), width(graph.a2a), width(graph.qint))
 
 
 @dataclass(frozen=True)
@@ -58,6 +74,32 @@ def dense_layers(config: BackboneConfig, head: HeadConfig, counts: GraphCounts) 
 def dense_flops(config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, derivatives: int = 1) -> int:
     """Linear layers of the energy, and as many again for each derivative with respect to positions."""
     return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts))
+
+
+def kept_values(c: BackboneConfig, counts: GraphCounts) -> int:
+    """Numbers that one evaluation keeps for the derivative with respect to positions."""
+    n_edges, edge, blocks = counts.main, c.emb_size_edge, c.num_blocks
+    degrees, quad, trip, cbf = c.num_spherical, int(c.quad_interaction), c.emb_size_trip_in, c.emb_size_cbf
+    # Rows of edges per block: before each activation of the residual layers; before and after those of the merged first
+    # layers; radial factors; both up projections; atom update, output and concatenation.
+    residual = 2 * (c.num_before_skip + c.num_after_skip + c.num_concat)
+    rows = residual + 2 * (3 + quad) + (2 + quad) + 2 * (2 + quad) + 4
+    per_edge = edge * (rows * blocks + 4) + blocks * 2 * (2 * degrees * trip + cbf * trip)
+    per_edge += 2 * degrees * cbf + 3 * c.num_radial
+    per_slot = degrees**3 + 2 * degrees**2 + blocks * (2 * trip + degrees * trip)
+    per_a2ee2a = 3 * c.num_radial + 2 * degrees * cbf + cbf * degrees**2 + blocks * 2 * c.emb_size_atom
+    total = n_edges * per_edge + counts.atoms * counts.main_width * per_slot + counts.a2ee2a * per_a2ee2a
+    total += counts.a2a * 3 * c.num_radial
+    total += counts.atoms * counts.a2a_width * (c.emb_size_rbf + blocks * c.emb_size_aint_in)
+    return total + quad * _kept_for_quadruplets(c, counts)
+
+
+def _kept_for_quadruplets(c: BackboneConfig, counts: GraphCounts) -> int:
+    degrees, modes, width = c.num_spherical, c.num_spherical + 1, c.emb_size_quad_in
+    slots, pairs = counts.atoms * counts.main_width, counts.qint * counts.main_width
+    per_block = 3 * pairs * width + 2 * slots * degrees * modes * width + counts.main * c.emb_size_sbf * width
+    shared = pairs * (degrees + 2 * modes) + 6 * slots * counts.qint_width * modes * degrees
+    return c.num_blocks * per_block + shared + counts.main * c.emb_size_sbf * degrees * modes
 
 
 def _bases(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
