@@ -46,5 +46,6 @@ def expected_counts(atoms: Atoms, policy: GraphPolicy) -> GraphCounts:
         limit, reach = policy.max_neighbors, within(policy.cutoff)
         limits = (1.3 * limit, 1000 / 30 * limit, 20 / 30 * limit, 8 / 30 * limit)
         degrees = [min(reach, most) for most in limits]
-    main, a2a, _, qint = (int(CROWDING * degree) for degree in degrees)
-    return GraphCounts(n_atoms, *(int(n_atoms * degree) for degree in degrees), main, a2a, qint)
+    main, a2a, a2ee2a, qint = (int(n_atoms * degree) for degree in degrees)
+    widths = [int(CROWDING * degrees[graph]) for graph in (0, 1, 3)]
+    return GraphCounts(n_atoms, main, a2a, a2ee2a, qint, *widths)
