@@ -9,18 +9,18 @@ import torch
 
 from .device import free_memory
 from .errors import JMPError
+from .evaluator import Evaluator, needs_gradient
+from .model.cost import GraphCounts
 from .results import single_results
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from .evaluator import Evaluator
-    from .graph.build import Graph
 
 WINDOW = 256
 """Structures whose graphs are in memory at once; within a window they are sorted by size."""
 CPU_BYTES = 2**29
-"""Estimated bytes of a batch on a CPU: larger ones are not faster (benchmarks/batch.py)."""
+"""Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations unimportant."""
 MEMORY_SHARE = 0.6
 """Share of the free memory that a batch may take by the estimate."""
 
@@ -42,14 +42,8 @@ class _Window:
         self, evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str], first: int
     ) -> None:
         self.evaluator, self.structures, self.first = evaluator, structures, first
-        self.gradient = False
-        self.graphs: list[Graph] = []
-        for number, atoms in enumerate(structures):
-            try:
-                self.gradient = evaluator.admit(atoms, properties)
-                self.graphs.append(evaluator.build_graph(atoms))
-            except JMPError as error:
-                raise type(error)(error.fact, where=f"structure {first + number}", hint=error.hint) from error
+        self.gradient = needs_gradient(properties)
+        self.graphs = evaluator.prepare_all(structures, properties, "structure", first)
         self.stress = [self.gradient and evaluator.why_no_stress(atoms) is None for atoms in structures]
         self.found: dict[int, dict[str, Any]] = {}
 
@@ -61,18 +55,20 @@ class _Window:
 
     def _batches(self) -> Iterator[list[int]]:
         """Neighbours in size together: sums are padded to the largest number of edges of an atom in the batch."""
-        bytes_of = [self.evaluator.needed_bytes(graph, self.gradient) for graph in self.graphs]
+        needed = [self.evaluator.needed_bytes(GraphCounts.of(graph), self.gradient) for graph in self.graphs]
         free = free_memory(self.evaluator.device)
         room = MEMORY_SHARE * free if free is not None else float("inf")
         if self.evaluator.device.type == "cpu":
             room = min(room, CPU_BYTES)
         order = sorted(range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i))
         chosen: list[int] = []
+        taken = 0.0
         for number in order:
-            if chosen and sum(bytes_of[i] for i in chosen) + bytes_of[number] > room:
+            if chosen and taken + needed[number] > room:
                 yield chosen
-                chosen = []
+                chosen, taken = [], 0.0
             chosen.append(number)
+            taken += needed[number]
         if chosen:
             yield chosen
 

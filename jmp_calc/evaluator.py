@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from . import checks
 from .device import choose_device, choose_dtype, free_memory
-from .errors import ModelError, OutOfMemoryError, UsageError
+from .errors import JMPError, ModelError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
 from .info import model_info, symbols
 from .memory import estimated_bytes, expected_counts
@@ -63,24 +63,38 @@ class Evaluator:
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
         """Results of one structure: what was asked for, and what comes at no extra cost."""
-        gradient = self.admit(atoms, properties)
+        graph, gradient = self.prepare(atoms, properties, search), needs_gradient(properties)
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = gradient and self.why_no_stress(atoms) is None
-        graph = self.build_graph(atoms, search)
-        self._guard_memory(GraphCounts.of(graph), gradient)
         try:
             prediction = self.predict([graph], forces=gradient, stress=stress)
         except torch.OutOfMemoryError as error:
             raise self.out_of_memory(graph) from error
         return single_results(prediction, [len(atoms)], [stress])[0]
 
-    def admit(self, atoms: Atoms, properties: Sequence[str]) -> bool:
-        """Refuse what cannot be computed; returns whether a derivative is needed."""
-        gradient = "forces" in properties or "stress" in properties
+    def prepare(
+        self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch = neighbour_edges
+    ) -> Graph:
+        """The graphs of one structure, after refusing what cannot be computed or would not fit into memory."""
+        gradient = needs_gradient(properties)
         self._check(atoms, gradient)
         if "stress" in properties:
             self.require_stress(atoms)
-        return gradient
+        graph = self.build_graph(atoms, search)
+        self._guard_memory(GraphCounts.of(graph), gradient)
+        return graph
+
+    def prepare_all(self, structures: Iterable[Atoms], properties: Sequence[str], what: str, first: int = 0) -> list[Graph]:
+        """The graphs of several structures; errors name the structure as ``what`` and its number."""
+        graphs = []
+        for number, atoms in enumerate(structures, start=first):
+            try:
+                graphs.append(self.prepare(atoms, properties))
+            except JMPError as error:
+                raise type(error)(error.fact, where=f"{what} {number}", hint=error.hint) from error
+            except PropertyNotImplementedError as error:
+                raise PropertyNotImplementedError(f"{what} {number}: {error}") from error
+        return graphs
 
     def build_graph(self, atoms: Atoms, search: NeighbourSearch = neighbour_edges) -> Graph:
         """The neighbour graphs of one structure (numpy)."""
@@ -112,9 +126,9 @@ class Evaluator:
             hint="use a smaller cell, a smaller model, or device='cpu'",
         )
 
-    def needed_bytes(self, graph: Graph, gradient: bool) -> float:
+    def needed_bytes(self, counts: GraphCounts, gradient: bool) -> float:
         """Estimated memory of one structure's evaluation."""
-        return estimated_bytes(self.config, GraphCounts.of(graph), self.settings.dtype, gradient=gradient)
+        return estimated_bytes(self.config, counts, self.settings.dtype, gradient=gradient)
 
     def why_no_stress(self, atoms: Atoms) -> str | None:
         """The reason why a structure has no stress, or None."""
@@ -162,6 +176,11 @@ class Evaluator:
         )
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
-        needed = estimated_bytes(self.config, counts, self.settings.dtype, gradient=gradient)
+        needed = self.needed_bytes(counts, gradient)
         if needed > 2**28:  # asking the system costs more than a small calculation
             checks.refuse_if_too_large(counts.atoms, needed, free_memory(self.device))
+
+
+def needs_gradient(properties: Sequence[str]) -> bool:
+    """Whether any of the properties is a derivative of the energy."""
+    return "forces" in properties or "stress" in properties

@@ -15,7 +15,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from .errors import JMPError, UsageError
+from .errors import UsageError
 from .evaluator import Evaluator
 from .settings import Settings, check_settings, portable
 
@@ -65,13 +65,7 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: naming the system, as JMPCalculator.
         """
         found = state if isinstance(state, SimState) else SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
-        graphs = []
-        for number, atoms in enumerate(structures(found)):
-            try:
-                self._evaluator.admit(atoms, ["energy", "forces"])
-                graphs.append(self._evaluator.build_graph(atoms))
-            except JMPError as error:
-                raise type(error)(error.fact, where=f"system {number}", hint=error.hint) from error
+        graphs = self._evaluator.prepare_all(structures(found), ["energy", "forces"], "system")
         prediction = self._evaluator.predict(graphs, forces=True, stress=self._compute_stress)
         assert prediction.forces is not None
         results = {"energy": prediction.energy, "forces": prediction.forces}

@@ -119,12 +119,12 @@ def _single(calculator: JMPCalculator, atoms: Atoms, names: tuple[str, ...], whe
     from ase.calculators.calculator import PropertyNotImplementedError
 
     try:
-        results = calculator.batch([atoms], names)[0]
+        calculator.calculate(atoms, names)
     except PropertyNotImplementedError as error:
         raise UsageError(str(error), where=where, hint="leave it out of --properties") from error
     except JMPError as error:
         raise type(error)(error.fact, where=where, hint=error.hint) from error
-    return {name: results[name] for name in names}
+    return {name: calculator.results[name] for name in names}
 
 
 def _labelled(atoms: Atoms, results: dict[str, Any]) -> Atoms:

@@ -86,9 +86,18 @@ def test_errors_name_the_structure(calc: JMPCalculator) -> None:
     with pytest.raises(BadStructureError) as caught:
         calc.batch([molecule("H2O"), bad])
     assert caught.value.where == "structure 1"
-    with pytest.raises(PropertyNotImplementedError):
+    with pytest.raises(PropertyNotImplementedError, match="structure 1: "):
         calc.batch([bulk("Cu"), molecule("H2O")], ["stress"])
 
 
 def test_nothing_gives_nothing(calc: JMPCalculator) -> None:
     assert calc.batch([]) == []
+
+
+def test_a_structure_beyond_the_memory_is_refused_before_it_is_evaluated(
+    calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jmp_calc.evaluator.free_memory", lambda device: 2**20)
+    with pytest.raises(OutOfMemoryError, match="is free") as caught:
+        calc.batch([molecule("H2O"), bulk("Cu", cubic=True) * (5, 5, 5)])
+    assert caught.value.where == "structure 1"
