@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .model.config import ModelConfig
 
 SKIN = 0.6
-"""Å that the kept neighbour list reaches beyond the cutoff (benchmarks/skin.py)."""
+"""Å that the kept neighbour list reaches beyond the cutoff; benchmarks/skin.py measures what it gains."""
 PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 

@@ -61,10 +61,6 @@ class AngularBasis(nn.Module):
         """Ŵ (K, C, L)."""
         return self.weight.reshape(self.weight.shape[0], *self.shape)
 
-    def release(self) -> None:
-        """Forget the weights: a combination of them is kept elsewhere."""
-        self.register_parameter("weight", None)
-
 
 class BasisStack(Prepared):
     """All projections of one graph's radial basis as one matrix product. They belong to other modules."""
@@ -73,13 +69,13 @@ class BasisStack(Prepared):
         super().__init__()
         self.parts = tuple(part.linear if isinstance(part, LinearBasis) else part for part in parts)
         self.fold = fold or {}
+        self.shapes = [self._shape(number) for number in range(len(self.parts))]
 
     def forward(self, rbf: Tensor) -> list[Tensor]:
         """One (E, size) or (E, C, L) per projection."""
         (weight,) = self.prepared(self._combined, *self.parts)
-        shapes = [self._shape(number) for number in range(len(self.parts))]
-        columns = (rbf @ weight).split([math.prod(shape) for shape in shapes], dim=1)
-        return [part.unflatten(1, shape) if len(shape) > 1 else part for part, shape in zip(columns, shapes)]
+        columns = (rbf @ weight).split([math.prod(shape) for shape in self.shapes], dim=1)
+        return [part.unflatten(1, shape) if len(shape) > 1 else part for part, shape in zip(columns, self.shapes)]
 
     def _combined(self) -> tuple[Tensor]:
         return (torch.cat([self._matrix(number) for number in range(len(self.parts))], dim=1),)

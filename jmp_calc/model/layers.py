@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +47,6 @@ class Scaled:
         return self.value if self.factor == 1.0 else self.value * self.factor
 
 
-class Releasable(Protocol):
-    """A module that can do without its weights."""
-
-    def release(self) -> None:
-        """Forget the weights."""
-        ...
-
-
 class Prepared(nn.Module):
     """A module whose weights are combined before they are used; once ``freeze`` was called, for the last time."""
 
@@ -68,15 +59,15 @@ class Prepared(nn.Module):
         """Keep what the next call combines, and let go of the weights it is made of."""
         self.frozen = True
 
-    def prepared(self, combine: Callable[[], tuple[Tensor, ...]], *used: Releasable) -> tuple[Tensor, ...]:
-        """What ``combine`` makes of the weights of ``used``."""
+    def prepared(self, combine: Callable[[], tuple[Tensor, ...]], *used: nn.Module) -> tuple[Tensor, ...]:
+        """What ``combine`` makes of the parameters ``weight`` of ``used``."""
         if self._constants is not None:
             return self._constants
         made = combine()
         if self.frozen:
             self._constants = tuple(tensor.detach().contiguous() for tensor in made)
             for layer in used:
-                layer.release()
+                layer.register_parameter("weight", None)
             return self._constants
         return made
 
@@ -98,10 +89,6 @@ class Linear(Prepared):
         """factor · scale · W."""
         weight: Tensor = self.weight if factor == 1.0 else self.weight * factor
         return weight if scale is None else weight * scale.value()
-
-    def release(self) -> None:
-        """Forget the weights: a combination of them is kept elsewhere."""
-        self.register_parameter("weight", None)
 
 
 class Dense(nn.Module):
