@@ -23,7 +23,18 @@ from .interactions import (
     QuadrupletInteraction,
     TripletInteraction,
 )
-from .layers import INV_SQRT_2, Dense, DenseStack, EdgeEmbedding, ResidualLayer, Scaled, atom_readout, residual_stack
+from .layers import (
+    INV_SQRT_2,
+    Dense,
+    DenseStack,
+    EdgeEmbedding,
+    ResidualLayer,
+    Scaled,
+    activated,
+    atom_readout,
+    residual_stack,
+)
+from .recompute import Memory
 from .scaling import ScaleFactor
 from .segment import segment_sum
 
@@ -37,9 +48,12 @@ class AtomUpdate(nn.Module):
         self.scale_sum = ScaleFactor()
         self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom)
 
-    def forward(self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int) -> Scaled:
-        radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
-        total = m.of(lambda rows: segment_sum(rows * radial, batch.main.target, n_atoms))
+    def forward(self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: Memory) -> Scaled:
+        def summed(rho: Tensor, rows: Tensor) -> Tensor:
+            radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
+            return segment_sum(rows * radial, batch.main.target, n_atoms)
+
+        total = m.of(lambda rows: memory.interaction(summed, rho, rows, weights=self.dense_rbf))
         self.scale_sum.observe(lambda: (total.tensor(), m.tensor(), None, None))
         return self.layers(total)  # type: ignore[no-any-return]
 
@@ -62,9 +76,9 @@ class OutputBlock(AtomUpdate):
             del self.seq_forces, self.dense_rbf_F, self.scale_rbf_F
             self.force_branch = False
 
-    def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled) -> Scaled:
+    def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled, memory: Memory) -> Scaled:
         """xE (N, A)."""
-        updated: Scaled = self(batch, rho, m, h.value.shape[0])
+        updated: Scaled = self(batch, rho, m, h.value.shape[0], memory)
         return self.seq_energy2((updated + h) * INV_SQRT_2)  # type: ignore[no-any-return]
 
     def force_features(self, rho: Tensor, m: Scaled) -> Scaled:
@@ -99,19 +113,24 @@ class InteractionBlock(nn.Module):
         first = [self.dense_ca, self.trip_interaction.dense, self.edge_atom_interaction.dense]
         self.first = DenseStack(first if self.quad_interaction is None else [*first, self.quad_interaction.dense])
 
-    def forward(self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled) -> tuple[Scaled, Scaled]:
+    def forward(
+        self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled, memory: Memory
+    ) -> tuple[Scaled, Scaled]:
+        def interact(interaction: nn.Module, features: Tensor | Scaled) -> Scaled:
+            return memory.interaction(interaction, batch, bases, features, weights=interaction)
+
         own, for_triplets, for_atoms, *for_quadruplets = self.first(m)
-        x = self.trip_interaction(batch, bases, for_triplets)
+        x = interact(self.trip_interaction, for_triplets)
         if self.quad_interaction is not None:
-            x = x + self.quad_interaction(batch, bases, *for_quadruplets)
-        x = (x + self.atom_edge_interaction(batch, bases, h) + own) * self.inv_sqrt_terms
-        to_atoms = self.edge_atom_interaction(batch, bases, for_atoms) + self.atom_interaction(batch, bases, h)
+            x = x + interact(self.quad_interaction, *for_quadruplets)
+        x = (x + interact(self.atom_edge_interaction, h) + activated(own)) * self.inv_sqrt_terms
+        to_atoms = interact(self.edge_atom_interaction, for_atoms) + interact(self.atom_interaction, h)
         h = (h + to_atoms) * (1.0 / math.sqrt(3.0))
 
         m = (m + self.layers_before_skip(x)) * INV_SQRT_2
         m = self.layers_after_skip(m)
         h = self.atom_emb_layers(h)
-        h = (h + self.atom_update(batch, bases.rho_h, m, h.value.shape[0])) * INV_SQRT_2
+        h = (h + self.atom_update(batch, bases.rho_h, m, h.value.shape[0], memory)) * INV_SQRT_2
 
         m2 = self.concat_layer(h, m, batch.main.source, batch.main.target)
         m = (m + self.residual_m(m2)) * INV_SQRT_2
@@ -153,16 +172,26 @@ class GemNetOC(nn.Module):
         if config.force_branch:
             self.out_mlp_F = FinalMLP(config.emb_size_edge, depths, config.num_global_out_layers)
 
-    def forward(self, batch: Batch, geometry: Geometry, embedding: Tensor, *, with_forces: bool) -> Features:
+    def forward(
+        self, batch: Batch, geometry: Geometry, embedding: Tensor, memory: Memory, *, with_forces: bool
+    ) -> Features:
         """Features of atom embeddings (N, A); ``with_forces`` also evaluates the direct force branch."""
         h = Scaled(embedding)
         bases, m = self.bases(batch, geometry, h)
         first, *outputs = self._outputs()
-        energy = [first.energy_features(batch, bases.rho_out, h, m)]
+        energy = [first.energy_features(batch, bases.rho_out, h, m, memory)]
         forces = [first.force_features(bases.rho_out, m)] if with_forces else []
         for interaction, output in zip(self.int_blocks, outputs):
-            h, m = interaction(batch, bases, h, m)
-            energy.append(output.energy_features(batch, bases.rho_out, h, m))
+
+            def step(
+                bases: BasisValues, h: Scaled, m: Scaled, interaction: nn.Module = interaction, output: OutputBlock = output
+            ) -> tuple[Scaled, Scaled, Scaled]:
+                h, m = interaction(batch, bases, h, m, memory)
+                return h, m, output.energy_features(batch, bases.rho_out, h, m, memory)
+
+            weights = [*interaction.parameters(), *output.parameters()]
+            h, m, x = memory.block(step, bases, h, m, weights=weights)
+            energy.append(x)
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))
         return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)

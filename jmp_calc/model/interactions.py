@@ -2,7 +2,7 @@
 
 ★ of the specification is a ScaleFactor, part of the linear map before it. No list of edge-edge triplets and no list of
 quadruplets is made; see ``docs/equations.md`` for the algebra. The first layers of all interactions that start from the
-same features are one product, made by the block: what comes in here is Dense_σ(m) or Dense_σ(h) already.
+same edge features are one product, made by the block: what comes in here is W m, without its activation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..graph.batch import Batch
 from .bases import BasisValues, LinearBasis
 from .config import BackboneConfig
-from .layers import INV_SQRT_2, Dense, DenseStack, Scaled
+from .layers import INV_SQRT_2, Dense, DenseStack, Scaled, activated
 from .scaling import Observation, ScaleFactor
 from .segment import from_slots, gather_padded, matched, mirrored, to_slots
 
@@ -66,7 +66,7 @@ class EdgeInteraction(RadialDown):
 
     def to_edges(self, y: Scaled, batch: Batch) -> Scaled:
         """Both directions of every bond see both directions' sums."""
-        ca, ac = self.up(y)
+        ca, ac = (activated(product) for product in self.up(y))
         return (ca + ac.of(lambda rows: mirrored(rows, batch.swap))) * INV_SQRT_2
 
 
@@ -95,8 +95,8 @@ class TripletInteraction(EdgeInteraction):
         self.mlp_cbf = BilinearBasis(config.emb_size_cbf, trip_in, trip_out)
         self.scale_cbf_sum = ScaleFactor()
 
-    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
-        x = self.reduce(m, bases.rho_tint)
+    def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
+        x = self.reduce(activated(product), bases.rho_tint)
         sums = bases.harmonics_main.transpose(1, 2) @ to_slots(x.value, batch.main)  # (N, L², T)
         s = triplet_sums(sums, x.value, bases, batch)
         y = self.mlp_cbf(Scaled(bases.beta_tint @ s, x.factor), self.scale_cbf_sum)
@@ -142,9 +142,9 @@ class EdgeAtomInteraction(RadialDown):
         self.scale_cbf_sum = ScaleFactor()
         self.up_projection_ca = Dense(config.emb_size_trip_out, config.emb_size_atom, activation=True)
 
-    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
+    def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
         edges = batch.a2ee2a
-        x = self.reduce(m, bases.rho_ea)
+        x = self.reduce(activated(product), bases.rho_ea)
         inputs = to_slots(x.value, batch.main)
         sums = bases.harmonics_main.transpose(1, 2) @ inputs
         own = inputs if edges is batch.main else to_slots(
@@ -191,11 +191,11 @@ class QuadrupletInteraction(EdgeInteraction):
         self.mlp_sbf = BilinearBasis(config.emb_size_sbf, quad_in, quad_out)
         self.scale_sbf_sum = ScaleFactor()
 
-    def forward(self, batch: Batch, bases: BasisValues, m: Scaled) -> Scaled:
+    def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
         basis = bases.quadruplets
         assert basis is not None
         quads = basis.geometry
-        x = self.reduce(m, basis.rho)
+        x = self.reduce(activated(product), basis.rho)
         width = x.value.shape[1]
         # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
         degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)

@@ -109,18 +109,18 @@ def activated(y: Tensor) -> Scaled:
 
 
 class DenseStack(Prepared):
-    """Dense_σ layers that act on the same rows, as one matrix product. The layers belong to other modules."""
+    """The products of Dense_σ layers that act on the same rows, as one. The layers belong to other modules."""
 
     def __init__(self, layers: Sequence[Dense]) -> None:
         super().__init__()
         self.layers = tuple(layers)  # a tuple, so that their weights are not registered a second time
         self.widths = [layer.linear.n_out for layer in layers]
 
-    def forward(self, x: Scaled) -> tuple[Scaled, ...]:
+    def forward(self, x: Scaled) -> tuple[Tensor, ...]:
+        """W x of every layer; the activation is left to whoever goes on with it."""
         linear = [layer.linear for layer in self.layers]
         (weight,) = self.prepared(lambda: (torch.cat([layer.scaled(x.factor) for layer in linear]),), *linear)
-        y = activated(functional.linear(x.value, weight))
-        return tuple(Scaled(part, y.factor) for part in y.value.split(self.widths, dim=1))
+        return functional.linear(x.value, weight).split(self.widths, dim=1)
 
 
 class ResidualLayer(nn.Module):

@@ -20,6 +20,7 @@ from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import Head, reduce_atoms, spatial_extent
 from .layers import Linear, Prepared, he_orthogonal_
+from .recompute import Memory, Recompute
 from .repulsion import PairRepulsion
 from .scaling import observed, scale_factors
 from .segment import segment_sum
@@ -78,6 +79,7 @@ class Potential(nn.Module):
         forces: Forces = "conservative",
         stress: bool = False,
         create_graph: bool = False,
+        recompute: Recompute = "nothing",
     ) -> Prediction:
         """Evaluate a batch with one head, or with one energy head per structure.
 
@@ -87,19 +89,23 @@ class Potential(nn.Module):
             forces: -dE/dx, the direct head, or none.
             stress: also dE/dε per volume (conservative only).
             create_graph: keep the graph of the derivatives, for training through forces.
+            recompute: what is computed again for derivatives instead of being kept; the result is the same.
         """
         differentiate = forces == "conservative" or stress
         positions = batch.positions.detach()
         strain = torch.zeros_like(batch.cell) if stress else None
+        memory = Memory(recompute)
         with torch.set_grad_enabled(differentiate or torch.is_grad_enabled()):
             if differentiate:
                 positions = positions.requires_grad_(True)
             if strain is not None:
                 strain.requires_grad_(True)
-            geometry, features = self._features(batch, positions, strain, with_forces=forces == "direct")
+            geometry, features = self._features(batch, positions, strain, memory, with_forces=forces == "direct")
             energies = self._energies(batch, features, geometry, heads)
             energy = self._reduced(batch, energies, positions, heads)
+            memory.without_weights = True
             gradients = self._gradients(energy, positions, strain, create_graph) if differentiate else (None, None)
+            memory.without_weights = False
         result_forces, result_stress = gradients
         if forces == "direct":
             result_forces = self._direct_forces(batch, geometry, features, heads)
@@ -118,7 +124,8 @@ class Potential(nn.Module):
             for _, factor in scale_factors(self.backbone):
                 with observed(factor) as ratio:
                     for batch in batches:
-                        self._backbone(batch, batch.positions, None, with_forces=self.config.backbone.force_branch)
+                        branch = self.config.backbone.force_branch
+                        self._backbone(batch, batch.positions, None, Memory(), with_forces=branch)
                 factor.scale_factor.fill_(ratio.value())
 
     def shared_parameters(self) -> list[tuple[Tensor, int]]:
@@ -144,7 +151,7 @@ class Potential(nn.Module):
         device = self.embedding.weight.device
         batch = collate([one_atom], device=device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            self._backbone(batch, batch.positions, None, with_forces=direct)
+            self._backbone(batch, batch.positions, None, Memory(), with_forces=direct)
 
     @classmethod
     def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Potential:
@@ -196,19 +203,19 @@ class Potential(nn.Module):
                 he_orthogonal_(module.weight)
 
     def _features(
-        self, batch: Batch, positions: Tensor, strain: Tensor | None, *, with_forces: bool
+        self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: Memory, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
         if self.config.subtract_lone_atom:
             batch = with_lone_atoms(batch)
-        return self._backbone(batch, positions, strain, with_forces=with_forces)
+        return self._backbone(batch, positions, strain, memory, with_forces=with_forces)
 
     def _backbone(
-        self, batch: Batch, positions: Tensor, strain: Tensor | None, *, with_forces: bool
+        self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: Memory, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
         config = self.config
         geometry = batch_geometry(batch, positions, strain, config.backbone, config.policy, self.dtype)
         h = self.embedding(batch.numbers - 1)
-        return geometry, self.backbone(batch, geometry, h, with_forces=with_forces)
+        return geometry, self.backbone(batch, geometry, h, memory, with_forces=with_forces)
 
     def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
         """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
