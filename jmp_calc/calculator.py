@@ -20,6 +20,7 @@ from . import checks
 from .errors import ModelError, UsageError
 from .evaluator import Evaluator
 from .graph.skin import ReusedNeighbours
+from .memory import Checkpointing
 from .model.config import PolicyName
 from .settings import Settings, check_settings, portable
 
@@ -49,6 +50,8 @@ class JMPCalculator(Calculator):
         cutoff: overrides the cutoff in Å (smooth: of the main graph).
         max_neighbors: overrides the one neighbour number of the policy.
         tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as 2.
+        activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower; 'off' keeps all;
+            'auto' keeps what the free memory allows. Results are the same.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -67,11 +70,13 @@ class JMPCalculator(Calculator):
         cutoff: float | None = None,
         max_neighbors: int | None = None,
         tags: Literal["atoms"] | None = None,
+        activation_checkpointing: Checkpointing = "auto",
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags
-        )
+            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
+            activation_checkpointing,
+        )  # fmt: skip
         check_settings(settings)
         self._evaluator = Evaluator(settings)
         self._settings, self.info = settings, self._evaluator.info

@@ -21,8 +21,9 @@ from .device import choose_device, choose_dtype, free_memory
 from .errors import JMPError, ModelError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
 from .info import model_info, symbols
-from .memory import estimated_bytes, expected_counts
+from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts
 from .model.cost import GraphCounts
+from .model.recompute import Recompute
 from .results import single_results
 from .settings import Settings, choose_head, choose_policy, uncovered
 
@@ -117,7 +118,15 @@ class Evaluator:
             stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             batch = collate(graphs, device=self.device)
-            return self.potential(batch, heads=self.head.name, forces=mode, stress=stress)  # type: ignore[no-any-return]
+            recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
+            return self.potential(  # type: ignore[no-any-return]
+                batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
+            )
+
+    def memory_plan(self, counts: GraphCounts) -> Recompute:
+        """What is recomputed for forces, from the setting and the free memory."""
+        choice = self.settings.activation_checkpointing
+        return choose_recompute(self.config, counts, self.potential.dtype.itemsize, "forces", choice, self.device)
 
     def out_of_memory(self, graph: Graph) -> OutOfMemoryError:
         """The error for a structure that did not fit."""
@@ -127,8 +136,11 @@ class Evaluator:
         )
 
     def needed_bytes(self, counts: GraphCounts, gradient: bool) -> float:
-        """Estimated memory of one structure's evaluation."""
-        return estimated_bytes(self.config, counts, self.settings.dtype, gradient=gradient)
+        """Estimated memory of one structure's evaluation with its memory plan."""
+        itemsize = self.potential.dtype.itemsize
+        if not gradient:
+            return estimated_bytes(self.config, counts, itemsize, "energy")
+        return estimated_bytes(self.config, counts, itemsize, "forces", self.memory_plan(counts))
 
     def why_no_stress(self, atoms: Atoms) -> str | None:
         """The reason why a structure has no stress, or None."""
@@ -177,7 +189,7 @@ class Evaluator:
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)
-        if needed > 2**28:  # asking the system costs more than a small calculation
+        if needed > SMALL:
             checks.refuse_if_too_large(counts.atoms, needed, free_memory(self.device))
 
 

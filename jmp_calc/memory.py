@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from .device import free_memory
 from .model.config import GraphPolicy, ModelConfig
 from .model.cost import GraphCounts, kept_values
+from .model.recompute import Recompute
 
 if TYPE_CHECKING:
+    import torch
     from ase import Atoms
 
 BEYOND_KEPT = 1.25
 """Peak memory over what the backward pass needs: its own arrays, and gaps in the heap (measured: 1.1 to 1.5)."""
+BEYOND_KEPT_IN_TRAINING = 5.0
+"""The same for a training step on forces, which differentiates the derivative (measured: TODO)."""
+SMALL = 2**28
+"""Bytes below which the system is not asked for its free memory: that costs more than a small calculation."""
 ENERGY_SHARE = 0.7
 """An energy alone needs this share of the memory of one block (measured on two sizes)."""
+ROOM = 0.6
+"""Share of the free memory that a memory plan may take by the estimate."""
 CROWDING = 1.3
 """The most edges of an atom over the mean."""
 
 
-def estimated_bytes(config: ModelConfig, counts: GraphCounts, dtype: str, *, gradient: bool = True) -> float:
-    """Peak bytes of one energy (and, with gradient, force) evaluation beside the model; within 30 % of measurements."""
-    kept = BEYOND_KEPT * kept_values(config.backbone, counts)
-    if not gradient:
-        kept *= ENERGY_SHARE / (config.backbone.num_blocks + 1)
-    return kept * (8 if dtype == "float64" else 4)
+Purpose = Literal["energy", "forces", "training"]
+"""An energy alone; energy and forces; a training step on forces."""
+Checkpointing = Literal["auto", "on", "off"]
+
+
+def estimated_bytes(
+    config: ModelConfig, counts: GraphCounts, itemsize: int, purpose: Purpose = "forces", recompute: Recompute = "nothing"
+) -> float:
+    """Peak bytes of one evaluation or training step beside weights and optimizer; within 30 % of measurements.
+
+    itemsize: bytes of a number of the network.
+    """
+    if purpose == "energy":
+        share = ENERGY_SHARE / (config.backbone.num_blocks + 1)
+        return BEYOND_KEPT * share * kept_values(config.backbone, counts) * itemsize
+    factor = BEYOND_KEPT if purpose == "forces" else BEYOND_KEPT_IN_TRAINING
+    return factor * kept_values(config.backbone, counts, recompute) * itemsize
+
+
+def choose_recompute(
+    config: ModelConfig, counts: GraphCounts, itemsize: int, purpose: Purpose, choice: Checkpointing, device: torch.device
+) -> Recompute:
+    """The fastest memory plan within ``ROOM`` of the free memory; 'on' asks for the leanest, 'off' for the fastest."""
+    if choice != "auto":
+        return "blocks" if choice == "on" else "nothing"
+    needed = estimated_bytes(config, counts, itemsize, purpose)
+    free = free_memory(device) if needed > SMALL else None
+    if free is None or needed < ROOM * free:
+        return "nothing"
+    lighter = estimated_bytes(config, counts, itemsize, purpose, "interactions")
+    return "interactions" if lighter < ROOM * free else "blocks"
 
 
 def expected_counts(atoms: Atoms, policy: GraphPolicy) -> GraphCounts:

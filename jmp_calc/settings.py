@@ -12,6 +12,7 @@ from typing import Literal
 
 from .errors import ModelError, UsageError
 from .info import describe_heads
+from .memory import Checkpointing
 from .model.config import GraphPolicy, HeadConfig, ModelConfig
 
 
@@ -29,6 +30,7 @@ class Settings:
     cutoff: float | None = None
     max_neighbors: int | None = None
     tags: Literal["atoms"] | None = None
+    activation_checkpointing: Checkpointing = "auto"
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -36,6 +38,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "weights": ("ema", "raw", "official-ft"),
     "graph": (None, "official", "smooth"),
     "tags": (None, "atoms"),
+    "activation_checkpointing": ("auto", "on", "off"),
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jmp_calc.errors import UsageError
+from jmp_calc.memory import Checkpointing
 
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
@@ -94,6 +95,8 @@ class TrainConfig:
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
     forces: ForcesMode = "conservative"
+    activation_checkpointing: Checkpointing = "auto"
+    """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
     processes: int = 1
@@ -109,6 +112,7 @@ class TrainConfig:
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
         _check_choice(self.forces, ("conservative", "direct"), "forces")
+        _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
 

@@ -19,6 +19,8 @@ from torch import nn
 
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.interrupt import Interrupted, deferred_signals
+from jmp_calc.memory import choose_recompute
+from jmp_calc.model.cost import GraphCounts
 
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state
 from .config import TrainConfig, config_to_dict
@@ -178,8 +180,12 @@ class BatchGradients:
         """Add the gradients to the weights; returns total, energy, forces, stress (4,)."""
         config, target = self.config, share.target
         stress = share.has_stress and config.loss.stress_weight > 0
+        recompute = choose_recompute(
+            potential.config, GraphCounts.of_batch(target.batch), potential.dtype.itemsize, "training",
+            config.activation_checkpointing, target.batch.numbers.device,
+        )  # fmt: skip
         prediction = potential(
-            target.batch, heads=target.heads, forces=config.forces, stress=stress, create_graph=True
+            target.batch, heads=target.heads, forces=config.forces, stress=stress, create_graph=True, recompute=recompute
         )
         terms = share.of(loss_terms(prediction, target, config.loss))
         terms[0].backward()

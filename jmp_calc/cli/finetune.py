@@ -103,6 +103,8 @@ def _training_options(function: Any) -> Any:
         click.option("--batch-size", type=int, default=None,
                      help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
         click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
+        click.option("--activation-checkpointing", type=click.Choice(["auto", "on", "off"]), default=None,
+                     help="Compute again instead of keeping in memory; slower.  [default: auto]"),
         click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
         click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
         click.option("--stress-weight", type=float, default=None, help="Weight of the stress."),
@@ -246,8 +248,9 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
         optim["ema_decay"] = None
     return TrainConfig(
         loss=LossConfig(**given("energy_weight", "forces_weight", "stress_weight")), optim=OptimConfig(**optim),
-        seed=common.seed, **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "patience", "freeze",
-                                  "forces", "processes"),
+        seed=common.seed,
+        **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
+                "freeze", "forces", "processes"),
     )
 
 

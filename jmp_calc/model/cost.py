@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph.batch import Batch
 from ..graph.build import Graph
 from ..graph.neighbours import EdgeList
 from .config import BackboneConfig, HeadConfig
+from .recompute import Recompute
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class GraphCounts:
 
         return cls(graph.n_atoms, len(graph.main), len(graph.a2a), len(graph.a2ee2a), len(graph.qint),
                    width(graph.main), width(graph.a2a), width(graph.qint))
+
+    @classmethod
+    def of_batch(cls, batch: Batch) -> GraphCounts:
+        """Counts of a batch; its widths are those of the padded slots."""
+        graphs = (batch.main, batch.a2a, batch.a2ee2a, batch.qint)
+        widths = (edges.slots.shape[1] for edges in (batch.main, batch.a2a, batch.qint))
+        return cls(batch.n_atoms, *(edges.count for edges in graphs), *widths)
 
 
 @dataclass(frozen=True)
@@ -76,30 +85,48 @@ def dense_flops(config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *
     return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts))
 
 
-def kept_values(c: BackboneConfig, counts: GraphCounts) -> int:
-    """Numbers that one evaluation keeps for the derivative with respect to positions."""
-    n_edges, edge, blocks = counts.main, c.emb_size_edge, c.num_blocks
-    degrees, quad, trip, cbf = c.num_spherical, int(c.quad_interaction), c.emb_size_trip_in, c.emb_size_cbf
-    # Rows of edges per block: before each activation of the residual layers; before and after those of the merged first
-    # layers; radial factors; both up projections; atom update, output and concatenation.
+def kept_values(c: BackboneConfig, counts: GraphCounts, recompute: Recompute = "nothing") -> int:
+    """The most numbers that one evaluation keeps at a time for the derivative with respect to positions."""
+    quad = int(c.quad_interaction)
+    shared = _kept_of_bases(c, counts)
+    interactions = _kept_of_interactions(c, counts)
+    # Rows of edges per block: before each activation of the residual layers and of the merged first layers; the
+    # concatenation; what goes into the sums over atoms of the update and of the output.
     residual = 2 * (c.num_before_skip + c.num_after_skip + c.num_concat)
-    rows = residual + 2 * (3 + quad) + (2 + quad) + 2 * (2 + quad) + 4
-    per_edge = edge * (rows * blocks + 4) + blocks * 2 * (2 * degrees * trip + cbf * trip)
-    per_edge += 2 * degrees * cbf + 3 * c.num_radial
-    per_slot = degrees**3 + 2 * degrees**2 + blocks * (2 * trip + degrees * trip)
-    per_a2ee2a = 3 * c.num_radial + 2 * degrees * cbf + cbf * degrees**2 + blocks * 2 * c.emb_size_atom
-    total = n_edges * per_edge + counts.atoms * counts.main_width * per_slot + counts.a2ee2a * per_a2ee2a
-    total += counts.a2a * 3 * c.num_radial
-    total += counts.atoms * counts.a2a_width * (c.emb_size_rbf + blocks * c.emb_size_aint_in)
-    return total + quad * _kept_for_quadruplets(c, counts)
+    dense = counts.main * c.emb_size_edge * (residual + 3 + quad + 3)
+    if recompute == "nothing":
+        return shared + c.num_blocks * (dense + interactions)
+    if recompute == "interactions":
+        return shared + c.num_blocks * dense + interactions
+    features = counts.main * c.emb_size_edge + 2 * counts.atoms * c.emb_size_atom
+    return shared + c.num_blocks * features + dense + interactions
 
 
-def _kept_for_quadruplets(c: BackboneConfig, counts: GraphCounts) -> int:
-    degrees, modes, width = c.num_spherical, c.num_spherical + 1, c.emb_size_quad_in
-    slots, pairs = counts.atoms * counts.main_width, counts.qint * counts.main_width
-    per_block = 3 * pairs * width + 2 * slots * degrees * modes * width + counts.main * c.emb_size_sbf * width
-    shared = pairs * (degrees + 2 * modes) + 6 * slots * counts.qint_width * modes * degrees
-    return c.num_blocks * per_block + shared + counts.main * c.emb_size_sbf * degrees * modes
+def _kept_of_bases(c: BackboneConfig, counts: GraphCounts) -> int:
+    """Radial functions, their projections and the angular functions, which all blocks share."""
+    degrees, cbf, slots = c.num_spherical, c.emb_size_cbf, counts.atoms * counts.main_width
+    total = counts.main * (4 * c.emb_size_edge + 2 * degrees * cbf + 3 * c.num_radial)
+    total += slots * (degrees**3 + 2 * degrees**2)
+    total += counts.a2ee2a * (3 * c.num_radial + 2 * degrees * cbf + cbf * degrees**2)
+    total += counts.a2a * 3 * c.num_radial + counts.atoms * counts.a2a_width * c.emb_size_rbf
+    if c.quad_interaction:
+        modes, pairs = degrees + 1, counts.qint * counts.main_width
+        total += pairs * (degrees + 2 * modes) + 6 * slots * counts.qint_width * modes * degrees
+        total += counts.main * c.emb_size_sbf * degrees * modes
+    return total
+
+
+def _kept_of_interactions(c: BackboneConfig, counts: GraphCounts) -> int:
+    """Inside the interactions of one block: activated rows, radial factors, up projections, angular sums."""
+    degrees, quad, trip, slots = c.num_spherical, int(c.quad_interaction), c.emb_size_trip_in, counts.atoms * counts.main_width
+    rows = (3 + quad) + (2 + quad) + 2 * (2 + quad) + 1
+    total = counts.main * (c.emb_size_edge * rows + 2 * (2 * degrees * trip + c.emb_size_cbf * trip))
+    total += slots * (2 * trip + degrees * trip) + counts.a2ee2a * 2 * c.emb_size_atom
+    total += counts.atoms * counts.a2a_width * c.emb_size_aint_in
+    if c.quad_interaction:
+        modes, width, pairs = degrees + 1, c.emb_size_quad_in, counts.qint * counts.main_width
+        total += 3 * pairs * width + 2 * slots * degrees * modes * width + counts.main * c.emb_size_sbf * width
+    return total
 
 
 def _bases(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:

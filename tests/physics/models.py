@@ -19,6 +19,7 @@ from jmp_calc.graph.build import Graph, build_graph
 from jmp_calc.graph.policies import smooth_for_official
 from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential, Prediction
+from jmp_calc.model.recompute import Recompute
 from jmp_calc.zoo.names import resolve
 from jmp_calc.zoo.registry import load_registry
 from tests.reference.data import from_compact
@@ -52,8 +53,13 @@ class Model:
     def batch(self, structures: Sequence[Atoms]) -> Batch:
         return collate([self.graph(structure) for structure in structures])
 
-    def predict(self, structures: Sequence[Atoms], *, stress: bool = False, create_graph: bool = False) -> Prediction:
-        return self.potential(self.batch(structures), heads=self.head, stress=stress, create_graph=create_graph)
+    def predict(
+        self, structures: Sequence[Atoms], *, stress: bool = False, create_graph: bool = False,
+        recompute: Recompute = "nothing",
+    ) -> Prediction:  # fmt: skip
+        return self.potential(
+            self.batch(structures), heads=self.head, stress=stress, create_graph=create_graph, recompute=recompute
+        )
 
     def energies(self, structures: Sequence[Atoms]) -> NDArray:
         """Energies (S,) in eV."""

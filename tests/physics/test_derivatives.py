@@ -10,6 +10,7 @@ import torch
 from ase import Atoms
 
 from jmp_calc.model.config import GraphPolicy
+from jmp_calc.model.recompute import Recompute
 from tests.physics.models import Model, published, scratch
 from tests.physics.structures import DISORDERED, PERFECT, SPECIAL
 
@@ -60,9 +61,9 @@ def test_equal_crystals_have_equal_stress(model: Model) -> None:
         np.testing.assert_allclose(model.stress(DISORDERED[name]()), reference, rtol=0, atol=1e-9)
 
 
-def loss(model: Model, structures: list[Atoms]) -> torch.Tensor:
+def loss(model: Model, structures: list[Atoms], recompute: Recompute = "nothing") -> torch.Tensor:
     """A loss of energies, forces and stresses that no term of which dominates."""
-    prediction = model.predict(structures, stress=True, create_graph=True)
+    prediction = model.predict(structures, stress=True, create_graph=True, recompute=recompute)
     assert prediction.forces is not None
     assert prediction.stress is not None
     stress = torch.nan_to_num(prediction.stress)  # molecules have none
@@ -70,12 +71,13 @@ def loss(model: Model, structures: list[Atoms]) -> torch.Tensor:
     return prediction.energy.square().mean() + (prediction.forces - pattern).square().mean() + stress.square().sum()
 
 
-def test_gradients_of_a_training_loss() -> None:
+@pytest.mark.parametrize("recompute", ["nothing", "blocks"])
+def test_gradients_of_a_training_loss(recompute: Recompute) -> None:
     """Double backward against central differences along random directions of all weights."""
     model = scratch()
     structures = [DISORDERED[name]() for name in ("ethanol", "triclinic", "slab")] + [SPECIAL["linear CO2"]()]
     weights = [weight.requires_grad_(True) for weight in model.potential.parameters()]
-    gradients = torch.autograd.grad(loss(model, structures), weights)
+    gradients = torch.autograd.grad(loss(model, structures, recompute), weights)
     generator = torch.Generator().manual_seed(11)
     for _ in range(3):
         direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) * w.std(unbiased=False) for w in weights]
@@ -84,7 +86,7 @@ def test_gradients_of_a_training_loss() -> None:
             with torch.no_grad():
                 for weight, change in zip(weights, direction):
                     weight += step * change
-            values[step] = float(loss(model, structures).detach())
+            values[step] = float(loss(model, structures, recompute).detach())
             with torch.no_grad():
                 for weight, change in zip(weights, direction):
                     weight -= step * change
