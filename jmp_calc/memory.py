@@ -9,11 +9,12 @@ import numpy as np
 from .device import free_memory
 from .model.config import GraphPolicy, ModelConfig
 from .model.cost import GraphCounts, kept_values
-from .model.recompute import Recompute
 
 if TYPE_CHECKING:
     import torch
     from ase import Atoms
+
+    from .model.recompute import Recompute
 
 BEYOND_KEPT = 1.25
 """Peak memory over what the backward pass needs: its own arrays, and gaps in the heap (measured: 1.1 to 1.5)."""

@@ -8,14 +8,17 @@ measure of everything else (``benchmarks/speed.py``). Memory: the arrays that th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..graph.batch import Batch
-from ..graph.build import Graph
-from ..graph.neighbours import EdgeList
 from .config import BackboneConfig, HeadConfig
-from .recompute import Recompute
+
+if TYPE_CHECKING:
+    from ..graph.batch import Batch
+    from ..graph.build import Graph
+    from ..graph.neighbours import EdgeList
+    from .recompute import Recompute
 
 
 @dataclass(frozen=True)
