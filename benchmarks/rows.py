@@ -35,7 +35,7 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 def write_row(path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]) -> None:
     """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come last."""
     rows = read_rows(path)
-    rows[row] = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in numbers.items()}
+    rows[row] = rounded(numbers)
     names = [name for name in order if name in rows] + [name for name in rows if name not in order]
     content = {"what": what, "threads": threads, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
                "rows": {name: rows[name] for name in names}}
@@ -43,6 +43,15 @@ def write_row(path: Path, row: str, numbers: dict[str, Any], *, what: str, threa
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
     temporary.replace(path)
+
+
+def rounded(value: Any) -> Any:
+    """Four digits of every number with a fraction, in lists and mappings too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def peak_bytes(call: Callable[[], object]) -> tuple[int, int]:

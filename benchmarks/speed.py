@@ -101,7 +101,7 @@ def loaded(name: str, work: Path, **options: Any) -> Any:
     atoms = structure(system)
     cutoff = None if model == "jmp-xs" else CUTOFF.get(system, 8.0)
     path = network(model, work)
-    atoms.calc = JMPCalculator(path, cutoff=cutoff, head=covering_head(path, atoms), **options)
+    atoms.calc = JMPCalculator(path, **{"cutoff": cutoff, "head": covering_head(path, atoms), **options})
     return atoms
 
 

@@ -85,7 +85,7 @@ class Work:
         """Seconds of each term on a machine, in the order of TimeConstants, before its constant."""
         return (
             self.dense_flops / machine.flops, self.kept_bytes / machine.bytes_per_s,
-            self.weight_bytes / machine.bytes_per_s, self.layers * machine.layer_s,
+            self.weight_bytes / machine.read_bytes_per_s, self.layers * machine.layer_s,
             self.large_bytes / machine.fresh_bytes_per_s,
         )  # fmt: skip
 

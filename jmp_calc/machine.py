@@ -17,7 +17,8 @@ PRODUCT = 2048
 """Rows and columns of the matrices whose product is timed: large enough for the full rate of a CPU core."""
 ARRAY, PASSES = 2**17, 32
 """Numbers of the elementwise probe (0.5 MB in float32, as the rows of a small structure) and how often it is repeated."""
-FRESH_BYTES = 2**24
+READ_BYTES, FRESH_BYTES = 2**26, 2**24
+"""Bytes of the array that is read, far more than caches hold, and bytes that are got from the system."""
 LAYERS, WIDTH = 20, 16
 """Layers of the operations probe, and their rows and columns."""
 
@@ -30,6 +31,8 @@ class Machine:
     """FLOP/s of a product of two 2048 × 2048 matrices."""
     bytes_per_s: float
     """Bytes read and written per second by an elementwise product of cached arrays."""
+    read_bytes_per_s: float
+    """Bytes per second at which an array is read from memory."""
     fresh_bytes_per_s: float
     """Bytes per second at which the system hands out memory that was not in use; infinite where it is kept (CUDA)."""
     layer_s: float
@@ -37,17 +40,17 @@ class Machine:
 
 
 def probe_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 3) -> Machine:
-    """Time the four probes ``repeats`` times in turn, with the threads that torch uses now; medians."""
+    """Time the probes ``repeats`` times in turn, with the threads that torch uses now; medians."""
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        probes = (_product(device, dtype), _elementwise(device, dtype), _fresh(device), _layers(device, dtype))
+        probes = (_product(device, dtype), _elementwise(device, dtype), _read(device), _fresh(device), _layers(device, dtype))
         for probe in probes:
             probe()
         rounds = [[_seconds(probe, device) for probe in probes] for _ in range(repeats)]
-    product, elementwise, fresh, layers = (statistics.median(times) for times in zip(*rounds))
+    product, elementwise, read, fresh, layers = (statistics.median(times) for times in zip(*rounds))
     traffic = PASSES * 3 * ARRAY * dtype.itemsize
     return Machine(
-        2 * PRODUCT**3 / product, traffic / elementwise, FRESH_BYTES / fresh if device.type == "cpu" else float("inf"),
-        layers / LAYERS,
+        2 * PRODUCT**3 / product, traffic / elementwise, READ_BYTES / read,
+        FRESH_BYTES / fresh if device.type == "cpu" else float("inf"), layers / LAYERS,
     )
 
 
@@ -59,6 +62,11 @@ def _product(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
 def _elementwise(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
     one, other = torch.ones(2, ARRAY, device=device, dtype=dtype)
     return lambda: [one * other for _ in range(PASSES)]
+
+
+def _read(device: torch.device) -> Callable[[], object]:
+    array = torch.ones(READ_BYTES // 4, device=device)
+    return array.sum
 
 
 def _fresh(device: torch.device) -> Callable[[], object]:

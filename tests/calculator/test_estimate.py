@@ -21,7 +21,7 @@ from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, HeadConfig, ModelConfig
 from jmp_calc.model.cost import GraphCounts, dense_flops
 from jmp_calc.model.potential import Potential
 
-SLOW = Machine(flops=1e9, bytes_per_s=1e9, fresh_bytes_per_s=1e9, layer_s=1e-4)
+SLOW = Machine(flops=1e9, bytes_per_s=1e9, read_bytes_per_s=1e9, fresh_bytes_per_s=1e9, layer_s=1e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_time_is_the_sum_of_its_terms() -> None:
     work = Work(dense_flops=2 * 10**9, kept_bytes=10**7, weight_bytes=10**6, layers=100.0, large_bytes=10**6)
     assert work.times(SLOW) == pytest.approx((2.0, 0.01, 0.001, 0.01, 0.001))
     assert work.seconds(SLOW) == pytest.approx(float(np.dot(astuple(CONSTANTS), work.times(SLOW))))
-    twice = Machine(2e9, 2e9, 2e9, 5e-5)
+    twice = Machine(2e9, 2e9, 2e9, 2e9, 5e-5)
     assert work.seconds(twice) == pytest.approx(0.5 * work.seconds(SLOW))
 
 
@@ -171,4 +171,5 @@ def test_probe_gives_plausible_speeds(dtype: torch.dtype) -> None:
     assert 1e8 < found.flops < 1e15
     assert 1e7 < found.fresh_bytes_per_s < 1e13
     assert 1e8 < found.bytes_per_s < 1e13
+    assert 1e8 < found.read_bytes_per_s < 1e13
     assert 1e-7 < found.layer_s < 1e-1
