@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from .common import structure_argument
+from .config import config_option
 
 if TYPE_CHECKING:
     from ..estimation import Estimate
@@ -35,6 +36,7 @@ Examples:
 @click.option("--timestep", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
               help="Of dynamics, fs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+@config_option
 def estimate(
     struct: str, model: str, head: str | None, device: str, dtype: str, forces: Literal["conservative", "direct"],
     graph: Literal["official", "smooth"] | None, cutoff: float | None, max_neighbors: int | None, threads: int | None,

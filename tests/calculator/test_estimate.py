@@ -71,7 +71,7 @@ def test_larger_networks_and_higher_precision_cost_more() -> None:
     seconds = [work.seconds(SLOW) for work in works]
     assert seconds == sorted(seconds)
     assert Work.of(JMP_S, head, counts, "float64").kept_bytes == 2 * works[1].kept_bytes
-    assert Work.of(JMP_S, head, counts, "float32", direct=True).seconds(SLOW) < 0.7 * seconds[1]
+    assert Work.of(JMP_S, head, counts, "float32", direct=True).seconds(SLOW) < seconds[1]
 
 
 def test_large_arrays_count_beyond_their_limit() -> None:

@@ -46,6 +46,12 @@ def test_options_reach_the_estimate(run, model: str, salt: Path) -> None:
     assert (json.loads(result.stdout)["dtype"], json.loads(result.stdout)["threads"]) == ("float64", 3)
 
 
+def test_options_from_a_file(run, model: str, salt: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"model: {model}\ntimestep: 4.0\nthreads: 2\n")
+    found = json.loads(run("estimate", salt, "--config", tmp_path / "a.yaml", "--json").stdout)
+    assert (found["model"], found["timestep_fs"], found["threads"]) == ("tiny", 4.0, 2)
+
+
 def test_frames_are_chosen_as_in_relax_and_md(run, model: str, tmp_path: Path) -> None:
     path = tmp_path / "two.extxyz"
     ase.io.write(path, [bulk("NaCl", "rocksalt", a=5.6), bulk("NaCl", "rocksalt", a=5.6, cubic=True)])
