@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -39,14 +38,17 @@ class Machine:
     """Seconds of a dense layer with activation, and its derivative, that is too small to compute anything."""
 
 
-def probe_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 3) -> Machine:
-    """Time the probes ``repeats`` times in turn, with the threads that torch uses now; medians."""
+def probe_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 4) -> Machine:
+    """Time the probes ``repeats`` times in turn, with the threads that torch uses now; the best of each.
+
+    The best, because threads that wait for a core which is busy for a moment can make a short probe 100 times slower.
+    """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
         probes = (_product(device, dtype), _elementwise(device, dtype), _read(device), _fresh(device), _layers(device, dtype))
         for probe in probes:
             probe()
         rounds = [[_seconds(probe, device) for probe in probes] for _ in range(repeats)]
-    product, elementwise, read, fresh, layers = (statistics.median(times) for times in zip(*rounds))
+    product, elementwise, read, fresh, layers = (min(times) for times in zip(*rounds))
     traffic = PASSES * 3 * ARRAY * dtype.itemsize
     return Machine(
         2 * PRODUCT**3 / product, traffic / elementwise, READ_BYTES / read,
@@ -61,7 +63,12 @@ def _product(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
 
 def _elementwise(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
     one, other = torch.ones(2, ARRAY, device=device, dtype=dtype)
-    return lambda: [one * other for _ in range(PASSES)]
+
+    def run() -> None:
+        for _ in range(PASSES):  # each result is let go, so that the next one finds its place in the cache
+            torch.mul(one, other)
+
+    return run
 
 
 def _read(device: torch.device) -> Callable[[], object]:
