@@ -42,13 +42,13 @@ class TimeConstants:
 
     dense: float = 1.0
     """1: the dense layers run at the rate of a large product."""
-    moved: float = 60.0
+    moved: float = 38.0
     """Bytes moved elementwise, by gathers and by small batched products, over the bytes of the values that are kept."""
-    weights: float = 30.0
+    weights: float = 5.5
     """Bytes moved per byte of the weights: they are read from memory and packed for the products, twice."""
-    layers: float = 3.9
+    layers: float = 4.2
     """Operations over those of the dense layers with their activations."""
-    fresh: float = 1.5
+    fresh: float = 2.3
     """Bytes of large arrays that are allocated in a call over the bytes of those that are kept."""
 
 
