@@ -73,30 +73,14 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(args.threads)
-    sys.path.insert(0, str(Path(__file__).parent))
-    from systems import covering_head, network, structure
-
-    from jmp_calc import JMPCalculator
     from jmp_calc.model.cost import GraphCounts, dense_flops
 
-    model, system = name.split("/")
-    atoms = structure(system)
-    cutoff = None if model == "jmp-xs" else CUTOFF.get(system, 8.0)
-    path = network(model, args.work)
-    calculator = JMPCalculator(path, cutoff=cutoff, head=covering_head(path, atoms))
-    atoms.calc = calculator
-    graph = calculator.build_graph(atoms)
-    counts = GraphCounts.of(graph)
-    config = calculator.model_config
+    atoms = loaded(name, args.work)
+    config = atoms.calc.model_config
+    counts = GraphCounts.of(atoms.calc.build_graph(atoms))
     dense = dense_flops(config.backbone, config.heads[0], counts)
     atoms.get_forces()
-    left = torch.rand(2048, 2048)
-    times, rates = [], []
-    for number in range(ROWS[name] + 1):
-        rates.append(2 * 2048**3 / timed(lambda: left @ left))
-        atoms.rattle(0.001, seed=number)
-        times.append(timed(atoms.get_forces))
-    times, rates = times[1:], rates[1:]
+    times, rates = rated_calls(atoms, ROWS[name])
     shares = [dense / (seconds * rate) for seconds, rate in zip(times, rates)]
     return {
         "atoms": len(atoms), "main_edges": counts.main, "seconds": statistics.median(times),
@@ -104,6 +88,34 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "share_of_rate": round(statistics.median(shares), 4), "calls": len(times),
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     }
+
+
+def loaded(name: str, work: Path, **options: Any) -> Any:
+    """The structure of a row with its calculator (and further options of it) attached."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from systems import covering_head, network, structure
+
+    from jmp_calc import JMPCalculator
+
+    model, system = name.split("/")
+    atoms = structure(system)
+    cutoff = None if model == "jmp-xs" else CUTOFF.get(system, 8.0)
+    path = network(model, work)
+    atoms.calc = JMPCalculator(path, **{"cutoff": cutoff, "head": covering_head(path, atoms), **options})
+    return atoms
+
+
+def rated_calls(atoms: Any, calls: int) -> tuple[list[float], list[float]]:
+    """Seconds of energy and forces with moved atoms, and before each the FLOP/s of a product; a first pair is left out."""
+    import torch
+
+    left = torch.rand(2048, 2048)
+    times, rates = [], []
+    for number in range(calls + 1):
+        rates.append(2 * 2048**3 / timed(lambda: left @ left))
+        atoms.rattle(0.001, seed=number)
+        times.append(timed(atoms.get_forces))
+    return times[1:], rates[1:]
 
 
 def timed(call: Any) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jmp_calc.calculator import JMPCalculator
+    from jmp_calc.estimation import estimate
     from jmp_calc.training.evaluate import evaluate
     from jmp_calc.training.finetune import finetune
     from jmp_calc.workflows.md import md
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from jmp_calc.workflows.relax import relax
 
 __version__ = "0.1.0"
-__all__ = ["JMPCalculator", "__version__", "evaluate", "finetune", "md", "phonons", "relax"]
+__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "relax"]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "estimate": "jmp_calc.estimation",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",

@@ -12,20 +12,20 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from . import checks
 from .device import choose_device, choose_dtype, free_memory
-from .errors import JMPError, ModelError, OutOfMemoryError, UsageError
+from .errors import JMPError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
-from .info import model_info, symbols
+from .info import model_info
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts
 from .model.cost import GraphCounts
 from .model.recompute import Recompute
+from .preparation import check_covered, structure_graph
 from .results import single_results
-from .settings import Settings, choose_head, choose_policy, uncovered
+from .settings import Settings, choose_head, choose_policy
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -99,13 +99,7 @@ class Evaluator:
 
     def build_graph(self, atoms: Atoms, search: NeighbourSearch = neighbour_edges) -> Graph:
         """The neighbour graphs of one structure (numpy)."""
-        from .graph.build import build_graph
-
-        tags = atoms.get_tags() if self.policy.tags == "atoms" else None
-        return build_graph(
-            np.array(atoms.positions, dtype=float), np.array(atoms.numbers), atoms.cell.array.copy(),
-            np.array(atoms.pbc), self.policy, tags, self.config.backbone.qint_tags, search,
-        )  # fmt: skip
+        return structure_graph(atoms, self.config, search)
 
     def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit."""
@@ -161,7 +155,7 @@ class Evaluator:
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        self._check_elements(atoms.numbers)
+        check_covered(self.config, self.head, atoms.numbers, self.info.name)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
@@ -169,28 +163,10 @@ class Evaluator:
         if len(atoms) > checks.MANY_ATOMS:
             self._guard_memory(expected_counts(atoms, self.policy), gradient)
 
-    def _check_elements(self, numbers: np.ndarray) -> None:
-        missing = uncovered(self.head, numbers)
-        if not missing:
-            return
-        others = [
-            head.name
-            for head in self.config.heads
-            if head.kind == "energy" and head.elements is not None and not uncovered(head, numbers)
-        ]
-        hint = f"heads that cover this structure: {', '.join(others)}" if others else (
-            f"no head of {self.info.name} covers this structure"
-        )
-        raise ModelError(
-            f"head {self.head.name!r} was not trained on {', '.join(symbols(missing))}; "
-            f"it covers {' '.join(symbols(self.head.elements or ()))}",
-            hint=hint,
-        )
-
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)
         if needed > SMALL:
-            checks.refuse_if_too_large(counts.atoms, needed, free_memory(self.device))
+            checks.refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
 
 
 def needs_gradient(properties: Sequence[str]) -> bool:

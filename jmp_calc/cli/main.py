@@ -30,6 +30,7 @@ COMMANDS = {
     "phonons": "Phonon bands, density of states, thermal properties.",
     "finetune": "Fine-tune a model on your own data.",
     "evaluate": "Errors of a model on labelled data.",
+    "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",
     "doctor": "Check this installation.",

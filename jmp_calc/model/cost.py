@@ -66,8 +66,10 @@ class DenseLayer:
         return 2 * self.rows * self.n_in * self.n_out
 
 
-def dense_layers(config: BackboneConfig, head: HeadConfig, counts: GraphCounts) -> list[DenseLayer]:
-    """All linear layers of one energy evaluation (``gemnet_oc.md`` sections 5-9 and 11), without the force branch."""
+def dense_layers(
+    config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, direct: bool = False
+) -> list[DenseLayer]:
+    """All linear layers of one energy evaluation (``gemnet_oc.md`` 5-9, 11); with ``direct`` those of direct forces too."""
     layers = _bases(config, counts)
     for number in range(config.num_blocks):
         layers += [DenseLayer(f"block {number + 1}: {x.name}", x.rows, x.n_in, x.n_out) for x in _block(config, counts)]
@@ -80,12 +82,14 @@ def dense_layers(config: BackboneConfig, head: HeadConfig, counts: GraphCounts) 
     layers += _residual("energy features: residual", n, a, config.num_global_out_layers)
     widths = [a, *[head.hidden] * (head.num_layers - 1), head.num_classes]
     layers += [DenseLayer("head", n, n_in, n_out) for n_in, n_out in zip(widths, widths[1:])]
-    return layers
+    return layers + _force_branch(config, head, counts) if direct else layers
 
 
-def dense_flops(config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, derivatives: int = 1) -> int:
+def dense_flops(
+    config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, derivatives: int = 1, direct: bool = False
+) -> int:
     """Linear layers of the energy, and as many again for each derivative with respect to positions."""
-    return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts))
+    return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts, direct=direct))
 
 
 def kept_values(c: BackboneConfig, counts: GraphCounts, recompute: Recompute = "nothing") -> int:
@@ -169,6 +173,17 @@ def _block(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
     layers += _update("atom update", c, counts)
     layers += [DenseLayer("concatenation: edges", e, m, m), DenseLayer("concatenation: atoms", n, 2 * a, m)]
     return layers + _residual("concatenation: residual", e, m, c.num_concat)
+
+
+def _force_branch(c: BackboneConfig, head: HeadConfig, counts: GraphCounts) -> list[DenseLayer]:
+    depths, e, m = c.num_blocks + 1, counts.main, c.emb_size_edge
+    per_depth = [DenseLayer("force output: radial", e, c.emb_size_rbf, m)]
+    per_depth += _residual("force output: residual", e, m, c.num_output_afteratom)
+    layers = per_depth * depths + [DenseLayer("force features", e, depths * m, m)]
+    layers += _residual("force features: residual", e, m, c.num_global_out_layers)
+    hidden = m if head.hidden == c.emb_size_atom else head.hidden
+    widths = [m, *[hidden] * (head.num_layers - 1), 1]
+    return layers + [DenseLayer("force head", e, n_in, n_out) for n_in, n_out in zip(widths, widths[1:])]
 
 
 def _down(name: str, dense: tuple[int, int], rows: int, rbf: int, features: int) -> list[DenseLayer]:

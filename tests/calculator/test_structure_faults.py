@@ -227,7 +227,8 @@ def test_too_many_atoms_are_refused_with_an_estimate(calc: JMPCalculator) -> Non
     count = 60
     grid = np.stack(np.meshgrid(*[np.arange(count)] * 3), -1).reshape(-1, 3) * 0.9  # dense: thousands of neighbours
     dense = Atoms(numbers=np.ones(len(grid)), positions=grid, cell=np.eye(3) * count * 0.9, pbc=True)
-    with pytest.raises(OutOfMemoryError, match=r"216000 atoms need about \d+\.\d GiB with this model, .* GiB is free"):
+    message = r"216000 atoms with \d+ edges each need about \d+\.\d GiB with this model, .* GiB is free"
+    with pytest.raises(OutOfMemoryError, match=message):
         calc.get_forces(dense)
 
 

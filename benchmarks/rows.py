@@ -1,0 +1,69 @@
+"""Rows of a results file: each measured in a process of its own and written at once; and the memory of one call."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def in_process(script: str, row: str, *options: str) -> dict[str, Any]:
+    """Numbers that ``script --measure row`` prints as JSON in its last line; ends the program where it fails."""
+    done = subprocess.run([sys.executable, script, "--measure", row, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{row} failed:\n{done.stderr}")
+    numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return numbers
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows recorded so far."""
+    return (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
+
+
+def write_row(path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]) -> None:
+    """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come last."""
+    rows = read_rows(path)
+    rows[row] = rounded(numbers)
+    names = [name for name in order if name in rows] + [name for name in rows if name not in order]
+    content = {"what": what, "threads": threads, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+               "rows": {name: rows[name] for name in names}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+    temporary.replace(path)
+
+
+def rounded(value: Any) -> Any:
+    """Four digits of every number with a fraction, in lists and mappings too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def peak_bytes(call: Callable[[], object]) -> tuple[int, int]:
+    """Peak resident bytes of this process during ``call``, and those that it had before (Linux, glibc)."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed but not given back would hide what the call takes
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM"), before
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{key}:")).split()[1])

@@ -1,0 +1,93 @@
+"""The tables of docs/speed.md, made from benchmarks/results/*.yaml.
+
+    python benchmarks/tables.py           rewrite them in the page
+    python benchmarks/tables.py --check   only say whether the page is up to date (exit code 1 if not)
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet, the command that
+makes it is named instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rows import RESULTS
+
+PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
+Rows = dict[str, dict[str, Any]]
+
+
+def speed(rows: Rows) -> list[list[str]]:
+    """Time, dense work and share of the matrix rate."""
+    head = ["model/structure", "atoms", "edges", "ms", "dense work (GFLOP)", "share of the matrix rate", "process (GB)"]
+    return [head, *([name, row["atoms"], row["main_edges"], f"{1e3 * row['seconds']:.0f}", f"{row['dense_gflop']:.3g}",
+                     f"{row['share_of_rate']:.2f}", f"{row['peak_gb']:.2f}"] for name, row in rows.items())]
+
+
+def peers(rows: Rows) -> list[list[str]]:
+    """Milliseconds per step of both."""
+    head = ["MACE size/structure", "jmp-xs (ms per step)", "MACE (ms per step)", "ratio"]
+    return [head, *([name, f"{row['jmp_xs_ms']:.0f}", f"{row['mace_ms']:.0f}", f"{row['ratio']:.2f}"]
+                    for name, row in rows.items())]
+
+
+def estimates(rows: Rows) -> list[list[str]]:
+    """Estimated against measured."""
+    head = ["model/structure", "ms", "estimated / measured time", "GB of a call", "estimated / measured memory"]
+    return [head, *([name, f"{1e3 * row['seconds']:.0f}", f"{row['time_ratio']:.2f}", f"{row['call_gb']:.3f}",
+                     f"{row['memory_ratio']:.2f}"] for name, row in rows.items())]
+
+
+def memory(rows: Rows) -> list[list[str]]:
+    """Peak of a call and of the process."""
+    head = ["model/structure/kind", "atoms", "GB of the call", "GB of the process", "s"]
+    return [head, *([name, row["atoms"], f"{row['call_gb']:.2f}", f"{row['process_gb']:.2f}", f"{row['seconds']:.2f}"]
+                    for name, row in rows.items())]
+
+
+def scaling(rows: Rows) -> list[list[str]]:
+    """Time, time in products, memory."""
+    head = ["structure", "edges", "s", "time (GFLOP at the matrix rate)", "GB of the call"]
+    return [head, *([name, row["main_edges"], f"{row['seconds']:.2f}", f"{row['products']:.0f}", f"{row['call_gb']:.2f}"]
+                    for name, row in rows.items())]
+
+
+TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
+    "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling,
+}
+
+
+def table(name: str) -> str:
+    """Markdown of one table."""
+    path = RESULTS / f"{name}.yaml"
+    if not path.exists():
+        return f"TODO(lead): `python benchmarks/{name}.py`"
+    head, *lines = TABLES[name](yaml.safe_load(path.read_text())["rows"])
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines])
+
+
+def filled(text: str) -> str:
+    """The page with all its tables made anew."""
+    pattern = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    return pattern.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+
+
+def main() -> None:
+    """Rewrite or check the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    text = PAGE.read_text(encoding="utf-8")
+    if args.check:
+        sys.exit(None if filled(text) == text else f"{PAGE} is not up to date: run python benchmarks/tables.py")
+    PAGE.write_text(filled(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Edges, memory and time of energy and forces, before anything is evaluated.
+
+    from jmp_calc import estimate
+    print(estimate(atoms, "jmp-l").seconds)
+
+The graphs are built as the calculator builds them; of the model file only the description is read. The time is a sum of
+what must be done, each divided by how fast this machine does it (``machine.py``), times a constant of ``TimeConstants``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import checks
+from .device import choose_device, choose_dtype, free_memory
+from .machine import Machine, probe_machine
+from .memory import estimated_bytes, expected_counts
+from .model.config import PolicyName
+from .model.cost import GraphCounts, dense_flops, dense_layers, kept_values
+from .preparation import check_covered, structure_graph
+from .settings import Settings, check_settings, choose_head, choose_policy, portable
+
+if TYPE_CHECKING:
+    import torch
+    from ase import Atoms
+
+    from .model.config import BackboneConfig, HeadConfig, ModelConfig
+
+Terms = tuple[float, float, float, float, float]
+LARGE_BYTES = 2**25
+"""Arrays from here on get fresh memory from the system in every call (glibc's largest M_MMAP_THRESHOLD, 32 MiB)."""
+FORWARD_SHARE = 0.45
+"""Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43 to 0.50)."""
+
+
+@dataclass(frozen=True)
+class TimeConstants:
+    """Factors on the terms of ``Work.times``, fitted to calls by ``python benchmarks/estimates.py --fit``."""
+
+    dense: float = 1.0
+    """1: the dense layers run at the rate of a large product."""
+    moved: float = 38.0
+    """Bytes moved elementwise, by gathers and by small batched products, over the bytes of the values that are kept."""
+    weights: float = 5.5
+    """Bytes moved per byte of the weights: they are read from memory and packed for the products, twice."""
+    layers: float = 4.2
+    """Operations over those of the dense layers with their activations."""
+    fresh: float = 2.3
+    """Bytes of large arrays that are allocated in a call over those that are kept; from jmp-s/water192 alone."""
+
+
+CONSTANTS = TimeConstants()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one evaluation has to do: bytes and FLOP, and the number of dense layers."""
+
+    dense_flops: int
+    kept_bytes: int
+    weight_bytes: int
+    layers: float
+    large_bytes: int
+    """The part of kept_bytes in arrays that are larger than LARGE_BYTES."""
+
+    @classmethod
+    def of(cls, config: BackboneConfig, head: HeadConfig, counts: GraphCounts, dtype: str, *, direct: bool = False) -> Work:
+        """The work of energy and forces of a structure, conservative or direct."""
+        itemsize, share = 8 if dtype == "float64" else 4, FORWARD_SHARE if direct else 1.0
+        layers = dense_layers(config, head, counts, direct=direct)
+        rows = itemsize * kept_values(dataclasses.replace(config, quad_interaction=False), counts)
+        kept = itemsize * kept_values(config, counts)
+        large = rows if itemsize * counts.main * config.emb_size_edge > LARGE_BYTES else 0
+        angular = config.num_spherical * (config.num_spherical + 1) * config.emb_size_quad_in
+        if itemsize * counts.atoms * counts.main_width * angular > LARGE_BYTES:
+            large += kept - rows
+        flops = dense_flops(config, head, counts, derivatives=0 if direct else 1, direct=direct)
+        weights = itemsize * sum(layer.n_in * layer.n_out for layer in layers)
+        return cls(flops, int(share * kept), weights, share * len(layers), int(share * large))
+
+    def times(self, machine: Machine) -> Terms:
+        """Seconds of each term on a machine, in the order of TimeConstants, before its constant."""
+        return (
+            self.dense_flops / machine.flops, self.kept_bytes / machine.bytes_per_s,
+            self.weight_bytes / machine.read_bytes_per_s, self.layers * machine.layer_s,
+            self.large_bytes / machine.fresh_bytes_per_s,
+        )  # fmt: skip
+
+    def seconds(self, machine: Machine, constants: TimeConstants = CONSTANTS) -> float:
+        """Estimated time of one call."""
+        return sum(factor * term for factor, term in zip(dataclasses.astuple(constants), self.times(machine)))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What energy and forces of one structure would take."""
+
+    formula: str
+    model: str
+    head: str
+    device: str
+    threads: int
+    dtype: str
+    forces: str
+    counts: GraphCounts
+    counted: bool
+    """False: more than 100 000 atoms that would not fit anyway; edges are expected from the density, not counted."""
+    memory_bytes: float
+    """Peak of one call, beside the weights."""
+    weight_bytes: int
+    free_bytes: int | None
+    """None: not known."""
+    dense_flops: int
+    machine: Machine
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether a calculator with the model in memory would take the structure."""
+        return self.free_bytes is None or self.memory_bytes + self.weight_bytes <= self.free_bytes
+
+    @property
+    def atoms_that_fit(self) -> int | None:
+        """About how many atoms of such a structure fit into the free memory; None: not known, or an atom without edges."""
+        if self.free_bytes is None or not self.memory_bytes:
+            return None
+        return int(self.counts.atoms * max(self.free_bytes - self.weight_bytes, 0) / self.memory_bytes)
+
+    def ns_per_day(self, timestep_fs: float) -> float:
+        """Dynamics with one evaluation per step."""
+        return 86400.0 / self.seconds * timestep_fs * 1e-6
+
+    def require_fit(self) -> None:
+        """OutOfMemoryError where ``fits`` is False."""
+        checks.refuse_if_too_large(
+            self.counts.atoms, self.counts.main, self.memory_bytes + self.weight_bytes, self.free_bytes
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with what follows from the fields."""
+        fields = dataclasses.asdict(self)
+        if self.machine.fresh_bytes_per_s == float("inf"):  # JSON has no infinity
+            fields["machine"]["fresh_bytes_per_s"] = None
+        return {**fields, "fits": self.fits, "atoms_that_fit": self.atoms_that_fit, "steps_per_s": 1.0 / self.seconds}
+
+
+def estimate(
+    atoms: Atoms,
+    model: str | os.PathLike[str],
+    *,
+    head: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    forces: Literal["conservative", "direct"] = "conservative",
+    graph: PolicyName | None = None,
+    cutoff: float | None = None,
+    max_neighbors: int | None = None,
+    tags: Literal["atoms"] | None = None,
+    threads: int | None = None,
+) -> Estimate:
+    """Edges, memory and time of energy and forces of ``atoms``; nothing is evaluated, fetched or kept.
+
+    The arguments are those of JMPCalculator; ``threads`` are those of the CPU (None: those that torch uses now).
+
+    Raises:
+        The errors of JMPCalculator for the model, the settings and the structure. A structure that would not fit is no
+        error here: see ``Estimate.fits``.
+    """
+    from .zoo.describe import describe_file
+    from .zoo.names import locate
+
+    settings = Settings(portable(model), head, device, dtype, forces, "ema", graph, cutoff, max_neighbors, tags)
+    check_settings(settings)
+    place, precision = choose_device(device), choose_dtype(dtype)
+    found = locate(settings.model, may_fetch=False)
+    config, card, _ = describe_file(found.path, official=found.official)
+    chosen = choose_head(config, settings)
+    config = dataclasses.replace(config, policy=choose_policy(config, chosen, settings))
+    name = found.name or card.name
+    checks.check_atoms(atoms, num_elements=config.backbone.num_elements)
+    check_covered(config, chosen, atoms.numbers, name)
+    free = free_memory(place)
+    counts, counted = _counts(atoms, config, precision.itemsize, free)
+    work = Work.of(config.backbone, chosen, counts, dtype, direct=forces == "direct")
+    used, machine = _probe(place, precision, threads)
+    return Estimate(
+        formula=atoms.get_chemical_formula(), model=name, head=chosen.name, device=str(place), threads=used, dtype=dtype,
+        forces=forces, counts=counts, counted=counted, memory_bytes=estimated_bytes(config, counts, precision.itemsize),
+        weight_bytes=work.weight_bytes, free_bytes=free, dense_flops=work.dense_flops, machine=machine,
+        seconds=work.seconds(machine),
+    )  # fmt: skip
+
+
+def _counts(atoms: Atoms, config: ModelConfig, itemsize: int, free: int | None) -> tuple[GraphCounts, bool]:
+    """Edges of the real graphs; of very many atoms that would not fit anyway, those that the density lets expect."""
+    if len(atoms) > checks.MANY_ATOMS:
+        expected = expected_counts(atoms, config.policy)
+        if free is None or estimated_bytes(config, expected, itemsize) > free:
+            return expected, False
+    return GraphCounts.of(structure_graph(atoms, config)), True
+
+
+def _probe(device: torch.device, dtype: torch.dtype, threads: int | None) -> tuple[int, Machine]:
+    """The probes on ``threads`` threads; torch's own number is the same afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return threads or before, probe_machine(device, dtype)
+    finally:
+        torch.set_num_threads(before)
