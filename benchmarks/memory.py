@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py                                            all rows, each in a process of its own
     python benchmarks/memory.py --rows jmp-s/aspirin/forces jmp-l/nanotube370/training
-    python benchmarks/memory.py --options '{"cutoff": 6.0}' --rows ...     other arguments of JMPCalculator, rows of their own
+    python benchmarks/memory.py --options '{"activation_checkpointing": "on"}' --rows ...       rows of their own
     python benchmarks/memory.py --plot                                     only the figure
 
 process_gb is the peak of the process, call_gb what the call added to it. A training step: energy, forces with their graph, the
@@ -17,10 +17,13 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rows import RESULTS, in_process, peak_bytes, read_rows, write_row
 from speed import loaded, prepare, timed
+
+if TYPE_CHECKING:
+    from jmp_calc.memory import Checkpointing
 
 SYSTEMS = {
     "jmp-xs": ("aspirin", "ac-ala5-nhme", "water192", "nanotube370", "Cu256", "Cu1008"),
@@ -68,7 +71,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     row, kind = name.rsplit("/", 1)
     atoms = loaded(row, args.work, **args.options)
     counts = GraphCounts.of(atoms.calc.build_graph(atoms))
-    call = atoms.get_forces if kind == "forces" else training_step(atoms)
+    choice = args.options.get("activation_checkpointing", "auto")
+    call = atoms.get_forces if kind == "forces" else training_step(atoms, choice)
     left = torch.rand(2048, 2048)
     left @ left
     product = [timed(lambda: left @ left)]
@@ -82,9 +86,11 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def training_step(atoms: Any) -> Callable[[], None]:
+def training_step(atoms: Any, checkpointing: Checkpointing) -> Callable[[], None]:
     """One step of all weights; the calculator gives way to a network that can be trained."""
     from jmp_calc.graph.batch import collate
+    from jmp_calc.memory import choose_recompute
+    from jmp_calc.model.cost import GraphCounts
     from jmp_calc.training.config import OptimConfig
     from jmp_calc.training.optim import make_optimizer
     from jmp_calc.zoo.names import resolve
@@ -95,7 +101,8 @@ def training_step(atoms: Any) -> Callable[[], None]:
     optimizer = make_optimizer(potential, OptimConfig(lr=1e-4))
 
     def step() -> None:
-        prediction = potential(batch, heads=info.head, create_graph=True)
+        recompute = choose_recompute(config, GraphCounts.of_batch(batch), 4, "training", checkpointing, batch.numbers.device)
+        prediction = potential(batch, heads=info.head, create_graph=True, recompute=recompute)
         (prediction.energy.square().sum() + prediction.forces.square().sum()).backward()
         optimizer.step()
 
