@@ -49,6 +49,7 @@ class JMPCalculator(Calculator):
         cutoff: overrides the cutoff in Å (smooth: of the main graph).
         max_neighbors: overrides the one neighbour number of the policy.
         tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as 2.
+        compile: make a program of the network at the first call; see jmp_calc.compiled for what it costs and gains.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -67,11 +68,13 @@ class JMPCalculator(Calculator):
         cutoff: float | None = None,
         max_neighbors: int | None = None,
         tags: Literal["atoms"] | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags
-        )
+            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
+            bool(compile),
+        )  # fmt: skip
         check_settings(settings)
         self._evaluator = Evaluator(settings)
         self._settings, self.info = settings, self._evaluator.info

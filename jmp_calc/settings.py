@@ -29,6 +29,7 @@ class Settings:
     cutoff: float | None = None
     max_neighbors: int | None = None
     tags: Literal["atoms"] | None = None
+    compile: bool = False
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {

@@ -104,7 +104,8 @@ class Potential(nn.Module):
         if forces == "direct":
             result_forces = self._direct_forces(batch, geometry, features, heads)
         if result_stress is not None:
-            volume = torch.linalg.det(batch.cell).abs().view(-1, 1, 1)
+            a, b, c = batch.cell.unbind(1)
+            volume = (torch.linalg.cross(a, b) * c).sum(-1).abs().view(-1, 1, 1)
             has_volume = volume > 0  # divided by 1 elsewhere: a NaN factor would reach the gradients of all
             result_stress = torch.where(has_volume, result_stress / torch.where(has_volume, volume, 1.0), torch.nan)
         wanted = result_forces if forces != "none" else None
