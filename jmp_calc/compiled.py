@@ -29,8 +29,11 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 EXAMPLE_ATOMS, EXAMPLE_ELEMENTS = 23, 5
 EXAMPLE_MAIN, EXAMPLE_A2A, EXAMPLE_A2EE2A, EXAMPLE_QINT = (302, 19), (358, 29), (262, 17), (131, 11)
 """Sizes that are traced: edges and slots per atom. No two are equal, or they would count as one size for ever."""
-OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"cpp_wrapper": True}, "cuda": {}}
-"""Of inductor. cpp_wrapper: the program's operations are called from C++ too, one source file holds it all."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cpu": {"cpp_wrapper": True, "cpp_wrapper_build_separate": True},
+    "cuda": {},
+}
+"""Of inductor. On a CPU C++ also calls the operations (a third faster for ethanol), and compiles beside its kernels."""
 
 Evaluation = Callable[[Batch], Prediction]
 
@@ -57,6 +60,10 @@ class CompiledEvaluation:
         sizes = self._sizes(batch)
         if self._given_up or min(sizes) < 2:  # sizes 0 and 1 are never symbols
             return self._network(batch)
+        # The program may take another path for other sizes: it is checked once for every power of two. The network goes
+        # first, because it keeps constants that it makes, and those of a traced call would be symbols.
+        size_class = tuple(size.bit_length() for size in sizes)
+        expected = None if size_class in self._checked else self._network(batch)
         try:
             if self._program is None:
                 self._program = Program(self._network, batch)
@@ -64,14 +71,13 @@ class CompiledEvaluation:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers fail in many ways, and the network needs none of them
-            return self._without_program(batch, first_line(error))
-        # The program may take another path for other sizes: it is checked once for every power of two.
-        size_class = tuple(size.bit_length() for size in sizes)
-        if size_class not in self._checked:
-            expected = self._network(batch)
+            self._give_up(first_line(error))
+            return expected or self._network(batch)
+        if expected is not None:
             difference = largest_difference(prediction, expected)
             if not difference <= self._tolerance:
-                return self._without_program(batch, f"its results differ by {difference:.1e} from those of the network")
+                self._give_up(f"its results differ by {difference:.1e} from those of the network")
+                return expected
             self._checked.add(size_class)
         return prediction
 
@@ -80,10 +86,9 @@ class CompiledEvaluation:
         graphs = [batch.main, batch.a2a, batch.a2ee2a, *([batch.qint] if self._quadruplets else [])]
         return (batch.n_atoms, *(size for edges in graphs for size in (edges.count, edges.slots.shape[1])))
 
-    def _without_program(self, batch: Batch, reason: str) -> Prediction:
+    def _give_up(self, reason: str) -> None:
         self._given_up, self._program = True, None
         warnings.warn(JMPWarning(f"compile=True has no effect: {reason}"), stacklevel=2)
-        return self._network(batch)
 
 
 class Program:
@@ -181,6 +186,7 @@ def filled(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
     return map_tensors(batch, lambda _: next(following))  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
 def largest_difference(found: Prediction, expected: Prediction) -> float:
     """Largest difference of two predictions in eV per atom, eV/Å and eV/Å³, divided by the largest force beyond 1 eV/Å."""
     differences = []

@@ -7,8 +7,8 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,33 @@ from ase.build import bulk, molecule
 from ase.md.nptberendsen import NPTBerendsen
 
 from jmp_calc import JMPCalculator
+from jmp_calc.compiled import Evaluation
 from jmp_calc.errors import JMPWarning
-from jmp_calc.graph.policies import smooth_for_official
+from jmp_calc.graph.batch import Batch
+from jmp_calc.model.potential import Prediction
 
-Compiler = Callable[..., Callable[..., list[torch.Tensor]]]
+Graphs = list[torch.fx.GraphModule]
 
 
-@pytest.fixture
-def compilations(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
-    """The traced graphs; they stand for their programs, so that tests need no compiler and no minutes."""
-    graphs: list[torch.fx.GraphModule] = []
+def without_compiler(patch: pytest.MonkeyPatch) -> Graphs:
+    """From now on traced graphs stand for their programs: tests need no compiler and no minutes. They are collected."""
+    graphs: Graphs = []
 
     def as_traced(graph: torch.fx.GraphModule, inputs: list[Any], options: dict[str, Any]) -> torch.fx.GraphModule:
         graphs.append(graph)
         return graph
 
-    monkeypatch.setattr("torch._inductor.compile", as_traced)
-    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: "c++")
+    patch.setattr("torch._inductor.compile", as_traced)
+    patch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: "c++")
     return graphs
+
+
+@pytest.fixture(scope="module")
+def traced(model_path: Path) -> Iterator[tuple[JMPCalculator, Graphs]]:
+    """A calculator with compile=True, and the graphs that it traced so far: tracing takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        graphs = without_compiler(patch)
+        yield JMPCalculator(model_path, device="cpu", dtype="float64", compile=True), graphs
 
 
 def crystal() -> Atoms:
@@ -54,8 +63,10 @@ def structures() -> list[Atoms]:
     return [molecule("CH3CH2OH"), water, salt, crystal()]
 
 
-def assert_equal(path: Path, found: JMPCalculator, expected: JMPCalculator, tolerance: float, atoms: Atoms) -> None:
-    properties = ["energy", "forces"] + ["stress"] * (atoms.pbc.all() and expected.parameters["forces"] == "conservative")
+def assert_equal(found: JMPCalculator, expected: JMPCalculator, tolerance: float, atoms: Atoms) -> None:
+    properties = ["energy", "forces"]
+    if atoms.pbc.all() and expected.parameters["forces"] == "conservative":
+        properties.append("stress")
     for calculator in (found, expected):
         calculator.calculate(atoms, properties)
     assert found.results.keys() == expected.results.keys()
@@ -63,24 +74,31 @@ def assert_equal(path: Path, found: JMPCalculator, expected: JMPCalculator, tole
         np.testing.assert_allclose(found.results[name], value, rtol=0, atol=tolerance, err_msg=f"{name} of {atoms}")
 
 
-@pytest.mark.parametrize("forces", ["conservative", "direct"])
-@pytest.mark.parametrize("model", ["smooth", "official", "adaptive"])
 def test_one_traced_graph_gives_the_results_of_the_network_for_all_structures(
-    make_model, compilations: list[Any], model: str, forces: str
+    traced: tuple[JMPCalculator, Graphs], calc: JMPCalculator
 ) -> None:
-    from .conftest import CHON, OFFICIAL, SMOOTH
-
-    policy = {"smooth": SMOOTH, "official": OFFICIAL, "adaptive": smooth_for_official(5.0, 8)}[model]
-    head = CHON if forces == "direct" else None
-    path = make_model(policy=policy, **({"heads": (head,)} if head else {}))
-    arguments = {"device": "cpu", "dtype": "float64", "forces": forces}
-    compiled, eager = JMPCalculator(path, compile=True, **arguments), JMPCalculator(path, **arguments)
-    for atoms in structures()[: 2 if head else None]:
-        assert_equal(path, compiled, eager, 1e-10, atoms)
-    assert len(compilations) == 1
+    compiled, graphs = traced
+    for atoms in structures():
+        assert_equal(compiled, calc, 1e-10, atoms)
+    assert len(graphs) == 1
 
 
-def test_dynamics_with_changing_numbers_of_edges_compiles_once(model_path: Path, compilations: list[Any]) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("forces", ["conservative", "direct"])
+def test_traced_graph_of_published_rules(official_path: Path, monkeypatch: pytest.MonkeyPatch, forces: str) -> None:
+    graphs = without_compiler(monkeypatch)
+    compiled, eager = (
+        JMPCalculator(official_path, device="cpu", dtype="float64", forces=forces, compile=choice)  # type: ignore[arg-type]
+        for choice in (True, False)
+    )
+    for atoms in structures()[:2]:
+        assert_equal(compiled, eager, 1e-10, atoms)
+    assert len(graphs) == 1
+
+
+def test_dynamics_with_changing_numbers_of_edges_compiles_once(
+    traced: tuple[JMPCalculator, Graphs], calc: JMPCalculator
+) -> None:
     def trajectory(calc: JMPCalculator) -> tuple[np.ndarray, set[int]]:
         atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
         atoms.rattle(0.1, seed=0)
@@ -93,68 +111,80 @@ def test_dynamics_with_changing_numbers_of_edges_compiles_once(model_path: Path,
         dynamics.run(10)
         return np.concatenate([atoms.positions, atoms.cell.array]), edges
 
-    found, edges = trajectory(JMPCalculator(model_path, device="cpu", dtype="float64", compile=True))
-    expected, _ = trajectory(JMPCalculator(model_path, device="cpu", dtype="float64"))
+    compiled, graphs = traced
+    found, edges = trajectory(compiled)
+    expected, _ = trajectory(calc)
     assert len(edges) > 3
-    assert len(compilations) == 1
+    assert len(graphs) == 1
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_structures_that_no_program_serves_are_evaluated_by_the_network(
-    model_path: Path, compilations: list[Any], calc: JMPCalculator
+    model_path: Path, monkeypatch: pytest.MonkeyPatch, calc: JMPCalculator
 ) -> None:
+    graphs = without_compiler(monkeypatch)
     compiled = JMPCalculator(model_path, device="cpu", dtype="float64", compile=True)
     for atoms in (Atoms("O"), molecule("O2")):
         assert compiled.get_potential_energy(atoms) == calc.get_potential_energy(atoms)
-    assert not compilations
     many = [molecule("H2O"), molecule("NH3")]
     assert [r["energy"] for r in compiled.batch(many)] == [r["energy"] for r in calc.batch(many)]
-    assert not compilations
+    assert not graphs
 
 
 def test_the_network_is_asked_again_for_structures_of_other_sizes_only(
-    model_path: Path, compilations: list[Any], ethanol: Atoms
+    traced: tuple[JMPCalculator, Graphs], monkeypatch: pytest.MonkeyPatch, ethanol: Atoms
 ) -> None:
-    compiled = JMPCalculator(model_path, device="cpu", dtype="float64", compile=True)
+    compiled, _ = traced
     compiled.get_forces(ethanol)
-    checks: list[int] = []
     evaluation = compiled._evaluator._compiled
     assert evaluation is not None
-    network = evaluation._network
-    evaluation._network = lambda batch: (checks.append(batch.n_atoms), network(batch))[1]
+    network, checks = evaluation._network, []
+
+    def counted(batch: Batch) -> Prediction:
+        checks.append(batch.n_atoms)
+        return network(batch)
+
+    monkeypatch.setattr(evaluation, "_network", counted)
     ethanol.rattle(1e-4, seed=3)
     compiled.get_forces(ethanol)
     assert checks == []
-    compiled.get_forces(crystal())
-    assert checks == [4]
+    compiled.get_forces(bulk("Al", cubic=True) * (3, 2, 2))
+    assert checks == [48]
 
 
-def test_a_program_that_differs_is_not_used(
-    model_path: Path, calc: JMPCalculator, ethanol: Atoms, monkeypatch: pytest.MonkeyPatch, compilations: list[Any]
-) -> None:
-    def wrong(graph: torch.fx.GraphModule, *_: Any, **__: Any) -> Callable[..., list[torch.Tensor]]:
-        return lambda *tensors: [value + 1e-4 for value in graph(*tensors)]
+class WrongProgram:
+    """Adds 1e-4 eV/Å to every force."""
 
-    monkeypatch.setattr("torch._inductor.compile", wrong)
-    compiled = JMPCalculator(model_path, device="cpu", dtype="float64", compile=True)
-    with pytest.warns(JMPWarning, match=r"compile=True has no effect: its results differ by 1\.0e-04"):
-        forces = compiled.get_forces(ethanol)
-    assert np.array_equal(forces, calc.get_forces(ethanol))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        compiled.get_forces(molecule("CH4"))
+    def __init__(self, network: Evaluation, batch: Batch) -> None:
+        self.network = network
+
+    def __call__(self, batch: Batch) -> Prediction:
+        right = self.network(batch)
+        assert right.forces is not None
+        return replace(right, forces=right.forces + 1e-4)
 
 
-def test_a_compiler_that_fails_is_reported_once(
-    model_path: Path, calc: JMPCalculator, ethanol: Atoms, monkeypatch: pytest.MonkeyPatch, compilations: list[Any]
-) -> None:
-    def failing(*_: Any, **__: Any) -> None:
+class BrokenProgram:
+    """Its compiler fails."""
+
+    def __init__(self, network: Evaluation, batch: Batch) -> None:
         raise RuntimeError("g++: internal compiler error\nmany more lines")
 
-    monkeypatch.setattr("torch._inductor.compile", failing)
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [(WrongProgram, r"its results differ by .*e-05 from"), (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error$")],
+)
+def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
+    model_path: Path, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch, ethanol: Atoms, program: type, reason: str
+) -> None:
+    monkeypatch.setattr("jmp_calc.compiled.Program", program)
     compiled = JMPCalculator(model_path, device="cpu", dtype="float64", compile=True)
-    with pytest.warns(JMPWarning, match=r"compile=True has no effect: RuntimeError: g\+\+: internal compiler error$"):
-        assert np.array_equal(compiled.get_forces(ethanol), calc.get_forces(ethanol))
+    with pytest.warns(JMPWarning, match="compile=True has no effect: " + reason):
+        forces = compiled.get_forces(ethanol)
+    assert np.array_equal(forces, calc.get_forces(ethanol))
+    ethanol.rattle(0.01, seed=4)
+    assert np.array_equal(compiled.get_forces(ethanol), calc.get_forces(ethanol))
 
 
 def test_without_a_compiler_the_network_is_used_and_the_user_is_told(model_path: Path, tmp_path: Path) -> None:
@@ -173,14 +203,13 @@ def test_without_a_compiler_the_network_is_used_and_the_user_is_told(model_path:
 
 
 def test_copies_share_the_program_and_pickles_keep_the_choice(
-    model_path: Path, compilations: list[Any], ethanol: Atoms
+    traced: tuple[JMPCalculator, Graphs], ethanol: Atoms
 ) -> None:
-    compiled = JMPCalculator(model_path, device="cpu", compile=True)
+    compiled, graphs = traced
     compiled.get_forces(ethanol)
-    twin = copy.deepcopy(compiled)
     ethanol.rattle(0.01, seed=1)
-    twin.get_forces(ethanol)
-    assert len(compilations) == 1
+    copy.deepcopy(compiled).get_forces(ethanol)
+    assert len(graphs) == 1
     assert compiled.todict()["compile"] is True
     assert pickle.loads(pickle.dumps(compiled)).parameters["compile"] is True
 
@@ -189,5 +218,5 @@ def test_copies_share_the_program_and_pickles_keep_the_choice(
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
 def test_really_compiled_results_are_those_of_the_network(model_path: Path, dtype: str, tolerance: float) -> None:
     compiled, eager = (JMPCalculator(model_path, device="cpu", dtype=dtype, compile=choice) for choice in (True, False))
-    for atoms in structures():  # a difference would also be a JMPWarning, which is an error in tests
-        assert_equal(model_path, compiled, eager, tolerance, atoms)
+    for atoms in structures():  # a program that is not used would be a JMPWarning, which is an error in tests
+        assert_equal(compiled, eager, tolerance, atoms)
