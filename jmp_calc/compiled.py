@@ -9,6 +9,7 @@ the network itself is used, with a warning.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -53,6 +54,7 @@ class CompiledEvaluation:
         self._tolerance = TOLERANCE[dtype]
         self._program: Program | None = None
         self._given_up = False
+        self._lock = threading.Lock()
         self._checked: set[tuple[int, ...]] = set()
 
     def __call__(self, batch: Batch) -> Prediction:
@@ -65,9 +67,10 @@ class CompiledEvaluation:
         size_class = tuple(size.bit_length() for size in sizes)
         expected = None if size_class in self._checked else self._network(batch)
         try:
-            if self._program is None:
-                self._program = Program(self._network, batch)
-            prediction = self._program(batch)
+            with self._lock:  # copies of a calculator share this object, and may be used by several threads
+                program = self._program or Program(self._network, batch)
+                self._program = program
+            prediction = program(batch)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers fail in many ways, and the network needs none of them

@@ -258,6 +258,8 @@ class Potential(nn.Module):
     def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: str | Sequence[str]) -> Tensor:
         config = self.config.head(heads if isinstance(heads, str) else heads[0])
         if config.kind == "energy":
+            if batch.n_structures == 1:  # inductor cannot make parallel code of sums into a single segment
+                return values.sum(0, keepdim=True)
             return segment_sum(values, batch.structure, batch.n_structures)
         if config.kind == "spatial_extent":
             masses = self._masses.on(values.device)[batch.numbers]
