@@ -115,7 +115,8 @@ class Program:
             return [getattr(prediction, name) for name in self._names]
 
         # Weights are constants of the program: they are frozen, and no fake tensors.
-        graph = make_fx(evaluate, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat(example))
+        sums: dict[Any, Callable[..., Tensor]] = {torch.ops.aten.index_add.default: scattered_sum}
+        graph = make_fx(evaluate, sums, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat(example))
         graph.graph.eliminate_dead_code()
         graph.recompile()
         inputs = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
@@ -187,6 +188,12 @@ def filled(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
     """The batch with other tensors: the inverse of ``flat``."""
     following = iter(tensors)
     return map_tensors(batch, lambda _: next(following))  # type: ignore[no-any-return]
+
+
+def scattered_sum(start: Tensor, dim: int, index: Tensor, rows: Tensor) -> Tensor:
+    """``index_add`` along axis 0, that inductor leaves to torch with several threads: its own has another order in every run."""
+    places = index.view(-1, *[1] * (rows.dim() - 1)).expand_as(rows)
+    return start.scatter_reduce(dim, places, rows, "sum")
 
 
 @torch.no_grad()

@@ -233,8 +233,22 @@ def test_copies_share_the_program_and_pickles_keep_the_choice(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
-def test_really_compiled_results_are_those_of_the_network(simple_path: Path, dtype: str, tolerance: float) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance", "threads"), [("float64", 1e-10, 1), ("float32", 1e-5, 2)])
+def test_really_compiled_results_are_those_of_the_network(
+    simple_path: Path, dtype: str, tolerance: float, threads: int
+) -> None:
     compiled, eager = (JMPCalculator(simple_path, device="cpu", dtype=dtype, compile=choice) for choice in (True, False))
-    for atoms in structures():  # a program that is not used would be a JMPWarning, which is an error in tests
-        assert_equal(compiled, eager, tolerance, atoms)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for atoms in structures():  # a program that is not used would be a JMPWarning, which is an error in tests
+            assert_equal(compiled, eager, tolerance, atoms)
+        large = bulk("Al", cubic=True) * (3, 3, 3)
+        large.rattle(0.1, seed=5)
+        assert_equal(compiled, eager, tolerance, large)
+        repeated = [copy.copy(compiled) for _ in range(3)]
+        for twin in repeated:  # bit for bit: sums over edges have one order
+            twin.reset()
+            assert np.array_equal(twin.get_forces(large), compiled.results["forces"])
+    finally:
+        torch.set_num_threads(before)
