@@ -52,6 +52,7 @@ class JMPCalculator(Calculator):
         tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as 2.
         activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower; 'off' keeps all;
             'auto' keeps what the free memory allows. Results are the same.
+        compile: make a program of the network at the first call; see jmp_calc.compiled for what it costs and gains.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -71,11 +72,12 @@ class JMPCalculator(Calculator):
         max_neighbors: int | None = None,
         tags: Literal["atoms"] | None = None,
         activation_checkpointing: Checkpointing = "auto",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         settings = Settings(
             portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing,
+            activation_checkpointing, bool(compile),
         )  # fmt: skip
         check_settings(settings)
         self._evaluator = Evaluator(settings)

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,7 @@ from .settings import Settings, choose_head, choose_policy
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from .compiled import CompiledEvaluation
     from .graph.build import Graph
     from .model.potential import Prediction
 
@@ -59,6 +61,15 @@ class Evaluator:
             self.potential.freeze("direct" if settings.forces == "direct" else "conservative")
         self.config = self.potential.config
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
+        self._compiled: CompiledEvaluation | None = None
+        if settings.compile:
+            from .compiled import CompiledEvaluation
+
+            # One program gives all that this calculator can be asked for.
+            everything = partial(
+                self.potential, heads=self.head.name, forces=settings.forces, stress=settings.forces == "conservative"
+            )
+            self._compiled = CompiledEvaluation(everything, dtype, quadruplets=self.config.backbone.quad_interaction)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
 
@@ -102,7 +113,10 @@ class Evaluator:
         return structure_graph(atoms, self.config, search)
 
     def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
-        """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit."""
+        """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
+
+        With ``compile``, a single structure gets forces and stress in any case.
+        """
         from .graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
@@ -113,6 +127,8 @@ class Evaluator:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
+            if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
+                return self._compiled(batch)
             return self.potential(  # type: ignore[no-any-return]
                 batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
             )

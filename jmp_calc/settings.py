@@ -31,6 +31,7 @@ class Settings:
     max_neighbors: int | None = None
     tags: Literal["atoms"] | None = None
     activation_checkpointing: Checkpointing = "auto"
+    compile: bool = False
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {

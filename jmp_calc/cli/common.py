@@ -48,6 +48,7 @@ class Common:
     head: str | None
     device: str
     dtype: str
+    compile: bool
     out: Path
     prefix: str
     overwrite: bool
@@ -60,7 +61,9 @@ class Common:
         """The JMPCalculator that these options describe (imports torch)."""
         from ..calculator import JMPCalculator
 
-        return JMPCalculator(self.model, head=self.head, device=self.device, dtype=self.dtype)
+        return JMPCalculator(
+            self.model, head=self.head, device=self.device, dtype=self.dtype, compile=self.compile
+        )
 
     def say(self, text: str) -> None:
         """A line for the user on stderr, unless --quiet; stdout is kept for --json."""
@@ -69,9 +72,12 @@ class Common:
 
 
 def common_options(
-    *, out: str = "./jmp_results", dtype: str = "float32", model: str | None = "jmp-xs"
+    *, out: str = "./jmp_results", dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True
 ) -> Callable[[F], F]:
-    """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required."""
+    """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
+
+    ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are left out else.
+    """
     options = [
         click.option("-m", "--model", default=model, required=model is None, show_default=model is not None,
                      help="Model name, or path of a .safetensors or official .pt file."),
@@ -89,16 +95,22 @@ def common_options(
         click.option("-q", "--quiet", is_flag=True, help="No progress and no messages except errors."),
         config_option,
     ]
+    if calculator:
+        compile_option = click.option("--compile", "compile_network", is_flag=True,
+                                      help="Compile the network: minutes at first, then faster steps; see jmp_calc.compiled.")
+        options.append(compile_option)
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapper(
             *args: Any, model: str, head: str | None, device: str, dtype: str, out: Path, prefix: str, overwrite: bool,
-            seed: int, dry_run: bool, as_json: bool, quiet: bool, **rest: Any,
+            seed: int, dry_run: bool, as_json: bool, quiet: bool, compile_network: bool = False, **rest: Any,
         ) -> Any:
             if "/" in prefix or "\\" in prefix:
                 raise UsageError("--prefix is a name, not a path", where=prefix, hint="choose the folder with -o DIR")
-            common = Common(model, head, device, dtype, out, prefix, overwrite, dry_run, as_json, quiet, seed)
+            common = Common(
+                model, head, device, dtype, compile_network, out, prefix, overwrite, dry_run, as_json, quiet, seed
+            )
             return function(*args, common=common, **rest)
 
         decorated: Any = wrapper

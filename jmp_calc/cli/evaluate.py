@@ -16,7 +16,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("data", type=click.Path(path_type=Path))
-@common_options(out="./jmp_evaluation")
+@common_options(out="./jmp_evaluation", calculator=False)
 @click.option("--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True)
 @click.option("--graph", type=click.Choice(["official", "smooth"]), default=None, help="Default: the file's own.")
 @click.option("--weights", type=click.Choice(["ema", "raw", "official-ft"]), default="ema", show_default=True,

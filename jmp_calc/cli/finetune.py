@@ -148,7 +148,7 @@ def _apply(options: list[Any], function: Any) -> Any:
 @_data_options
 @_training_options
 @_model_options
-@common_options(out="run")
+@common_options(out="run", calculator=False)
 def finetune(common: Common, train: Path | None, train_option: Path | None, **options: Any) -> None:
     """Fine-tune a model on TRAIN: energies, forces and, where present, stresses.
 

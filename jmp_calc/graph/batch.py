@@ -6,7 +6,7 @@ a gathered array with one zero row at its end then contributes exact zeros.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -74,14 +74,15 @@ class Batch:
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
-        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return map_tensors(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory."""
-        return _map_tensors(self, lambda tensor: tensor.pin_memory())
+        return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
-def _map_tensors(container: Any, function: Any) -> Any:
+def map_tensors(container: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A batch, or one graph of it, with ``function`` of every tensor, in the order of the fields."""
     changes: dict[str, Any] = {}
     edges: dict[int, Any] = {}  # one graph that stands for two stays one
     for item in fields(container):
@@ -90,7 +91,7 @@ def _map_tensors(container: Any, function: Any) -> Any:
             changes[item.name] = function(value)
         elif isinstance(value, Edges):
             if id(value) not in edges:
-                edges[id(value)] = _map_tensors(value, function)
+                edges[id(value)] = map_tensors(value, function)
             changes[item.name] = edges[id(value)]
     return replace(container, **changes)
 

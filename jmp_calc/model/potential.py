@@ -110,7 +110,8 @@ class Potential(nn.Module):
         if forces == "direct":
             result_forces = self._direct_forces(batch, geometry, features, heads)
         if result_stress is not None:
-            volume = torch.linalg.det(batch.cell).abs().view(-1, 1, 1)
+            a, b, c = batch.cell.unbind(1)
+            volume = (torch.linalg.cross(a, b) * c).sum(-1).abs().view(-1, 1, 1)
             has_volume = volume > 0  # divided by 1 elsewhere: a NaN factor would reach the gradients of all
             result_stress = torch.where(has_volume, result_stress / torch.where(has_volume, volume, 1.0), torch.nan)
         wanted = result_forces if forces != "none" else None
@@ -264,6 +265,8 @@ class Potential(nn.Module):
     def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: str | Sequence[str]) -> Tensor:
         config = self.config.head(heads if isinstance(heads, str) else heads[0])
         if config.kind == "energy":
+            if batch.n_structures == 1:  # inductor cannot make parallel code of sums into a single segment
+                return values.sum(0, keepdim=True)
             return segment_sum(values, batch.structure, batch.n_structures)
         if config.kind == "spatial_extent":
             masses = self._masses.on(values.device)[batch.numbers]

@@ -48,11 +48,11 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
 
     def make(
         *, policy: GraphPolicy = SMOOTH, heads: tuple[HeadConfig, ...] = (ANY,), default: str | None = None,
-        seed: int = 0, subtract_lone_atom: bool = True, pair_repulsion: bool = True,
+        seed: int = 0, subtract_lone_atom: bool = True, pair_repulsion: bool = True, quadruplets: bool = True,
     ) -> Path:
         config = ModelConfig(
-            BACKBONE, policy, heads, default_head=default, subtract_lone_atom=subtract_lone_atom,
-            pair_repulsion=pair_repulsion,
+            replace(BACKBONE, quad_interaction=quadruplets), policy, heads, default_head=default,
+            subtract_lone_atom=subtract_lone_atom, pair_repulsion=pair_repulsion,
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
