@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "jmp-xs": ("aspirin", "ac-ala5-nhme", "water192", "nanotube370", "Cu256", "Cu1008"),
-    "jmp-s": ("ethanol", "aspirin", "ac-ala5-nhme", "water192", "nanotube370"),
+    "jmp-s": ("ethanol", "aspirin", "ac-ala5-nhme", "Si64", "water192", "nanotube370"),
     "jmp-l": ("ethanol", "aspirin", "ac-ala5-nhme", "nanotube370"),
 }
 KINDS = ("forces", "training")
