@@ -29,6 +29,7 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "finetune": "Fine-tune a model on your own data.",
+    "recipes": "Published training runs by name.",
     "evaluate": "Errors of a model on labelled data.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",

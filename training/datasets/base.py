@@ -29,6 +29,9 @@ BOHR = LENGTH_UNITS["bohr"]
 class FrameSource(ABC):
     """Frames of one data set (or one of its molecules, tasks, parts) by number."""
 
+    path: Path
+    """The file that names the set."""
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -67,18 +70,18 @@ class MoleculeFrames(FrameSource):
     """Frames of one molecule: arrays in eV and Å as they lie in memory."""
 
     def __init__(
-        self, source: str, group: str, numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray,
+        self, path: Path, group: str, numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray,
         forces: np.ndarray,
     ) -> None:
         """Args:
-        source: name of the file.
+        path: the file.
         group: name of the molecule.
         numbers: (N,).
         positions: (M, N, 3) Å.
         energies: (M,) eV, float64.
         forces: (M, N, 3) eV/Å, minus the gradient.
         """
-        self.source, self.group = source, group
+        self.path, self.group = path, group
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self._positions, self._energies, self._forces = positions, energies, forces
 
@@ -92,7 +95,7 @@ class MoleculeFrames(FrameSource):
 
     def __getitem__(self, index: int) -> Frame:
         return molecule_frame(
-            self.numbers, self._positions[index], self.source, int(index), self.group,
+            self.numbers, self._positions[index], self.path.name, int(index), self.group,
             energy=float(self._energies[index]), forces=self._forces[index],
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ class Crystal:
 class CrystalFrames(FrameSource):
     """Crystals of one task."""
 
-    def __init__(self, source: str, group: str, target: str, crystals: list[Crystal]) -> None:
-        self.source, self.group, self.target, self.crystals = source, group, target, crystals
+    def __init__(self, path: Path, group: str, target: str, crystals: list[Crystal]) -> None:
+        self.path, self.group, self.target, self.crystals = path, group, target, crystals
 
     def __len__(self) -> int:
         return len(self.crystals)
@@ -49,7 +50,7 @@ class CrystalFrames(FrameSource):
         crystal = self.crystals[index]
         return Frame(
             numbers=crystal.numbers.astype(np.int64), positions=crystal.positions, cell=crystal.cell,
-            pbc=np.ones(3, dtype=bool), energy=None, forces=None, stress=None, group=self.group, source=self.source,
+            pbc=np.ones(3, dtype=bool), energy=None, forces=None, stress=None, group=self.group, source=self.path.name,
             index=int(index), identifier=crystal.identifier,
             targets={} if crystal.target is None else {self.target: crystal.target},
         )

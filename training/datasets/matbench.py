@@ -73,7 +73,7 @@ def open_matbench(folder: Path, member: str, *, complete: bool = True) -> Crysta
         raise BadInputError(f"{path.name} has {len(crystals)} rows, not {task.n_rows}.", where=str(path),
                             hint="The file is not complete; fetch it again.")
     named = [_named(crystal, name, i, len(crystals)) for i, crystal in enumerate(crystals)]
-    return CrystalFrames(path.name, f"matbench_{name}", task.column, named)
+    return CrystalFrames(path, f"matbench_{name}", task.column, named)
 
 
 def split_matbench(source: FrameSource, folder: Path, member: str, split: str = "fold-0") -> Parts:

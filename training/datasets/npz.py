@@ -50,5 +50,5 @@ def kcal_frames(
             f"{len(energies)} energies.", where=str(path), hint="Fetch the file again.")
     if shape[0] == 0:
         raise BadInputError(f"{path.name} has no frames.", where=str(path))
-    return MoleculeFrames(path.name, group, numbers, positions, energies * KCAL_MOL,
+    return MoleculeFrames(path, group, numbers, positions, energies * KCAL_MOL,
                           np.asarray(forces, dtype=np.float64) * KCAL_MOL)

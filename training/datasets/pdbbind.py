@@ -22,9 +22,9 @@ _ROOTS = ("", "v2013-core/", "pdbbind/v2013-core/")
 class Complexes(FrameSource):
     """Ligand atoms followed by pocket atoms; read from their files when asked for."""
 
-    def __init__(self, source: str, entries: list[tuple[str, float, Path]]) -> None:
+    def __init__(self, path: Path, entries: list[tuple[str, float, Path]]) -> None:
         """``entries``: identifier, -log10 K, folder."""
-        self.source, self._entries = source, entries
+        self.path, self._entries = path, entries
         self._sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class Complexes(FrameSource):
         if molecule is None:
             raise BadInputError(f"{ligand.name} has no molecule.", where=str(ligand))
         numbers, positions = joined(molecule[1], read_pdb(folder / f"{name}_pocket.pdb"))
-        return molecule_frame(numbers, positions, self.source, int(index), "pdbbind", identifier=name,
+        return molecule_frame(numbers, positions, self.path.name, int(index), "pdbbind", identifier=name,
                               targets={TARGET: label})
 
 
@@ -70,7 +70,7 @@ def open_pdbbind(folder: Path, member: str = "core") -> FrameSource:
             entries.append((name, label, root / name))
     if not entries:
         raise BadInputError(f"{table.name} has no rows.", where=str(table))
-    return Complexes(table.name, entries)
+    return Complexes(table, entries)
 
 
 def split_pdbbind(source: FrameSource, split: str = "random") -> Parts:

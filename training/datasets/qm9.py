@@ -28,18 +28,18 @@ class QM9Frames(FrameSource):
     """Molecules with their properties as columns."""
 
     def __init__(
-        self, source: str, offset: np.ndarray, numbers: np.ndarray, positions: np.ndarray, names: tuple[str, ...],
+        self, path: Path, offset: np.ndarray, numbers: np.ndarray, positions: np.ndarray, names: tuple[str, ...],
         targets: np.ndarray,
     ) -> None:
         """Args:
-        source: name of the file.
+        path: the file.
         offset: (F + 1,) first atom of each molecule.
         numbers: (A,).
         positions: (A, 3) Å.
         names: ``gdb_k`` of each molecule.
         targets: (F, 19) float64 in ``UNITS``; NaN where a form lacks a property.
         """
-        self.source, self._offset, self._numbers, self._positions = source, offset, numbers, positions
+        self.path, self._offset, self._numbers, self._positions = path, offset, numbers, positions
         self.names, self.targets = names, targets
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class QM9Frames(FrameSource):
         atoms = slice(int(self._offset[index]), int(self._offset[index + 1]))
         present = zip(TARGETS, self.targets[index].tolist())
         return molecule_frame(
-            self._numbers[atoms], self._positions[atoms], self.source, int(index), "qm9", identifier=self.names[index],
+            self._numbers[atoms], self._positions[atoms], self.path.name, int(index), "qm9", identifier=self.names[index],
             targets={name: value for name, value in present if not np.isnan(value)},
         )
 
@@ -78,7 +78,7 @@ def open_qm9(folder: Path, member: str = "all", *, complete: bool = True) -> Fra
             f"No form of QM9 is in {folder}.", where=str(folder),
             hint="give the folder with dsgdb9nsd.xyz.tar.bz2 (or its xyz files), gdb9.sdf and gdb9.sdf.csv, or qm9_v3.pt")
     if complete and len(found) != N_MOLECULES:
-        raise BadInputError(f"{found.source} gives {len(found)} characterised molecules, not {N_MOLECULES}.",
+        raise BadInputError(f"{found.path.name} gives {len(found)} characterised molecules, not {N_MOLECULES}.",
                             where=str(folder), hint="The file is not complete; fetch it again.")
     return found
 

@@ -54,7 +54,7 @@ def open_xyz(folder: Path) -> QM9Frames | None:
         molecule = _parse_xyz(text, f"{packed} {name}")
         molecules[_index(molecule.name, str(packed))] = molecule
     kept = [molecules[k] for k in sorted(molecules) if k not in bad]
-    return _frames(packed.name, kept)
+    return _frames(packed, kept)
 
 
 def open_sdf(folder: Path) -> QM9Frames | None:
@@ -76,7 +76,7 @@ def open_sdf(folder: Path) -> QM9Frames | None:
         raise BadInputError(f"{len(table)} molecules of the csv are not in {path.name}, such as {next(iter(table))}.",
                             where=str(path), hint="Both files must come from the same archive.")
     kept.sort(key=lambda molecule: _index(molecule.name, str(path)))
-    return _frames(path.name, kept)
+    return _frames(path, kept)
 
 
 def uncharacterised(folder: Path) -> frozenset[int]:
@@ -162,12 +162,12 @@ def _index(name: str, where: str) -> int:
     return int(found[1])
 
 
-def _frames(source: str, molecules: Iterable[_Molecule]) -> QM9Frames:
+def _frames(path: Path, molecules: Iterable[_Molecule]) -> QM9Frames:
     kept = list(molecules)
     if not kept:
-        raise BadInputError("There is no molecule.", where=source)
+        raise BadInputError("There is no molecule.", where=str(path))
     return QM9Frames(
-        source, np.cumsum([0, *(len(m.numbers) for m in kept)]), np.concatenate([m.numbers for m in kept]),
+        path, np.cumsum([0, *(len(m.numbers) for m in kept)]), np.concatenate([m.numbers for m in kept]),
         np.concatenate([m.positions for m in kept]), tuple(m.name for m in kept),
         np.stack([m.targets for m in kept]) * _SCALE,
     )

@@ -39,7 +39,9 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 member = next((n for n in archive.namelist() if Path(n).name == "qm9_v3.pt"), None)
                 if member is None:
                     raise BadInputError(f"{path.name} holds no qm9_v3.pt.", where=str(path))
-                return _frames(Path(archive.extract(member, temporary)))
+                frames = _frames(Path(archive.extract(member, temporary)))
+                frames.path = path
+                return frames
         except (zipfile.BadZipFile, EOFError) as error:
             raise BadInputError(f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again.") from error
 
@@ -61,7 +63,7 @@ def _frames(path: Path) -> QM9Frames:
         targets.append(y[0].astype(np.float64))
         names.append(str(molecule.get("name", f"row_{i}")))
     return QM9Frames(
-        path.name, np.cumsum([0, *(len(z) for z in numbers)]), np.concatenate(numbers), np.concatenate(positions),
+        path, np.cumsum([0, *(len(z) for z in numbers)]), np.concatenate(numbers), np.concatenate(positions),
         tuple(names), np.stack(targets),
     )
 

@@ -39,7 +39,7 @@ def open_qmof(folder: Path, member: str = "bandgap") -> CrystalFrames:
     if missing or not gaps:
         raise BadInputError(f"{len(missing)} of {len(gaps)} rows have no structure, such as {missing[:1]}.",
                             where=str(path), hint="Both files must be of one version of QMOF.")
-    return CrystalFrames(properties.name, "qmof", TARGET, [crystals[name] for name in gaps])
+    return CrystalFrames(properties, "qmof", TARGET, [crystals[name] for name in gaps])
 
 
 def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int = N_PAPER) -> Parts:
@@ -54,7 +54,7 @@ def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int =
     n_test = (count - n_train) // 2 if split == "paper10k" else int(0.1 * count)
     n_valid = count - n_train - n_test
     if min(n_train, n_valid, n_test) < 1:
-        raise BadInputError(f"{count} frameworks are too few for {n_train} to train on.", where=source.source,
+        raise BadInputError(f"{count} frameworks are too few for {n_train} to train on.", where=str(source.path),
                             hint="--split code divides any number in 80 / 10 / 10 %.")
     order = legacy_shuffle(count)
     labelled = np.array([crystal.target is not None for crystal in source.crystals])
