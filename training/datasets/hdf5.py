@@ -107,6 +107,6 @@ class GroupedFrames(FrameSource):
 def group_size(group: Any, keys: Keys, path: Path) -> tuple[int, int]:
     """Frames and atoms of a group; BadInputError if an array is missing or the shapes do not agree."""
     (n_atoms,) = shape(group, keys.numbers, path) or (0,)
-    found = tuple(shape(group, key, path) for key in (keys.positions, keys.energy, keys.forces))
-    check_shapes(n_atoms, *found, where=f"{path} group {group.name}")
-    return found[0][0], n_atoms
+    positions, energies, forces = (shape(group, key, path) for key in (keys.positions, keys.energy, keys.forces))
+    check_shapes(n_atoms, positions, energies, forces, f"{path} group {group.name}")
+    return positions[0], n_atoms
