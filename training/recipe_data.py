@@ -46,6 +46,7 @@ def read_recipe_frames(
         on_bad: whether a bad frame is an error or left out and counted.
     """
     chosen = family(recipe.dataset)
+    assert chosen.split is not None  # every recipe has a set with splits
     source = chosen.open(folder, recipe.member)
     parts = chosen.split(source, folder, recipe.member, split or recipe.split)
     messages = [f"{recipe.name}: {len(source)} frames of {source.path.name}; split {parts.how}"]

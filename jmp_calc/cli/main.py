@@ -30,6 +30,7 @@ COMMANDS = {
     "phonons": "Phonon bands, density of states, thermal properties.",
     "finetune": "Fine-tune a model on your own data.",
     "recipes": "Published training runs by name.",
+    "data": "List, fetch and export public data sets.",
     "evaluate": "Errors of a model on labelled data.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",

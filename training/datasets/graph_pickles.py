@@ -81,6 +81,11 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
     return {str(key).strip("_"): materialise(value, _loaded) for key, value in state.items() if value is not None}
 
 
+def load_plain(data: bytes, where: str) -> Any:
+    """A pickle of numbers, text and containers (numpy numbers too); BadInputError if it names code."""
+    return load_pickle(data, _rules(where))
+
+
 def load_old_torch(data: bytes, where: str) -> Any:
     """The object in a file (or bytes) that torch.save wrote before its zip form, tensors as numpy arrays."""
     rules = _rules(where)

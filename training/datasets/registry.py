@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import matbench, md22, pdbbind, qm9, qmof, rmd17, spice
+from . import ani1x, matbench, md22, oc_lmdb, pdbbind, qm9, qmof, rmd17, spice, transition1x
 from .base import FrameSource, Parts, choose
 
 
@@ -21,8 +21,8 @@ class Family:
     """(folder or file, member)"""
     splits: tuple[str, ...]
     """The first is that of the JMP paper; empty: the data set divides itself."""
-    split: Callable[[Any, Path, str, str], Parts]
-    """(opened set, folder, member, split)"""
+    split: Callable[[Any, Path, str, str], Parts] | None
+    """(opened set, folder, member, split); None: its members are the parts."""
 
 
 FAMILIES = {family.name: family for family in (
@@ -39,6 +39,10 @@ FAMILIES = {family.name: family for family in (
            lambda source, folder, member, split: qmof.split_qmof(source, split)),
     Family("pdbbind", ("core",), pdbbind.open_pdbbind, pdbbind.SPLITS,
            lambda source, folder, member, split: pdbbind.split_pdbbind(source, split)),
+    Family("oc20", oc_lmdb.OC20_PARTS, oc_lmdb.open_oc20, (), None),
+    Family("oc22", oc_lmdb.OC22_PARTS, oc_lmdb.open_oc22, (), None),
+    Family("ani1x", ani1x.PARTS, ani1x.open_ani1x, (), None),
+    Family("transition1x", transition1x.PARTS, transition1x.open_transition1x, (), None),
 )}
 
 
