@@ -103,6 +103,9 @@ def make_start(
 
     messages: list[str] = []
     config = _with_policy(loaded.potential.config, options, messages)
+    if direct_forces and not config.backbone.force_branch:
+        raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
+                         hint="train with --forces conservative, or start from jmp-s or jmp-l")
     forces = [frame.forces for frame in frames if frame.forces is not None]
     force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
     head = HeadConfig(

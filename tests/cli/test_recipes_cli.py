@@ -9,14 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import Result
 
+from jmp_calc.model.config import GraphPolicy
+from jmp_calc.model.potential import Potential
 from jmp_calc.training.finetune_recipes import finetune_recipe
 from jmp_calc.training.history import read_history
 from jmp_calc.training.recipe_data import force_rms, read_recipe_frames
-from jmp_calc.zoo.container import load_model
-from tests.training.datasets import layouts
+from jmp_calc.training.start import ModelOptions, load_start, make_start
+from jmp_calc.zoo.container import ModelCard, load_model, save_model
+from tests.training.datasets import hdf5_layouts, layouts
+from tests.training.tiny import emt_frames, tiny_config
 
 Run = Callable[..., Result]
 
@@ -25,7 +30,7 @@ Run = Callable[..., Result]
 def rmd17(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1060 frames of a toy in the layout of rMD17 aspirin."""
     folder = tmp_path_factory.mktemp("rmd17")
-    layouts.write_rmd17(folder, "aspirin", 1060)
+    layouts.write_rmd17(folder, "aspirin", 1060, layouts.water())
     return folder
 
 
@@ -112,3 +117,32 @@ def test_list_and_show(run: Run) -> None:
     assert yaml.safe_load(run("recipes", "show", "pretrain-jmp-l").output)["settings"]["global_batch"] == 768
     wrong = run("recipes", "show", "rmd17-benzen")
     assert wrong.exit_code == 2 and "did you mean rmd17-benzene" in wrong.output
+
+
+def test_direct_forces_of_a_recipe(run: Run, tmp_path: Path, model: str) -> None:
+    """Recipes with direct forces train the force branch; a network without one is refused."""
+    hdf5_layouts.write_spice(tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)})
+    words = ("finetune", "--recipe", "spice-dipeptides", "--data", tmp_path, "--forces", "direct", "--epochs", 1, "--lr",
+             "1e-3", "--allow", "repeated_frames")
+    done = run(*words, "-m", model, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    written = load_model(tmp_path / "run" / "last.safetensors").potential
+    assert written.config.heads[0].direct_forces and not written.config.heads[0].bias
+    assert "heads.finetuned.energy.0.bias" not in written.state_dict()
+    done = run(*words, "-m", "jmp-xs", "-o", tmp_path / "other")
+    assert done.exit_code == 5 and "no branch for direct forces" in done.output
+
+
+@pytest.mark.parametrize("graph", ["official", "smooth"])
+def test_official_weights_get_the_cutoff_of_the_recipe(tmp_path: Path, graph: str) -> None:
+    """7 Å and 100 neighbours for rMD17, in official graphs and in the smooth ones made from them."""
+    config = dataclasses.replace(tiny_config(), policy=GraphPolicy("official"), subtract_lone_atom=False)
+    save_model(tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT"))
+    recipe = finetune_recipe("rmd17-aspirin")
+    options = ModelOptions(str(tmp_path / "official.safetensors"), init_head="scratch", graph=graph, cutoff=recipe.cutoff,
+                           max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias)
+    begun = make_start(load_start(options), options, emt_frames(4), None, direct_forces=False,
+                       device=torch.device("cpu"), seed=0, max_edges=10**6)
+    policy = begun.potential.config.policy
+    assert (policy.name, policy.cutoff, policy.max_neighbors) == (graph, 7.0, 100)
+    assert not begun.head.bias

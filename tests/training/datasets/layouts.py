@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 HARTREE, KCAL_MOL, BOHR = 27.211386245988, 0.0433641153087705, 0.529177210903
-WATER = np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +56,11 @@ def methanol() -> Springs:
 
     atoms = molecule("CH3OH")
     return Springs(atoms.numbers, atoms.positions, -3146.2)
+
+
+def water() -> Springs:
+    """H2O."""
+    return Springs(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]]), -2078.0)
 
 
 def write_rmd17(folder: Path, molecule: str, count: int, springs: Springs | None = None) -> Springs:
