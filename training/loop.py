@@ -26,7 +26,15 @@ from .ema import EMA
 from .history import History, Row, duration
 from .loss import LossShare, loss_shares, loss_terms
 from .metrics import Collector, Errors, Predictions
-from .optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
+from .optim import (
+    Schedule,
+    clip_gradients,
+    divide_shared_gradients,
+    freeze,
+    is_clipped,
+    largest_gradient,
+    make_optimizer,
+)
 from .parallel import GradientPool
 from .schedules import GroupRates, Plateau, is_exhausted
 
@@ -139,15 +147,16 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 stress = [has_stress(job.train, target) for target in targets]
                 terms = pool.gradients(loss_shares(targets, stress, config.loss))
                 divide_shared_gradients(shared)
+                largest = largest_gradient(trained)
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
-                numbers = torch.cat([terms, norm.reshape(1).to(terms)]).tolist()
+                *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
                 if not all(math.isfinite(number) for number in numbers):
                     raise stopped_by_nan(job, targets, progress, numbers)
                 optimizer.step()
                 ema.update()
                 progress.step, progress.batch = progress.step + 1, progress.batch + 1
-                progress.n_clipped += optim.clip_norm is not None and numbers[-1] > optim.clip_norm
+                progress.n_clipped += is_clipped(optim, numbers[-1], peak)
                 run.totals.add(numbers)
                 run.tick()
                 if signals.received or run.out_of_time():

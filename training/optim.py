@@ -134,6 +134,17 @@ def divide_shared_gradients(shared: Iterable[tuple[Tensor, int]]) -> None:
             parameter.grad.div_(uses)
 
 
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Largest absolute value of all gradient elements."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], math.inf, foreach=True)
+
+
+def is_clipped(config: OptimConfig, norm: float, largest: float) -> bool:
+    """Whether gradients with this global norm and this largest element are changed by clipping."""
+    by_norm = config.clip_norm is not None and norm > config.clip_norm
+    return by_norm or (config.clip_value is not None and largest > config.clip_value)
+
+
 def clip_gradients(
     parameters: Iterable[nn.Parameter], clip_norm: float | None, clip_value: float | None = None
 ) -> Tensor:

@@ -14,7 +14,7 @@ from jmp_calc.errors import UsageError
 from jmp_calc.training.config import OptimConfig, StageConfig
 from jmp_calc.training.history import read_history
 from jmp_calc.training.loop import fit
-from jmp_calc.training.optim import clip_gradients, layer_groups, make_optimizer
+from jmp_calc.training.optim import clip_gradients, is_clipped, largest_gradient, layer_groups, make_optimizer
 from jmp_calc.training.schedules import Plateau, after_validation, in_plateau_stage, is_exhausted, staged_rate
 
 from .test_loop import CONFIG, job
@@ -137,9 +137,14 @@ def test_the_optimizer_has_the_rates_of_the_groups() -> None:
 
 def test_clipping_by_value_is_not_clipping_by_norm() -> None:
     weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, -4.0])
+    assert float(largest_gradient([weight])) == 4.0
     weight.grad = torch.tensor([3.0, 4.0])
     assert float(clip_gradients([weight], None, 1.0)) == pytest.approx(5.0)
     assert weight.grad.tolist() == [1.0, 1.0]
+    by_value, by_norm = OptimConfig(clip_norm=None, clip_value=1.0), OptimConfig(clip_norm=2.0)
+    assert is_clipped(by_value, 9.0, 1.5) and not is_clipped(by_value, 9.0, 0.5)
+    assert is_clipped(by_norm, 9.0, 0.5) and not is_clipped(by_norm, 1.0, 1.0)
 
 
 def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -> None:
