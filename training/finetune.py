@@ -28,7 +28,7 @@ from .checkpoint import Progress, load_checkpoint
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
 from .datasets.checks import OnBad
-from .finetune_recipes import FinetuneRecipe
+from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .loop import STATE_FILE, Job, fit, total_steps, validate
 from .metrics import Errors, Predictions
@@ -150,6 +150,7 @@ def finetune(
     config: TrainConfig | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
+    recipe: str | None = None,
     device: str = "auto",
     resume: bool = False,
     override: bool = False,
@@ -168,22 +169,30 @@ def finetune(
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
+        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set, and ``config``
+            replaces the settings of the recipe if it is given.
         device: auto, cpu, cuda, cuda:N.
         resume: go on with the run in ``out``.
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
         say: receives lines of progress.
     """
-    config = config or TrainConfig()
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
+    if recipe is not None:
+        data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
+        start = start.for_recipe(finetune_recipe(recipe))
     folder = make_folder(Path(out))
     with locked(folder):
         if overwrite and not resume:
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        prepared = prepare(data, start, config, say)
+        if recipe is None:
+            config = config or TrainConfig()
+            prepared = prepare(data, start, config, say)
+        else:
+            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, say)
         prepared.audit.raise_if_refused()
         return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=say)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
     from jmp_calc.zoo.container import LoadedModel
 
+    from .finetune_recipes import FinetuneRecipe
+
 SCRATCH = "scratch:"
 N_PROBE = 6
 """Frames on which the old heads are compared."""
@@ -67,6 +69,15 @@ class ModelOptions:
     def from_scratch(self) -> bool:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
+
+    def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
+        """The same with the graphs and the new head of a published task; an old head that was named stays."""
+        scratch = recipe.from_scratch and not self.from_scratch
+        return dataclasses.replace(
+            self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
+            max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias,
+            init_head="scratch" if self.init_head == "auto" else self.init_head,
+        )
 
 
 @dataclass(frozen=True)

@@ -282,17 +282,15 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
     from ..training.finetune_recipes import finetune_recipe
     from ..training.start import SCRATCH, ModelOptions
 
-    recipe = None if options["recipe"] is None else finetune_recipe(options["recipe"], options["variant"])
-    wanted = options["from_scratch"] or (recipe is not None and recipe.from_scratch)
-    scratch = wanted and not common.model.startswith(SCRATCH)
-    return ModelOptions(
+    scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
+    chosen = ModelOptions(
         model=SCRATCH + common.model if scratch else common.model, head=options["head_name"],
-        init_head=common.head or ("auto" if recipe is None else "scratch"),
-        cutoff=None if recipe is None else recipe.cutoff,
-        max_neighbors=None if recipe is None else recipe.max_neighbors,
-        head_bias=None if recipe is None else recipe.head_bias, keep_heads=options["keep_heads"], graph=options["graph"],
+        init_head=common.head or "auto", keep_heads=options["keep_heads"], graph=options["graph"],
         level_of_theory=options["level_of_theory"], dtype=common.dtype,
     )
+    if options["recipe"] is None:
+        return chosen
+    return chosen.for_recipe(finetune_recipe(options["recipe"], options["variant"]))
 
 
 def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:

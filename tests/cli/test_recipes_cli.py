@@ -13,8 +13,10 @@ import torch
 import yaml
 from click.testing import Result
 
+from jmp_calc import finetune
 from jmp_calc.model.config import GraphPolicy
 from jmp_calc.model.potential import Potential
+from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.finetune_recipes import finetune_recipe
 from jmp_calc.training.history import read_history
 from jmp_calc.training.recipe_data import force_rms, read_recipe_frames
@@ -146,3 +148,13 @@ def test_official_weights_get_the_cutoff_of_the_recipe(tmp_path: Path, graph: st
     policy = begun.potential.config.policy
     assert (policy.name, policy.cutoff, policy.max_neighbors) == (graph, 7.0, 100)
     assert not begun.head.bias
+
+
+def test_the_function_takes_a_recipe_too(tmp_path: Path, model: str) -> None:
+    hdf5_layouts.write_spice(tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)})
+    short = TrainConfig(epochs=1, optim=OptimConfig(lr=1e-3))
+    result = finetune(tmp_path, recipe="gn-oc-spice-dipeptides", config=short, model=model, out=tmp_path / "run",
+                      say=lambda line: None)
+    assert result.n_epochs == 1 and result.test is not None and result.test.n_structures == 2
+    written = load_model(result.best)
+    assert "new weights" in written.card.source and not written.potential.config.heads[0].bias

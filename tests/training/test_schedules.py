@@ -11,7 +11,11 @@ import torch
 from torch import nn
 
 from jmp_calc.errors import UsageError
+from jmp_calc.model.config import JMP_L, JMP_S, BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.model.potential import Potential
+from jmp_calc.model.shapes import shapes_only
 from jmp_calc.training.config import OptimConfig, StageConfig
+from jmp_calc.training.finetune_recipes import JMP_L_RATES, JMP_S_RATES
 from jmp_calc.training.history import read_history
 from jmp_calc.training.loop import fit
 from jmp_calc.training.optim import clip_gradients, is_clipped, largest_gradient, layer_groups, make_optimizer
@@ -127,6 +131,27 @@ def test_blocks_of_jmp_s_and_l() -> None:
         assert [len(group) for _, group in groups] == [1, 3, *[2] * (n_blocks - 1), 2]
         with pytest.raises(UsageError, match=f"{n_blocks} blocks"):
             layer_groups(network, rates[:-1])
+
+
+@pytest.mark.parametrize("backbone, rates", [(JMP_S, JMP_S_RATES), (JMP_L, JMP_L_RATES)], ids=["JMP-S", "JMP-L"])
+def test_every_weight_of_the_published_networks_has_its_rate(
+    backbone: BackboneConfig, rates: tuple[float, ...]
+) -> None:
+    """The real networks without numbers: embedding, blocks with their outputs, and everything else at the full rate."""
+    with shapes_only():
+        potential = Potential(ModelConfig(backbone, GraphPolicy("official"), (HeadConfig("new", hidden=256),)))
+    groups = layer_groups(potential, rates)
+    assert [rate for rate, _ in groups] == [*rates, 1.0]
+    names = {id(p): name for name, p in potential.named_parameters()}
+    members = [[names[id(p)] for p in group] for _, group in groups]
+    assert sorted(name for group in members for name in group) == sorted(names.values())
+    assert members[0] == ["embedding.weight"]
+    for block, group in enumerate(members[1:-1], 1):
+        outputs = {f"out_blocks.{block}", *(["out_blocks.0"] if block == 1 else [])}
+        assert {".".join(name.split(".")[1:3]) for name in group} == {f"int_blocks.{block - 1}", *outputs}
+    assert {name.split(".")[1] for name in members[-1] if name.startswith("backbone")} <= {
+        "bases", "out_mlp_E", "out_mlp_F"}
+    assert any(name.startswith("heads.new.") for name in members[-1])
 
 
 def test_the_optimizer_has_the_rates_of_the_groups() -> None:
