@@ -27,6 +27,7 @@ JMP_S_RATES_CODE = (0.30, 0.30, 0.40, 0.55, 0.625)
 SCRATCH_PREFIX = "gn-oc-"
 SCRATCH_RATES = (1e-4, 2e-4, 5e-5)
 """Learning rates of the grid of the runs from scratch; the first one is our default."""
+_FORCE_UNITS = ("eV/Å", "meV/Å")
 _DAYS_7 = 7 * 24 * 3600.0
 _FORCE_STD = {
     "aspirin": 1.2733363, "azobenzene": 1.2940075, "benzene": 0.90774584, "ethanol": 1.1929188,
@@ -53,6 +54,10 @@ class FinetuneRecipe:
     target: str
     """``forces``, or the name of the scalar in ``Frame.targets``."""
     split: str
+    unit: str
+    """Of the target in ``Frame``."""
+    reported_in: str
+    """Unit of the published errors (they are mean absolute ones, for PDBBind the root mean square)."""
     cutoff: float
     """Å, of all four graphs under the official policy."""
     max_neighbors: int = 30
@@ -201,7 +206,7 @@ def _rmd17(molecule: str, variant: Variant) -> FinetuneRecipe:
     floor = {"stop_below": 1e-8 if variant == "paper" else 1e-10}
     patience = {} if variant == "paper" else {"plateau_patience": 10}
     return FinetuneRecipe(
-        f"rmd17-{molecule}", "rmd17", molecule, "forces", "jmp", cutoff=7.0, max_neighbors=100, head="energy",
+        f"rmd17-{molecule}", "rmd17", molecule, "forces", "jmp", *_FORCE_UNITS, cutoff=7.0, max_neighbors=100, head="energy",
         head_bias=False, force_mode="conservative", weight=10.0, force_std=_FORCE_STD[molecule], batch_size=1,
         precision="float32", stages=_stages(variant, **cosine, **floor, **patience), max_epochs=100_000, patience=1000,
     )
@@ -212,7 +217,7 @@ def _md22(molecule: str, variant: Variant) -> FinetuneRecipe:
         variant, ("buckyball-catcher", "double-walled_nanotube"))
     name = f"md22-{molecule}".lower()
     return FinetuneRecipe(
-        name, "md22", molecule, "forces", "jmp", cutoff=12.0, head="energy", head_bias=False,
+        name, "md22", molecule, "forces", "jmp", *_FORCE_UNITS, cutoff=12.0, head="energy", head_bias=False,
         force_mode="direct" if molecule in direct else "conservative", weight=100.0, force_std=_FORCE_STD[molecule],
         batch_size=2 if molecule == "Ac-Ala3-NHMe" else 1, precision="float32" if name in _FP32 else "mixed",
         stages=_stages(variant),
@@ -221,15 +226,16 @@ def _md22(molecule: str, variant: Variant) -> FinetuneRecipe:
 
 def _spice(subset: str, variant: Variant) -> FinetuneRecipe:
     return FinetuneRecipe(
-        f"spice-{subset}", "spice", subset, "forces", "conformers", cutoff=12.0, head="energy", head_bias=False,
+        f"spice-{subset}", "spice", subset, "forces", "conformers", *_FORCE_UNITS, cutoff=12.0, head="energy", head_bias=False,
         force_mode="conservative", weight=100.0, force_std=_FORCE_STD[subset], batch_size=2, stages=_stages(variant),
     )
 
 
 def _qm9(target: str, variant: Variant) -> FinetuneRecipe:
     extent = target == "R_2_Abs"
+    unit = dict(zip(qm9.TARGETS, qm9.UNITS))[target]
     return FinetuneRecipe(
-        f"qm9-{target}".lower(), "qm9", target, target, "jmp", cutoff=8.0,
+        f"qm9-{target}".lower(), "qm9", target, target, "jmp", unit, "meV" if unit == "eV" else unit, cutoff=8.0,
         head="spatial_extent" if extent else "scalar",
         # The paper references all properties, the code the six extensive ones (row 16).
         linear_reference=(variant == "paper" and not extent) or target in _QM9_REFERENCED, normalise=not extent,
@@ -238,9 +244,9 @@ def _qm9(target: str, variant: Variant) -> FinetuneRecipe:
 
 
 def _matbench(task: str, variant: Variant) -> FinetuneRecipe:
-    name = f"matbench-{task}"
+    name, table = f"matbench-{task}", matbench.TASKS[task]
     return FinetuneRecipe(
-        name, "matbench", task, matbench.TASKS[task].column, "fold-0", cutoff=12.0,
+        name, "matbench", task, table.column, "fold-0", table.unit, table.reported_in or table.unit, cutoff=12.0,
         conditional_neighbors=variant == "code", pooling="max" if task == "phonons" else "mean",
         batch_size=_MATBENCH_BATCH.get(task, 8), precision="float32" if name in _FP32 else "mixed",
         stages=_stages(variant),
@@ -249,14 +255,15 @@ def _matbench(task: str, variant: Variant) -> FinetuneRecipe:
 
 def _qmof(member: str, variant: Variant) -> FinetuneRecipe:
     return FinetuneRecipe(
-        f"qmof-{member}", "qmof", member, qmof.TARGET, "code" if variant == "code" else "paper10k", cutoff=19.0,
+        f"qmof-{member}", "qmof", member, qmof.TARGET, "code" if variant == "code" else "paper10k",
+        "eV", "eV", cutoff=19.0,
         conditional_neighbors=True, pooling="mean", batch_size=4, stages=_stages(variant),
     )
 
 
 def _pdbbind(member: str, variant: Variant) -> FinetuneRecipe:
     # No batch size is published for this task.
-    return FinetuneRecipe(f"pdbbind-{member}", "pdbbind", member, pdbbind.TARGET, "random", cutoff=12.0,
+    return FinetuneRecipe(f"pdbbind-{member}", "pdbbind", member, pdbbind.TARGET, "random", "1", "1", cutoff=12.0,
                           batch_size=1, stages=_stages(variant))
 
 

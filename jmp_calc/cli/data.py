@@ -79,10 +79,12 @@ def fetch(name: str, files: tuple[str, ...], out: Path | None, unpack: bool) -> 
 @click.option("--frames", type=click.IntRange(min=1), default=None, help="A random subset of this size.")
 @click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="What to do with bad frames.")
+@click.option("--min-atoms", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Leave out smaller frames (4 in the pre-training of JMP).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export(
     name: str, member: str, folder: Path, out: Path, part: str, split: str | None, frames: int | None, on_bad: str,
-    overwrite: bool,
+    min_atoms: int, overwrite: bool,
 ) -> None:
     """Write MEMBER (molecule, task, part) of the data set NAME as extended XYZ in eV and Å."""
     from ..training.datasets.export import export as write
@@ -90,7 +92,7 @@ def export(
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists", hint="choose another file, or --overwrite")
     count, left_out = write(name, member, folder, out, part=part, split=split, frames=frames,
-                            on_bad=on_bad)  # type: ignore[arg-type]
+                            on_bad=on_bad, min_atoms=min_atoms)  # type: ignore[arg-type]
     if left_out:
         click.echo(f"warning: {left_out}", err=True)
     click.echo(f"{out}  {count} frames")

@@ -86,6 +86,13 @@ def test_scalar_tasks() -> None:
     assert finetune_recipe("qmof-bandgap").cutoff == 19.0 and finetune_recipe("qm9-mu").cutoff == 8.0
 
 
+def test_units_of_targets_and_of_published_errors() -> None:
+    units = {n: (finetune_recipe(n).unit, finetune_recipe(n).reported_in) for n in recipe_names()}
+    assert units["rmd17-uracil"] == ("eV/Å", "meV/Å")
+    assert units["qm9-u_0"] == ("eV", "meV") and units["qm9-mu"] == ("D", "D")
+    assert units["matbench-mp_e_form"] == ("eV/atom", "meV/atom") and units["matbench-mp_gap"] == ("eV", "eV")
+
+
 def test_layer_rates_by_size_of_the_network() -> None:
     recipe = finetune_recipe("rmd17-ethanol")
     assert recipe.layer_rates(JMP_S.num_blocks) == JMP_S_RATES == (0.30, 0.35, 0.40, 0.55, 0.625)

@@ -22,7 +22,7 @@ _CHUNK = 500
 
 def export(
     name: str, member: str, folder: Path, out: Path, *, part: str = "all", split: str | None = None,
-    frames: int | None = None, on_bad: OnBad = "fail",
+    frames: int | None = None, on_bad: OnBad = "fail", min_atoms: int = 1,
 ) -> tuple[int, str | None]:
     """Write frames of a data set with labels in eV and Å; returns how many, and a sentence on those left out.
 
@@ -35,6 +35,7 @@ def export(
         split: name of a split.
         frames: a random subset (seed 42) of that size.
         on_bad: whether a bad frame is an error or left out.
+        min_atoms: smaller frames are left out (4 in the pre-training of JMP).
     """
     from ase.io import write
 
@@ -48,7 +49,7 @@ def export(
         indices = {"train": parts.train, "valid": parts.valid, "test": parts.test}[part]
     if frames is not None and frames < len(indices):
         indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
-    screen = Screen(on_bad)
+    screen = Screen(on_bad, min_atoms)
     written, temporary = 0, out.with_name(out.name + ".part")
     stream = screen.frames(source[int(i)] for i in indices)
     try:

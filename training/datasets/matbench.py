@@ -29,8 +29,7 @@ class Task:
     """Name of the target in the file."""
     unit: str
     n_rows: int
-    report_scale: float = 1.0
-    report_unit: str = ""
+    reported_in: str = ""
     """Unit of published errors, where it differs."""
 
 
@@ -42,7 +41,7 @@ TASKS = {
     "log_kvrh": Task("log10(K_VRH)", "log10(GPa)", 10_987),
     "perovskites": Task("e_form", "eV/cell", 18_928),
     "mp_gap": Task("gap pbe", "eV", 106_113),
-    "mp_e_form": Task("e_form", "eV/atom", 132_752, 1000.0, "meV/atom"),
+    "mp_e_form": Task("e_form", "eV/atom", 132_752, "meV/atom"),
     "mp_is_metal": Task("is_metal", "0 or 1", 106_113),
 }
 

@@ -113,7 +113,8 @@ def open_oc20(folder: Path, member: str, *, energy: EnergyKind = "total") -> Fra
     Chunks give totals with the reference as a target; LMDB files give ``energy``.
     """
     part = choose(member, OC20_PARTS, "part of OC20")
-    place = _place(folder, (part, f"s2ef_train_{part}", f"s2ef_{part}", f"s2ef_train_{part}/s2ef_train_{part}"))
+    unpacked = (f"s2ef_train_{part}", f"s2ef_{part}")  # the archives hold a folder of their own name
+    place = _place(folder, (part, *(f"{name}/{name}" for name in unpacked), *unpacked))
     if place.is_dir() and not any(place.glob("*.lmdb")):
         return OC20Chunks(place)
     table = next((p for p in (place / "oc20_ref.pkl", place.parent / "oc20_ref.pkl", folder / "oc20_ref.pkl") if p.is_file()),

@@ -179,6 +179,7 @@ def test_export_leaves_nothing_behind_when_a_frame_is_bad(tmp_path: Path) -> Non
     assert done.exit_code == 0, done.output
     assert "2 frames left out: 1 close atoms, 1 force not finite" in done.output
     assert len(read(tmp_path / "out.extxyz", ":")) == 4
+    assert run(*words, "--min-atoms", 7, "--overwrite").exit_code == 4  # nothing is left
 
 
 def test_checks_name_what_is_wrong() -> None:

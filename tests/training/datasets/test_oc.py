@@ -41,6 +41,13 @@ def test_chunks_give_totals_raw_forces_tags_and_fixed_atoms(tmp_path: Path) -> N
     assert find_fault(frame) is None
 
 
+@pytest.mark.parametrize("inside", ["val_id", "s2ef_val_id", "s2ef_val_id/s2ef_val_id"])
+def test_chunks_are_found_where_the_archive_puts_them(tmp_path: Path, inside: str) -> None:
+    (tmp_path / inside).mkdir(parents=True)
+    oc_layouts.write_chunk(tmp_path / inside, 0, 1)
+    assert len(open_oc20(tmp_path, "val_id")) == 1
+
+
 def test_chunks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has no chunks"):
         OC20Chunks(tmp_path)

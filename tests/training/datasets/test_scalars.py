@@ -36,7 +36,7 @@ def test_matbench_identifiers_and_sizes() -> None:
     assert identifier("jdft2d", 0, 636) == "mb-jdft2d-001"
     assert identifier("mp_gap", 106_112, 106_113) == "mb-mp-gap-106113"
     assert len(TASKS) == 9 and "mp_is_metal" in TASKS
-    assert TASKS["mp_e_form"].report_scale == 1000.0
+    assert (TASKS["mp_e_form"].unit, TASKS["mp_e_form"].reported_in) == ("eV/atom", "meV/atom")
 
 
 def test_matbench_published_folds_win(tmp_path: Path) -> None:
