@@ -68,7 +68,10 @@ class OCDatabase(FrameSource):
         data = file.get(str(key))
         if data is None:
             raise BadInputError("The record is missing.", where=where, hint="The file has a hole; fetch it again.")
-        return self._frame(load_record(data, where), file.path.name, key, where)
+        try:
+            return self._frame(load_record(data, where), file.path.name, key, where)
+        except (TypeError, ValueError) as error:  # an attribute that is neither a number nor a tensor
+            raise BadInputError(f"The record cannot be understood: {error}.", where=where) from error
 
     def _frame(self, record: dict[str, Any], source: str, key: int, where: str) -> Frame:
         missing = [name for name in ("pos", "cell", "atomic_numbers") if name not in record]

@@ -161,16 +161,19 @@ def test_code_in_a_record_never_runs(tmp_path: Path) -> None:
 def test_damaged_databases_name_the_key(tmp_path: Path) -> None:
     good = oc_layouts.record(0, new_layout=True, oc22=1)
     oc_layouts.write_lmdb(tmp_path / "a.lmdb", [good, good[:200], pickle.dumps([1, 2]), b"",
-                                                oc_layouts.record(1, new_layout=True, oc22=1, pos=None)])
+                                                oc_layouts.record(1, new_layout=True, oc22=1, pos=None),
+                                                oc_layouts.record(1, new_layout=True, oc22=1, y=np.zeros(1)),
+                                                oc_layouts.record(1, new_layout=True, oc22=1, sid="slab")])
     source = OCDatabase(tmp_path / "a.lmdb", "oc22")
-    for key, text in ((1, "pickle is damaged"), (2, "a list, not a graph"), (3, "pickle is damaged"), (4, "no 'pos'")):
+    for key, text in ((1, "pickle is damaged"), (2, "a list, not a graph"), (3, "pickle is damaged"), (4, "no 'pos'"),
+                      (5, "cannot be understood"), (6, "'slab' is not the number")):
         with pytest.raises(BadInputError, match=text) as caught:
             source[key]
         assert f"a.lmdb key {key}" in str(caught.value)
     with pytest.raises(BadInputError, match="sizes of the structures cannot be read"):
         _ = source.n_atoms
     np.savez(tmp_path / "metadata.npz", natoms=np.array([8]))
-    with pytest.raises(BadInputError, match="1 sizes for 5 records"):
+    with pytest.raises(BadInputError, match="1 sizes for 7 records"):
         _ = source.n_atoms
     oc_layouts.write_lmdb(tmp_path / "c.lmdb", [good] * 2, length=False)
     with lmdb.open(str(tmp_path / "c.lmdb"), subdir=False, map_size=1 << 24) as file, file.begin(write=True) as transaction:
