@@ -162,7 +162,7 @@ def test_damaged_databases_name_the_key(tmp_path: Path) -> None:
     good = oc_layouts.record(0, new_layout=True, oc22=1)
     oc_layouts.write_lmdb(tmp_path / "a.lmdb", [good, good[:200], pickle.dumps([1, 2]), b"",
                                                 oc_layouts.record(1, new_layout=True, oc22=1, pos=None),
-                                                oc_layouts.record(1, new_layout=True, oc22=1, y=np.zeros(1)),
+                                                oc_layouts.record(1, new_layout=True, oc22=1, y={"a": 1.0}),
                                                 oc_layouts.record(1, new_layout=True, oc22=1, sid="slab")])
     source = OCDatabase(tmp_path / "a.lmdb", "oc22")
     for key, text in ((1, "pickle is damaged"), (2, "a list, not a graph"), (3, "pickle is damaged"), (4, "no 'pos'"),
