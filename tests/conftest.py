@@ -1,6 +1,12 @@
-"""One thread per test process: the networks of the tests are small, and processes that share the cores with waiting
-threads are many times slower. Set before torch is imported; the programs that tests start inherit it."""
+"""What all test processes share, and the programs that they start inherit.
+
+One thread each, set before torch is imported: the networks of the tests are small, and processes that share the cores with
+waiting threads are many times slower. Ctrl-C raises KeyboardInterrupt even where the shell that started pytest in the
+background made it ignored.
+"""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)
