@@ -35,11 +35,14 @@ class Progress:
     elapsed: float = 0.0
     """Seconds of wall time spent so far, over all restarts."""
     best_loss: float = float("inf")
+    """Smallest validation error so far, of the kind that ``TrainConfig.metric`` names."""
     best_epoch: int = -1
     n_clipped: int = 0
     """Steps whose gradient was scaled down."""
     since_best: int = 0
     """Validations since the best one."""
+    plateau: dict[str, Any] | None = None
+    """Fields of the Plateau once its stage has begun."""
 
 
 @dataclass(frozen=True)

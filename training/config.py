@@ -17,6 +17,7 @@ EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
 StressLoss = Literal["huber", "l1", "l2"]
 ForcesMode = Literal["conservative", "direct"]
+Metric = Literal["loss", "forces_mae", "energy_mae"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,45 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class StageConfig:
+    """The three stages of JMP fine-tuning, in epochs: warm-up, cosine, reduce on plateau (``training.md`` section 16)."""
+
+    warmup_epochs: int = 5
+    warmup_start: float = 0.1
+    """Learning rate at the first step, as a share of each group's peak."""
+    cosine_epochs: int = 32
+    """0 with no warm-up: plateau only."""
+    cosine_after_warmup: bool = False
+    """Whether the cosine epochs count from the end of the warm-up (paper) or from the start (code)."""
+    final_lr: float = 0.1
+    """Where the cosine of every group ends, as a share of the common peak."""
+    plateau_patience: int = 3
+    """Validations without improvement after which the next one reduces the learning rate."""
+    plateau_factor: float = 0.8
+    plateau_threshold: float = 1e-4
+    """Relative improvement of the metric that counts."""
+    plateau_eps: float = 1e-8
+    """Smaller reductions are not made; 0 lets the learning rate fall below ``stop_below``."""
+    stop_below: float = 1e-8
+    """Training ends when the largest learning rate is below."""
+
+    def __post_init__(self) -> None:
+        _check(self.warmup_epochs >= 0, "warmup_epochs", "must be >= 0")
+        _check(self.cosine_epochs >= 0, "cosine_epochs", "must be >= 0")
+        _check(self.cosine_after_warmup or self.cosine_epochs == self.warmup_epochs == 0
+               or self.cosine_epochs > self.warmup_epochs, "cosine_epochs", "must be more than warmup_epochs")
+        _check(0 <= self.warmup_start <= 1, "warmup_start", "must lie in [0, 1]")
+        _check(0 < self.final_lr <= 1, "final_lr", "must lie in (0, 1]")
+        _check(0 < self.plateau_factor < 1, "plateau_factor", "must lie in (0, 1)")
+        _check(self.plateau_patience >= 0, "plateau_patience", "must be >= 0")
+
+    @property
+    def end_epoch(self) -> int:
+        """Epoch at which the cosine ends and the plateau stage begins."""
+        return self.cosine_epochs + (self.warmup_epochs if self.cosine_after_warmup else 0)
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     """AdamW, warm-up and cosine, clipping and averaging of weights."""
 
@@ -64,6 +104,12 @@ class OptimConfig:
     """Learning rate at the end of the cosine, as a share of the peak."""
     clip_norm: float | None = 10.0
     """Largest global norm of the gradient; None: no clipping."""
+    clip_value: float | None = None
+    """Largest absolute value of every gradient element (JMP fine-tuning), applied before the norm; None: no limit."""
+    layer_rates: tuple[float, ...] = ()
+    """Peak learning rates of the embedding and of each block, as shares of ``lr``; the rest has ``lr``. Empty: all."""
+    stages: StageConfig | None = None
+    """Schedule by epochs instead of ``warmup_steps``, ``warmup_start`` and ``final_lr``."""
     ema_decay: float | None = 0.99
     """Decay of the averaged weights per step; None: no averaging."""
 
@@ -75,6 +121,8 @@ class OptimConfig:
         _check(0 <= self.warmup_start <= 1, "warmup_start", "must lie in [0, 1]")
         _check(0 <= self.final_lr <= 1, "final_lr", "must lie in [0, 1]")
         _check(self.clip_norm is None or self.clip_norm > 0, "clip_norm", "must be positive")
+        _check(self.clip_value is None or self.clip_value > 0, "clip_value", "must be positive")
+        _check(all(0 < rate <= 1 for rate in self.layer_rates), "layer_rates", "must lie in (0, 1]")
         _check(self.ema_decay is None or 0 < self.ema_decay < 1, "ema_decay", "must lie in (0, 1)")
 
 
@@ -94,6 +142,8 @@ class TrainConfig:
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
+    metric: Metric = "loss"
+    """What the best model is chosen by, and what stops the run and reduces the learning rate: a validation error."""
     forces: ForcesMode = "conservative"
     activation_checkpointing: Checkpointing = "auto"
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
@@ -111,6 +161,7 @@ class TrainConfig:
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
+        _check_choice(self.metric, ("loss", "forces_mae", "energy_mae"), "metric")
         _check_choice(self.forces, ("conservative", "direct"), "forces")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
@@ -126,6 +177,7 @@ def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Plain nested dict of the settings, ready for JSON or YAML."""
     data = dataclasses.asdict(config)
     data["optim"]["betas"] = list(config.optim.betas)
+    data["optim"]["layer_rates"] = list(config.optim.layer_rates)
     return data
 
 

@@ -23,12 +23,16 @@ from jmp_calc.model.config import model_config_from_dict, to_dict
 
 from .audit import AuditReport, audit
 from .batches import EpochBatches
+from .binding import with_fitted_energies
 from .checkpoint import Progress, load_checkpoint
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
+from .datasets.checks import OnBad
+from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .loop import STATE_FILE, Job, fit, total_steps, validate
 from .metrics import Errors, Predictions
+from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
@@ -70,6 +74,14 @@ class DataOptions:
     length_unit: str | None = None
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
+    recipe: FinetuneRecipe | None = None
+    """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
+    split: str | None = None
+    """Another split of the data set than the recipe's."""
+    test_frames: int | None = None
+    """Size of a random subset of the recipe's test frames; None: all."""
+    on_bad: OnBad = "fail"
+    """Whether a bad frame of the recipe's data set is an error or left out and counted."""
     seed: int = 0
 
 
@@ -138,6 +150,7 @@ def finetune(
     config: TrainConfig | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
+    recipe: str | None = None,
     device: str = "auto",
     resume: bool = False,
     override: bool = False,
@@ -156,22 +169,30 @@ def finetune(
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
+        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set, and ``config``
+            replaces the settings of the recipe if it is given.
         device: auto, cpu, cuda, cuda:N.
         resume: go on with the run in ``out``.
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
         say: receives lines of progress.
     """
-    config = config or TrainConfig()
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
+    if recipe is not None:
+        data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
+        start = start.for_recipe(finetune_recipe(recipe))
     folder = make_folder(Path(out))
     with locked(folder):
         if overwrite and not resume:
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        prepared = prepare(data, start, config, say)
+        if recipe is None:
+            config = config or TrainConfig()
+            prepared = prepare(data, start, config, say)
+        else:
+            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, say)
         prepared.audit.raise_if_refused()
         return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=say)
 
@@ -206,9 +227,44 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         raise UsageError(f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
                          where=str(data.train), hint="give more frames, or a file with --valid")
     test = test_set.frames if test_set else ()
+    return _examined(train, valid, test, given.isolated, data, loaded, required, messages, began, say)
+
+
+def prepare_recipe(
+    data: DataOptions, start: ModelOptions, override: Callable[[TrainConfig], TrainConfig], say: Say
+) -> tuple[Prepared, DataOptions, TrainConfig]:
+    """The same for the data set of ``data.recipe``; also ``data`` with the file that was found, and the settings.
+
+    ``override`` changes the settings of the recipe where the user wants others.
+    """
+    began, recipe = time.monotonic(), data.recipe
+    assert recipe is not None
+    if not recipe.with_forces:
+        raise UsageError(f"{recipe.name} trains on the scalar {recipe.target!r}; only energies and forces can be trained on.",
+                         hint="jmp-calc recipes list shows which recipes can be run")
+    loaded = load_start(start)
+    found = read_recipe_frames(recipe, Path(data.train), split=data.split, test_frames=data.test_frames,
+                               on_bad=data.on_bad)
+    blocks = loaded.potential.config.backbone.num_blocks
+    config = override(recipe.train_config(blocks, force_rms(found.train)))
+    messages = list(found.messages)
+    if recipe.layerwise and not config.optim.layer_rates:
+        messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
+                        "one learning rate for all weights")
+    data = dataclasses.replace(data, train=found.path)
+    required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
+    prepared = _examined(found.train, found.valid, found.test, {}, data, loaded, required, messages, began, say)
+    return prepared, data, config
+
+
+def _examined(
+    train: tuple[Frame, ...], valid: tuple[Frame, ...], test: tuple[Frame, ...], isolated: dict[int, float],
+    data: DataOptions, loaded: LoadedModel, required: list[str], messages: list[str], began: float, say: Say,
+) -> Prepared:
+    """References and audit of the frames that were read."""
     references = None
     if any(frame.energy is not None for frame in train):
-        references = fit_references(train, given.isolated, data.references)
+        references = fit_references(train, isolated, data.references)
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
@@ -247,7 +303,11 @@ def run(
         say(f"test, before training: {test_before}")
 
     def save(name: str, progress: Progress) -> None:
-        card.write(folder / f"{name}.safetensors", potential, progress)
+        written = potential
+        if config.loss.energy_weight == 0:
+            # Forces leave the constant of the energy open: it is fitted to the energies of the training frames.
+            written = with_fitted_energies(potential, begun.head.name, prepared.train, where)
+        card.write(folder / f"{name}.safetensors", written, progress)
 
     steps = total_steps(sets["train"], config)
     say(f"training: {len(prepared.train)} structures, {sets['train'].n_batches(0)} batches per epoch, "

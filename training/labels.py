@@ -26,11 +26,13 @@ _AUTOMATIC = {
     "virials": ("REF_virials", "REF_virial", "virials", "virial"),
 }
 _CONFLICT_TOLERANCE = {"energy": 1e-5, "forces": 1e-4}
-_LENGTHS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "nm": 10.0}
-_ENERGIES = {
+LENGTH_UNITS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "nm": 10.0}
+"""Å per unit."""
+ENERGY_UNITS = {
     "ev": 1.0, "mev": 1e-3, "hartree": 27.211386245988, "ha": 27.211386245988, "rydberg": 13.605693122994,
     "ry": 13.605693122994, "kcal/mol": 0.0433641153087705, "kj/mol": 0.0103642696562621,
 }
+"""eV per unit (CODATA 2018)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Frame:
     """(N,) int64 tags of the atoms where the file has them."""
     head: str | None = None
     """``head`` entry of the file, if any."""
+    fixed: np.ndarray | None = None
+    """(N,) bool: atoms that the calculation held in place; None: not known or none."""
+    identifier: str | None = None
+    """Name of the structure in its data set, where it has one."""
+    targets: dict[str, float] = field(default_factory=dict)
+    """Scalar properties by name, in the units of their data set."""
 
     @property
     def where(self) -> str:
@@ -123,7 +131,7 @@ def read_labelled(
             f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
             hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
         )
-    energy_scale, length_scale = _unit(energy_unit, _ENERGIES, "energy"), _unit(length_unit, _LENGTHS, "length")
+    energy_scale, length_scale = _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
     used, messages = _choose_keys(raw.frames, keys, path)
     frames: list[Frame] = []
     isolated: dict[int, float] = {}

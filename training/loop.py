@@ -27,9 +27,18 @@ from .config import TrainConfig, config_to_dict
 from .ema import EMA
 from .history import History, Row, duration
 from .loss import LossShare, loss_shares, loss_terms
-from .metrics import Collector, Predictions
-from .optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
+from .metrics import Collector, Errors, Predictions
+from .optim import (
+    Schedule,
+    clip_gradients,
+    divide_shared_gradients,
+    freeze,
+    is_clipped,
+    largest_gradient,
+    make_optimizer,
+)
 from .parallel import GradientPool
+from .schedules import GroupRates, Plateau, is_exhausted
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -120,9 +129,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     freeze(potential, config.freeze)
     trained = [p for p in potential.parameters() if p.requires_grad]
     optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
-    peak = optimizer.param_groups[0]["lr"]
     shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []
-    schedule = Schedule(optim, total_steps(job.train, config), config.max_time)
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
@@ -138,21 +145,20 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                              hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
         while not run.finished():
             for targets in job.train.shares(progress.epoch, progress.batch, config.processes):
-                lr = peak * schedule.factor(progress.step, run.elapsed() + run.reserve)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr * group.get("lr_factor", 1.0)
+                run.set_learning_rates()
                 stress = [has_stress(job.train, target) for target in targets]
                 terms = pool.gradients(loss_shares(targets, stress, config.loss))
                 divide_shared_gradients(shared)
-                norm = clip_gradients(trained, optim.clip_norm)
+                largest = largest_gradient(trained)
+                norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
-                numbers = torch.cat([terms, norm.reshape(1).to(terms)]).tolist()
+                *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
                 if not all(math.isfinite(number) for number in numbers):
                     raise stopped_by_nan(job, targets, progress, numbers)
                 optimizer.step()
                 ema.update()
                 progress.step, progress.batch = progress.step + 1, progress.batch + 1
-                progress.n_clipped += optim.clip_norm is not None and numbers[-1] > optim.clip_norm
+                progress.n_clipped += is_clipped(optim, numbers[-1], peak)
                 run.totals.add(numbers)
                 run.tick()
                 if signals.received or run.out_of_time():
@@ -163,7 +169,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 run.save()
                 raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
             if progress.epoch % every == 0 or run.finished():
-                run.validate(history, lr=optimizer.param_groups[0]["lr"])
+                run.validate(history, lr=max(group["lr"] for group in optimizer.param_groups))
                 run.save()
     ema_to_weights(ema)
     job.save_model("last", run.progress)
@@ -198,6 +204,10 @@ class RunState:
     def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
         self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
         self.progress, self.totals = Progress(elapsed=job.spent_s), Totals()
+        self.rates = GroupRates(
+            config.optim, tuple(group["lr_factor"] for group in optimizer.param_groups),
+            Schedule(config.optim, total_steps(job.train, config), config.max_time), job.train.n_batches(0),
+        )
         self.reserve = 0.0
         """Seconds kept for the last validation."""
         self._start = self._saved = self._spoken = time.monotonic()
@@ -211,9 +221,23 @@ class RunState:
         """Whether only the last validation still fits into the time budget."""
         return self.config.max_time is not None and self.elapsed() + self.reserve >= self.config.max_time
 
+    @property
+    def plateau(self) -> Plateau | None:
+        """What the plateau stage remembers; None before it has begun."""
+        return None if self.progress.plateau is None else Plateau(**self.progress.plateau)
+
+    def set_learning_rates(self) -> None:
+        """Give every parameter group the learning rate of the next step."""
+        rates = self.rates.at(self.progress.step, self.elapsed() + self.reserve, self.plateau)
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+
     def finished(self) -> bool:
-        """Whether the epochs, the time or the patience are used up."""
+        """Whether the epochs, the time, the patience or the learning rate are used up."""
         epochs, patience = self.config.n_epochs, self.config.patience
+        plateau, stages = self.plateau, self.config.optim.stages
+        if plateau is not None and stages is not None and is_exhausted(plateau.rates, stages):
+            return True
         done = epochs is not None and self.progress.epoch >= epochs
         tired = patience is not None and self.progress.since_best >= patience
         return done or tired or self.out_of_time()
@@ -223,14 +247,17 @@ class RunState:
         began, progress = time.monotonic(), self.progress
         with self.ema.swapped():
             loss, predictions = validate(self.job.potential, self.job.valid, self.config)
-            best = loss < progress.best_loss
+            errors = predictions.errors()
+            metric = chosen_metric(self.config, loss, errors)
+            best = metric < progress.best_loss
             if best:
-                progress.best_loss, progress.best_epoch, progress.since_best = loss, progress.epoch, 0
+                progress.best_loss, progress.best_epoch, progress.since_best = metric, progress.epoch, 0
                 self.job.save_model("best", progress)
             else:
                 progress.since_best += 1
         self.reserve = time.monotonic() - began
-        errors = predictions.errors()
+        plateau = self.rates.after_validation(progress.step, metric, self.plateau)
+        progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, gradient = self.totals.means()
         history.add(Row(
             progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, gradient,
@@ -305,6 +332,16 @@ def validate(potential: Potential, batches: Batches, config: TrainConfig) -> tup
             count += target.batch.n_structures
             collector.add(prediction, target)
     return float(total) / max(count, 1), collector.finish()
+
+
+def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
+    """The validation error that decides which model is the best; UsageError if no frame has its label."""
+    if config.metric == "loss":
+        return loss
+    value = errors.forces_mae_mev_per_a if config.metric == "forces_mae" else errors.energy_mae_mev
+    if value is None:
+        raise UsageError(f"The metric {config.metric} needs validation frames with this label.")
+    return value
 
 
 @contextmanager

@@ -121,12 +121,17 @@ def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     if path.suffix != ".toml":
         path = HERE / "recipes" / f"{str(name_or_path).replace('-', '_')}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem.replace("_", "-") for p in (HERE / "recipes").glob("*.toml")))
-        raise UsageError(f"There is no recipe {str(name_or_path)!r}.", where=str(path), hint=f"known: {known}")
+        raise UsageError(f"There is no recipe {str(name_or_path)!r}.", where=str(path),
+                         hint=f"known: {', '.join(recipe_files())}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The recipe is not valid TOML: {error}.", where=str(path)) from error
+
+
+def recipe_files() -> tuple[str, ...]:
+    """Names of the recipes in ``training/recipes``."""
+    return tuple(sorted(path.stem.replace("_", "-") for path in (HERE / "recipes").glob("*.toml")))
 
 
 def load_mixture(name_or_path: str | Path) -> Mixture:

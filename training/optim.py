@@ -7,7 +7,7 @@ number of uses, clip, optimizer, EMA, schedule.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +43,51 @@ def freeze(potential: nn.Module, what: str) -> int:
 
 
 def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable weights in one group (no exemption from weight decay, as in JMP)."""
+    """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in JMP)."""
     if config.lr is None:
         raise UsageError("No learning rate was given.", hint="give one with --lr")
-    parameters = [p for p in potential.parameters() if p.requires_grad]
+    groups = [
+        {"params": parameters, "lr": config.lr * factor, "lr_factor": factor}
+        for factor, parameters in layer_groups(potential, config.layer_rates)
+    ]
     return torch.optim.AdamW(
-        parameters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, foreach=True
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, foreach=True
     )
+
+
+def layer_groups(potential: nn.Module, rates: Sequence[float]) -> list[tuple[float, list[nn.Parameter]]]:
+    """Trainable weights by share of the peak learning rate; each weight is in exactly one group, empty ones are left out.
+
+    Args:
+        potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``, ``backbone.out_blocks.<i>.*``.
+        rates: of the embedding and of each block. Block k (from 1) is interaction block k - 1 with output block k; the
+            first one has output block 0 too. Bases shared by blocks, final layers and heads have 1. Empty: all have 1.
+
+    Raises UsageError if the number of rates is not that of the blocks.
+    """
+    n_blocks = len({name.split(".")[2] for name, _ in potential.named_parameters() if name.startswith(_INT_BLOCKS)})
+    if rates and len(rates) != n_blocks + 1:
+        raise UsageError(f"{len(rates)} learning rates for the embedding and {n_blocks} blocks.",
+                         where="training setting layer_rates", hint=f"give {n_blocks + 1} of them")
+    groups: list[tuple[float, list[nn.Parameter]]] = [(rate, []) for rate in (*rates, 1.0)]
+    for name, parameter in potential.named_parameters():
+        if parameter.requires_grad:
+            groups[_group_of(name) if rates else -1][1].append(parameter)
+    return [(rate, parameters) for rate, parameters in groups if parameters]
+
+
+_INT_BLOCKS, _OUT_BLOCKS = "backbone.int_blocks.", "backbone.out_blocks."
+
+
+def _group_of(name: str) -> int:
+    """0: embedding, k: block k, -1: everything else."""
+    if name.startswith("embedding."):
+        return 0
+    if name.startswith(_INT_BLOCKS):
+        return int(name.split(".")[2]) + 1
+    if name.startswith(_OUT_BLOCKS):
+        return max(int(name.split(".")[2]), 1)
+    return -1
 
 
 @dataclass(frozen=True)
@@ -96,6 +134,29 @@ def divide_shared_gradients(shared: Iterable[tuple[Tensor, int]]) -> None:
             parameter.grad.div_(uses)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) -> Tensor:
-    """Scale all gradients down to the global norm ``clip_norm`` if it is exceeded; returns the norm before."""
-    return nn.utils.clip_grad_norm_(list(parameters), math.inf if clip_norm is None else clip_norm, foreach=True)
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Largest absolute value of all gradient elements."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], math.inf, foreach=True)
+
+
+def is_clipped(config: OptimConfig, norm: float, largest: float) -> bool:
+    """Whether gradients with this global norm and this largest element are changed by clipping."""
+    by_norm = config.clip_norm is not None and norm > config.clip_norm
+    return by_norm or (config.clip_value is not None and largest > config.clip_value)
+
+
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], clip_norm: float | None, clip_value: float | None = None
+) -> Tensor:
+    """Cut every gradient element to ±``clip_value``, then scale all down to the global norm ``clip_norm``.
+
+    Returns the global norm before any clipping.
+    """
+    parameters = list(parameters)
+    limit = math.inf if clip_norm is None else clip_norm
+    if clip_value is None:
+        return nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+    nn.utils.clip_grad_value_(parameters, clip_value, foreach=True)
+    nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    return norm

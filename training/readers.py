@@ -19,6 +19,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
+from .aselmdb import read_aselmdb
 from .extxyz import RawFrame, open_bytes, read_extxyz, select
 
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
@@ -52,6 +53,8 @@ def read_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool 
             raw = RawFile(*read_extxyz(path, selection, allow_truncated))
         elif kind == ".npz":
             raw = _read_npz(path, selection)
+        elif kind == ".aselmdb":
+            raw = RawFile(tuple(select(read_aselmdb(path), selection)))
         else:
             raw = _read_ase(path, kind, selection)
     except (OSError, EOFError, lzma.LZMAError) as error:

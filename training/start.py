@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
     from jmp_calc.zoo.container import LoadedModel
 
+    from .finetune_recipes import FinetuneRecipe
+
 SCRATCH = "scratch:"
 N_PROBE = 6
 """Frames on which the old heads are compared."""
@@ -46,6 +48,12 @@ class ModelOptions:
     """Keep the old heads in the written file; after full fine-tuning they no longer fit the backbone."""
     graph: str = "smooth"
     """Graph policy for official weights: smooth, or official to reproduce published numbers."""
+    cutoff: float | None = None
+    """Å, of official graphs (and of smooth ones made from them); None: the model's."""
+    max_neighbors: int | None = None
+    """Neighbours of official graphs; None: the model's."""
+    head_bias: bool | None = None
+    """Whether the hidden layers of a new head have a bias; None: as the old heads."""
     level_of_theory: str = "as in the training data"
     dtype: str = "float32"
 
@@ -61,6 +69,15 @@ class ModelOptions:
     def from_scratch(self) -> bool:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
+
+    def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
+        """The same with the graphs and the new head of a published task; an old head that was named stays."""
+        scratch = recipe.from_scratch and not self.from_scratch
+        return dataclasses.replace(
+            self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
+            max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias,
+            init_head="scratch" if self.init_head == "auto" else self.init_head,
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,9 @@ def make_start(
 
     messages: list[str] = []
     config = _with_policy(loaded.potential.config, options, messages)
+    if direct_forces and not config.backbone.force_branch:
+        raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
+                         hint="train with --forces conservative, or start from jmp-s or jmp-l")
     forces = [frame.forces for frame in frames if frame.forces is not None]
     force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
     head = HeadConfig(
@@ -110,7 +130,7 @@ def make_start(
     torch.manual_seed(seed)
     if options.from_scratch:
         potential = with_fitted_energies(
-            _from_scratch(config, head, frames, dtype, device, seed, max_edges), head.name, frames, device)
+            _from_scratch(config, head, options, frames, dtype, device, seed, max_edges), head.name, frames, device)
         source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
         return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
                      tuple(messages))
@@ -121,15 +141,15 @@ def make_start(
                          hint="give the new one another name with --head NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     potential = with_fitted_energies(
-        _add_head(old, head, template, options.keep_heads), head.name, frames, device)
+        _add_head(old, head, template, options), head.name, frames, device)
     return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
                  loaded.card.training_data, template, probe, tuple(messages))
 
 
-def _add_head(old: Potential, head: HeadConfig, template: str | None, keep: bool) -> Potential:
-    """The old network with the new head as default; the others only if ``keep``."""
-    shape = old.config.head(template) if template else next(
-        (h for h in old.config.heads if h.kind == "energy"), HeadConfig(name="none"))
+def _add_head(old: Potential, head: HeadConfig, template: str | None, options: ModelOptions) -> Potential:
+    """The old network with the new head as default; the others only if they are kept."""
+    keep = options.keep_heads
+    shape = old.config.head(template) if template else _shape_of_new(old.config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     if template:
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
@@ -146,6 +166,12 @@ def _add_head(old: Potential, head: HeadConfig, template: str | None, keep: bool
     return _renamed(only, config, temporary.name, head.name)
 
 
+def _shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:
+    """Layers of a head with new weights: those of the old energy heads, with or without bias as asked for."""
+    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
+    return shape if options.head_bias is None else dataclasses.replace(shape, bias=options.head_bias)
+
+
 def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> Potential:
     from jmp_calc.model.potential import Potential
 
@@ -154,13 +180,13 @@ def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> P
 
 
 def _from_scratch(
-    config: ModelConfig, head: HeadConfig, frames: Sequence[Frame], dtype: torch.dtype, device: torch.device,
-    seed: int, max_edges: int,
+    config: ModelConfig, head: HeadConfig, options: ModelOptions, frames: Sequence[Frame], dtype: torch.dtype,
+    device: torch.device, seed: int, max_edges: int,
 ) -> Potential:
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
 
-    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
+    shape = _shape_of_new(config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
@@ -178,7 +204,12 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
         if options.graph == "official":
             raise ModelError("This model was made with smooth graphs; the official ones would be another function.",
                              hint="leave out --graph official")
+        if options.cutoff is not None:
+            messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
         return config
+    policy = config.policy
+    config = dataclasses.replace(config, policy=dataclasses.replace(
+        policy, cutoff=options.cutoff or policy.cutoff, max_neighbors=options.max_neighbors or policy.max_neighbors))
     if options.graph == "official":
         messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
                         "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")

@@ -19,7 +19,11 @@ from ..errors import JMPError
 
 REQUIRED = ("torch", "ase", "numpy", "scipy", "matscipy", "phonopy", "spglib", "seekpath", "safetensors", "click",
             "filelock", "platformdirs", "yaml", "tqdm")  # fmt: skip
-OPTIONAL = {"matplotlib": "plots and fine-tuning reports; pip install 'jmp-calc[plot]'"}
+OPTIONAL = {
+    "matplotlib": "plots and fine-tuning reports; pip install 'jmp-calc[plot]'",
+    "h5py": "the data sets SPICE, ANI-1x and Transition-1x; pip install 'jmp-calc[data]'",
+    "lmdb": "OC20, OC22 and .aselmdb files; pip install 'jmp-calc[data]'",
+}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ Examples:
   jmp-calc finetune train.extxyz --valid valid.extxyz --test test.extxyz -m jmp-xs -o run --max-time 10m
   jmp-calc finetune vasp.traj --epochs 200 --E0s e0s.yaml --freeze 1
   jmp-calc finetune train.extxyz -o run --resume
+  jmp-calc finetune --recipe rmd17-aspirin --data ~/data/rmd17 -m jmp-l -o run
 
 Keys: the ones you name, else REF_energy, REF_forces, REF_stress, REF_virials, else energy, forces, stress.
 Stress has ASE's sign (positive = tension); stress = -virials / volume.
@@ -31,6 +33,10 @@ MACE_SPELLINGS = {
     "--valid_file": "--valid", "--test_file": "--test", "--default_dtype": "--dtype", "--clip_grad": "--clip",
     "--work_dir": "--out",
 }
+
+
+_READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key", "stress_key",
+                   "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated", "warmup_steps")
 
 
 class FinetuneCommand(click.Command):
@@ -94,6 +100,22 @@ def _data_options(function: Any) -> Any:
     return _apply(options, function)
 
 
+def _recipe_options(function: Any) -> Any:
+    options = [
+        click.option("--recipe", help="A published task instead of TRAIN, see jmp-calc recipes list."),
+        click.option("--data", "data_folder", type=click.Path(path_type=Path),
+                     help="Folder with the data set of the recipe, see jmp-calc data list."),
+        click.option("--variant", type=click.Choice(["default", "paper", "code"]), default="default", show_default=True,
+                     help="Whose settings, where the paper and its code disagree."),
+        click.option("--split", default=None, help="Another split of the data set than the recipe's."),
+        click.option("--test-frames", type=click.IntRange(min=1), default=None,
+                     help="Test on a random subset of this size.  [default: all]"),
+        click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+                     help="What to do with bad frames of the data set."),
+    ]
+    return _apply(options, function)
+
+
 def _training_options(function: Any) -> Any:
     options = [
         click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
@@ -114,12 +136,12 @@ def _training_options(function: Any) -> Any:
         click.option("--ema/--no-ema", default=True, help="Average the weights over steps."),
         click.option("--warmup-steps", type=int, default=None),
         click.option("--patience", type=int, default=None, help="Stop after N validations without improvement."),
-        click.option("--freeze", default="none", show_default=True,
-                     help="none, embedding, backbone, or N: embedding and first N blocks."),
+        click.option("--freeze", default=None,
+                     help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
         click.option("--processes", type=int, default=None,
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
-        click.option("--forces", type=click.Choice(["conservative", "direct"]), default="conservative",
-                     show_default=True),
+        click.option("--forces", type=click.Choice(["conservative", "direct"]), default=None,
+                     help="Slope of the energy, or a network of their own.  [default: conservative]"),
     ]
     return _apply(options, function)
 
@@ -146,6 +168,7 @@ def _apply(options: list[Any], function: Any) -> Any:
 
 @click.command(cls=FinetuneCommand, epilog=EPILOG)
 @_data_options
+@_recipe_options
 @_training_options
 @_model_options
 @common_options(out="run", calculator=False)
@@ -155,26 +178,26 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
-    from ..training.finetune import OUTPUTS, prepare, run
+    from ..training.finetune import OUTPUTS, run
 
-    if (train is None) == (train_option is None):
-        raise UsageError("no training file was given" if train is None else "the training file was given twice",
-                         hint="jmp-calc finetune train.extxyz")
+    given = [path for path in (train, train_option, options["recipe"]) if path is not None]
+    if len(given) != 1:
+        raise UsageError("no training file was given" if not given else "the training file was given twice",
+                         hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER")
     _check_conflicts(common, options)
-    data = data_options(train or train_option, common, options)  # type: ignore[arg-type]
-    start, config = model_options(common, options), train_config(common, options)
-    settings = {"data": data, "start": start, "training": config}
+    data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
-        prepared = prepare(data, start, config, common.say)
+        prepared, data, config = _prepared(data, start, common, options)
         dry_run_report(common, "finetune", _facts(prepared, config))
         prepared.audit.raise_if_refused()
         return
-    with CommandRun(common, "finetune", outputs=OUTPUTS, settings=settings, resume=options["resume"],
-                    resume_hint="--resume goes on with it") as command:
+    with CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                    resume=options["resume"], resume_hint="--resume goes on with it") as command:
+        prepared, data, config = _prepared(data, start, common, options)
+        command.settings = {"data": data, "start": start, "training": config}
         for path in (data.train, data.valid, data.test):
             if path is not None and Path(path).is_file():
                 command.add_input(path)
-        prepared = prepare(data, start, config, common.say)
         prepared.audit.raise_if_refused()
         result = run(prepared, data, start, config, common.out, device=common.device, resume=options["resume"],
                      override=options["override"], say=common.say)
@@ -184,9 +207,34 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         common.say(f'next: atoms.calc = JMPCalculator("{result.best}")')
 
 
+def _prepared(
+    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any]
+) -> tuple[Prepared, DataOptions, TrainConfig]:
+    """The data, read; where they come from; and the settings of the run."""
+    from ..training.finetune import prepare, prepare_recipe
+
+    if data.recipe is not None:
+        return prepare_recipe(data, start, lambda config: with_given(config, common, options), common.say)
+    config = train_config(common, options)
+    return prepare(data, start, config, common.say), data, config
+
+
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
+    if options["recipe"] is None:
+        for name in ("data_folder", "split", "test_frames"):
+            if options[name] is not None:
+                raise UsageError(f"--{name.replace('_folder', '').replace('_', '-')} has no meaning without --recipe",
+                                 hint="jmp-calc recipes list")
+    elif options["data_folder"] is None:
+        raise UsageError("the folder of the data set is missing", where=f"--recipe {options['recipe']}",
+                         hint="add --data FOLDER; jmp-calc data list says what it must hold")
+    else:
+        own = [name for name in _READ_BY_RECIPE if options[name]]
+        if own or options["index"] != ":":
+            raise UsageError(f"--recipe and --{(own or ['index'])[0].replace('_', '-')} contradict each other",
+                             hint="the recipe says which frames and labels are used")
     pairs = [
-        (options["from_scratch"] and options["freeze"] != "none", "--from-scratch and --freeze"),
+        (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
         (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
         (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
         (options["valid"] is not None and options["valid_fraction"] is not None, "--valid and --valid-fraction"),
@@ -206,10 +254,19 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
         raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
 
 
-def data_options(train: Path, common: Common, options: dict[str, Any]) -> DataOptions:
+def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
     """The options about data."""
     from ..training.finetune import DataOptions
+    from ..training.finetune_recipes import finetune_recipe
     from ..training.labels import LabelKeys
+
+    if options["recipe"] is not None:
+        return DataOptions(
+            options["data_folder"], recipe=finetune_recipe(options["recipe"], options["variant"]),
+            split=options["split"], test_frames=options["test_frames"], on_bad=options["on_bad"],
+            references=options["references"], allow=tuple(options["allow"]), seed=common.seed,
+        )
+    assert train is not None
 
     keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
     fraction = options["valid_fraction"]
@@ -218,26 +275,35 @@ def data_options(train: Path, common: Common, options: dict[str, Any]) -> DataOp
         DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
         options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
         tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        common.seed,
+        seed=common.seed,
     )
 
 
 def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
     """The options about the start model."""
+    from ..training.finetune_recipes import finetune_recipe
     from ..training.start import SCRATCH, ModelOptions
 
     scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
-    return ModelOptions(
+    chosen = ModelOptions(
         model=SCRATCH + common.model if scratch else common.model, head=options["head_name"],
         init_head=common.head or "auto", keep_heads=options["keep_heads"], graph=options["graph"],
         level_of_theory=options["level_of_theory"], dtype=common.dtype,
     )
+    if options["recipe"] is None:
+        return chosen
+    return chosen.for_recipe(finetune_recipe(options["recipe"], options["variant"]))
 
 
 def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
     """The options about training; those not given keep the defaults of TrainConfig."""
-    from ..training.config import LossConfig, OptimConfig, TrainConfig
+    from ..training.config import TrainConfig
 
+    return with_given(TrainConfig(), common, options)
+
+
+def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
+    """``config`` with the settings that were given on the command line."""
     def given(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names if options[name] is not None}
 
@@ -246,9 +312,9 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
         optim["clip_norm"] = options["clip"]
     if not options["ema"]:
         optim["ema_decay"] = None
-    return TrainConfig(
-        loss=LossConfig(**given("energy_weight", "forces_weight", "stress_weight")), optim=OptimConfig(**optim),
-        seed=common.seed,
+    return dataclasses.replace(
+        config, loss=dataclasses.replace(config.loss, **given("energy_weight", "forces_weight", "stress_weight")),
+        optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
         **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
                 "freeze", "forces", "processes"),
     )

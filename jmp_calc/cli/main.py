@@ -29,6 +29,8 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "finetune": "Fine-tune a model on your own data.",
+    "recipes": "Published training runs by name.",
+    "data": "List, fetch and export public data sets.",
     "evaluate": "Errors of a model on labelled data.",
     "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",

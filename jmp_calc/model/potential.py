@@ -291,13 +291,15 @@ class Potential(nn.Module):
     def _direct_forces(
         self, batch: Batch, geometry: Geometry, features: Features, heads: str | Sequence[str]
     ) -> Tensor:
-        if not isinstance(heads, str):
+        names = {heads} if isinstance(heads, str) else set(heads)
+        if len(names) != 1:
             raise ValueError("direct forces are evaluated with one head at a time")
+        (name,) = names
         if features.forces is None:
             raise ValueError("the direct force branch was not evaluated")
         main = geometry.main.unit, batch.main.target, batch.n_atoms
-        forces = self._head(heads).per_edge_vectors(features.forces, *main)
-        return self.config.head(heads).force_scale * forces.to(torch.float64)
+        forces = self._head(name).per_edge_vectors(features.forces, *main)
+        return self.config.head(name).force_scale * forces.to(torch.float64)
 
 
 def with_lone_atoms(batch: Batch) -> Batch:

@@ -36,11 +36,13 @@ class Entry:
 class TorchArchive:
     """A ``torch.save`` zip file opened for reading (a context manager); raises ModelError if it is not one."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, path: str | Path, *, max_entries: int = MAX_ENTRIES, max_pickle_bytes: int = MAX_PICKLE_BYTES
+    ) -> None:
+        self.path, self._max_pickle_bytes = Path(path), max_pickle_bytes
         self._file = _open(self.path)
         try:
-            self._entries = _locate_entries(self._file, self.path)
+            self._entries = _locate_entries(self._file, self.path, max_entries)
             self._root = self._find_root()
             self._check_byte_order()
         except BaseException:
@@ -56,8 +58,8 @@ class TorchArchive:
     def pickle_bytes(self) -> bytes:
         """The bytes of ``data.pkl``."""
         entry = self._entries[f"{self._root}/data.pkl"]
-        if entry.size > MAX_PICKLE_BYTES:
-            raise self._error(f"its data.pkl has {entry.size} bytes, more than the {MAX_PICKLE_BYTES} allowed")
+        if entry.size > self._max_pickle_bytes:
+            raise self._error(f"its data.pkl has {entry.size} bytes, more than the {self._max_pickle_bytes} allowed")
         return self._read_checked(entry)
 
     def storage_size(self, key: str) -> int:
@@ -140,7 +142,7 @@ def _hint(head: bytes) -> str:
     return "fetch the file again"
 
 
-def _locate_entries(file: BinaryIO, path: Path) -> dict[str, Entry]:
+def _locate_entries(file: BinaryIO, path: Path, max_entries: int) -> dict[str, Entry]:
     """Name -> place of every entry; refuses compressed, encrypted, overlapping, doubled or lying entries."""
 
     def error(fact: str, hint: str | None = None) -> ModelError:
@@ -151,7 +153,7 @@ def _locate_entries(file: BinaryIO, path: Path) -> dict[str, Entry]:
             infos, directory = archive.infolist(), archive.start_dir
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, UnicodeDecodeError, OSError) as err:
         raise error(f"broken zip archive ({err})", "it is truncated or damaged: fetch it again") from err
-    if len(infos) > MAX_ENTRIES:
+    if len(infos) > max_entries:
         raise error(f"the zip archive has {len(infos)} entries, more than any checkpoint")
     entries: dict[str, Entry] = {}
     end = 0

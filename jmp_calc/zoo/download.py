@@ -38,6 +38,14 @@ class Expected:
     sha256: str | None = None
     magic: tuple[bytes, ...] = ()
     """The file must begin with one of these; empty: anything but HTML."""
+    md5: str | None = None
+    """For files whose publisher states no SHA-256."""
+    what: str = "model"
+    """Word for the file in messages."""
+    home: str = "set JMP_CALC_HOME to"
+    """How to choose another folder, before "a folder ..." in messages."""
+    by_hand: str = "or fetch the file by other means and register it: jmp-calc models add NAME PATH"
+    """What to do if it cannot be fetched."""
 
 
 def download(url: str, target: Path, expected: Expected, *, progress: Progress | None = None) -> str:
@@ -54,11 +62,11 @@ def download(url: str, target: Path, expected: Expected, *, progress: Progress |
                 _fetch(url, target, expected, progress)
             return _digest(target)
     except PermissionError as err:
-        raise ModelError(f"cannot write to the model folder: {err.strerror}", where=str(target.parent),
-                         hint="set JMP_CALC_HOME to a folder that you can write to") from err  # fmt: skip
+        raise ModelError(f"cannot write to the {expected.what} folder: {err.strerror}", where=str(target.parent),
+                         hint=f"{expected.home} a folder that you can write to") from err  # fmt: skip
     except OSError as err:
-        raise ModelError(f"cannot store the model: {err.strerror or err}", where=str(target),
-                         hint="free some space or set JMP_CALC_HOME to another folder") from err  # fmt: skip
+        raise ModelError(f"cannot store the {expected.what}: {err.strerror or err}", where=str(target),
+                         hint=f"free some space or {expected.home} another folder") from err  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -90,6 +98,11 @@ def _fetch(url: str, target: Path, expected: Expected, progress: Progress | None
                 raise ModelError(f"the download ended early: {err}", where=url,
                                  hint="run the same command again, it goes on where it stopped") from err  # fmt: skip
     found = _digest(part)
+    if expected.md5 is not None and (md5 := _digest(part, "md5")) != expected.md5:
+        part.unlink()
+        notes.unlink(missing_ok=True)
+        raise ModelError(f"the downloaded file has the wrong MD5 {md5}, expected {expected.md5}", where=url,
+                         hint="it was removed; try again")
     if expected.sha256 not in (None, found):
         part.unlink()
         notes.unlink(missing_ok=True)
@@ -124,12 +137,12 @@ def _transfer(url: str, part: Path, notes: Path, expected: Expected, progress: P
         if err.code == 416:  # the part is not a beginning of the file
             part.unlink(missing_ok=True)
             raise _Interrupted("the server refused to continue") from err
-        raise ModelError(f"the server answered {err.code} {err.reason}", where=url, hint=_by_hand()) from err
+        raise ModelError(f"the server answered {err.code} {err.reason}", where=url, hint=expected.by_hand) from err
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as err:
         if part.exists() and part.stat().st_size > have:
             raise _Interrupted(str(err)) from err
         reason = getattr(err, "reason", err)
-        raise ModelError(f"no connection to the server: {reason}", where=url, hint=_by_hand()) from err
+        raise ModelError(f"no connection to the server: {reason}", where=url, hint=expected.by_hand) from err
 
 
 def _append(
@@ -145,7 +158,7 @@ def _append(
             file.write(chunk)
             done += len(chunk)
             if expected.size is not None and done > expected.size:
-                raise ModelError(f"the server sends more than the {expected.size} bytes of this model", where=url)
+                raise ModelError(f"the server sends more than the {expected.size} bytes of this {expected.what}", where=url)
             if progress is not None:
                 progress(done, total)
     if total is not None and done != total:
@@ -157,23 +170,23 @@ def _check_response(
 ) -> None:
     kind = response.headers.get_content_type()
     if kind in ("text/html", "application/xhtml+xml"):
-        raise ModelError("the server sent a web page instead of the model file", where=url, hint=_by_hand())
+        raise ModelError(f"the server sent a web page instead of the {expected.what} file", where=url, hint=expected.by_hand)
     if expected.size is not None and total is not None and total != expected.size:
-        raise ModelError(f"the server offers {total} bytes, but this model has {expected.size}", where=url,
-                         hint="the address may have changed; see jmp-calc models info")  # fmt: skip
+        raise ModelError(f"the server offers {total} bytes, but this {expected.what} has {expected.size}", where=url,
+                         hint="the address may have changed")  # fmt: skip
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
         raise ModelError(f"the download needs {total - start} bytes, but only {free} are free", where=str(part.parent),
-                         hint="free some space or set JMP_CALC_HOME to another folder")  # fmt: skip
+                         hint=f"free some space or {expected.home} another folder")  # fmt: skip
 
 
 def _check_begin(chunk: bytes, url: str, expected: Expected) -> None:
     if chunk.lstrip()[:1] == b"<" and not expected.magic:
-        raise ModelError("the server sent a web page instead of the model file", where=url, hint=_by_hand())
+        raise ModelError(f"the server sent a web page instead of the {expected.what} file", where=url, hint=expected.by_hand)
     if expected.magic and not chunk.startswith(expected.magic):
         page = chunk.lstrip()[:1] == b"<"
-        what = "a web page instead of the model file" if page else "something else than a model file"
-        raise ModelError(f"the server sent {what}", where=url, hint=_by_hand())
+        what = f"a web page instead of the {expected.what} file" if page else f"something else than a {expected.what} file"
+        raise ModelError(f"the server sent {what}", where=url, hint=expected.by_hand)
 
 
 def _resumes_at(response: Any, have: int) -> bool:
@@ -201,16 +214,16 @@ def _keep_validator(notes: Path, response: Any) -> None:
     notes.write_text(json.dumps({"validator": value}), encoding="utf-8")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, kind: str = "sha256") -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def _check_url(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
         return
-    raise ModelError("models are fetched over https only", where=url)
+    raise ModelError("files are fetched over https only", where=url)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -225,6 +238,3 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 def _opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_SafeRedirects)
 
-
-def _by_hand() -> str:
-    return "or fetch the file by other means and register it: jmp-calc models add NAME PATH"

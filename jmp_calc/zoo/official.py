@@ -67,7 +67,7 @@ def official_heads(path: str | Path, backbone: BackboneConfig) -> tuple[tuple[He
     with TorchArchive(path) as archive:
         tensors = _state_dict(load_contents(archive))
         heads = finetuned_heads({name: tensor.shape for name, tensor in tensors.items()}, {}, backbone)
-        return heads.heads, {ours: _read_tensor(archive, tensors[name]) for ours, name in heads.names.items()}
+        return heads.heads, {ours: read_tensor(archive, tensors[name]) for ours, name in heads.names.items()}
 
 
 def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
@@ -175,7 +175,7 @@ class _Checkpoint:
         """One tensor as float32, checked to be finite (scale factors: also not zero)."""
         import torch
 
-        value = _read_tensor(self._archive, tensor).to(torch.float32)
+        value = read_tensor(self._archive, tensor).to(torch.float32)
         if not bool(torch.isfinite(value).all()):
             raise ModelError(f"the tensor {name} has NaN or infinite values", hint="the file is damaged")
         if name.endswith("scale_factor") and float(value) == 0.0:
@@ -297,7 +297,7 @@ def _model_config(backbone: BackboneConfig, heads: OfficialHeads) -> ModelConfig
     return ModelConfig(backbone, GraphPolicy("official"), heads.heads, default_head=default)
 
 
-def _read_tensor(archive: TorchArchive, tensor: LazyTensor) -> Tensor:
+def read_tensor(archive: TorchArchive, tensor: LazyTensor) -> Tensor:
     """The numbers of one tensor; only the part of its storage that it covers is read."""
     import torch
 

@@ -8,6 +8,7 @@ instruction runs. Nothing is ever imported by name.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import pickle
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jmp_calc.errors import ModelError
+from jmp_calc.errors import JMPError, ModelError
 from jmp_calc.zoo.archive import TorchArchive
 
 _ITEM_SIZES = {
@@ -110,66 +111,100 @@ class _Ordered(OrderedDict):  # type: ignore[type-arg]
         pass
 
 
+@dataclass(frozen=True)
+class Rules:
+    """What a pickle may name, and the error that says why it is refused."""
+
+    resolve: Callable[[str, str], Any]
+    """Our own function or class for a pickled (module, name); None: refuse."""
+    refuse: Callable[[str, str], JMPError]
+    """The error for a fact and a hint."""
+
+
 def load_contents(archive: TorchArchive) -> Any:
     """The pickled object with LazyTensor for tensors and Inert for all that is not plain data.
 
     Raises:
         ModelError: the pickle names code, or is damaged.
     """
-    data = archive.pickle_bytes()
-    _scan(data, archive)
+    rules = Rules(resolve, functools.partial(_refusal, archive))
+    return load_pickle(archive.pickle_bytes(), rules, functools.partial(_storage, archive))
+
+
+def load_pickle(data: bytes, rules: Rules, storage: Callable[[Any], LazyStorage] | None = None) -> Any:
+    """The object of one pickle, made of plain data and of what ``rules`` allow; nothing is imported by name.
+
+    ``storage`` turns a persistent id into a storage; without it there must be none. Raises the error of ``rules`` for a
+    pickle that names code or is damaged.
+    """
+    _scan(data, rules)
     try:
-        return _Unpickler(data, archive).load()
-    except ModelError:
+        return _Unpickler(data, rules, storage).load()
+    except JMPError:
         raise
     except Exception as err:  # a damaged pickle can fail in any way; nothing but our own code has run
-        raise _refusal(archive, f"its pickle is damaged ({type(err).__name__}: {err})", "fetch it again") from err
+        raise rules.refuse(f"its pickle is damaged ({type(err).__name__}: {err})", "fetch it again") from err
 
 
-def _scan(data: bytes, archive: TorchArchive) -> None:
+def _scan(data: bytes, rules: Rules) -> None:
     """Refuse a pickle that names code, before any of it runs; also bounds the memory its memo can take."""
     bad: list[str] = []
     try:
         for opcode, arg, _ in pickletools.genops(data):
             if opcode.name in ("GLOBAL", "INST"):
                 module, _, name = str(arg).partition(" ")
-                if _resolve(module, name) is None:
+                if rules.resolve(module, name) is None:
                     bad.append(f"{module}.{name}")
             elif opcode.name in _FORBIDDEN_OPCODES:
                 bad.append(f"opcode {opcode.name}")
             elif opcode.name in _MEMO_OPCODES and not 0 <= int(arg) <= len(data):  # type: ignore[arg-type]
                 raise ValueError("memo index out of range")
     except Exception as err:  # pickletools raises many kinds for damaged input
-        raise _refusal(archive, f"its pickle is damaged ({err})", "fetch it again") from err
+        raise rules.refuse(f"its pickle is damaged ({err})", "fetch it again") from err
     if bad:
-        raise _hostile(archive, sorted(set(bad)))
+        raise _hostile(rules, sorted(set(bad)))
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, archive: TorchArchive) -> None:
+    def __init__(self, data: bytes, rules: Rules, storage: Callable[[Any], LazyStorage] | None) -> None:
         super().__init__(io.BytesIO(data))
-        self._archive = archive
+        self._rules, self._storage = rules, storage
 
     def find_class(self, module: str, name: str) -> Any:
         """Our own function for an allowed name; never imports."""
-        found = _resolve(module, name)
+        found = self._rules.resolve(module, name)
         if found is None:  # reached only by STACK_GLOBAL, whose names the scan cannot see
-            raise _hostile(self._archive, [f"{module}.{name}"])
+            raise _hostile(self._rules, [f"{module}.{name}"])
         return found
 
     def persistent_load(self, pid: Any) -> LazyStorage:
         """A storage reference, with its stated size checked against the file."""
-        if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)):
-            raise pickle.UnpicklingError("unknown kind of tensor storage")
-        _, kind, key, _, n_items = pid
-        if not isinstance(key, str) or type(n_items) is not int or n_items < 0:
-            raise pickle.UnpicklingError("broken storage reference")
-        if self._archive.storage_size(key) != n_items * kind.item_size:
-            raise pickle.UnpicklingError(f"storage {key} has not the {n_items} {kind.dtype} numbers stated")
-        return LazyStorage(key, kind, n_items)
+        if self._storage is None:
+            raise pickle.UnpicklingError("a tensor storage outside the pickle")
+        return self._storage(pid)
 
 
-def _resolve(module: str, name: str) -> Callable[..., Any] | StorageType | None:
+def parse_storage(pid: Any) -> LazyStorage:
+    """The storage that a persistent id of torch.save describes; UnpicklingError for anything else."""
+    if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)):
+        raise pickle.UnpicklingError("unknown kind of tensor storage")
+    _, kind, key, _, n_items = pid[:5]
+    if not isinstance(key, str) or type(n_items) is not int or n_items < 0:
+        raise pickle.UnpicklingError("broken storage reference")
+    return LazyStorage(key, kind, n_items)
+
+
+def _storage(archive: TorchArchive, pid: Any) -> LazyStorage:
+    if isinstance(pid, tuple) and len(pid) != 5:
+        raise pickle.UnpicklingError("unknown kind of tensor storage")
+    storage = parse_storage(pid)
+    if archive.storage_size(storage.key) != storage.n_items * storage.kind.item_size:
+        raise pickle.UnpicklingError(
+            f"storage {storage.key} has not the {storage.n_items} {storage.kind.dtype} numbers stated")
+    return storage
+
+
+def resolve(module: str, name: str) -> Callable[..., Any] | StorageType | None:
     """What a pickled name stands for; None: refuse."""
     # Protocol 2 writes standard names as Python 2 had them: subprocess.Popen is "commands Popen".
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
@@ -219,10 +254,10 @@ _REBUILD: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-def _hostile(archive: TorchArchive, names: list[str]) -> ModelError:
+def _hostile(rules: Rules, names: list[str]) -> JMPError:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return _refusal(archive, f"it names code that no checkpoint needs: {shown}",
-                    "nothing was executed; do not trust this file and get it from its publisher")  # fmt: skip
+    return rules.refuse(f"it names code that no data need: {shown}",
+                        "nothing was executed; do not trust this file and get it from its publisher")  # fmt: skip
 
 
 def _refusal(archive: TorchArchive, fact: str, hint: str) -> ModelError:

@@ -1,0 +1,77 @@
+"""A data set as extended XYZ, for every program that reads it: streamed, so that its size does not matter."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError, UsageError
+
+from ..frames import to_atoms
+from ..labels import Frame
+from .base import SEED
+from .checks import OnBad, Screen
+from .registry import family
+
+PARTS = ("all", "train", "valid", "test")
+_CHUNK = 500
+
+
+def export(
+    name: str, member: str, folder: Path, out: Path, *, part: str = "all", split: str | None = None,
+    frames: int | None = None, on_bad: OnBad = "fail", min_atoms: int = 1,
+) -> tuple[int, str | None]:
+    """Write frames of a data set with labels in eV and Å; returns how many, and a sentence on those left out.
+
+    Args:
+        name: data set.
+        member: molecule, task or part.
+        folder: where its files are.
+        out: extended XYZ file.
+        part: part of ``split`` (default: the one of the JMP paper), or all.
+        split: name of a split.
+        frames: a random subset (seed 42) of that size.
+        on_bad: whether a bad frame is an error or left out.
+        min_atoms: smaller frames are left out (4 in the pre-training of JMP).
+    """
+    from ase.io import write
+
+    chosen = family(name)
+    source = chosen.open(folder, member)
+    indices = np.arange(len(source))
+    if part != "all":
+        if chosen.split is None:
+            raise UsageError(f"{name} has no splits; its parts are {', '.join(chosen.members)}.", where="--part")
+        parts = chosen.split(source, folder, member, split or chosen.splits[0])
+        indices = {"train": parts.train, "valid": parts.valid, "test": parts.test}[part]
+    if frames is not None and frames < len(indices):
+        indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
+    screen = Screen(on_bad, min_atoms)
+    written, temporary = 0, out.with_name(out.name + ".part")
+    stream = screen.frames(source[int(i)] for i in indices)
+    try:
+        while chunk := [_atoms(frame) for frame in islice(stream, _CHUNK)]:
+            write(temporary, chunk, format="extxyz", append=written > 0)
+            written += len(chunk)
+        if written:
+            os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if not written:
+        raise BadInputError(f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message())
+    return written, screen.message()
+
+
+def _atoms(frame: Frame) -> object:
+    atoms = to_atoms(frame)
+    if frame.identifier is not None:
+        atoms.info["identifier"] = frame.identifier
+    atoms.info.update({name.replace(" ", "_"): value for name, value in frame.targets.items()})
+    if frame.tags is not None:
+        atoms.set_tags(frame.tags)
+    if frame.fixed is not None:
+        atoms.arrays["fixed"] = frame.fixed
+    return atoms

@@ -1,0 +1,121 @@
+"""OC20 S2EF as published (``datasets.md`` section 1): pairs ``<k>.extxyz(.xz)`` and ``<k>.txt(.xz)`` of up to 5000 frames.
+
+Energies are the raw totals of the calculation, as JMP needs them; the reference of the adsorption energy is a target.
+Forces are raw, those of fixed atoms too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError
+
+from ..extxyz import RawFrame, as_floats, open_bytes, read_extxyz
+from ..labels import Frame
+from .base import FrameSource
+
+REFERENCE = "reference_energy"
+"""Target of every frame: slab and gas-phase adsorbate, eV. Adsorption energy = energy - reference."""
+_LINE = re.compile(r"random(\d+),frame(\d+),(\S+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    identifier: str
+    reference: float
+
+
+class OC20Chunks(FrameSource):
+    """Frames of all chunks of a folder in the order of their numbers, one chunk in memory at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: with the chunks. Lengths come from the small txt files; BadInputError if one is missing."""
+        self.path = folder
+        self.chunks = sorted(folder.glob("*.extxyz*"), key=_number)
+        if not self.chunks:
+            raise BadInputError(f"{folder} has no chunks *.extxyz or *.extxyz.xz.", where=str(folder),
+                                hint="Give the folder that the OC20 archive unpacks to.")
+        self._lines = [_read_lines(chunk) for chunk in self.chunks]
+        self._first = np.cumsum([0, *(len(lines) for lines in self._lines)])
+        self._loaded: tuple[int, tuple[RawFrame, ...]] = (-1, ())
+        self._sizes: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """(frames,) int64; all chunks are read at first use."""
+        if self._sizes is None:
+            self._sizes = np.array([len(raw.numbers) for i in range(len(self.chunks)) for raw in self._chunk(i)])
+        return self._sizes
+
+    def __getitem__(self, index: int) -> Frame:
+        number = int(np.searchsorted(self._first, index, side="right")) - 1
+        row = int(index - self._first[number])
+        return _frame(self._chunk(number)[row], self._lines[number][row], self.chunks[number])
+
+    def _chunk(self, number: int) -> tuple[RawFrame, ...]:
+        if self._loaded[0] != number:
+            path = self.chunks[number]
+            raw, _ = read_extxyz(path, slice(None))
+            if len(raw) != len(self._lines[number]):
+                raise BadInputError(f"{path.name} has {len(raw)} frames and its txt {len(self._lines[number])} lines.",
+                                    where=str(path), hint="Both must come from one archive; fetch it again.")
+            self._loaded = number, raw
+        return self._loaded[1]
+
+
+def _number(path: Path) -> tuple[int, str]:
+    # As text, 10 would come before 2.
+    stem = path.name.split(".")[0]
+    return (int(stem), "") if stem.isdigit() else (1 << 62, stem)
+
+
+def _read_lines(chunk: Path) -> list[_Line]:
+    names = (chunk.name.replace(".extxyz", ".txt"), f"{chunk.name.split('.')[0]}.txt", f"{chunk.name.split('.')[0]}.txt.xz")
+    path = next((chunk.with_name(name) for name in names if chunk.with_name(name).is_file()), None)
+    if path is None:
+        raise BadInputError(f"{chunk.name} has no txt with its references.", where=str(chunk.with_name(names[0])),
+                            hint="Both come from one archive; fetch it again.")
+    lines = []
+    try:
+        with open_bytes(path) as stream:
+            text = stream.read().decode("ascii")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again.") from error
+    for i, line in enumerate(text.split()):
+        found = _LINE.fullmatch(line)
+        try:
+            lines.append(_Line(f"random{found[1]},frame{found[2]}", float(found[3])))  # type: ignore[index]
+        except (TypeError, ValueError):
+            raise BadInputError(f"The line {line[:60]!r} is not random<sid>,frame<fid>,<energy>.",
+                                where=f"{path} line {i + 1}") from None
+    return lines
+
+
+def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
+    where = f"{chunk} frame {raw.index}"
+    if "energy" not in raw.info:
+        raise BadInputError("The frame has no energy.", where=f"{where} key energy")
+    forces = raw.arrays.get("forces")
+    if forces is None:
+        raise BadInputError("The frame has no forces.", where=f"{where} key forces")
+    movable, tags = raw.arrays.get("move_mask"), raw.arrays.get("tags")
+    fixed = None
+    if movable is not None:
+        fixed = np.logical_not(np.asarray(movable, dtype=bool).reshape(len(raw.numbers), -1).all(axis=1))
+    try:
+        energy = float(as_floats(raw.info["energy"]))
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"The energy is no number: {error}.", where=f"{where} key energy") from error
+    return Frame(
+        numbers=raw.numbers, positions=raw.positions, cell=raw.cell, pbc=np.ones(3, dtype=bool), energy=energy,
+        forces=forces, stress=None, group="oc20", source=chunk.name, index=raw.index,
+        tags=None if tags is None else np.asarray(tags, dtype=np.int64),
+        fixed=fixed, identifier=line.identifier, targets={REFERENCE: line.reference},
+    )

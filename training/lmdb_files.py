@@ -1,0 +1,79 @@
+"""LMDB files read by key: single-file environments, opened at first use, read-only and without a lock file."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jmp_calc.errors import BadInputError, UsageError
+
+
+class _Handle:
+    """An open environment, which is closed when nobody refers to it any more."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+
+
+_HANDLES: weakref.WeakValueDictionary[tuple[int, str], _Handle] = weakref.WeakValueDictionary()
+"""By process and file: a handle does not survive forking, and one process may open a file only once."""
+
+
+class LmdbFile:
+    """One ``.lmdb`` or ``.aselmdb`` file; may be handed to other processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: tuple[int, _Handle] | None = None
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key, or None; BadInputError for a file that is damaged or none."""
+        with self._environment().begin() as transaction:
+            value = transaction.get(key.encode("ascii"))
+        return None if value is None else bytes(value)
+
+    def names(self) -> Iterator[str]:
+        """All keys, in the order of their bytes."""
+        with self._environment().begin() as transaction:
+            yield from (key.decode("ascii", "replace") for key in transaction.cursor().iternext(keys=True, values=False))
+
+    def __len__(self) -> int:
+        """Number of entries, of whatever kind."""
+        return int(self._environment().stat()["entries"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_handle": None}
+
+    def _environment(self) -> Any:
+        if self._handle is None or self._handle[0] != os.getpid():
+            key = os.getpid(), str(self.path.resolve())
+            handle = _HANDLES.get(key) or _Handle(_open(self.path))
+            _HANDLES[key] = handle
+            self._handle = os.getpid(), handle
+        return self._handle[1].environment
+
+
+def _close_inherited() -> None:
+    """In a forked process: the parent's handles are closed, because a file may be open only once."""
+    for handle in list(_HANDLES.values()):
+        handle.environment.close()
+    _HANDLES.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)
+
+
+def _open(path: Path) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise UsageError("Reading LMDB files needs the package lmdb.", hint='pip install "jmp-calc[data]"') from error
+    try:
+        return lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+    except (lmdb.Error, OSError) as error:
+        raise BadInputError(f"{path.name} is not a readable LMDB file: {error}", where=str(path),
+                            hint="Fetch it again.") from error
