@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import checks
 from .device import choose_device, choose_dtype, free_memory
 from .machine import Machine, probe_machine
-from .memory import estimated_bytes, expected_counts
+from .memory import Checkpointing, Purpose, choose_recompute, estimated_bytes, expected_counts
 from .model.config import PolicyName
 from .model.cost import GraphCounts, dense_flops, dense_layers, kept_values
 from .preparation import check_covered, structure_graph
@@ -28,12 +28,17 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from .model.config import BackboneConfig, HeadConfig, ModelConfig
+    from .model.recompute import Recompute
 
 Terms = tuple[float, float, float, float, float]
 LARGE_BYTES = 2**25
 """Arrays from here on get fresh memory from the system in every call (glibc's largest M_MMAP_THRESHOLD, 32 MiB)."""
 FORWARD_SHARE = 0.45
 """Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43 to 0.50)."""
+
+
+RECOMPUTE_TIME: dict[Recompute, float] = {"nothing": 1.0, "interactions": 1.25, "blocks": 1.6}
+"""Time of a memory plan over that of keeping all (benchmarks/memory.py: jmp-s on Si64 and ac-ala5-nhme)."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class Estimate:
     counts: GraphCounts
     counted: bool
     """False: more than 100 000 atoms that would not fit anyway; edges are expected from the density, not counted."""
+    recompute: Recompute
+    """Memory plan: what is computed again for the forces."""
     memory_bytes: float
     """Peak of one call, beside the weights."""
     weight_bytes: int
@@ -159,6 +166,7 @@ def estimate(
     cutoff: float | None = None,
     max_neighbors: int | None = None,
     tags: Literal["atoms"] | None = None,
+    activation_checkpointing: Checkpointing = "auto",
     threads: int | None = None,
 ) -> Estimate:
     """Edges, memory and time of energy and forces of ``atoms``; nothing is evaluated, fetched or kept.
@@ -184,13 +192,17 @@ def estimate(
     check_covered(config, chosen, atoms.numbers, name)
     free = free_memory(place)
     counts, counted = _counts(atoms, config, precision.itemsize, free)
-    work = Work.of(config.backbone, chosen, counts, dtype, direct=forces == "direct")
+    direct, size = forces == "direct", precision.itemsize
+    work = Work.of(config.backbone, chosen, counts, dtype, direct=direct)
     used, machine = _probe(place, precision, threads)
+    purpose: Purpose = "energy" if direct else "forces"
+    recompute = "nothing" if direct else choose_recompute(config, counts, size, purpose, activation_checkpointing, place)
     return Estimate(
         formula=atoms.get_chemical_formula(), model=name, head=chosen.name, device=str(place), threads=used, dtype=dtype,
-        forces=forces, counts=counts, counted=counted, memory_bytes=estimated_bytes(config, counts, precision.itemsize),
+        forces=forces, counts=counts, counted=counted, recompute=recompute,
+        memory_bytes=estimated_bytes(config, counts, size, purpose, recompute),
         weight_bytes=work.weight_bytes, free_bytes=free, dense_flops=work.dense_flops, machine=machine,
-        seconds=work.seconds(machine),
+        seconds=RECOMPUTE_TIME[recompute] * work.seconds(machine),
     )  # fmt: skip
 
 
@@ -198,7 +210,7 @@ def _counts(atoms: Atoms, config: ModelConfig, itemsize: int, free: int | None) 
     """Edges of the real graphs; of very many atoms that would not fit anyway, those that the density lets expect."""
     if len(atoms) > checks.MANY_ATOMS:
         expected = expected_counts(atoms, config.policy)
-        if free is None or estimated_bytes(config, expected, itemsize) > free:
+        if free is None or estimated_bytes(config, expected, itemsize, "forces", "blocks") > free:
             return expected, False
     return GraphCounts.of(structure_graph(atoms, config)), True
 

@@ -79,6 +79,7 @@ def _print(found: Estimate, timestep: float) -> None:
         ("device", f"{found.device}, CPU threads: {found.threads}"),
         ("edges", edges if found.counted else f"{edges} (expected from the density, not counted)"),
         ("memory", f"{_gib(found.memory_bytes)} per call and {_gib(found.weight_bytes)} of weights, {free}: {verdict}{most}"),
+        ("recomputed", found.recompute),
         ("dense work", f"{found.dense_flops / 1e9:.4g} GFLOP; this machine does {machine.flops / 1e9:.0f} GFLOP/s"),
         ("time", f"{found.seconds:.3g} s per step, {1 / found.seconds:.3g} steps/s"),
         ("dynamics", f"{found.ns_per_day(timestep):.3g} ns/day at {timestep:g} fs"),
