@@ -4,7 +4,8 @@
 
 jmp-xs in float32, energy and forces of moved atoms through the calculator; eager calls, compiled calls and a matrix product
 of 2048 x 2048 (the speed of the machine) follow each other in one process. The program is first compiled in another process
-with an empty cache (first_call_s), then again from the cache (cached_call_s). Writes benchmarks/results/compiled.yaml.
+with an empty cache (first_call_s), then again from the cache (cached_call_s). Writes its run into
+benchmarks/results/compiled.yaml.
 """
 
 from __future__ import annotations
@@ -49,13 +50,21 @@ def main() -> None:
         first = run([*command, "compile"], environment)
         cached = run([*command, "compile"], environment)
         rows = run([*command, "calls"], environment)
+    numbers = {"first_call_s": first["seconds"], "cached_call_s": cached["seconds"], "rows": rows}
+    write_run(args.threads, numbers)
+
+
+def write_run(threads: int, numbers: dict[str, Any]) -> None:
+    """Add or replace the run with this number of threads."""
+    path = RESULTS / "compiled.yaml"
+    runs = yaml.safe_load(path.read_text())["runs"] if path.exists() else {}
     content = {
         "what": "jmp-xs, energy and forces, eager against compile=True, float32; benchmarks/compiled.py",
-        "threads": args.threads, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "first_call_s": first["seconds"], "cached_call_s": cached["seconds"], "rows": rows,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "runs": {**runs, f"threads_{threads}": numbers},
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "compiled.yaml").write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+    path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
 
 
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class JMPCalculator(Calculator):
         tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as 2.
         activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower; 'off' keeps all;
             'auto' keeps what the free memory allows. Results are the same.
-        compile: make a program of the network at the first call; see jmp_calc.compiled for what it costs and gains.
+        compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small structures, see
+            jmp_calc.compiled.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)

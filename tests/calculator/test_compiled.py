@@ -144,6 +144,8 @@ def test_structures_that_no_program_serves_are_evaluated_by_the_network(
     compiled = JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True)
     for atoms in (Atoms("O"), molecule("O2")):
         assert compiled.get_potential_energy(atoms) == calc.get_potential_energy(atoms)
+    monkeypatch.setattr("jmp_calc.compiled.LARGEST_EDGES", 10)
+    assert compiled.get_potential_energy(molecule("CH4")) == calc.get_potential_energy(molecule("CH4"))
     many = [molecule("H2O"), molecule("NH3")]
     assert [r["energy"] for r in compiled.batch(many)] == [r["energy"] for r in calc.batch(many)]
     assert not graphs
