@@ -58,8 +58,23 @@ def scaling(rows: Rows) -> list[list[str]]:
                     for name, row in rows.items())]
 
 
+def compiled(rows: Rows) -> list[list[str]]:
+    """Eager and compiled calls per second."""
+    head = ["structure", "main edges", "calls/s", "compiled calls/s", "gain", "largest difference (eV/Å)"]
+    return [head, *([name, row["main_edges"], f"{row['eager_calls_per_s']:.3g}", f"{row['compiled_calls_per_s']:.3g}",
+                     f"{row['gain']:.2f}", f"{row['largest_difference_ev_per_a']:.0e}"] for name, row in rows.items())]
+
+
+def training_step(rows: Rows) -> list[list[str]]:
+    """A training step in inference calls."""
+    head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
+    return [head, *([name, row["structures"], row["atoms"], f"{1e3 * row['step_s']:.0f}", f"{1e3 * row['call_s']:.0f}",
+                     f"{row['ratio']:.1f}"] for name, row in rows.items())]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
-    "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling,
+    "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
+    "training_step": training_step,
 }
 
 
@@ -67,15 +82,17 @@ def table(name: str) -> str:
     """Markdown of one table."""
     path = RESULTS / f"{name}.yaml"
     if not path.exists():
-        return f"TODO(lead): `python benchmarks/{name}.py`"
-    head, *lines = TABLES[name](yaml.safe_load(path.read_text())["rows"])
+        return f"Not measured yet: `python benchmarks/{name}.py`."
+    content = yaml.safe_load(path.read_text())
+    rows = content["rows"] if "rows" in content else content["runs"]["threads_2"]["rows"]
+    head, *lines = TABLES[name](rows)
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
 def filled(text: str) -> str:
     """The page with all its tables made anew."""
-    pattern = re.compile(r"(<!-- table: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
-    return pattern.sub(lambda found: found[1] + table(found[2]) + found[3], text)
+    pattern = re.compile(r"(<!-- table: (\w+) -->\n)(?:(?!<!-- ).*\n)*(<!-- end -->)")
+    return pattern.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
 
 
 def main() -> None:
