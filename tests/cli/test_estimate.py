@@ -11,9 +11,9 @@ from ase.build import bulk
 
 from jmp_calc.machine import Machine
 
-KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "forces", "counts", "counted", "memory_bytes",
-        "weight_bytes", "free_bytes", "dense_flops", "machine", "seconds", "fits", "atoms_that_fit", "steps_per_s",
-        "timestep_fs", "ns_per_day"}
+KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "forces", "counts", "counted",
+        "recompute", "memory_bytes", "weight_bytes", "free_bytes", "dense_flops", "machine", "seconds", "fits",
+        "atoms_that_fit", "steps_per_s", "timestep_fs", "ns_per_day"}
 
 
 @pytest.fixture(autouse=True)

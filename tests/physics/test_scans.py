@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jmp_calc.graph.adaptive import adaptive_cutoffs
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.model.config import GraphPolicy
+from jmp_calc.model.recompute import Memory
 from tests.physics.models import ADAPTIVE, Model, published, scratch
 
 STEPS = np.array([1e-4, 1e-5, 1e-6])
@@ -30,7 +31,7 @@ def hessian_products(model: Model, structures: list[Atoms]) -> NDArray:
     count, size = len(structures), 3 * len(structures[0])
     batch = model.batch(structures)
     positions = batch.positions.clone().requires_grad_(True)
-    geometry, features = model.potential._features(batch, positions, None, with_forces=False)
+    geometry, features = model.potential._features(batch, positions, None, Memory(), with_forces=False)
     energy = model.potential._energies(batch, features, geometry, model.head).sum()
     (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
     products = []
