@@ -1,6 +1,7 @@
 """JMPCalculator: a JMP model as an ASE calculator.
 
-Energies are in eV, forces in eV/Å and stresses in eV/Å³ (Voigt-6, ASE's sign). Nothing global is touched: no default
+Energies are in eV, forces in eV/Å and stresses in eV/Å³ (Voigt-6, ASE's sign). But for the memory that the process keeps
+after a call of more than a gigabyte on a CPU (``allocator.py``), nothing global is touched: no default
 dtype, TF32 switch, environment variable or random state, and the user's Atoms are only read.
 """
 

@@ -17,6 +17,7 @@ import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from . import checks
+from .allocator import LARGE_BYTES, keep_large_arrays
 from .device import choose_device, choose_dtype, free_memory
 from .errors import JMPError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
@@ -181,6 +182,8 @@ class Evaluator:
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)
+        if needed > LARGE_BYTES and self.device.type == "cpu":
+            keep_large_arrays()
         if needed > SMALL:
             checks.refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
 
