@@ -51,6 +51,20 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
     return found
 
 
+def check_target(frames: Sequence[Frame], target: str) -> list[Finding]:
+    """Scalars that are not finite or all the same."""
+    labelled = [frame for frame in frames if target in frame.targets]
+    values = np.array([frame.targets[target] for frame in labelled])
+    bad = np.flatnonzero(~np.isfinite(values)).tolist()
+    if bad:
+        return [Finding("error", "not_finite", f"{len(bad)} frames have a {target} that is not finite.",
+                        _places(labelled, bad), "Remove these frames.")]
+    if len(values) > 2 and np.ptp(values) == 0:
+        return [Finding("error", "constant_target", f"All {len(values)} values of {target} are {values[0]:g}.",
+                        labelled[0].where, "There is nothing to learn; is it the right key?")]
+    return []
+
+
 def check_forces(frames: Sequence[Frame]) -> list[Finding]:
     """Forces that are zero, constant, repeated, huge, or do not add up to zero."""
     labelled = [frame for frame in frames if frame.forces is not None and frame.n_atoms > 1]
