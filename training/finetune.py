@@ -225,7 +225,8 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
                               require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
-        return dataclasses.replace(found, frames=_chosen(found.frames, data.groups, path))
+        frames = _chosen(found.frames, data.groups, path)
+        return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
     loaded = load_start(start)
     given = read(data.train, data.index)
@@ -266,8 +267,9 @@ def prepare_recipe(
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
                         "one learning rate for all weights")
     data = dataclasses.replace(data, train=found.path, scalar=task)
+    train, valid, test = (_with_target(frames, task, messages) for frames in (found.train, found.valid, found.test))
     required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
-    prepared = _examined(found.train, found.valid, found.test, {}, data, loaded, required, messages, began, say)
+    prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
     return prepared, data, config
 
 
@@ -278,10 +280,6 @@ def _examined(
     """References or statistics of the scalar, and audit, of the frames that were read."""
     references = scalar = None
     if data.scalar is not None:
-        found = [with_target(frames, data.scalar.target) for frames in (train, valid, test)]
-        without = len(train) + len(valid) + len(test) - sum(map(len, found))
-        messages += [f"{without} frames have no {data.scalar.target!r} and are left out"] if without else []
-        train, valid, test = found
         scalar = fit_scalar(train, data.scalar)
         messages.append(scalar.message)
     if any(frame.energy is not None for frame in train):
@@ -425,6 +423,16 @@ def _rebuilt(folder: Path, potential: Potential) -> Potential:
     state = load_checkpoint(folder / STATE_FILE)
     rebuilt = Potential.from_state(model_config_from_dict(state.model_config), state.weights)
     return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
+
+
+def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
+    """All frames, or those that have the scalar, with a message about the others."""
+    if scalar is None:
+        return frames
+    kept = with_target(frames, scalar.target)
+    if len(kept) < len(frames):
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {scalar.target!r} and are left out")
+    return kept
 
 
 def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:
