@@ -266,7 +266,9 @@ def prepare_recipe(
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
                         "one learning rate for all weights")
-    data = dataclasses.replace(data, train=found.path, scalar=task)
+    # Properties of materials repeat structures across published folds, and leave rare elements to the test part.
+    known = () if task is None else ("duplicates", "unseen_element")
+    data = dataclasses.replace(data, train=found.path, scalar=task, allow=(*data.allow, *known))
     train, valid, test = (_with_target(frames, task, messages) for frames in (found.train, found.valid, found.test))
     required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
     prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
