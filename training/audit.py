@@ -96,7 +96,7 @@ def audit(
         test: test frames, possibly none.
         require: labels that will be trained on.
         allow: codes of findings that are accepted: their errors become warnings.
-        target: scalar that will be trained on.
+        target: scalar that will be trained on; every frame has it.
         batch_structures: intended structures per batch, if fixed.
         need_validation: whether an empty validation set is an error.
     """

@@ -428,12 +428,12 @@ def _rebuilt(folder: Path, potential: Potential) -> Potential:
 
 
 def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
-    """All frames, or those that have the scalar, with a message about the others."""
+    """All frames, or those with a value of the scalar, with a message about the others."""
     if scalar is None:
         return frames
     kept = with_target(frames, scalar.target)
     if len(kept) < len(frames):
-        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {scalar.target!r} and are left out")
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no finite {scalar.target!r} and are left out")
     return kept
 
 

@@ -24,7 +24,7 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def to_atoms(frame: Frame) -> Atoms:
-    """ASE structure with the labels in an attached calculator and the frame's origin in ``info``."""
+    """ASE structure with the labels in an attached calculator; scalars and the frame's origin in ``info``."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -33,11 +33,16 @@ def to_atoms(frame: Frame) -> Atoms:
     labels: dict[str, Any] = {"energy": frame.energy, "forces": frame.forces,
                               "stress": None if frame.stress is None else frame.stress[VOIGT]}
     for name, value in frame.targets.items():
-        (labels if name == "energy" else atoms.info)[name] = value
+        (labels if name == "energy" else atoms.info)[info_key(name)] = value
     present = {name: value for name, value in labels.items() if value is not None}
     if present:
         atoms.calc = SinglePointCalculator(atoms, **present)
     return atoms
+
+
+def info_key(target: str) -> str:
+    """Name of a scalar in extended XYZ: without spaces."""
+    return target.replace(" ", "_")
 
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:
@@ -61,7 +66,7 @@ def write_predictions(
         atoms = to_atoms(frame)
         images.append(atoms)
         if target is not None:
-            atoms.info[f"jmp_{target}"] = float(predictions.scalar[i])
+            atoms.info[f"jmp_{info_key(target)}"] = float(predictions.scalar[i])
             continue
         atoms.info["jmp_energy"] = float(predictions.energy[i])
         atoms.arrays["jmp_forces"] = predictions.forces[first:first + frame.n_atoms]

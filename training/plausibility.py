@@ -52,17 +52,12 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
 
 
 def check_target(frames: Sequence[Frame], target: str) -> list[Finding]:
-    """Scalars that are not finite or all the same."""
-    labelled = [frame for frame in frames if target in frame.targets]
-    values = np.array([frame.targets[target] for frame in labelled])
-    bad = np.flatnonzero(~np.isfinite(values)).tolist()
-    if bad:
-        return [Finding("error", "not_finite", f"{len(bad)} frames have a {target} that is not finite.",
-                        _places(labelled, bad), "Remove these frames.")]
-    if len(values) > 2 and np.ptp(values) == 0:
-        return [Finding("error", "constant_target", f"All {len(values)} values of {target} are {values[0]:g}.",
-                        labelled[0].where, "There is nothing to learn; is it the right key?")]
-    return []
+    """A scalar that is the same in all frames."""
+    values = np.array([frame.targets[target] for frame in frames])
+    if len(values) < 3 or np.ptp(values) > 0:
+        return []
+    return [Finding("error", "constant_target", f"All {len(values)} values of {target} are {values[0]:g}.",
+                    frames[0].where, "There is nothing to learn; is it the right key?")]
 
 
 def check_forces(frames: Sequence[Frame]) -> list[Finding]:

@@ -63,10 +63,10 @@ def target_values(frames: Sequence[Frame], target: str) -> np.ndarray:
 
 
 def with_target(frames: Sequence[Frame], target: str) -> tuple[Frame, ...]:
-    """The frames that have the target, with it as their only label: nothing else is trained on or audited."""
+    """The frames with a finite target, with it as their only label: nothing else is trained on or audited."""
     return tuple(
         dataclasses.replace(frame, energy=None, forces=None, stress=None, targets={target: frame.targets[target]})
-        for frame in frames if target in frame.targets
+        for frame in frames if np.isfinite(frame.targets.get(target, np.nan))
     )
 
 
