@@ -400,7 +400,7 @@ def fingerprint(prepared: Prepared) -> dict[str, Any]:
 def _hash(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(repr((frame.energy, frame.pbc.tolist(), sorted(frame.targets.items()))).encode())
+        digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
         for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
