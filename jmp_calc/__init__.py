@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jmp_calc.calculator import JMPCalculator
     from jmp_calc.estimation import estimate
+    from jmp_calc.scalars import predict
     from jmp_calc.training.evaluate import evaluate
     from jmp_calc.training.finetune import finetune
     from jmp_calc.workflows.md import md
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jmp_calc.workflows.relax import relax
 
 __version__ = "0.1.0"
-__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "relax"]
+__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "predict", "relax"]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
@@ -28,6 +29,7 @@ _HOME = {
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
     "phonons": "jmp_calc.workflows.phonons",
+    "predict": "jmp_calc.scalars",
     "relax": "jmp_calc.workflows.relax",
 }
 

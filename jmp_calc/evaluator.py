@@ -42,8 +42,11 @@ logger = logging.getLogger("jmp_calc")
 class Evaluator:
     """Evaluates structures with one head of one model on one device."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Load the model; errors of the settings, the file and the device as in JMPCalculator."""
+    def __init__(self, settings: Settings, *, scalar: bool = False) -> None:
+        """Load the model; errors of the settings, the file and the device as in JMPCalculator.
+
+        ``scalar``: with a head whose "energy" is a scalar in label units.
+        """
         self.settings = settings
         self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
         from .model.potential import Potential
@@ -52,7 +55,7 @@ class Evaluator:
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
         with torch.inference_mode(False):
             loaded = resolve(settings.model, weights=settings.weights)
-            self.head = choose_head(loaded.potential.config, settings)
+            self.head = choose_head(loaded.potential.config, settings, scalar=scalar)
             self.policy = choose_policy(loaded.potential.config, self.head, settings)
             potential = loaded.potential
             if self.policy != potential.config.policy:

@@ -43,6 +43,10 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+SCALAR_KINDS = ("scalar", "spatial_extent")
+"""Kinds of heads that give one number per structure in label units."""
+
+
 def portable(model: str | os.PathLike[str]) -> str:
     """The model as a string that means the same in another working directory: paths are made absolute."""
     text = os.fspath(model)
@@ -62,13 +66,16 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name} must be positive, got {value!r}")
 
 
-def choose_head(config: ModelConfig, settings: Settings) -> HeadConfig:
-    """The head asked for, else the default one, else the only one; ModelError listing the heads otherwise."""
+def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False) -> HeadConfig:
+    """The head asked for, else the default one, else the only one; ModelError listing the heads otherwise.
+
+    ``scalar``: one that gives a number per structure instead of an energy.
+    """
     names = [head.name for head in config.heads]
-    energy_heads = [head for head in config.heads if head.kind == "energy"]
+    fitting = [head for head in config.heads if head.kind in (SCALAR_KINDS if scalar else ("energy",))]
     name = settings.head or config.default_head
-    if name is None and len(energy_heads) == 1:
-        name = energy_heads[0].name
+    if name is None and len(fitting) == 1:
+        name = fitting[0].name
     if name is None:
         raise ModelError(
             f"{settings.model} has {len(names)} heads and no default: {describe_heads(config.heads)}",
@@ -81,12 +88,16 @@ def choose_head(config: ModelConfig, settings: Settings) -> HeadConfig:
             hint=f"did you mean {close[0]!r}?" if close else "choose one with head=...",
         )
     head = config.head(name)
-    if head.kind != "energy":
-        available = ", ".join(other.name for other in energy_heads) or "none"
-        hint = f"heads with energies: {available}"
-        raise ModelError(f"head {name!r} predicts a {head.kind}, not an energy", hint=hint)
+    if head not in fitting:
+        available = ", ".join(other.name for other in fitting) or "none"
+        hint = f"heads with {'scalars' if scalar else 'energies'}: {available}"
+        if head.kind in SCALAR_KINDS:
+            hint += f"; its scalars: jmp_calc.predict(structures, model={settings.model!r}), jmp-calc evaluate"
+        wanted = "a scalar" if scalar else "an energy"
+        raise ModelError(f"head {name!r} predicts {'an' if head.kind == 'energy' else 'a'} {head.kind}, not {wanted}",
+                         hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
-        direct = [other.name for other in energy_heads if other.direct_forces]
+        direct = [other.name for other in fitting if other.direct_forces]
         raise ModelError(
             f"head {name!r} has no direct forces",
             hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",

@@ -84,6 +84,7 @@ def audit(
     *,
     require: Collection[str] = ("energy", "forces"),
     allow: Collection[str] = (),
+    target: str | None = None,
     batch_structures: int | None = None,
     need_validation: bool = True,
 ) -> AuditReport:
@@ -95,6 +96,7 @@ def audit(
         test: test frames, possibly none.
         require: labels that will be trained on.
         allow: codes of findings that are accepted: their errors become warnings.
+        target: scalar that will be trained on; every frame has it.
         batch_structures: intended structures per batch, if fixed.
         need_validation: whether an empty validation set is an error.
     """
@@ -102,6 +104,7 @@ def audit(
     if train:
         everything = [*train, *valid, *test]
         findings += plausibility.check_labels(everything, require)
+        findings += [] if target is None else plausibility.check_target(everything, target)
         if not findings or all(f.code != "not_finite" for f in findings):
             findings += plausibility.check_forces(train)
             findings += plausibility.check_energies(train, valid, test)

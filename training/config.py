@@ -16,8 +16,9 @@ from jmp_calc.memory import Checkpointing
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
 StressLoss = Literal["huber", "l1", "l2"]
-ForcesMode = Literal["conservative", "direct"]
-Metric = Literal["loss", "forces_mae", "energy_mae"]
+ScalarLoss = Literal["huber", "l1", "l2"]
+ForcesMode = Literal["conservative", "direct", "none"]
+Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae"]
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,34 @@ class LossConfig:
     """Weight of the force error per atom."""
     stress_weight: float = 20.0
     """Weight of the stress error (mean over the nine components)."""
+    scalar_weight: float = 0.0
+    """Weight of the error of the scalar in units of ``scalar_unit``, for a head that gives one instead of energies."""
     energy: EnergyLoss = "huber"
     forces: ForcesLoss = "norm"
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
     stress: StressLoss = "huber"
+    scalar: ScalarLoss = "l1"
+    """l1 as in JMP."""
+    scalar_unit: float | None = None
+    """Label units that count as an error of 1; None: standard deviation over the training frames."""
     huber_delta: float = 0.01
-    """Error (eV/atom, eV/Å, eV/Å³) above which a Huber loss is linear."""
+    """Error (eV/atom, eV/Å, eV/Å³, scalar units) above which a Huber loss is linear."""
     structure_wise: bool = True
     """Forces: mean over the atoms of a structure, then over structures (JMP); else over all atoms of a batch."""
 
     def __post_init__(self) -> None:
-        for name in ("energy_weight", "forces_weight", "stress_weight"):
+        weights = self.energy_weight, self.forces_weight, self.stress_weight
+        for name in ("energy_weight", "forces_weight", "stress_weight", "scalar_weight"):
             _check(getattr(self, name) >= 0 and math.isfinite(getattr(self, name)), name, "must be finite and >= 0")
-        _check(self.energy_weight + self.forces_weight + self.stress_weight > 0, "loss", "has only zero weights")
+        _check(sum(weights) + self.scalar_weight > 0, "loss", "has only zero weights")
+        _check(sum(weights) == 0 or self.scalar_weight == 0, "scalar_weight",
+               "cannot be combined with weights of energies, forces or stress")
+        _check(self.scalar_unit is None or self.scalar_unit > 0, "scalar_unit", "must be positive")
         _check(self.huber_delta > 0, "huber_delta", "must be positive")
         _check_choice(self.energy, ("huber", "l1", "l2"), "energy loss")
         _check_choice(self.forces, ("norm", "l1", "l2", "huber"), "forces loss")
         _check_choice(self.stress, ("huber", "l1", "l2"), "stress loss")
+        _check_choice(self.scalar, ("huber", "l1", "l2"), "scalar loss")
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,7 @@ class TrainConfig:
     metric: Metric = "loss"
     """What the best model is chosen by, and what stops the run and reduces the learning rate: a validation error."""
     forces: ForcesMode = "conservative"
+    """none: no derivative is computed, for scalars."""
     activation_checkpointing: Checkpointing = "auto"
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
@@ -161,11 +174,18 @@ class TrainConfig:
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
-        _check_choice(self.metric, ("loss", "forces_mae", "energy_mae"), "metric")
-        _check_choice(self.forces, ("conservative", "direct"), "forces")
+        _check_choice(self.metric, ("loss", "forces_mae", "energy_mae", "scalar_mae"), "metric")
+        _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
+        _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
+
+    def for_scalar(self) -> TrainConfig:
+        """The same settings for a scalar: its loss alone, no derivatives, best model by its error."""
+        weight = self.loss.scalar_weight or 1.0
+        loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=weight)
+        return dataclasses.replace(self, loss=loss, forces="none", metric="scalar_mae")
 
     @property
     def n_epochs(self) -> int | None:

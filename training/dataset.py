@@ -42,6 +42,12 @@ class TargetBatch:
     """(S, 3, 3) float32, eV/Å^3, positive = tension"""
     stress_mask: Tensor
     """(S,) bool"""
+    scalar: Tensor
+    """(S,) float64, units of the data set"""
+    scalar_mask: Tensor
+    """(S,) bool"""
+    target: str | None
+    """Name of the scalar; None: the heads give energies, and all scalars are masked."""
     reference_energy: Tensor
     """(S,) float64, eV: sum of the reference energies of the data set that each structure comes from"""
     weights: Tensor
@@ -77,6 +83,7 @@ class FrameGraphs:
         policy: GraphPolicy,
         *,
         heads: str | Sequence[str],
+        target: str | None = None,
         reference_energies: Sequence[float] | None = None,
         weights: Sequence[float] | None = None,
         qint_tags: tuple[int, ...] = (1, 2),
@@ -87,6 +94,7 @@ class FrameGraphs:
         frames: labelled structures.
         policy: graph policy of the model.
         heads: head of all frames, or one per frame.
+        target: name of the scalar in ``Frame.targets`` that the head gives; None: energies.
         reference_energies: eV, one per frame (see TargetBatch); zeros if None.
         weights: one per frame; ones if None.
         qint_tags: tags whose atoms take part in quadruplets.
@@ -96,6 +104,7 @@ class FrameGraphs:
         count = len(frames)
         self.frames = tuple(frames)
         self.policy = policy
+        self.target = target
         self.heads = (heads,) * count if isinstance(heads, str) else tuple(heads)
         self._references = np.zeros(count) if reference_energies is None else np.asarray(reference_energies, float)
         self._weights = np.ones(count) if weights is None else np.asarray(weights, float)
@@ -143,6 +152,7 @@ class FrameGraphs:
         frames = [self.frames[i] for i in indices]
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
         stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
+        scalars = [None if self.target is None else f.targets.get(self.target) for f in frames]
         target = TargetBatch(
             batch=collate([self.graph(i) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
@@ -151,6 +161,8 @@ class FrameGraphs:
             forces_mask=torch.tensor([f.forces is not None for f in frames]),
             stress=torch.from_numpy(np.stack(stress)).float(),
             stress_mask=torch.tensor([f.stress is not None for f in frames]),
+            scalar=torch.tensor([value or 0.0 for value in scalars], dtype=torch.float64),
+            scalar_mask=torch.tensor([value is not None for value in scalars]), target=self.target,
             reference_energy=torch.from_numpy(self._references[list(indices)]),
             weights=torch.from_numpy(self._weights[list(indices)]).float(),
             heads=tuple(self.heads[i] for i in indices), groups=tuple(f.group for f in frames), frames=tuple(indices),

@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, ModelError
+from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.io.summary import plain, write_text_atomic
 
 from .batches import EpochBatches
@@ -24,6 +24,11 @@ from .labels import Frame, LabelKeys, read_labelled
 from .loop import validate
 from .metrics import Errors, Predictions
 from .plots import plot_parity
+from .scalars import with_target
+
+if TYPE_CHECKING:
+    from jmp_calc.model.config import HeadConfig, ModelConfig
+    from jmp_calc.settings import Settings
 
 OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg")
 MAX_EDGES = 40_000
@@ -41,6 +46,8 @@ class EvaluationResult:
     predictions: Predictions
     frames: tuple[Frame, ...]
     messages: tuple[str, ...]
+    target: str | None = None
+    """Name of the scalar that was compared; None: energies, forces and stresses."""
 
     def to_dict(self) -> dict[str, Any]:
         """Errors as plain numbers."""
@@ -57,10 +64,10 @@ class EvaluationResult:
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions)
+        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions, self.target)
         text = yaml.safe_dump(plain(self.to_dict()), sort_keys=False, allow_unicode=True)
         write_text_atomic(folder / OUTPUTS[1], text)
-        plot_parity(folder / OUTPUTS[2], {"": self.predictions})
+        plot_parity(folder / OUTPUTS[2], {"": self.predictions}, self.target or "")
         return tuple(folder / name for name in OUTPUTS if (folder / name).exists())
 
 
@@ -73,6 +80,7 @@ def evaluate(
     graph: str | None = None,
     weights: str = "ema",
     keys: LabelKeys | None = None,
+    target: str | None = None,
     index: str = ":",
     allow_truncated: bool = False,
     energy_unit: str | None = None,
@@ -93,6 +101,7 @@ def evaluate(
         graph: official or smooth; None: the file's own.
         weights: ema, raw or official-ft of an official checkpoint.
         keys: names of the labels; None: found automatically.
+        target: for a scalar head: key of the labels in ``info``; None: as in its training data.
         index: frames, as a slice.
         allow_truncated: use the complete frames of a file that was cut off.
         energy_unit: unit of the energies in the file, if not eV.
@@ -104,18 +113,18 @@ def evaluate(
         say: receives messages.
     """
     from jmp_calc.device import choose_device, choose_dtype
-    from jmp_calc.settings import Settings, choose_head, choose_policy, uncovered
+    from jmp_calc.settings import Settings, choose_policy, uncovered
     from jmp_calc.zoo.names import resolve
 
-    labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
-                             energy_unit=energy_unit, length_unit=length_unit)
-    frames = labelled.frames
-    if not frames or all(f.energy is None and f.forces is None and f.stress is None for f in frames):
-        raise BadInputError("There is nothing to compare with: no frame has an energy, forces or a stress.",
-                            where=str(data), hint="name the keys with --energy-key, --forces-key, --stress-key")
     loaded = resolve(model, weights=weights)
     settings = Settings(str(model), head, device, dtype, forces, weights, graph)
-    chosen = choose_head(loaded.potential.config, settings)
+    chosen, target = _head_and_target(loaded.potential.config, settings, target)
+    labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
+                             energy_unit=energy_unit, length_unit=length_unit, target=target)
+    frames = labelled.frames if target is None else with_target(labelled.frames, target)
+    if not frames or all(f.energy is None and f.forces is None and f.stress is None and not f.targets for f in frames):
+        raise BadInputError("There is nothing to compare with: no frame has an energy, forces or a stress.",
+                            where=str(data), hint="name the keys with --energy-key, --forces-key, --stress-key")
     policy = choose_policy(loaded.potential.config, chosen, settings)
     unknown = uncovered(chosen, {int(z) for frame in frames for z in np.unique(frame.numbers)})
     if unknown:
@@ -127,9 +136,10 @@ def evaluate(
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     for message in labelled.messages:
         say(message)
-    graphs = FrameGraphs(frames, policy, heads=chosen.name, qint_tags=potential.config.backbone.qint_tags)
+    graphs = FrameGraphs(frames, policy, heads=chosen.name, target=target, qint_tags=potential.config.backbone.qint_tags)
     batches = EpochBatches(graphs, max_edges=max_edges, max_structures=64, device=choose_device(device), shuffle=False)
     config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
+    config = config if target is None else config.for_scalar()
     _, predictions = validate(potential, batches, config)
     groups = [_group(frame, group_by) for frame in frames]
     offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
@@ -137,8 +147,21 @@ def evaluate(
     return EvaluationResult(
         predictions.errors(), predictions.errors_by_group(groups),
         round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
-        labelled.messages,
+        labelled.messages, target,
     )
+
+
+def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:
+    """The head, and for one with a scalar the name of its labels."""
+    from jmp_calc.settings import SCALAR_KINDS, choose_head
+
+    kinds = {head.name: head.kind for head in config.heads}
+    scalar = target is not None or kinds.get(settings.head or config.default_head or "") in SCALAR_KINDS
+    head = choose_head(config, settings, scalar=scalar)
+    if scalar and target is None and head.target is None:
+        raise UsageError(f"Head {head.name!r} does not say which scalar it gives.", where=settings.model,
+                         hint="name the key of the labels with --target")
+    return head, target or head.target
 
 
 def _group(frame: Frame, group_by: str) -> str:

@@ -34,6 +34,7 @@ from .loop import STATE_FILE, Job, fit, total_steps, validate
 from .metrics import Errors, Predictions
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
+from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
 
@@ -74,6 +75,8 @@ class DataOptions:
     length_unit: str | None = None
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
+    scalar: ScalarTask | None = None
+    """A scalar to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None
     """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
     split: str | None = None
@@ -93,6 +96,8 @@ class Prepared:
     valid: tuple[Frame, ...]
     test: tuple[Frame, ...]
     references: References | None
+    scalar: FittedScalar | None
+    """Statistics of the scalar over the training frames; None for energies."""
     audit: AuditReport
     loaded: LoadedModel
     messages: tuple[str, ...]
@@ -121,6 +126,8 @@ class TrainResult:
     """Seconds of the time budget that were used, over all restarts."""
     init_head: str | None
     probe: dict[str, float]
+    constant_mae: dict[str, float] = field(default_factory=dict)
+    """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
     messages: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = field(default=())
 
@@ -129,12 +136,14 @@ class TrainResult:
         def errors(value: Errors | None) -> dict[str, Any] | None:
             return None if value is None else value.to_dict()
 
+        constant = {name: float(f"{value:.5g}") for name, value in self.constant_mae.items()}
         return {
             "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
             "train_s": round(self.train_s, 1), "valid_before": errors(self.before), "valid": errors(self.valid),
             "test_before": errors(self.test_before), "test": errors(self.test),
             "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
             "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
+            **({"constant_predictor_mae": constant} if constant else {}),
             "init_head": self.init_head or "new weights",
         }
 
@@ -147,6 +156,7 @@ def finetune(
     model: str = "jmp-xs",
     out: str | Path = "run",
     head: str = "finetuned",
+    target: str | None = None,
     config: TrainConfig | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
@@ -166,6 +176,7 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
+        target: key in ``info`` of a scalar to train on instead of energies and forces (``data.scalar`` says more about it).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
@@ -178,6 +189,8 @@ def finetune(
         say: receives lines of progress.
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
+    if target is not None:
+        data = dataclasses.replace(data, scalar=dataclasses.replace(data.scalar or ScalarTask(target), target=target))
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
@@ -190,6 +203,7 @@ def finetune(
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
         if recipe is None:
             config = config or TrainConfig()
+            config = config.for_scalar() if data.scalar else config
             prepared = prepare(data, start, config, say)
         else:
             prepared, data, config = prepare_recipe(data, start, lambda published: config or published, say)
@@ -202,15 +216,17 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     began = time.monotonic()
     required = [label for label in ("energy", "forces") if label not in data.allow_missing]
     required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]
+    target = data.scalar.target if data.scalar else None
     messages: list[str] = []
 
     def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
         if path is None:
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
-                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit)
+                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
-        return dataclasses.replace(found, frames=_chosen(found.frames, data.groups, path))
+        frames = _chosen(found.frames, data.groups, path)
+        return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
     loaded = load_start(start)
     given = read(data.train, data.index)
@@ -239,21 +255,23 @@ def prepare_recipe(
     """
     began, recipe = time.monotonic(), data.recipe
     assert recipe is not None
-    if not recipe.with_forces:
-        raise UsageError(f"{recipe.name} trains on the scalar {recipe.target!r}; only energies and forces can be trained on.",
-                         hint="jmp-calc recipes list shows which recipes can be run")
     loaded = load_start(start)
     found = read_recipe_frames(recipe, Path(data.train), split=data.split, test_frames=data.test_frames,
                                on_bad=data.on_bad)
     blocks = loaded.potential.config.backbone.num_blocks
-    config = override(recipe.train_config(blocks, force_rms(found.train)))
+    task = recipe.scalar_task
+    config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
+    config = config if task is None else config.for_scalar()
     messages = list(found.messages)
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
                         "one learning rate for all weights")
-    data = dataclasses.replace(data, train=found.path)
+    # Properties of materials repeat structures across published folds, and leave rare elements to the test part.
+    known = () if task is None else ("duplicates", "unseen_element")
+    data = dataclasses.replace(data, train=found.path, scalar=task, allow=(*data.allow, *known))
+    train, valid, test = (_with_target(frames, task, messages) for frames in (found.train, found.valid, found.test))
     required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
-    prepared = _examined(found.train, found.valid, found.test, {}, data, loaded, required, messages, began, say)
+    prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
     return prepared, data, config
 
 
@@ -261,15 +279,19 @@ def _examined(
     train: tuple[Frame, ...], valid: tuple[Frame, ...], test: tuple[Frame, ...], isolated: dict[int, float],
     data: DataOptions, loaded: LoadedModel, required: list[str], messages: list[str], began: float, say: Say,
 ) -> Prepared:
-    """References and audit of the frames that were read."""
-    references = None
+    """References or statistics of the scalar, and audit, of the frames that were read."""
+    references = scalar = None
+    if data.scalar is not None:
+        scalar = fit_scalar(train, data.scalar)
+        messages.append(scalar.message)
     if any(frame.energy is not None for frame in train):
         references = fit_references(train, isolated, data.references)
         messages.extend(references.messages)
-    report = audit(train, valid, test, require=required, allow=data.allow)
+    report = audit(train, valid, test, require=required, allow=data.allow,
+                   target=data.scalar.target if data.scalar else None)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
-    return Prepared(train, valid, test, references, report, loaded, tuple(messages), began)
+    return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began)
 
 
 def run(
@@ -285,10 +307,11 @@ def run(
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
+        scalar=prepared.scalar,
     )
     for message in begun.messages:
         say(message)
-    config = resolved(config, begun.potential, len(prepared.train))
+    config = resolved(config, begun.potential, prepared)
     potential = begun.potential
     if resume:
         # The state names its own network, so that a start model that has changed since cannot slip in.
@@ -327,18 +350,23 @@ def run(
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     first = history.rows[0]
     before = Errors(len(prepared.valid), energy_mae_mev_per_atom=first.valid_energy_mae_mev_per_atom,
-                    forces_mae_mev_per_a=first.valid_forces_mae_mev_per_a, stress_mae_gpa=first.valid_stress_mae_gpa)
+                    forces_mae_mev_per_a=first.valid_forces_mae_mev_per_a, stress_mae_gpa=first.valid_stress_mae_gpa,
+                    scalar_mae=first.valid_scalar_mae)
+    constant = {} if prepared.scalar is None else {
+        name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
     result = TrainResult(
         best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
         valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
         test_before=test_before, valid_by_group=found["valid"].errors_by_group(groups["valid"]),
         test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
         history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
-        init_head=begun.init_head, probe=begun.probe, messages=prepared.messages + begun.messages,
+        init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
     )
     card.write(result.best, best, progress, result)
     outputs = write_report(folder, result, prepared, found)
-    say(f"valid: {result.valid}" + (f"; test: {result.test}" if result.test else ""))
+    for name, values in found.items():
+        note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
+        say(f"{name}: {values.errors()}{note}")
     return dataclasses.replace(result, outputs=tuple(outputs))
 
 
@@ -348,10 +376,13 @@ def str_finding(finding: Finding) -> str:
     return f"audit {finding.severity} {finding.code}: {finding.message}{where} {finding.hint}".rstrip()
 
 
-def resolved(config: TrainConfig, potential: Potential, n_structures: int) -> TrainConfig:
-    """The settings with learning rate (by size of the network) and batch size (by number of training structures)."""
+def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
+    """The settings with learning rate (by size of the network), batch size (by number of training structures) and unit of
+    the scalar's error."""
     if config.batch_size is None:
-        config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(n_structures / 500)), 32))
+        config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
+    if prepared.scalar is not None and config.loss.scalar_unit is None:
+        config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, scalar_unit=prepared.scalar.scale))
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())
@@ -369,7 +400,7 @@ def fingerprint(prepared: Prepared) -> dict[str, Any]:
 def _hash(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(repr((frame.energy, frame.pbc.tolist())).encode())
+        digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
         for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
@@ -379,7 +410,8 @@ def _batches(
     frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
 ) -> EpochBatches:
     model = potential.config
-    graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, qint_tags=model.backbone.qint_tags)
+    graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, target=begun.head.target,
+                         qint_tags=model.backbone.qint_tags)
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
@@ -393,6 +425,16 @@ def _rebuilt(folder: Path, potential: Potential) -> Potential:
     state = load_checkpoint(folder / STATE_FILE)
     rebuilt = Potential.from_state(model_config_from_dict(state.model_config), state.weights)
     return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
+
+
+def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
+    """All frames, or those with a value of the scalar, with a message about the others."""
+    if scalar is None:
+        return frames
+    kept = with_target(frames, scalar.target)
+    if len(kept) < len(frames):
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no finite {scalar.target!r} and are left out")
+    return kept
 
 
 def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from .config import LossConfig, OptimConfig, StageConfig, TrainConfig
 from .datasets import matbench, md22, pdbbind, qm9, qmof, rmd17, spice
 from .datasets.base import choose
+from .scalars import ScalarTask
 
 Variant = Literal["default", "paper", "code"]
 ForceMode = Literal["conservative", "direct", "none"]
@@ -93,6 +94,14 @@ class FinetuneRecipe:
     from_scratch: bool = False
 
     @property
+    def scalar_task(self) -> ScalarTask | None:
+        """Target and head of a run on a scalar; None for forces."""
+        if self.with_forces:
+            return None
+        assert self.head != "energy"
+        return ScalarTask(self.target, self.head, self.pooling, self.linear_reference, self.normalise, self.unit)
+
+    @property
     def with_forces(self) -> bool:
         """Whether the run trains on forces (and not on a scalar)."""
         return self.target == "forces"
@@ -108,19 +117,20 @@ class FinetuneRecipe:
 
         Args:
             n_blocks: interaction blocks of the network.
-            scale: standard deviation of the training labels (eV/Å for forces): the published weights and the clipping
-                refer to errors divided by it.
+            scale: standard deviation of the training forces, eV/Å: the published weights and the clipping refer to errors
+                divided by it. For a scalar it is ``scalar_unit`` of the loss, which the run finds itself.
         """
         weight = self.weight / scale
         loss = LossConfig(energy_weight=0.0, forces_weight=weight, stress_weight=0.0, structure_wise=False)
+        if not self.with_forces:
+            loss = LossConfig(energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=self.weight)
         optim = OptimConfig(
             lr=self.lr, weight_decay=self.weight_decay, clip_norm=None, clip_value=1.0, ema_decay=self.ema_decay,
             layer_rates=self.layer_rates(n_blocks), stages=self.stages,
         )
         return TrainConfig(
             loss=loss, optim=optim, epochs=self.max_epochs, max_time=self.max_time, batch_size=self.batch_size,
-            patience=self.patience, metric="forces_mae",
-            forces="direct" if self.force_mode == "direct" else "conservative",
+            patience=self.patience, metric="forces_mae" if self.with_forces else "scalar_mae", forces=self.force_mode,
         )
 
 
@@ -236,7 +246,7 @@ def _qm9(target: str, variant: Variant) -> FinetuneRecipe:
     unit = dict(zip(qm9.TARGETS, qm9.UNITS))[target]
     return FinetuneRecipe(
         f"qm9-{target}".lower(), "qm9", target, target, "jmp", unit, "meV" if unit == "eV" else unit, cutoff=8.0,
-        head="spatial_extent" if extent else "scalar",
+        head="spatial_extent" if extent else "scalar", head_bias=not extent,
         # The paper references all properties, the code the six extensive ones (row 16).
         linear_reference=(variant == "paper" and not extent) or target in _QM9_REFERENCED, normalise=not extent,
         batch_size=48, stages=_stages(variant),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,18 +24,25 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def to_atoms(frame: Frame) -> Atoms:
-    """ASE structure with the labels in an attached calculator and the frame's origin in ``info``."""
+    """ASE structure with the labels in an attached calculator; scalars and the frame's origin in ``info``."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     atoms.info.update(config_type=frame.group, source=frame.source, source_index=frame.index)
-    labels = {"energy": frame.energy, "forces": frame.forces,
-              "stress": None if frame.stress is None else frame.stress[VOIGT]}
+    labels: dict[str, Any] = {"energy": frame.energy, "forces": frame.forces,
+                              "stress": None if frame.stress is None else frame.stress[VOIGT]}
+    for name, value in frame.targets.items():
+        (labels if name == "energy" else atoms.info)[info_key(name)] = value
     present = {name: value for name, value in labels.items() if value is not None}
     if present:
         atoms.calc = SinglePointCalculator(atoms, **present)
     return atoms
+
+
+def info_key(target: str) -> str:
+    """Name of a scalar in extended XYZ: without spaces."""
+    return target.replace(" ", "_")
 
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:
@@ -45,17 +52,25 @@ def write_frames(path: Path, frames: Sequence[Frame]) -> None:
     write(path, [to_atoms(frame) for frame in frames], format="extxyz")
 
 
-def write_predictions(path: Path, frames: Sequence[Frame], predictions: Predictions) -> None:
-    """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress`` (Voigt-6)."""
+def write_predictions(
+    path: Path, frames: Sequence[Frame], predictions: Predictions, target: str | None = None
+) -> None:
+    """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress`` (Voigt-6).
+
+    With a scalar ``target``, as ``jmp_<target>`` only.
+    """
     from ase.io import write
 
     images, first = [], 0
     for i, frame in enumerate(frames):
         atoms = to_atoms(frame)
+        images.append(atoms)
+        if target is not None:
+            atoms.info[f"jmp_{info_key(target)}"] = float(predictions.scalar[i])
+            continue
         atoms.info["jmp_energy"] = float(predictions.energy[i])
         atoms.arrays["jmp_forces"] = predictions.forces[first:first + frame.n_atoms]
         if np.isfinite(predictions.stress[i]).all() and frame.stress is not None:
             atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
         first += frame.n_atoms
-        images.append(atoms)
     write(path, images, format="extxyz")

@@ -20,12 +20,15 @@ class Row:
     train_energy_loss: float
     train_forces_loss: float
     train_stress_loss: float
+    train_scalar_loss: float
     gradient_norm: float
     n_clipped: int
     valid_loss: float
     valid_energy_mae_mev_per_atom: float | None
     valid_forces_mae_mev_per_a: float | None
     valid_stress_mae_gpa: float | None
+    valid_scalar_mae: float | None
+    """In the units of the labels."""
     best: bool
 
 

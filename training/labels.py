@@ -116,11 +116,13 @@ def read_labelled(
     require: Sequence[str] = ("energy", "forces"),
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    target: str | None = None,
 ) -> LabelledSet:
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
 
     ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
-    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. Single atoms marked
+    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar is
+    read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms marked
     ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
     Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
     """
@@ -132,12 +134,12 @@ def read_labelled(
             hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
         )
     energy_scale, length_scale = _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
-    used, messages = _choose_keys(raw.frames, keys, path)
+    used, messages = _choose_keys(raw.frames, keys, path) if target is None else _only_target(raw.frames, target, path)
     frames: list[Frame] = []
     isolated: dict[int, float] = {}
     for item in raw.frames:
-        frame = _frame(item, used, path.name, energy_scale, length_scale)
-        if _is_isolated(item, frame):
+        frame = _frame(item, used, path.name, energy_scale, length_scale, target)
+        if target is None and _is_isolated(item, frame):
             _add_isolated(isolated, frame)
         else:
             frames.append(frame)
@@ -146,7 +148,7 @@ def read_labelled(
 
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
         messages.append(f"Isolated atoms, used as references and not for training: {names}.")
-    _require(frames, require, raw.frames, path)
+    _require(frames, require if target is None else (), raw.frames, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages))
 
 
@@ -197,6 +199,16 @@ def _choose_keys(frames: Sequence[RawFrame], keys: LabelKeys, path: Path) -> tup
             messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
             chosen["virials"] = None
     return LabelKeys(**chosen), messages
+
+
+def _only_target(frames: Sequence[RawFrame], target: str, path: Path) -> tuple[LabelKeys, list[str]]:
+    """No keys of other labels, and in how many frames the target is; BadInputError if in none."""
+    if all(_lookup(frame, "target", target) is None for frame in frames):
+        raise BadInputError(
+            f"No frame of {path.name} has the target {target!r}.", where=str(path),
+            hint=f"Keys of the file: {', '.join(_available(frames, 'target')) or 'none'}.",
+        )
+    return LabelKeys(), [_report(frames, "target", target)]
 
 
 def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
@@ -251,7 +263,9 @@ def _numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray
         ) from None
 
 
-def _frame(raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float) -> Frame:
+def _frame(
+    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None
+) -> Frame:
     where = f"{source} frame {raw.index}"
     if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
         raise BadInputError("Positions or cell are not finite.", where=where)
@@ -276,12 +290,17 @@ def _frame(raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, len
         elif virials is not None:
             stress = -_matrix(virials, "virials", where) * energy_scale / volume
     tags = raw.arrays.get("tags")
+    given = None if target is None else _lookup(raw, "target", target)
+    scalar = None if given is None else _numbers(given, "target", source, raw)
+    if scalar is not None and scalar.size != 1:
+        raise BadInputError(f"The target {target!r} has shape {scalar.shape}, not one number.", where=where)
     return Frame(
         numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
         energy=None if energy is None else float(energy.reshape(())) * energy_scale,
         forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
         group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
+        targets={} if target is None or scalar is None else {target: float(scalar.reshape(()))},
     )
 
 

@@ -103,8 +103,8 @@ class Totals:
     """Running sums of the training loss since the last validation; part of the saved state."""
 
     steps: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 5)
-    """total, energy, forces, stress, gradient norm"""
+    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
+    """total, energy, forces, stress, scalar, gradient norm"""
 
     def add(self, values: list[float]) -> None:
         """Add the numbers of one step."""
@@ -114,7 +114,7 @@ class Totals:
     def means(self) -> list[float]:
         """Means since the last call; the sums start again."""
         means = [value / max(self.steps, 1) for value in self.sums]
-        self.steps, self.sums = 0, [0.0] * 5
+        self.steps, self.sums = 0, [0.0] * 6
         return means
 
 
@@ -183,7 +183,7 @@ class BatchGradients:
     config: TrainConfig
 
     def __call__(self, potential: Potential, share: LossShare) -> torch.Tensor:
-        """Add the gradients to the weights; returns total, energy, forces, stress (4,)."""
+        """Add the gradients to the weights; returns total, energy, forces, stress, scalar (5,)."""
         config, target = self.config, share.target
         stress = share.has_stress and config.loss.stress_weight > 0
         recompute = choose_recompute(
@@ -258,11 +258,11 @@ class RunState:
         self.reserve = time.monotonic() - began
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
-        total, energy, forces, stress, gradient = self.totals.means()
+        total, energy, forces, stress, scalar, gradient = self.totals.means()
         history.add(Row(
-            progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, gradient,
-            progress.n_clipped, loss,
-            errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa, best,
+            progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, scalar, gradient,
+            progress.n_clipped, loss, errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa,
+            errors.scalar_mae, best,
         ))
         rate = f", {self._speed()}" if progress.step else " (before training)"
         self.job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
@@ -324,9 +324,8 @@ def validate(potential: Potential, batches: Batches, config: TrainConfig) -> tup
     collector, total, count = Collector(), torch.zeros((), dtype=torch.float64), 0
     with without_weight_gradients(potential):
         for target in batches.epoch(0):
-            prediction = potential(
-                target.batch, heads=target.heads, forces=config.forces, stress=has_stress(batches, target)
-            )
+            stress = config.forces != "none" and has_stress(batches, target)
+            prediction = potential(target.batch, heads=target.heads, forces=config.forces, stress=stress)
             loss = loss_terms(prediction, target, config.loss).total.detach().double()
             total = total.to(loss.device) + loss * target.batch.n_structures
             count += target.batch.n_structures
@@ -338,7 +337,8 @@ def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
     """The validation error that decides which model is the best; UsageError if no frame has its label."""
     if config.metric == "loss":
         return loss
-    value = errors.forces_mae_mev_per_a if config.metric == "forces_mae" else errors.energy_mae_mev
+    value = {"forces_mae": errors.forces_mae_mev_per_a, "energy_mae": errors.energy_mae_mev,
+             "scalar_mae": errors.scalar_mae}[config.metric]
     if value is None:
         raise UsageError(f"The metric {config.metric} needs validation frames with this label.")
     return value

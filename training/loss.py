@@ -1,4 +1,4 @@
-"""The training loss: energy per atom, forces, stress, each with its mask.
+"""The training loss: energy per atom, forces, stress, or a scalar, each with its mask.
 
 To train on something else, change ``loss_terms``; nothing else in the package knows what is compared.
 """
@@ -31,20 +31,21 @@ class LossTerms:
     energy: Tensor
     forces: Tensor
     stress: Tensor
+    scalar: Tensor
 
 
 def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) -> LossTerms:
     """Loss of one batch: every term is a mean over the structures that have the label.
 
     Args:
-        prediction: energy (S,) eV, forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³ or None.
+        prediction: energy (S,) eV (of a scalar head: label units), forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³ or None.
         target: the same with masks and weights; structures without a label do not count. Its reference energy is
             what the energies of the data set have beyond those of the head (zero in fine-tuning).
         config: weights and forms.
     """
     counts = atoms_per_structure(target)
     zero = prediction.energy.new_zeros((), dtype=torch.float32)
-    energy = forces = stress = zero
+    energy = forces = stress = scalar = zero
     if config.energy_weight > 0:
         # Subtract in float64: total energies reach 1e5 eV and float32 has 1e-2 eV there.
         error = ((prediction.energy - (target.energy - target.reference_energy)) / counts).float()
@@ -56,7 +57,11 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
         error = (prediction.stress - target.stress).float()
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
-    return LossTerms(energy + forces + stress, energy, forces, stress)
+    if config.scalar_weight > 0:
+        error = ((prediction.energy - target.scalar) / (config.scalar_unit or 1.0)).float()
+        per_structure = elementwise(error, config.scalar, config.huber_delta)
+        scalar = config.scalar_weight * masked_mean(per_structure * target.weights, target.scalar_mask)
+    return LossTerms(energy + forces + stress + scalar, energy, forces, stress, scalar)
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,13 @@ class LossShare:
     energy: float = 1.0
     forces: float = 1.0
     stress: float = 1.0
+    scalar: float = 1.0
 
     def of(self, terms: LossTerms) -> Tensor:
-        """(4,) total, energy, forces, stress of this part as summands of the terms of the batch."""
-        parts = torch.stack([self.energy * terms.energy, self.forces * terms.forces, self.stress * terms.stress])
+        """(5,) total, energy, forces, stress, scalar of this part as summands of the terms of the batch."""
+        parts = torch.stack([
+            self.energy * terms.energy, self.forces * terms.forces, self.stress * terms.stress, self.scalar * terms.scalar,
+        ])
         return torch.cat([parts.sum().reshape(1), parts])
 
 
@@ -86,7 +94,7 @@ def loss_shares(targets: Sequence[TargetBatch], stress: Sequence[bool], config: 
     counts = []
     for target in targets:
         forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
-        counts.append([int(mask.sum()) for mask in (target.energy_mask, forces, target.stress_mask)])
+        counts.append([int(mask.sum()) for mask in (target.energy_mask, forces, target.stress_mask, target.scalar_mask)])
     totals = [max(sum(column), 1) for column in zip(*counts)]
     return [
         LossShare(target, has_stress, *(n / total for n, total in zip(row, totals)))

@@ -1,4 +1,4 @@
-"""Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa; total and by group.
+"""Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa, units of a scalar; total and by group.
 
 Force errors are by component (mean over atoms and x, y, z), as in most papers.
 """
@@ -34,6 +34,11 @@ class Errors:
     forces_rmse_mev_per_a: float | None = None
     stress_mae_gpa: float | None = None
     stress_rmse_gpa: float | None = None
+    scalar_mae: float | None = None
+    """In the units of the labels, as the two below; None for heads with energies."""
+    scalar_rmse: float | None = None
+    scalar_r2: float | None = None
+    """1 - (RMSE / standard deviation of the labels)²; None where the labels do not differ."""
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain dict of the errors that exist, numbers rounded to five significant digits."""
@@ -48,6 +53,9 @@ class Errors:
             parts.append(f"F {self.forces_mae_mev_per_a:.1f} meV/Å")
         if self.stress_mae_gpa is not None:
             parts.append(f"stress {self.stress_mae_gpa:.3f} GPa")
+        if self.scalar_mae is not None:
+            r2 = "" if self.scalar_r2 is None else f", R² {self.scalar_r2:.3f}"
+            parts.append(f"MAE {self.scalar_mae:.4g}, RMSE {self.scalar_rmse:.4g}{r2}")
         return ", ".join(parts) or "no labels"
 
 
@@ -66,6 +74,9 @@ class Predictions:
     stress: np.ndarray
     """(S, 3, 3) eV/Å³, predicted"""
     stress_true: np.ndarray
+    scalar: np.ndarray
+    """(S,) units of the labels, predicted"""
+    scalar_true: np.ndarray
 
     @property
     def structure(self) -> np.ndarray:
@@ -79,9 +90,11 @@ class Predictions:
         per_atom = energy / self.n_atoms[chosen]
         forces = (self.forces - self.forces_true)[chosen[self.structure]]
         stress = (self.stress - self.stress_true)[chosen]
+        scalar = (self.scalar - self.scalar_true)[chosen]
         return Errors(
             int(chosen.sum()), _mae(per_atom, 1e3), _rmse(per_atom, 1e3), _mae(energy, 1e3), _mae(forces, 1e3),
             _rmse(forces, 1e3), _mae(stress, GPA_PER_EV_A3), _rmse(stress, GPA_PER_EV_A3),
+            _mae(scalar, 1.0), _rmse(scalar, 1.0), _r2(scalar, self.scalar_true[chosen]),
         )
 
     def errors_by_group(self, groups: Sequence[str]) -> dict[str, Errors]:
@@ -101,14 +114,18 @@ class Collector:
     def add(self, prediction: Prediction, target: TargetBatch) -> None:
         """Add one batch."""
         n_atoms = torch.bincount(target.batch.structure, minlength=target.batch.n_structures)
+        value = prediction.energy.double()
+        unknown = torch.full_like(value, torch.nan)
         add = {
             "n_atoms": n_atoms,
-            "energy": prediction.energy.double(),
+            "energy": value if target.target is None else unknown,
             "energy_true": _masked(target.energy - target.reference_energy, target.energy_mask),
             "forces": _or_nan(prediction.forces, target.forces),
             "forces_true": _masked(target.forces.double(), target.forces_mask[target.batch.structure]),
             "stress": _or_nan(prediction.stress, target.stress),
             "stress_true": _masked(target.stress.double(), target.stress_mask),
+            "scalar": unknown if target.target is None else value,
+            "scalar_true": _masked(target.scalar, target.scalar_mask),
         }
         self._frames += target.frames
         for name, value in add.items():
@@ -137,7 +154,8 @@ def _permuted(predictions: Predictions, order: np.ndarray) -> Predictions:
     return Predictions(**values)
 
 
-_COLUMNS = ("n_atoms", "energy", "energy_true", "forces", "forces_true", "stress", "stress_true")
+_COLUMNS = ("n_atoms", "energy", "energy_true", "forces", "forces_true", "stress", "stress_true", "scalar",
+            "scalar_true")
 
 
 def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -157,6 +175,12 @@ def _mae(error: np.ndarray, scale: float) -> float | None:
 def _rmse(error: np.ndarray, scale: float) -> float | None:
     known = error[np.isfinite(error)]
     return float(np.sqrt(np.square(known).mean()) * scale) if known.size else None
+
+
+def _r2(error: np.ndarray, true: np.ndarray) -> float | None:
+    known = np.isfinite(error)
+    variance = float(np.var(true[known])) if known.any() else 0.0
+    return 1.0 - float(np.square(error[known]).mean()) / variance if variance > 0 else None
 
 
 def _rounded(value: float) -> float | int:

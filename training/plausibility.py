@@ -51,6 +51,15 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
     return found
 
 
+def check_target(frames: Sequence[Frame], target: str) -> list[Finding]:
+    """A scalar that is the same in all frames."""
+    values = np.array([frame.targets[target] for frame in frames])
+    if len(values) < 3 or np.ptp(values) > 0:
+        return []
+    return [Finding("error", "constant_target", f"All {len(values)} values of {target} are {values[0]:g}.",
+                    frames[0].where, "There is nothing to learn; is it the right key?")]
+
+
 def check_forces(frames: Sequence[Frame]) -> list[Finding]:
     """Forces that are zero, constant, repeated, huge, or do not add up to zero."""
     labelled = [frame for frame in frames if frame.forces is not None and frame.n_atoms > 1]

@@ -19,9 +19,12 @@ MAX_POINTS = 4000
 """Points per panel; more make the file heavy and show nothing new."""
 
 
-def plot_parity(path: Path, predictions: Mapping[str, Predictions]) -> None:
-    """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set."""
-    panels = [panel for panel in _panels(predictions) if any(len(x) for _, x, _ in panel[1])]
+def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str = "scalar") -> None:
+    """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or scalars.
+
+    ``scalar``: what the axes of the scalars say.
+    """
+    panels = [panel for panel in _panels(predictions, scalar) if any(len(x) for _, x, _ in panel[1])]
     if not panels:
         return
     from matplotlib.figure import Figure
@@ -40,7 +43,7 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions]) -> None:
 
 
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
-    """Training and validation loss, and validation force error, against the step."""
+    """Training and validation loss, and validation error of forces or the scalar, against the step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
@@ -51,26 +54,31 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
     left.set(xlabel="step", ylabel="loss", yscale="log")
     left.legend(fontsize=8)
     forces = [(row.step, row.valid_forces_mae_mev_per_a) for row in rows if row.valid_forces_mae_mev_per_a is not None]
-    if forces:
-        right.plot(*zip(*forces))
-    right.set(xlabel="step", ylabel="validation force MAE (meV/Å)", yscale="log")
+    scalars = [(row.step, row.valid_scalar_mae) for row in rows if row.valid_scalar_mae is not None]
+    if forces or scalars:
+        right.plot(*zip(*(forces or scalars)))
+    label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
+    right.set(xlabel="step", ylabel=label, yscale="log")
     figure.savefig(path)
 
 
 Series = tuple[str, np.ndarray, np.ndarray]
 
 
-def _panels(predictions: Mapping[str, Predictions]) -> list[tuple[str, list[Series]]]:
+def _panels(predictions: Mapping[str, Predictions], scalar: str) -> list[tuple[str, list[Series]]]:
     energy: list[Series] = []
     forces: list[Series] = []
     stress: list[Series] = []
+    scalars: list[Series] = []
     for name, p in predictions.items():
         true, predicted = _known(p.energy_true / p.n_atoms, p.energy / p.n_atoms)
         mean = true.mean() if len(true) else 0.0
         energy.append((name, true - mean, predicted - mean))
         forces.append((name, *_known(p.forces_true.ravel(), p.forces.ravel())))
         stress.append((name, *_known(p.stress_true.ravel() * GPA_PER_EV_A3, p.stress.ravel() * GPA_PER_EV_A3)))
-    return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress)]
+        scalars.append((name, *_known(p.scalar_true, p.scalar)))
+    return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress),
+            (scalar, scalars)]
 
 
 def _known(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .checkpoint import Progress
     from .finetune import DataOptions, Prepared, TrainResult
     from .metrics import Predictions
+    from .scalars import FittedScalar
     from .start import ModelOptions, Start
 
 
@@ -70,25 +71,36 @@ def write_report(
     """Predictions, plots and report.yaml; returns all files of the run that exist."""
     from .finetune import OUTPUTS
 
+    scalar = prepared.scalar
+    target, axis = (None, "") if scalar is None else (scalar.task.target, f"{scalar.task.target} ({scalar.task.unit})")
     for name, values in predictions.items():
-        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values)
-    plot_parity(folder / "parity.svg", predictions)
+        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target)
+    plot_parity(folder / "parity.svg", predictions, axis)
     plot_losses(folder / "loss.svg", result.history)
     references = prepared.references
     content = {
         **result.to_dict(),
         "references_ev": {} if references is None else _by_symbol(references.values),
         "reference_kind": "none" if references is None else references.kind,
+        **({} if scalar is None else {"scalar": _scalar_facts(scalar)}),
         "messages": list(result.messages),
         "saved_weights": "best: averaged weights at the smallest validation loss; last: averaged weights at the end",
     }
-    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best)}\n")
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]
 
 
-def next_line(best: Path) -> str:
-    """The line to copy."""
+def next_line(best: Path, target: str | None) -> str:
+    """The line to copy, for a model of energies or of the scalar ``target``."""
+    if target is not None:
+        return f'jmp_calc.predict(structures, model="{best}")'
     return f'atoms.calc = JMPCalculator("{best}")'
+
+
+def _scalar_facts(scalar: FittedScalar) -> dict[str, Any]:
+    task = scalar.task
+    return {"target": task.target, "unit": task.unit, "pooling": task.pooling, "mean": scalar.mean, "shift": scalar.shift,
+            "scale": scalar.scale, "values_per_element": _by_symbol(scalar.references)}
 
 
 def _reference_text(kind: str, full_rank: bool) -> str:

@@ -20,6 +20,7 @@ from .frames import spread
 from .labels import Frame
 from .loop import without_weight_gradients
 from .references import References
+from .scalars import FittedScalar
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -107,9 +108,9 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedScalar | None = None,
 ) -> Start:
-    """Build the network with its new head; ``frames`` are the training frames."""
+    """Build the network with its new head; ``frames`` are the training frames, ``scalar`` what replaces energies."""
     from jmp_calc.device import choose_dtype
 
     messages: list[str] = []
@@ -117,15 +118,9 @@ def make_start(
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    forces = [frame.forces for frame in frames if frame.forces is not None]
-    force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
-    head = HeadConfig(
-        name=options.head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2),
-        force_scale=max(force_rms, 1e-2), level_of_theory=options.level_of_theory,
-        elements=tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)})),
-        references=dict(references.values) if references else {},
-        reference_kind=references.kind if references else "none",
-    )
+    elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
+    head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
+    head = _for_energies(head, frames, references, direct_forces) if scalar is None else _for_scalar(head, scalar)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -144,6 +139,28 @@ def make_start(
         _add_head(old, head, template, options), head.name, frames, device)
     return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
                  loaded.card.training_data, template, probe, tuple(messages))
+
+
+def _for_energies(
+    head: HeadConfig, frames: Sequence[Frame], references: References | None, direct_forces: bool
+) -> HeadConfig:
+    forces = [frame.forces for frame in frames if frame.forces is not None]
+    force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
+    return dataclasses.replace(
+        head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2), force_scale=max(force_rms, 1e-2),
+        references=dict(references.values) if references else {},
+        reference_kind=references.kind if references else "none",
+    )
+
+
+def _for_scalar(head: HeadConfig, scalar: FittedScalar) -> HeadConfig:
+    task = scalar.task
+    assert task.pooling is not None  # fit_scalar has decided
+    return dataclasses.replace(
+        head, kind=task.kind, reduction=task.pooling, target=task.target, unit=task.unit, energy_scale=scalar.scale,
+        energy_shift=scalar.shift, references=scalar.references,
+        reference_kind="least_squares" if scalar.references else "none",
+    )
 
 
 def _add_head(old: Potential, head: HeadConfig, template: str | None, options: ModelOptions) -> Potential:
@@ -226,8 +243,11 @@ def _similar_head(
 ) -> tuple[str | None, dict[str, float]]:
     """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
     energy_heads = [h for h in potential.config.heads if h.kind == "energy" and (h.direct_forces or not direct)]
-    if options.init_head == "scratch":
+    if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
         return None, {}
+    if head.kind != "energy":
+        raise UsageError("A head for a scalar starts from new weights, not from a head for energies.",
+                         hint="leave out --head")
     if options.init_head != "auto":
         if options.init_head not in {h.name for h in energy_heads}:
             raise ModelError(f"There is no head {options.init_head!r} to start from.",

@@ -27,15 +27,17 @@ Examples:
 @click.option("--forces-key", "--forces_key", help="Name of the forces.")
 @click.option("--stress-key", "--stress_key", help="Name of the stress (ASE's sign).")
 @click.option("--virials-key", "--virials_key", help="Name of the virials (stress = -virials / volume).")
+@click.option("--target", default=None, metavar="KEY",
+              help="Key of the labels of a scalar head.  [default: as in its training data]")
 @click.option("--energy-unit", help="Unit of energies that are not in eV.")
 @click.option("--length-unit", help="Unit of lengths that are not in Å.")
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
 def evaluate(
     data: Path, common: Common, forces: str, graph: str | None, weights: str, index: str, group_by: str,
     energy_key: str | None, forces_key: str | None, stress_key: str | None, virials_key: str | None,
-    energy_unit: str | None, length_unit: str | None, allow_truncated: bool,
+    target: str | None, energy_unit: str | None, length_unit: str | None, allow_truncated: bool,
 ) -> None:
-    """Compare a model with the energies, forces and stresses in DATA; total errors and errors by group."""
+    """Compare a model with the energies, forces and stresses (or the scalar) in DATA; total errors and errors by group."""
     from ..training.evaluate import OUTPUTS
     from ..training.evaluate import evaluate as run_evaluate
     from ..training.labels import LabelKeys, read_labelled
@@ -43,16 +45,16 @@ def evaluate(
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
     if common.dry_run:
         found = read_labelled(data, keys=keys, index=index, allow_truncated=allow_truncated, require=(),
-                              energy_unit=energy_unit, length_unit=length_unit)
+                              energy_unit=energy_unit, length_unit=length_unit, target=target)
         dry_run_report(common, "evaluate", {"frames": len(found.frames), "labels": "; ".join(found.messages),
                                             "writes": ", ".join(OUTPUTS)})
         return
     settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,
-                "index": index, "group_by": group_by, "keys": keys}
+                "index": index, "group_by": group_by, "keys": keys, "target": target}
     with CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings) as run:
         result = run_evaluate(
             data, model=common.model, head=common.head, forces=forces, graph=graph, weights=weights, keys=keys,
-            index=index, allow_truncated=allow_truncated, energy_unit=energy_unit, length_unit=length_unit,
+            target=target, index=index, allow_truncated=allow_truncated, energy_unit=energy_unit, length_unit=length_unit,
             group_by=group_by, device=common.device, dtype=common.dtype, say=common.say,
         )
         run.add_input(data, n_frames=len(result.frames))

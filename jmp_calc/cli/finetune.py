@@ -23,6 +23,8 @@ Examples:
   jmp-calc finetune vasp.traj --epochs 200 --E0s e0s.yaml --freeze 1
   jmp-calc finetune train.extxyz -o run --resume
   jmp-calc finetune --recipe rmd17-aspirin --data ~/data/rmd17 -m jmp-l -o run
+  jmp-calc finetune --recipe matbench-dielectric --data ~/data/matbench --fold 0 -m jmp-l -o run
+  jmp-calc finetune train.extxyz --target band_gap --target-unit eV -o run
 
 Keys: the ones you name, else REF_energy, REF_forces, REF_stress, REF_virials, else energy, forces, stress.
 Stress has ASE's sign (positive = tension); stress = -virials / volume.
@@ -36,7 +38,11 @@ MACE_SPELLINGS = {
 
 
 _READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key", "stress_key",
-                   "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated", "warmup_steps")
+                   "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated", "warmup_steps",
+                   "target", "target_unit", "pooling")
+_OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy_unit", "allow_missing", "energy_weight",
+                "forces_weight", "stress_weight", "forces")
+_OF_SCALARS = ("target_unit", "pooling", "target_loss")
 
 
 class FinetuneCommand(click.Command):
@@ -88,6 +94,11 @@ def _data_options(function: Any) -> Any:
         click.option("--forces-key", help="Name of the forces."),
         click.option("--stress-key", help="Name of the stress."),
         click.option("--virials-key", help="Name of the virials."),
+        click.option("--target", default=None, metavar="KEY",
+                     help="Train on this scalar of every structure instead of energies and forces."),
+        click.option("--target-unit", default=None, help="Unit of the target, to be written into files."),
+        click.option("--pooling", type=click.Choice(["sum", "mean", "max"]), default=None,
+                     help="How atoms give the target.  [default: sum if a sum over elements explains it, else mean]"),
         click.option("--energy-unit", help="Unit of energies that are not in eV: hartree, kcal/mol, ..."),
         click.option("--length-unit", help="Unit of lengths that are not in Å: bohr, nm."),
         click.option("--E0s", "references", default="auto", show_default=True,
@@ -108,6 +119,7 @@ def _recipe_options(function: Any) -> Any:
         click.option("--variant", type=click.Choice(["default", "paper", "code"]), default="default", show_default=True,
                      help="Whose settings, where the paper and its code disagree."),
         click.option("--split", default=None, help="Another split of the data set than the recipe's."),
+        click.option("--fold", type=click.IntRange(0, 4), default=None, help="Fold of MatBench; short for --split fold-N."),
         click.option("--test-frames", type=click.IntRange(min=1), default=None,
                      help="Test on a random subset of this size.  [default: all]"),
         click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
@@ -130,6 +142,8 @@ def _training_options(function: Any) -> Any:
         click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
         click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
         click.option("--stress-weight", type=float, default=None, help="Weight of the stress."),
+        click.option("--target-loss", type=click.Choice(["l1", "l2", "huber"]), default=None,
+                     help="Loss of a target, in units of its standard deviation.  [default: l1]"),
         click.option("--weight-decay", type=float, default=None),
         click.option("--clip", type=float, default=None, help="Largest norm of the gradient."),
         click.option("--ema-decay", type=float, default=None, help="Decay of the averaged weights."),
@@ -173,12 +187,13 @@ def _apply(options: list[Any], function: Any) -> Any:
 @_model_options
 @common_options(out="run", calculator=False)
 def finetune(common: Common, train: Path | None, train_option: Path | None, **options: Any) -> None:
-    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses.
+    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar with --target.
 
     Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
     from ..training.finetune import OUTPUTS, run
+    from ..training.report import next_line
 
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
@@ -204,7 +219,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
-        common.say(f'next: atoms.calc = JMPCalculator("{result.best}")')
+        common.say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
 
 
 def _prepared(
@@ -220,8 +235,9 @@ def _prepared(
 
 
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
+    _check_scalar(options)
     if options["recipe"] is None:
-        for name in ("data_folder", "split", "test_frames"):
+        for name in ("data_folder", "split", "fold", "test_frames"):
             if options[name] is not None:
                 raise UsageError(f"--{name.replace('_folder', '').replace('_', '-')} has no meaning without --recipe",
                                  hint="jmp-calc recipes list")
@@ -234,6 +250,7 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
             raise UsageError(f"--recipe and --{(own or ['index'])[0].replace('_', '-')} contradict each other",
                              hint="the recipe says which frames and labels are used")
     pairs = [
+        (options["split"] is not None and options["fold"] is not None, "--split and --fold"),
         (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
         (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
         (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
@@ -254,28 +271,47 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
         raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
 
 
+def _check_scalar(options: dict[str, Any]) -> None:
+    """UsageError for options of energies in a run on a scalar, and the other way round."""
+    from ..training.finetune_recipes import finetune_recipe
+
+    recipe = options["recipe"]
+    scalar = finetune_recipe(recipe, options["variant"]).scalar_task if recipe else options["target"]
+    wrong = [name for name in (_OF_ENERGIES if scalar else _OF_SCALARS) if options[name]]
+    if scalar and options["references"] != "auto":
+        wrong.append("E0s")
+    if wrong and not (recipe and wrong[0] in _READ_BY_RECIPE):
+        reason = f"{recipe or '--target'} trains on a scalar" if scalar else "it is about --target, which is not given"
+        raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")
+
+
 def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
     """The options about data."""
     from ..training.finetune import DataOptions
     from ..training.finetune_recipes import finetune_recipe
     from ..training.labels import LabelKeys
+    from ..training.scalars import ScalarTask
 
     if options["recipe"] is not None:
         return DataOptions(
             options["data_folder"], recipe=finetune_recipe(options["recipe"], options["variant"]),
-            split=options["split"], test_frames=options["test_frames"], on_bad=options["on_bad"],
+            split=options["split"] if options["fold"] is None else f"fold-{options['fold']}",
+            test_frames=options["test_frames"], on_bad=options["on_bad"],
             references=options["references"], allow=tuple(options["allow"]), seed=common.seed,
         )
     assert train is not None
 
     keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
+    scalar = None
+    if options["target"] is not None:
+        scalar = ScalarTask(options["target"], pooling=options["pooling"], unit=options["target_unit"] or ScalarTask.unit)
     fraction = options["valid_fraction"]
     return DataOptions(
         train, options["valid"], options["test"], keys, options["index"],
         DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
         options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
         tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        seed=common.seed,
+        scalar=scalar, seed=common.seed,
     )
 
 
@@ -299,7 +335,7 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
     """The options about training; those not given keep the defaults of TrainConfig."""
     from ..training.config import TrainConfig
 
-    return with_given(TrainConfig(), common, options)
+    return with_given(TrainConfig() if options["target"] is None else TrainConfig().for_scalar(), common, options)
 
 
 def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
@@ -312,8 +348,11 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
         optim["clip_norm"] = options["clip"]
     if not options["ema"]:
         optim["ema_decay"] = None
+    loss = given("energy_weight", "forces_weight", "stress_weight")
+    if options["target_loss"] is not None:
+        loss["scalar"] = options["target_loss"]
     return dataclasses.replace(
-        config, loss=dataclasses.replace(config.loss, **given("energy_weight", "forces_weight", "stress_weight")),
+        config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
         **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
                 "freeze", "forces", "processes"),
@@ -325,7 +364,7 @@ def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
     from ..training.finetune import resolved
 
     potential = prepared.loaded.potential
-    config = resolved(config, potential, len(prepared.train))
+    config = resolved(config, potential, prepared)
     assert config.batch_size is not None
     atoms = sum(frame.n_atoms for frame in prepared.train)
     epochs = f"{config.n_epochs} epochs" if config.n_epochs else "as many epochs as fit"
@@ -335,6 +374,7 @@ def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
         "training frames": len(prepared.train), "validation frames": len(prepared.valid),
         "test frames": len(prepared.test), "training atoms": atoms,
         "stress labels": sum(frame.stress is not None for frame in prepared.train),
+        **({} if prepared.scalar is None else {"target": prepared.scalar.message}),
         "references": "none" if references is None else f"{references.kind}, {references.values}",
         "audit": f"{len(prepared.audit.errors)} errors, {len(prepared.audit.warnings)} warnings",
         "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "

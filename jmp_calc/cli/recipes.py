@@ -35,7 +35,7 @@ def list_recipes(as_json: bool) -> None:
     for name in recipe_names():
         recipe = finetune_recipe(name)
         rows.append({"name": name, "kind": "fine-tuning", "data": recipe.dataset, "target": recipe.target,
-                     "split": recipe.split, "can_run": recipe.with_forces})
+                     "split": recipe.split, "can_run": True})
     for name, pretraining in PRETRAIN_RECIPES.items():
         rows.append({"name": name, "kind": "pre-training", "data": ", ".join(s.name for s in pretraining.sets),
                      "target": "energies and forces", "split": "train", "can_run": False})

@@ -93,6 +93,8 @@ class HeadConfig:
     """Bias in the hidden layers (fine-tuned official energy heads have none)."""
     num_classes: int = 1
     direct_forces: bool = False
+    target: str | None = None
+    """Name of the scalar in the training data; None: an energy, or not known."""
     energy_scale: float = 1.0
     """eV per unit of the network output (for other kinds: label units)."""
     energy_shift: float = 0.0
@@ -104,7 +106,8 @@ class HeadConfig:
     elements: tuple[int, ...] | None = None
     """Atomic numbers this head was trained on; None: not known."""
     references: dict[int, float] = field(default_factory=dict)
-    """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference."""
+    """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference. Of a scalar:
+    label units, summed over the atoms whatever the reduction."""
     reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
     binding: dict[int, float] = field(default_factory=dict)
     """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone atom. It

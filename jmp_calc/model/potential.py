@@ -246,9 +246,10 @@ class Potential(nn.Module):
         if config.kind == "vector":
             raise ValueError(f"head {name} gives vectors: ask for direct forces")
         values = self._head(name).per_atom(features.energy).to(torch.float64)
-        if self.config.subtract_lone_atom and config.kind == "energy":
-            n = batch.n_atoms
-            values = values[:n] - values[n:].index_select(0, batch.lone_of_atom)
+        if self.config.subtract_lone_atom:
+            atoms, lone = values[: batch.n_atoms], values[batch.n_atoms :]
+            # The scalar of a lone atom means nothing, so that only energies are counted from it.
+            values = atoms - lone.index_select(0, batch.lone_of_atom) if config.kind == "energy" else atoms
         if config.num_classes == 1:
             values = values.squeeze(-1)
         if config.kind != "energy":
@@ -273,7 +274,11 @@ class Potential(nn.Module):
             reduced = spatial_extent(values, positions, masses, batch.structure, batch.n_structures)
         else:
             reduced = reduce_atoms(values, batch.structure, batch.n_structures, config.reduction)
-        return config.energy_scale * reduced + config.energy_shift
+        scalar = config.energy_scale * reduced + config.energy_shift
+        if config.references:
+            references = self._references[config.name].on(values.device)[batch.numbers]
+            scalar = scalar + segment_sum(references, batch.structure, batch.n_structures)
+        return scalar
 
     @staticmethod
     def _gradients(

@@ -69,7 +69,6 @@ def _atoms(frame: Frame) -> object:
     atoms = to_atoms(frame)
     if frame.identifier is not None:
         atoms.info["identifier"] = frame.identifier
-    atoms.info.update({name.replace(" ", "_"): value for name, value in frame.targets.items()})
     if frame.tags is not None:
         atoms.set_tags(frame.tags)
     if frame.fixed is not None:
