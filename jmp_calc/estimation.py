@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from .model.config import BackboneConfig, HeadConfig, ModelConfig
     from .model.recompute import Recompute
 
-Terms = tuple[float, float, float, float, float]
-LARGE_BYTES = 2**25
-"""Arrays from here on get fresh memory from the system in every call (glibc's largest M_MMAP_THRESHOLD, 32 MiB)."""
+Terms = tuple[float, float, float, float]
 FORWARD_SHARE = 0.45
 """Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43 to 0.50)."""
 
@@ -53,8 +51,6 @@ class TimeConstants:
     """Bytes moved per byte of the weights: they are read from memory and packed for the products, twice."""
     layers: float = 4.2
     """Operations over those of the dense layers with their activations."""
-    fresh: float = 2.3
-    """Bytes of large arrays that are allocated in a call over those that are kept; from jmp-s/water192 alone."""
 
 
 CONSTANTS = TimeConstants()
@@ -68,30 +64,22 @@ class Work:
     kept_bytes: int
     weight_bytes: int
     layers: float
-    large_bytes: int
-    """The part of kept_bytes in arrays that are larger than LARGE_BYTES."""
 
     @classmethod
     def of(cls, config: BackboneConfig, head: HeadConfig, counts: GraphCounts, dtype: str, *, direct: bool = False) -> Work:
         """The work of energy and forces of a structure, conservative or direct."""
         itemsize, share = 8 if dtype == "float64" else 4, FORWARD_SHARE if direct else 1.0
         layers = dense_layers(config, head, counts, direct=direct)
-        rows = itemsize * kept_values(dataclasses.replace(config, quad_interaction=False), counts)
         kept = itemsize * kept_values(config, counts)
-        large = rows if itemsize * counts.main * config.emb_size_edge > LARGE_BYTES else 0
-        angular = config.num_spherical * (config.num_spherical + 1) * config.emb_size_quad_in
-        if itemsize * counts.atoms * counts.main_width * angular > LARGE_BYTES:
-            large += kept - rows
         flops = dense_flops(config, head, counts, derivatives=0 if direct else 1, direct=direct)
         weights = itemsize * sum(layer.n_in * layer.n_out for layer in layers)
-        return cls(flops, int(share * kept), weights, share * len(layers), int(share * large))
+        return cls(flops, int(share * kept), weights, share * len(layers))
 
     def times(self, machine: Machine) -> Terms:
         """Seconds of each term on a machine, in the order of TimeConstants, before its constant."""
         return (
             self.dense_flops / machine.flops, self.kept_bytes / machine.bytes_per_s,
             self.weight_bytes / machine.read_bytes_per_s, self.layers * machine.layer_s,
-            self.large_bytes / machine.fresh_bytes_per_s,
         )  # fmt: skip
 
     def seconds(self, machine: Machine, constants: TimeConstants = CONSTANTS) -> float:
@@ -148,10 +136,8 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with what follows from the fields."""
-        fields = dataclasses.asdict(self)
-        if self.machine.fresh_bytes_per_s == float("inf"):  # JSON has no infinity
-            fields["machine"]["fresh_bytes_per_s"] = None
-        return {**fields, "fits": self.fits, "atoms_that_fit": self.atoms_that_fit, "steps_per_s": 1.0 / self.seconds}
+        derived = {"fits": self.fits, "atoms_that_fit": self.atoms_that_fit, "steps_per_s": 1.0 / self.seconds}
+        return {**dataclasses.asdict(self), **derived}
 
 
 def estimate(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -16,8 +14,8 @@ PRODUCT = 2048
 """Rows and columns of the matrices whose product is timed: large enough for the full rate of a CPU core."""
 ARRAY, PASSES = 2**17, 32
 """Numbers of the elementwise probe (0.5 MB in float32, as the rows of a small structure) and how often it is repeated."""
-READ_BYTES, FRESH_BYTES = 2**26, 2**24
-"""Bytes of the array that is read, far more than caches hold, and bytes that are got from the system."""
+READ_BYTES = 2**26
+"""Bytes of the array that is read, far more than caches hold."""
 LAYERS, WIDTH = 20, 16
 """Layers of the operations probe, and their rows and columns."""
 
@@ -32,8 +30,6 @@ class Machine:
     """Bytes read and written per second by an elementwise product of cached arrays."""
     read_bytes_per_s: float
     """Bytes per second at which an array is read from memory."""
-    fresh_bytes_per_s: float
-    """Bytes per second at which the system hands out memory that was not in use; infinite where it is kept (CUDA)."""
     layer_s: float
     """Seconds of a dense layer with activation, and its derivative, that is too small to compute anything."""
 
@@ -44,16 +40,13 @@ def probe_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 4)
     The best, because threads that wait for a core which is busy for a moment can make a short probe 100 times slower.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        probes = (_product(device, dtype), _elementwise(device, dtype), _read(device), _fresh(device), _layers(device, dtype))
+        probes = (_product(device, dtype), _elementwise(device, dtype), _read(device), _layers(device, dtype))
         for probe in probes:
             probe()
         rounds = [[_seconds(probe, device) for probe in probes] for _ in range(repeats)]
-    product, elementwise, read, fresh, layers = (min(times) for times in zip(*rounds))
+    product, elementwise, read, layers = (min(times) for times in zip(*rounds))
     traffic = PASSES * 3 * ARRAY * dtype.itemsize
-    return Machine(
-        2 * PRODUCT**3 / product, traffic / elementwise, READ_BYTES / read,
-        FRESH_BYTES / fresh if device.type == "cpu" else float("inf"), layers / LAYERS,
-    )
+    return Machine(2 * PRODUCT**3 / product, traffic / elementwise, READ_BYTES / read, layers / LAYERS)
 
 
 def _product(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
@@ -74,15 +67,6 @@ def _elementwise(device: torch.device, dtype: torch.dtype) -> Callable[[], objec
 def _read(device: torch.device) -> Callable[[], object]:
     array = torch.ones(READ_BYTES // 4, device=device)
     return array.sum
-
-
-def _fresh(device: torch.device) -> Callable[[], object]:
-    def touch() -> None:
-        # Mapped directly: an allocation of torch may be memory that the process had already.
-        with mmap.mmap(-1, FRESH_BYTES) as memory:
-            np.frombuffer(memory, dtype=np.uint8)[:: mmap.PAGESIZE] = 1
-
-    return touch if device.type == "cpu" else lambda: None
 
 
 def _layers(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:

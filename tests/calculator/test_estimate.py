@@ -21,7 +21,7 @@ from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, HeadConfig, ModelConfig
 from jmp_calc.model.cost import GraphCounts, dense_flops
 from jmp_calc.model.potential import Potential
 
-SLOW = Machine(flops=1e9, bytes_per_s=1e9, read_bytes_per_s=1e9, fresh_bytes_per_s=1e9, layer_s=1e-4)
+SLOW = Machine(flops=1e9, bytes_per_s=1e9, read_bytes_per_s=1e9, layer_s=1e-4)
 
 
 @pytest.fixture(autouse=True)
@@ -74,20 +74,11 @@ def test_larger_networks_and_higher_precision_cost_more() -> None:
     assert Work.of(JMP_S, head, counts, "float32", direct=True).seconds(SLOW) < seconds[1]
 
 
-def test_large_arrays_count_beyond_their_limit() -> None:
-    head, counts = HeadConfig("energy"), GraphCounts(192, 5750, 9000, 5750, 1536, 34, 60, 8)
-    assert Work.of(JMP_S, head, replace(counts, atoms=60), "float32").large_bytes == 0
-    by_quadruplets = Work.of(JMP_S, head, counts, "float32")
-    assert 0 < by_quadruplets.large_bytes < by_quadruplets.kept_bytes
-    everything = Work.of(JMP_S, head, replace(counts, main=20_000), "float32")
-    assert everything.large_bytes == everything.kept_bytes
-
-
 def test_time_is_the_sum_of_its_terms() -> None:
-    work = Work(dense_flops=2 * 10**9, kept_bytes=10**7, weight_bytes=10**6, layers=100.0, large_bytes=10**6)
-    assert work.times(SLOW) == pytest.approx((2.0, 0.01, 0.001, 0.01, 0.001))
+    work = Work(dense_flops=2 * 10**9, kept_bytes=10**7, weight_bytes=10**6, layers=100.0)
+    assert work.times(SLOW) == pytest.approx((2.0, 0.01, 0.001, 0.01))
     assert work.seconds(SLOW) == pytest.approx(float(np.dot(astuple(CONSTANTS), work.times(SLOW))))
-    twice = Machine(2e9, 2e9, 2e9, 2e9, 5e-5)
+    twice = Machine(2e9, 2e9, 2e9, 5e-5)
     assert work.seconds(twice) == pytest.approx(0.5 * work.seconds(SLOW))
 
 
@@ -169,7 +160,6 @@ def test_probe_gives_plausible_speeds(dtype: torch.dtype) -> None:
     with torch.inference_mode():
         found = probe_machine(torch.device("cpu"), dtype, repeats=1)
     assert 1e8 < found.flops < 1e15
-    assert 1e7 < found.fresh_bytes_per_s < 1e13
     assert 1e8 < found.bytes_per_s < 1e13
     assert 1e8 < found.read_bytes_per_s < 1e13
     assert 1e-7 < found.layer_s < 1e-1

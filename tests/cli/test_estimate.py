@@ -18,7 +18,7 @@ KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "
 
 @pytest.fixture(autouse=True)
 def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(flops=1e11, bytes_per_s=1e10, read_bytes_per_s=1e10, fresh_bytes_per_s=1e9, layer_s=1e-4)
+    machine = Machine(flops=1e11, bytes_per_s=1e10, read_bytes_per_s=1e10, layer_s=1e-4)
     monkeypatch.setattr("jmp_calc.estimation.probe_machine", lambda device, dtype: machine)
 
 
