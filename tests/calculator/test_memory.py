@@ -52,7 +52,7 @@ def test_auto_takes_the_fastest_plan_that_fits(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.slow
 def test_memory_is_constant_over_ten_thousand_calls() -> None:
     atoms = molecule("CH3CH2OH")
-    atoms.calc = JMPCalculator("jmp-xs", device="cpu")
+    atoms.calc = JMPCalculator("jmp-xs", head="wb97x", device="cpu")
     resident = {}
     for call in range(1, 10_001):
         atoms.rattle(0.001, seed=call)
