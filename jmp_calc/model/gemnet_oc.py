@@ -189,8 +189,7 @@ class GemNetOC(nn.Module):
                 h, m = interaction(batch, bases, h, m, memory)
                 return h, m, output.energy_features(batch, bases.rho_out, h, m, memory)
 
-            weights = [*interaction.parameters(), *output.parameters()]
-            h, m, x = memory.block(step, bases, h, m, weights=weights)
+            h, m, x = memory.block(step, bases, h, m, weights=[interaction, output])
             energy.append(x)
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))

@@ -6,7 +6,7 @@ forces needs that. Here the derivative of a recomputed part is a function of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -33,20 +33,22 @@ class Memory:
         """``module(*inputs)``; only its inputs are kept, unless all is."""
         if self.recompute == "nothing":
             return module(*inputs)
-        return self._recomputed(module, inputs, weights.parameters())
+        return self._recomputed(module, inputs, [weights])
 
-    def block(self, step: Callable[..., Result], *inputs: Any, weights: Iterable[nn.Parameter]) -> Result:
+    def block(self, step: Callable[..., Result], *inputs: Any, weights: Sequence[nn.Module]) -> Result:
         """``step(*inputs)``; with ``blocks`` only its inputs are kept."""
         if self.recompute != "blocks":
             return step(*inputs)
         return self._recomputed(step, inputs, weights)
 
-    def _recomputed(self, compute: Callable[..., Result], inputs: tuple[Any, ...], weights: Iterable[Tensor]) -> Result:
+    def _recomputed(
+        self, compute: Callable[..., Result], inputs: tuple[Any, ...], weights: Sequence[nn.Module]
+    ) -> Result:
         if not torch.is_grad_enabled():
             return compute(*inputs)
         taken: list[Tensor] = []
         part = _Part(compute, _taken_out(inputs, taken), len(taken), self)
-        trained = [weight for weight in weights if weight.requires_grad]
+        trained = [weight for module in weights for weight in module.parameters() if weight.requires_grad]
         return cast(Result, part.restored(_Recomputed.apply(part, *taken, *trained)))
 
 
