@@ -10,6 +10,7 @@ import torch
 from .device import free_memory
 from .errors import JMPError
 from .evaluator import Evaluator, needs_gradient
+from .memory import ROOM
 from .model.cost import GraphCounts
 from .results import single_results
 
@@ -21,8 +22,6 @@ WINDOW = 256
 """Structures whose graphs are in memory at once; within a window they are sorted by size."""
 CPU_BYTES = 2**29
 """Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations unimportant."""
-MEMORY_SHARE = 0.6
-"""Share of the free memory that a batch may take by the estimate."""
 
 
 def evaluate_many(
@@ -57,7 +56,7 @@ class _Window:
         """Neighbours in size together: sums are padded to the largest number of edges of an atom in the batch."""
         needed = [self.evaluator.needed_bytes(GraphCounts.of(graph), self.gradient) for graph in self.graphs]
         free = free_memory(self.evaluator.device)
-        room = MEMORY_SHARE * free if free is not None else float("inf")
+        room = ROOM * free if free is not None else float("inf")
         if self.evaluator.device.type == "cpu":
             room = min(room, CPU_BYTES)
         order = sorted(range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i))

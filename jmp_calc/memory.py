@@ -25,7 +25,7 @@ SMALL = 2**28
 ENERGY_SHARE = 0.7
 """An energy alone needs this share of the memory of one block (measured on two sizes)."""
 ROOM = 0.6
-"""Share of the free memory that a memory plan may take by the estimate."""
+"""Share of the free memory that a batch or a memory plan may take by the estimate."""
 CROWDING = 1.3
 """The most edges of an atom over the mean."""
 
