@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -23,9 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
+from rows import RESULTS, in_process, write_row
 
-RESULTS = Path(__file__).parent / "results"
+WHAT = "energy and conservative forces, warm, float32; benchmarks/speed.py"
 ROWS = {
     "jmp-xs/ethanol": 40, "jmp-xs/aspirin": 40, "jmp-xs/ac-ala5-nhme": 20, "jmp-xs/Si64": 20, "jmp-xs/water192": 8,
     "jmp-xs/Cu256": 6, "jmp-xs/Cu1008": 4, "jmp-s/ethanol": 10, "jmp-s/aspirin": 10, "jmp-s/ac-ala5-nhme": 6,
@@ -49,13 +47,9 @@ def main() -> None:
         print(json.dumps(measure(args.measure, args)))
         return
     for name in args.rows:
-        command = [sys.executable, __file__, "--measure", name, "--threads", str(args.threads), "--work", str(args.work)]
         prepare(name, args.work)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{name} failed:\n{done.stderr}")
-        numbers = json.loads(done.stdout.splitlines()[-1])
-        write_row(args.results, name, numbers, args.threads)
+        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
+        write_row(args.results / "speed.yaml", name, numbers, what=WHAT, threads=args.threads, order=list(ROWS))
         print(f"{name:22s} {numbers['seconds'] * 1e3:9.1f} ms   rate {numbers['rate_gflops']:6.1f} GFLOP/s   dense "
               f"{numbers['dense_gflop']:8.2f} GFLOP   share {numbers['share_of_rate']:.3f}   "
               f"{numbers['peak_gb']:.2f} GB", flush=True)
@@ -123,18 +117,6 @@ def timed(call: Any) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def write_row(folder: Path, name: str, numbers: dict[str, Any], threads: int) -> None:
-    """Add one row to speed.yaml."""
-    path = folder / "speed.yaml"
-    rows = (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
-    rows[name] = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in numbers.items()}
-    content = {"what": "energy and conservative forces, warm, float32; benchmarks/speed.py", "threads": threads,
-               "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-               "rows": {key: rows[key] for key in ROWS if key in rows}}
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
 
 
 if __name__ == "__main__":
