@@ -29,6 +29,7 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "finetune": "Fine-tune a model on your own data.",
+    "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",
     "data": "List, fetch and export public data sets.",
     "evaluate": "Errors of a model on labelled data.",
