@@ -31,6 +31,7 @@ COMMANDS = {
     "finetune": "Fine-tune a model on your own data.",
     "recipes": "Published training runs by name.",
     "data": "List, fetch and export public data sets.",
+    "preprocess": "Labelled structures as a record set for large training runs.",
     "evaluate": "Errors of a model on labelled data.",
     "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",
