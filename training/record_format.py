@@ -83,7 +83,7 @@ class Tables:
 def encode(frame: Frame, tables: Tables) -> bytes:
     """The record of a frame; BadInputError for values that the layout cannot hold (tags, numbers, infinite f32)."""
     flags = _CELL * bool(np.any(frame.cell))
-    flags |= sum(flag for flag, periodic in zip(_PERIODIC, frame.pbc, strict=True) if periodic)
+    flags |= sum(flag for flag, periodic in zip(_PERIODIC, frame.pbc.tolist(), strict=True) if periodic)
     parts: list[bytes] = []
 
     def add(flag: int, value: Any, kind: str) -> None:
@@ -95,11 +95,11 @@ def encode(frame: Frame, tables: Tables) -> bytes:
     identifier = None if frame.identifier is None else frame.identifier.encode()
     add(_ENERGY, frame.energy, "<f8")
     add(0, frame.cell if flags & _CELL else None, "<f8")
-    add(0, list(frame.targets.values()), "<f8")
+    add(0, list(frame.targets.values()) or None, "<f8")
     add(0, frame.positions, "<f4")
     add(_FORCES, frame.forces, "<f4")
     add(_STRESS, frame.stress, "<f4")
-    add(0, [tables.targets.number(name) for name in frame.targets], "<u2")
+    add(0, [tables.targets.number(name) for name in frame.targets] or None, "<u2")
     add(_TAGS, frame.tags, "<i2")
     add(0, frame.numbers, "u1")
     add(_FIXED, None if frame.fixed is None else np.packbits(frame.fixed), "u1")
@@ -157,10 +157,14 @@ def decode(data: bytes, tables: Tables, where: str) -> Frame:
 def _bytes(value: Any, kind: str, where: str) -> bytes:
     """Little-endian bytes; BadInputError if a number does not survive the conversion."""
     array = np.asarray(value)
-    with np.errstate(over="ignore", invalid="ignore"):
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            converted = array.astype(kind)
+        kept = bool(np.isfinite(converted).all())
+    else:
         converted = array.astype(kind)
-    exact = kind[-2] not in "f"
-    if not (np.array_equal(converted, array) if exact else np.isfinite(converted).all()):
+        kept = bool((converted == array).all())
+    if not kept:
         raise BadInputError(f"A value does not fit into a record ({array.dtype} to {kind}).", where=where,
                             hint="Atomic numbers up to 255, tags between -32768 and 32767, finite labels.")
     return converted.tobytes()

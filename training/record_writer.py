@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from .records import SET_FILE, SIZES_FILE, RecordSet, SetInfo, Shard, SourceFile
 
 _BATCH_BYTES = 16 << 20
 _FIRST_MAP = 1 << 26
+_OWN = re.compile(rf"records-\d+\.(lmdb|sizes)|{re.escape(SET_FILE)}|{re.escape(SIZES_FILE)}|{re.escape(LOCK_NAME)}")
 _SIZES = ".sizes"
 """Rows of sizes.npy of one shard, until they are joined."""
 
@@ -115,6 +118,7 @@ class RecordWriter:
 
     def __enter__(self) -> RecordWriter:
         make_folder(self.part)
+        _refuse_foreign(self.part)
         self._stack.enter_context(locked(self.part))
         for path in self.part.iterdir():  # of an earlier run that was killed
             if path.name != LOCK_NAME:
@@ -169,13 +173,14 @@ class RecordWriter:
 
     def _publish(self) -> None:
         """Rename the part folder; an older set is out of the way for a moment only."""
-        old = self.folder.with_name(self.folder.name + ".old")
-        if self.folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(self.folder, old)
         (self.part / LOCK_NAME).unlink(missing_ok=True)
-        os.replace(self.part, self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+        aside = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.", dir=self.folder.parent))
+        try:
+            if self.folder.exists():
+                os.replace(self.folder, aside / self.folder.name)
+            os.replace(self.part, self.folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:
@@ -187,6 +192,15 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UsageError(f"The record set {folder} exists already.", where=str(folder),
                          hint="--overwrite replaces it, -o DIR writes elsewhere")
+    _refuse_foreign(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """UsageError if a folder that is about to be emptied has files that are not of a record set."""
+    foreign = sorted(path.name for path in folder.iterdir() if _OWN.fullmatch(path.name) is None)
+    if foreign:
+        raise UsageError(f"{folder} has other files too: {', '.join(foreign[:4])}.", where=str(folder),
+                         hint="choose another -o DIR, or take them out")
 
 
 def _join_sizes(folder: Path, shards: Sequence[Shard], count: int) -> None:
