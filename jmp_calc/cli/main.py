@@ -32,6 +32,7 @@ COMMANDS = {
     "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",
     "data": "List, fetch and export public data sets.",
+    "preprocess": "Labelled structures as a record set for large training runs.",
     "evaluate": "Errors of a model on labelled data.",
     "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",

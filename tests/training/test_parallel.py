@@ -107,3 +107,10 @@ def test_balanced_groups_have_similar_sums_and_lose_nothing() -> None:
     assert sorted(i for group in groups for i in group) == list(range(6))
     assert {sum(sizes[i] for i in group) for group in groups} == {9.0}
     assert balanced([3.0], 4) == [[0]]
+
+
+def test_partition_of_the_specification() -> None:
+    sizes = (9, 8, 3, 2, 1)  # training.md, acceptance test 5: 9+2 and 8+3, then the 1 to either
+    groups = balanced(sizes, 2)
+    assert sorted(sum(sizes[i] for i in group) for group in groups) == [11, 12]
+    assert [[sizes[i] for i in group][:2] for group in groups] == [[9, 2], [8, 3]]
