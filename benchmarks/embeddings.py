@@ -6,8 +6,9 @@ Up to 40 structures of each of 17 sets from 5 domains, mean features of each (jm
 compared: jmp-xs; a network of the same architecture with random weights (scale factors fitted on one structure of each
 set); and the bare composition, the share of each element. Numbers: explained variance of principal components; leave-one-out
 accuracy of the nearest neighbour (Euclidean) for the set and for the domain; the same for the domain when the own set is left
-out, which asks whether sets of one domain lie together. Composition says nothing of geometry: on 3BPA (one molecule), the distance of
-test frames of mixed temperature from the nearest 300 K training frame is compared with their DFT energy (rank correlation).
+out, which asks whether sets of one domain lie together. Composition says nothing of geometry: on 3BPA (one molecule), the
+distance of test frames of mixed temperature from the nearest 300 K training frame is compared with their DFT energy (rank
+correlation).
 Writes benchmarks/results/embeddings.yaml and embeddings.svg.
 """
 
