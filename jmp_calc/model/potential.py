@@ -28,6 +28,8 @@ from .shapes import shapes_only
 from .tables import Float64Table
 
 Forces = Literal["conservative", "direct", "none"]
+Layer = int | Literal["final"]
+"""Where atom features are taken: after an interaction block, counted from 1, or what the heads read."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,12 @@ class Potential(nn.Module):
             result_stress = torch.where(has_volume, result_stress / torch.where(has_volume, volume, 1.0), torch.nan)
         wanted = result_forces if forces != "none" else None
         return Prediction(energy, energies, wanted, result_stress)
+
+    def descriptors(self, batch: Batch, layer: Layer) -> Tensor:
+        """Invariant features of every atom (N, A), without gradients: h after interaction block ``layer``, or the final xE."""
+        with torch.no_grad():
+            _, features = self._backbone(batch, batch.positions, None, Memory(), with_forces=False)
+        return features.energy if layer == "final" else features.atoms[layer - 1].tensor()
 
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
         """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10)."""
