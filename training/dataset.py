@@ -201,6 +201,6 @@ def _nbytes(graph: Graph) -> int:
         value = getattr(graph, item.name)
         if isinstance(value, EdgeList):
             total += sum(getattr(value, f.name).nbytes for f in fields(value))
-        else:
+        elif isinstance(value, np.ndarray):
             total += value.nbytes
     return total
