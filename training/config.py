@@ -150,6 +150,8 @@ class TrainConfig:
     """Passes over the data; None: 100, or as many as max_time allows."""
     max_time: float | None = None
     """Seconds of wall time; the schedule reaches its end within them."""
+    max_steps: int | None = None
+    """Optimizer steps after which the run ends; schedules by step end there, stages by epoch are cut off."""
     batch_size: int | None = None
     """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32."""
     max_edges_per_batch: int = 20_000
@@ -177,6 +179,7 @@ class TrainConfig:
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
+        _check(self.max_steps is None or self.max_steps > 0, "max_steps", "must be positive")
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
@@ -199,8 +202,8 @@ class TrainConfig:
 
     @property
     def n_epochs(self) -> int | None:
-        """Number of epochs after which the run ends; None: only max_time ends it."""
-        return self.epochs if self.epochs is not None or self.max_time is not None else 100
+        """Number of epochs after which the run ends; None: only max_time or max_steps ends it."""
+        return self.epochs if self.epochs is not None or self.max_time is not None or self.max_steps is not None else 100
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
