@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jmp_calc.errors import UsageError
+from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
@@ -34,6 +35,7 @@ from .loop import STATE_FILE, Job, fit, total_steps, validate
 from .metrics import Errors, Predictions
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
+from .runfolder import RunLog, has_state
 from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
@@ -183,7 +185,7 @@ def finetune(
         recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set, and ``config``
             replaces the settings of the recipe if it is given.
         device: auto, cpu, cuda, cuda:N.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
         say: receives lines of progress.
@@ -197,18 +199,21 @@ def finetune(
         start = start.for_recipe(finetune_recipe(recipe))
     folder = make_folder(Path(out))
     with locked(folder):
+        remove_partial(folder, OUTPUTS)
         if overwrite and not resume:
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        if recipe is None:
-            config = config or TrainConfig()
-            config = config.for_scalar() if data.scalar else config
-            prepared = prepare(data, start, config, say)
-        else:
-            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, say)
-        prepared.audit.raise_if_refused()
-        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=say)
+        resume = resume and has_state(folder)
+        with RunLog(folder, say, resumed=resume) as log:
+            if recipe is None:
+                config = config or TrainConfig()
+                config = config.for_scalar() if data.scalar else config
+                prepared = prepare(data, start, config, log)
+            else:
+                prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
+            prepared.audit.raise_if_refused()
+            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=log)
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jmp_calc.io.atomic import replacing
+
 
 @dataclass(frozen=True)
 class Row:
@@ -40,7 +42,8 @@ class History:
         self.rows: list[Row] = []
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        # Replaced as a whole: a process killed here must not lose the rows of a long run.
+        with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Row)])
             writer.writerows(_cells(row) for row in self.rows)
@@ -56,9 +59,8 @@ def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
     with open(path, newline="", encoding="utf-8") as file:
-        for record in csv.DictReader(file):
-            if any(value is None for value in record.values()):
-                continue
+        whole = [line for line in file if line.endswith("\n")]
+        for record in csv.DictReader(whole):
             values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
             rows.append(Row(**values))
     return rows

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from .labels import Frame
 
 STATE_FILE = "state.pt"
-SAVE_EVERY_S = 120.0
-"""Seconds between saved states when validations are further apart."""
 VALIDATION_SHARE = 0.15
 """Validation runs so often that it costs about this share of the time."""
 
@@ -139,6 +137,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     with deferred_signals() as signals, GradientPool(potential, BatchGradients(config), config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
+            run.save()
         progress = run.progress
         if progress.step == 0 and run.out_of_time():
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
@@ -269,13 +268,13 @@ class RunState:
         self._spoken = time.monotonic()
 
     def tick(self) -> None:
-        """Called after every step: a line every half minute, a saved state every two minutes."""
+        """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
         now = time.monotonic()
         if now - self._spoken > 30.0:
             loss = self.totals.sums[0] / self.totals.steps
             self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
             self._spoken = now
-        if now - self._saved > SAVE_EVERY_S:
+        if now - self._saved > self.config.save_every_s:
             self.save()
 
     def _speed(self) -> str:

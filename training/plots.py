@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jmp_calc.io.atomic import replacing
+
 from .metrics import GPA_PER_EV_A3
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .history import Row
     from .metrics import Predictions
 
@@ -39,7 +43,7 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str 
         axes.plot([low, high], [low, high], "k-", lw=0.8)
         axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
         axes.legend(fontsize=8)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
@@ -59,7 +63,12 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
         right.plot(*zip(*(forces or scalars)))
     label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
     right.set(xlabel="step", ylabel=label, yscale="log")
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip("."))
 
 
 Series = tuple[str, np.ndarray, np.ndarray]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,8 @@ def _training_options(function: Any) -> Any:
                      help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
         click.option("--processes", type=int, default=None,
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
+        click.option("--save-every", "save_every_s", type=Duration(), default=None,
+                     help="Time between saved states when validations are further apart.  [default: 2m]"),
         click.option("--forces", type=click.Choice(["conservative", "direct"]), default=None,
                      help="Slope of the energy, or a network of their own.  [default: conservative]"),
     ]
@@ -194,6 +197,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     """
     from ..training.finetune import OUTPUTS, run
     from ..training.report import next_line
+    from ..training.runfolder import RunLog, has_state
 
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
@@ -202,36 +206,40 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     _check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
-        prepared, data, config = _prepared(data, start, common, options)
+        prepared, data, config = _prepared(data, start, common, options, common.say)
         dry_run_report(common, "finetune", _facts(prepared, config))
         prepared.audit.raise_if_refused()
         return
-    with CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-                    resume=options["resume"], resume_hint="--resume goes on with it") as command:
-        prepared, data, config = _prepared(data, start, common, options)
+    resume = options["resume"] and has_state(common.out)
+    with (
+        CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                   resume=options["resume"], resume_hint="--resume goes on with it") as command,
+        RunLog(common.out, common.say, resumed=resume) as say,
+    ):
+        prepared, data, config = _prepared(data, start, common, options, say)
         command.settings = {"data": data, "start": start, "training": config}
         for path in (data.train, data.valid, data.test):
             if path is not None and Path(path).is_file():
                 command.add_input(path)
         prepared.audit.raise_if_refused()
-        result = run(prepared, data, start, config, common.out, device=common.device, resume=options["resume"],
-                     override=options["override"], say=common.say)
+        result = run(prepared, data, start, config, common.out, device=common.device, resume=resume,
+                     override=options["override"], say=say)
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
-        common.say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
+        say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
 
 
 def _prepared(
-    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any]
+    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[Prepared, DataOptions, TrainConfig]:
     """The data, read; where they come from; and the settings of the run."""
     from ..training.finetune import prepare, prepare_recipe
 
     if data.recipe is not None:
-        return prepare_recipe(data, start, lambda config: with_given(config, common, options), common.say)
+        return prepare_recipe(data, start, lambda config: with_given(config, common, options), say)
     config = train_config(common, options)
-    return prepare(data, start, config, common.say), data, config
+    return prepare(data, start, config, say), data, config
 
 
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
@@ -355,7 +363,7 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
         **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
-                "freeze", "forces", "processes"),
+                "freeze", "forces", "processes", "save_every_s"),
     )
 
 
