@@ -32,7 +32,7 @@ from rows import RESULTS, write_row
 
 from jmp_calc.training.checkpoint import load_checkpoint
 from jmp_calc.training.history import Row, read_history
-from jmp_calc.training.runfolder import STATE_FILE
+from jmp_calc.training.runfolder import LOG_FILE, STATE_FILE
 from jmp_calc.zoo.container import load_model
 
 MODELS = ("best.safetensors", "last.safetensors")
@@ -65,6 +65,24 @@ class Kills:
     """Temporary files right after a kill, which the next start has to take away."""
     unequal: list[str] = field(default_factory=list)
     runs: int = 0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill."""
+
+    after: float
+    """Seconds."""
+    at_start: bool
+    """Whether they count from the start of the process, not of its work in the folder."""
+    writing: str | None
+    """Beginning of the name of a file whose next writing is waited for."""
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, longest: float) -> Moment:
+        """One in six counts from the start of the process, one in three falls into the writing of a file."""
+        after, kind = rng.uniform(0.0, longest), rng.uniform()
+        return cls(after, kind < 1 / 6, str(rng.choice(WRITTEN)) if kind > 2 / 3 else None)
 
 
 def write_data(path: Path, count: int) -> Path:
@@ -108,18 +126,22 @@ class Run:
         """Names of temporary files in the folder."""
         return sorted(path.name for path in self.out.glob(".*.tmp")) if self.out.is_dir() else []
 
-    def kill(self, after: float, writing: str | None) -> str | None:
-        """Start, SIGKILL after some seconds (then when the file ``writing`` is written); the phase, or None: it ended."""
+    def kill(self, moment: Moment) -> str | None:
+        """Start, wait for the moment, SIGKILL; what the process was doing, or None: it ended before."""
+        log, old = self.out / LOG_FILE, set(self.temporaries())
+        size = log.stat().st_size if log.exists() else 0
         process, began = self.start(), time.monotonic()
-        old = set(self.temporaries())
+        while not moment.at_start and process.poll() is None and not (log.exists() and log.stat().st_size != size):
+            began = time.monotonic()
+            time.sleep(0.002)
 
         def waiting() -> bool:
             new = set(self.temporaries()) - old
-            return time.monotonic() - began < after or not (
-                writing is None or any(name.startswith(f".{writing}") for name in new))
+            written = moment.writing is None or any(name.startswith(f".{moment.writing}") for name in new)
+            return time.monotonic() - began < moment.after or not written
 
         while waiting() and process.poll() is None:
-            time.sleep(0.005 if writing is None else 0.0002)
+            time.sleep(0.0002)
         if process.poll() is None:
             process.send_signal(signal.SIGUSR1)
             time.sleep(0.001)
@@ -174,8 +196,7 @@ def torture(data: Path, folder: Path, model: str, epochs: int, kills: int, seed:
         run, ended = Run(data, folder / f"killed-{seen.runs}", model, epochs), False
         while not ended and sum(seen.by_phase.values()) < kills:
             before = run.temporaries()
-            writing = str(rng.choice(WRITTEN)) if rng.uniform() < 1 / 3 else None
-            phase = run.kill(rng.uniform(0.0, longest), writing)
+            phase = run.kill(Moment.drawn(rng, longest))
             ended = phase is None
             if phase not in (None, "imports", "interpreter starting"):  # those have not yet come to the folder
                 seen.left_over += [name for name in run.temporaries() if name in before]
@@ -198,7 +219,7 @@ def main() -> int:
     parser.add_argument("--model", default="jmp-xs")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--longest", type=float, default=25.0, help="seconds from a start to its kill, at most")
+    parser.add_argument("--longest", type=float, default=10.0, help="seconds of work until the kill, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "kills.yaml")
     options = parser.parse_args()

@@ -71,8 +71,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
-    except OSError as err:
-        raise JMPError(f"The state of the run could not be written: {err.strerror}.", where=str(path),
+    except (OSError, RuntimeError) as err:
+        # torch's writer raises an error of its own over that of the file.
+        cause = err if isinstance(err, OSError) else err.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise JMPError(f"The state of the run could not be written: {cause.strerror}.", where=str(path),
                        hint="free some space and go on with --resume; the previous state is untouched") from err
 
 

@@ -204,7 +204,12 @@ class CommandRun:
     ) -> None:
         with self._stack:
             status, code = outcome(error)
-            summary = self._write(status, code, error)
+            try:
+                summary = self._write(status, code, error)
+            except OSError:
+                if error is None:
+                    raise
+                return  # what ended the run says more than the disk on which its summary does not fit
             if self.common.json:
                 click.echo(json.dumps(summary.to_dict(), indent=1))
 
