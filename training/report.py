@@ -65,8 +65,10 @@ def saved_weights(name: str, step: int, config: TrainConfig) -> str:
 def write_settings(
     folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
 ) -> None:
-    """config.yaml: every resolved setting; data-report.yaml: what the audit found."""
-    content = {"data": _fields(data), "start": _fields(start), "training": config_to_dict(config)}
+    """config.yaml: every resolved setting, enough to run again (``finetune --config``); data-report.yaml: the audit."""
+    files = {name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
+               "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
     _write_yaml(folder / "data-report.yaml", prepared.audit.to_dict())
 

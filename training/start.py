@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +71,13 @@ class ModelOptions:
     def from_scratch(self) -> bool:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
+
+    @property
+    def absolute_model(self) -> str:
+        """``model``, with the absolute path if it is one."""
+        name = self.model.removeprefix(SCRATCH)
+        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        return f"{SCRATCH}{path}" if self.from_scratch else path
 
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""

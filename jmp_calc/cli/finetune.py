@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from .common import CommandRun, Common, common_options, dry_run_report
+from .config import CommandWithSections
+from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
@@ -23,6 +26,7 @@ Examples:
   jmp-calc finetune train.extxyz --valid valid.extxyz --test test.extxyz -m jmp-xs -o run --max-time 10m
   jmp-calc finetune vasp.traj --epochs 200 --E0s e0s.yaml --freeze 1
   jmp-calc finetune train.extxyz -o run --resume
+  jmp-calc finetune --config run/config.yaml -o again
   jmp-calc finetune --recipe rmd17-aspirin --data ~/data/rmd17 -m jmp-l -o run
   jmp-calc finetune --recipe matbench-dielectric --data ~/data/matbench --fold 0 -m jmp-l -o run
   jmp-calc finetune train.extxyz --target band_gap --target-unit eV -o run
@@ -46,8 +50,12 @@ _OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy
 _OF_SCALARS = ("target_unit", "pooling", "target_loss")
 
 
-class FinetuneCommand(click.Command):
-    """Accepts the option names of ``mace_run_train`` beside ours."""
+class FinetuneCommand(CommandWithSections):
+    """Accepts the option names of ``mace_run_train`` beside ours, and the config.yaml of an earlier run."""
+
+    def options_of_sections(self, context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+        """The sections that ``finetune`` writes, as options."""
+        return options_of_run(context, content, path)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate ``--snake_case`` before click sees it."""
@@ -199,6 +207,8 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     from ..training.report import next_line
     from ..training.runfolder import RunLog, has_state
 
+    if train is not None and _is_from_file("train_option"):
+        train_option = None  # the command line wins
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
         raise UsageError("no training file was given" if not given else "the training file was given twice",
@@ -237,9 +247,14 @@ def _prepared(
     from ..training.finetune import prepare, prepare_recipe
 
     if data.recipe is not None:
-        return prepare_recipe(data, start, lambda config: with_given(config, common, options), say)
+        return prepare_recipe(
+            data, start, lambda published: with_given(training_of_file() or published, common, options), say)
     config = train_config(common, options)
     return prepare(data, start, config, say), data, config
+
+
+def _is_from_file(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT_MAP
 
 
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
@@ -343,7 +358,8 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
     """The options about training; those not given keep the defaults of TrainConfig."""
     from ..training.config import TrainConfig
 
-    return with_given(TrainConfig() if options["target"] is None else TrainConfig().for_scalar(), common, options)
+    config = training_of_file() or TrainConfig()
+    return with_given(config if options["target"] is None else config.for_scalar(), common, options)
 
 
 def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
