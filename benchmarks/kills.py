@@ -73,16 +73,17 @@ class Moment:
 
     after: float
     """Seconds."""
-    at_start: bool
-    """Whether they count from the start of the process, not of its work in the folder."""
+    since: str
+    """Words of the line in the log from which they count; empty: from the start of the process."""
     writing: str | None
     """Beginning of the name of a file whose next writing is waited for."""
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, longest: float) -> Moment:
-        """One in six counts from the start of the process, one in three falls into the writing of a file."""
-        after, kind = rng.uniform(0.0, longest), rng.uniform()
-        return cls(after, kind < 1 / 6, str(rng.choice(WRITTEN)) if kind > 2 / 3 else None)
+        """One in five counts from the start of the process; one in three falls into the writing of a file."""
+        since = str(rng.choice(["", "training: ", "training: ", "training: ", "training: "]))
+        writing = str(rng.choice(WRITTEN)) if rng.uniform() < 1 / 3 else None
+        return cls(rng.uniform(0.0, longest), since, writing)
 
 
 def write_data(path: Path, count: int) -> Path:
@@ -129,11 +130,13 @@ class Run:
     def kill(self, moment: Moment) -> str | None:
         """Start, wait for the moment, SIGKILL; what the process was doing, or None: it ended before."""
         log, old = self.out / LOG_FILE, set(self.temporaries())
-        size = log.stat().st_size if log.exists() else 0
+        lines = log.read_text().count(moment.since) if log.exists() else 0
         process, began = self.start(), time.monotonic()
-        while not moment.at_start and process.poll() is None and not (log.exists() and log.stat().st_size != size):
+        while process.poll() is None and moment.since:
+            if log.exists() and log.read_text().count(moment.since) > lines:
+                break
             began = time.monotonic()
-            time.sleep(0.002)
+            time.sleep(0.01)
 
         def waiting() -> bool:
             new = set(self.temporaries()) - old

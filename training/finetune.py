@@ -31,6 +31,7 @@ from .dataset import FrameGraphs
 from .datasets.checks import OnBad
 from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
+from .loggers import LoggerName, open_loggers, require_installed
 from .loop import STATE_FILE, Job, fit, total_steps, validate
 from .metrics import Errors, Predictions
 from .recipe_data import force_rms, read_recipe_frames
@@ -175,6 +176,7 @@ def finetune(
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
+    loggers: Sequence[LoggerName] = (),
     say: Say = print,
 ) -> TrainResult:
     """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
@@ -196,6 +198,7 @@ def finetune(
         resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
+        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
         say: receives lines of progress.
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
@@ -205,6 +208,7 @@ def finetune(
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
         start = start.for_recipe(finetune_recipe(recipe))
+    require_installed(loggers)
     folder = make_folder(Path(out))
     with locked(folder):
         remove_partial(folder, OUTPUTS)
@@ -221,7 +225,8 @@ def finetune(
             else:
                 prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
             prepared.audit.raise_if_refused()
-            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=log)
+            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
+                       loggers=loggers, say=log)
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
@@ -309,7 +314,7 @@ def _examined(
 
 def run(
     prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
-    device: str, resume: bool, override: bool, say: Say,
+    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), say: Say,
 ) -> TrainResult:
     """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller)."""
     from jmp_calc.device import choose_device
@@ -355,7 +360,9 @@ def run(
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began)
-    history = fit(job, config, resume=resume, override=override)
+    done = state.progress.step if resume else None
+    with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
+        history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)
     progress = state.progress
 

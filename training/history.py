@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmp_calc.io.atomic import replacing
+
+if TYPE_CHECKING:
+    from .loggers import MetricLogger
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Row:
 class History:
     """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()) -> None:
+        self.path, self.loggers = path, loggers
         self.rows: list[Row] = []
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
@@ -49,8 +53,10 @@ class History:
             writer.writerows(_cells(row) for row in self.rows)
 
     def add(self, row: Row) -> None:
-        """Append a row to memory and file."""
+        """Append a row to memory, file and loggers."""
         self.rows.append(row)
+        for logger in self.loggers:
+            logger.add(row)
         with open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(_cells(row))
 

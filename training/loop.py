@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from .dataset import TargetBatch
     from .labels import Frame
+    from .loggers import MetricLogger
 
 STATE_FILE = "state.pt"
 VALIDATION_SHARE = 0.15
@@ -94,6 +95,8 @@ class Job:
     say: Callable[[str], None] = lambda text: None
     spent_s: float = 0.0
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
+    loggers: Sequence[MetricLogger] = ()
+    """Receive the rows of metrics.csv."""
 
 
 @dataclass
@@ -131,7 +134,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder / "metrics.csv", run.progress.step if resume else None)
+    history = History(job.folder / "metrics.csv", run.progress.step if resume else None, job.loggers)
     every = validation_interval(job)
 
     with deferred_signals() as signals, GradientPool(potential, BatchGradients(config), config.processes) as pool:

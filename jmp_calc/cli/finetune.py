@@ -165,6 +165,8 @@ def _training_options(function: Any) -> Any:
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
         click.option("--save-every", "save_every_s", type=Duration(), default=None,
                      help="Time between saved states when validations are further apart.  [default: 2m]"),
+        click.option("--tensorboard", is_flag=True, help="Errors and losses for TensorBoard too, in OUT/tensorboard."),
+        click.option("--wandb", is_flag=True, help="The same for Weights & Biases; its WANDB_ variables say where."),
         click.option("--forces", type=click.Choice(["conservative", "direct"]), default=None,
                      help="Slope of the energy, or a network of their own.  [default: conservative]"),
     ]
@@ -204,6 +206,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
     from ..training.finetune import OUTPUTS, run
+    from ..training.loggers import LOGGERS, require_installed
     from ..training.report import next_line
     from ..training.runfolder import RunLog, has_state
 
@@ -220,6 +223,8 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         dry_run_report(common, "finetune", _facts(prepared, config))
         prepared.audit.raise_if_refused()
         return
+    loggers = [name for name in LOGGERS if options[name]]
+    require_installed(loggers)
     resume = options["resume"] and has_state(common.out)
     with (
         CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
@@ -233,7 +238,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
                 command.add_input(path)
         prepared.audit.raise_if_refused()
         result = run(prepared, data, start, config, common.out, device=common.device, resume=resume,
-                     override=options["override"], say=say)
+                     override=options["override"], loggers=loggers, say=say)
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
