@@ -141,7 +141,7 @@ def make_start(
     old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     potential = with_fitted_energies(
         _add_head(old, head, template, options), head.name, frames, device)
