@@ -174,8 +174,11 @@ class TrainConfig:
     """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
     than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
     seed: int = 0
+    save_every_s: float = 120.0
+    """Seconds between saved states when validations are further apart; may change in a resumed run."""
 
     def __post_init__(self) -> None:
+        _check(self.save_every_s >= 0, "save_every_s", "must be >= 0 (seconds)")
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")

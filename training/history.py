@@ -8,7 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jmp_calc.io.atomic import replacing
+
 if TYPE_CHECKING:
+    from .loggers import MetricLogger
     from .metrics import Errors
 
 METRICS, TASKS = "metrics.csv", "tasks.csv"
@@ -43,13 +46,14 @@ class Row:
 class History:
     """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
 
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()) -> None:
+        self.folder, self.loggers = folder, loggers
         self.rows: list[Row] = []
         path = folder / METRICS
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        # Replaced as a whole: a process killed here must not lose the rows of a long run.
+        with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Row)])
             writer.writerows(_cells(row) for row in self.rows)
@@ -58,8 +62,10 @@ class History:
         self._write_tasks(kept)
 
     def add(self, row: Row) -> None:
-        """Append a row to memory and file."""
+        """Append a row to memory, file and loggers."""
         self.rows.append(row)
+        for logger in self.loggers:
+            logger.add(row)
         with open(self.folder / METRICS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(_cells(row))
 
@@ -96,9 +102,8 @@ def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
     with open(path, newline="", encoding="utf-8") as file:
-        for record in csv.DictReader(file):
-            if any(value is None for value in record.values()):
-                continue
+        whole = [line for line in file if line.endswith("\n")]
+        for record in csv.DictReader(whole):
             values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
             rows.append(Row(**values))
     return rows

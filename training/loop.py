@@ -43,12 +43,13 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder, run.progress.step if resume else None)
+    history = History(job.folder, run.progress.step if resume else None, job.loggers)
     evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
 
     with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
+            run.save()
         progress = run.progress
         if progress.step == 0 and run.out_of_time():
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
