@@ -2,10 +2,10 @@
 
     python benchmarks/streaming.py --work /tmp/streaming [--records 2000000]
 
-Writes random molecules of 4 to 12 atoms to WORK/set (about 1 GB, kept for the next call), takes the files out of the page cache and
-reads in a fresh process: the seconds from the start of the program, imports included, to the first shuffled batch of 64 frames;
-anonymous memory (the pages of LMDB belong to its file) after 10,000 and 200,000 shuffled frames; frames per second. Writes
-benchmarks/results/streaming.yaml.
+Writes random molecules of 4 to 12 atoms into WORK (0.6 GB, kept for the next call), takes the files out of the page cache
+and reads in a fresh process: the seconds from the start of the program, imports included, to the first shuffled batch of 64
+frames; anonymous memory (the pages of LMDB belong to its file) after 10,000 and 200,000 shuffled frames; frames per second.
+Writes benchmarks/results/streaming.yaml.
 """
 
 from __future__ import annotations
