@@ -99,20 +99,24 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Pretra
 
     ``changes``: settings to replace, each written as ``train.optim.lr=1e-3``.
     """
-    content = changed(read_recipe(name_or_path), changes)
+    return recipe_of(changed(read_recipe(name_or_path), changes), str(name_or_path))
+
+
+def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
+    """The same from the content of a recipe; ``where`` is named in errors."""
     unknown = sorted(set(content) - {"mixture", "model", "train", "heads", "sets"})
     if unknown:
-        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=str(name_or_path),
+        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=where,
                          hint="its tables are mixture, model, train, heads and sets")
     try:
         model = parse(NetworkOptions, content.get("model", {}), "model")
         train = parse(TrainConfig, content.get("train", {}), "train")
     except ModelError as error:
-        raise UsageError(f"The recipe: {error.fact}.", where=f"{name_or_path} [{error.where}]", hint=error.hint) from error
+        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
     if train.optim.lr is None:
-        raise UsageError("The recipe has no learning rate.", where=f"{name_or_path} [train.optim]", hint="lr = 3e-4")
+        raise UsageError("The recipe has no learning rate.", where=f"{where} [train.optim]", hint="lr = 3e-4")
     if train.forces == "none":
-        raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{name_or_path} [train]")
+        raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
     return PretrainRecipe(mixture_of(content), model, train, content)
 
 
