@@ -1,7 +1,7 @@
-"""The tables of docs/speed.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md and docs/descriptors.md, made from benchmarks/results/*.yaml.
 
-    python benchmarks/tables.py           rewrite them in the page
-    python benchmarks/tables.py --check   only say whether the page is up to date (exit code 1 if not)
+    python benchmarks/tables.py           rewrite them in the pages
+    python benchmarks/tables.py --check   only say whether the pages are up to date (exit code 1 if not)
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet, the command that
 makes it is named instead.
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from rows import RESULTS
 
-PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
+PAGES = [Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "descriptors.md")]
 Rows = dict[str, dict[str, Any]]
 
 
@@ -72,9 +72,19 @@ def training_step(rows: Rows) -> list[list[str]]:
                      f"{row['ratio']:.1f}"] for name, row in rows.items())]
 
 
+def embeddings(rows: Rows) -> list[list[str]]:
+    """How well sets and domains lie apart, and the share of few components."""
+    head = ["description", "nearest neighbour from the same set", "from the same domain", "the same without the own set",
+            "variance in 2 components", "components for 95 %", "3BPA: distance against energy"]
+    return [head, *([name, f"{row['set_accuracy']:.0%}", f"{row['domain_accuracy']:.0%}",
+                     f"{row['domain_accuracy_from_other_sets']:.0%}", f"{row['variance_in_2_components']:.0%}",
+                     row["components_for_95_percent"], f"{row['bpa3_distance_against_energy']:.2f}"]
+                    for name, row in rows.items())]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "training_step": training_step,
+    "training_step": training_step, "embeddings": embeddings,
 }
 
 
@@ -96,14 +106,16 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrite or check the page."""
+    """Rewrite or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    if args.check:
-        sys.exit(None if filled(text) == text else f"{PAGE} is not up to date: run python benchmarks/tables.py")
-    PAGE.write_text(filled(text), encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if not args.check:
+            page.write_text(filled(text), encoding="utf-8")
+        elif filled(text) != text:
+            sys.exit(f"{page} is not up to date: run python benchmarks/tables.py")
 
 
 if __name__ == "__main__":
