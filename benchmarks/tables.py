@@ -66,6 +66,15 @@ def compiled(rows: Rows) -> list[list[str]]:
                      f"{row['gain']:.2f}", f"{row['largest_difference_ev_per_a']:.0e}"] for name, row in rows.items())]
 
 
+def aoti(rows: Rows) -> list[list[str]]:
+    """Start and calls of the three kinds."""
+    head = ["", "start (s)", "ethanol (calls/s)", "Si64 (calls/s)", "largest difference (eV/Å)"]
+    return [head, *([f"`{name}`" if "=" in name else name, f"{row['start_s']:.1f}", f"{row['ethanol_calls_per_s']:.3g}",
+                     f"{row['Si64_calls_per_s']:.3g}",
+                     f"{max(row['ethanol_largest_difference_ev_per_a'], row['Si64_largest_difference_ev_per_a']):.0e}"]
+                    for name, row in rows.items())]
+
+
 def training_step(rows: Rows) -> list[list[str]]:
     """A training step in inference calls."""
     head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
@@ -85,7 +94,7 @@ def embeddings(rows: Rows) -> list[list[str]]:
 
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "training_step": training_step, "embeddings": embeddings,
+    "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
 }
 
 
