@@ -62,8 +62,9 @@ def main() -> None:
         write_row(path, row, run_row(row, args), what=WHAT, threads=args.processes, order=list(ROWS))
     rows = read_rows(path)
     for row, numbers in rows.items():
-        print(f"{row:8s} {numbers['minutes']:g} min, {numbers['epochs']} epochs: force MAE before {forces(numbers, 'test_before')}, "
-              f"validation {forces(numbers, 'valid')}, test {forces(numbers, 'test')} meV/Å; {YARDSTICK.name}: {YARDSTICK.valid}")
+        print(f"{row:8s} {numbers['minutes']:g} min, {numbers['epochs']} epochs: force MAE before "
+              f"{forces(numbers, 'test_before')}, validation {forces(numbers, 'valid')}, test {forces(numbers, 'test')} meV/Å; "
+              f"{YARDSTICK.name}: {YARDSTICK.valid}")
     plot_curves(args.results / "rmd17.svg", rows, [YARDSTICK], "rMD17 aspirin, 850 training frames")
 
 
