@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from curves import Yardstick, plot_curves
-from rows import RESULTS, read_rows, write_row
+from rows import RESULTS, Clock, read_rows, write_row
 
 if TYPE_CHECKING:
     from jmp_calc.training.config import TrainConfig
@@ -85,6 +85,7 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     out = args.work / f"{row}-{args.minutes:g}min-{args.processes}processes"
     start, seconds = resolve("jmp-xs"), 60.0 * args.minutes
     published = settings(finetune_recipe(ROWS[row]), start.potential.config.backbone.num_blocks)
+    clock = Clock()
     result = finetune(
         folder, recipe=ROWS[row], data=DataOptions(folder, split=SPLIT), model="jmp-xs", out=out, device="cpu",
         config=in_time(published, seconds, args.processes), resume=(out / "state.pt").exists(),
@@ -99,8 +100,8 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
         "recipe": ROWS[row], "overrides": config_diff(config_to_dict(published), used),
         "start_sha256": start.sha256 if row == "jmp-xs" else "new weights", "split": f"{SPLIT}: 850 / 50 / {N_TEST}",
         "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs, "steps": result.n_steps,
-        "train_s": result.train_s, "test_before": result.test_before.to_dict(), "valid": result.valid.to_dict(),
-        "test": result.test.to_dict(),
+        "train_s": result.train_s, "busy_cores": clock.cores(), "test_before": result.test_before.to_dict(),
+        "valid": result.valid.to_dict(), "test": result.test.to_dict(),
         "curve_s": [line.elapsed_s for line in result.history],
         "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
     }
