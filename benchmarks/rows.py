@@ -58,7 +58,11 @@ def rounded(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Clock:
-    """Wall and processor time from now on: how much of its cores a run of fixed time had on a machine that others use."""
+    """Wall and processor time from now on: how much of its cores a run of fixed time had on a machine that others use.
+
+    ``nice`` does not help it there: Linux shares the cores between sessions first (sched_autogroup), whatever their nice
+    values. Other work steps back if it starts with ``echo 19 > /proc/self/autogroup``.
+    """
 
     wall: float = field(default_factory=time.monotonic)
     processor: float = field(default_factory=lambda: sum(os.times()[:4]))
