@@ -23,7 +23,7 @@ from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
 from .audit import AuditReport, audit
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .config import TrainConfig, config_to_dict
@@ -32,14 +32,18 @@ from .datasets.checks import OnBad
 from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .loggers import LoggerName, open_loggers, require_installed
-from .loop import STATE_FILE, Job, fit, total_steps, validate
+from .loop import fit
 from .metrics import Errors, Predictions
+from .order import Fixed, Shuffled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
+from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state
 from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
+from .tasks import Task
+from .validation import validate
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -344,7 +348,7 @@ def run(
     card = Card(prepared, begun, data, config)
     write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config)[1].errors()
+        test_before = validate(potential, sets["test"], config.loss, config.forces)[1].errors()
         say(f"test, before training: {test_before}")
 
     def save(name: str, progress: Progress) -> None:
@@ -355,7 +359,7 @@ def run(
         card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
 
     steps = total_steps(sets["train"], config)
-    say(f"training: {len(prepared.train)} structures, {sets['train'].n_batches(0)} batches per epoch, "
+    say(f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
         f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
@@ -370,13 +374,13 @@ def run(
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config)[1] for name in ("valid", "test") if getattr(prepared, name)
+        name: validate(best, sets[name], config.loss, config.forces)[1] for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
     if config.optim.ema_decay is not None:
         potential.load_state_dict(state.weights)
-        raw = validate(potential, sets["valid"], config)[1].errors()
+        raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
         name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
@@ -451,15 +455,17 @@ def _hash(frames: Sequence[Frame]) -> str:
 
 def _batches(
     frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
-) -> EpochBatches:
+) -> Batches:
     model = potential.config
-    graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, target=begun.head.target,
-                         qint_tags=model.backbone.qint_tags)
+    task = Task(begun.head.name, target=begun.head.target)
+    graphs = FrameGraphs(frames, model.policy, task, qint_tags=model.backbone.qint_tags)
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
-    return EpochBatches(graphs, max_edges=room * config.max_edges_per_batch, max_structures=count, seed=config.seed,
-                        device=device, shuffle=shuffle)
+    room *= config.max_edges_per_batch
+    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
+             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
+    return Batches(graphs, order, device=device)
 
 
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:

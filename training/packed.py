@@ -86,7 +86,7 @@ class Packed:
             numbers=self.numbers[atoms].astype(np.int64), positions=self.positions[atoms].astype(np.float64),
             cell=self.cell[index], pbc=self.pbc[index], energy=None if np.isnan(energy) else energy,
             forces=self.forces[atoms].astype(np.float64),
-            stress=None if np.isnan(stress).any() else stress.astype(np.float64), group=name, source="pack",
+            stress=None if np.isnan(stress).any() else stress.astype(np.float64), group=name, source=f"pack, {name}",
             index=index,
         )
 
@@ -125,7 +125,7 @@ def load_packed(path: Path) -> Packed:
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(f"This is not a packed mixture: {error}.", where=str(path),
-                            hint="make one with python -m jmp_calc.training.pack") from error
+                            hint="jmp-calc pretrain RECIPE --data FOLDER makes one") from error
     if header["version"] != PACK_VERSION:
         raise BadInputError(f"The pack has version {header['version']}, not {PACK_VERSION}.", where=str(path))
     return Packed(sets=tuple(_packed_set(entry) for entry in header["sets"]), **arrays)

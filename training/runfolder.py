@@ -18,10 +18,12 @@ from typing import Any
 from jmp_calc.errors import JMPError, JMPWarning, UsageError, error_lines
 from jmp_calc.io.summary import read_summary
 
-from .loop import STATE_FILE
+from .run_state import STATE_FILE
 
 Say = Callable[[str], None]
-LOG_FILE, CONFIG_FILE = "train.log", "config.yaml"
+LOG_FILE = "train.log"
+SETTINGS_FILES = ("config.yaml", "recipe.yaml")
+"""Written by fine-tuning and by pre-training before the first step."""
 
 
 def has_state(folder: Path) -> bool:
@@ -32,7 +34,7 @@ def has_state(folder: Path) -> bool:
     if (folder / STATE_FILE).is_file():
         return True
     stopped = (read_summary(folder / "summary.yaml") or {}).get("status") in ("running", "interrupted")
-    if stopped or (folder / CONFIG_FILE).is_file():
+    if stopped or any((folder / name).is_file() for name in SETTINGS_FILES):
         return False
     raise UsageError("There is no run to resume here.", where=str(folder), hint="start it without --resume")
 

@@ -14,14 +14,16 @@ import torch
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, ModelConfig
 
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
 from .dataset import FrameGraphs
 from .frames import spread
 from .labels import Frame
-from .loop import without_weight_gradients
+from .order import Shuffled
 from .references import References
 from .scalars import FittedScalar
+from .tasks import Task
+from .validation import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -216,10 +218,11 @@ def _from_scratch(
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
-    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
                          qint_tags=config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=2, seed=seed, device=device)
-    potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
+    order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
+    batches = Batches(graphs, order, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
     return potential
 
 
@@ -283,7 +286,7 @@ def _force_rmse(
     if not labelled:
         return float("inf")
     chosen = spread(labelled, N_PROBE)
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
+    graphs = FrameGraphs(chosen, potential.config.policy, Task(name), qint_tags=potential.config.backbone.qint_tags)
     target = graphs.collate(range(len(chosen)), device)
     with without_weight_gradients(potential):
         prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")
