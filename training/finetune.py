@@ -364,7 +364,7 @@ def run(
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began)
-    done = state.progress.step if resume else None
+    done = state.progress.validated_at if resume else None
     with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)

@@ -43,7 +43,8 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder, run.progress.step if resume else None, job.loggers)
+    # Of a run that was killed between a validation and the state after it, the row is written again.
+    history = History(job.folder, run.progress.validated_at if resume else None, job.loggers)
     evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
 
     with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
