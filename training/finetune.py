@@ -220,7 +220,7 @@ def finetune(
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder)
+        resume = resume and has_state(folder, say)
         with RunLog(folder, say, resumed=resume) as log:
             if recipe is None:
                 config = config or TrainConfig()

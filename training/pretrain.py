@@ -141,7 +141,7 @@ def pretrain(
             remove_old(folder, outputs(recipe))
         elif not resume:
             check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder)
+        resume = resume and has_state(folder, say)
         with RunLog(folder, say, resumed=resume) as log:
             return run(recipe, folder, options, resume=resume, override=override, say=log)
 

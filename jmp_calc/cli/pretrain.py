@@ -60,7 +60,7 @@ def pretrain(
             "writes": ", ".join(outputs(loaded)),
         })
         return
-    resuming = resume and has_state(common.out)
+    resuming = resume and has_state(common.out, common.say)
     with (
         CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
                    resume_hint="--resume goes on with it") as command,
