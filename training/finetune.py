@@ -220,7 +220,7 @@ def finetune(
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder)
+        resume = resume and has_state(folder, say)
         with RunLog(folder, say, resumed=resume) as log:
             if recipe is None:
                 config = config or TrainConfig()
@@ -364,7 +364,7 @@ def run(
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began)
-    done = state.progress.step if resume else None
+    done = state.progress.validated_at if resume else None
     with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.io.summary import plain, write_text_atomic
 from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
@@ -38,6 +39,7 @@ from .pretrain_model import NetworkOptions, fresh_network, network_config
 from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of
 from .publish import publish
 from .run_state import STATE_FILE, Job, total_steps
+from .runfolder import RunLog, has_state
 from .validation import validate
 
 Say = Callable[[str], None]
@@ -137,11 +139,14 @@ def pretrain(
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
     folder = make_folder(Path(out))
     with locked(folder):
+        remove_partial(folder, outputs(recipe))
         if overwrite and not resume:
             remove_old(folder, outputs(recipe))
         elif not resume:
             check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
-        return run(recipe, folder, options, resume=resume, override=override, say=say)
+        resume = resume and has_state(folder, say)
+        with RunLog(folder, say, resumed=resume) as log:
+            return run(recipe, folder, options, resume=resume, override=override, say=log)
 
 
 def run(

@@ -226,7 +226,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         return
     loggers = [name for name in LOGGERS if options[name]]
     require_installed(loggers)
-    resume = options["resume"] and has_state(common.out)
+    resume = options["resume"] and has_state(common.out, common.say)
     with (
         CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
                    resume=options["resume"], resume_hint="--resume goes on with it") as command,
