@@ -24,6 +24,7 @@ class EpochBatches:
         device: torch.device | str = "cpu", shuffle: bool = True,
     ) -> None:
         self.data, self.device = data, torch.device(device)
+        self._shuffle = shuffle
         self._plan: Callable[[int], list[list[int]]]
         if shuffle:
             self._plan = Sampler(data, max_edges=max_edges, max_structures=max_structures, seed=seed).plan
@@ -52,19 +53,23 @@ class EpochBatches:
             return
         for indices in self._plan(number)[skip:]:
             groups = balanced(self.data.sizes[indices, 1].tolist(), processes)
-            yield [self.data.collate([indices[i] for i in group]) for group in groups]
+            yield [self._made(number, [indices[i] for i in group]) for group in groups]
 
     def epoch(self, number: int, skip: int = 0) -> Iterator[TargetBatch]:
         """Batches of epoch ``number`` without the first ``skip``."""
         plan = self._plan(number)[skip:]
         if self.device.type == "cpu":
-            yield from (self.data.collate(indices) for indices in plan)
+            yield from (self._made(number, indices) for indices in plan)
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting = pool.submit(self.data.collate, plan[0], self.device) if plan else None
+            waiting = pool.submit(self._made, number, plan[0], self.device) if plan else None
             for following in [*plan[1:], None]:
                 assert waiting is not None
                 ready = waiting.result()
                 if following is not None:
-                    waiting = pool.submit(self.data.collate, following, self.device)
+                    waiting = pool.submit(self._made, number, following, self.device)
                 yield ready
+
+    def _made(self, number: int, indices: list[int], device: torch.device | str = "cpu") -> TargetBatch:
+        """One batch; the order of training comes with edge dropout, if the data have it."""
+        return self.data.collate(indices, device, epoch=number if self._shuffle else None)
