@@ -1,7 +1,7 @@
-"""The tables of docs/speed.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md and docs/paper.md, made from benchmarks/results/*.yaml.
 
-    python benchmarks/tables.py           rewrite them in the page
-    python benchmarks/tables.py --check   only say whether the page is up to date (exit code 1 if not)
+    python benchmarks/tables.py           rewrite them in the pages
+    python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet, the command that
 makes it is named instead.
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
+PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md"))
 Rows = dict[str, dict[str, Any]]
 
 
@@ -80,30 +81,38 @@ TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
 
 def table(name: str) -> str:
     """Markdown of one table."""
-    path = RESULTS / f"{name}.yaml"
-    if not path.exists():
-        return f"Not measured yet: `python benchmarks/{name}.py`."
-    content = yaml.safe_load(path.read_text())
-    rows = content["rows"] if "rows" in content else content["runs"]["threads_2"]["rows"]
-    head, *lines = TABLES[name](rows)
+    if name in PAPER_TABLES:
+        made = PAPER_TABLES[name]()
+        if made is None:
+            return f"Not run here (there is no `benchmarks/results/{name}.yaml`)."
+        head, *lines = made
+    else:
+        path = RESULTS / f"{name}.yaml"
+        if not path.exists():
+            return f"Not measured yet: `python benchmarks/{name}.py`."
+        content = yaml.safe_load(path.read_text())
+        rows = content["rows"] if "rows" in content else content["runs"]["threads_2"]["rows"]
+        head, *lines = TABLES[name](rows)
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
 def filled(text: str) -> str:
-    """The page with all its tables made anew."""
+    """A page with all its tables made anew."""
     pattern = re.compile(r"(<!-- table: (\w+) -->\n)(?:(?!<!-- ).*\n)*(<!-- end -->)")
     return pattern.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
 
 
 def main() -> None:
-    """Rewrite or check the page."""
+    """Rewrite or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    if args.check:
-        sys.exit(None if filled(text) == text else f"{PAGE} is not up to date: run python benchmarks/tables.py")
-    PAGE.write_text(filled(text), encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if args.check and filled(text) != text:
+            sys.exit(f"{page} is not up to date: run python benchmarks/tables.py")
+        if not args.check:
+            page.write_text(filled(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,11 @@ from .settings import Settings, check_settings, portable
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from .descriptors import Descriptors
     from .graph.build import Graph
     from .jumps import JumpReport
     from .model.config import ModelConfig
+    from .model.potential import Layer
 
 SKIN = 0.6
 """Å that the kept neighbour list reaches beyond the cutoff; benchmarks/skin.py measures what it gains."""
@@ -198,6 +200,21 @@ class JMPCalculator(Calculator):
         from .batching import evaluate_many
 
         return evaluate_many(self._evaluator, structures, properties)
+
+    def descriptors(self, structures: Atoms | Sequence[Atoms], *, layer: Layer = "final") -> Descriptors:
+        """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
+
+        Args:
+            structures: of any size and periodicity; the features do not depend on what they are batched with.
+            layer: after an interaction block, counted from 1, or 'final', what the heads read.
+
+        Raises:
+            UsageError: no such layer.
+            The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
+        """
+        from .descriptors import describe
+
+        return describe(self._evaluator, structures, layer)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

@@ -25,7 +25,7 @@ from .info import model_info
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts
 from .model.cost import GraphCounts
 from .model.recompute import Recompute
-from .preparation import check_covered, structure_graph
+from .preparation import check_covered, check_known, structure_graph
 from .results import single_results
 from .settings import Settings, choose_head, choose_policy
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .compiled import CompiledEvaluation
     from .graph.build import Graph
-    from .model.potential import Prediction
+    from .model.potential import Layer, Prediction
 
 logger = logging.getLogger("jmp_calc")
 
@@ -93,7 +93,7 @@ class Evaluator:
     ) -> Graph:
         """The graphs of one structure, after refusing what cannot be computed or would not fit into memory."""
         gradient = needs_gradient(properties)
-        self._check(atoms, gradient)
+        self._check(atoms, properties)
         if "stress" in properties:
             self.require_stress(atoms)
         graph = self.build_graph(atoms, search)
@@ -137,6 +137,13 @@ class Evaluator:
                 batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
             )
 
+    def descriptors(self, graphs: Sequence[Graph], layer: Layer) -> torch.Tensor:
+        """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""
+        from .graph.batch import collate
+
+        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False):
+            return self.potential.descriptors(collate(graphs, device=self.device), layer)  # type: ignore[no-any-return]
+
     def memory_plan(self, counts: GraphCounts) -> Recompute:
         """What is recomputed for forces, from the setting and the free memory."""
         choice = self.settings.activation_checkpointing
@@ -168,20 +175,23 @@ class Evaluator:
         if reason is not None:
             raise PropertyNotImplementedError(reason)
 
-    def _check(self, atoms: Atoms, gradient: bool) -> None:
+    def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
         if self.device.type == "cuda" and os.getpid() != self._pid:
             raise UsageError(
                 "this calculator lives on a GPU and cannot be used in a forked process",
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        check_covered(self.config, self.head, atoms.numbers, self.info.name)
+        if "descriptors" in properties:  # they are the same for all heads
+            check_known(self.config, atoms.numbers, self.info.name)
+        else:
+            check_covered(self.config, self.head, atoms.numbers, self.info.name)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
-            self._guard_memory(expected_counts(atoms, self.policy), gradient)
+            self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)

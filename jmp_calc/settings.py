@@ -116,12 +116,13 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
-    limit = settings.max_neighbors or policy.max_neighbors
-    policy = dataclasses.replace(policy, cutoff=float(cutoff), max_neighbors=int(limit))
+    policy = dataclasses.replace(policy, cutoff=float(cutoff))
+    if settings.max_neighbors is not None:  # one number for all sizes
+        policy = dataclasses.replace(policy, max_neighbors=int(settings.max_neighbors), fewer_neighbors=())
     if policy.name == "official" and settings.graph == "smooth":
         from .graph.policies import smooth_for_official
 
-        policy = smooth_for_official(policy.cutoff, policy.max_neighbors)
+        policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
+from .metrics import Errors
 from .mixture import Mixture
 from .packed import Packed
 
 
-def publish(path: Path, potential: Potential, mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> None:
+def publish(path: Path, potential: Potential, mixture: Mixture, packed: Packed, errors: Mapping[str, Errors]) -> None:
     """Write the kept heads of ``potential`` with references and card to ``path``."""
     names = [head.name for head in mixture.heads if head.keep and head.name in potential.heads]
     smaller = potential.with_heads(names, mixture.default_head)
@@ -37,7 +37,7 @@ def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadC
     )
 
 
-def card(mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> ModelCard:
+def card(mixture: Mixture, packed: Packed, errors: Mapping[str, Errors]) -> ModelCard:
     """Sources, licences and validation errors of every set."""
     theory = {head.name: head.level_of_theory for head in mixture.heads}
     data = tuple(
@@ -48,10 +48,7 @@ def card(mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> 
         }
         for item in packed.sets
     )
-    metrics = {
-        row["set"]: {key: row[key] for key in row if key.endswith(("_per_atom", "_per_A", "_GPa")) and row[key] is not None}
-        for row in errors
-    }
+    metrics = {name: found.to_dict() for name, found in errors.items()}
     first = {head.name: mixture.sets_of(head.name)[0].name for head in mixture.heads if head.keep}
     return ModelCard(
         name=mixture.name, created=datetime.date.today().isoformat(), licence="MIT (weights); see training_data",

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
+from ..io.atomic import remove_partial
 from ..io.outdir import check_free, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
@@ -183,6 +184,7 @@ class CommandRun:
         folder = make_folder(self.common.out)
         self._stack.enter_context(locked(folder))
         try:
+            remove_partial(folder, self.names)
             if self.common.overwrite and not self.resume:
                 remove_old(folder, self.names)
             elif not self.resume:
@@ -202,7 +204,12 @@ class CommandRun:
     ) -> None:
         with self._stack:
             status, code = outcome(error)
-            summary = self._write(status, code, error)
+            try:
+                summary = self._write(status, code, error)
+            except OSError:
+                if error is None:
+                    raise
+                return  # what ended the run says more than the disk on which its summary does not fit
             if self.common.json:
                 click.echo(json.dumps(summary.to_dict(), indent=1))
 

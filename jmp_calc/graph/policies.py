@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.config import GraphPolicy
+from ..model.config import FewerNeighbors, GraphPolicy
 from .adaptive import adaptive_cutoffs
 from .dropout import EdgeDrop
 from .neighbours import EdgeList, Floats, Ints, NeighbourSearch
@@ -51,7 +51,7 @@ def select_graphs(
         longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
     edges, length = search(positions, cell, pbc, longest)
     if policy.name == "official":
-        return _official(edges, length, policy, tags, qint_tags, drop)
+        return _official(edges, length, len(positions), policy, tags, qint_tags, drop)
     return _smooth(edges, length, len(positions), policy, drop)
 
 
@@ -66,10 +66,10 @@ def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
 
 
 def _official(
-    edges: EdgeList, length: Floats, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...],
+    edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...],
     drop: EdgeDrop | None,
 ) -> FourGraphs:
-    main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.max_neighbors)
+    main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.neighbors_of(n_atoms))
     keep = nearest(edges, length, a2a_limit)
     a2a, length = _surviving(edges.take(keep), length[keep], drop)
     qint = a2a.take(nearest(a2a, length, qint_limit))
@@ -140,14 +140,17 @@ def symmetrised(edges: EdgeList) -> EdgeList:
     )
 
 
-def smooth_for_official(cutoff: float, max_neighbors: int) -> GraphPolicy:
+def smooth_for_official(
+    cutoff: float, max_neighbors: int, fewer_neighbors: tuple[FewerNeighbors, ...] = ()
+) -> GraphPolicy:
     """The ``smooth`` policy for published weights: as close to the rank cuts as a C2 energy allows.
 
     Args:
         cutoff: Å, of the a2a graph and the largest of the adaptive ones.
         max_neighbors: the n of the published limits, wanted as effective numbers (n, 2n/3, 4n/15).
+        fewer_neighbors: smaller n of large structures.
     """
     return GraphPolicy(
         name="smooth", cutoff=cutoff, a2a_cutoff=cutoff, a2ee2a_cutoff=cutoff, qint_cutoff=cutoff,
-        max_neighbors=max_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
+        max_neighbors=max_neighbors, fewer_neighbors=fewer_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
     )  # fmt: skip

@@ -157,10 +157,11 @@ class FinalMLP(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for."""
+    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for; atoms: h of every block."""
 
     energy: Tensor
     forces: Tensor | None
+    atoms: tuple[Scaled, ...]
 
 
 class GemNetOC(nn.Module):
@@ -186,6 +187,7 @@ class GemNetOC(nn.Module):
         first, *outputs = self._outputs()
         energy = [first.energy_features(batch, bases.rho_out, h, m, memory)]
         forces = [first.force_features(bases.rho_out, m)] if with_forces else []
+        atoms = []
         for interaction, output in zip(self.int_blocks, outputs):
 
             def step(
@@ -195,10 +197,11 @@ class GemNetOC(nn.Module):
                 return h, m, output.energy_features(batch, bases.rho_out, h, m, memory)
 
             h, m, x = memory.block(step, bases, h, m, weights=[interaction, output])
+            atoms.append(h)
             energy.append(x)
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))
-        return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)
+        return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None, tuple(atoms))
 
     def drop_force_branch(self) -> None:
         """Let go of what only direct forces need."""

@@ -54,6 +54,8 @@ def _check_policy(policy: GraphPolicy) -> None:
     if policy.qint_cutoff != 0.0:  # 0: no middle edges, for a network without quadruplets
         _check_length("qint_cutoff", policy.qint_cutoff, "policy")
     _require(policy.max_neighbors >= 1, f"max_neighbors = {policy.max_neighbors} is not positive", "policy")
+    for fewer in policy.fewer_neighbors:
+        _require(fewer.above >= 1 and fewer.max_neighbors >= 1, f"fewer_neighbors = {fewer} is not positive", "policy")
     _require(0 < policy.taper <= 1, f"taper = {policy.taper} is not in (0, 1]", "policy")
     _require(0 <= policy.collinear_width < 1, f"collinear_width = {policy.collinear_width} is not in [0, 1)", "policy")
 

@@ -1,4 +1,4 @@
-"""Edge dropout in the batches of an epoch: a draw per epoch and frame, the same after a restart, none in evaluation."""
+"""Edge dropout in the batches of an epoch: a draw per step and frame, the same after a restart, none in evaluation."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import EdgeScales
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.training.dataset import FrameGraphs, TargetBatch
-from jmp_calc.training.loop import Job, fit
+from jmp_calc.training.loop import fit
+from jmp_calc.training.run_state import Job
+from jmp_calc.training.tasks import Task
 
 from .test_loop import CONFIG, FRAMES, crash_at, job, weights
 from .tiny import POLICY, tiny_potential
 
 
 def data(**options: Any) -> FrameGraphs:
-    return FrameGraphs(FRAMES[:-2], POLICY, heads="old", **options)
+    return FrameGraphs(FRAMES[:-2], POLICY, Task("old"), **options)
 
 
 def topology(target: TargetBatch) -> list[Tensor]:
@@ -34,21 +36,21 @@ def same(one: TargetBatch, other: TargetBatch) -> bool:
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(topology(one), topology(other), strict=True))
 
 
-def test_draws_depend_on_seed_epoch_and_frame_alone() -> None:
+def test_draws_depend_on_seed_step_and_frame_alone() -> None:
     graphs = data(edge_dropout=0.2, dropout_seed=3)
-    first = graphs.collate([4, 1], epoch=0)
-    assert same(first, data(edge_dropout=0.2, dropout_seed=3).collate([4, 1], epoch=0))
-    assert same(graphs.collate([1], epoch=0), graphs.collate([1], epoch=0))
-    assert not same(first, graphs.collate([4, 1], epoch=1))
-    assert not same(first, data(edge_dropout=0.2, dropout_seed=4).collate([4, 1], epoch=0))
+    first = graphs.collate([4, 1], draw=(0, 0))
+    assert same(first, data(edge_dropout=0.2, dropout_seed=3).collate([4, 1], draw=(0, 0)))
+    assert same(graphs.collate([1], draw=(0, 0)), graphs.collate([1], draw=(0, 0)))
+    assert not same(first, graphs.collate([4, 1], draw=(0, 1)))
+    assert not same(first, data(edge_dropout=0.2, dropout_seed=4).collate([4, 1], draw=(0, 0)))
     assert first.batch.a2a.count < graphs.collate([4, 1]).batch.a2a.count
     assert first.batch.scales == EdgeScales(output_sums=1.25)
 
 
 def test_evaluation_sees_all_edges_with_and_without_draws_before() -> None:
     graphs, plain = data(edge_dropout=0.2), data()
-    graphs.collate([0, 1], epoch=0)
-    for target, expected in ((graphs.collate([0, 1]), plain.collate([0, 1])), (plain.collate([0, 1], epoch=5),) * 2):
+    graphs.collate([0, 1], draw=(0, 0))
+    for target, expected in ((graphs.collate([0, 1]), plain.collate([0, 1])), (plain.collate([0, 1], draw=(0, 5)),) * 2):
         assert same(target, expected) and target.batch.scales == EdgeScales()
     potential = tiny_potential().eval()
     energies = [potential(g.collate([0, 1]).batch, heads="old").energy for g in (graphs, plain)]
@@ -57,7 +59,7 @@ def test_evaluation_sees_all_edges_with_and_without_draws_before() -> None:
 
 def test_compensation_of_the_paper_can_be_chosen() -> None:
     graphs = data(edge_dropout=0.2, dropout_compensation="edge_embeddings")
-    assert graphs.collate([0], epoch=0).batch.scales == EdgeScales(edge_embeddings=1.25)
+    assert graphs.collate([0], draw=(0, 0)).batch.scales == EdgeScales(edge_embeddings=1.25)
 
 
 @pytest.mark.parametrize("probability", [1.0, -0.1, float("nan")])
@@ -68,7 +70,7 @@ def test_impossible_probabilities_are_refused(probability: float) -> None:
 
 def regularised(folder: Path) -> Job:
     work = job(folder)
-    work.train.data = data(edge_dropout=0.2)  # type: ignore[attr-defined]
+    work.train.data = data(edge_dropout=0.2)
     return work
 
 
