@@ -268,7 +268,8 @@ def _graphs(
     numbers = np.repeat(np.arange(len(sets), dtype=np.uint8), [len(part) for part in frames])
     return FrameGraphs(
         Joined(frames), potential.config.policy, tasks, task_of=numbers, qint_tags=potential.config.backbone.qint_tags,
-        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes,
+        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
+        dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
 
 
