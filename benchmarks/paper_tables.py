@@ -162,5 +162,5 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 PAPER_TABLES: dict[str, Callable[[], Lines | None]] = {
     **{f"paper_{name}": (lambda name=name: errors(name)) for name in ("qm9", "rmd17", "md22", "spice", "matbench", "qmof")},
     "paper_averages": averages, "paper_disagreements": disagreements, "recipes": steps, "rmd17": rmd17, "scalars": scalars,
-    "pretraining": lambda: runs("pretraining"), "forgetting": lambda: runs("forgetting"),
+    "forgetting": lambda: runs("forgetting"),
 }

@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, docs/paper.md and docs/descriptors.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
     python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
@@ -20,7 +20,7 @@ import yaml
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md"))
+PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
 Rows = dict[str, dict[str, Any]]
 
 
@@ -92,9 +92,17 @@ def embeddings(rows: Rows) -> list[list[str]]:
                     for name, row in rows.items())]
 
 
+def pretraining(rows: Rows) -> list[list[str]]:
+    """Force errors of every set."""
+    sets = list(dict.fromkeys(name for row in rows.values() for name in row["valid"]))
+    return [["run", "steps", *sets], *(
+        [name, row["steps"], *(f"{row['valid'][task]['forces_mae_mev_per_a']:.0f}" for task in sets)]
+        for name, row in rows.items())]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
+    "aoti": aoti, "training_step": training_step, "embeddings": embeddings, "pretraining": pretraining,
 }
 
 
