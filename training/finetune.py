@@ -467,8 +467,9 @@ def _batches(
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
     room *= config.max_edges_per_batch
-    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
-             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
+    if not shuffle:
+        return Batches(graphs, Fixed(graphs.sizes, max_edges=room, max_structures=count), device=device)
+    order = Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed, accumulate=config.accumulate)
     return Batches(graphs, order, device=device)
 
 
