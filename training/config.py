@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jmp_calc.errors import UsageError
+from jmp_calc.graph.dropout import Compensation
 from jmp_calc.memory import Checkpointing
 
 EnergyLoss = Literal["huber", "l1", "l2"]
@@ -166,6 +167,10 @@ class TrainConfig:
     """none: no derivative is computed, for scalars."""
     conservative_after: float | None = None
     """Share of the run after which direct forces give way to conservative ones; None: never."""
+    edge_dropout: float = 0.0
+    """Probability that an edge is left out of a training graph (pre-training of JMP: 0.1)."""
+    edge_dropout_compensation: Compensation = "output_sums"
+    """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges (paper)."""
     activation_checkpointing: Checkpointing = "auto"
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
@@ -174,8 +179,11 @@ class TrainConfig:
     """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
     than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
     seed: int = 0
+    save_every_s: float = 120.0
+    """Seconds between saved states when validations are further apart; may change in a resumed run."""
 
     def __post_init__(self) -> None:
+        _check(self.save_every_s >= 0, "save_every_s", "must be >= 0 (seconds)")
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
@@ -190,6 +198,8 @@ class TrainConfig:
         _check_choice(self.metric, ("loss", "forces_mae", "energy_mae", "scalar_mae"), "metric")
         _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
         _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
+        _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
+        _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")

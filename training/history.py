@@ -8,7 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jmp_calc.io.atomic import replacing
+
 if TYPE_CHECKING:
+    from .loggers import MetricLogger
     from .metrics import Errors
 
 METRICS, TASKS = "metrics.csv", "tasks.csv"
@@ -43,44 +46,40 @@ class Row:
 class History:
     """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
 
-    def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()) -> None:
+        self.folder, self.loggers = folder, loggers
         self.rows: list[Row] = []
         path = folder / METRICS
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        # Replaced as a whole: a process killed here must not lose the rows of a long run.
+        with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Row)])
             writer.writerows(_cells(row) for row in self.rows)
         kept = [] if resume_step is None else [row for row in read_tasks(folder) if int(row["step"]) <= resume_step]
-        (folder / TASKS).unlink(missing_ok=True)
-        self._write_tasks(kept)
+        if kept:
+            with replacing(folder / TASKS) as temporary:
+                _write_tasks(temporary, kept, header=True)
+        else:
+            (folder / TASKS).unlink(missing_ok=True)
 
     def add(self, row: Row) -> None:
-        """Append a row to memory and file."""
+        """Append a row to memory, file and loggers."""
         self.rows.append(row)
+        for logger in self.loggers:
+            logger.add(row)
         with open(self.folder / METRICS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(_cells(row))
 
     def add_tasks(self, step: int, elapsed: float, errors: Mapping[str, Errors]) -> None:
         """Append the errors of every data set to ``tasks.csv``."""
-        self._write_tasks([
+        path = self.folder / TASKS
+        _write_tasks(path, [
             {"step": step, "elapsed_s": elapsed, "task": name,
              **{key: value for key, value in found.to_dict().items() if key in _TASK_COLUMNS}}
             for name, found in errors.items()
-        ])
-
-    def _write_tasks(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        path = self.folder / TASKS
-        fresh = not path.exists()
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _TASK_COLUMNS, restval="")
-            if fresh:
-                writer.writeheader()
-            writer.writerows(rows)
+        ], header=not path.exists())
 
 
 def read_tasks(folder: Path) -> list[dict[str, str]]:
@@ -88,19 +87,15 @@ def read_tasks(folder: Path) -> list[dict[str, str]]:
     path = folder / TASKS
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
+    return list(csv.DictReader(_whole_lines(path)))
 
 
 def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
-    with open(path, newline="", encoding="utf-8") as file:
-        for record in csv.DictReader(file):
-            if any(value is None for value in record.values()):
-                continue
-            values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
-            rows.append(Row(**values))
+    for record in csv.DictReader(_whole_lines(path)):
+        values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
+        rows.append(Row(**values))
     return rows
 
 
@@ -109,6 +104,19 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(int(max(seconds, 0.0) + 0.5), 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def _whole_lines(path: Path) -> list[str]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [line for line in file if line.endswith("\n")]
+
+
+def _write_tasks(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool) -> None:
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _TASK_COLUMNS, restval="")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cells(row: Row) -> list[str]:

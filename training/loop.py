@@ -36,6 +36,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     """
     potential, optim = job.potential, config.optim
     torch.manual_seed(config.seed)
+    potential.train()
     freeze(potential, config.freeze)
     trained = [p for p in potential.parameters() if p.requires_grad]
     optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
@@ -43,12 +44,17 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder, run.progress.step if resume else None)
+    # Of a run that was killed between a validation and the state after it, the row is written again.
+    history = History(job.folder, run.progress.validated_at if resume else None, job.loggers)
     evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
 
     with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
+            run.save()
+        elif run.validation_due(epoch_ended=False):
+            run.validate(history, lr=largest_rate(optimizer))  # the run was ended between a step and its validation
+            run.save()
         progress = run.progress
         if progress.step == 0 and run.out_of_time():
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
@@ -77,11 +83,16 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 run.save()
                 raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
             if run.validation_due(epoch_ended=epoch_ended) or run.finished():
-                run.validate(history, lr=max(group["lr"] for group in optimizer.param_groups))
+                run.validate(history, lr=largest_rate(optimizer))
                 run.save()
     ema_to_weights(ema)
     job.save_model("last", run.progress)
     return history
+
+
+def largest_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the group that has the largest."""
+    return max(group["lr"] for group in optimizer.param_groups)
 
 
 @torch.no_grad()

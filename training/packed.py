@@ -6,8 +6,6 @@ The file holds no objects (``numpy.load`` without pickle) and is small enough to
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.atomic import replacing
 
 from .labels import Frame
 
@@ -111,16 +110,11 @@ def save_packed(path: Path, packed: Packed, recipe: dict[str, Any]) -> None:
     """Write the arrays and the description atomically, compressed."""
     header = {"version": PACK_VERSION, "sets": [asdict(item) for item in packed.sets], "recipe": recipe}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(
-                stream, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-                **{name: getattr(packed, name) for name in _ARRAYS},
-            )
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(
+            stream, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+            **{name: getattr(packed, name) for name in _ARRAYS},
+        )
 
 
 def load_packed(path: Path) -> Packed:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jmp_calc.io.atomic import replacing
+
 from .history import read_tasks
 from .metrics import GPA_PER_EV_A3
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .history import Row
     from .metrics import Predictions
 
@@ -35,12 +39,12 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str 
         for name, true, predicted in series:
             mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
             step = max(1, len(true) // MAX_POINTS)
-            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}")
+            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}", rasterized=True)
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], "k-", lw=0.8)
         axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
         axes.legend(fontsize=8)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
@@ -60,7 +64,13 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
         right.plot(*zip(*(forces or scalars)))
     label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
     right.set(xlabel="step", ylabel=label, yscale="log")
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        # dpi: of the points, which are drawn as an image: 1 MB as shapes
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=200)
 
 
 def plot_tasks(path: Path, folder: Path) -> None:
@@ -79,7 +89,7 @@ def plot_tasks(path: Path, folder: Path) -> None:
                 axes.plot(*zip(*points), label=task, lw=1.0)
         axes.set(xlabel="step", ylabel=label, yscale="log", title="validation")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 Series = tuple[str, np.ndarray, np.ndarray]

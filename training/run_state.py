@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,9 @@ from .validation import chosen_metric, validate
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
+    from .loggers import MetricLogger
+
 STATE_FILE = "state.pt"
-SAVE_EVERY_S = 120.0
-"""Seconds between saved states when validations are further apart."""
 VALIDATION_SHARE = 0.15
 """Validation runs so often that it costs about this share of the time."""
 
@@ -49,6 +49,8 @@ class Job:
     say: Callable[[str], None] = lambda text: None
     spent_s: float = 0.0
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
+    loggers: Sequence[MetricLogger] = ()
+    """Receive the rows of metrics.csv."""
 
 
 @dataclass
@@ -86,8 +88,6 @@ class RunState:
         self.every = validation_interval(job)
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
-        self.validated_at = -1
-        """Step of the last validation."""
         self._start = self._saved = self._spoken = time.monotonic()
         self._first_step, self._before = 0, job.spent_s
 
@@ -144,7 +144,7 @@ class RunState:
         """Whether it is time for a validation: after some steps, or after some epochs."""
         steps = self.config.validate_every
         if steps is not None:
-            return self.progress.step % steps == 0 and self.progress.step > self.validated_at
+            return self.progress.step % steps == 0 and self.progress.step > self.progress.validated_at
         return epoch_ended and self.progress.epoch % self.every == 0
 
     def validate(self, history: History, lr: float) -> None:
@@ -160,7 +160,7 @@ class RunState:
                 job.save_model("best", progress)
             else:
                 progress.since_best += 1
-        self.reserve, self.validated_at = time.monotonic() - began, progress.step
+        self.reserve, progress.validated_at = time.monotonic() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, scalar, gradient = self.totals.means()
@@ -179,13 +179,13 @@ class RunState:
         self._spoken = time.monotonic()
 
     def tick(self) -> None:
-        """Called after every step: a line every half minute, a saved state every two minutes."""
+        """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
         now = time.monotonic()
         if now - self._spoken > 30.0:
             loss = self.totals.sums[0] / self.totals.steps
             self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
             self._spoken = now
-        if now - self._saved > SAVE_EVERY_S:
+        if now - self._saved > self.config.save_every_s:
             self.save()
 
     def _speed(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,6 +76,13 @@ class ModelOptions:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
 
+    @property
+    def absolute_model(self) -> str:
+        """``model``, with the absolute path if it is one."""
+        name = self.model.removeprefix(SCRATCH)
+        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        return f"{SCRATCH}{path}" if self.from_scratch else path
+
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""
         scratch = recipe.from_scratch and not self.from_scratch
@@ -138,7 +146,7 @@ def make_start(
     old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     potential = with_fitted_energies(
         _add_head(old, head, template, options), head.name, frames, device)

@@ -6,6 +6,7 @@ Slow (minutes of CPU for JMP-S, an hour for JMP-L): ``pytest -m slow tests/train
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.slow
 BACKBONES = {"jmp-s": JMP_S, "jmp-l": JMP_L}
 CASES = [(network, name) for network in BACKBONES for name in recipe_names()]
 """The pre-training runs of the paper belong here too once they can be run."""
+
+ENERGIES_ONLY = r"out_blocks\.\d+\.(dense_rbf|layers|seq_energy2)\.|out_mlp_E|heads\.new\.energy"
+FORCES_ONLY = r"out_blocks\.\d+\.(dense_rbf_F|seq_forces)\.|out_mlp_F|heads\.new\.forces"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,4 @@ def trained_network(backbone: BackboneConfig, recipe: FinetuneRecipe) -> Potenti
 
 def unused(weight: str, recipe: FinetuneRecipe) -> bool:
     """Energies do not depend on the branch for direct forces, nor direct forces on that for energies."""
-    forces = any(part in weight for part in ("seq_forces", "dense_rbf_F", "out_mlp_F", "heads.new.forces"))
-    if recipe.force_mode != "direct":
-        return forces
-    return any(part in weight for part in ("out_mlp_E", "heads.new.energy")) and not forces
+    return re.search(ENERGIES_ONLY if recipe.force_mode == "direct" else FORCES_ONLY, weight) is not None
