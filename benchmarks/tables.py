@@ -20,7 +20,8 @@ import yaml
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = tuple(DOCS / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
 Rows = dict[str, dict[str, Any]]
 
 
