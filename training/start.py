@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,14 +14,16 @@ import torch
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
 from .dataset import FrameGraphs
 from .frames import spread
 from .labels import Frame
-from .loop import without_weight_gradients
+from .order import Shuffled
 from .references import References
 from .scalars import FittedScalar
+from .tasks import Task
+from .validation import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -72,6 +75,13 @@ class ModelOptions:
     def from_scratch(self) -> bool:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
+
+    @property
+    def absolute_model(self) -> str:
+        """``model``, with the absolute path if it is one."""
+        name = self.model.removeprefix(SCRATCH)
+        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        return f"{SCRATCH}{path}" if self.from_scratch else path
 
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""
@@ -136,7 +146,7 @@ def make_start(
     old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     potential = with_fitted_energies(
         _add_head(old, head, template, options), head.name, frames, device)
@@ -211,10 +221,11 @@ def _from_scratch(
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
-    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
                          qint_tags=config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=2, seed=seed, device=device)
-    potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
+    order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
+    batches = Batches(graphs, order, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
     return potential
 
 
@@ -281,7 +292,7 @@ def _force_rmse(
     if not labelled:
         return float("inf")
     chosen = spread(labelled, N_PROBE)
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
+    graphs = FrameGraphs(chosen, potential.config.policy, Task(name), qint_tags=potential.config.backbone.qint_tags)
     target = graphs.collate(range(len(chosen)), device)
     with without_weight_gradients(potential):
         prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")

@@ -48,6 +48,8 @@ class BackboneConfig:
     """Whether blocks have the quadruplet interaction (JMP: always; off in jmp-xs, where it doubles the cost)."""
     force_branch: bool = True
     """Whether the edge features xF for direct forces exist (official: regress_forces)."""
+    dropout: float = 0.0
+    """Share of the features that each dense layer of the atom updates (in interaction and output blocks) loses in training."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def _check_backbone(backbone: BackboneConfig) -> None:
     elements = backbone.num_elements
     _require(1 <= elements <= MAX_ELEMENT, f"num_elements = {elements} is not between 1 and {MAX_ELEMENT}", "backbone")
     _check_length("radial_cutoff", backbone.radial_cutoff, "backbone")
+    _require(0 <= backbone.dropout < 1, f"dropout = {backbone.dropout} is not in [0, 1)", "backbone")
 
 
 def _check_policy(policy: GraphPolicy) -> None:
