@@ -51,6 +51,7 @@ FORBIDDEN = [
     ("jmp_calc.calculator", ["click", "phonopy", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.evaluator", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.batching", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
+    ("jmp_calc.descriptors", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.torchsim", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.scalars", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.estimation", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),

@@ -17,7 +17,8 @@ import torch
 from .dataset import FrameGraphs
 from .frames import spread
 from .labels import Frame
-from .loop import without_weight_gradients
+from .tasks import Task
+from .validation import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -52,7 +53,7 @@ def missing_energies(
     """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest."""
     chosen = spread(frames, N_FRAMES)
     backbone = potential.config.backbone
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=head, qint_tags=backbone.qint_tags)
+    graphs = FrameGraphs(chosen, potential.config.policy, Task(head), qint_tags=backbone.qint_tags)
     numbers = np.unique(np.concatenate([frame.numbers for frame in chosen]))
     rows: list[np.ndarray] = []
     errors: list[float] = []

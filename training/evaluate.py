@@ -16,15 +16,17 @@ import numpy as np
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.io.summary import plain, write_text_atomic
 
-from .batches import EpochBatches
+from .batches import Batches
 from .config import TrainConfig
 from .dataset import FrameGraphs
 from .frames import write_predictions
 from .labels import Frame, LabelKeys, read_labelled
-from .loop import validate
 from .metrics import Errors, Predictions
+from .order import Fixed
 from .plots import plot_parity
 from .scalars import with_target
+from .tasks import Task
+from .validation import validate
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import HeadConfig, ModelConfig
@@ -136,11 +138,13 @@ def evaluate(
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     for message in labelled.messages:
         say(message)
-    graphs = FrameGraphs(frames, policy, heads=chosen.name, target=target, qint_tags=potential.config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=64, device=choose_device(device), shuffle=False)
+    task = Task(chosen.name, target=target)
+    graphs = FrameGraphs(frames, policy, task, qint_tags=potential.config.backbone.qint_tags)
+    order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=64)
+    batches = Batches(graphs, order, device=choose_device(device))
     config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
     config = config if target is None else config.for_scalar()
-    _, predictions = validate(potential, batches, config)
+    _, predictions = validate(potential, batches, config.loss, config.forces)
     groups = [_group(frame, group_by) for frame in frames]
     offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
     known = offset[np.isfinite(offset)]

@@ -18,25 +18,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jmp_calc.errors import UsageError
+from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
 from .audit import AuditReport, audit
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
-from .checkpoint import Progress, load_checkpoint
+from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
 from .datasets.checks import OnBad
 from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
-from .loop import STATE_FILE, Job, fit, total_steps, validate
+from .loggers import LoggerName, open_loggers, require_installed
+from .loop import fit
 from .metrics import Errors, Predictions
+from .order import Fixed, Shuffled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
+from .run_state import STATE_FILE, Job, total_steps
+from .runfolder import RunLog, has_state
 from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
+from .tasks import Task
+from .validation import validate
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -107,7 +114,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a fine-tuning gave; errors are those of the best model (averaged weights)."""
+    """What a fine-tuning gave; errors are those of the best model, unless they say otherwise."""
 
     best: Path
     last: Path
@@ -126,6 +133,12 @@ class TrainResult:
     """Seconds of the time budget that were used, over all restarts."""
     init_head: str | None
     probe: dict[str, float]
+    valid_last: Errors
+    """Validation errors of ``last``."""
+    valid_last_raw: Errors | None
+    """The same at the same step without averaging over steps; None if ``last`` is not averaged."""
+    n_clipped: int
+    """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
     """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
     messages: tuple[str, ...] = ()
@@ -139,7 +152,9 @@ class TrainResult:
         constant = {name: float(f"{value:.5g}") for name, value in self.constant_mae.items()}
         return {
             "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
-            "train_s": round(self.train_s, 1), "valid_before": errors(self.before), "valid": errors(self.valid),
+            "n_clipped_steps": self.n_clipped, "train_s": round(self.train_s, 1),
+            "valid_before": errors(self.before), "valid": errors(self.valid), "valid_last": errors(self.valid_last),
+            **({} if self.valid_last_raw is None else {"valid_last_not_averaged": errors(self.valid_last_raw)}),
             "test_before": errors(self.test_before), "test": errors(self.test),
             "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
             "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
@@ -165,6 +180,7 @@ def finetune(
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
+    loggers: Sequence[LoggerName] = (),
     say: Say = print,
 ) -> TrainResult:
     """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
@@ -183,9 +199,10 @@ def finetune(
         recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set, and ``config``
             replaces the settings of the recipe if it is given.
         device: auto, cpu, cuda, cuda:N.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
+        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
         say: receives lines of progress.
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
@@ -195,20 +212,25 @@ def finetune(
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
         start = start.for_recipe(finetune_recipe(recipe))
+    require_installed(loggers)
     folder = make_folder(Path(out))
     with locked(folder):
+        remove_partial(folder, OUTPUTS)
         if overwrite and not resume:
             remove_old(folder, OUTPUTS)
         elif not resume:
             check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        if recipe is None:
-            config = config or TrainConfig()
-            config = config.for_scalar() if data.scalar else config
-            prepared = prepare(data, start, config, say)
-        else:
-            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, say)
-        prepared.audit.raise_if_refused()
-        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override, say=say)
+        resume = resume and has_state(folder, say)
+        with RunLog(folder, say, resumed=resume) as log:
+            if recipe is None:
+                config = config or TrainConfig()
+                config = config.for_scalar() if data.scalar else config
+                prepared = prepare(data, start, config, log)
+            else:
+                prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
+            prepared.audit.raise_if_refused()
+            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
+                       loggers=loggers, say=log)
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
@@ -296,12 +318,12 @@ def _examined(
 
 def run(
     prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
-    device: str, resume: bool, override: bool, say: Say,
+    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), say: Say,
 ) -> TrainResult:
     """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller)."""
     from jmp_calc.device import choose_device
 
-    from .report import Card, write_report, write_settings
+    from .report import Card, saved_weights, write_report, write_settings
 
     where = choose_device(device)
     begun = make_start(
@@ -312,17 +334,21 @@ def run(
     for message in begun.messages:
         say(message)
     config = resolved(config, begun.potential, prepared)
+    facts = {**fingerprint(prepared), "start": origin(prepared, start)}
     potential = begun.potential
     if resume:
+        state = load_checkpoint(folder / STATE_FILE)
+        if not override:
+            refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE)
         # The state names its own network, so that a start model that has changed since cannot slip in.
-        potential = _rebuilt(folder, potential)
+        potential = _rebuilt(state, potential)
     test_before = None
     sets = {name: _batches(getattr(prepared, name), potential, begun, config, where, shuffle=name == "train")
             for name in ("train", "valid", "test")}
     card = Card(prepared, begun, data, config)
     write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config)[1].errors()
+        test_before = validate(potential, sets["test"], config.loss, config.forces)[1].errors()
         say(f"test, before training: {test_before}")
 
     def save(name: str, progress: Progress) -> None:
@@ -330,28 +356,33 @@ def run(
         if config.loss.energy_weight == 0:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training frames.
             written = with_fitted_energies(potential, begun.head.name, prepared.train, where)
-        card.write(folder / f"{name}.safetensors", written, progress)
+        card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
 
     steps = total_steps(sets["train"], config)
-    say(f"training: {len(prepared.train)} structures, {sets['train'].n_batches(0)} batches per epoch, "
+    say(f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
         f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
-    job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), fingerprint(prepared), save,
+    job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began)
-    history = fit(job, config, resume=resume, override=override)
-    progress = load_checkpoint(folder / STATE_FILE).progress
+    done = state.progress.validated_at if resume else None
+    with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
+        history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
+    state = load_checkpoint(folder / STATE_FILE)
+    progress = state.progress
 
     from jmp_calc.zoo.container import load_model
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config)[1] for name in ("valid", "test") if getattr(prepared, name)
+        name: validate(best, sets[name], config.loss, config.forces)[1]
+        for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
-    first = history.rows[0]
-    before = Errors(len(prepared.valid), energy_mae_mev_per_atom=first.valid_energy_mae_mev_per_atom,
-                    forces_mae_mev_per_a=first.valid_forces_mae_mev_per_a, stress_mae_gpa=first.valid_stress_mae_gpa,
-                    scalar_mae=first.valid_scalar_mae)
+    raw = None
+    if config.optim.ema_decay is not None:
+        potential.load_state_dict(state.weights)
+        raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
+    before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
         name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
     result = TrainResult(
@@ -360,13 +391,17 @@ def run(
         test_before=test_before, valid_by_group=found["valid"].errors_by_group(groups["valid"]),
         test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
         history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
+        valid_last=last, valid_last_raw=raw, n_clipped=progress.n_clipped,
         init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
     )
-    card.write(result.best, best, progress, result)
+    best_step = max((row.step for row in history.rows if row.best), default=progress.step)
+    card.write(result.best, best, saved_weights("best", best_step, config), result)
     outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
         note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
+    if progress.n_clipped > 0:
+        say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
     return dataclasses.replace(result, outputs=tuple(outputs))
 
 
@@ -397,6 +432,19 @@ def fingerprint(prepared: Prepared) -> dict[str, Any]:
             for name in ("train", "valid")}
 
 
+def origin(prepared: Prepared, start: ModelOptions) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning beside frames and settings: start model, head, references.
+
+    Hash instead of name, so that a model may be moved; energies are rounded, because another machine adds them otherwise.
+    """
+    references = {} if prepared.references is None else prepared.references.values
+    return {
+        "sha256": prepared.loaded.sha256, "from_scratch": start.from_scratch, "head": start.head,
+        "init_head": start.init_head, "keep_heads": start.keep_heads, "graph": start.graph, "dtype": start.dtype,
+        "references": {str(z): round(energy, 4) for z, energy in sorted(references.items())},
+    }
+
+
 def _hash(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
@@ -408,23 +456,37 @@ def _hash(frames: Sequence[Frame]) -> str:
 
 def _batches(
     frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
-) -> EpochBatches:
+) -> Batches:
     model = potential.config
-    graphs = FrameGraphs(frames, model.policy, heads=begun.head.name, target=begun.head.target,
-                         qint_tags=model.backbone.qint_tags)
+    task = Task(begun.head.name, target=begun.head.target)
+    graphs = FrameGraphs(
+        frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
+        dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
+    )
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
-    return EpochBatches(graphs, max_edges=room * config.max_edges_per_batch, max_structures=count, seed=config.seed,
-                        device=device, shuffle=shuffle)
+    room *= config.max_edges_per_batch
+    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
+             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
+    return Batches(graphs, order, device=device)
 
 
-def _rebuilt(folder: Path, potential: Potential) -> Potential:
+def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:
     from jmp_calc.model.potential import Potential
 
-    state = load_checkpoint(folder / STATE_FILE)
     rebuilt = Potential.from_state(model_config_from_dict(state.model_config), state.weights)
     return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
+
+
+def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
+    """Errors in a row of the history; none if somebody took the file of a resumed run away."""
+    if not rows:
+        return Errors(n_structures)
+    row = rows[position]
+    return Errors(n_structures, energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
+                  forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a, stress_mae_gpa=row.valid_stress_mae_gpa,
+                  scalar_mae=row.valid_scalar_mae)
 
 
 def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jmp_calc.io.atomic import replacing
+
 from .labels import Frame
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ def write_frames(path: Path, frames: Sequence[Frame]) -> None:
     """Write frames with their labels as extxyz."""
     from ase.io import write
 
-    write(path, [to_atoms(frame) for frame in frames], format="extxyz")
+    with replacing(path) as temporary:
+        write(temporary, [to_atoms(frame) for frame in frames], format="extxyz")
 
 
 def write_predictions(
@@ -73,4 +76,5 @@ def write_predictions(
         if np.isfinite(predictions.stress[i]).all() and frame.stress is not None:
             atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
         first += frame.n_atoms
-    write(path, images, format="extxyz")
+    with replacing(path) as temporary:
+        write(temporary, images, format="extxyz")

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jmp_calc.io.atomic import replacing
+
+from .history import read_tasks
 from .metrics import GPA_PER_EV_A3
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .history import Row
     from .metrics import Predictions
 
@@ -34,12 +39,12 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str 
         for name, true, predicted in series:
             mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
             step = max(1, len(true) // MAX_POINTS)
-            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}")
+            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}", rasterized=True)
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], "k-", lw=0.8)
         axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
         axes.legend(fontsize=8)
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
@@ -59,7 +64,32 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
         right.plot(*zip(*(forces or scalars)))
     label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
     right.set(xlabel="step", ylabel=label, yscale="log")
-    figure.savefig(path)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        # dpi: of the points, which are drawn as an image: 1 MB as shapes
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=200)
+
+
+def plot_tasks(path: Path, folder: Path) -> None:
+    """Validation errors of energies and forces of every data set in ``folder/tasks.csv`` against the step."""
+    rows = read_tasks(folder)
+    if not rows:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.0, 4.4), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("energy_mae_mev_per_atom", "forces_mae_mev_per_a"),
+                                ("energy MAE (meV/atom)", "force MAE (meV/Å)")):
+        for task in dict.fromkeys(row["task"] for row in rows):
+            points = [(int(row["step"]), float(row[key])) for row in rows if row["task"] == task and row[key]]
+            if points:
+                axes.plot(*zip(*points), label=task, lw=1.0)
+        axes.set(xlabel="step", ylabel=label, yscale="log", title="validation")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=7)
+    _save(figure, path)
 
 
 Series = tuple[str, np.ndarray, np.ndarray]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
+from jmp_calc.zoo.container import describe_model
 
 from .config import TrainConfig, config_to_dict
 from .frames import write_predictions
@@ -17,7 +18,6 @@ from .plots import plot_losses, plot_parity
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .checkpoint import Progress
     from .finetune import DataOptions, Prepared, TrainResult
     from .metrics import Predictions
     from .scalars import FittedScalar
@@ -33,16 +33,14 @@ class Card:
     data: DataOptions
     config: TrainConfig
 
-    def write(self, path: Path, potential: Potential, progress: Progress, result: TrainResult | None = None) -> None:
-        """Write ``potential`` as it is; the saved weights are the averaged ones (EMA) if averaging is on."""
+    def write(self, path: Path, potential: Potential, weights: str, result: TrainResult | None = None) -> None:
+        """Write ``potential`` as it is; ``weights`` says which weights these are."""
         import time
 
         from jmp_calc.zoo.container import ModelCard, save_model
 
         metrics = {} if result is None else {
             "valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
-        decay = self.config.optim.ema_decay
-        averaged = "" if decay is None else f" (average over steps, decay {decay})"
         name = Path(self.data.train).name
         new = {"name": name, "sha256": file_sha256(self.data.train), "frames": len(self.prepared.train),
                "licence": "the user's own data", "use": "fine-tuning"}
@@ -52,15 +50,25 @@ class Card:
             name=f"{self.start.head.name} on {name}", created=time.strftime("%Y-%m-%d"), licence=self.start.licence,
             source=f"jmp-calc finetune from {self.start.source}", training_data=(new, *seen), metrics=metrics,
             energy_reference="none" if references is None else _reference_text(references.kind, references.full_rank),
-            notes=(f"weights after {progress.step} steps{averaged}",),
+            notes=(weights,),
         ))
+
+
+def saved_weights(name: str, step: int, config: TrainConfig) -> str:
+    """Which weights ``best`` or ``last`` holds, in words."""
+    decay = config.optim.ema_decay
+    kind = "weights as they are (not averaged)" if decay is None else f"weights averaged over steps (EMA, decay {decay:g})"
+    when = f"smallest validation error so far ({config.metric})" if name == "best" else "end of the run"
+    return f"{kind} after {step} steps: {when}"
 
 
 def write_settings(
     folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
 ) -> None:
-    """config.yaml: every resolved setting; data-report.yaml: what the audit found."""
-    content = {"data": _fields(data), "start": _fields(start), "training": config_to_dict(config)}
+    """config.yaml: every resolved setting, enough to run again (``finetune --config``); data-report.yaml: the audit."""
+    files = {name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
+               "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
     _write_yaml(folder / "data-report.yaml", prepared.audit.to_dict())
 
@@ -84,7 +92,7 @@ def write_report(
         "reference_kind": "none" if references is None else references.kind,
         **({} if scalar is None else {"scalar": _scalar_facts(scalar)}),
         "messages": list(result.messages),
-        "saved_weights": "best: averaged weights at the smallest validation loss; last: averaged weights at the end",
+        "saved_weights": {path.stem: describe_model(path).card.notes[0] for path in (result.best, result.last)},
     }
     write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]

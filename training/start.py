@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jmp_calc.errors import ModelError, UsageError
-from jmp_calc.model.config import HeadConfig, ModelConfig
+from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
 from .dataset import FrameGraphs
 from .frames import spread
 from .labels import Frame
-from .loop import without_weight_gradients
+from .order import Shuffled
 from .references import References
 from .scalars import FittedScalar
+from .tasks import Task
+from .validation import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -53,6 +56,8 @@ class ModelOptions:
     """Å, of official graphs (and of smooth ones made from them); None: the model's."""
     max_neighbors: int | None = None
     """Neighbours of official graphs; None: the model's."""
+    fewer_neighbors: tuple[FewerNeighbors, ...] | None = None
+    """Fewer of them in large structures; None: as the model."""
     head_bias: bool | None = None
     """Whether the hidden layers of a new head have a bias; None: as the old heads."""
     level_of_theory: str = "as in the training data"
@@ -71,12 +76,20 @@ class ModelOptions:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
 
+    @property
+    def absolute_model(self) -> str:
+        """``model``, with the absolute path if it is one."""
+        name = self.model.removeprefix(SCRATCH)
+        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        return f"{SCRATCH}{path}" if self.from_scratch else path
+
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""
         scratch = recipe.from_scratch and not self.from_scratch
         return dataclasses.replace(
             self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
-            max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias,
+            max_neighbors=recipe.max_neighbors,
+            fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (), head_bias=recipe.head_bias,
             init_head="scratch" if self.init_head == "auto" else self.init_head,
         )
 
@@ -133,7 +146,7 @@ def make_start(
     old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     potential = with_fitted_energies(
         _add_head(old, head, template, options), head.name, frames, device)
@@ -208,10 +221,11 @@ def _from_scratch(
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
-    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
                          qint_tags=config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=2, seed=seed, device=device)
-    potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
+    order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
+    batches = Batches(graphs, order, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
     return potential
 
 
@@ -225,8 +239,10 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
             messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
         return config
     policy = config.policy
-    config = dataclasses.replace(config, policy=dataclasses.replace(
-        policy, cutoff=options.cutoff or policy.cutoff, max_neighbors=options.max_neighbors or policy.max_neighbors))
+    fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
+    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
+                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
+    config = dataclasses.replace(config, policy=policy)
     if options.graph == "official":
         messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
                         "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
@@ -234,7 +250,8 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
     from jmp_calc.graph.policies import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(config, policy=smooth_for_official(config.policy.cutoff, config.policy.max_neighbors))
+    return dataclasses.replace(
+        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
 
 
 def _similar_head(
@@ -275,7 +292,7 @@ def _force_rmse(
     if not labelled:
         return float("inf")
     chosen = spread(labelled, N_PROBE)
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
+    graphs = FrameGraphs(chosen, potential.config.policy, Task(name), qint_tags=potential.config.backbone.qint_tags)
     target = graphs.collate(range(len(chosen)), device)
     with without_weight_gradients(potential):
         prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")

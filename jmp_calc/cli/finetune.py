@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from .common import CommandRun, Common, common_options, dry_run_report
+from .config import CommandWithSections
+from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
@@ -22,6 +26,7 @@ Examples:
   jmp-calc finetune train.extxyz --valid valid.extxyz --test test.extxyz -m jmp-xs -o run --max-time 10m
   jmp-calc finetune vasp.traj --epochs 200 --E0s e0s.yaml --freeze 1
   jmp-calc finetune train.extxyz -o run --resume
+  jmp-calc finetune --config run/config.yaml -o again
   jmp-calc finetune --recipe rmd17-aspirin --data ~/data/rmd17 -m jmp-l -o run
   jmp-calc finetune --recipe matbench-dielectric --data ~/data/matbench --fold 0 -m jmp-l -o run
   jmp-calc finetune train.extxyz --target band_gap --target-unit eV -o run
@@ -45,8 +50,12 @@ _OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy
 _OF_SCALARS = ("target_unit", "pooling", "target_loss")
 
 
-class FinetuneCommand(click.Command):
-    """Accepts the option names of ``mace_run_train`` beside ours."""
+class FinetuneCommand(CommandWithSections):
+    """Accepts the option names of ``mace_run_train`` beside ours, and the config.yaml of an earlier run."""
+
+    def options_of_sections(self, context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+        """The sections that ``finetune`` writes, as options."""
+        return options_of_run(context, content, path)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate ``--snake_case`` before click sees it."""
@@ -131,6 +140,7 @@ def _recipe_options(function: Any) -> Any:
 def _training_options(function: Any) -> Any:
     options = [
         click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
+        click.option("--max-steps", type=int, default=None, help="Optimizer steps after which the run ends."),
         click.option("--max-time", type=Duration(), default=None,
                      help="Wall time (600, 10m, 2h); the learning rate reaches its end within it."),
         click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
@@ -154,6 +164,10 @@ def _training_options(function: Any) -> Any:
                      help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
         click.option("--processes", type=int, default=None,
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
+        click.option("--save-every", "save_every_s", type=Duration(), default=None,
+                     help="Time between saved states when validations are further apart.  [default: 2m]"),
+        click.option("--tensorboard", is_flag=True, help="Errors and losses for TensorBoard too, in OUT/tensorboard."),
+        click.option("--wandb", is_flag=True, help="The same for Weights & Biases; its WANDB_ variables say where."),
         click.option("--forces", type=click.Choice(["conservative", "direct"]), default=None,
                      help="Slope of the energy, or a network of their own.  [default: conservative]"),
     ]
@@ -193,8 +207,12 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
     from ..training.finetune import OUTPUTS, run
+    from ..training.loggers import LOGGERS, require_installed
     from ..training.report import next_line
+    from ..training.runfolder import RunLog, has_state
 
+    if train is not None and _is_from_file("train_option"):
+        train_option = None  # the command line wins
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
         raise UsageError("no training file was given" if not given else "the training file was given twice",
@@ -202,36 +220,47 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     _check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
-        prepared, data, config = _prepared(data, start, common, options)
+        prepared, data, config = _prepared(data, start, common, options, common.say)
         dry_run_report(common, "finetune", _facts(prepared, config))
         prepared.audit.raise_if_refused()
         return
-    with CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-                    resume=options["resume"], resume_hint="--resume goes on with it") as command:
-        prepared, data, config = _prepared(data, start, common, options)
+    loggers = [name for name in LOGGERS if options[name]]
+    require_installed(loggers)
+    resume = options["resume"] and has_state(common.out, common.say)
+    with (
+        CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                   resume=options["resume"], resume_hint="--resume goes on with it") as command,
+        RunLog(common.out, common.say, resumed=resume) as say,
+    ):
+        prepared, data, config = _prepared(data, start, common, options, say)
         command.settings = {"data": data, "start": start, "training": config}
         for path in (data.train, data.valid, data.test):
             if path is not None and Path(path).is_file():
                 command.add_input(path)
         prepared.audit.raise_if_refused()
-        result = run(prepared, data, start, config, common.out, device=common.device, resume=options["resume"],
-                     override=options["override"], say=common.say)
+        result = run(prepared, data, start, config, common.out, device=common.device, resume=resume,
+                     override=options["override"], loggers=loggers, say=say)
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
-        common.say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
+        say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
 
 
 def _prepared(
-    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any]
+    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[Prepared, DataOptions, TrainConfig]:
     """The data, read; where they come from; and the settings of the run."""
     from ..training.finetune import prepare, prepare_recipe
 
     if data.recipe is not None:
-        return prepare_recipe(data, start, lambda config: with_given(config, common, options), common.say)
+        return prepare_recipe(
+            data, start, lambda published: with_given(training_of_file() or published, common, options), say)
     config = train_config(common, options)
-    return prepare(data, start, config, common.say), data, config
+    return prepare(data, start, config, say), data, config
+
+
+def _is_from_file(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT_MAP
 
 
 def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
@@ -335,7 +364,8 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
     """The options about training; those not given keep the defaults of TrainConfig."""
     from ..training.config import TrainConfig
 
-    return with_given(TrainConfig() if options["target"] is None else TrainConfig().for_scalar(), common, options)
+    config = training_of_file() or TrainConfig()
+    return with_given(config if options["target"] is None else config.for_scalar(), common, options)
 
 
 def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
@@ -354,8 +384,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
-                "freeze", "forces", "processes"),
+        **given("epochs", "max_time", "max_steps", "batch_size", "max_edges_per_batch", "activation_checkpointing",
+                "patience", "freeze", "forces", "processes", "save_every_s"),
     )
 
 

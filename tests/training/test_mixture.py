@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jmp_calc.errors import UsageError
-from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, read_recipe, refuse_holdout
-from jmp_calc.training.pretrain_loss import PretrainConfig
+from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, refuse_holdout
+from jmp_calc.training.pretrain import load_recipe
 
 RECIPE = """
 [mixture]
@@ -40,7 +40,8 @@ def test_recipe_of_jmp_xs_keeps_no_head_of_an_undocumented_functional() -> None:
 
 
 def test_training_table_of_jmp_xs_is_understood() -> None:
-    assert PretrainConfig(**read_recipe("jmp-xs")["train"]).lr > 0
+    recipe = load_recipe("jmp-xs")
+    assert recipe.train.optim.lr == 2e-3 and recipe.train.max_time == 5400 and recipe.model.architecture == "jmp-xs"
 
 
 def test_doubtful_stresses_of_mlearn_are_not_trained_on() -> None:
