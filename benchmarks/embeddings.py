@@ -175,8 +175,8 @@ def plot(features: NDArray[np.float64], sample: Sample, path: Path) -> None:
     centred = features - features.mean(axis=0)
     _, singular, axes_of_variance = np.linalg.svd(centred, full_matrices=False)
     percent = 100 * singular**2 / np.sum(singular**2)
-    title = f"principal components ({percent[0]:.0f} % and {percent[1]:.0f} % of the variance)"
-    panels = {title: centred @ axes_of_variance[:2].T}
+    components = f"principal components ({percent[0]:.0f} % and {percent[1]:.0f} % of the variance), without the outermost"
+    panels = {components: centred @ axes_of_variance[:2].T}
     if importlib.util.find_spec("umap") is not None:
         from umap import UMAP
 
@@ -187,10 +187,15 @@ def plot(features: NDArray[np.float64], sample: Sample, path: Path) -> None:
             chosen = sample.domains == domain
             axes.scatter(*points[chosen].T, s=7, color=colour, label=domain, linewidths=0, alpha=0.7)
         for name in np.unique(sample.sets):
-            place = np.median(points[sample.sets == name], axis=0)
-            axes.annotate(name.removesuffix("_test"), place, fontsize=6, ha="center", color="black")
+            own = points[sample.sets == name]
+            middle = own[distances(own, np.median(own, axis=0)[None])[:, 0].argmin()]
+            axes.annotate(name.removesuffix("_test"), middle, fontsize=6, ha="center", annotation_clip=True)
         axes.set(title=title, xticks=[], yticks=[])
         axes.title.set_fontsize(9)
+    low, high = np.percentile(panels[components], (1, 99), axis=0)  # a few strained metals would leave no room for the rest
+    margin = 0.1 * (high - low)
+    panel = figure.axes[0]
+    panel.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
     axes.legend(fontsize=7, markerscale=2)
     figure.savefig(path, metadata={"Date": None})
 

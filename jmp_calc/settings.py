@@ -32,6 +32,7 @@ class Settings:
     tags: Literal["atoms"] | None = None
     activation_checkpointing: Checkpointing = "auto"
     compile: bool = False
+    compiled: str | None = None
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -64,6 +65,10 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
+    if settings.compile and settings.compiled is not None:
+        raise UsageError(
+            "compile=True makes a program and compiled=... names a file that has one", hint="give one of them"
+        )
 
 
 def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False) -> HeadConfig:
@@ -116,12 +121,13 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
-    limit = settings.max_neighbors or policy.max_neighbors
-    policy = dataclasses.replace(policy, cutoff=float(cutoff), max_neighbors=int(limit))
+    policy = dataclasses.replace(policy, cutoff=float(cutoff))
+    if settings.max_neighbors is not None:  # one number for all sizes
+        policy = dataclasses.replace(policy, max_neighbors=int(settings.max_neighbors), fewer_neighbors=())
     if policy.name == "official" and settings.graph == "smooth":
         from .graph.policies import smooth_for_official
 
-        policy = smooth_for_official(policy.cutoff, policy.max_neighbors)
+        policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

@@ -17,6 +17,8 @@ from .order import Order, Step
 from .parallel import balanced
 
 T = TypeVar("T")
+Planned = tuple[tuple[int, ...] | None, list[Step]]
+"""The draw of edge dropout (epoch and step; None: for evaluation), and the shares of a step."""
 
 
 class Batches:
@@ -53,12 +55,13 @@ class Batches:
 
     def steps(self, epoch: int, skip: int = 0, processes: int = 1) -> Iterator[list[list[TargetBatch]]]:
         """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts."""
-        for shares in self._prepared(self.shared(step, processes) for step in self.order.steps(epoch, skip)):
-            yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
+        numbered = enumerate(self.order.steps(epoch, skip), start=skip)
+        return self._moved(((epoch, number), self.shared(step, processes)) for number, step in numbered)
 
     def all(self) -> Iterator[TargetBatch]:
-        """Batches of epoch 0, one after the other: for evaluation."""
-        return (part for shares in self.steps(0) for share in shares for part in share)
+        """Batches of epoch 0, one after the other and without edge dropout: for evaluation."""
+        plan: Iterator[Planned] = ((None, [step]) for step in self.order.steps(0))
+        return (part for shares in self._moved(plan) for share in shares for part in share)
 
     def shared(self, step: Step, count: int) -> list[Step]:
         """The frames of a step in at most ``count`` shares; parts stay apart."""
@@ -69,10 +72,14 @@ class Batches:
         shares = [[[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))] for group in groups]
         return [[part for part in share if part] for share in shares]
 
-    def _prepared(self, plan: Iterator[list[Step]]) -> Iterator[list[list[TargetBatch]]]:
+    def _moved(self, plan: Iterator[Planned]) -> Iterator[list[list[TargetBatch]]]:
+        for shares in self._prepared(plan):
+            yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
+
+    def _prepared(self, plan: Iterator[Planned]) -> Iterator[list[list[TargetBatch]]]:
         made = _Made(self.data)
         if self.workers == 0:
-            batches = (made[shares] for shares in plan)
+            batches = (made[planned] for planned in plan)
             return batches if self.device.type == "cpu" else ahead(batches)
         # Every tensor that a worker hands over is an open file here.
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -102,17 +109,18 @@ class _Made(Dataset[Any]):
     def __init__(self, data: FrameGraphs) -> None:
         self._data = data
 
-    def __getitem__(self, shares: list[Step]) -> list[list[TargetBatch]]:
-        return [[self._data.collate(part) for part in share] for share in shares]
+    def __getitem__(self, planned: Planned) -> list[list[TargetBatch]]:
+        draw, shares = planned
+        return [[self._data.collate(part, draw=draw) for part in share] for share in shares]
 
 
 class _Plan:
     """An iterator as the sampler that DataLoader expects."""
 
-    def __init__(self, plan: Iterator[list[Step]]) -> None:
+    def __init__(self, plan: Iterator[Planned]) -> None:
         self._plan = plan
 
-    def __iter__(self) -> Iterator[list[Step]]:
+    def __iter__(self) -> Iterator[Planned]:
         return self._plan
 
 

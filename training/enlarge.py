@@ -21,8 +21,8 @@ def enlarged_counts(
 ) -> tuple[int, ...]:
     """Items of each set in an epoch: in the ratios weight * size^(1/temperature), and at least its size.
 
-    The set that is relatively the largest keeps its size. Exact for temperatures 1, 2 and infinity (weights count as the decimal
-    numbers that they print as); for others, 1e-9 of a count are taken for round-off before it is rounded up.
+    The set that is relatively the largest keeps its size. Exact for temperatures 1, 2 and infinity (weights count as the
+    decimal numbers that they print as); for others, 1e-9 of a count are taken for round-off before it is rounded up.
 
     Args:
         sizes: frames of each set, at least 1.

@@ -374,7 +374,8 @@ def run(
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config.loss, config.forces)[1] for name in ("valid", "test") if getattr(prepared, name)
+        name: validate(best, sets[name], config.loss, config.forces)[1]
+        for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
@@ -458,7 +459,10 @@ def _batches(
 ) -> Batches:
     model = potential.config
     task = Task(begun.head.name, target=begun.head.target)
-    graphs = FrameGraphs(frames, model.policy, task, qint_tags=model.backbone.qint_tags)
+    graphs = FrameGraphs(
+        frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
+        dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
+    )
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)

@@ -1,7 +1,7 @@
-"""``jmp-calc preprocess``: labelled files or a data set as a record set (:mod:`.records`), streamed by one or several processes.
+"""``jmp-calc preprocess``: labelled files or a data set as a record set (:mod:`.records`), streamed.
 
-Each process writes the frames of a contiguous share into a shard of its own; the order of frames is that of the input however many
-processes there are.
+Each process writes the frames of a contiguous share into a shard of its own; the order of frames is that of the input
+however many processes there are.
 """
 
 from __future__ import annotations
@@ -155,7 +155,11 @@ def preprocess(
 
 
 def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as given, and of each folder those with a known suffix, by name; BadInputError for what holds no labelled structures."""
+    """Files as given, and of each folder those with a known suffix, by name.
+
+    BadInputError for what is not there, an LMDB file, a record set, or a folder without such files; UsageError for a file given
+    twice.
+    """
     found: list[Path] = []
     for path in given:
         if (path / SET_FILE).is_file():

@@ -35,6 +35,8 @@ class NetworkOptions:
     """Å, of the graphs of jmp-s and jmp-l (jmp-xs has its own)."""
     max_neighbors: int = 30
     """Of the main graph of jmp-s and jmp-l."""
+    dropout: float = 0.0
+    """Probability that a feature is dropped in the dense layers of the atom updates, in training."""
     head_width: int | None = None
     """Width of the hidden layers of the heads; None: 32 for jmp-xs, as published (256) for the others."""
     head_layers: int | None = None
@@ -57,7 +59,7 @@ def network_config(
             direct_forces=direct_forces, force_scale=forces,
             elements=tuple(sorted({z for source in own for z in source.references})),
         ))
-    backbone = dataclasses.replace(_BACKBONES[options.architecture], force_branch=direct_forces)
+    backbone = dataclasses.replace(_BACKBONES[options.architecture], force_branch=direct_forces, dropout=options.dropout)
     policy = JMP_XS_POLICY if small else GraphPolicy("official", options.cutoff, options.max_neighbors)
     return ModelConfig(backbone=backbone, policy=policy, heads=tuple(heads), default_head=mixture.default_head,
                        subtract_lone_atom=small, pair_repulsion=small)

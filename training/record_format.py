@@ -13,7 +13,8 @@ Flags: 1 energy, 2 forces, 4 stress, 8 tags, 16 fixed atoms, 32 cell, 64, 128 an
 512 identifier. Then, each only if its flag is set (positions, numbers: always)::
 
     energy f64, eV | cell 9 f64, Å | targets T f64 | positions 3N f32, Å | forces 3N f32, eV/Å | stress 9 f32, eV/Å^3 |
-    target names T u16, places in the table | tags N i16 | numbers N u8 | fixed ceil(N/8), bits from the highest | identifier UTF-8
+    target names T u16, places in the table | tags N i16 | numbers N u8 | fixed ceil(N/8), bits from the highest |
+    identifier UTF-8
 
 Names lie in tables of the whole set. Positions in single precision are exact to 4e-6 Å up to 100 Å from the origin.
 """

@@ -54,8 +54,8 @@ class SetStatistics:
 class EnergyMoments:
     """Normal equations of the linear reference, relative to a guess of it.
 
-    Sums over squares of many thousand eV lose the digits of a spread of a few eV; relative to the solution of an earlier pass they
-    keep them.
+    Sums over squares of many thousand eV lose the digits of a spread of a few eV; relative to the solution of an earlier
+    pass they keep them.
     """
 
     def __init__(self, guess: np.ndarray | None = None) -> None:

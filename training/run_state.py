@@ -99,6 +99,10 @@ class RunState:
         """Whether only the last validation still fits into the time budget."""
         return self.config.max_time is not None and self.elapsed() + self.reserve >= self.config.max_time
 
+    def out_of_steps(self) -> bool:
+        """Whether the run has taken all the steps that it may take."""
+        return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+
     @property
     def plateau(self) -> Plateau | None:
         """What the plateau stage remembers; None before it has begun."""
@@ -118,7 +122,7 @@ class RunState:
             return True
         done = epochs is not None and self.progress.epoch >= epochs
         tired = patience is not None and self.progress.since_best >= patience
-        return done or tired or self.out_of_time()
+        return done or tired or self.out_of_steps() or self.out_of_time()
 
     def forces(self) -> ForcesMode:
         """How forces are predicted in the next step, and in validations before it."""
@@ -227,7 +231,8 @@ class RunState:
 
 def total_steps(train: Batches, config: TrainConfig) -> int | None:
     """Optimizer steps of the whole run (an estimate where batches differ between epochs); None: time decides."""
-    return None if config.n_epochs is None else config.n_epochs * train.n_steps(0)
+    by_epochs = None if config.n_epochs is None else config.n_epochs * train.n_steps(0)
+    return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
 
 
 def validation_interval(job: Job) -> int:

@@ -65,7 +65,8 @@ class RunLog:
         if not self.resumed:
             self.path.unlink(missing_ok=True)
         self._write(f"{'resumed' if self.resumed else 'started'} on {platform.node()}, process {os.getpid()}")
-        self._show, warnings.showwarning = warnings.showwarning, self._show_warning
+        self._show = warnings.showwarning
+        warnings.showwarning = self._show_warning  # type: ignore[assignment]
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
 """A shuffled order of any length without keeping it: a keyed permutation of 0 ... n-1, evaluated where it is asked for.
 
-A Feistel network permutes a power of two that is at most twice n (at least 256); what falls outside is permuted again until it
-falls inside (cycle walking; Black and Rogaway, CT-RSA 2002). The rounds mix with the finaliser of splitmix64.
+A Feistel network permutes a power of two that is at most twice n (at least 256); what falls outside is permuted again until
+it falls inside (cycle walking; Black and Rogaway, CT-RSA 2002). The rounds mix with the finaliser of splitmix64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST_BITS = 62
 
 
 class Permutation:
-    """The order of one epoch; the same for the same (n, seed, epoch) on every machine, in memory that does not grow with n."""
+    """The order of one epoch: a function of (n, seed, epoch) on every machine, in memory that does not grow with n."""
 
     def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
         """UsageError unless 0 <= n <= 2^62 and seed and epoch are not negative."""

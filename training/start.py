@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jmp_calc.errors import ModelError, UsageError
-from jmp_calc.model.config import HeadConfig, ModelConfig
+from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
 from .batches import Batches
 from .binding import with_fitted_energies
@@ -56,6 +56,8 @@ class ModelOptions:
     """Å, of official graphs (and of smooth ones made from them); None: the model's."""
     max_neighbors: int | None = None
     """Neighbours of official graphs; None: the model's."""
+    fewer_neighbors: tuple[FewerNeighbors, ...] | None = None
+    """Fewer of them in large structures; None: as the model."""
     head_bias: bool | None = None
     """Whether the hidden layers of a new head have a bias; None: as the old heads."""
     level_of_theory: str = "as in the training data"
@@ -86,7 +88,8 @@ class ModelOptions:
         scratch = recipe.from_scratch and not self.from_scratch
         return dataclasses.replace(
             self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
-            max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias,
+            max_neighbors=recipe.max_neighbors,
+            fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (), head_bias=recipe.head_bias,
             init_head="scratch" if self.init_head == "auto" else self.init_head,
         )
 
@@ -236,8 +239,10 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
             messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
         return config
     policy = config.policy
-    config = dataclasses.replace(config, policy=dataclasses.replace(
-        policy, cutoff=options.cutoff or policy.cutoff, max_neighbors=options.max_neighbors or policy.max_neighbors))
+    fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
+    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
+                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
+    config = dataclasses.replace(config, policy=policy)
     if options.graph == "official":
         messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
                         "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
@@ -245,7 +250,8 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
     from jmp_calc.graph.policies import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(config, policy=smooth_for_official(config.policy.cutoff, config.policy.max_neighbors))
+    return dataclasses.replace(
+        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
 
 
 def _similar_head(

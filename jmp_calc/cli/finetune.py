@@ -140,6 +140,7 @@ def _recipe_options(function: Any) -> Any:
 def _training_options(function: Any) -> Any:
     options = [
         click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
+        click.option("--max-steps", type=int, default=None, help="Optimizer steps after which the run ends."),
         click.option("--max-time", type=Duration(), default=None,
                      help="Wall time (600, 10m, 2h); the learning rate reaches its end within it."),
         click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
@@ -383,8 +384,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "batch_size", "max_edges_per_batch", "activation_checkpointing", "patience",
-                "freeze", "forces", "processes", "save_every_s"),
+        **given("epochs", "max_time", "max_steps", "batch_size", "max_edges_per_batch", "activation_checkpointing",
+                "patience", "freeze", "forces", "processes", "save_every_s"),
     )
 
 

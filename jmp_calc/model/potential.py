@@ -96,7 +96,7 @@ class Potential(nn.Module):
         differentiate = forces == "conservative" or stress
         positions = batch.positions.detach()
         strain = torch.zeros_like(batch.cell) if stress else None
-        memory = Memory(recompute)
+        memory = Memory(recompute, random=self.training and self.config.backbone.dropout > 0)
         with torch.set_grad_enabled(differentiate or torch.is_grad_enabled()):
             if differentiate:
                 positions = positions.requires_grad_(True)
@@ -126,7 +126,9 @@ class Potential(nn.Module):
         return features.energy if layer == "final" else features.atoms[layer - 1].tensor()
 
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
-        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10)."""
+        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no dropout."""
+        training = self.training
+        self.eval()
         with torch.no_grad():
             for _, factor in scale_factors(self.backbone):
                 factor.scale_factor.zero_()
@@ -136,6 +138,7 @@ class Potential(nn.Module):
                         branch = self.config.backbone.force_branch
                         self._backbone(batch, batch.positions, None, Memory(), with_forces=branch)
                 factor.scale_factor.fill_(ratio.value())
+        self.train(training)
 
     def shared_parameters(self) -> list[tuple[Tensor, int]]:
         """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
@@ -148,7 +151,7 @@ class Potential(nn.Module):
 
         Afterwards it gives ``forces`` of this kind only, and cannot be trained, copied, moved or saved.
         """
-        self.requires_grad_(False)
+        self.eval().requires_grad_(False)
         direct = forces == "direct"
         if not direct:
             self.backbone.drop_force_branch()

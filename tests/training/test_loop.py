@@ -232,3 +232,14 @@ def test_validation_does_not_depend_on_the_batches(tmp_path: Path) -> None:
     assert np.abs(a.energy - b.energy).max() < 1e-10
     assert np.abs(a.stress - b.stress).max() < 1e-12
     assert np.array_equal(b.forces_true, np.concatenate([f.forces for f in FRAMES]).astype(np.float32))
+
+
+def test_a_limit_of_steps_ends_the_run_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """Four steps of three per epoch; the cosine ends there, and a resumed run does not go on."""
+    work = job(tmp_path)
+    limited = dataclasses.replace(CONFIG, epochs=None, max_steps=4)
+    rows = fit(work, limited).rows
+    assert [row.step for row in rows] == [0, 3, 4]
+    assert rows[-1].lr < 0.2 * CONFIG.optim.lr  # type: ignore[operator]
+    assert fit(work, limited, resume=True).rows[-1].step == 4
+    assert fit(work, dataclasses.replace(limited, epochs=1), resume=True, override=True).rows[-1].step == 4
