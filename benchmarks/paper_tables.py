@@ -149,7 +149,8 @@ def scalars() -> Lines | None:
     """Scalars in a fixed time."""
     rows = read_rows(RESULTS / "scalars.yaml")
     head = ["run", "unit", "minutes", "cores that it had", "epochs", "test MAE", "constant predictor", "R²"]
-    return [head, *([name, row["unit"], f"{row['minutes']:g}", f"{row['busy_cores']:.2g}", str(row["epochs"]), f"{row['test_mae']:.4g}",
+    return [head, *([name, row["unit"], f"{row['minutes']:g}", f"{row['busy_cores']:.2g}", str(row["epochs"]),
+                     f"{row['test_mae']:.4g}",
                      f"{row['constant_mae']:.4g}", f"{row['test_r2']:.2f}"] for name, row in rows.items())] if rows else None
 
 

@@ -50,7 +50,8 @@ def test_what_was_not_run_says_so_and_what_was_is_filled_in(
     assert all(paper_tables.PAPER_TABLES[name]() is None for name in ("rmd17", "scalars", "pretraining", "forgetting"))
     assert all(line[2].startswith("0 of ") for line in paper_tables.steps()[1:])
     error = {"forces_mae_mev_per_a": 41.26}
-    run = {"recipe": "rmd17-aspirin", "split": "official-1", "minutes": 30.0, "busy_cores": 0.3, "epochs": 9, "test_before": error,
+    run = {"recipe": "rmd17-aspirin", "split": "official-1", "minutes": 30.0, "busy_cores": 0.3, "epochs": 9,
+           "test_before": error,
            "valid": error, "test": error}
     (tmp_path / "rmd17.yaml").write_text(yaml.safe_dump({"rows": {"jmp-xs": run}}))
     (tmp_path / "forgetting.yaml").write_text(yaml.safe_dump({"rows": {"a": {"x": 1, "curve": [1, 2]}, "b": {"y": 0.5}}}))
