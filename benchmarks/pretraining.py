@@ -1,6 +1,6 @@
 """Sampling temperature and structure-wise loss: four pre-trainings of jmp-xs on six sets of different domains.
 
-    python benchmarks/pretraining.py                      all rows that are missing, 800 steps each
+    python benchmarks/pretraining.py                      all rows that are missing, 500 steps each
     python benchmarks/pretraining.py --rows T1 --processes 2
     python benchmarks/pretraining.py --table              only print and plot what is there
 
@@ -26,7 +26,7 @@ ROWS = {
 """Temperature, and whether forces are averaged over the atoms of a structure first."""
 SETS = {"qm22-alkanes": 6000, "h2-combustion": 4000, "oc20-trajs": 1500, "mlearn": 600, "zeolites": 300, "water-mp2": 300}
 """Frames of each set, validation included."""
-STEPS, VALIDATE_EVERY, VALID_FRAMES = 800, 100, 20
+STEPS, VALIDATE_EVERY, VALID_FRAMES = 500, 100, 15
 
 
 def content(temperature: float, structure_wise: bool, processes: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, docs/paper.md and docs/descriptors.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
     python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
@@ -20,7 +20,8 @@ import yaml
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md"))
+PAGES = tuple(
+    Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
 Rows = dict[str, dict[str, Any]]
 
 

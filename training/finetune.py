@@ -459,13 +459,17 @@ def _batches(
 ) -> Batches:
     model = potential.config
     task = Task(begun.head.name, target=begun.head.target)
-    graphs = FrameGraphs(frames, model.policy, task, qint_tags=model.backbone.qint_tags)
+    graphs = FrameGraphs(
+        frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
+        dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
+    )
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
     room *= config.max_edges_per_batch
-    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
-             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
+    if not shuffle:
+        return Batches(graphs, Fixed(graphs.sizes, max_edges=room, max_structures=count), device=device)
+    order = Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed, accumulate=config.accumulate)
     return Batches(graphs, order, device=device)
 
 

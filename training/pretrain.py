@@ -243,7 +243,7 @@ def training_batches(
     weights = {item.name: item.weight for item in mixture.sets}
     order = Mixed(
         tuple(len(source.train) for source in sets), sizes, mixture.temperature, config.max_edges_per_batch,
-        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed,
+        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed, config.accumulate,
     )
     graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)
     return Batches(graphs, order, device=device, workers=workers)
@@ -268,7 +268,8 @@ def _graphs(
     numbers = np.repeat(np.arange(len(sets), dtype=np.uint8), [len(part) for part in frames])
     return FrameGraphs(
         Joined(frames), potential.config.policy, tasks, task_of=numbers, qint_tags=potential.config.backbone.qint_tags,
-        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes,
+        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
+        dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
 
 

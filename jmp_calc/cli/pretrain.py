@@ -17,8 +17,9 @@ Examples:
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
 
 The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
-train.optim.weight_decay, train.optim.ema_decay, train.optim.pcgrad, margins of the sets (threshold loss),
-a recipe with one set only. A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
+train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay, train.optim.pcgrad,
+energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
+A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
 
 
 @click.command(epilog=EPILOG)
