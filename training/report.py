@@ -18,8 +18,9 @@ from .plots import plot_losses, plot_parity
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .finetune import DataOptions, Prepared, TrainResult
+    from .finetune import TrainResult
     from .metrics import Predictions
+    from .prepare import DataOptions, Prepared
     from .scalars import FittedScalar
     from .start import ModelOptions, Start
 

@@ -17,7 +17,7 @@ from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
-    from ..training.finetune import DataOptions, Prepared
+    from ..training.prepare import DataOptions, Prepared
     from ..training.start import ModelOptions
 
 EPILOG = """\b
@@ -250,7 +250,7 @@ def _prepared(
     data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[Prepared, DataOptions, TrainConfig]:
     """The data, read; where they come from; and the settings of the run."""
-    from ..training.finetune import prepare, prepare_recipe
+    from ..training.prepare import prepare, prepare_recipe
 
     if data.recipe is not None:
         return prepare_recipe(
@@ -316,9 +316,9 @@ def _check_scalar(options: dict[str, Any]) -> None:
 
 def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
     """The options about data."""
-    from ..training.finetune import DataOptions
     from ..training.finetune_recipes import finetune_recipe
     from ..training.labels import LabelKeys
+    from ..training.prepare import DataOptions
     from ..training.scalars import ScalarTask
 
     if options["recipe"] is not None:
