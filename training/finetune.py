@@ -26,13 +26,16 @@ from .binding import with_fitted_energies
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
+from .earlier import EarlierTask
 from .finetune_recipes import finetune_recipe
 from .labels import Frame
 from .loggers import LoggerName, open_loggers, require_installed
 from .loop import fit
 from .metrics import Errors, Predictions
-from .order import Fixed, Shuffled
+from .order import Fixed, Order, Shuffled
 from .prepare import DataOptions, Prepared, Say, prepare, prepare_recipe
+from .replay import WithReplay
+from .retain import Forgetting, retained
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state
 from .scalars import ScalarTask
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 
     from .history import Row
 
-OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "config.yaml", "data-report.yaml",
+OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "tasks.csv", "config.yaml", "data-report.yaml",
            "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "loss.svg", STATE_FILE)
 
 
@@ -78,6 +81,8 @@ class TrainResult:
     """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
     """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
+    forgetting: tuple[Forgetting, ...] = ()
+    """Errors on every retained set before and after."""
     messages: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = field(default=())
 
@@ -96,6 +101,7 @@ class TrainResult:
             "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
             "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
             **({"constant_predictor_mae": constant} if constant else {}),
+            **({"forgetting": [item.to_dict() for item in self.forgetting]} if self.forgetting else {}),
             "init_head": self.init_head or "new weights",
         }
 
@@ -183,12 +189,12 @@ def run(
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
-        scalar=prepared.scalar,
+        scalar=prepared.scalar, retained=prepared.retained, replayed=prepared.replayed,
     )
     for message in begun.messages:
         say(message)
     config = resolved(config, begun.potential, prepared)
-    facts = {**fingerprint(prepared), "start": origin(prepared, start)}
+    facts = {**fingerprint(prepared), "start": origin(prepared, start), **replay_facts(begun, data)}
     potential = begun.potential
     if resume:
         state = load_checkpoint(folder / STATE_FILE)
@@ -197,19 +203,27 @@ def run(
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
-    sets = {name: _batches(getattr(prepared, name), potential, begun, config, where, shuffle=name == "train")
-            for name in ("train", "valid", "test")}
+    sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where),
+            **{name: _batches(getattr(prepared, name), potential, begun, config, where) for name in ("valid", "test")}}
+    watched = {few: retained(begun.retained, potential.config, where, max_edges=2 * config.max_edges_per_batch, few=few)
+               for few in (True, False)}
     card = Card(prepared, begun, data, config)
     write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
         test_before = validate(potential, sets["test"], config.loss, config.forces)[1].errors()
         say(f"test, before training: {test_before}")
 
+    # Of the start, so that a resumed run compares with the same numbers.
+    known_before = [item.errors(begun.potential) for item in watched[False]]
+    for item, errors in zip(watched[False], known_before):
+        say(f"retained, before training: {item.title}: {errors}")
+
     def save(name: str, progress: Progress) -> None:
-        written = potential
+        # The best model has the heads of earlier data until it has been evaluated on them.
+        written = potential if name == "best" else _to_publish(potential, start)
         if config.loss.energy_weight == 0:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training frames.
-            written = with_fitted_energies(potential, begun.head.name, prepared.train, where)
+            written = with_fitted_energies(written, begun.head.name, prepared.train, where)
         card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
 
     steps = total_steps(sets["train"], config)
@@ -217,7 +231,7 @@ def run(
         f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
-              say, time.monotonic() - prepared.began)
+              say, time.monotonic() - prepared.began, fixed_heads=begun.fixed_heads, retained=watched[True])
     done = state.progress.validated_at if resume else None
     with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
@@ -247,13 +261,17 @@ def run(
         history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
         valid_last=last, valid_last_raw=raw, n_clipped=progress.n_clipped,
         init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
+        forgetting=tuple(Forgetting(item.title, earlier.task.head, errors, item.errors(best))
+                         for item, earlier, errors in zip(watched[False], begun.retained, known_before)),
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
-    card.write(result.best, best, saved_weights("best", best_step, config), result)
+    card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
     outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
         note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
+    for forgotten in result.forgetting:
+        say(f"retained: {forgotten}")
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
     return dataclasses.replace(result, outputs=tuple(outputs))
@@ -302,22 +320,58 @@ def _hash(frames: Sequence[Frame]) -> str:
     return digest.hexdigest()
 
 
-def _batches(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
+def replay_facts(begun: Start, data: DataOptions) -> dict[str, Any]:
+    """What a resumed run must have in common with its beginning where earlier data are replayed."""
+    if not begun.replayed:
+        return {}
+    sets = {item.task.title: {"frames": len(item.frames), "sha256": _hash(item.frames)} for item in begun.replayed}
+    return {"replay": {"share": data.replay_share, **sets}}
+
+
+def _training_batches(
+    prepared: Prepared, potential: Potential, begun: Start, config: TrainConfig, share: float, device: Any
 ) -> Batches:
-    model = potential.config
-    task = Task(begun.head.name, target=begun.head.target)
-    graphs = FrameGraphs(
-        frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
-        dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
-    )
-    # Evaluation needs no graph of the graph, so that more fits into a batch.
-    assert config.batch_size is not None
-    room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
-    room *= config.max_edges_per_batch
-    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
-             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
+    """Batches of the training frames in a new order in every epoch, with frames of earlier data where they are replayed."""
+    new, room = len(prepared.train), config.max_edges_per_batch
+    graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
+    order: Order = Shuffled(graphs.sizes[:new], max_edges=room, max_structures=config.batch_size, seed=config.seed)
+    if begun.replayed:
+        counts = [len(item.frames) for item in begun.replayed]
+        order = WithReplay(order, graphs.sizes, counts, share=share, max_edges=room, seed=config.seed)
     return Batches(graphs, order, device=device)
+
+
+def _batches(
+    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any
+) -> Batches:
+    """The same batches in every epoch, for evaluation."""
+    graphs = _graphs(frames, potential, begun, config)
+    assert config.batch_size is not None
+    # Evaluation needs no graph of the graph, so that more fits into a batch.
+    order = Fixed(graphs.sizes, max_edges=2 * config.max_edges_per_batch, max_structures=4 * config.batch_size)
+    return Batches(graphs, order, device=device)
+
+
+def _graphs(
+    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, earlier: Sequence[EarlierTask] = ()
+) -> FrameGraphs:
+    """Frames under the new head, followed by earlier ones under theirs."""
+    model = potential.config
+    tasks = [Task(begun.head.name, target=begun.head.target), *(item.task for item in earlier)]
+    counts = [len(frames), *(len(item.frames) for item in earlier)]
+    return FrameGraphs(
+        [*frames, *(frame for item in earlier for frame in item.frames)], model.policy, tasks,
+        task_of=np.repeat(np.arange(len(tasks)), counts), qint_tags=model.backbone.qint_tags,
+        edge_dropout=config.edge_dropout, dropout_seed=config.seed,
+        dropout_compensation=config.edge_dropout_compensation,
+    )
+
+
+def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
+    """The network without the old heads that it had for earlier data, unless they are to be kept."""
+    if start.keep_heads or len(potential.config.heads) == 1:
+        return potential
+    return potential.with_heads([start.head], start.head)
 
 
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:

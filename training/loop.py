@@ -37,7 +37,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     potential, optim = job.potential, config.optim
     torch.manual_seed(config.seed)
     potential.train()
-    freeze(potential, config.freeze)
+    freeze(potential, config.freeze, job.fixed_heads)
     trained = [p for p in potential.parameters() if p.requires_grad]
     optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
     shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []

@@ -16,10 +16,12 @@ from jmp_calc.errors import UsageError
 from .audit import AuditReport, audit
 from .config import TrainConfig
 from .datasets.checks import OnBad
+from .earlier import EarlierSet, read_earlier, refuse_known
 from .finetune_recipes import FinetuneRecipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
+from .replay import SHARE, check_share
 from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, load_start
@@ -67,6 +69,14 @@ class DataOptions:
     """Size of a random subset of the recipe's test frames; None: all."""
     on_bad: OnBad = "fail"
     """Whether a bad frame of the recipe's data set is an error or left out and counted."""
+    retain: tuple[str, ...] = ()
+    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training."""
+    replay: tuple[str, ...] = ()
+    """The same for earlier data that are trained on, each under its old head, beside the new ones."""
+    replay_share: float = SHARE
+    """Share of the structures of every step that are replayed."""
+    n_train: int | None = None
+    """Size of a random subset of the training frames; None: all."""
     seed: int = 0
 
 
@@ -85,6 +95,8 @@ class Prepared:
     messages: tuple[str, ...]
     began: float
     """time.monotonic() at the start; the time budget counts from here."""
+    retained: tuple[EarlierSet, ...] = ()
+    replayed: tuple[EarlierSet, ...] = ()
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
@@ -104,6 +116,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
+    _check_earlier(data, start)
     loaded = load_start(start)
     given = read(data.train, data.index)
     assert given is not None
@@ -131,6 +144,7 @@ def prepare_recipe(
     """
     began, recipe = time.monotonic(), data.recipe
     assert recipe is not None
+    _check_earlier(data, start)
     loaded = load_start(start)
     found = read_recipe_frames(recipe, Path(data.train), split=data.split, test_frames=data.test_frames,
                                on_bad=data.on_bad)
@@ -155,8 +169,9 @@ def _examined(
     train: tuple[Frame, ...], valid: tuple[Frame, ...], test: tuple[Frame, ...], isolated: dict[int, float],
     data: DataOptions, loaded: LoadedModel, required: list[str], messages: list[str], began: float, say: Say,
 ) -> Prepared:
-    """References or statistics of the scalar, and audit, of the frames that were read."""
+    """Subset, references or statistics of the scalar, and audit of the frames that were read; and the earlier data."""
     references = scalar = None
+    train = _few(train, data, messages)
     if data.scalar is not None:
         scalar = fit_scalar(train, data.scalar)
         messages.append(scalar.message)
@@ -165,9 +180,13 @@ def _examined(
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
                    target=data.scalar.target if data.scalar else None)
+    retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
+    refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
+    for use, sets in (("retained", retained), ("replayed", replayed)):
+        messages.extend(f"{item.name}: {len(item.frames)} frames are {use}" for item in sets)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
-    return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began)
+    return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began, retained, replayed)
 
 
 def str_finding(finding: Finding) -> str:
@@ -201,3 +220,26 @@ def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) 
         raise UsageError(f"No frame belongs to {', '.join(groups)}.", where=str(path),
                          hint=f"groups and elements of the file: {', '.join(known[:20])}")
     return kept
+
+
+def _check_earlier(data: DataOptions, start: ModelOptions) -> None:
+    """UsageError for retained or replayed data that the run has no use for."""
+    if start.from_scratch and (data.retain or data.replay):
+        raise UsageError("A network from scratch knows no earlier data.", hint="leave out --retain and --replay")
+    if data.replay:
+        check_share(data.replay_share)
+        scalar = data.scalar or (data.recipe and data.recipe.scalar_task)
+        if scalar:
+            raise UsageError("Earlier energies and forces cannot be replayed in a run on a scalar.", hint="leave out --replay")
+
+
+def _few(train: tuple[Frame, ...], data: DataOptions, messages: list[str]) -> tuple[Frame, ...]:
+    """The random subset that was asked for, in file order; the same frames and seed give the same one."""
+    if data.n_train is None:
+        return train
+    if not 0 < data.n_train <= len(train):
+        raise UsageError(f"{data.n_train} of {len(train)} training frames were asked for.", where=str(data.train),
+                         hint=f"--n-train between 1 and {len(train)}")
+    chosen = np.sort(np.random.default_rng(data.seed).permutation(len(train))[: data.n_train])
+    messages.append(f"training: {data.n_train} of {len(train)} frames, drawn with seed {data.seed}")
+    return tuple(train[i] for i in chosen)
