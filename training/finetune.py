@@ -31,6 +31,7 @@ from .finetune_recipes import finetune_recipe
 from .labels import Frame
 from .loggers import LoggerName, open_loggers, require_installed
 from .loop import fit
+from .lora import merged, without_updates
 from .metrics import Errors, Predictions
 from .order import Fixed, Order, Shuffled
 from .prepare import DataOptions, Prepared, Say, prepare, prepare_recipe
@@ -83,6 +84,8 @@ class TrainResult:
     """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
     forgetting: tuple[Forgetting, ...] = ()
     """Errors on every retained set before and after."""
+    n_trained: int = 0
+    """Numbers that the optimizer changed."""
     messages: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = field(default=())
 
@@ -94,6 +97,7 @@ class TrainResult:
         constant = {name: float(f"{value:.5g}") for name, value in self.constant_mae.items()}
         return {
             "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
+            "n_trained_weights": self.n_trained,
             "n_clipped_steps": self.n_clipped, "train_s": round(self.train_s, 1),
             "valid_before": errors(self.before), "valid": errors(self.valid), "valid_last": errors(self.valid_last),
             **({} if self.valid_last_raw is None else {"valid_last_not_averaged": errors(self.valid_last_raw)}),
@@ -220,7 +224,7 @@ def run(
 
     def save(name: str, progress: Progress) -> None:
         # The best model has the heads of earlier data until it has been evaluated on them.
-        written = potential if name == "best" else _to_publish(potential, start)
+        written = merged(potential) if name == "best" else _to_publish(merged(potential), start)
         if config.loss.energy_weight == 0:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training frames.
             written = with_fitted_energies(written, begun.head.name, prepared.train, where)
@@ -263,6 +267,7 @@ def run(
         init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
         forgetting=tuple(Forgetting(item.title, earlier.task.head, errors, item.errors(best))
                          for item, earlier, errors in zip(watched[False], begun.retained, known_before)),
+        n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
     card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
@@ -377,7 +382,7 @@ def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:
     from jmp_calc.model.potential import Potential
 
-    rebuilt = Potential.from_state(model_config_from_dict(state.model_config), state.weights)
+    rebuilt = Potential.from_state(model_config_from_dict(state.model_config), without_updates(state.weights))
     return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
 
 

@@ -170,6 +170,8 @@ def _training_options(function: Any) -> Any:
         click.option("--patience", type=int, default=None, help="Stop after N validations without improvement."),
         click.option("--freeze", default=None,
                      help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
+        click.option("--lora-rank", type=int, default=None,
+                     help="Train updates of this rank (LoRA) instead of the weights of the backbone."),
         click.option("--processes", type=int, default=None,
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
         click.option("--save-every", "save_every_s", type=Duration(), default=None,
@@ -290,6 +292,8 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
     pairs = [
         (options["split"] is not None and options["fold"] is not None, "--split and --fold"),
         (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
+        (options["lora_rank"] is not None and options["freeze"] not in (None, "none"), "--lora-rank and --freeze"),
+        (options["from_scratch"] and options["lora_rank"] is not None, "--from-scratch and --lora-rank"),
         (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
         (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
         (options["from_scratch"] and options["retain"], "--from-scratch and --retain"),
@@ -405,7 +409,7 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
         **given("epochs", "max_time", "max_steps", "batch_size", "max_edges_per_batch", "activation_checkpointing",
-                "patience", "freeze", "forces", "processes", "save_every_s"),
+                "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
     )
 
 
