@@ -21,7 +21,9 @@ from rows import RESULTS, read_rows, write_row
 
 WHAT = "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; benchmarks/forgetting.py"
 STEPS = 250
-TEST_EVERY, REPLAY_EVERY = 3, 5
+TEST_EVERY = 5
+RETAIN_EVERY = {"bulk": 4, "molecules": 2}
+REPLAY_EVERY = {"bulk": 5, "molecules": 5}
 START = "start model"
 
 
@@ -70,12 +72,12 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str
     held = {"bulk": (data / "mlearn_test.xyz.gz", "pbe"), "molecules": (data / "spice_mini_test.xyz.gz", "wb97m-d3")}
     known = {"bulk": (data / "mlearn_train.xyz.gz", "pbe"), "molecules": (data / "spice_mini_train.xyz.gz", "wb97m-d3")}
     retain, replay = (
-        tuple(f"{thinned(path, args.work / f'{use}-{kind}.extxyz', every)}:{head}" for kind, (path, head) in files.items())
-        for use, files, every in (("retain", held, 2), ("replay", known, REPLAY_EVERY)))
+        tuple(f"{thinned(path, args.work / f'{use}-{kind}.extxyz', every[kind])}:{head}" for kind, (path, head) in files.items())
+        for use, files, every in (("retain", held, RETAIN_EVERY), ("replay", known, REPLAY_EVERY)))
     result = finetune(
         train, test=thinned(data / "bpa3_test.xyz.gz", args.work / "test.extxyz", TEST_EVERY), model="jmp-xs", out=out,
         device="cpu", resume=(out / "state.pt").exists(),
-        config=TrainConfig(max_steps=args.steps, validate_every=args.steps // 2, processes=args.processes, **row.settings),
+        config=TrainConfig(max_steps=args.steps, validate_every=args.steps, processes=args.processes, **row.settings),
         data=DataOptions(train, valid_every=10, retain=retain, replay=replay if row.replay else ()),
     )
     assert result.test is not None

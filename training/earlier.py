@@ -21,6 +21,9 @@ from .tasks import Task
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
+MAX_EDGES = 200_000
+"""Main edges of the frames that the zero of the energies is found from."""
+
 
 @dataclass(frozen=True, eq=False)
 class EarlierSet:
@@ -83,7 +86,8 @@ def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch
         raise UsageError(f"The old head {name!r} {reason}.", where=item.name,
                          hint=f"choose one of {', '.join(head.name for head in known) or 'another model'}")
     labelled = [frame for frame in item.frames if frame.n_atoms > 1]
-    task = Task(name, f"{item.name}:{name}", references=missing_energies(potential, name, labelled, device))
+    missing = missing_energies(potential, name, labelled, device, max_edges=MAX_EDGES)
+    task = Task(name, f"{item.name}:{name}", references=missing)
     return EarlierTask(item.frames, task, direct and potential.config.head(name).direct_forces)
 
 
