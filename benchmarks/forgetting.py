@@ -20,9 +20,9 @@ from typing import Any
 from rows import RESULTS, read_rows, write_row
 
 WHAT = "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; benchmarks/forgetting.py"
-STEPS = 250
-TEST_EVERY = 5
-RETAIN_EVERY = {"bulk": 4, "molecules": 2}
+STEPS = 100
+TEST_EVERY = 10
+RETAIN_EVERY = {"bulk": 7, "molecules": 3}
 REPLAY_EVERY = {"bulk": 5, "molecules": 5}
 START = "start model"
 
