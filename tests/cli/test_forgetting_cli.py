@@ -54,7 +54,7 @@ def test_fault_56_options_that_contradict_each_other(
 
 def test_a_missing_file_of_earlier_data_is_named(run: Run, tmp_path: Path, data: Path, model: str) -> None:
     done = run("finetune", data, "-m", model, "-o", tmp_path / "run", "--retain", tmp_path / "gone.xyz", "--dry-run")
-    assert done.exit_code == 2, done.output
+    assert done.exit_code == 4, done.output
     assert "gone.xyz" in done.stderr
 
 
