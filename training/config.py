@@ -157,6 +157,8 @@ class TrainConfig:
     """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32."""
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
+    accumulate: int = 1
+    """Batches whose gradients are added for one optimizer step: larger steps in the memory of one batch."""
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
     metric: Metric = "loss"
@@ -193,6 +195,7 @@ class TrainConfig:
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
         _check(self.max_steps is None or self.max_steps > 0, "max_steps", "must be positive")
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
+        _check(self.accumulate > 0, "accumulate", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
         _check(self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),

@@ -339,7 +339,8 @@ def _training_batches(
     """Batches of the training frames in a new order in every epoch, with frames of earlier data where they are replayed."""
     new, room = len(prepared.train), config.max_edges_per_batch
     graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
-    order: Order = Shuffled(graphs.sizes[:new], max_edges=room, max_structures=config.batch_size, seed=config.seed)
+    order: Order = Shuffled(graphs.sizes[:new], max_edges=room, max_structures=config.batch_size, seed=config.seed,
+                            accumulate=config.accumulate)
     if begun.replayed:
         counts = [len(item.frames) for item in begun.replayed]
         order = WithReplay(order, graphs.sizes, counts, share=share, max_edges=room, seed=config.seed)

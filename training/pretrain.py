@@ -243,7 +243,7 @@ def training_batches(
     weights = {item.name: item.weight for item in mixture.sets}
     order = Mixed(
         tuple(len(source.train) for source in sets), sizes, mixture.temperature, config.max_edges_per_batch,
-        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed,
+        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed, config.accumulate,
     )
     graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)
     return Batches(graphs, order, device=device, workers=workers)

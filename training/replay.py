@@ -43,7 +43,7 @@ class WithReplay:
         self._per_structure, self._max_edges = share / (1.0 - share), max_edges
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
-        """Steps of the other order with replayed frames, sparse and dense frames in parts of their own."""
+        """Steps of the other order, each part with its replayed frames; sparse and dense ones are in parts of their own."""
         return islice(self._steps(epoch), skip, None)
 
     def n_steps(self, epoch: int) -> int:
@@ -59,12 +59,14 @@ class WithReplay:
         stream = self._replayed(epoch)
         seen = taken = 0
         for step in self._order.steps(epoch):
-            new = [frame for part in step for frame in part]
-            seen += len(new)
-            wanted = int(seen * self._per_structure + 1e-9)
-            parts = by_density([*new, *islice(stream, wanted - taken)], self._sizes)
-            taken = wanted
-            yield [batch for part in parts for batch in pack(np.array(part), self._sizes, self._max_edges)]
+            batches: Step = []
+            for part in step:
+                seen += len(part)
+                wanted = int(seen * self._per_structure + 1e-9)
+                for frames in by_density([*part, *islice(stream, wanted - taken)], self._sizes):
+                    batches += pack(np.array(frames), self._sizes, self._max_edges)
+                taken = wanted
+            yield batches
 
     def _replayed(self, epoch: int) -> Iterator[int]:
         """Frames without end: every set in turn, its frames in an order drawn anew after each pass."""

@@ -154,6 +154,7 @@ def _training_options(function: Any) -> Any:
         click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
         click.option("--batch-size", type=int, default=None,
                      help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
+        click.option("--accumulate", type=int, default=None, help="Batches per optimizer step.  [default: 1]"),
         click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
         click.option("--activation-checkpointing", type=click.Choice(["auto", "on", "off"]), default=None,
                      help="Compute again instead of keeping in memory; slower.  [default: auto]"),
@@ -408,8 +409,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "max_edges_per_batch", "activation_checkpointing",
-                "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
+        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch",
+                "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
     )
 
 

@@ -71,6 +71,12 @@ def test_dense_frames_are_apart_and_parts_keep_to_their_room() -> None:
         assert len(part) == 1 or degrees.max() * SIZES[part, 0].sum() <= 250
 
 
+def test_accumulated_batches_stay_apart_with_their_share_each() -> None:
+    new = Shuffled(SIZES[:NEW], max_edges=10**6, max_structures=4, accumulate=2)
+    steps = list(WithReplay(new, SIZES, (FIRST,), share=0.2, max_edges=10**6).steps(0))
+    assert [[sum(frame < NEW for frame in part) for part in step] for step in steps] == [[4, 4]] * 5
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
 def test_a_share_that_cannot_be_meant_is_refused(share: float) -> None:
     with pytest.raises(UsageError, match="share of replayed structures"):
