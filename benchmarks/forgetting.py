@@ -5,9 +5,10 @@
     python benchmarks/forgetting.py --table              only print what is there
 
 All rows take the same number of steps on the same 450 frames of 3BPA (300 K), with the same settings, so that a busy
-machine does not matter. Retained are frames that jmp-xs has never seen: the test parts of mlearn (bulk, PBE) and of a
-part of SPICE (molecules, wB97M-D3), under their old heads. Replayed are frames that it was pre-trained on, of the
-training parts of the same sets. A row that was stopped goes on where it was; only finished rows are recorded.
+machine does not matter. Retained are frames of the test parts of mlearn (bulk, PBE; a few have twins in its training part)
+and of a part of SPICE (molecules, wB97M-D3), under their old heads. Replayed are frames that jmp-xs was pre-trained on, of
+the training parts of the same sets, without those twins. A row that was stopped goes on where it was; only finished rows
+are recorded.
 """
 
 from __future__ import annotations
@@ -46,15 +47,20 @@ ROWS = {
 }
 
 
-def thinned(source: Path, target: Path, every: int) -> Path:
-    """Write every n-th neutral frame of a file with energy and forces alone, unless that was done before."""
+def thinned(source: Path, target: Path, every: int, without: Path | None = None) -> Path:
+    """Write every n-th neutral frame of a file with energy and forces alone, unless that was done before.
+
+    Frames whose energy a frame of ``without`` has too are left out.
+    """
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import read, write
 
     if not target.exists():
-        images = []
+        images, known = [], {f"{atoms.get_potential_energy():.4f}" for atoms in (read(without, ":") if without else [])}
         for atoms in [atoms for atoms in read(source, ":") if atoms.info.get("charge", 0) == 0][::every]:
             energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            if f"{energy:.4f}" in known:
+                continue
             atoms.info = {"config_type": atoms.info.get("config_type", source.name)}
             atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
             images.append(atoms)
@@ -71,14 +77,16 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str
     out, data, train = args.work / f"{name}-{args.steps}", args.data, args.data / "bpa3_train.xyz.gz"
     held = {"bulk": (data / "mlearn_test.xyz.gz", "pbe"), "molecules": (data / "spice_mini_test.xyz.gz", "wb97m-d3")}
     known = {"bulk": (data / "mlearn_train.xyz.gz", "pbe"), "molecules": (data / "spice_mini_train.xyz.gz", "wb97m-d3")}
-    retain, replay = (
-        tuple(f"{thinned(path, args.work / f'{use}-{kind}.extxyz', every[kind])}:{head}" for kind, (path, head) in files.items())
-        for use, files, every in (("retain", held, RETAIN_EVERY), ("replay", known, REPLAY_EVERY)))
+    retain = {kind: thinned(path, args.work / f"retain-{kind}.extxyz", RETAIN_EVERY[kind])
+              for kind, (path, _) in held.items()}
+    replay = {kind: thinned(path, args.work / f"replay-{kind}.extxyz", REPLAY_EVERY[kind], without=retain[kind])
+              for kind, (path, _) in known.items()} if row.replay else {}
     result = finetune(
         train, test=thinned(data / "bpa3_test.xyz.gz", args.work / "test.extxyz", TEST_EVERY), model="jmp-xs", out=out,
         device="cpu", resume=(out / "state.pt").exists(),
         config=TrainConfig(max_steps=args.steps, validate_every=args.steps, processes=args.processes, **row.settings),
-        data=DataOptions(train, valid_every=10, retain=retain, replay=replay if row.replay else ()),
+        data=DataOptions(train, valid_every=10, retain=tuple(f"{path}:{held[kind][1]}" for kind, path in retain.items()),
+                         replay=tuple(f"{path}:{known[kind][1]}" for kind, path in replay.items())),
     )
     assert result.test is not None
     columns = {"valid": (result.before, result.valid), "test": (result.test_before, result.test),

@@ -12,7 +12,7 @@ import numpy as np
 
 from jmp_calc.errors import UsageError
 
-from .order import Order, Step, by_density, pack
+from .order import Order, Step, parts
 
 SHARE = 0.2
 """Share of the structures of a step that are replayed, unless the user wants another."""
@@ -35,7 +35,7 @@ class WithReplay:
         sizes: (frames, 3) atoms, main edges, most main edges of one atom; new frames, then the sets one after the other.
         counts: frames of every set.
         share: of the structures of a step, on average.
-        max_edges: padded main edges of one part of a step.
+        max_edges: main edges of one part of a step.
         seed: of the choice of frames, with the number of the epoch.
         """
         check_share(share)
@@ -63,8 +63,7 @@ class WithReplay:
             for part in step:
                 seen += len(part)
                 wanted = int(seen * self._per_structure + 1e-9)
-                for frames in by_density([*part, *islice(stream, wanted - taken)], self._sizes):
-                    batches += pack(np.array(frames), self._sizes, self._max_edges)
+                batches += parts([*part, *islice(stream, wanted - taken)], self._sizes, self._max_edges)
                 taken = wanted
             yield batches
 
