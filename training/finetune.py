@@ -26,6 +26,7 @@ from .audit import AuditReport, audit
 from .batches import Batches
 from .binding import with_fitted_energies
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
+from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
 from .datasets.checks import OnBad
@@ -39,10 +40,10 @@ from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state
-from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
+from .scalars import ScalarTask
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
-from .tasks import Task
+from .targets import FittedTarget, fit_target, target_task, with_target
 from .validation import validate
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "config.yaml", "data-report.yaml",
-           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "loss.svg", STATE_FILE)
+           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "confusion.svg", "loss.svg", STATE_FILE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class DataOptions:
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
     scalar: ScalarTask | None = None
-    """A scalar to train on instead of energies, forces and stresses."""
+    """A scalar, class or vector to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None
     """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
     split: str | None = None
@@ -103,8 +104,8 @@ class Prepared:
     valid: tuple[Frame, ...]
     test: tuple[Frame, ...]
     references: References | None
-    scalar: FittedScalar | None
-    """Statistics of the scalar over the training frames; None for energies."""
+    scalar: FittedTarget | None
+    """The target as the training frames decide it; None for energies."""
     audit: AuditReport
     loaded: LoadedModel
     messages: tuple[str, ...]
@@ -140,7 +141,9 @@ class TrainResult:
     n_clipped: int
     """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
-    """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
+    """Of a scalar (vector), by set: mean absolute error of always predicting the mean of the training frames (zero)."""
+    constant_accuracy: dict[str, float] = field(default_factory=dict)
+    """Of a class, by set: accuracy of always predicting the most frequent class of the training frames."""
     messages: tuple[str, ...] = ()
     outputs: tuple[Path, ...] = field(default=())
 
@@ -149,7 +152,10 @@ class TrainResult:
         def errors(value: Errors | None) -> dict[str, Any] | None:
             return None if value is None else value.to_dict()
 
-        constant = {name: float(f"{value:.5g}") for name, value in self.constant_mae.items()}
+        constant = {
+            f"constant_predictor_{key}": {name: float(f"{value:.5g}") for name, value in values.items()}
+            for key, values in (("mae", self.constant_mae), ("accuracy", self.constant_accuracy)) if values
+        }
         return {
             "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
             "n_clipped_steps": self.n_clipped, "train_s": round(self.train_s, 1),
@@ -158,7 +164,7 @@ class TrainResult:
             "test_before": errors(self.test_before), "test": errors(self.test),
             "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
             "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
-            **({"constant_predictor_mae": constant} if constant else {}),
+            **constant,
             "init_head": self.init_head or "new weights",
         }
 
@@ -192,7 +198,8 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        target: key in ``info`` of a scalar to train on instead of energies and forces (``data.scalar`` says more about it).
+        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.scalar`` says
+            more about it: its kind, pooling, unit).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
@@ -245,14 +252,18 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         if path is None:
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
-                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target)
+                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
+                              target_kind=task.label_kind if task else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
-    loaded = load_start(start)
+    loaded, task = load_start(start), data.scalar
     given = read(data.train, data.index)
     assert given is not None
+    if task is not None:  # the other files are read as this one
+        task = dataclasses.replace(task, kind=task.kind or given.target_kind)
+        data = dataclasses.replace(data, scalar=task)
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:
@@ -304,13 +315,14 @@ def _examined(
     """References or statistics of the scalar, and audit, of the frames that were read."""
     references = scalar = None
     if data.scalar is not None:
-        scalar = fit_scalar(train, data.scalar)
+        scalar = fit_target(train, data.scalar)
         messages.append(scalar.message)
+        train, valid, test = (scalar.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
         references = fit_references(train, isolated, data.references)
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
-                   target=data.scalar.target if data.scalar else None)
+                   target=data.scalar.target if data.scalar and data.scalar.kind != "vector" else None)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began)
@@ -384,7 +396,8 @@ def run(
         raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
-        name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
+        name: prepared.scalar.constant(getattr(prepared, name)) for name in found}
+    baseline = None if prepared.scalar is None else prepared.scalar.baseline
     result = TrainResult(
         best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
         valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
@@ -392,14 +405,17 @@ def run(
         test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
         history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
         valid_last=last, valid_last_raw=raw, n_clipped=progress.n_clipped,
-        init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
+        init_head=begun.init_head, probe=begun.probe, constant_mae=constant if baseline == "mae" else {},
+        constant_accuracy=constant if baseline == "accuracy" else {}, messages=prepared.messages + begun.messages,
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
     card.write(result.best, best, saved_weights("best", best_step, config), result)
     outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
-        note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
+        note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
+        if isinstance(prepared.scalar, FittedClasses):
+            say(confusion_text(confusion(values, prepared.scalar.names), prepared.scalar.names))
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
     return dataclasses.replace(result, outputs=tuple(outputs))
@@ -412,12 +428,12 @@ def str_finding(finding: Finding) -> str:
 
 
 def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
-    """The settings with learning rate (by size of the network), batch size (by number of training structures) and unit of
-    the scalar's error."""
+    """The settings with learning rate (by size of the network), batch size (by number of training structures) and
+    what a target decides."""
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
-    if prepared.scalar is not None and config.loss.scalar_unit is None:
-        config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, scalar_unit=prepared.scalar.scale))
+    if prepared.scalar is not None:
+        config = prepared.scalar.configured(config)
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())
@@ -449,7 +465,8 @@ def _hash(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
-        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress):
+        digest.update("".join(frame.classes.values()).encode())
+        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress, *frame.vectors.values()):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -458,7 +475,7 @@ def _batches(
     frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
 ) -> Batches:
     model = potential.config
-    task = Task(begun.head.name, target=begun.head.target)
+    task = target_task(begun.head, begun.head.target)
     graphs = FrameGraphs(
         frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
         dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
@@ -487,7 +504,8 @@ def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
     row = rows[position]
     return Errors(n_structures, energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
                   forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a, stress_mae_gpa=row.valid_stress_mae_gpa,
-                  scalar_mae=row.valid_scalar_mae)
+                  scalar_mae=row.valid_scalar_mae, accuracy=row.valid_accuracy,
+                  balanced_accuracy=row.valid_balanced_accuracy, vector_mae=row.valid_vector_mae)
 
 
 def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
@@ -496,7 +514,8 @@ def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages:
         return frames
     kept = with_target(frames, scalar.target)
     if len(kept) < len(frames):
-        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no finite {scalar.target!r} and are left out")
+        what = f"{'' if any(frame.classes for frame in frames) else 'finite '}{scalar.target!r}"
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {what} and are left out")
     return kept
 
 
