@@ -26,6 +26,7 @@ from .labels import Frame, LabelKeys, read_labelled
 from .metrics import Errors, Predictions
 from .order import Fixed
 from .plots import plot_confusion, plot_parity
+from .target_labels import TargetKind
 from .targets import target_task, with_target
 from .validation import validate
 
@@ -167,6 +168,16 @@ def evaluate(
         round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
         labelled.messages, target, classes,
     )
+
+
+def target_of_model(model: str | Path, head: str | None, weights: str, target: str | None) -> tuple[str | None, TargetKind]:
+    """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and stresses."""
+    from jmp_calc.settings import Settings
+    from jmp_calc.zoo.names import resolve
+
+    config = resolve(model, weights=weights).potential.config
+    task = target_task(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
+    return task.target, task.target_kind
 
 
 def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:

@@ -18,7 +18,7 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from .extxyz import RawFrame, as_floats
 from .readers import read_raw
-from .target_labels import TargetKind, class_label, kind_of_labels, scalar_label, vector_label
+from .target_labels import TargetKind, kind_of_labels, target_labels
 
 _AUTOMATIC = {
     "energy": ("REF_energy", "energy"),
@@ -318,7 +318,7 @@ def label_frame(
             stress = -_matrix(virials, "virials", where) * energy_scale / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else _lookup(raw, "target", target)
-    scalars, classes, vectors = _target_labels(target, given, target_kind, where)
+    scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
         numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
         energy=None if energy is None else float(energy.reshape(())) * energy_scale,
@@ -327,20 +327,6 @@ def label_frame(
         tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
         targets=scalars, classes=classes, vectors=vectors,
     )
-
-
-def _target_labels(
-    target: str | None, label: Any, kind: TargetKind, where: str
-) -> tuple[dict[str, float], dict[str, str], dict[str, np.ndarray]]:
-    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``; all empty if there is none."""
-    if target is None or label is None:
-        return {}, {}, {}
-    if kind == "scalar":
-        return {target: scalar_label(label, target, where)}, {}, {}
-    if kind == "vector":
-        return {}, {}, {target: vector_label(label, target, where)}
-    name = class_label(label, target, where)
-    return {}, {} if name is None else {target: name}, {}
 
 
 def _text(value: Any) -> str | None:

@@ -38,9 +38,9 @@ def scalar_label(label: Any, target: str, where: str) -> float:
         values = as_floats(label)
     except (ValueError, TypeError):
         raise BadInputError(f"The target {_short(label)!r} is not numeric.", where=where,
-                            hint="names of classes need --target-kind class") from None
+                            hint="finetune takes names of classes with --target-kind class") from None
     if values.size != 1:
-        hint = "a vector of three components needs --target-kind vector" if values.size == 3 else ""
+        hint = "finetune takes vectors of three components with --target-kind vector" if values.size == 3 else ""
         raise BadInputError(f"The target {target!r} has shape {values.shape}, not one number.", where=where, hint=hint)
     return float(values.reshape(()))
 
@@ -75,6 +75,20 @@ def vector_label(label: Any, target: str, where: str) -> np.ndarray:
     if values.size != 3:
         raise BadInputError(f"The target {target!r} has shape {values.shape}, not three components.", where=where)
     return values.reshape(3)
+
+
+def target_labels(
+    target: str | None, label: Any, kind: TargetKind, where: str
+) -> tuple[dict[str, float], dict[str, str], dict[str, np.ndarray]]:
+    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``; all empty if there is none."""
+    if target is None or label is None:
+        return {}, {}, {}
+    if kind == "scalar":
+        return {target: scalar_label(label, target, where)}, {}, {}
+    if kind == "vector":
+        return {}, {}, {target: vector_label(label, target, where)}
+    name = class_label(label, target, where)
+    return {}, {} if name is None else {target: name}, {}
 
 
 def _is_word(label: Any) -> bool:

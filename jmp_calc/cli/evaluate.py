@@ -39,14 +39,15 @@ def evaluate(
 ) -> None:
     """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in total and by group."""
     from ..training.classes import confusion_text
-    from ..training.evaluate import OUTPUTS
+    from ..training.evaluate import OUTPUTS, target_of_model
     from ..training.evaluate import evaluate as run_evaluate
     from ..training.labels import LabelKeys, read_labelled
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
     if common.dry_run:
+        key, kind = target_of_model(common.model, common.head, weights, target)
         found = read_labelled(data, keys=keys, index=index, allow_truncated=allow_truncated, require=(),
-                              energy_unit=energy_unit, length_unit=length_unit, target=target)
+                              energy_unit=energy_unit, length_unit=length_unit, target=key, target_kind=kind)
         dry_run_report(common, "evaluate", {"frames": len(found.frames), "labels": "; ".join(found.messages),
                                             "writes": ", ".join(OUTPUTS)})
         return

@@ -18,7 +18,7 @@ from jmp_calc import JMPCalculator, evaluate, finetune, predict, predict_classes
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import HeadConfig
-from jmp_calc.model.potential import Potential, Prediction
+from jmp_calc.model.potential import Potential
 from jmp_calc.training.classes import accuracies, chosen_class, confusion_text, cross_entropy, fit_classes, with_numbers
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
