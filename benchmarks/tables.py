@@ -93,17 +93,9 @@ def embeddings(rows: Rows) -> list[list[str]]:
                     for name, row in rows.items())]
 
 
-def pretraining(rows: Rows) -> list[list[str]]:
-    """Force errors of every set."""
-    sets = list(dict.fromkeys(name for row in rows.values() for name in row["valid"]))
-    return [["run", "steps", *sets], *(
-        [name, row["steps"], *(f"{row['valid'][task]['forces_mae_mev_per_a']:.0f}" for task in sets)]
-        for name, row in rows.items())]
-
-
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "aoti": aoti, "training_step": training_step, "embeddings": embeddings, "pretraining": pretraining,
+    "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
 }
 
 
