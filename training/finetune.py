@@ -24,6 +24,7 @@ from jmp_calc.model.config import model_config_from_dict, to_dict
 from .batches import Batches
 from .binding import with_fitted_energies
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
+from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
 from .earlier import EarlierTask
@@ -41,7 +42,7 @@ from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state
 from .scalars import ScalarTask
 from .start import ModelOptions, Start, make_start
-from .tasks import Task
+from .targets import target_task
 from .validation import validate
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from .history import Row
 
 OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "tasks.csv", "config.yaml", "data-report.yaml",
-           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "loss.svg", STATE_FILE)
+           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "confusion.svg", "loss.svg", STATE_FILE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class TrainResult:
     n_clipped: int
     """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
-    """Of a scalar, by set: mean absolute error of always predicting the mean of the training frames."""
+    """Of a scalar (vector), by set: mean absolute error of always predicting the mean of the training frames (zero)."""
+    constant_accuracy: dict[str, float] = field(default_factory=dict)
+    """Of a class, by set: accuracy of always predicting the most frequent class of the training frames."""
     forgetting: tuple[Forgetting, ...] = ()
     """Errors on every retained set before and after."""
     n_trained: int = 0
@@ -94,7 +97,10 @@ class TrainResult:
         def errors(value: Errors | None) -> dict[str, Any] | None:
             return None if value is None else value.to_dict()
 
-        constant = {name: float(f"{value:.5g}") for name, value in self.constant_mae.items()}
+        constant = {
+            f"constant_predictor_{key}": {name: float(f"{value:.5g}") for name, value in values.items()}
+            for key, values in (("mae", self.constant_mae), ("accuracy", self.constant_accuracy)) if values
+        }
         return {
             "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
             "n_trained_weights": self.n_trained,
@@ -104,7 +110,7 @@ class TrainResult:
             "test_before": errors(self.test_before), "test": errors(self.test),
             "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
             "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
-            **({"constant_predictor_mae": constant} if constant else {}),
+            **constant,
             **({"forgetting": [item.to_dict() for item in self.forgetting]} if self.forgetting else {}),
             "init_head": self.init_head or "new weights",
         }
@@ -139,7 +145,8 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        target: key in ``info`` of a scalar to train on instead of energies and forces (``data.scalar`` says more about it).
+        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.scalar`` says
+            more about it: its kind, pooling, unit).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
@@ -256,7 +263,8 @@ def run(
         raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
-        name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
+        name: prepared.scalar.constant(getattr(prepared, name)) for name in found}
+    baseline = None if prepared.scalar is None else prepared.scalar.baseline
     result = TrainResult(
         best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
         valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
@@ -264,7 +272,8 @@ def run(
         test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
         history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
         valid_last=last, valid_last_raw=raw, n_clipped=progress.n_clipped,
-        init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
+        init_head=begun.init_head, probe=begun.probe, constant_mae=constant if baseline == "mae" else {},
+        constant_accuracy=constant if baseline == "accuracy" else {}, messages=prepared.messages + begun.messages,
         forgetting=tuple(Forgetting(item.title, earlier.task.head, errors, item.errors(best))
                          for item, earlier, errors in zip(watched[False], begun.retained, known_before)),
         n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
@@ -273,8 +282,10 @@ def run(
     card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
     outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
-        note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
+        note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
+        if isinstance(prepared.scalar, FittedClasses):
+            say(confusion_text(confusion(values, prepared.scalar.names), prepared.scalar.names))
     for forgotten in result.forgetting:
         say(f"retained: {forgotten}")
     if progress.n_clipped > 0:
@@ -283,12 +294,12 @@ def run(
 
 
 def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
-    """The settings with learning rate (by size of the network), batch size (by number of training structures) and unit of
-    the scalar's error."""
+    """The settings with learning rate (by size of the network), batch size (by number of training structures) and
+    what a target decides."""
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
-    if prepared.scalar is not None and config.loss.scalar_unit is None:
-        config = dataclasses.replace(config, loss=dataclasses.replace(config.loss, scalar_unit=prepared.scalar.scale))
+    if prepared.scalar is not None:
+        config = prepared.scalar.configured(config)
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())
@@ -320,7 +331,8 @@ def _hash(frames: Sequence[Frame]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
-        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress):
+        digest.update("".join(frame.classes.values()).encode())
+        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress, *frame.vectors.values()):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -363,7 +375,7 @@ def _graphs(
 ) -> FrameGraphs:
     """Frames under the new head, followed by earlier ones under theirs."""
     model = potential.config
-    tasks = [Task(begun.head.name, target=begun.head.target), *(item.task for item in earlier)]
+    tasks = [target_task(begun.head, begun.head.target), *(item.task for item in earlier)]
     counts = [len(frames), *(len(item.frames) for item in earlier)]
     return FrameGraphs(
         [*frames, *(frame for item in earlier for frame in item.frames)], model.policy, tasks,
@@ -394,7 +406,8 @@ def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
     row = rows[position]
     return Errors(n_structures, energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
                   forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a, stress_mae_gpa=row.valid_stress_mae_gpa,
-                  scalar_mae=row.valid_scalar_mae)
+                  scalar_mae=row.valid_scalar_mae, accuracy=row.valid_accuracy,
+                  balanced_accuracy=row.valid_balanced_accuracy, vector_mae=row.valid_vector_mae)
 
 
 __all__ = ["OUTPUTS", "DataOptions", "Prepared", "TrainResult", "config_to_dict", "finetune", "prepare", "prepare_recipe", "run"]

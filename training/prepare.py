@@ -22,9 +22,10 @@ from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .replay import SHARE, check_share
-from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
+from .scalars import ScalarTask
 from .split import every_nth, split_frames
 from .start import ModelOptions, load_start
+from .targets import FittedTarget, fit_target, with_target
 
 if TYPE_CHECKING:
     from jmp_calc.zoo.container import LoadedModel
@@ -60,7 +61,7 @@ class DataOptions:
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
     scalar: ScalarTask | None = None
-    """A scalar to train on instead of energies, forces and stresses."""
+    """A scalar, class or vector to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None
     """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
     split: str | None = None
@@ -88,8 +89,8 @@ class Prepared:
     valid: tuple[Frame, ...]
     test: tuple[Frame, ...]
     references: References | None
-    scalar: FittedScalar | None
-    """Statistics of the scalar over the training frames; None for energies."""
+    scalar: FittedTarget | None
+    """The target as the training frames decide it; None for energies."""
     audit: AuditReport
     loaded: LoadedModel
     messages: tuple[str, ...]
@@ -111,15 +112,19 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         if path is None:
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
-                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target)
+                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
+                              target_kind=task.label_kind if task else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
     _check_earlier(data, start)
-    loaded = load_start(start)
+    loaded, task = load_start(start), data.scalar
     given = read(data.train, data.index)
     assert given is not None
+    if task is not None:  # the other files are read as this one
+        task = dataclasses.replace(task, kind=task.kind or given.target_kind)
+        data = dataclasses.replace(data, scalar=task)
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:
@@ -173,13 +178,14 @@ def _examined(
     references = scalar = None
     train = _few(train, data, messages)
     if data.scalar is not None:
-        scalar = fit_scalar(train, data.scalar)
+        scalar = fit_target(train, data.scalar)
         messages.append(scalar.message)
+        train, valid, test = (scalar.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
         references = fit_references(train, isolated, data.references)
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
-                   target=data.scalar.target if data.scalar else None)
+                   target=data.scalar.target if data.scalar and data.scalar.kind != "vector" else None)
     retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
     for use, sets in (("retained", retained), ("replayed", replayed)):
@@ -201,7 +207,8 @@ def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages:
         return frames
     kept = with_target(frames, scalar.target)
     if len(kept) < len(frames):
-        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no finite {scalar.target!r} and are left out")
+        what = f"{'' if any(frame.classes for frame in frames) else 'finite '}{scalar.target!r}"
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {what} and are left out")
     return kept
 
 

@@ -174,7 +174,7 @@ class RunState:
         history.add(Row(
             progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, scalar, gradient,
             progress.n_clipped, loss, errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa,
-            errors.scalar_mae, best,
+            errors.scalar_mae, errors.accuracy, errors.balanced_accuracy, errors.vector_mae, best,
         ))
         rate = f", {self._speed()}" if progress.step else " (before training)"
         job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")

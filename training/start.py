@@ -22,7 +22,7 @@ from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
 from .references import References
-from .scalars import FittedScalar
+from .targets import FittedTarget
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedScalar | None = None,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedTarget | None = None,
     retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
 ) -> Start:
     """Build the network with its new head, and with the old ones that earlier data or the user need.
@@ -143,9 +143,11 @@ def make_start(
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
+    if scalar is not None and scalar.task.kind == "vector":
+        config = _with_force_branch(config, options, loaded.card.name)
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if scalar is None else _for_scalar(head, scalar)
+    head = _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -185,14 +187,12 @@ def _for_energies(
     )
 
 
-def _for_scalar(head: HeadConfig, scalar: FittedScalar) -> HeadConfig:
-    task = scalar.task
-    assert task.pooling is not None  # fit_scalar has decided
-    return dataclasses.replace(
-        head, kind=task.kind, reduction=task.pooling, target=task.target, unit=task.unit, energy_scale=scalar.scale,
-        energy_shift=scalar.shift, references=scalar.references,
-        reference_kind="least_squares" if scalar.references else "none",
-    )
+def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) -> ModelConfig:
+    """A network with the edge features that vectors are made of: new weights may have them, others have them or not."""
+    if config.backbone.force_branch or options.from_scratch:
+        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
+    raise ModelError(f"{name} has no branch for direct forces, which vectors are made of.",
+                     hint="start from jmp-s or jmp-l, or train new weights with --from-scratch")
 
 
 def _add_head(
@@ -282,7 +282,7 @@ def _similar_head(
     if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
         return None, {}
     if head.kind != "energy":
-        raise UsageError("A head for a scalar starts from new weights, not from a head for energies.",
+        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
                          hint="leave out --head")
     if options.init_head != "auto":
         if options.init_head not in {h.name for h in heads}:

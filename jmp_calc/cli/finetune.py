@@ -31,6 +31,7 @@ Examples:
   jmp-calc finetune --recipe matbench-dielectric --data ~/data/matbench --fold 0 -m jmp-l -o run
   jmp-calc finetune train.extxyz --target band_gap --target-unit eV -o run
   jmp-calc finetune train.extxyz --replay bulk.xyz:pbe --retain held-out-bulk.xyz:pbe -o run
+  jmp-calc finetune train.extxyz --target is_metal --target-kind class --class-weights balanced -o run
 
 Keys: the ones you name, else REF_energy, REF_forces, REF_stress, REF_virials, else energy, forces, stress.
 Stress has ASE's sign (positive = tension); stress = -virials / volume.
@@ -45,10 +46,10 @@ MACE_SPELLINGS = {
 
 _READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key", "stress_key",
                    "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated", "warmup_steps",
-                   "target", "target_unit", "pooling")
+                   "target", "target_kind", "class_weights", "target_unit", "pooling")
 _OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy_unit", "allow_missing", "energy_weight",
                 "forces_weight", "stress_weight", "forces")
-_OF_SCALARS = ("target_unit", "pooling", "target_loss")
+_OF_SCALARS = ("target_kind", "class_weights", "target_unit", "pooling", "target_loss")
 
 
 class FinetuneCommand(CommandWithSections):
@@ -105,7 +106,11 @@ def _data_options(function: Any) -> Any:
         click.option("--stress-key", help="Name of the stress."),
         click.option("--virials-key", help="Name of the virials."),
         click.option("--target", default=None, metavar="KEY",
-                     help="Train on this scalar of every structure instead of energies and forces."),
+                     help="Train on this scalar, class or vector of every structure instead of energies and forces."),
+        click.option("--target-kind", type=click.Choice(["scalar", "class", "vector"]), default=None,
+                     help="What the target is.  [default: class if the labels are text or booleans, else scalar]"),
+        click.option("--class-weights", type=click.Choice(["equal", "balanced"]), default=None,
+                     help="Whether every frame or every class counts alike in the loss of classes.  [default: equal]"),
         click.option("--target-unit", default=None, help="Unit of the target, to be written into files."),
         click.option("--pooling", type=click.Choice(["sum", "mean", "max"]), default=None,
                      help="How atoms give the target.  [default: sum if a sum over elements explains it, else mean]"),
@@ -212,7 +217,7 @@ def _apply(options: list[Any], function: Any) -> Any:
 @_model_options
 @common_options(out="run", calculator=False)
 def finetune(common: Common, train: Path | None, train_option: Path | None, **options: Any) -> None:
-    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar with --target.
+    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar, class or vector with --target.
 
     Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
@@ -255,7 +260,7 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         command.results = result.to_dict()
         for path in result.outputs:
             command.add_output(path, "fine-tuning")
-        say(f"next: {next_line(result.best, data.scalar.target if data.scalar else None)}")
+        say(f"next: {next_line(result.best, prepared.scalar)}")
 
 
 def _prepared(
@@ -328,8 +333,14 @@ def _check_scalar(options: dict[str, Any]) -> None:
     wrong = [name for name in (_OF_ENERGIES if scalar else _OF_SCALARS) if options[name]]
     if scalar and options["references"] != "auto":
         wrong.append("E0s")
+    kind = options["target_kind"]
+    if kind in ("class", "vector"):
+        wrong += [name for name in (("target_loss", "target_unit") if kind == "class" else ("target_loss",)) if options[name]]
+    if kind in ("scalar", "vector") and options["class_weights"]:
+        wrong.append("class_weights")
     if wrong and not (recipe and wrong[0] in _READ_BY_RECIPE):
-        reason = f"{recipe or '--target'} trains on a scalar" if scalar else "it is about --target, which is not given"
+        what = f"{recipe or '--target'} trains on a {kind or 'scalar'}"
+        reason = what if scalar else "it is about --target, which is not given"
         raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")
 
 
@@ -352,7 +363,9 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
     keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
     scalar = None
     if options["target"] is not None:
-        scalar = ScalarTask(options["target"], pooling=options["pooling"], unit=options["target_unit"] or ScalarTask.unit)
+        scalar = ScalarTask(options["target"], options["target_kind"], options["pooling"],
+                            unit=options["target_unit"] or ScalarTask.unit,
+                            class_weights=options["class_weights"] or ScalarTask.class_weights)
     fraction = options["valid_fraction"]
     return DataOptions(
         train, options["valid"], options["test"], keys, options["index"],

@@ -76,7 +76,11 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         options["valid_fraction"] = data.get("valid_fraction")
     scalar = data.get("scalar")
     if scalar:
-        options.update(target=scalar["target"], pooling=scalar.get("pooling"), target_unit=scalar.get("unit"))
+        given = {"target_kind": scalar.get("kind"), "class_weights": scalar.get("class_weights"),
+                 "target_unit": scalar.get("unit")}
+        # What is at its default is left out: it has no meaning for the other kinds.
+        plain = {name: value for name, value in given.items() if value not in ("equal", "label units")}
+        options.update(target=scalar["target"], pooling=scalar.get("pooling"), **plain)
     return options
 
 
