@@ -50,22 +50,32 @@ ROWS = {
 def thinned(source: Path, target: Path, every: int, without: Path | None = None) -> Path:
     """Write every n-th neutral frame of a file with energy and forces alone, unless that was done before.
 
-    Frames whose energy a frame of ``without`` has too are left out.
+    Frames of which ``without`` has a copy are left out.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import read, write
 
     if not target.exists():
-        images, known = [], {f"{atoms.get_potential_energy():.4f}" for atoms in (read(without, ":") if without else [])}
+        images = []
         for atoms in [atoms for atoms in read(source, ":") if atoms.info.get("charge", 0) == 0][::every]:
             energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-            if f"{energy:.4f}" in known:
-                continue
             atoms.info = {"config_type": atoms.info.get("config_type", source.name)}
             atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
             images.append(atoms)
         write(target, images, format="extxyz")
+        if without is not None:
+            copies = copied(target, without)
+            write(target, [atoms for i, atoms in enumerate(images) if i not in copies], format="extxyz")
     return target
+
+
+def copied(path: Path, other: Path) -> set[int]:
+    """Numbers of the frames of ``path`` that ``other`` has too."""
+    from jmp_calc.training.fingerprints import EXACT, find_matches
+    from jmp_calc.training.labels import read_labelled
+
+    frames = read_labelled(path).frames
+    return {frames[match.a].index for match in find_matches(frames, read_labelled(other).frames, EXACT)}
 
 
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
