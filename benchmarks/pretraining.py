@@ -54,6 +54,7 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     from jmp_calc.training.packed import save_packed
     from jmp_calc.training.pretrain import PretrainOptions, pretrain, recipe_of
 
+    began = cpu_seconds()
     recipe, out, pack = recipe_of(content(*ROWS[row], args.processes), row), args.work / row, args.work / "pack.npz"
     if not pack.exists():
         save_packed(pack, build(mixture_of(recipe.content), args.data), recipe.content)
@@ -65,12 +66,16 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
         curve["step"].append(int(point["step"]))
         for label, key in (("energy", "energy_mae_mev_per_atom"), ("forces", "forces_mae_mev_per_a")):
             curve[label].append(float(point[key]) if point[key] else None)
-    cpu = resource.getrusage(resource.RUSAGE_SELF).ru_utime + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     return {
         "temperature": ROWS[row][0], "structure_wise": ROWS[row][1], "steps": result.n_steps,
-        "processes": args.processes, "cpu_minutes_of_the_last_start": cpu / 60.0,
+        "processes": args.processes, "cpu_minutes_of_the_last_start": (cpu_seconds() - began) / 60.0,
         "valid": {name: errors.to_dict() for name, errors in result.errors.items()}, "curves": curves,
     }
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it has waited for."""
+    return sum(resource.getrusage(who).ru_utime for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def show(rows: dict[str, Any]) -> None:

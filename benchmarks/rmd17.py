@@ -12,7 +12,8 @@ the legacy shuffle with seed 42. The published split (950 / 50 / 99,000) needs a
 Settings are those of the recipe (from scratch: of gn-oc-rmd17-aspirin) but for those that each row lists as ``overrides``: its
 learning rate is that of networks 500 times larger, and its schedule takes 128 epochs of single frames. The time covers reading,
 graphs, training and validation, not the last test. A row that was stopped goes on where it was; only rows that ran their full
-time are written to benchmarks/results/rmd17.yaml. Curves: rmd17.svg; the parity plot of each run: rmd17_parity_ROW.svg.
+time are written to benchmarks/results/rmd17.yaml, with the cores they really had (busy_cores): on a shared machine compare
+curves by step, not last numbers. Curves: rmd17.svg; the parity plot of each run: rmd17_parity_ROW.svg.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
         "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs, "steps": result.n_steps,
         "train_s": result.train_s, "busy_cores": clock.cores(), "test_before": result.test_before.to_dict(),
         "valid": result.valid.to_dict(), "test": result.test.to_dict(),
+        "curve_step": [line.step for line in result.history],
         "curve_s": [line.elapsed_s for line in result.history],
         "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
     }

@@ -183,6 +183,10 @@ class TrainConfig:
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    lora_rank: int | None = None
+    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the weights."""
+    lora_alpha: float | None = None
+    """α of these updates (α/r) B A; None: twice the rank."""
     processes: int = 1
     """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
     than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
@@ -212,6 +216,10 @@ class TrainConfig:
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
+        _check(self.lora_rank is None or self.lora_rank > 0, "lora_rank", "must be positive")
+        _check(self.lora_rank is None or self.freeze == "none", "lora_rank", "cannot be combined with freeze")
+        _check(self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0), "lora_alpha",
+               "must be positive, with a lora_rank")
 
     def for_scalar(self) -> TrainConfig:
         """The same settings for a scalar: its loss alone, no derivatives, best model by its error."""

@@ -19,6 +19,7 @@ from .config import TrainConfig
 from .ema import EMA
 from .gradients import ProjectedGradients, SummedGradients, step_shares
 from .history import History
+from .lora import train_low_rank
 from .optim import clip_gradients, divide_shared_gradients, freeze, largest_gradient, make_optimizer
 from .parallel import GradientPool
 from .run_state import Job, RunState
@@ -37,7 +38,9 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     potential, optim = job.potential, config.optim
     torch.manual_seed(config.seed)
     potential.train()
-    freeze(potential, config.freeze)
+    freeze(potential, config.freeze, job.fixed_heads)
+    if config.lora_rank is not None:
+        train_low_rank(potential, config.lora_rank, config.lora_alpha)
     trained = [p for p in potential.parameters() if p.requires_grad]
     optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
     shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []

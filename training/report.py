@@ -19,8 +19,9 @@ from .plots import plot_confusion, plot_losses, plot_parity
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .finetune import DataOptions, Prepared, TrainResult
+    from .finetune import TrainResult
     from .metrics import Predictions
+    from .prepare import DataOptions, Prepared
     from .start import ModelOptions, Start
     from .targets import FittedTarget
 
@@ -68,7 +69,9 @@ def write_settings(
     folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
 ) -> None:
     """config.yaml: every resolved setting, enough to run again (``finetune --config``); data-report.yaml: the audit."""
-    files = {name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    files: dict[str, Any] = {
+        name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    files |= {name: [_absolute(text) for text in getattr(data, name)] for name in ("retain", "replay")}
     content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
                "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
@@ -123,6 +126,11 @@ def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
     from ase.data import chemical_symbols
 
     return {chemical_symbols[z]: round(energy, 6) for z, energy in sorted(values.items())}
+
+
+def _absolute(text: str) -> str:
+    """FILE or FILE:HEAD with the absolute path."""
+    return str(Path(text).absolute())
 
 
 def _fields(settings: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
     from .loggers import MetricLogger
+    from .retain import Retained
 
 STATE_FILE = "state.pt"
 VALIDATION_SHARE = 0.15
@@ -51,6 +52,10 @@ class Job:
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
     loggers: Sequence[MetricLogger] = ()
     """Receive the rows of metrics.csv."""
+    fixed_heads: tuple[str, ...] = ()
+    """Names of heads that are not trained."""
+    retained: tuple[Retained, ...] = ()
+    """Earlier data whose errors are written to tasks.csv at every validation."""
 
 
 @dataclass
@@ -160,6 +165,8 @@ class RunState:
                 job.save_model("best", progress)
             else:
                 progress.since_best += 1
+            by_task = predictions.errors_by_group(job.valid.task_names) if len(self.tasks) > 1 else {}
+            by_task |= {item.title: item.errors(job.potential) for item in job.retained}
         self.reserve, progress.validated_at = time.monotonic() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
@@ -171,11 +178,10 @@ class RunState:
         ))
         rate = f", {self._speed()}" if progress.step else " (before training)"
         job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
-        if len(self.tasks) > 1:
-            by_task = predictions.errors_by_group(job.valid.task_names)
+        if by_task:
             history.add_tasks(progress.step, round(self.elapsed(), 3), by_task)
-            for name, found in by_task.items():
-                job.say(f"  {name}: {found}")
+        for name, found in by_task.items():
+            job.say(f"  {name}: {found}")
         self._spoken = time.monotonic()
 
     def tick(self) -> None:
@@ -238,5 +244,6 @@ def total_steps(train: Batches, config: TrainConfig) -> int | None:
 def validation_interval(job: Job) -> int:
     """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
     # A training step costs about three evaluations: forces, and the gradient of the forces.
-    share = job.valid.n_structures / (3.0 * max(job.train.n_structures, 1))
+    evaluated = job.valid.n_structures + sum(item.batches.n_structures for item in job.retained)
+    share = evaluated / (3.0 * max(job.train.n_structures, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))

@@ -17,7 +17,7 @@ from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
-    from ..training.finetune import DataOptions, Prepared
+    from ..training.prepare import DataOptions, Prepared
     from ..training.start import ModelOptions
 
 EPILOG = """\b
@@ -31,6 +31,7 @@ Examples:
   jmp-calc finetune --recipe matbench-dielectric --data ~/data/matbench --fold 0 -m jmp-l -o run
   jmp-calc finetune train.extxyz --target band_gap --target-unit eV -o run
   jmp-calc finetune train.extxyz --target is_metal --target-kind class --class-weights balanced -o run
+  jmp-calc finetune train.extxyz --replay bulk.xyz:pbe --retain held-out-bulk.xyz:pbe -o run
 
 Keys: the ones you name, else REF_energy, REF_forces, REF_stress, REF_virials, else energy, forces, stress.
 Stress has ASE's sign (positive = tension); stress = -virials / volume.
@@ -121,6 +122,13 @@ def _data_options(function: Any) -> Any:
                      help="Train although frames lack this label."),
         click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame."),
         click.option("--allow", multiple=True, metavar="CODE", help="Accept this finding of the audit of the data."),
+        click.option("--n-train", type=int, default=None, help="Train on a random subset of N frames (see --seed)."),
+        click.option("--retain", multiple=True, metavar="FILE[:HEAD]",
+                     help="Measure what is forgotten: errors on these earlier data under an old head; may be repeated."),
+        click.option("--replay", multiple=True, metavar="FILE[:HEAD]",
+                     help="Train on these earlier data too, under an old head, against forgetting; may be repeated."),
+        click.option("--replay-share", type=float, default=None,
+                     help="Share of the structures of a step that are replayed.  [default: 0.2]"),
     ]
     return _apply(options, function)
 
@@ -168,6 +176,8 @@ def _training_options(function: Any) -> Any:
         click.option("--patience", type=int, default=None, help="Stop after N validations without improvement."),
         click.option("--freeze", default=None,
                      help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
+        click.option("--lora-rank", type=int, default=None,
+                     help="Train updates of this rank (LoRA) instead of the weights of the backbone."),
         click.option("--processes", type=int, default=None,
                      help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
         click.option("--save-every", "save_every_s", type=Duration(), default=None,
@@ -240,7 +250,8 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
     ):
         prepared, data, config = _prepared(data, start, common, options, say)
         command.settings = {"data": data, "start": start, "training": config}
-        for path in (data.train, data.valid, data.test):
+        earlier = (item.path for item in (*prepared.retained, *prepared.replayed))
+        for path in (data.train, data.valid, data.test, *earlier):
             if path is not None and Path(path).is_file():
                 command.add_input(path)
         prepared.audit.raise_if_refused()
@@ -256,7 +267,7 @@ def _prepared(
     data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[Prepared, DataOptions, TrainConfig]:
     """The data, read; where they come from; and the settings of the run."""
-    from ..training.finetune import prepare, prepare_recipe
+    from ..training.prepare import prepare, prepare_recipe
 
     if data.recipe is not None:
         return prepare_recipe(
@@ -287,8 +298,13 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
     pairs = [
         (options["split"] is not None and options["fold"] is not None, "--split and --fold"),
         (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
+        (options["lora_rank"] is not None and options["freeze"] not in (None, "none"), "--lora-rank and --freeze"),
+        (options["from_scratch"] and options["lora_rank"] is not None, "--from-scratch and --lora-rank"),
         (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
         (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
+        (options["from_scratch"] and options["retain"], "--from-scratch and --retain"),
+        (options["from_scratch"] and options["replay"], "--from-scratch and --replay"),
+        (options["target"] is not None and options["replay"], "--target and --replay"),
         (options["valid"] is not None and options["valid_fraction"] is not None, "--valid and --valid-fraction"),
         (options["valid"] is not None and options["valid_every"] is not None, "--valid and --valid-every"),
         (options["valid_every"] is not None and options["valid_fraction"] is not None,
@@ -300,6 +316,8 @@ def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
     for conflict, names in pairs:
         if conflict:
             raise UsageError(f"{names} contradict each other", hint="leave one of them out")
+    if options["replay_share"] is not None and not options["replay"]:
+        raise UsageError("--replay-share has no meaning without --replay", hint="add --replay FILE or leave it out")
     if options["override"] and not options["resume"]:
         raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
     if common.prefix:
@@ -328,9 +346,9 @@ def _check_scalar(options: dict[str, Any]) -> None:
 
 def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
     """The options about data."""
-    from ..training.finetune import DataOptions
     from ..training.finetune_recipes import finetune_recipe
     from ..training.labels import LabelKeys
+    from ..training.prepare import DataOptions
     from ..training.scalars import ScalarTask
 
     if options["recipe"] is not None:
@@ -338,7 +356,7 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
             options["data_folder"], recipe=finetune_recipe(options["recipe"], options["variant"]),
             split=options["split"] if options["fold"] is None else f"fold-{options['fold']}",
             test_frames=options["test_frames"], on_bad=options["on_bad"],
-            references=options["references"], allow=tuple(options["allow"]), seed=common.seed,
+            references=options["references"], allow=tuple(options["allow"]), seed=common.seed, **_earlier(options),
         )
     assert train is not None
 
@@ -354,8 +372,14 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
         DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
         options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
         tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        scalar=scalar, seed=common.seed,
+        scalar=scalar, seed=common.seed, **_earlier(options),
     )
+
+
+def _earlier(options: dict[str, Any]) -> dict[str, Any]:
+    """Fields of DataOptions about earlier data and the size of the training set."""
+    share = {} if options["replay_share"] is None else {"replay_share": options["replay_share"]}
+    return {"retain": tuple(options["retain"]), "replay": tuple(options["replay"]), "n_train": options["n_train"], **share}
 
 
 def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
@@ -398,8 +422,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "activation_checkpointing",
-                "patience", "freeze", "forces", "processes", "save_every_s"),
+        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch",
+                "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
     )
 
 
