@@ -131,9 +131,8 @@ def _panels(predictions: Mapping[str, Predictions], scalar: str) -> list[tuple[s
         energy.append((name, true - mean, predicted - mean))
         forces.append((name, *_known(p.forces_true.ravel(), p.forces.ravel())))
         stress.append((name, *_known(p.stress_true.ravel() * GPA_PER_EV_A3, p.stress.ravel() * GPA_PER_EV_A3)))
-        true, predicted = _known(p.scalar_true, p.scalar)
-        true_vector, vector = _known(p.vector_true.ravel(), p.vector.ravel())
-        scalars.append((name, np.concatenate([true, true_vector]), np.concatenate([predicted, vector])))
+        true, predicted = np.append(p.scalar_true, p.vector_true), np.append(p.scalar, p.vector)  # of one kind all are NaN
+        scalars.append((name, *_known(true, predicted)))
     return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress),
             (scalar, scalars)]
 

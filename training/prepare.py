@@ -113,18 +113,18 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
                               require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
-                              target_kind=task.label_kind if task else None)
+                              target_kind=data.scalar.label_kind if data.scalar else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
 
     _check_earlier(data, start)
-    loaded, task = load_start(start), data.scalar
+    loaded = load_start(start)
     given = read(data.train, data.index)
     assert given is not None
-    if task is not None:  # the other files are read as this one
-        task = dataclasses.replace(task, kind=task.kind or given.target_kind)
-        data = dataclasses.replace(data, scalar=task)
+    if data.scalar is not None:  # the other files are read as this one
+        data = dataclasses.replace(
+            data, scalar=dataclasses.replace(data.scalar, kind=data.scalar.kind or given.target_kind))
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:

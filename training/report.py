@@ -60,7 +60,8 @@ def saved_weights(name: str, step: int, config: TrainConfig) -> str:
     """Which weights ``best`` or ``last`` holds, in words."""
     decay = config.optim.ema_decay
     kind = "weights as they are (not averaged)" if decay is None else f"weights averaged over steps (EMA, decay {decay:g})"
-    when = f"smallest validation error so far ({config.metric})" if name == "best" else "end of the run"
+    extreme = "largest on validation" if config.metric == "balanced_accuracy" else "smallest validation error"
+    when = f"{extreme} so far ({config.metric})" if name == "best" else "end of the run"
     return f"{kind} after {step} steps: {when}"
 
 
