@@ -21,7 +21,7 @@ from typing import Any
 from rows import RESULTS, read_rows, write_row
 
 WHAT = "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; benchmarks/forgetting.py"
-STEPS = 100
+STEPS = 500
 TEST_EVERY = 10
 RETAIN_EVERY = {"bulk": 7, "molecules": 3}
 REPLAY_EVERY = {"bulk": 5, "molecules": 5}
