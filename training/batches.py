@@ -6,6 +6,7 @@ import multiprocessing
 import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -22,14 +23,21 @@ T = TypeVar("T")
 class Batches:
     """Frames as batches by number of epoch; the order depends on that number only, so that a run can be resumed."""
 
-    def __init__(self, data: FrameGraphs, order: Order, *, device: torch.device | str = "cpu", workers: int = 0) -> None:
+    def __init__(
+        self, data: FrameGraphs, order: Order, *, device: torch.device | str = "cpu", workers: int = 0,
+        rank: int = 0, world_size: int = 1,
+    ) -> None:
         """Args:
         data: makes batches of frame numbers.
         order: which frames belong together.
         device: where the batches are wanted.
         workers: processes that prepare batches for a GPU; 0: a thread of this one.
+        rank, world_size: which of how many processes of a distributed run has these batches. Every process makes the
+            same plan of whole steps and cuts the same shares, of which it prepares its own; this gives what the sampler and
+            the exchange of sizes of ``training.md`` section 6 (steps 1 and 2) are for, without either.
         """
         self.data, self.order, self.device, self.workers = data, order, torch.device(device), workers
+        self.rank, self.world_size = rank, world_size
 
     @property
     def frames(self) -> Sequence[Frame]:
@@ -52,13 +60,24 @@ class Batches:
         return self.order.n_steps(epoch)
 
     def steps(self, epoch: int, skip: int = 0, processes: int = 1) -> Iterator[list[list[TargetBatch]]]:
-        """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts."""
-        for shares in self._prepared(self.shared(step, processes) for step in self.order.steps(epoch, skip)):
+        """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts.
+
+        In a distributed run: the share of this process alone, without parts where a step has too few structures for all.
+        """
+        for shares in self._prepared(self._mine(step, processes) for step in self.order.steps(epoch, skip)):
             yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
 
     def all(self) -> Iterator[TargetBatch]:
-        """Batches of epoch 0, one after the other: for evaluation."""
-        return (part for shares in self.steps(0) for share in shares for part in share)
+        """Batches of epoch 0, one after the other, those of this process: for evaluation."""
+        plan = islice(self.order.steps(0), self.rank, None, self.world_size)
+        for (share,) in self._prepared([step] for step in plan):
+            yield from (part.to(self.device, non_blocking=True) for part in share)
+
+    def _mine(self, step: Step, processes: int) -> list[Step]:
+        if self.world_size == 1:
+            return self.shared(step, processes)
+        shares = self.shared(step, self.world_size)
+        return [shares[self.rank] if self.rank < len(shares) else []]
 
     def shared(self, step: Step, count: int) -> list[Step]:
         """The frames of a step in at most ``count`` shares; parts stay apart."""

@@ -14,6 +14,7 @@ from jmp_calc.model.cost import GraphCounts
 
 from .config import ForcesMode, TrainConfig
 from .loss import LossShare, LossTerms, loss_shares, loss_terms
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential, Prediction
@@ -29,9 +30,14 @@ class StepShare:
     forces: ForcesMode
 
 
-def step_shares(step: Sequence[Sequence[TargetBatch]], config: TrainConfig, forces: ForcesMode) -> list[StepShare]:
-    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one batch."""
-    shares = iter(loss_shares([target for parts in step for target in parts], config.loss))
+def step_shares(
+    step: Sequence[Sequence[TargetBatch]], config: TrainConfig, forces: ForcesMode, world: World = World()
+) -> list[StepShare]:
+    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one batch.
+
+    ``world``: ``step`` is what this process has of the step of all.
+    """
+    shares = iter(loss_shares([target for parts in step for target in parts], config.loss, world))
     return [StepShare(tuple(next(shares) for _ in parts), forces) for parts in step]
 
 

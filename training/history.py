@@ -46,9 +46,14 @@ class Row:
 class History:
     """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
 
-    def __init__(self, folder: Path, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()) -> None:
+    def __init__(
+        self, folder: Path | None, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()
+    ) -> None:
+        """Read and open the files; ``folder=None``: rows are kept in memory only (processes beside the first)."""
         self.folder, self.loggers = folder, loggers
         self.rows: list[Row] = []
+        if folder is None:
+            return
         path = folder / METRICS
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
@@ -66,6 +71,8 @@ class History:
         self.rows.append(row)
         for logger in self.loggers:
             logger.add(row)
+        if self.folder is None:
+            return
         with open(self.folder / METRICS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(_cells(row))
 
@@ -78,7 +85,7 @@ class History:
         ])
 
     def _write_tasks(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
+        if not rows or self.folder is None:
             return
         path = self.folder / TASKS
         fresh = not path.exists()

@@ -22,6 +22,7 @@ from .history import History
 from .optim import clip_gradients, divide_shared_gradients, freeze, largest_gradient, make_optimizer
 from .parallel import GradientPool
 from .run_state import Job, RunState
+from .world import World
 
 if TYPE_CHECKING:
     from .dataset import TargetBatch
@@ -34,7 +35,8 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     ``job.save_model`` ("best", "last"). Raises Interrupted after saving the state, NotConvergedError at the first loss
     that is not finite.
     """
-    potential, optim = job.potential, config.optim
+    potential, optim, world = job.potential, config.optim, job.world
+    check_combination(config, world)
     torch.manual_seed(config.seed)
     potential.train()
     freeze(potential, config.freeze)
@@ -44,7 +46,8 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder, run.progress.step if resume else None, job.loggers)
+    world.same_weights(potential)
+    history = History(job.folder if world.is_first else None, run.progress.step if resume else None, job.loggers)
     evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
 
     with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
@@ -56,10 +59,13 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
                              hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
         while not run.finished():
-            epoch_ended = False
+            epoch_ended, stop = False, None
             for step in job.train.steps(progress.epoch, progress.batch, config.processes):
                 run.set_learning_rates()
-                terms = pool.gradients(step_shares(step, config, run.forces()))
+                with world.own_random_numbers():
+                    terms = pool.gradients(step_shares(step, config, run.forces(), world))
+                stop = run.agree(signals.received)
+                terms = world.add_gradients(trained, terms)
                 divide_shared_gradients(shared)
                 largest = largest_gradient(trained)
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
@@ -71,19 +77,29 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 optimizer.step()
                 ema.update()
                 run.advance(numbers, peak)
-                if signals.received or run.finished() or run.validation_due(epoch_ended=False):
+                if stop or run.finished() or run.validation_due(epoch_ended=False):
                     break
             else:
                 progress.epoch, progress.batch, epoch_ended = progress.epoch + 1, 0, True
-            if signals.received:
+            if stop:
                 run.save()
-                raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
+                raise Interrupted(stop, f"state saved after step {progress.step}; go on with --resume")
             if run.validation_due(epoch_ended=epoch_ended) or run.finished():
                 run.validate(history, lr=max(group["lr"] for group in optimizer.param_groups))
                 run.save()
     ema_to_weights(ema)
-    job.save_model("last", run.progress)
+    if world.is_first:
+        job.save_model("last", run.progress)
     return history
+
+
+def check_combination(config: TrainConfig, world: World) -> None:
+    """UsageError for settings that a run of several devices cannot have."""
+    if world.size > 1 and config.processes > 1:
+        raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
+    if world.size > 1 and config.optim.pcgrad:
+        raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
+                         hint="use one device, or pcgrad = false")
 
 
 @torch.no_grad()
@@ -97,8 +113,10 @@ def stopped_by_nan(job: Job, parts: Sequence[TargetBatch], step: int, numbers: S
     """Save the batch and make the error that names its frames."""
     from .frames import write_frames
 
-    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for part in parts for i in part.frames]
-    write_frames(path, frames)
+    numbers_of_all = job.world.collect([i for part in parts for i in part.frames])
+    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for found in numbers_of_all for i in found]
+    if job.world.is_first:
+        write_frames(path, frames)
     what = "loss" if not math.isfinite(numbers[0]) else "gradient"
     return NotConvergedError(
         f"The {what} is not finite at step {step}.", where=", ".join(frame.where for frame in frames[:8]),

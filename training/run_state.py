@@ -21,6 +21,7 @@ from .history import History, Row, duration
 from .optim import Schedule, is_clipped
 from .schedules import GroupRates, Plateau, is_exhausted
 from .validation import chosen_metric, validate
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -51,6 +52,8 @@ class Job:
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
     loggers: Sequence[MetricLogger] = ()
     """Receive the rows of metrics.csv."""
+    world: World = World()
+    """The processes that share the run. Only the first one saves, says and logs; all read the same folder."""
 
 
 @dataclass
@@ -90,12 +93,20 @@ class RunState:
         self.tasks = list(dict.fromkeys(job.valid.task_names))
         self.validated_at = -1
         """Step of the last validation."""
-        self._start = self._saved = self._spoken = time.monotonic()
-        self._first_step, self._before = 0, job.spent_s
+        self._start = time.monotonic()
+        self._first_step, self._before, self._agreed = 0, job.spent_s, job.spent_s
+        self._saved = self._spoken = self.elapsed()
 
     def elapsed(self) -> float:
-        """Seconds of wall time since the run began, over all restarts."""
+        """Seconds of wall time since the run began, over all restarts; of several processes: at the last ``agree``."""
+        if self.job.world.size > 1:
+            return self._agreed
         return self._before + time.monotonic() - self._start
+
+    def agree(self, signal: int | None = None) -> int | None:
+        """A signal that any process has received; from here all have the time of the first, so that they decide alike."""
+        signal, self._agreed = self.job.world.agree(signal, self._before + time.monotonic() - self._start)
+        return signal
 
     def out_of_time(self) -> bool:
         """Whether only the last validation still fits into the time budget."""
@@ -151,18 +162,22 @@ class RunState:
 
     def validate(self, history: History, lr: float) -> None:
         """Errors of the averaged weights on the validation set; keeps the best model."""
-        began, progress, job = time.monotonic(), self.progress, self.job
+        progress, job = self.progress, self.job
+        self.agree()
+        began = self.elapsed()
         with self.ema.swapped():
-            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces())
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces(), job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
             best = metric < progress.best_loss
             if best:
                 progress.best_loss, progress.best_epoch, progress.since_best = metric, progress.epoch, 0
-                job.save_model("best", progress)
+                if job.world.is_first:
+                    job.save_model("best", progress)
             else:
                 progress.since_best += 1
-        self.reserve, self.validated_at = time.monotonic() - began, progress.step
+        self.agree()
+        self.reserve, self.validated_at = self.elapsed() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, scalar, gradient = self.totals.means()
@@ -178,11 +193,11 @@ class RunState:
             history.add_tasks(progress.step, round(self.elapsed(), 3), by_task)
             for name, found in by_task.items():
                 job.say(f"  {name}: {found}")
-        self._spoken = time.monotonic()
+        self._spoken = self.elapsed()
 
     def tick(self) -> None:
         """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
-        now = time.monotonic()
+        now = self.elapsed()
         if now - self._spoken > 30.0:
             loss = self.totals.sums[0] / self.totals.steps
             self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
@@ -193,7 +208,7 @@ class RunState:
     def _speed(self) -> str:
         """Steps per second and time left."""
         progress, config = self.progress, self.config
-        rate = (progress.step - self._first_step) / max(time.monotonic() - self._start, 1e-9)
+        rate = (progress.step - self._first_step) / max(self.elapsed() - self._before, 1e-9)
         left = math.inf
         steps = total_steps(self.job.train, config)
         if steps is not None and rate > 0:
@@ -205,12 +220,14 @@ class RunState:
     def save(self) -> None:
         """Write the resumable state atomically."""
         self.progress.elapsed = self.elapsed()
-        save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
-            self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
-            optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
-            config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
-        ))
-        self._saved = time.monotonic()
+        if self.job.world.is_first:
+            save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
+                self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
+                optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
+                config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
+            ))
+        self.job.world.wait()  # a process that ended now could take the one that writes with it
+        self._saved = self.elapsed()
 
     def load(self, override: bool) -> None:
         """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set."""
@@ -228,7 +245,8 @@ class RunState:
         set_rng_state(state.rng)
         self.progress, self.totals = state.progress, Totals(**state.totals)
         self._before, self._first_step = state.progress.elapsed, state.progress.step
-        self._start = time.monotonic()
+        self._start, self._agreed = time.monotonic(), self._before
+        self._saved = self._spoken = self._before
 
 
 def total_steps(train: Batches, config: TrainConfig) -> int | None:
