@@ -1,8 +1,8 @@
 """Starting a training run on several devices or machines, and ending it with one message.
 
-Lightning Fabric reads what torchrun or SLURM says, chooses devices and makes the process group. Without either, the first process starts the others with its own command line. Fabric's wrappers of modules are not
-used: gradients of conservative forces need two backward passes, and one sum of all gradients per step
-(``World.add_gradients``) is exact for both.
+Lightning Fabric reads what torchrun or SLURM says, chooses devices and makes the process group. Without either, the first
+process starts the others with its own command line. Fabric's wrappers of modules are not used: gradients of conservative
+forces need two backward passes, and one sum of all gradients per step (``World.add_gradients``) is exact for both.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[Wo
 def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
     """End a process that is not the first: its error is told by the first, which may have the same one."""
     code = getattr(error, "exit_code", 1)
-    words = {"kind": type(error).__name__, "code": code, "fact": str(error)}
+    words: dict[str, Any] = {"kind": type(error).__name__, "code": code, "fact": str(error)}
     if isinstance(error, JMPError):
         words.update(fact=error.fact, where=error.where, hint=error.hint)
     if isinstance(error, ProcessEnded):

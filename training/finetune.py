@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,21 +30,23 @@ from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
 from .datasets.checks import OnBad
+from .distributed import DistributedConfig, started
 from .finetune_recipes import FinetuneRecipe, finetune_recipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .loggers import LoggerName, open_loggers, require_installed
 from .loop import fit
 from .metrics import Errors, Predictions
-from .order import Fixed, Shuffled
+from .order import Accumulated, Fixed, Order, Shuffled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .run_state import STATE_FILE, Job, total_steps
-from .runfolder import RunLog, has_state
+from .runfolder import RunLog, has_state, silent
 from .scalars import FittedScalar, ScalarTask, fit_scalar, with_target
 from .split import every_nth, split_frames
 from .start import ModelOptions, Start, load_start, make_start
 from .tasks import Task
 from .validation import validate
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -181,6 +184,7 @@ def finetune(
     override: bool = False,
     overwrite: bool = False,
     loggers: Sequence[LoggerName] = (),
+    distributed: DistributedConfig = DistributedConfig(),
     say: Say = print,
 ) -> TrainResult:
     """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
@@ -203,6 +207,7 @@ def finetune(
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
         loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
+        distributed: processes that share the run; all return the same result.
         say: receives lines of progress.
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
@@ -213,24 +218,28 @@ def finetune(
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
         start = start.for_recipe(finetune_recipe(recipe))
     require_installed(loggers)
-    folder = make_folder(Path(out))
-    with locked(folder):
-        remove_partial(folder, OUTPUTS)
-        if overwrite and not resume:
-            remove_old(folder, OUTPUTS)
-        elif not resume:
-            check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder)
-        with RunLog(folder, say, resumed=resume) as log:
-            if recipe is None:
-                config = config or TrainConfig()
-                config = config.for_scalar() if data.scalar else config
-                prepared = prepare(data, start, config, log)
-            else:
-                prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
-            prepared.audit.raise_if_refused()
-            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
-                       loggers=loggers, say=log)
+    folder = Path(out)
+    with started(distributed, device) as world, ExitStack() as stack:
+        log = silent
+        if world.is_first:
+            stack.enter_context(locked(make_folder(folder)))
+            remove_partial(folder, OUTPUTS)
+            if overwrite and not resume:
+                remove_old(folder, OUTPUTS)
+            elif not resume:
+                check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
+            resume = resume and has_state(folder)
+            log = stack.enter_context(RunLog(folder, say, resumed=resume))
+        resume = world.from_first(resume)
+        if recipe is None:
+            config = config or TrainConfig()
+            config = config.for_scalar() if data.scalar else config
+            prepared = prepare(data, start, config, log)
+        else:
+            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
+        prepared.audit.raise_if_refused()
+        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
+                   loggers=loggers, world=world, say=log)
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
@@ -318,14 +327,17 @@ def _examined(
 
 def run(
     prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
-    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), say: Say,
+    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), world: World = World(), say: Say,
 ) -> TrainResult:
-    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller)."""
+    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller).
+
+    Called by all processes of ``world``, which see the same folder; the first one writes.
+    """
     from jmp_calc.device import choose_device
 
     from .report import Card, saved_weights, write_report, write_settings
 
-    where = choose_device(device)
+    where = world.device or choose_device(device)
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
@@ -343,12 +355,13 @@ def run(
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
-    sets = {name: _batches(getattr(prepared, name), potential, begun, config, where, shuffle=name == "train")
+    sets = {name: _batches(getattr(prepared, name), potential, begun, config, where, world, shuffle=name == "train")
             for name in ("train", "valid", "test")}
     card = Card(prepared, begun, data, config)
-    write_settings(folder, data, start, config, prepared)
+    if world.is_first:
+        write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config.loss, config.forces)[1].errors()
+        test_before = validate(potential, sets["test"], config.loss, config.forces, world)[1].errors()
         say(f"test, before training: {test_before}")
 
     def save(name: str, progress: Progress) -> None:
@@ -363,9 +376,9 @@ def run(
         f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
-              say, time.monotonic() - prepared.began)
+              say, time.monotonic() - prepared.began, world=world)
     done = state.progress.step if resume else None
-    with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
+    with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)
     progress = state.progress
@@ -374,14 +387,15 @@ def run(
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config.loss, config.forces)[1]
+        name: validate(best, sets[name], config.loss, config.forces, world)[1]
         for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
     if config.optim.ema_decay is not None:
         potential.load_state_dict(state.weights)
-        raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
+        raw = validate(potential, sets["valid"], config.loss, config.forces, world)[1].errors()
+    history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
         name: prepared.scalar.constant_mae(getattr(prepared, name)) for name in found}
@@ -395,14 +409,16 @@ def run(
         init_head=begun.init_head, probe=begun.probe, constant_mae=constant, messages=prepared.messages + begun.messages,
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
-    card.write(result.best, best, saved_weights("best", best_step, config), result)
-    outputs = write_report(folder, result, prepared, found)
+    outputs: list[Path] = []
+    if world.is_first:
+        card.write(result.best, best, saved_weights("best", best_step, config), result)
+        outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
         note = f"; constant predictor: MAE {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
-    return dataclasses.replace(result, outputs=tuple(outputs))
+    return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
 
 
 def str_finding(finding: Finding) -> str:
@@ -455,7 +471,8 @@ def _hash(frames: Sequence[Frame]) -> str:
 
 
 def _batches(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, *, shuffle: bool
+    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, world: World, *,
+    shuffle: bool,
 ) -> Batches:
     model = potential.config
     task = Task(begun.head.name, target=begun.head.target)
@@ -464,9 +481,12 @@ def _batches(
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
     room *= config.max_edges_per_batch
-    order = (Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed) if shuffle
-             else Fixed(graphs.sizes, max_edges=room, max_structures=count))
-    return Batches(graphs, order, device=device)
+    order: Order
+    if shuffle:
+        order = Accumulated(Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed), config.accumulate)
+    else:
+        order = Fixed(graphs.sizes, max_edges=room, max_structures=count)
+    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
 
 
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:

@@ -19,7 +19,14 @@ from .config import TrainConfig
 from .ema import EMA
 from .gradients import ProjectedGradients, SummedGradients, step_shares
 from .history import History
-from .optim import clip_gradients, divide_shared_gradients, freeze, largest_gradient, make_optimizer
+from .optim import (
+    clip_gradients,
+    divide_shared_gradients,
+    freeze,
+    largest_gradient,
+    make_optimizer,
+    undo_loss_scale,
+)
 from .parallel import GradientPool
 from .run_state import Job, RunState
 from .world import World
@@ -36,7 +43,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     that is not finite.
     """
     potential, optim, world = job.potential, config.optim, job.world
-    check_combination(config, world)
+    check_combination(config, world, potential.dtype)
     torch.manual_seed(config.seed)
     potential.train()
     freeze(potential, config.freeze)
@@ -63,20 +70,22 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             for step in job.train.steps(progress.epoch, progress.batch, config.processes):
                 run.set_learning_rates()
                 with world.own_random_numbers():
-                    terms = pool.gradients(step_shares(step, config, run.forces(), world))
+                    terms = pool.gradients(step_shares(step, config, run.forces(), world, progress.loss_scale))
                 stop = run.agree(signals.received)
                 terms = world.add_gradients(trained, terms)
+                undo_loss_scale(trained, progress.loss_scale)
                 divide_shared_gradients(shared)
                 largest = largest_gradient(trained)
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
                 *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
-                if not all(math.isfinite(number) for number in numbers):
+                if all(math.isfinite(number) for number in numbers):
+                    optimizer.step()
+                    ema.update()
+                    run.advance(numbers, peak)
+                elif not run.skip(numbers):
                     run.save()
                     raise stopped_by_nan(job, [part for parts in step for part in parts], progress.step, numbers)
-                optimizer.step()
-                ema.update()
-                run.advance(numbers, peak)
                 if stop or run.finished() or run.validation_due(epoch_ended=False):
                     break
             else:
@@ -93,8 +102,12 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     return history
 
 
-def check_combination(config: TrainConfig, world: World) -> None:
-    """UsageError for settings that a run of several devices cannot have."""
+def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> None:
+    """UsageError for settings that do not go together."""
+    if config.precision != "32-true" and dtype != torch.float32:
+        raise UsageError(f"--precision {config.precision} is for weights in float32.", hint="--dtype float32")
+    if config.precision == "16-mixed" and config.optim.pcgrad:
+        raise UsageError("PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed")
     if world.size > 1 and config.processes > 1:
         raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
     if world.size > 1 and config.optim.pcgrad:

@@ -134,6 +134,14 @@ def divide_shared_gradients(shared: Iterable[tuple[Tensor, int]]) -> None:
             parameter.grad.div_(uses)
 
 
+@torch.no_grad()
+def undo_loss_scale(parameters: Iterable[nn.Parameter], loss_scale: float) -> None:
+    """Divide the gradients by the factor that the loss was multiplied with."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if loss_scale != 1.0 and gradients:
+        torch._foreach_mul_(gradients, 1.0 / loss_scale)
+
+
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Largest absolute value of all gradient elements."""
     return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], math.inf, foreach=True)

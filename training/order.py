@@ -169,6 +169,29 @@ class Mixed:
             yield from zip(frames.tolist(), self.sizes[frames, 1].tolist())
 
 
+@dataclass(frozen=True, eq=False)
+class Accumulated:
+    """Steps of another plan, ``count`` of them as one: their gradients are added before the weights move."""
+
+    order: Order
+    count: int
+
+    def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
+        """Steps with the parts of ``count`` steps; the last one of an epoch may have fewer."""
+        small = self.order.steps(epoch, skip * self.count)
+        while group := list(islice(small, self.count)):
+            yield [part for step in group for part in step]
+
+    def n_steps(self, epoch: int) -> int:
+        """Number of steps of an epoch."""
+        return -(-self.order.n_steps(epoch) // self.count)
+
+    @property
+    def n_structures(self) -> int:
+        """Structures per epoch."""
+        return self.order.n_structures
+
+
 def by_density(frames: Sequence[int], sizes: np.ndarray) -> Step:
     """Frames in one or two parts, sparse and dense ones apart."""
     dense = sizes[list(frames), 2] > DENSE_DEGREE

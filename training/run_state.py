@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .loggers import MetricLogger
 
 STATE_FILE = "state.pt"
+FIRST_LOSS_SCALE, SCALE_HOLDS = 2.0**16, 2000
+"""Of float16: the loss scale starts here, is halved where a gradient overflows, and doubled after so many good steps."""
 VALIDATION_SHARE = 0.15
 """Validation runs so often that it costs about this share of the time."""
 
@@ -81,7 +83,8 @@ class RunState:
 
     def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
         self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
-        self.progress, self.totals = Progress(elapsed=job.spent_s), Totals()
+        scale = FIRST_LOSS_SCALE if config.precision == "16-mixed" else 1.0
+        self.progress, self.totals = Progress(elapsed=job.spent_s, loss_scale=scale), Totals()
         self.rates = GroupRates(
             config.optim, tuple(group["lr_factor"] for group in optimizer.param_groups),
             Schedule(config.optim, total_steps(job.train, config), config.max_time), job.train.n_steps(0),
@@ -151,7 +154,19 @@ class RunState:
         progress.step, progress.batch = progress.step + 1, progress.batch + 1
         progress.n_clipped += is_clipped(self.config.optim, numbers[-1], peak)
         self.totals.add(numbers)
+        if self.config.precision == "16-mixed":
+            progress.scale_held += 1
+            if progress.scale_held == SCALE_HOLDS:
+                progress.loss_scale, progress.scale_held = 2 * progress.loss_scale, 0
         self.tick()
+
+    def skip(self, numbers: list[float]) -> bool:
+        """Leave out a step whose gradient was too large for float16 and halve the loss scale; False: it is not that."""
+        progress = self.progress
+        if progress.loss_scale <= 1.0 or not all(math.isfinite(number) for number in numbers[:-1]):
+            return False
+        progress.batch, progress.loss_scale, progress.scale_held = progress.batch + 1, progress.loss_scale / 2, 0
+        return True
 
     def validation_due(self, *, epoch_ended: bool) -> bool:
         """Whether it is time for a validation: after some steps, or after some epochs."""
