@@ -6,6 +6,7 @@ import multiprocessing
 import resource
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from .order import Order, Step
 from .parallel import balanced
 
 T = TypeVar("T")
+NO_TASK = -1
 
 
 class Batches:
@@ -62,7 +64,8 @@ class Batches:
     def steps(self, epoch: int, skip: int = 0, processes: int = 1) -> Iterator[list[list[TargetBatch]]]:
         """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts.
 
-        In a distributed run: the share of this process alone, without parts where a step has too few structures for all.
+        In a distributed run: the share of this process alone; where a step has too few structures for all, one of them without
+        its labels, so that the process takes part and adds nothing.
         """
         for shares in self._prepared(self._mine(step, processes) for step in self.order.steps(epoch, skip)):
             yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
@@ -70,14 +73,16 @@ class Batches:
     def all(self) -> Iterator[TargetBatch]:
         """Batches of epoch 0, one after the other, those of this process: for evaluation."""
         plan = islice(self.order.steps(0), self.rank, None, self.world_size)
-        for (share,) in self._prepared([step] for step in plan):
+        for (share,) in self._prepared(_Work([step]) for step in plan):
             yield from (part.to(self.device, non_blocking=True) for part in share)
 
-    def _mine(self, step: Step, processes: int) -> list[Step]:
+    def _mine(self, step: Step, processes: int) -> _Work:
         if self.world_size == 1:
-            return self.shared(step, processes)
+            return _Work(self.shared(step, processes))
         shares = self.shared(step, self.world_size)
-        return [shares[self.rank] if self.rank < len(shares) else []]
+        if self.rank < len(shares):
+            return _Work([shares[self.rank]])
+        return _Work([[step[0][:1]]], labelled=False)
 
     def shared(self, step: Step, count: int) -> list[Step]:
         """The frames of a step in at most ``count`` shares; parts stay apart."""
@@ -88,10 +93,10 @@ class Batches:
         shares = [[[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))] for group in groups]
         return [[part for part in share if part] for share in shares]
 
-    def _prepared(self, plan: Iterator[list[Step]]) -> Iterator[list[list[TargetBatch]]]:
+    def _prepared(self, plan: Iterator[_Work]) -> Iterator[list[list[TargetBatch]]]:
         made = _Made(self.data)
         if self.workers == 0:
-            batches = (made[shares] for shares in plan)
+            batches = (made[work] for work in plan)
             return batches if self.device.type == "cpu" else ahead(batches)
         # Every tensor that a worker hands over is an open file here.
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -115,23 +120,32 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield ready  # type: ignore[misc]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be prepared for a step."""
+
+    shares: list[Step]
+    labelled: bool = True
+
+
 class _Made(Dataset[Any]):
     """Batches by the frame numbers of a step."""
 
     def __init__(self, data: FrameGraphs) -> None:
         self._data = data
 
-    def __getitem__(self, shares: list[Step]) -> list[list[TargetBatch]]:
-        return [[self._data.collate(part) for part in share] for share in shares]
+    def __getitem__(self, work: _Work) -> list[list[TargetBatch]]:
+        shares = [[self._data.collate(part) for part in share] for share in work.shares]
+        return shares if work.labelled else [[part.only(NO_TASK) for part in share] for share in shares]
 
 
 class _Plan:
     """An iterator as the sampler that DataLoader expects."""
 
-    def __init__(self, plan: Iterator[list[Step]]) -> None:
+    def __init__(self, plan: Iterator[_Work]) -> None:
         self._plan = plan
 
-    def __iter__(self) -> Iterator[list[Step]]:
+    def __iter__(self) -> Iterator[_Work]:
         return self._plan
 
 

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ class DistributedConfig:
     num_nodes: int = 1
     """Machines."""
     strategy: Strategy = "auto"
-    """ddp: every process has all weights; fsdp: weights, gradients and averages are shared out; auto: ddp."""
+    """ddp: every process has all weights; fsdp: each keeps a part of them, of their moments and averages; auto: ddp."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "num_nodes"):
@@ -81,6 +81,7 @@ def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
         started_by_others = cluster is not None or "LOCAL_RANK" in os.environ
         children = [] if started_by_others else stack.enter_context(launched(devices, nodes))
         world, store = joined(kind, devices, nodes, cluster)
+        world = replace(world, shards=config.strategy == "fsdp")
         stack.callback(dist.destroy_process_group)
         try:
             yield world
@@ -211,7 +212,7 @@ def gathered(
             if words["kind"]:
                 told = JMPError(f"{words['fact']} (process {rank} of {world.size})", where=words.get("where"),
                                 hint=words.get("hint"))
-                told.exit_code = words["code"]
+                told.exit_code = words["code"]  # type: ignore[misc]
                 return told
         for rank, child in enumerate(children, start=1):
             if (code := child.poll()) is not None and code < 0:

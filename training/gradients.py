@@ -56,9 +56,13 @@ class SummedGradients:
         sums = torch.zeros(5)
         for part in share.parts:
             terms = part.of(predicted_terms(potential, part.target, share.forces, self.config))
-            (share.loss_scale * terms[0]).backward()
+            (share.loss_scale * terms[0] + self.extra(potential)).backward()
             sums = sums.to(terms.device) + terms.detach()
         return sums
+
+    def extra(self, potential: Potential) -> Tensor | float:
+        """Added to the loss of every part."""
+        return 0.0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from .optim import (
 )
 from .parallel import GradientPool
 from .run_state import Job, RunState
+from .sharding import ShardedGradients, drop_unused, shard
 from .world import World
 
 if TYPE_CHECKING:
@@ -47,17 +48,18 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     torch.manual_seed(config.seed)
     potential.train()
     freeze(potential, config.freeze)
-    trained = [p for p in potential.parameters() if p.requires_grad]
-    optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
-    shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []
-    run = RunState(job, config, optimizer, ema)
+    world.same_weights(potential)
+    network = shard(potential, world) if world.shards else potential
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer, ema = make_optimizer(network, optim), EMA(network, optim.ema_decay)
+    shared = network.shared_parameters() if hasattr(network, "shared_parameters") else []
+    run = RunState(job, config, network, optimizer, ema)
     if resume:
         run.load(override)
-    world.same_weights(potential)
     history = History(job.folder if world.is_first else None, run.progress.step if resume else None, job.loggers)
-    evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
+    evaluate = (ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients)(config)
 
-    with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
+    with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
             run.save()
@@ -73,9 +75,11 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                     terms = pool.gradients(step_shares(step, config, run.forces(), world, progress.loss_scale))
                 stop = run.agree(signals.received)
                 terms = world.add_gradients(trained, terms)
+                if world.shards:
+                    drop_unused(trained, world)
                 undo_loss_scale(trained, progress.loss_scale)
                 divide_shared_gradients(shared)
-                largest = largest_gradient(trained)
+                largest = world.greatest(largest_gradient(trained))
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
                 *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
@@ -97,6 +101,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 run.validate(history, lr=max(group["lr"] for group in optimizer.param_groups))
                 run.save()
     ema_to_weights(ema)
+    run.show_weights({})
     if world.is_first:
         job.save_model("last", run.progress)
     return history

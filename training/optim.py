@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from jmp_calc.errors import UsageError
 
 from .config import OptimConfig
+from .sharding import local, whole
 
 
 def freeze(potential: nn.Module, what: str) -> int:
@@ -143,8 +144,9 @@ def undo_loss_scale(parameters: Iterable[nn.Parameter], loss_scale: float) -> No
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Largest absolute value of all gradient elements."""
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], math.inf, foreach=True)
+    """Largest absolute value of all gradient elements that this process keeps."""
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
+    return nn.utils.get_total_norm([part for part in gradients if part.numel()], math.inf, foreach=True)
 
 
 def is_clipped(config: OptimConfig, norm: float, largest: float) -> bool:
@@ -162,9 +164,10 @@ def clip_gradients(
     """
     parameters = list(parameters)
     limit = math.inf if clip_norm is None else clip_norm
-    if clip_value is None:
-        return nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-    nn.utils.clip_grad_value_(parameters, clip_value, foreach=True)
-    nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = left = whole(nn.utils.get_total_norm(gradients, foreach=True))
+    if clip_value is not None:
+        nn.utils.clip_grad_value_(parameters, clip_value, foreach=True)
+        left = whole(nn.utils.get_total_norm(gradients, foreach=True))
+    nn.utils.clip_grads_with_norm_(parameters, limit, left, foreach=True)
     return norm

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from jmp_calc.errors import UsageError
 
@@ -20,6 +22,7 @@ from .ema import EMA
 from .history import History, Row, duration
 from .optim import Schedule, is_clipped
 from .schedules import GroupRates, Plateau, is_exhausted
+from .sharding import copy_whole, optimizer_parts, part_of, whole
 from .validation import chosen_metric, validate
 from .world import World
 
@@ -81,8 +84,11 @@ class Totals:
 class RunState:
     """Counters, clock and files of one run: everything around the algorithm."""
 
-    def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
-        self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
+    def __init__(
+        self, job: Job, config: TrainConfig, network: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA
+    ) -> None:
+        """``network``: what is trained; the potential of the job, or its copy that is shared out."""
+        self.job, self.config, self.network, self.optimizer, self.ema = job, config, network, optimizer, ema
         scale = FIRST_LOSS_SCALE if config.precision == "16-mixed" else 1.0
         self.progress, self.totals = Progress(elapsed=job.spent_s, loss_scale=scale), Totals()
         self.rates = GroupRates(
@@ -180,7 +186,7 @@ class RunState:
         progress, job = self.progress, self.job
         self.agree()
         began = self.elapsed()
-        with self.ema.swapped():
+        with self.averaged():
             loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces(), job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
@@ -210,6 +216,21 @@ class RunState:
                 job.say(f"  {name}: {found}")
         self._spoken = self.elapsed()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the potential of the job has the averaged weights."""
+        if self.job.world.shards:
+            self.show_weights(self.ema.shadow)
+            yield
+            return
+        with self.ema.swapped():
+            yield
+
+    def show_weights(self, instead: Mapping[str, Tensor]) -> None:
+        """Gather the weights that are shared out (with some ``instead``) into the potential of the job."""
+        if self.job.world.shards:
+            copy_whole({**self.network.state_dict(), **instead}, self.job.potential)
+
     def tick(self) -> None:
         """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
         now = self.elapsed()
@@ -235,12 +256,13 @@ class RunState:
     def save(self) -> None:
         """Write the resumable state atomically."""
         self.progress.elapsed = self.elapsed()
+        state = Checkpoint(
+            self.progress, weights=whole(dict(self.network.state_dict())), ema=whole(self.ema.state_dict()),
+            optimizer=whole(self.optimizer.state_dict()), rng=rng_state(), totals=vars(self.totals),
+            config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
+        )
         if self.job.world.is_first:
-            save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
-                self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
-                optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
-                config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
-            ))
+            save_checkpoint(self.job.folder / STATE_FILE, state)
         self.job.world.wait()  # a process that ended now could take the one that writes with it
         self._saved = self.elapsed()
 
@@ -252,8 +274,11 @@ class RunState:
             refuse_changes(state, config_to_dict(self.config), self.job.data, path)
         try:
             self.job.potential.load_state_dict(state.weights)
-            self.ema.load_state_dict(state.ema)
-            self.optimizer.load_state_dict(state.optimizer)
+            for name, weight in self.network.named_parameters():
+                weight.detach().copy_(part_of(state.weights[name], weight))
+            self.ema.load_state_dict(
+                {name: part_of(value, self.ema.shadow.get(name, value)) for name, value in state.ema.items()})
+            self.optimizer.load_state_dict(optimizer_parts(state.optimizer, self.optimizer))
         except (ValueError, KeyError, RuntimeError) as err:
             raise UsageError("The saved state belongs to another network.", where=str(path),
                              hint="start again with --overwrite") from err

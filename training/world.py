@@ -32,6 +32,8 @@ class World:
     size: int = 1
     device: torch.device | None = None
     """Where this process computes; None: where the user says."""
+    shards: bool = False
+    """Whether the weights are shared out (:mod:`.sharding`); gradients are then summed in the backward pass."""
 
     @property
     def is_first(self) -> bool:
@@ -45,6 +47,14 @@ class World:
             with _together():
                 dist.all_reduce(counts)
         return counts
+
+    def greatest(self, values: Tensor) -> Tensor:
+        """Largest of the values of the processes, each of which has a part of the weights; else the values. NaN is infinite."""
+        if self.shards:
+            values = values.nan_to_num(nan=torch.inf)
+            with _together():
+                dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values
 
     def agree(self, signal: int | None, seconds: float) -> tuple[int | None, float]:
         """A signal that any process has received, and the time of the first one, whose clock counts for all."""
@@ -63,6 +73,8 @@ class World:
         """
         if self.size == 1:
             return terms
+        if self.shards:
+            return self.total(terms.cpu()).to(terms)
         like = parameters[0]
         present = torch.tensor([p.grad is not None for p in parameters], dtype=like.dtype, device=like.device)
         pieces = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
