@@ -210,13 +210,13 @@ def gathered(
         for rank in range(1, world.size):
             words = json.loads(store.get(f"error {rank}")) if store.check([f"error {rank}"]) else {"kind": ""}
             if words["kind"]:
-                told = JMPError(f"{words['fact']} (process {rank} of {world.size})", where=words.get("where"),
+                told = JMPError(f"{words['fact']} (process {rank + 1} of {world.size})", where=words.get("where"),
                                 hint=words.get("hint"))
-                told.exit_code = words["code"]  # type: ignore[misc]
+                told.exit_code = int(words["code"])
                 return told
         for rank, child in enumerate(children, start=1):
             if (code := child.poll()) is not None and code < 0:
-                return ProcessEnded(f"Process {rank} of {world.size} was ended by {signal.Signals(-code).name}.",
+                return ProcessEnded(f"Process {rank + 1} of {world.size} was ended by {signal.Signals(-code).name}.",
                                     hint="memory may have run out; the last saved state is whole: go on with --resume")
         time.sleep(0.1)
     return error
