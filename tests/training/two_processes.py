@@ -89,8 +89,8 @@ def broken_frames() -> tuple[Frame, ...]:
 
 
 def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]:
-    """Weights after four steps on four data sets under three heads, not all of which are in every step."""
-    recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=4", "train.epochs=1"])
+    """Weights after three steps on four data sets under three heads, not all of which are in every step."""
+    recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=3", "train.epochs=1"])
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")
     pretrain_run(recipe, out, options, resume=False, override=False, world=world, say=lambda text: None)
