@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from curves import Yardstick, plot_curves
 
 RESULTS = Path(__file__).parent / "results"
-YARDSTICK = {"MACE 32x0e+1o, 5 Å, from scratch, 10 min": (32.0, 69.0), "the same, 20 min": (23.0, 53.0)}
+YARDSTICKS = [Yardstick("MACE 32x0e+1o, 5 Å, from scratch, 10 min", 32.0, 69.0), Yardstick("the same, 20 min", 23.0, 53.0)]
 """Validation and test force MAE in meV/Å, measured on such a machine (project issue 3)."""
 
 
@@ -61,7 +62,7 @@ def main() -> None:
             continue
         write_row(args.results, name, run_row(name, ROWS[name], args))
     show(read_rows(args.results))
-    plot(read_rows(args.results), args.results / "bpa3.svg")
+    plot_curves(args.results / "bpa3.svg", read_rows(args.results), YARDSTICKS, "3BPA, 450 training frames")
 
 
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def write_row(folder: Path, name: str, numbers: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = {**read_rows(folder), name: numbers}
     content = {"what": "force and energy errors on 3BPA after a fixed time; benchmarks/bpa3.py",
-               "yardstick_forces_mae_mev_per_a": {k: {"valid": v, "test": t} for k, (v, t) in YARDSTICK.items()},
+               "yardstick_forces_mae_mev_per_a": {y.name: {"valid": y.valid, "test": y.test} for y in YARDSTICKS},
                "rows": {key: rows[key] for key in ROWS if key in rows}}
     (folder / "bpa3.yaml").write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
 
@@ -116,34 +117,13 @@ def write_row(folder: Path, name: str, numbers: dict[str, Any]) -> None:
 def show(rows: dict[str, Any]) -> None:
     """Print the table."""
     print(f"\n{'':44s} {'valid F':>8s} {'test F':>8s}  meV/Å  {'valid E':>8s} {'test E':>8s}  meV/atom")
-    for name, (valid, test) in YARDSTICK.items():
-        print(f"{name:44s} {valid:8.1f} {test:8.1f}")
+    for yardstick in YARDSTICKS:
+        print(f"{yardstick.name:44s} {yardstick.valid:8.1f} {yardstick.test:8.1f}")
     for name, row in rows.items():
         label = f"{name} (lr {row['lr']:g}, {row['minutes']:g} min, {row['epochs']} epochs)"
         numbers = [row[part][key] for key in ("forces_mae_mev_per_a", "energy_mae_mev_per_atom")
                    for part in ("valid", "test")]
         print(f"{label:44s} {numbers[0]:8.1f} {numbers[1]:8.1f}         {numbers[2]:8.2f} {numbers[3]:8.2f}")
-
-
-def plot(rows: dict[str, Any], path: Path) -> None:
-    """Validation force error against wall time."""
-    if not rows:
-        return
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for name, row in rows.items():
-        minutes = [second / 60.0 for second in row["curve_s"]]
-        label = f"{name} (test {row['test']['forces_mae_mev_per_a']:.0f})"
-        axes.plot(minutes, row["curve_valid_forces_mae_mev_per_a"], label=label)
-    for name, (valid, test) in YARDSTICK.items():
-        axes.axhline(valid, color="grey", lw=0.8, ls="--")
-        axes.annotate(f"{name} (test {test:.0f})", (0.05, valid * 1.03), fontsize=7, color="grey")
-    axes.set(xlabel="wall time on 2 cores (min)", ylabel="validation force MAE (meV/Å)", yscale="log",
-             title="3BPA, 450 training frames")
-    axes.legend(fontsize=8)
-    figure.savefig(path)
 
 
 if __name__ == "__main__":

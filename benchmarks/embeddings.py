@@ -96,7 +96,7 @@ def main() -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "embeddings.yaml").write_text(
         yaml.safe_dump(rounded(content), sort_keys=False, default_flow_style=None, width=110))
-    plot(shown["jmp-xs"], sample, args.results / "embeddings.svg")
+    plot(layouts(shown["jmp-xs"]), sample, args.results / "embeddings.svg")
 
 
 def read_sample(folder: Path, each: int) -> Sample:
@@ -168,29 +168,39 @@ def rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 else 0.0
 
 
-def plot(features: NDArray[np.float64], sample: Sample, path: Path) -> None:
-    """Principal components and, where umap-learn is installed, UMAP."""
-    from matplotlib.figure import Figure
-
+def layouts(features: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Titles and points (S, 2): principal components and, where umap-learn is installed, UMAP."""
     centred = features - features.mean(axis=0)
     _, singular, axes_of_variance = np.linalg.svd(centred, full_matrices=False)
     percent = 100 * singular**2 / np.sum(singular**2)
-    title = f"principal components ({percent[0]:.0f} % and {percent[1]:.0f} % of the variance)"
+    title = f"principal components ({percent[0]:.0f} % and {percent[1]:.0f} % of the variance), without the outermost"
     panels = {title: centred @ axes_of_variance[:2].T}
     if importlib.util.find_spec("umap") is not None:
         from umap import UMAP
 
         panels["UMAP (15 neighbours, seed 0)"] = UMAP(n_neighbors=15, random_state=0, n_jobs=1).fit_transform(features)
+    return panels
+
+
+def plot(panels: dict[str, NDArray[np.float64]], sample: Sample, path: Path) -> None:
+    """Draw the layouts, the first of them (principal components) without its outermost points."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5.4 * len(panels), 4.8), layout="constrained")
     for axes, (title, points) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels.items()):
         for domain, colour in COLOURS.items():
             chosen = sample.domains == domain
             axes.scatter(*points[chosen].T, s=7, color=colour, label=domain, linewidths=0, alpha=0.7)
         for name in np.unique(sample.sets):
-            place = np.median(points[sample.sets == name], axis=0)
-            axes.annotate(name.removesuffix("_test"), place, fontsize=6, ha="center", color="black")
+            own = points[sample.sets == name]
+            middle = own[distances(own, np.median(own, axis=0)[None])[:, 0].argmin()]
+            axes.annotate(name.removesuffix("_test"), middle, fontsize=6, ha="center", annotation_clip=True)
         axes.set(title=title, xticks=[], yticks=[])
         axes.title.set_fontsize(9)
+    low, high = np.percentile(next(iter(panels.values())), (1, 99), axis=0)  # a few crystals would leave no room for the rest
+    margin = 0.1 * (high - low)
+    panel = figure.axes[0]
+    panel.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
     axes.legend(fontsize=7, markerscale=2)
     figure.savefig(path, metadata={"Date": None})
 

@@ -38,6 +38,8 @@ from jmp_calc.zoo.container import load_model
 MODELS = ("best.safetensors", "last.safetensors")
 WRITTEN = (STATE_FILE, STATE_FILE, "best.safetensors", "")
 """Files in whose writing every third kill falls; the empty name: any file."""
+PATIENCE_S = 10.0
+"""How long such a writing is waited for."""
 # The stack is written by a signal handler in C, so it is that of the moment before the kill.
 CHILD = """
 import faulthandler, signal, sys
@@ -139,9 +141,10 @@ class Run:
             time.sleep(0.01)
 
         def waiting() -> bool:
-            new = set(self.temporaries()) - old
+            new, passed = set(self.temporaries()) - old, time.monotonic() - began
             written = moment.writing is None or any(name.startswith(f".{moment.writing}") for name in new)
-            return time.monotonic() - began < moment.after or not written
+            # A busy machine may not let this process see the file in time.
+            return passed < moment.after or (not written and passed < moment.after + PATIENCE_S)
 
         while waiting() and process.poll() is None:
             time.sleep(0.0002)

@@ -9,7 +9,9 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,22 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Wall and processor time from now on: how much of its cores a run of fixed time had on a machine that others use.
+
+    ``nice`` does not help it there: Linux shares the cores between sessions first (sched_autogroup), whatever their nice
+    values. Other work steps back if it starts with ``echo 19 > /proc/self/autogroup``.
+    """
+
+    wall: float = field(default_factory=time.monotonic)
+    processor: float = field(default_factory=lambda: sum(os.times()[:4]))
+
+    def cores(self) -> float:
+        """Mean number of busy cores since the start, of this process and its children that have ended."""
+        return (sum(os.times()[:4]) - self.processor) / (time.monotonic() - self.wall)
 
 
 def peak_bytes(call: Callable[[], object]) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """The kept neighbour list: equal trajectories, how often it is searched anew, and what it gains.
 
-    python benchmarks/skin.py
+    python benchmarks/skin.py                       both rows
+    python benchmarks/skin.py --rows npt            one row
 
 2000 steps of Si64 with jmp-xs, NVE at 600 K and NPT (Berendsen), once with the kept list and once with a search in every
-step. The trajectories must be bit-equal. The time of building graphs is measured on the frames of the trajectory, with and
-without the list in turn. Writes benchmarks/results/skin.yaml.
+step. The trajectories must be bit-equal. The time of building graphs is measured on the first 500 frames of the trajectory,
+with and without the list in turn. Writes benchmarks/results/skin.yaml row by row.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ import argparse
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from ase import units
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
+from rows import RESULTS, write_row
 from systems import structure
 
 from jmp_calc import JMPCalculator
@@ -30,7 +30,8 @@ from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.graph.skin import ReusedNeighbours
 
-RESULTS = Path(__file__).parent / "results"
+ENSEMBLES = ("nve", "npt")
+WHAT = f"Si64, jmp-xs, kept neighbour list with a skin of {SKIN:g} Å; benchmarks/skin.py"
 
 
 def trajectory(ensemble: str, steps: int, skin: float) -> tuple[np.ndarray, ReusedNeighbours]:
@@ -51,8 +52,8 @@ def trajectory(ensemble: str, steps: int, skin: float) -> tuple[np.ndarray, Reus
     return np.array(frames), calculator._search
 
 
-def graph_seconds(frames: np.ndarray) -> dict[str, float]:
-    """Median time of building the graphs of every tenth frame, in turn with a kept list and with searches."""
+def graph_ms(frames: np.ndarray) -> dict[str, float]:
+    """Median time in ms of building the graphs of the first frames, in turn with a kept list and with searches."""
     numbers, pbc = np.full(64, 14), np.ones(3, dtype=bool)
     policy, kept = JMPCalculator("jmp-xs", head="pbe", device="cpu").model_config.policy, ReusedNeighbours(SKIN)
     seconds: dict[str, list[float]] = {"kept": [], "search": []}
@@ -61,27 +62,27 @@ def graph_seconds(frames: np.ndarray) -> dict[str, float]:
             start = time.perf_counter()
             build_graph(frame[:64], numbers, frame[64:], pbc, policy, search=search)
             seconds[name].append(time.perf_counter() - start)
-    return {name: round(1e3 * statistics.median(times), 3) for name, times in seconds.items()}
+    return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
 
 
 def main() -> None:
-    """Run both ensembles with and without the list."""
+    """Run the ensembles with and without the list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", choices=ENSEMBLES, default=ENSEMBLES)
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    torch.set_num_threads(2)
-    rows: dict[str, Any] = {}
-    for ensemble in ("nve", "npt"):
+    torch.set_num_threads(args.threads)
+    for ensemble in args.rows:
         kept, search = trajectory(ensemble, args.steps, SKIN)
         plain, _ = trajectory(ensemble, args.steps, 0.0)
-        rows[ensemble] = {
+        numbers = {
             "steps": args.steps, "bit_equal": bool(np.array_equal(kept, plain)), "calls": search.calls,
-            "searches": search.searches, "graph_ms": graph_seconds(kept),
+            "searches": search.searches, "graph_ms": graph_ms(kept),
         }
-        print(ensemble, rows[ensemble], flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    content = {"what": "Si64, jmp-xs, kept neighbour list; benchmarks/skin.py", "skin_angstrom": SKIN, "rows": rows}
-    (RESULTS / "skin.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        write_row(args.results / "skin.yaml", ensemble, numbers, what=WHAT, threads=args.threads, order=ENSEMBLES)
+        print(ensemble, numbers, flush=True)
 
 
 if __name__ == "__main__":

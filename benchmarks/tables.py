@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md and docs/paper.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
     python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
@@ -20,7 +20,8 @@ import yaml
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGES = tuple(Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md"))
+PAGES = tuple(
+    Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
 Rows = dict[str, dict[str, Any]]
 
 
@@ -66,6 +67,15 @@ def compiled(rows: Rows) -> list[list[str]]:
                      f"{row['gain']:.2f}", f"{row['largest_difference_ev_per_a']:.0e}"] for name, row in rows.items())]
 
 
+def aoti(rows: Rows) -> list[list[str]]:
+    """Start and calls of the three kinds."""
+    head = ["", "start (s)", "ethanol (calls/s)", "Si64 (calls/s)", "largest difference (eV/Å)"]
+    return [head, *([f"`{name}`" if "=" in name else name, f"{row['start_s']:.1f}", f"{row['ethanol_calls_per_s']:.3g}",
+                     f"{row['Si64_calls_per_s']:.3g}",
+                     f"{max(row['ethanol_largest_difference_ev_per_a'], row['Si64_largest_difference_ev_per_a']):.0e}"]
+                    for name, row in rows.items())]
+
+
 def training_step(rows: Rows) -> list[list[str]]:
     """A training step in inference calls."""
     head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
@@ -73,9 +83,19 @@ def training_step(rows: Rows) -> list[list[str]]:
                      f"{row['ratio']:.1f}"] for name, row in rows.items())]
 
 
+def embeddings(rows: Rows) -> list[list[str]]:
+    """How well sets and domains lie apart, and the share of few components."""
+    head = ["description", "nearest neighbour from the same set", "from the same domain", "the same without the own set",
+            "variance in 2 components", "components for 95 %", "3BPA: distance against energy"]
+    return [head, *([name, f"{row['set_accuracy']:.0%}", f"{row['domain_accuracy']:.0%}",
+                     f"{row['domain_accuracy_from_other_sets']:.0%}", f"{row['variance_in_2_components']:.0%}",
+                     row["components_for_95_percent"], f"{row['bpa3_distance_against_energy']:.2f}"]
+                    for name, row in rows.items())]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "training_step": training_step,
+    "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
 }
 
 

@@ -57,6 +57,8 @@ class JMPCalculator(Calculator):
             'auto' keeps what the free memory allows. Results are the same.
         compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small structures, see
             jmp_calc.compiled.
+        compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain without the minutes.
+            The file holds code of a processor that is executed: name only files that you trust.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -77,11 +79,12 @@ class JMPCalculator(Calculator):
         tags: Literal["atoms"] | None = None,
         activation_checkpointing: Checkpointing = "auto",
         compile: bool = False,
+        compiled: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         settings = Settings(
             portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing, bool(compile),
+            activation_checkpointing, bool(compile), None if compiled is None else portable(compiled),
         )  # fmt: skip
         check_settings(settings)
         self._evaluator = Evaluator(settings)

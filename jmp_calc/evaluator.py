@@ -32,7 +32,7 @@ from .settings import Settings, choose_head, choose_policy
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from .compiled import CompiledEvaluation
+    from .compiled import CompiledEvaluation, Evaluation
     from .graph.build import Graph
     from .model.potential import Layer, Prediction
 
@@ -66,14 +66,8 @@ class Evaluator:
         self.config = self.potential.config
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
-        if settings.compile:
-            from .compiled import CompiledEvaluation
-
-            # One program gives all that this calculator can be asked for.
-            everything = partial(
-                self.potential, heads=self.head.name, forces=settings.forces, stress=settings.forces == "conservative"
-            )
-            self._compiled = CompiledEvaluation(everything, dtype, quadruplets=self.config.backbone.quad_interaction)
+        if settings.compile or settings.compiled is not None:
+            self._compiled = self._compiled_evaluation(dtype)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
 
@@ -119,7 +113,7 @@ class Evaluator:
     def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With ``compile``, a single structure gets forces and stress in any case.
+        With a compiled network, a single structure gets forces and stress in any case.
         """
         from .graph.batch import collate
 
@@ -136,6 +130,23 @@ class Evaluator:
             return self.potential(  # type: ignore[no-any-return]
                 batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
             )
+
+    @property
+    def network(self) -> Evaluation:
+        """The network with all outputs that this calculator can be asked for."""
+        conservative = self.settings.forces == "conservative"
+        return partial(self.potential, heads=self.head.name, forces=self.settings.forces, stress=conservative)
+
+    def _compiled_evaluation(self, dtype: torch.dtype) -> CompiledEvaluation:
+        from .compiled import CompiledEvaluation
+
+        program, choice = None, "compile=True"
+        if self.settings.compiled is not None:
+            from .ahead import load_program
+
+            program, choice = load_program(self.settings.compiled, self), f"compiled={self.settings.compiled!r}"
+        quadruplets = self.config.backbone.quad_interaction
+        return CompiledEvaluation(self.network, dtype, quadruplets=quadruplets, program=program, choice=choice)
 
     def descriptors(self, graphs: Sequence[Graph], layer: Layer) -> torch.Tensor:
         """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""

@@ -32,6 +32,7 @@ class Settings:
     tags: Literal["atoms"] | None = None
     activation_checkpointing: Checkpointing = "auto"
     compile: bool = False
+    compiled: str | None = None
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -64,6 +65,10 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
+    if settings.compile and settings.compiled is not None:
+        raise UsageError(
+            "compile=True makes a program and compiled=... names a file that has one", hint="give one of them"
+        )
 
 
 def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False) -> HeadConfig:

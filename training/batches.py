@@ -67,22 +67,21 @@ class Batches:
         In a distributed run: the share of this process alone; where a step has too few structures for all, one of them without
         its labels, so that the process takes part and adds nothing.
         """
-        for shares in self._prepared(self._mine(step, processes) for step in self.order.steps(epoch, skip)):
-            yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
+        numbered = enumerate(self.order.steps(epoch, skip), start=skip)
+        return self._moved(self._mine(step, processes, (epoch, number)) for number, step in numbered)
 
     def all(self) -> Iterator[TargetBatch]:
-        """Batches of epoch 0, one after the other, those of this process: for evaluation."""
+        """Batches of epoch 0, one after the other and without edge dropout, those of this process: for evaluation."""
         plan = islice(self.order.steps(0), self.rank, None, self.world_size)
-        for (share,) in self._prepared(_Work([step]) for step in plan):
-            yield from (part.to(self.device, non_blocking=True) for part in share)
+        return (part for shares in self._moved(_Work([step]) for step in plan) for share in shares for part in share)
 
-    def _mine(self, step: Step, processes: int) -> _Work:
+    def _mine(self, step: Step, processes: int, draw: tuple[int, ...]) -> _Work:
         if self.world_size == 1:
-            return _Work(self.shared(step, processes))
+            return _Work(self.shared(step, processes), draw)
         shares = self.shared(step, self.world_size)
         if self.rank < len(shares):
-            return _Work([shares[self.rank]])
-        return _Work([[step[0][:1]]], labelled=False)
+            return _Work([shares[self.rank]], draw)
+        return _Work([[step[0][:1]]], draw, labelled=False)
 
     def shared(self, step: Step, count: int) -> list[Step]:
         """The frames of a step in at most ``count`` shares; parts stay apart."""
@@ -92,6 +91,10 @@ class Batches:
         groups = balanced(self.data.sizes[[frame for frame, _ in frames], 1].tolist(), count)
         shares = [[[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))] for group in groups]
         return [[part for part in share if part] for share in shares]
+
+    def _moved(self, plan: Iterator[_Work]) -> Iterator[list[list[TargetBatch]]]:
+        for shares in self._prepared(plan):
+            yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
 
     def _prepared(self, plan: Iterator[_Work]) -> Iterator[list[list[TargetBatch]]]:
         made = _Made(self.data)
@@ -125,6 +128,8 @@ class _Work:
     """What is to be prepared for a step."""
 
     shares: list[Step]
+    draw: tuple[int, ...] | None = None
+    """Of edge dropout: epoch and step; None: for evaluation."""
     labelled: bool = True
 
 
@@ -135,7 +140,7 @@ class _Made(Dataset[Any]):
         self._data = data
 
     def __getitem__(self, work: _Work) -> list[list[TargetBatch]]:
-        shares = [[self._data.collate(part) for part in share] for share in work.shares]
+        shares = [[self._data.collate(part, draw=work.draw) for part in share] for share in work.shares]
         return shares if work.labelled else [[part.only(NO_TASK) for part in share] for share in shares]
 
 

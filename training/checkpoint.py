@@ -40,6 +40,8 @@ class Progress:
     """Steps whose gradient was scaled down."""
     since_best: int = 0
     """Validations since the best one."""
+    validated_at: int = -1
+    """Step of the last validation."""
     plateau: dict[str, Any] | None = None
     """Fields of the Plateau once its stage has begun."""
     loss_scale: float = 1.0

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jmp_calc.errors import UsageError
+from jmp_calc.graph.dropout import Compensation
 from jmp_calc.memory import Checkpointing
 
 EnergyLoss = Literal["huber", "l1", "l2"]
@@ -159,7 +160,7 @@ class TrainConfig:
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
     accumulate: int = 1
-    """Batches per optimizer step; their gradients are added."""
+    """Batches whose gradients are added for one optimizer step: larger steps in the memory of one batch."""
     precision: Precision = "32-true"
     """What matrix products of the network are computed in: as the weights (32-true), or bfloat16 or float16 beside float32
     weights; geometry, sums of energies and the loss stay what they are."""
@@ -173,6 +174,10 @@ class TrainConfig:
     """none: no derivative is computed, for scalars."""
     conservative_after: float | None = None
     """Share of the run after which direct forces give way to conservative ones; None: never."""
+    edge_dropout: float = 0.0
+    """Probability that an edge is left out of a training graph (pre-training of JMP: 0.1)."""
+    edge_dropout_compensation: Compensation = "output_sums"
+    """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges (paper)."""
     activation_checkpointing: Checkpointing = "auto"
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
@@ -191,8 +196,8 @@ class TrainConfig:
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
         _check(self.max_steps is None or self.max_steps > 0, "max_steps", "must be positive")
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
-        _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check(self.accumulate > 0, "accumulate", "must be positive")
+        _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check_choice(self.precision, ("32-true", "bf16-mixed", "16-mixed"), "precision")
         _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
         _check(self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),
@@ -202,6 +207,8 @@ class TrainConfig:
         _check_choice(self.metric, ("loss", "forces_mae", "energy_mae", "scalar_mae"), "metric")
         _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
         _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
+        _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
+        _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")

@@ -13,6 +13,7 @@ from torch import Tensor
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.batch import Batch, collate
 from jmp_calc.graph.build import Graph, build_graph
+from jmp_calc.graph.dropout import Compensation, EdgeDrop
 from jmp_calc.graph.neighbours import EdgeList
 
 from .labels import Frame
@@ -104,6 +105,9 @@ class FrameGraphs:
         qint_tags: tuple[int, ...] = (1, 2),
         cache_bytes: int = 1 << 30,
         sizes: np.ndarray | None = None,
+        edge_dropout: float = 0.0,
+        dropout_seed: int = 0,
+        dropout_compensation: Compensation = "output_sums",
     ) -> None:
         """Args:
         frames: labelled structures; may read them when they are asked for.
@@ -113,6 +117,9 @@ class FrameGraphs:
         qint_tags: tags whose atoms take part in quadruplets.
         cache_bytes: memory for graphs; further ones are built anew each time.
         sizes: ``self.sizes`` of an earlier object with the same frames and policy, to skip measuring.
+        edge_dropout: probability that an edge is left out of the graphs of a batch that is made for training.
+        dropout_seed: of the edges left out, with the draw and the number of the frame.
+        dropout_compensation: what is scaled up for them.
         """
         count = len(frames)
         self.frames = frames
@@ -126,6 +133,8 @@ class FrameGraphs:
         self._room = cache_bytes
         self._cache: dict[int, Graph] = {}
         self._sizes = sizes
+        self._dropout = EdgeDrop(edge_dropout, dropout_seed, dropout_compensation) if edge_dropout != 0.0 else None
+        self._dropout_seed = dropout_seed
         if sizes is not None and sizes.shape != (count, 3):
             raise UsageError(f"Sizes have shape {sizes.shape}, not {(count, 3)}.")
 
@@ -136,15 +145,20 @@ class FrameGraphs:
         """Task of one frame."""
         return self.tasks[int(self.task_of[index])]
 
-    def graph(self, index: int) -> Graph:
-        """Graph of one frame."""
-        if index in self._cache:
+    def graph(self, index: int, draw: tuple[int, ...] | None = None) -> Graph:
+        """Graph of one frame; with edge dropout and a ``draw`` (see ``collate``) made anew."""
+        drop = None
+        if self._dropout is not None and draw is not None:
+            drop = replace(self._dropout, seed=(self._dropout_seed, *draw, index))
+        if drop is None and index in self._cache:
             return self._cache[index]
         frame = self.frames[index]
         graph = build_graph(
             frame.positions, frame.numbers, frame.cell, frame.pbc, self._policies[int(self.task_of[index])], frame.tags,
-            self._qint_tags,
+            self._qint_tags, drop=drop,
         )
+        if drop is not None:
+            return graph
         size = _nbytes(graph)
         # Kept in order of arrival: an epoch visits each frame once, so throwing out the oldest would keep none.
         if size <= self._room:
@@ -164,15 +178,20 @@ class FrameGraphs:
             self._sizes = np.array(rows, dtype=np.int64).reshape(-1, 3)
         return self._sizes
 
-    def collate(self, indices: Sequence[int], device: str | torch.device = "cpu") -> TargetBatch:
-        """Batch of the frames at ``indices``, with labels."""
+    def collate(
+        self, indices: Sequence[int], device: str | torch.device = "cpu", draw: tuple[int, ...] | None = None
+    ) -> TargetBatch:
+        """Batch of the frames at ``indices``, with labels.
+
+        ``draw``: in training the epoch and the step, on which the edges depend that edge dropout leaves out; None: none are.
+        """
         frames, tasks = [self.frames[i] for i in indices], [self.task(i) for i in indices]
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
         stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
         scalars = [None if t.target is None else f.targets.get(t.target) for f, t in zip(frames, tasks)]
         pairs = list(zip(tasks, frames))
         target = TargetBatch(
-            batch=collate([self.graph(i) for i in indices]),
+            batch=collate([self.graph(i, draw) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
             energy_mask=torch.tensor([f.energy is not None for f in frames]),
             forces=torch.from_numpy(np.concatenate(forces)).float(),

@@ -36,7 +36,7 @@ from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .loggers import LoggerName, open_loggers, require_installed
 from .loop import fit
 from .metrics import Errors, Predictions
-from .order import Accumulated, Fixed, Order, Shuffled
+from .order import Fixed, Order, Shuffled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .run_state import STATE_FILE, Job, total_steps
@@ -228,7 +228,7 @@ def finetune(
                 remove_old(folder, OUTPUTS)
             elif not resume:
                 check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-            resume = resume and has_state(folder)
+            resume = resume and has_state(folder, say)
             log = stack.enter_context(RunLog(folder, say, resumed=resume))
         resume = world.from_first(resume)
         if recipe is None:
@@ -377,7 +377,7 @@ def run(
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began, world=world)
-    done = state.progress.step if resume else None
+    done = state.progress.validated_at if resume else None
     with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)
@@ -476,14 +476,17 @@ def _batches(
 ) -> Batches:
     model = potential.config
     task = Task(begun.head.name, target=begun.head.target)
-    graphs = FrameGraphs(frames, model.policy, task, qint_tags=model.backbone.qint_tags)
+    graphs = FrameGraphs(
+        frames, model.policy, task, qint_tags=model.backbone.qint_tags, edge_dropout=config.edge_dropout,
+        dropout_seed=config.seed, dropout_compensation=config.edge_dropout_compensation,
+    )
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     assert config.batch_size is not None
     room, count = (1, config.batch_size) if shuffle else (2, 4 * config.batch_size)
     room *= config.max_edges_per_batch
     order: Order
     if shuffle:
-        order = Accumulated(Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed), config.accumulate)
+        order = Shuffled(graphs.sizes, max_edges=room, max_structures=count, seed=config.seed, accumulate=config.accumulate)
     else:
         order = Fixed(graphs.sizes, max_edges=room, max_structures=count)
     return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)

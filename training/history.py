@@ -63,8 +63,11 @@ class History:
             writer.writerow([field.name for field in fields(Row)])
             writer.writerows(_cells(row) for row in self.rows)
         kept = [] if resume_step is None else [row for row in read_tasks(folder) if int(row["step"]) <= resume_step]
-        (folder / TASKS).unlink(missing_ok=True)
-        self._write_tasks(kept)
+        if kept:
+            with replacing(folder / TASKS) as temporary:
+                _write_tasks(temporary, kept, header=True)
+        else:
+            (folder / TASKS).unlink(missing_ok=True)
 
     def add(self, row: Row) -> None:
         """Append a row to memory, file and loggers."""
@@ -78,22 +81,14 @@ class History:
 
     def add_tasks(self, step: int, elapsed: float, errors: Mapping[str, Errors]) -> None:
         """Append the errors of every data set to ``tasks.csv``."""
-        self._write_tasks([
+        if self.folder is None:
+            return
+        path = self.folder / TASKS
+        _write_tasks(path, [
             {"step": step, "elapsed_s": elapsed, "task": name,
              **{key: value for key, value in found.to_dict().items() if key in _TASK_COLUMNS}}
             for name, found in errors.items()
-        ])
-
-    def _write_tasks(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows or self.folder is None:
-            return
-        path = self.folder / TASKS
-        fresh = not path.exists()
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _TASK_COLUMNS, restval="")
-            if fresh:
-                writer.writeheader()
-            writer.writerows(rows)
+        ], header=not path.exists())
 
 
 def read_tasks(folder: Path) -> list[dict[str, str]]:
@@ -101,18 +96,15 @@ def read_tasks(folder: Path) -> list[dict[str, str]]:
     path = folder / TASKS
     if not path.is_file():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
+    return list(csv.DictReader(_whole_lines(path)))
 
 
 def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
-    with open(path, newline="", encoding="utf-8") as file:
-        whole = [line for line in file if line.endswith("\n")]
-        for record in csv.DictReader(whole):
-            values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
-            rows.append(Row(**values))
+    for record in csv.DictReader(_whole_lines(path)):
+        values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
+        rows.append(Row(**values))
     return rows
 
 
@@ -121,6 +113,19 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(int(max(seconds, 0.0) + 0.5), 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def _whole_lines(path: Path) -> list[str]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [line for line in file if line.endswith("\n")]
+
+
+def _write_tasks(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool) -> None:
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _TASK_COLUMNS, restval="")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cells(row: Row) -> list[str]:

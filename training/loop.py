@@ -56,12 +56,16 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     run = RunState(job, config, network, optimizer, ema)
     if resume:
         run.load(override)
-    history = History(job.folder if world.is_first else None, run.progress.step if resume else None, job.loggers)
+    # Of a run that was killed between a validation and the state after it, the row is written again.
+    history = History(job.folder if world.is_first else None, run.progress.validated_at if resume else None, job.loggers)
     evaluate = (ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients)(config)
 
     with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
+            run.save()
+        elif run.validation_due(epoch_ended=False):
+            run.validate(history, lr=largest_rate(optimizer))  # the run was ended between a step and its validation
             run.save()
         progress = run.progress
         if progress.step == 0 and run.out_of_time():
@@ -98,7 +102,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 run.save()
                 raise Interrupted(stop, f"state saved after step {progress.step}; go on with --resume")
             if run.validation_due(epoch_ended=epoch_ended) or run.finished():
-                run.validate(history, lr=max(group["lr"] for group in optimizer.param_groups))
+                run.validate(history, lr=largest_rate(optimizer))
                 run.save()
     ema_to_weights(ema)
     run.show_weights({})
@@ -118,6 +122,11 @@ def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> 
     if world.size > 1 and config.optim.pcgrad:
         raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
                          hint="use one device, or pcgrad = false")
+
+
+def largest_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the group that has the largest."""
+    return max(group["lr"] for group in optimizer.param_groups)
 
 
 @torch.no_grad()

@@ -39,11 +39,15 @@ class MixtureSet:
     """One set of labelled frames: files of the data folder, the share of them that is used, and its source."""
 
     name: str
-    files: tuple[str, ...]
-    """Names of files in the data folder."""
     head: str
-    cap: int
-    """Largest number of frames, validation included."""
+    files: tuple[str, ...] = ()
+    """Names of files in the data folder; they are read once and packed."""
+    records: str = ""
+    """Instead of ``files``: a folder of ``jmp-calc preprocess``, read frame by frame while training."""
+    valid_records: str = ""
+    """The same for validation; empty: the last frames of ``records``."""
+    cap: int = 1_000_000_000
+    """Largest number of frames of ``files``, validation included."""
     select: Select = "even"
     """even: every k-th frame of the sorted groups; random: a draw with fixed seed."""
     weight: float = 1.0
@@ -111,6 +115,8 @@ class Mixture:
             if item.head not in names:
                 raise UsageError(f"Set {item.name!r} has the unknown head {item.head!r}.", where=self.name,
                                  hint=f"heads of the recipe: {', '.join(names)}")
+            if bool(item.files) == bool(item.records):
+                raise UsageError(f"Set {item.name!r} needs either files or records.", where=self.name)
             if item.cap < 1 or item.weight <= 0:
                 raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
         if not self.temperature > 0:

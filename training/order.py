@@ -47,23 +47,27 @@ class Order(Protocol):
 class Shuffled:
     """Every frame once per epoch, similar ones together, in batches whose order is drawn anew."""
 
-    def __init__(self, sizes: np.ndarray, *, max_edges: int, max_structures: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, sizes: np.ndarray, *, max_edges: int, max_structures: int | None = None, seed: int = 0, accumulate: int = 1
+    ) -> None:
         """Args:
         sizes: (frames, 3) atoms, main edges, most main edges of one atom.
         max_edges: padded main edges of a batch (atoms × most edges of one atom), the measure of time and memory.
         max_structures: further limit.
         seed: of the order.
+        accumulate: batches per step, as its parts.
         """
         _check_room(max_edges, max_structures, len(sizes))
+        self._accumulate = accumulate
         self._sizes, self._max_edges, self._max_structures, self._seed = sizes, max_edges, max_structures, seed
         self._plan: tuple[int, list[Step]] | None = None
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
-        """Steps of one part each."""
+        """Steps of one part each, or of as many as are accumulated."""
         return iter(self._made(epoch)[skip:])
 
     def n_steps(self, epoch: int) -> int:
-        """Number of batches (packing differs a little between epochs)."""
+        """Number of steps (packing differs a little between epochs)."""
         return len(self._made(epoch))
 
     @property
@@ -75,7 +79,8 @@ class Shuffled:
         if self._plan is None or self._plan[0] != epoch:
             rng = np.random.default_rng([self._seed, epoch])
             batches = pack(rng.permutation(len(self._sizes)), self._sizes, self._max_edges, self._max_structures)
-            self._plan = epoch, [[batches[i]] for i in rng.permutation(len(batches))]
+            order = [batches[i] for i in rng.permutation(len(batches))]
+            self._plan = epoch, [order[i : i + self._accumulate] for i in range(0, len(order), self._accumulate)]
         return self._plan[1]
 
 
@@ -114,12 +119,14 @@ class Mixed:
     temperature: float
     """1: natural shares, 2: square roots of them, infinity: equal shares."""
     max_edges: int
-    """Main edges of a step, all parts together (about)."""
+    """Main edges of a part, and (about) of a step without accumulation."""
     max_structures: int
-    """Structures of a step."""
+    """Structures of a step without accumulation."""
     weights: tuple[float, ...] | None = None
     """Multiply the shares of the data sets; None: ones."""
     seed: int = 0
+    accumulate: int = 1
+    """How many times larger a step is, in more parts."""
 
     def __post_init__(self) -> None:
         _check_room(self.max_edges, self.max_structures, sum(self.counts))
@@ -141,23 +148,24 @@ class Mixed:
         first = np.cumsum((0, *self.counts))
         edges = sum(
             items * float(self.sizes[a:b, 1].mean()) for items, a, b in zip(self.enlarged, first, first[1:]) if items)
-        return max(1, math.ceil(max(self.n_structures / self.max_structures, edges / self.max_edges)))
+        batches = max(self.n_structures / self.max_structures, edges / self.max_edges)
+        return max(1, math.ceil(batches / self.accumulate))
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
-        """Steps of at most two parts, sparse and dense frames apart."""
+        """Steps of at most two parts without accumulation, sparse and dense frames apart."""
         return islice(self._steps(epoch), skip, None)
 
     def _steps(self, epoch: int) -> Iterator[Step]:
         chosen: list[int] = []
-        edges = 0
+        edges, most, room = 0, self.accumulate * self.max_structures, self.accumulate * self.max_edges
         for frame, size in self._frames(epoch):
-            if chosen and (len(chosen) == self.max_structures or edges + size > self.max_edges):
-                yield by_density(chosen, self.sizes)
+            if chosen and (len(chosen) == most or edges + size > room):
+                yield parts(chosen, self.sizes, self.max_edges)
                 chosen, edges = [], 0
             chosen.append(frame)
             edges += size
         if chosen:
-            yield by_density(chosen, self.sizes)
+            yield parts(chosen, self.sizes, self.max_edges)
 
     def _frames(self, epoch: int) -> Iterator[tuple[int, int]]:
         """Frame numbers with their main edges, in the order of the epoch."""
@@ -169,34 +177,20 @@ class Mixed:
             yield from zip(frames.tolist(), self.sizes[frames, 1].tolist())
 
 
-@dataclass(frozen=True, eq=False)
-class Accumulated:
-    """Steps of another plan, ``count`` of them as one: their gradients are added before the weights move."""
-
-    order: Order
-    count: int
-
-    def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
-        """Steps with the parts of ``count`` steps; the last one of an epoch may have fewer."""
-        small = self.order.steps(epoch, skip * self.count)
-        while group := list(islice(small, self.count)):
-            yield [part for step in group for part in step]
-
-    def n_steps(self, epoch: int) -> int:
-        """Number of steps of an epoch."""
-        return -(-self.order.n_steps(epoch) // self.count)
-
-    @property
-    def n_structures(self) -> int:
-        """Structures per epoch."""
-        return self.order.n_structures
-
-
-def by_density(frames: Sequence[int], sizes: np.ndarray) -> Step:
-    """Frames in one or two parts, sparse and dense ones apart."""
+def parts(frames: Sequence[int], sizes: np.ndarray, max_edges: int) -> Step:
+    """Frames in parts of at most ``max_edges`` main edges (a larger frame is alone), sparse and dense ones apart."""
+    found: Step = []
     dense = sizes[list(frames), 2] > DENSE_DEGREE
-    parts = [[frame for frame, flag in zip(frames, dense) if flag == wanted] for wanted in (False, True)]
-    return [part for part in parts if part]
+    for wanted in (False, True):
+        edges = math.inf
+        for frame in (frame for frame, flag in zip(frames, dense) if flag == wanted):
+            size = int(sizes[frame, 1])
+            if edges + size > max_edges:
+                found.append([])
+                edges = 0
+            found[-1].append(frame)
+            edges += size
+    return found
 
 
 def pack(

@@ -45,7 +45,7 @@ def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool
         remember_holdout(seen, data, say)
     kept: list[tuple[PackedSet, list[Frame], np.ndarray]] = []
     counts: Counts = {}
-    for item in mixture.sets:
+    for item in (item for item in mixture.sets if item.files):
         frames, dropped = read_set(item, data, seen, counts, mixture.seed)
         train, valid = split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
         described, ordered = describe(item, train, valid, dropped)

@@ -39,7 +39,7 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str 
         for name, true, predicted in series:
             mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
             step = max(1, len(true) // MAX_POINTS)
-            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}")
+            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}", rasterized=True)
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], "k-", lw=0.8)
         axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
@@ -69,7 +69,8 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lstrip("."))
+        # dpi: of the points, which are drawn as an image: 1 MB as shapes
+        figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=200)
 
 
 def plot_tasks(path: Path, folder: Path) -> None:

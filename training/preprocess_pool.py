@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jmp_calc.errors import JMPError
+from jmp_calc.errors import JMPError, UsageError
 
 from .datasets.checks import Screen
 from .history import duration
@@ -118,8 +118,9 @@ def _side_by_side(
                 try:
                     answer = pipe.recv()
                 except EOFError:
-                    raise RuntimeError(f"process {pipes[pipe]} of preprocess has ended before its work") from None
-                if isinstance(answer, JMPError):
+                    raise UsageError(f"Process {pipes[pipe]} has ended before its work was done.",
+                                     hint="memory may have run out: take fewer --workers") from None
+                if isinstance(answer, (JMPError, OSError)):
                     raise answer
                 if isinstance(answer, str):
                     raise RuntimeError(f"a process of preprocess failed:\n{answer}")
@@ -141,7 +142,7 @@ def _work(share: Share, folder: Path, number: int, screen: Screen, pipe: Connect
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         pipe.send(_write(share, folder, number, screen, lambda frames, fraction: pipe.send((frames, fraction))))
-    except JMPError as error:
+    except (JMPError, OSError) as error:
         pipe.send(error)
     except Exception:
         pipe.send(traceback.format_exc())

@@ -6,7 +6,6 @@ is that of fine-tuning; here are the network, the data sets and the files.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.io.summary import plain, write_text_atomic
 from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
@@ -33,15 +33,15 @@ from .history import METRICS, TASKS
 from .loop import fit
 from .metrics import Errors
 from .mixture import Mixture, changed, mixture_of, read_recipe
-from .order import Accumulated, Fixed, Mixed
+from .order import Fixed, Mixed
 from .pack import build
 from .packed import Packed, load_packed, save_packed
 from .plots import plot_tasks
 from .pretrain_model import NetworkOptions, fresh_network, network_config
-from .pretrain_sets import Joined, SourceSet, packed_sets, task_of
+from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of
 from .publish import publish
 from .run_state import STATE_FILE, Job, total_steps
-from .runfolder import silent
+from .runfolder import RunLog, has_state, silent
 from .validation import validate
 from .world import World
 
@@ -103,20 +103,24 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Pretra
 
     ``changes``: settings to replace, each written as ``train.optim.lr=1e-3``.
     """
-    content = changed(read_recipe(name_or_path), changes)
+    return recipe_of(changed(read_recipe(name_or_path), changes), str(name_or_path))
+
+
+def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
+    """The same from the content of a recipe; ``where`` is named in errors."""
     unknown = sorted(set(content) - {"mixture", "model", "train", "heads", "sets"})
     if unknown:
-        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=str(name_or_path),
+        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=where,
                          hint="its tables are mixture, model, train, heads and sets")
     try:
         model = parse(NetworkOptions, content.get("model", {}), "model")
         train = parse(TrainConfig, content.get("train", {}), "train")
     except ModelError as error:
-        raise UsageError(f"The recipe: {error.fact}.", where=f"{name_or_path} [{error.where}]", hint=error.hint) from error
+        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
     if train.optim.lr is None:
-        raise UsageError("The recipe has no learning rate.", where=f"{name_or_path} [train.optim]", hint="lr = 3e-4")
+        raise UsageError("The recipe has no learning rate.", where=f"{where} [train.optim]", hint="lr = 3e-4")
     if train.forces == "none":
-        raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{name_or_path} [train]")
+        raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
     return PretrainRecipe(mixture_of(content), model, train, content)
 
 
@@ -140,13 +144,17 @@ def pretrain(
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
     folder = Path(out)
     with started(distributed, options.device) as world, ExitStack() as stack:
+        log = silent
         if world.is_first:
             stack.enter_context(locked(make_folder(folder)))
+            remove_partial(folder, outputs(recipe))
             if overwrite and not resume:
                 remove_old(folder, outputs(recipe))
             elif not resume:
                 check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
-        return run(recipe, folder, options, resume=resume, override=override, world=world, say=say)
+            resume = resume and has_state(folder, say)
+            log = stack.enter_context(RunLog(folder, say, resumed=resume))
+        return run(recipe, folder, options, resume=world.from_first(resume), override=override, world=world, say=log)
 
 
 def run(
@@ -163,11 +171,10 @@ def run(
     device, train = world.device or choose_device(options.device), recipe.train
     say = say if world.is_first else silent
     if world.is_first:
-        packed = mixture_frames(recipe, folder, options, say)
-    world.wait()
+        sets = source_sets(recipe, folder, options, say)
+    world.wait()  # for the pack, which the others only read
     if not world.is_first:
-        packed = mixture_frames(recipe, folder, options, say)
-    sets = packed_sets(packed, recipe.mixture)
+        sets = source_sets(recipe, folder, options, say)
     if resume:
         # The state names its own network, so that an architecture that has changed since cannot slip in.
         state = load_checkpoint(folder / STATE_FILE)
@@ -181,14 +188,15 @@ def run(
     path = folder / model_name(recipe.mixture)
     everything = validation_batches(sets, recipe, potential, device, world)
     some = everything if options.valid_frames is None else validation_batches(
-        packed_sets(packed, recipe.mixture, options.valid_frames), recipe, potential, device, world)
+        source_sets(recipe, folder, options, say, options.valid_frames), recipe, potential, device, world)
+    described = [source.described for source in sets]
 
     def save(name: str, progress: Progress) -> None:
         if name == "last":
-            publish(path, potential, recipe.mixture, packed, {})
+            publish(path, potential, recipe.mixture, described, {})
 
     job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
-              to_dict(network), {"sets": {source.name: len(source.train) for source in sets}, "sha256": fingerprint(packed)},
+              to_dict(network), {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets},
               save, say, time.monotonic() - began, world=world)
     say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
@@ -200,7 +208,7 @@ def run(
     rows = world.from_first(history.rows)
     result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
     if world.is_first:
-        publish(path, potential, recipe.mixture, packed, errors)
+        publish(path, potential, recipe.mixture, described, errors)
         plot_tasks(folder / "tasks.svg", folder)
         write_text_atomic(folder / "report.yaml", _yaml(result.to_dict()))
     for name, found in errors.items():
@@ -218,8 +226,22 @@ def model_name(mixture: Mixture) -> str:
     return f"{mixture.name.replace('-', '_')}.safetensors"
 
 
+def source_sets(
+    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say, valid_frames: int | None = None
+) -> list[SourceSet]:
+    """All data sets in the order of the recipe, from the pack and from record folders."""
+    mixture, found = recipe.mixture, {}
+    if any(item.files for item in mixture.sets):
+        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture,
+                                                               valid_frames)}
+    for item in mixture.sets:
+        if item.records:
+            found[item.name] = record_set(item, options.data or Path(), mixture, valid_frames)
+    return [found[item.name] for item in mixture.sets if item.name in found]
+
+
 def mixture_frames(recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say) -> Packed:
-    """The frames of the mixture: from a given pack, from the one in ``folder``, or read from the data and packed there."""
+    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there."""
     own = folder / PACK_FILE
     if options.pack is not None:
         return load_packed(options.pack)
@@ -242,11 +264,10 @@ def training_batches(
     weights = {item.name: item.weight for item in mixture.sets}
     order = Mixed(
         tuple(len(source.train) for source in sets), sizes, mixture.temperature, config.max_edges_per_batch,
-        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed,
+        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed, config.accumulate,
     )
     graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)
-    return Batches(graphs, Accumulated(order, config.accumulate), device=device, workers=workers,
-                   rank=world.rank, world_size=world.size)
+    return Batches(graphs, order, device=device, workers=workers, rank=world.rank, world_size=world.size)
 
 
 def validation_batches(
@@ -268,22 +289,14 @@ def _graphs(
     numbers = np.repeat(np.arange(len(sets), dtype=np.uint8), [len(part) for part in frames])
     return FrameGraphs(
         Joined(frames), potential.config.policy, tasks, task_of=numbers, qint_tags=potential.config.backbone.qint_tags,
-        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes,
+        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
+        dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
 
 
 def final_forces(config: TrainConfig) -> Any:
     """How the finished network is meant to predict forces."""
     return config.forces if config.conservative_after is None else "conservative"
-
-
-def fingerprint(packed: Packed) -> str:
-    """Hash of all frames and labels."""
-    digest = hashlib.sha256()
-    for array in (packed.numbers, packed.positions, packed.forces, packed.energy, packed.cell, packed.stress,
-                  packed.set_index, packed.valid):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _yaml(content: Any) -> str:

@@ -35,6 +35,10 @@ class NetworkOptions:
     """Å, of the graphs of jmp-s and jmp-l (jmp-xs has its own)."""
     max_neighbors: int = 30
     """Of the main graph of jmp-s and jmp-l."""
+    tags: Literal["ignore", "atoms"] = "ignore"
+    """atoms: quadruplets only near atoms with tag 1 or 2, where the data have tags (jmp-s and jmp-l)."""
+    dropout: float = 0.0
+    """Probability that a feature is dropped in the dense layers of the atom updates, in training."""
     head_width: int | None = None
     """Width of the hidden layers of the heads; None: 32 for jmp-xs, as published (256) for the others."""
     head_layers: int | None = None
@@ -54,11 +58,12 @@ def network_config(
         energy, forces = _scales(own, mixture)
         heads.append(HeadConfig(
             name=head.name, hidden=width, num_layers=layers, level_of_theory=head.level_of_theory, energy_scale=energy,
-            direct_forces=direct_forces, force_scale=forces,
+            direct_forces=direct_forces, force_scale=forces, cutoff=mixture.sets_of(head.name)[0].cutoff,
             elements=tuple(sorted({z for source in own for z in source.references})),
         ))
-    backbone = dataclasses.replace(_BACKBONES[options.architecture], force_branch=direct_forces)
-    policy = JMP_XS_POLICY if small else GraphPolicy("official", options.cutoff, options.max_neighbors)
+    backbone = dataclasses.replace(_BACKBONES[options.architecture], force_branch=direct_forces, dropout=options.dropout)
+    policy = JMP_XS_POLICY if small else GraphPolicy(
+        "official", options.cutoff, options.max_neighbors, tags=options.tags)
     return ModelConfig(backbone=backbone, policy=policy, heads=tuple(heads), default_head=mixture.default_head,
                        subtract_lone_atom=small, pair_repulsion=small)
 

@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import overload
 
 import numpy as np
 
+from jmp_calc.errors import BadInputError, UsageError
+
 from .labels import Frame
-from .mixture import Mixture, MixtureSet
-from .packed import Packed
+from .mixture import Mixture, MixtureSet, holdout_reason
+from .packed import Packed, PackedSet
+from .records import RecordSet
 from .tasks import Task
 
 FORCE_SCALE_RANGE = (0.3, 2.0)
 """eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
 ENERGY_LENGTH = 0.1
 """Å: energy errors per atom count in units of this times the force scale of the set."""
+TYPICAL_NEIGHBORS = 30
+"""Main edges per atom of the published graphs, for records whose edges were not counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class SourceSet:
     """One data set: its frames, apart for training and validation, and the statistics of the training frames."""
 
-    name: str
+    described: PackedSet
+    """Head, linear references, licence and source."""
     train: Sequence[Frame]
     valid: Sequence[Frame]
     train_sizes: np.ndarray
     """(frames, 3) atoms, main edges, most main edges of one atom; may be a memory map."""
     valid_sizes: np.ndarray
-    references: Mapping[int, float]
-    """Linear reference, eV by atomic number."""
     energy_std: float
     """eV: population standard deviation of the referenced total energies."""
-    force_rms: float
-    """eV/Å, by component."""
     mean_atoms: float
+    fingerprint: str
+    """Hash of the frames and labels."""
+
+    @property
+    def name(self) -> str:
+        """Name in the recipe."""
+        return self.described.name
+
+    @property
+    def references(self) -> Mapping[int, float]:
+        """Linear reference, eV by atomic number."""
+        return self.described.references
+
+    @property
+    def force_rms(self) -> float:
+        """eV/Å, by component."""
+        return self.described.force_rms
 
 
 class Joined(Sequence[Frame]):
@@ -79,11 +100,30 @@ class PackedFrames(Sequence[Frame]):
         return self._packed.frame(int(self._indices[index]))
 
 
+class Part(Sequence[Frame]):
+    """Consecutive frames of another sequence."""
+
+    def __init__(self, frames: Sequence[Frame], start: int, stop: int) -> None:
+        self._frames, self._start, self._count = frames, start, stop - start
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        return self._frames[self._start + range(self._count)[index]]
+
+
 def packed_sets(packed: Packed, mixture: Mixture, valid_frames: int | None = None) -> list[SourceSet]:
     """The sets of a pack without frames that are too large for the mixture; fewer validation frames where asked for."""
     atoms = np.diff(packed.offset)
     sizes = np.stack([atoms, packed.n_edges, packed.degree], axis=1).astype(np.int64)
-    references = packed.reference_energies()
+    references, whole = packed.reference_energies(), fingerprint(packed)
     sources = []
     for number, item in enumerate(packed.sets):
         members = packed.set_index == number
@@ -93,11 +133,64 @@ def packed_sets(packed: Packed, mixture: Mixture, valid_frames: int | None = Non
             continue
         rest = (packed.energy - references)[train]
         sources.append(SourceSet(
-            item.name, PackedFrames(packed, train), PackedFrames(packed, valid), sizes[train], sizes[valid],
-            item.references, float(np.nanstd(rest)) if np.isfinite(rest).any() else 1.0, item.force_rms,
-            float(atoms[train].mean()),
+            item, PackedFrames(packed, train), PackedFrames(packed, valid), sizes[train], sizes[valid],
+            float(np.nanstd(rest)) if np.isfinite(rest).any() else 1.0, float(atoms[train].mean()), whole,
         ))
     return sources
+
+
+def record_set(item: MixtureSet, folder: Path, mixture: Mixture, valid_frames: int | None = None) -> SourceSet:
+    """A set that is read from ``jmp-calc preprocess`` folders while training.
+
+    UsageError if the records come from a held-out file, BadInputError if they have no energies or forces.
+    """
+    records = RecordSet(folder / item.records)
+    statistics, count = records.statistics, len(records)
+    for source in records.info.sources:
+        reason = holdout_reason(source.path)
+        if reason is not None:
+            raise UsageError(f"{source.path} is held out ({reason}) and must not be trained on.", where=item.records,
+                             hint=f"take it out of set {item.name!r}")
+    if statistics.energy_std is None or statistics.force_rms is None:
+        raise BadInputError("The records have no energies or no forces.", where=str(records.path))
+    most = mixture.validation_max if valid_frames is None else min(valid_frames, mixture.validation_max)
+    others = RecordSet(folder / item.valid_records) if item.valid_records else None
+    n_valid = 0 if others else min(mixture.validation_max, max(1, int(mixture.validation_fraction * count)))
+    if count - n_valid < 1:
+        raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
+    train = Part(records, 0, count - n_valid)
+    valid = (Part(others, 0, min(len(others), most)) if others
+             else Part(records, count - n_valid, count - n_valid + min(n_valid, most)))
+    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train): len(train) + len(valid)]
+    described = PackedSet(
+        name=item.name, head=item.head, weight=item.weight, references=statistics.references,
+        full_rank=statistics.rank == len(statistics.references), force_rms=statistics.force_rms,
+        energy_std=statistics.energy_std, n_train=len(train), n_valid=len(valid), dropped=records.info.left_out,
+        licence=item.licence, source=item.source, citation=item.citation,
+        files=tuple(source.path for source in records.info.sources),
+    )
+    return SourceSet(described, train, valid, with_edges(records.sizes[: len(train)]), with_edges(valid_sizes),
+                     statistics.energy_std, statistics.mean_atoms, records.info.fingerprint)
+
+
+def with_edges(sizes: np.ndarray) -> np.ndarray:
+    """The same sizes, with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
+    unknown = sizes[:, 1] == 0
+    if not unknown.any():
+        return sizes
+    filled = np.array(sizes)
+    filled[unknown, 1] = TYPICAL_NEIGHBORS * filled[unknown, 0]
+    filled[unknown, 2] = TYPICAL_NEIGHBORS
+    return filled
+
+
+def fingerprint(packed: Packed) -> str:
+    """Hash of all frames and labels of a pack."""
+    digest = hashlib.sha256()
+    for array in (packed.numbers, packed.positions, packed.forces, packed.energy, packed.cell, packed.stress,
+                  packed.set_index, packed.valid):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:

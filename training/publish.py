@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,20 +13,20 @@ from jmp_calc.zoo.container import ModelCard, save_model
 
 from .metrics import Errors
 from .mixture import Mixture
-from .packed import Packed
+from .packed import PackedSet
 
 
-def publish(path: Path, potential: Potential, mixture: Mixture, packed: Packed, errors: Mapping[str, Errors]) -> None:
+def publish(path: Path, potential: Potential, mixture: Mixture, sets: Sequence[PackedSet], errors: Mapping[str, Errors]) -> None:
     """Write the kept heads of ``potential`` with references and card to ``path``."""
     names = [head.name for head in mixture.heads if head.keep and head.name in potential.heads]
     smaller = potential.with_heads(names, mixture.default_head)
-    heads = tuple(with_references(head, mixture, packed) for head in smaller.config.heads)
-    save_model(path, smaller.with_config(replace(smaller.config, heads=heads)), card(mixture, packed, errors))
+    heads = tuple(with_references(head, mixture, sets) for head in smaller.config.heads)
+    save_model(path, smaller.with_config(replace(smaller.config, heads=heads)), card(mixture, sets, errors))
 
 
-def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadConfig:
+def with_references(head: HeadConfig, mixture: Mixture, sets: Sequence[PackedSet]) -> HeadConfig:
     """The head with the reference energies of its sets; where sets share an element the first in the recipe counts."""
-    by_name = {item.name: item for item in packed.sets}
+    by_name = {item.name: item for item in sets}
     references: dict[int, float] = {}
     for item in mixture.sets_of(head.name):
         if item.name in by_name:
@@ -37,7 +37,7 @@ def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadC
     )
 
 
-def card(mixture: Mixture, packed: Packed, errors: Mapping[str, Errors]) -> ModelCard:
+def card(mixture: Mixture, sets: Sequence[PackedSet], errors: Mapping[str, Errors]) -> ModelCard:
     """Sources, licences and validation errors of every set."""
     theory = {head.name: head.level_of_theory for head in mixture.heads}
     data = tuple(
@@ -46,7 +46,7 @@ def card(mixture: Mixture, packed: Packed, errors: Mapping[str, Errors]) -> Mode
             "train_frames": item.n_train, "validation_frames": item.n_valid, "licence": item.licence,
             "source": item.source, "citation": item.citation,
         }
-        for item in packed.sets
+        for item in sets
     )
     metrics = {name: found.to_dict() for name, found in errors.items()}
     first = {head.name: mixture.sets_of(head.name)[0].name for head in mixture.heads if head.keep}

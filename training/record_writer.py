@@ -5,6 +5,7 @@ Everything is written into ``DIR.part``, which becomes ``DIR`` when it is comple
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -95,6 +96,8 @@ class ShardWriter:
             except self._lmdb.MapFullError:  # the whole transaction is undone and written again
                 self._map_bytes *= 2
                 self._environment.set_mapsize(self._map_bytes)
+            except self._lmdb.DiskError as error:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path)) from error
 
 
 class RecordWriter:

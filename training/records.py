@@ -173,7 +173,7 @@ def _check_size(path: Path, expected: int) -> None:
 def _sizes(path: Path, count: int) -> np.ndarray:
     try:
         sizes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise BadInputError(f"The sizes of the frames cannot be read: {error}", where=str(path)) from error
     if sizes.shape != (count, 3):
         raise BadInputError(f"{path.name} has shape {sizes.shape} for {count} records.", where=str(path))

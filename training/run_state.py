@@ -100,8 +100,6 @@ class RunState:
         self.every = validation_interval(job)
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
-        self.validated_at = -1
-        """Step of the last validation."""
         self._start = time.monotonic()
         self._first_step, self._before, self._agreed = 0, job.spent_s, job.spent_s
         self._saved = self._spoken = self.elapsed()
@@ -178,7 +176,7 @@ class RunState:
         """Whether it is time for a validation: after some steps, or after some epochs."""
         steps = self.config.validate_every
         if steps is not None:
-            return self.progress.step % steps == 0 and self.progress.step > self.validated_at
+            return self.progress.step % steps == 0 and self.progress.step > self.progress.validated_at
         return epoch_ended and self.progress.epoch % self.every == 0
 
     def validate(self, history: History, lr: float) -> None:
@@ -198,7 +196,7 @@ class RunState:
             else:
                 progress.since_best += 1
         self.agree()
-        self.reserve, self.validated_at = self.elapsed() - began, progress.step
+        self.reserve, progress.validated_at = self.elapsed() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, scalar, gradient = self.totals.means()

@@ -149,9 +149,8 @@ def _training_options(function: Any) -> Any:
         click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
         click.option("--batch-size", type=int, default=None,
                      help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
+        click.option("--accumulate", type=int, default=None, help="Batches per optimizer step.  [default: 1]"),
         click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
-        click.option("--accumulate", type=click.IntRange(min=1), default=None,
-                     help="Batches per optimizer step.  [default: 1]"),
         click.option("--precision", type=click.Choice(PRECISIONS), default=None,
                      help="Of matrix products in training; see docs/distributed.md.  [default: 32-true]"),
         click.option("--activation-checkpointing", type=click.Choice(["auto", "on", "off"]), default=None,
@@ -238,7 +237,7 @@ def finetune(
     loggers = [name for name in LOGGERS if options[name]]
     require_installed(loggers)
     with started(distributed, common.device) as world:
-        resume = world.from_first(world.is_first and options["resume"] and has_state(common.out))
+        resume = world.from_first(world.is_first and options["resume"] and has_state(common.out, common.say))
         training = functools.partial(run, device=common.device, resume=resume, override=options["override"], world=world)
         if not world.is_first:
             prepared, data, config = _prepared(data, start, common, options, silent)
@@ -401,8 +400,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "max_edges_per_batch", "activation_checkpointing",
-                "patience", "freeze", "forces", "processes", "save_every_s", "accumulate", "precision"),
+        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "activation_checkpointing",
+                "patience", "freeze", "forces", "processes", "save_every_s", "precision"),
     )
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",
+    "export": "Compile a model ahead of time into a file for this machine.",
     "doctor": "Check this installation.",
 }
 ALIASES = {"geomopt": "relax"}

@@ -24,8 +24,9 @@ Examples:
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
 
 The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
-train.optim.weight_decay, train.optim.ema_decay, train.optim.pcgrad, margins of the sets (threshold loss),
-a recipe with one set only. A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
+train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay, train.optim.pcgrad,
+energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
+A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
 
 
 @click.command(epilog=EPILOG)
@@ -52,7 +53,7 @@ def pretrain(
     from ..training.config import config_to_dict
     from ..training.distributed import started
     from ..training.pretrain import PretrainOptions, load_recipe, outputs, run
-    from ..training.runfolder import silent
+    from ..training.runfolder import RunLog, has_state, silent
 
     if override and not resume:
         raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
@@ -76,14 +77,18 @@ def pretrain(
         return
     options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
     with started(distributed, common.device) as world:
+        resuming = world.from_first(world.is_first and resume and has_state(common.out, common.say))
         if not world.is_first:
-            run(loaded, common.out, options, resume=resume, override=override, world=world, say=silent)
+            run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
             return
-        with CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
-                        resume_hint="--resume goes on with it") as command:
-            result = run(loaded, common.out, options, resume=resume, override=override, world=world, say=common.say)
+        with (
+            CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
+                       resume_hint="--resume goes on with it") as command,
+            RunLog(common.out, common.say, resumed=resuming) as say,
+        ):
+            result = run(loaded, common.out, options, resume=resuming, override=override, world=world, say=say)
             command.results = result.to_dict()
             for name in outputs(loaded):
                 if (common.out / name).exists():
                     command.add_output(common.out / name, "pre-training")
-            common.say(f'next: atoms.calc = JMPCalculator("{result.model}")')
+            say(f'next: atoms.calc = JMPCalculator("{result.model}")')

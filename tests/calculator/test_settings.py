@@ -71,6 +71,7 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
         ({"cutoff": -1.0}, "cutoff must be positive"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
         ({"max_neighbors": 20}, "max_neighbors has no meaning here"),
+        ({"compile": True, "compiled": "x.pt2"}, "compile=True makes a program and compiled=... names a file"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
         ({"device": "meta"}, "device 'meta' is not supported"),

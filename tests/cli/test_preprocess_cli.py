@@ -31,7 +31,8 @@ def test_file_becomes_a_record_set(run, tmp_path: Path) -> None:
 
 def test_keys_and_skipping_of_bad_frames(run, tmp_path: Path) -> None:
     data = emt_file(tmp_path / "emt.extxyz", 4)
-    data.write_text(data.read_text().replace("energy=", "dft=", 3).replace(" energy=", " dft=nan nothing=", 1))
+    before, last = data.read_text().replace(" energy=", " dft=").rsplit(" dft=", 1)
+    data.write_text(f"{before} dft=nan was={last}")
     words = ("preprocess", data, "-o", tmp_path / "set")
     refused = run(*words)
     assert refused.exit_code == 4

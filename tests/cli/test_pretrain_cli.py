@@ -45,7 +45,8 @@ def test_a_recipe_gives_a_model_that_computes(run: Run, tmp_path: Path, recipe: 
 
 @pytest.mark.parametrize("setting", [
     "mixture.temperature=inf", "mixture.temperature=1", "train.loss.structure_wise=false", "train.optim.weight_decay=0.1",
-    "train.optim.pcgrad=true", "sets.copper.energy_margin=0.02", "mixture.normalisation=jmp", "train.loss.energy=l1",
+    "train.optim.pcgrad=true", "train.edge_dropout=0.1", "model.dropout=0.1", "train.optim.ema_decay=0.5",
+    "sets.copper.energy_margin=0.02", "mixture.normalisation=jmp", "train.loss.energy=l1",
 ])
 def test_ablations_are_settings(run: Run, tmp_path: Path, recipe: Path, setting: str) -> None:
     done = run("pretrain", recipe, "--data", recipe.parent, "-o", tmp_path / "run", "--set", "train.epochs=1",

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from jmp_calc import finetune
+from jmp_calc.model.potential import Potential
 from jmp_calc.training.finetune import DataOptions, TrainResult
 from jmp_calc.training.finetune_recipes import finetune_recipe
 from jmp_calc.training.recipe_data import force_rms, read_recipe_frames
@@ -33,19 +35,26 @@ class Witness:
     without_gradient: int = 0
     unmoved: int = 0
     """Weights in arrays that have a gradient and did not change at all."""
+    started_at: float = math.nan
+    """CPU seconds of this process at the last evaluation of a network in training."""
     stepped_at: float = math.nan
-    """CPU seconds of this process after the last step."""
+    """The same after the last step."""
     _before: list[torch.Tensor] = field(default_factory=list)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside the block all optimizers are seen."""
-        hooks = [register_optimizer_step_pre_hook(self._look), register_optimizer_step_post_hook(self._compare)]
+        hooks = [register_module_forward_pre_hook(self._start), register_optimizer_step_pre_hook(self._look),
+                 register_optimizer_step_post_hook(self._compare)]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _start(self, module: torch.nn.Module, *_: Any) -> None:
+        if isinstance(module, Potential) and module.training:
+            self.started_at = time.process_time()
 
     def _look(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._before = [p.detach().clone() for p in _parameters(optimizer)]
@@ -67,7 +76,7 @@ class OneStep:
     result: TrainResult
     witness: Witness
     step_s: float
-    """CPU seconds of graphs, forward, backward and optimizer."""
+    """CPU seconds of forward, backward and optimizer."""
     run_s: float
     """CPU seconds of all: reading, audit, evaluations before and after, one step, writing the models."""
 
@@ -76,20 +85,14 @@ def one_step(name: str, model: Path, n_blocks: int, folder: Path) -> OneStep:
     """The recipe ``name`` on ``model`` (``n_blocks`` blocks) as published, except that it ends after one step."""
     recipe = finetune_recipe(name)
     write_small_set(folder / "data", recipe)
-    spoken: list[float] = []
     with small_splits():
         scale = force_rms(read_recipe_frames(recipe, folder / "data").train) if recipe.with_forces else 1.0
         config = dataclasses.replace(recipe.train_config(n_blocks, scale), max_steps=1)
         witness, began = Witness(), time.process_time()
-
-        def say(line: str) -> None:
-            if "(before training)" in line:
-                spoken.append(time.process_time())
-
         with witness.watching():
             result = finetune(folder / "data", recipe=name, model=str(model), config=config, out=folder / "run",
-                              data=DataOptions("", test_frames=1), device="cpu", say=say)
-    return OneStep(result, witness, witness.stepped_at - spoken[0], time.process_time() - began)
+                              data=DataOptions("", test_frames=1), device="cpu", say=lambda line: None)
+    return OneStep(result, witness, witness.stepped_at - witness.started_at, time.process_time() - began)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

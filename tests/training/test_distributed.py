@@ -22,7 +22,7 @@ from jmp_calc.training.dataset import FrameGraphs
 from jmp_calc.training.distributed import DistributedConfig, check_devices, started, surroundings
 from jmp_calc.training.loop import fit
 from jmp_calc.training.mixture import load_mixture
-from jmp_calc.training.order import Accumulated, Fixed, Shuffled
+from jmp_calc.training.order import Fixed, Shuffled
 from jmp_calc.training.pack import build
 from jmp_calc.training.packed import save_packed
 from jmp_calc.training.tasks import Task
@@ -141,7 +141,7 @@ def test_a_process_that_is_killed_ends_the_run_with_one_sentence(two: Outcome) -
 def test_shares_of_all_ranks_are_the_plan(count: int) -> None:
     """In training every frame is in the share of one rank; a rank without any gets one without labels."""
     data = FrameGraphs(FRAMES, tiny_potential().config.policy, Task("old"))
-    order = Accumulated(Shuffled(data.sizes, max_edges=10**6, max_structures=2), 2)
+    order = Shuffled(data.sizes, max_edges=10**6, max_structures=2, accumulate=2)
     ranks = [Batches(data, order, rank=rank, world_size=count) for rank in range(count)]
     for plan, *shares in zip(order.steps(0), *(batches.steps(0) for batches in ranks), strict=True):
         parts = [part for share in shares for structures in share for part in structures]
@@ -158,15 +158,6 @@ def test_validation_frames_are_evaluated_once(count: int) -> None:
     frames = [frame for rank in range(count)
               for part in Batches(data, order, rank=rank, world_size=count).all() for frame in part.frames]
     assert sorted(frames) == list(range(len(FRAMES)))
-
-
-def test_accumulated_steps_are_those_of_the_plan_and_can_be_skipped() -> None:
-    data = FrameGraphs(FRAMES, tiny_potential().config.policy, Task("old"))
-    small = Shuffled(data.sizes, max_edges=10**6, max_structures=3)
-    steps = list(Accumulated(small, 2).steps(1))
-    assert [part for step in steps for part in step] == [part for step in small.steps(1) for part in step]
-    assert list(Accumulated(small, 2).steps(1, skip=1)) == steps[1:]
-    assert Accumulated(small, 2).n_steps(1) == len(steps) == 3
 
 
 def test_one_device_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from jmp_calc.graph.build import build_graph
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.loop import Job, fit
+from jmp_calc.training.loop import fit
 from jmp_calc.training.parallel import GradientPool
+from jmp_calc.training.run_state import Job
 
 from .test_loop import CONFIG, crash_at, job, weights
 from .tiny import POLICY, emt_frames, tiny_potential

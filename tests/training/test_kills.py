@@ -51,6 +51,7 @@ if how == "rename":
     sys.addaudithook(at_rename)
 if how == "size":
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(argument), resource.RLIM_INFINITY))
 finetune(data, model=model, out=out, config=TrainConfig({SETTINGS}), resume=resume == "resume", say=say)
 """

@@ -35,11 +35,11 @@ class Collected:
 def test_a_logger_gets_every_new_row(tmp_path: Path) -> None:
     row = Row(0, 0, 1.0, 0.0, *[0.5] * 6, 0, 1.0, None, 2.0, None, None, True)
     later, first, second = dataclasses.replace(row, epoch=1, step=5), Collected(), Collected()
-    history = History(tmp_path / "metrics.csv", loggers=[first])
+    history = History(tmp_path, loggers=[first])
     history.add(row)
     history.add(later)
     assert first.rows == [row, later]
-    resumed = History(tmp_path / "metrics.csv", resume_step=0, loggers=[second])
+    resumed = History(tmp_path, resume_step=0, loggers=[second])
     resumed.add(later)
     assert second.rows == [later]
     assert read_history(tmp_path / "metrics.csv") == [row, later]

@@ -19,7 +19,7 @@ from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.batches import Batches
-from jmp_calc.training.checkpoint import Progress
+from jmp_calc.training.checkpoint import Progress, load_checkpoint
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
 from jmp_calc.training.history import read_history
@@ -123,6 +123,32 @@ def test_killed_run_resumes_from_its_last_state(tmp_path: Path) -> None:
     fit(second, CONFIG, resume=True)
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
     assert [row.step for row in read_history(tmp_path / "parts" / "metrics.csv")] == [0, 3, 6, 9]
+
+
+def test_a_run_killed_between_a_validation_and_its_state_writes_the_row_once(tmp_path: Path) -> None:
+    often = dataclasses.replace(CONFIG, save_every_s=0.0)
+
+    def say(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(dataclasses.replace(job(tmp_path), say=say), often)
+    assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6]
+    assert load_checkpoint(tmp_path / "state.pt").progress.step == 6
+    fit(job(tmp_path), often, resume=True)
+    assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6, 9]
+
+
+def test_a_validation_between_epochs_is_made_up_for_after_a_kill(tmp_path: Path) -> None:
+    often = dataclasses.replace(CONFIG, validate_every=2)
+    whole = fit(job(tmp_path / "whole"), often).rows
+    first = crash_at(job(tmp_path / "parts"), 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):  # the signal comes in the fourth step, before the validation that is then due
+        fit(first, often)
+    assert load_checkpoint(tmp_path / "parts" / "state.pt").progress.step == 4
+    rows = fit(job(tmp_path / "parts"), often, resume=True).rows
+    assert [(row.step, row.valid_loss) for row in rows] == [(row.step, row.valid_loss) for row in whole]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ def test_structure_wise_mean_gives_every_structure_the_same_weight() -> None:
     assert float(got) == pytest.approx(2 / 22, abs=2 * NORM_EPS)
 
 
+def test_a_constant_error_is_the_same_with_both_means() -> None:
+    batch = target(frame(2), frame(20))
+    forces = torch.zeros(22, 3)
+    forces[:, 0] = 1.0
+    for structure_wise in (True, False):
+        config = dataclasses.replace(PLAIN, structure_wise=structure_wise)
+        got = loss_terms(prediction(batch, [0.0, 0.0], forces), batch, config).forces
+        assert float(got) == pytest.approx(1.0)
+
+
 def test_energy_error_counts_per_atom_and_in_double_precision() -> None:
     batch = target(frame(2, energy=-100000.0), frame(20, energy=-200000.0))
     got = loss_terms(prediction(batch, [-100000.002, -200000.0], torch.zeros(22, 3)), batch, PLAIN)

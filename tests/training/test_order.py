@@ -88,6 +88,19 @@ def test_steps_of_a_mixture_stay_within_their_limits_and_part_dense_from_sparse(
     assert order.n_steps(1) == pytest.approx(len(plan), rel=0.35)
 
 
+def test_accumulated_steps_hold_the_frames_of_several_batches() -> None:
+    table = sizes(60)
+    plain = [part for step in Shuffled(table, max_edges=400, seed=1).steps(0) for part in step]
+    order = Shuffled(table, max_edges=400, seed=1, accumulate=3)
+    steps = list(order.steps(0))
+    assert [part for step in steps for part in step] == plain
+    assert [len(step) for step in steps[:-1]] == [3] * (len(steps) - 1) and order.n_steps(0) == len(steps)
+    mixed = Mixed((64, 16, 4), sizes(84), 2.0, max_edges=500, max_structures=8, accumulate=4)
+    for step in list(mixed.steps(0))[:-1]:
+        assert 8 < len(flat([step])) <= 32
+        assert all(sizes(84)[part, 1].sum() <= 500 or len(part) == 1 for part in step)
+
+
 def test_a_resumed_mixture_goes_on_with_the_same_steps() -> None:
     order = Mixed((64, 16, 4), sizes(84), 2.0, max_edges=500, max_structures=8, seed=3)
     plan = list(order.steps(4))

@@ -227,3 +227,50 @@ def test_a_finished_folder_is_not_overwritten(prepared: Prepared, tmp_path: Path
         trained(short, pack, tmp_path)
     again = run(short, tmp_path, PretrainOptions(pack=pack), resume=True, override=False, say=lambda text: None)
     assert dataclasses.asdict(again)["n_epochs"] == 1
+
+
+def test_records_on_disk_train_like_the_files_they_come_from(prepared: Prepared, tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    from jmp_calc.training.preprocess import FileInputs, preprocess
+
+    recipe, pack = prepared
+    data = pack.parent
+    folder = tmp_path / "records"
+    preprocess(FileInputs((data / "molecules.xyz",)), folder / "molecules", say=lambda text: None)
+    item = next(item for item in recipe.mixture.sets if item.name == "molecules")
+    streamed = replace(item, files=(), records="molecules", cap=10**9)
+    sets = tuple(streamed if known.name == "molecules" else known for known in recipe.mixture.sets)
+    mixed = with_train(replace(recipe, mixture=replace(recipe.mixture, sets=sets)), epochs=2)
+    (folder / "copper.xyz").write_bytes((data / "copper.xyz").read_bytes())
+    for name in ("shifted.xyz", "aside.xyz"):
+        (folder / name).write_bytes((data / name).read_bytes())
+    options = PretrainOptions(data=folder)
+    result = pretrain(mixed, tmp_path / "run", options, say=lambda text: None)
+    rows = [row for row in read_tasks(tmp_path / "run") if row["task"] == "molecules"]
+    assert float(rows[-1]["forces_mae_mev_per_a"]) < float(rows[0]["forces_mae_mev_per_a"])
+    assert result.errors["molecules"].n_structures == max(1, int(0.2 * 16))
+    config = load_model(result.model).potential.config
+    assert config.head("organic").elements == (1, 6, 8)
+
+
+def test_records_of_a_held_out_file_are_refused(prepared: Prepared, tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    from jmp_calc.training.preprocess import FileInputs, preprocess
+    from jmp_calc.training.pretrain_sets import record_set
+
+    recipe, pack = prepared
+    held = tmp_path / "bpa3_train.xyz"
+    held.write_bytes((pack.parent / "molecules.xyz").read_bytes())
+    preprocess(FileInputs((held,)), tmp_path / "records", say=lambda text: None)
+    item = replace(recipe.mixture.sets[0], files=(), records="records")
+    with pytest.raises(UsageError, match="held out"):
+        record_set(item, tmp_path, recipe.mixture)
+
+
+def test_a_set_needs_files_or_records_and_not_both() -> None:
+    from jmp_calc.training.mixture import mixture_of
+
+    content = {"mixture": {"name": "m", "default_head": "h"}, "heads": {"h": {"level_of_theory": "none"}}}
+    for entry in ({"head": "h"}, {"head": "h", "files": ["a.xyz"], "records": "a"}):
+        with pytest.raises(UsageError, match="either files or records"):
+            mixture_of({**content, "sets": {"s": entry}})

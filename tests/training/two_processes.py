@@ -28,7 +28,7 @@ from jmp_calc.training.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.distributed import DistributedConfig, started
 from jmp_calc.training.labels import Frame
 from jmp_calc.training.loop import fit
-from jmp_calc.training.order import Accumulated, Fixed, Shuffled
+from jmp_calc.training.order import Fixed, Order, Shuffled
 from jmp_calc.training.pretrain import PretrainOptions, load_recipe
 from jmp_calc.training.pretrain import run as pretrain_run
 from jmp_calc.training.run_state import Job
@@ -65,9 +65,10 @@ def job(
 
     def batches(chosen: tuple[Frame, ...], *, shuffle: bool) -> Disturbed:
         data = FrameGraphs(chosen, potential.config.policy, Task("old"))
-        order = (Shuffled if shuffle else Fixed)(data.sizes, max_edges=10**6, max_structures=4 if shuffle else 2)
-        made = Disturbed(data, Accumulated(order, config.accumulate) if shuffle else order,
-                         rank=world.rank, world_size=world.size)
+        order: Order = Fixed(data.sizes, max_edges=10**6, max_structures=2)
+        if shuffle:
+            order = Shuffled(data.sizes, max_edges=10**6, max_structures=4, accumulate=config.accumulate)
+        made = Disturbed(data, order, rank=world.rank, world_size=world.size)
         made.before = before  # type: ignore[method-assign]
         return made
 
