@@ -27,7 +27,7 @@ from .model.cost import GraphCounts
 from .model.recompute import Recompute
 from .preparation import check_covered, check_known, structure_graph
 from .results import single_results
-from .settings import Settings, choose_head, choose_policy
+from .settings import Output, Settings, choose_head, choose_policy
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,10 +42,10 @@ logger = logging.getLogger("jmp_calc")
 class Evaluator:
     """Evaluates structures with one head of one model on one device."""
 
-    def __init__(self, settings: Settings, *, scalar: bool = False) -> None:
+    def __init__(self, settings: Settings, *, gives: Output = "energy") -> None:
         """Load the model; errors of the settings, the file and the device as in JMPCalculator.
 
-        ``scalar``: with a head whose "energy" is a scalar in label units.
+        ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
         """
         self.settings = settings
         self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
@@ -55,14 +55,14 @@ class Evaluator:
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
         with torch.inference_mode(False):
             loaded = resolve(settings.model, weights=settings.weights)
-            self.head = choose_head(loaded.potential.config, settings, scalar=scalar)
+            self.head = choose_head(loaded.potential.config, settings, gives=gives)
             self.policy = choose_policy(loaded.potential.config, self.head, settings)
             potential = loaded.potential
             if self.policy != potential.config.policy:
                 config = dataclasses.replace(potential.config, policy=self.policy)
                 potential = Potential.from_state(config, potential.state_dict())
             self.potential = potential.to(device=self.device, dtype=dtype).eval()
-            self.potential.freeze("direct" if settings.forces == "direct" else "conservative")
+            self.potential.freeze("direct" if settings.forces == "direct" or gives == "vector" else "conservative")
         self.config = self.potential.config
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None

@@ -54,6 +54,7 @@ FORBIDDEN = [
     ("jmp_calc.descriptors", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.torchsim", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.scalars", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
+    ("jmp_calc.targets", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.estimation", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.checks", ["click", "phonopy", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.workflows", ["click", "jmp_calc.model", "jmp_calc.graph", "jmp_calc.training"]),

@@ -14,13 +14,15 @@ from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import Compensation
 from jmp_calc.memory import Checkpointing
 
+from .target_labels import TargetKind
+
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
 StressLoss = Literal["huber", "l1", "l2"]
-ScalarLoss = Literal["huber", "l1", "l2"]
+ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae"]
+Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ class LossConfig:
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
     stress: StressLoss = "huber"
     scalar: ScalarLoss = "l1"
-    """l1 as in JMP."""
+    """l1 as in JMP; cross_entropy for classes, norm (length of the error vector) for vectors."""
     scalar_unit: float | None = None
     """Label units that count as an error of 1; None: standard deviation over the training frames."""
+    class_weights: tuple[float, ...] = ()
+    """Weights of the frames of each class in the cross-entropy; empty: 1, or as the task of the target says."""
     huber_delta: float = 0.01
     """Error (eV/atom, eV/Å, eV/Å³, scalar units) above which a Huber loss is linear."""
     structure_wise: bool = True
@@ -60,7 +64,9 @@ class LossConfig:
         _check_choice(self.energy, ("huber", "l1", "l2"), "energy loss")
         _check_choice(self.forces, ("norm", "l1", "l2", "huber"), "forces loss")
         _check_choice(self.stress, ("huber", "l1", "l2"), "stress loss")
-        _check_choice(self.scalar, ("huber", "l1", "l2"), "scalar loss")
+        _check_choice(self.scalar, get_args(ScalarLoss), "scalar loss")
+        _check(all(weight > 0 and math.isfinite(weight) for weight in self.class_weights), "class_weights",
+               "must be positive")
 
 
 @dataclass(frozen=True)
@@ -182,6 +188,10 @@ class TrainConfig:
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    lora_rank: int | None = None
+    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the weights."""
+    lora_alpha: float | None = None
+    """α of these updates (α/r) B A; None: twice the rank."""
     processes: int = 1
     """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
     than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
@@ -204,7 +214,7 @@ class TrainConfig:
                "conservative_after", "must lie between 0 and 1, with forces direct")
         _check(self.processes == 1 or not self.optim.pcgrad, "pcgrad", "needs one process")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
-        _check_choice(self.metric, ("loss", "forces_mae", "energy_mae", "scalar_mae"), "metric")
+        _check_choice(self.metric, get_args(Metric), "metric")
         _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
         _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
         _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
@@ -212,12 +222,25 @@ class TrainConfig:
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
+        _check(self.lora_rank is None or self.lora_rank > 0, "lora_rank", "must be positive")
+        _check(self.lora_rank is None or self.freeze == "none", "lora_rank", "cannot be combined with freeze")
+        _check(self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0), "lora_alpha",
+               "must be positive, with a lora_rank")
 
     def for_scalar(self) -> TrainConfig:
         """The same settings for a scalar: its loss alone, no derivatives, best model by its error."""
         weight = self.loss.scalar_weight or 1.0
         loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=weight)
         return dataclasses.replace(self, loss=loss, forces="none", metric="scalar_mae")
+
+    def for_target(self, kind: TargetKind) -> TrainConfig:
+        """The same settings for a scalar, a class (cross-entropy) or a vector (length of the error)."""
+        own = self.for_scalar()
+        forms: dict[TargetKind, tuple[ScalarLoss, Metric]] = {
+            "scalar": (own.loss.scalar, "scalar_mae"), "class": ("cross_entropy", "balanced_accuracy"),
+            "vector": ("norm", "vector_mae")}
+        loss, metric = forms[kind]
+        return dataclasses.replace(own, loss=dataclasses.replace(own.loss, scalar=loss), metric=metric)
 
     @property
     def n_epochs(self) -> int | None:
@@ -228,6 +251,7 @@ class TrainConfig:
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Plain nested dict of the settings, ready for JSON or YAML."""
     data = dataclasses.asdict(config)
+    data["loss"]["class_weights"] = list(config.loss.class_weights)
     data["optim"]["betas"] = list(config.optim.betas)
     data["optim"]["layer_rates"] = list(config.optim.layer_rates)
     return data

@@ -17,6 +17,7 @@ from jmp_calc.graph.dropout import Compensation, EdgeDrop
 from jmp_calc.graph.neighbours import EdgeList
 
 from .labels import Frame
+from .target_labels import TargetKind
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class TargetBatch:
     stress_mask: Tensor
     """(S,) bool"""
     scalar: Tensor
-    """(S,) float64, units of the data set"""
+    """(S,) float64, units of the data set; of a class its number, of a vector (S, 3)"""
     scalar_mask: Tensor
     """(S,) bool"""
     target: str | None
-    """Name of the scalar; None: the heads give energies, and all scalars are masked."""
+    """Name of the scalar, class or vector; None: the heads give energies, and all scalars are masked."""
+    target_kind: TargetKind
     reference_energy: Tensor
     """(S,) float64, eV: sum of the reference energies of the data set that each structure comes from"""
     energy_unit: Tensor
@@ -188,8 +190,8 @@ class FrameGraphs:
         frames, tasks = [self.frames[i] for i in indices], [self.task(i) for i in indices]
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
         stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
-        scalars = [None if t.target is None else f.targets.get(t.target) for f, t in zip(frames, tasks)]
         pairs = list(zip(tasks, frames))
+        scalars, known = _targets(pairs)
         target = TargetBatch(
             batch=collate([self.graph(i, draw) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
@@ -198,8 +200,8 @@ class FrameGraphs:
             forces_mask=torch.tensor([f.forces is not None for f in frames]),
             stress=torch.from_numpy(np.stack(stress)).float(),
             stress_mask=torch.tensor([f.stress is not None for f in frames]),
-            scalar=torch.tensor([value or 0.0 for value in scalars], dtype=torch.float64),
-            scalar_mask=torch.tensor([value is not None for value in scalars]), target=tasks[0].target,
+            scalar=torch.from_numpy(scalars), scalar_mask=torch.tensor(known), target=tasks[0].target,
+            target_kind=tasks[0].target_kind,
             reference_energy=torch.tensor([t.reference_energy(f) for t, f in pairs], dtype=torch.float64),
             energy_unit=torch.tensor([t.energy_scale(f) for t, f in pairs], dtype=torch.float64),
             forces_unit=torch.tensor([t.forces_unit for t in tasks], dtype=torch.float32),
@@ -212,6 +214,16 @@ class FrameGraphs:
             groups=tuple(f.group for f in frames), frames=tuple(indices),
         )
         return target if torch.device(device).type == "cpu" else target.to(device)
+
+
+def _targets(pairs: Sequence[tuple[Task, Frame]]) -> tuple[np.ndarray, list[bool]]:
+    """Scalars (S,) or vectors (S, 3) float64, zero where there is no label, and where there is one."""
+    vector = pairs[0][0].target_kind == "vector"
+    values = [None if task.target is None else (frame.vectors if vector else frame.targets).get(task.target)
+              for task, frame in pairs]
+    empty = np.zeros(3) if vector else np.zeros(())
+    return np.stack([empty if value is None else np.asarray(value, dtype=float) for value in values]), [
+        value is not None for value in values]
 
 
 def _nbytes(graph: Graph) -> int:

@@ -40,6 +40,9 @@ class Row:
     valid_stress_mae_gpa: float | None
     valid_scalar_mae: float | None
     """In the units of the labels."""
+    valid_accuracy: float | None
+    valid_balanced_accuracy: float | None
+    valid_vector_mae: float | None
     best: bool
 
 
@@ -103,7 +106,7 @@ def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
     for record in csv.DictReader(_whole_lines(path)):
-        values: dict[str, Any] = {field.name: _parse(field.type, record[field.name]) for field in fields(Row)}
+        values: dict[str, Any] = {field.name: _parse(field.type, record.get(field.name) or "") for field in fields(Row)}
         rows.append(Row(**values))
     return rows
 

@@ -18,6 +18,7 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from .extxyz import RawFrame, as_floats
 from .readers import read_raw
+from .target_labels import TargetKind, kind_of_labels, target_labels
 
 _AUTOMATIC = {
     "energy": ("REF_energy", "energy"),
@@ -78,7 +79,11 @@ class Frame:
     identifier: str | None = None
     """Name of the structure in its data set, where it has one."""
     targets: dict[str, float] = field(default_factory=dict)
-    """Scalar properties by name, in the units of their data set."""
+    """Scalar properties by name, in the units of their data set; of a class its number, once the classes are known."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """Names of classes by name of the property."""
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    """(3,) float64 vectors by name of the property, in the units of their data set."""
 
     @property
     def where(self) -> str:
@@ -105,6 +110,8 @@ class LabelledSet:
     """Energy in eV of isolated atoms by atomic number."""
     keys_used: LabelKeys = LabelKeys()
     messages: tuple[str, ...] = ()
+    target_kind: TargetKind = "scalar"
+    """What the target was read as."""
 
 
 def read_labelled(
@@ -117,12 +124,14 @@ def read_labelled(
     energy_unit: str | None = None,
     length_unit: str | None = None,
     target: str | None = None,
+    target_kind: TargetKind | None = None,
 ) -> LabelledSet:
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
 
     ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
-    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar is
-    read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms marked
+    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
+    or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
+    stresses; frames may lack it. Single atoms marked
     ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
     Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
     """
@@ -132,10 +141,15 @@ def read_labelled(
     energy_scale, length_scale = unit_scales(energy_unit, length_unit)
     check_given(raw.frames, keys, target, path)
     used, messages = choose_keys(raw.frames, keys, target, path)
+    kind: TargetKind = target_kind or "scalar"
+    if target is not None and target_kind is None:
+        labels = (_lookup(frame, "target", target) for frame in raw.frames)
+        kind, reason = kind_of_labels([label for label in labels if label is not None], target)
+        messages.append(reason)
     frames: list[Frame] = []
     isolated: dict[int, float] = {}
     for item in raw.frames:
-        frame = label_frame(item, used, path.name, energy_scale, length_scale, target)
+        frame = label_frame(item, used, path.name, energy_scale, length_scale, target, kind)
         if target is None and is_isolated(item, frame):
             _add_isolated(isolated, frame)
         else:
@@ -146,7 +160,7 @@ def read_labelled(
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
         messages.append(f"Isolated atoms, used as references and not for training: {names}.")
     _require(frames, require if target is None else (), raw.frames, path)
-    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages))
+    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
 
 
 def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None:
@@ -275,7 +289,8 @@ def _numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray
 
 
 def label_frame(
-    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None
+    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None,
+    target_kind: TargetKind = "scalar",
 ) -> Frame:
     """One frame in eV and Å with the labels under ``keys``; BadInputError for labels of a wrong shape or not finite places."""
     where = f"{source} frame {raw.index}"
@@ -303,16 +318,14 @@ def label_frame(
             stress = -_matrix(virials, "virials", where) * energy_scale / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else _lookup(raw, "target", target)
-    scalar = None if given is None else _numbers(given, "target", source, raw)
-    if scalar is not None and scalar.size != 1:
-        raise BadInputError(f"The target {target!r} has shape {scalar.shape}, not one number.", where=where)
+    scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
         numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
         energy=None if energy is None else float(energy.reshape(())) * energy_scale,
         forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
         group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
-        targets={} if target is None or scalar is None else {target: float(scalar.reshape(()))},
+        targets=scalars, classes=classes, vectors=vectors,
     )
 
 

@@ -19,6 +19,7 @@ from .config import TrainConfig
 from .ema import EMA
 from .gradients import ProjectedGradients, SummedGradients, step_shares
 from .history import History
+from .lora import train_low_rank
 from .optim import (
     clip_gradients,
     divide_shared_gradients,
@@ -47,7 +48,9 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     check_combination(config, world, potential.dtype)
     torch.manual_seed(config.seed)
     potential.train()
-    freeze(potential, config.freeze)
+    freeze(potential, config.freeze, job.fixed_heads)
+    if config.lora_rank is not None:
+        train_low_rank(potential, config.lora_rank, config.lora_alpha)
     world.same_weights(potential)
     network = shard(potential, world) if world.shards else potential
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -119,6 +122,8 @@ def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> 
         raise UsageError("PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed")
     if world.size > 1 and config.processes > 1:
         raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
+    if world.shards and config.lora_rank is not None:
+        raise UsageError("Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp")
     if world.size > 1 and config.optim.pcgrad:
         raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
                          hint="use one device, or pcgrad = false")

@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .classes import cross_entropy
 from .config import LossConfig
+from .vectors import NORM_EPS, error_length
 from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
 
     from .dataset import TargetBatch
-
-NORM_EPS = 1e-6
-"""Added in quadrature to every error vector (in force units), because the length of a zero vector has no gradient."""
-
 
 @dataclass(frozen=True)
 class LossTerms:
@@ -59,10 +57,17 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
     if config.scalar_weight > 0:
-        error = ((prediction.energy - target.scalar) / (config.scalar_unit or 1.0)).float()
-        per_structure = elementwise(error, config.scalar, config.huber_delta)
+        per_structure = target_losses(prediction.energy, target.scalar, config)
         scalar = config.scalar_weight * masked_mean(per_structure * target.weights, target.scalar_mask)
     return LossTerms(energy + forces + stress + scalar, energy, forces, stress, scalar)
+
+
+def target_losses(output: Tensor, label: Tensor, config: LossConfig) -> Tensor:
+    """Loss (S,) of what a head gives for each structure: scalars, logits of classes, or vectors."""
+    if config.scalar == "cross_entropy":
+        return cross_entropy(output, label, config.class_weights)
+    error = ((output - label) / (config.scalar_unit or 1.0)).float()
+    return error_length(error) if config.scalar == "norm" else elementwise(error, config.scalar, config.huber_delta)
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
 from jmp_calc.zoo.container import describe_model
 
+from .classes import FittedClasses, confusion, confusion_dict
 from .config import TrainConfig, config_to_dict
 from .frames import write_predictions
-from .plots import plot_losses, plot_parity
+from .plots import plot_confusion, plot_losses, plot_parity
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .finetune import DataOptions, Prepared, TrainResult
+    from .finetune import TrainResult
     from .metrics import Predictions
-    from .scalars import FittedScalar
+    from .prepare import DataOptions, Prepared
     from .start import ModelOptions, Start
+    from .targets import FittedTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,9 @@ def write_settings(
     folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
 ) -> None:
     """config.yaml: every resolved setting, enough to run again (``finetune --config``); data-report.yaml: the audit."""
-    files = {name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    files: dict[str, Any] = {
+        name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    files |= {name: [_absolute(text) for text in getattr(data, name)] for name in ("retain", "replay")}
     content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
                "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
@@ -81,34 +85,33 @@ def write_report(
 
     scalar = prepared.scalar
     target, axis = (None, "") if scalar is None else (scalar.task.target, f"{scalar.task.target} ({scalar.task.unit})")
+    classes = scalar.names if isinstance(scalar, FittedClasses) else ()
+    tables = {name: confusion(values, classes) for name, values in predictions.items()} if classes else {}
     for name, values in predictions.items():
-        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target)
+        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target, classes)
     plot_parity(folder / "parity.svg", predictions, axis)
+    plot_confusion(folder / "confusion.svg", tables, classes)
     plot_losses(folder / "loss.svg", result.history)
     references = prepared.references
     content = {
         **result.to_dict(),
         "references_ev": {} if references is None else _by_symbol(references.values),
         "reference_kind": "none" if references is None else references.kind,
-        **({} if scalar is None else {"scalar": _scalar_facts(scalar)}),
+        **({} if scalar is None else {"scalar": scalar.facts()}),
+        **({"confusion": {name: confusion_dict(table, classes) for name, table in tables.items()}} if tables else {}),
         "messages": list(result.messages),
         "saved_weights": {path.stem: describe_model(path).card.notes[0] for path in (result.best, result.last)},
     }
-    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, scalar)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]
 
 
-def next_line(best: Path, target: str | None) -> str:
-    """The line to copy, for a model of energies or of the scalar ``target``."""
-    if target is not None:
-        return f'jmp_calc.predict(structures, model="{best}")'
-    return f'atoms.calc = JMPCalculator("{best}")'
-
-
-def _scalar_facts(scalar: FittedScalar) -> dict[str, Any]:
-    task = scalar.task
-    return {"target": task.target, "unit": task.unit, "pooling": task.pooling, "mean": scalar.mean, "shift": scalar.shift,
-            "scale": scalar.scale, "values_per_element": _by_symbol(scalar.references)}
+def next_line(best: Path, target: FittedTarget | None) -> str:
+    """The line to copy, for a model of energies or of ``target``."""
+    if target is None:
+        return f'atoms.calc = JMPCalculator("{best}")'
+    function = {"class": "predict_classes", "vector": "predict_vectors"}.get(target.task.kind or "", "predict")
+    return f'jmp_calc.{function}(structures, model="{best}")'
 
 
 def _reference_text(kind: str, full_rank: bool) -> str:
@@ -122,6 +125,11 @@ def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
     from ase.data import chemical_symbols
 
     return {chemical_symbols[z]: round(energy, 6) for z, energy in sorted(values.items())}
+
+
+def _absolute(text: str) -> str:
+    """FILE or FILE:HEAD with the absolute path."""
+    return str(Path(text).absolute())
 
 
 def _fields(settings: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
     from .loggers import MetricLogger
+    from .retain import Retained
 
 STATE_FILE = "state.pt"
 FIRST_LOSS_SCALE, SCALE_HOLDS = 2.0**16, 2000
@@ -59,6 +60,10 @@ class Job:
     """Receive the rows of metrics.csv."""
     world: World = World()
     """The processes that share the run. Only the first one saves, says and logs; all read the same folder."""
+    fixed_heads: tuple[str, ...] = ()
+    """Names of heads that are not trained."""
+    retained: tuple[Retained, ...] = ()
+    """Earlier data whose errors are written to tasks.csv at every validation."""
 
 
 @dataclass
@@ -195,6 +200,8 @@ class RunState:
                     job.save_model("best", progress)
             else:
                 progress.since_best += 1
+            by_task = predictions.errors_by_group(job.valid.task_names) if len(self.tasks) > 1 else {}
+            by_task |= {item.title: item.errors(job.potential) for item in job.retained}
         self.agree()
         self.reserve, progress.validated_at = self.elapsed() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
@@ -203,15 +210,14 @@ class RunState:
         history.add(Row(
             progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, scalar, gradient,
             progress.n_clipped, loss, errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa,
-            errors.scalar_mae, best,
+            errors.scalar_mae, errors.accuracy, errors.balanced_accuracy, errors.vector_mae, best,
         ))
         rate = f", {self._speed()}" if progress.step else " (before training)"
         job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
-        if len(self.tasks) > 1:
-            by_task = predictions.errors_by_group(job.valid.task_names)
+        if by_task:
             history.add_tasks(progress.step, round(self.elapsed(), 3), by_task)
-            for name, found in by_task.items():
-                job.say(f"  {name}: {found}")
+        for name, found in by_task.items():
+            job.say(f"  {name}: {found}")
         self._spoken = self.elapsed()
 
     @contextmanager
@@ -296,5 +302,6 @@ def total_steps(train: Batches, config: TrainConfig) -> int | None:
 def validation_interval(job: Job) -> int:
     """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
     # A training step costs about three evaluations: forces, and the gradient of the forces.
-    share = job.valid.n_structures / (3.0 * max(job.train.n_structures, 1))
+    evaluated = job.valid.n_structures + sum(item.batches.n_structures for item in job.retained)
+    share = evaluated / (3.0 * max(job.train.n_structures, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))

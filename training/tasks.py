@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .labels import Frame
+from .target_labels import TargetKind
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Task:
     """Name of the data set in tables; empty: that of the head."""
     target: str | None = None
     """Name of the scalar in ``Frame.targets`` that the head gives; None: energies, forces, stress."""
+    target_kind: TargetKind = "scalar"
+    """Of the target: vectors are in ``Frame.vectors``, classes by number in ``Frame.targets``."""
     references: Mapping[int, float] = field(default_factory=dict)
     """Energy in eV by atomic number that the data set has beyond the head's own references."""
     energy_unit: float = 1.0

@@ -46,7 +46,9 @@ def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
     if config.metric == "loss":
         return loss
     value = {"forces_mae": errors.forces_mae_mev_per_a, "energy_mae": errors.energy_mae_mev,
-             "scalar_mae": errors.scalar_mae}[config.metric]
+             "scalar_mae": errors.scalar_mae, "vector_mae": errors.vector_mae,
+             "balanced_accuracy": None if errors.balanced_accuracy is None else 1.0 - errors.balanced_accuracy,
+             }[config.metric]
     if value is None:
         raise UsageError(f"The metric {config.metric} needs validation frames with this label.")
     return value

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ..training.config import TrainConfig
 
 _TRAINING = "jmp_calc.training_of_file"
+_EARLIER = ("n_train", "retain", "replay")
 _SAME_NAME = ("valid", "test", "index", "references", "allow_missing", "allow_truncated", "allow", "energy_unit",
-              "length_unit", "groups")
+              "length_unit", "groups", *_EARLIER)
 
 
 def options_of_run(context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
@@ -62,12 +63,12 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
     if recipe:
         own = {"recipe": recipe["name"], "data_folder": data.get("train"), "split": data.get("split"),
                "test_frames": data.get("test_frames"), "on_bad": data.get("on_bad")}
-        return {**own, "references": data.get("references"), "allow": data.get("allow")}
+        return {**own, **{name: data.get(name) for name in (*_EARLIER, "references", "allow")}, **_share(data)}
     if isinstance(data.get("references"), dict):
         raise UsageError("reference energies in the configuration of a run cannot be read", where=f"{path}, data.references",
                          hint="write them to a YAML file of their own and name it: references: e0s.yaml")
     options = {name: data.get(name) for name in _SAME_NAME}
-    options["train_option"] = data.get("train")
+    options.update(_share(data), train_option=data.get("train"))
     options.update({f"{name}_key": value for name, value in (data.get("keys") or {}).items()})
     if data.get("valid_every"):
         options["valid_every"] = data["valid_every"]
@@ -75,8 +76,16 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         options["valid_fraction"] = data.get("valid_fraction")
     scalar = data.get("scalar")
     if scalar:
-        options.update(target=scalar["target"], pooling=scalar.get("pooling"), target_unit=scalar.get("unit"))
+        given = {"target_kind": scalar.get("kind"), "class_weights": scalar.get("class_weights"),
+                 "target_unit": scalar.get("unit")}
+        # What is at its default is left out: it has no meaning for the other kinds.
+        plain = {name: value for name, value in given.items() if value not in ("equal", "label units")}
+        options.update(target=scalar["target"], pooling=scalar.get("pooling"), **plain)
     return options
+
+
+def _share(data: dict[str, Any]) -> dict[str, Any]:
+    return {"replay_share": data.get("replay_share")} if data.get("replay") else {}
 
 
 def _of_start(start: dict[str, Any]) -> dict[str, Any]:

@@ -114,6 +114,8 @@ class HeadConfig:
     bias: bool = True
     """Bias in the hidden layers (fine-tuned official energy heads have none)."""
     num_classes: int = 1
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the outputs (of a binary head: of no and yes); empty: not known."""
     direct_forces: bool = False
     target: str | None = None
     """Name of the scalar in the training data; None: an energy, or not known."""
@@ -122,7 +124,7 @@ class HeadConfig:
     energy_shift: float = 0.0
     """Constant per structure, in label units (scalar kinds only; an energy shift would not be extensive)."""
     force_scale: float = 1.0
-    """eV/Å per unit of the direct force output."""
+    """eV/Å per unit of the direct force output (of a vector head: label units)."""
     unit: str = "eV"
     level_of_theory: str = "unknown"
     elements: tuple[int, ...] | None = None
@@ -187,6 +189,7 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
             head[table] = {int(z): float(e) for z, e in head.get(table, {}).items()}
         if head.get("elements") is not None:
             head["elements"] = tuple(head["elements"])
+        head["classes"] = tuple(head.get("classes", ()))
         heads.append(HeadConfig(**head))
     backbone = dict(data["backbone"])
     backbone["qint_tags"] = tuple(backbone["qint_tags"])

@@ -85,14 +85,20 @@ class Linear(Prepared):
         self.weight: nn.Parameter
         self.register_parameter("weight", nn.Parameter(torch.empty(n_out, n_in)))
         self.n_out = n_out
+        self.update: nn.Module | None = None
+        """Called for what is added to W, while that is trained in its place."""
 
     def forward(self, x: Scaled, scale: ScaleFactor | None = None) -> Tensor:
         (weight,) = self.prepared(lambda: (self.scaled(x.factor, scale),), self)
         return functional.linear(x.value, weight)
 
+    def matrix(self) -> Tensor:
+        """W (n_out, n_in), with its update if there is one."""
+        return self.weight if self.update is None else self.weight + self.update()
+
     def scaled(self, factor: float, scale: ScaleFactor | None = None) -> Tensor:
         """factor · scale · W."""
-        weight: Tensor = self.weight if factor == 1.0 else self.weight * factor
+        weight = self.matrix() if factor == 1.0 else self.matrix() * factor
         return weight if scale is None else weight * scale.value()
 
 
@@ -155,7 +161,7 @@ class EdgeEmbedding(Prepared):
 
     def forward(self, h: Scaled, f: Scaled, source: Tensor, target: Tensor) -> Scaled:
         def combine() -> tuple[Tensor, Tensor]:
-            w_source, w_target, w_edge = self.dense.linear.weight.split(self.widths, dim=1)
+            w_source, w_target, w_edge = self.dense.linear.matrix().split(self.widths, dim=1)
             return torch.cat([w_source, w_target]) * h.factor, w_edge * f.factor
 
         w_atoms, w_edge = self.prepared(combine, self.dense.linear)

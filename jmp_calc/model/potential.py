@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..graph.batch import Batch, Edges, collate
 from ..graph.build import build_graph
 from .bases import AngularBasis
-from .config import HeadConfig, ModelConfig
+from .config import HeadConfig, HeadKind, ModelConfig
 from .elements import ATOMIC_MASSES
 from .envelopes import smooth_step
 from .gemnet_oc import Features, GemNetOC
@@ -36,7 +36,8 @@ Layer = int | Literal["final"]
 class Prediction:
     """Results of a batch: S structures, N atoms.
 
-    energy (S,) eV float64 (other kinds: label units, (S,) or (S, classes)); energies (N,) eV float64;
+    energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies (N,) eV float64,
+    or what a structure's output is summed from;
     forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³, ASE's sign (positive: tension). NaN stress: a cell without volume.
     """
 
@@ -102,7 +103,8 @@ class Potential(nn.Module):
                 positions = positions.requires_grad_(True)
             if strain is not None:
                 strain.requires_grad_(True)
-            geometry, features = self._features(batch, positions, strain, memory, with_forces=forces == "direct")
+            with_forces = forces == "direct" or self._kind(heads) == "vector"
+            geometry, features = self._features(batch, positions, strain, memory, with_forces=with_forces)
             energies = self._energies(batch, features, geometry, heads)
             energy = self._reduced(batch, energies, positions, heads)
             memory.without_weights = True
@@ -233,6 +235,8 @@ class Potential(nn.Module):
     def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
         """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
         names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
+        if self._kind(heads) == "vector":
+            return self._direct_forces(batch, geometry, features, heads)
         values = [
             self._head_values(batch, features, name) + self._binding_energies(batch, geometry, name) for name in names
         ]
@@ -246,6 +250,10 @@ class Potential(nn.Module):
             energies = energies + segment_sum(pairs, target, batch.n_atoms)
         return energies
 
+    def _kind(self, heads: str | Sequence[str]) -> HeadKind:
+        """What the heads of a batch give; they are all of one kind."""
+        return self.config.head(heads if isinstance(heads, str) else heads[0]).kind
+
     def _head(self, name: str) -> Head:
         head = self.heads[name]
         assert isinstance(head, Head)
@@ -253,8 +261,6 @@ class Potential(nn.Module):
 
     def _head_values(self, batch: Batch, features: Features, name: str) -> Tensor:
         config = self.config.head(name)
-        if config.kind == "vector":
-            raise ValueError(f"head {name} gives vectors: ask for direct forces")
         values = self._head(name).per_atom(features.energy).to(torch.float64)
         if self.config.subtract_lone_atom:
             atoms, lone = values[: batch.n_atoms], values[batch.n_atoms :]

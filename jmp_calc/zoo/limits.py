@@ -66,6 +66,10 @@ def _check_head(head: HeadConfig, num_elements: int) -> None:
     _require(1 <= head.hidden <= MAX_SIZE, f"hidden = {head.hidden} is not between 1 and {MAX_SIZE}", where)
     _require(1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where)
     _require(1 <= head.num_classes <= MAX_SIZE, f"num_classes = {head.num_classes} is not positive", where)
+    named, classes = len(head.classes), 2 if head.kind == "binary" else head.num_classes
+    _require(named in (0, classes), f"it has {classes} classes and {named} names of classes", where)
+    _require(head.kind != "vector" or head.reduction != "max", "a vector cannot be a maximum over atoms", where)
+    _require(len(set(head.classes)) == named, "two of its classes have the same name", where)
     _require(head.energy_scale > 0 and head.force_scale > 0, "its scales are not positive", where)
     numbers = {*(head.elements or ()), *head.references, *head.binding}
     _require(all(1 <= z < num_elements for z in numbers),

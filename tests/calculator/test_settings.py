@@ -44,7 +44,7 @@ def test_default_head_is_used_and_never_switches(make_model) -> None:
 
 def test_head_without_energy_is_refused(make_model) -> None:
     path = make_model(heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean")))
-    with pytest.raises(ModelError, match="head 'gap' predicts a scalar, not an energy heads with energies: materials"):
+    with pytest.raises(ModelError, match="head 'gap' gives a scalar, not an energy heads with energies: materials"):
         JMPCalculator(path, head="gap", device="cpu")
     assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
 
