@@ -44,6 +44,10 @@ class Progress:
     """Step of the last validation."""
     plateau: dict[str, Any] | None = None
     """Fields of the Plateau once its stage has begun."""
+    loss_scale: float = 1.0
+    """Factor on the loss while it is differentiated (float16 only)."""
+    scale_held: int = 0
+    """Steps since the factor changed."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ ForcesLoss = Literal["norm", "l1", "l2", "huber"]
 StressLoss = Literal["huber", "l1", "l2"]
 ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
 
 
@@ -160,11 +161,15 @@ class TrainConfig:
     max_steps: int | None = None
     """Optimizer steps after which the run ends; schedules by step end there, stages by epoch are cut off."""
     batch_size: int | None = None
-    """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32."""
+    """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32. All processes of a
+    distributed run share a batch, so that their number does not change the run."""
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
     accumulate: int = 1
     """Batches whose gradients are added for one optimizer step: larger steps in the memory of one batch."""
+    precision: Precision = "32-true"
+    """What matrix products of the network are computed in: as the weights (32-true), or bfloat16 or float16 beside float32
+    weights; geometry, sums of energies and the loss stay what they are."""
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
     metric: Metric = "loss"
@@ -203,6 +208,7 @@ class TrainConfig:
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
         _check(self.accumulate > 0, "accumulate", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
+        _check_choice(self.precision, ("32-true", "bf16-mixed", "16-mixed"), "precision")
         _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
         _check(self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),
                "conservative_after", "must lie between 0 and 1, with forces direct")

@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
+from .distributed import DistributedConfig, started
 from .earlier import EarlierTask
 from .finetune_recipes import finetune_recipe
 from .labels import Frame
@@ -39,11 +41,12 @@ from .prepare import DataOptions, Prepared, Say, prepare, prepare_recipe
 from .replay import WithReplay
 from .retain import Forgetting, retained
 from .run_state import STATE_FILE, Job, total_steps
-from .runfolder import RunLog, has_state
+from .runfolder import RunLog, has_state, silent
 from .scalars import ScalarTask
 from .start import ModelOptions, Start, make_start
 from .targets import target_task
 from .validation import validate
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -134,6 +137,7 @@ def finetune(
     override: bool = False,
     overwrite: bool = False,
     loggers: Sequence[LoggerName] = (),
+    distributed: DistributedConfig = DistributedConfig(),
     say: Say = print,
 ) -> TrainResult:
     """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
@@ -157,6 +161,7 @@ def finetune(
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
         loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
+        distributed: processes that share the run; all return the same result.
         say: receives lines of progress.
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
@@ -167,36 +172,43 @@ def finetune(
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
         start = start.for_recipe(finetune_recipe(recipe))
     require_installed(loggers)
-    folder = make_folder(Path(out))
-    with locked(folder):
-        remove_partial(folder, OUTPUTS)
-        if overwrite and not resume:
-            remove_old(folder, OUTPUTS)
-        elif not resume:
-            check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder, say)
-        with RunLog(folder, say, resumed=resume) as log:
-            if recipe is None:
-                config = config or TrainConfig()
-                config = config.for_scalar() if data.scalar else config
-                prepared = prepare(data, start, config, log)
-            else:
-                prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
-            prepared.audit.raise_if_refused()
-            return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
-                       loggers=loggers, say=log)
+    folder = Path(out)
+    with started(distributed, device) as world, ExitStack() as stack:
+        log = silent
+        if world.is_first:
+            stack.enter_context(locked(make_folder(folder)))
+            remove_partial(folder, OUTPUTS)
+            if overwrite and not resume:
+                remove_old(folder, OUTPUTS)
+            elif not resume:
+                check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
+            resume = resume and has_state(folder, say)
+            log = stack.enter_context(RunLog(folder, say, resumed=resume))
+        resume = world.from_first(resume)
+        if recipe is None:
+            config = config or TrainConfig()
+            config = config.for_scalar() if data.scalar else config
+            prepared = prepare(data, start, config, log)
+        else:
+            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
+        prepared.audit.raise_if_refused()
+        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
+                   loggers=loggers, world=world, say=log)
 
 
 def run(
     prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
-    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), say: Say,
+    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), world: World = World(), say: Say,
 ) -> TrainResult:
-    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller)."""
+    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller).
+
+    Called by all processes of ``world``, which see the same folder; the first one writes.
+    """
     from jmp_calc.device import choose_device
 
     from .report import Card, saved_weights, write_report, write_settings
 
-    where = choose_device(device)
+    where = world.device or choose_device(device)
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
@@ -214,14 +226,15 @@ def run(
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
-    sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where),
-            **{name: _batches(getattr(prepared, name), potential, begun, config, where) for name in ("valid", "test")}}
+    sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where, world),
+            **{name: _batches(getattr(prepared, name), potential, begun, config, where, world) for name in ("valid", "test")}}
     watched = {few: retained(begun.retained, potential.config, where, max_edges=2 * config.max_edges_per_batch, few=few)
                for few in (True, False)}
     card = Card(prepared, begun, data, config)
-    write_settings(folder, data, start, config, prepared)
+    if world.is_first:
+        write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config.loss, config.forces)[1].errors()
+        test_before = validate(potential, sets["test"], config.loss, config.forces, world)[1].errors()
         say(f"test, before training: {test_before}")
 
     # Of the start, so that a resumed run compares with the same numbers.
@@ -242,9 +255,9 @@ def run(
         f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
-              say, time.monotonic() - prepared.began, fixed_heads=begun.fixed_heads, retained=watched[True])
+              say, time.monotonic() - prepared.began, world=world, fixed_heads=begun.fixed_heads, retained=watched[True])
     done = state.progress.validated_at if resume else None
-    with open_loggers(loggers, folder, config_to_dict(config), done) as opened:
+    with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
     state = load_checkpoint(folder / STATE_FILE)
     progress = state.progress
@@ -253,14 +266,15 @@ def run(
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config.loss, config.forces)[1]
+        name: validate(best, sets[name], config.loss, config.forces, world)[1]
         for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
     if config.optim.ema_decay is not None:
         potential.load_state_dict(state.weights)
-        raw = validate(potential, sets["valid"], config.loss, config.forces)[1].errors()
+        raw = validate(potential, sets["valid"], config.loss, config.forces, world)[1].errors()
+    history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.scalar is None else {
         name: prepared.scalar.constant(getattr(prepared, name)) for name in found}
@@ -279,8 +293,10 @@ def run(
         n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
-    card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
-    outputs = write_report(folder, result, prepared, found)
+    outputs: list[Path] = []
+    if world.is_first:
+        card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
+        outputs = write_report(folder, result, prepared, found)
     for name, values in found.items():
         note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
@@ -290,7 +306,7 @@ def run(
         say(f"retained: {forgotten}")
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
-    return dataclasses.replace(result, outputs=tuple(outputs))
+    return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
 
 
 def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
@@ -346,7 +362,7 @@ def replay_facts(begun: Start, data: DataOptions) -> dict[str, Any]:
 
 
 def _training_batches(
-    prepared: Prepared, potential: Potential, begun: Start, config: TrainConfig, share: float, device: Any
+    prepared: Prepared, potential: Potential, begun: Start, config: TrainConfig, share: float, device: Any, world: World
 ) -> Batches:
     """Batches of the training frames in a new order in every epoch, with frames of earlier data where they are replayed."""
     new, room = len(prepared.train), config.max_edges_per_batch
@@ -356,18 +372,18 @@ def _training_batches(
     if begun.replayed:
         counts = [len(item.frames) for item in begun.replayed]
         order = WithReplay(order, graphs.sizes, counts, share=share, max_edges=room, seed=config.seed)
-    return Batches(graphs, order, device=device)
+    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
 
 
 def _batches(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any
+    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, world: World
 ) -> Batches:
     """The same batches in every epoch, for evaluation."""
     graphs = _graphs(frames, potential, begun, config)
     assert config.batch_size is not None
     # Evaluation needs no graph of the graph, so that more fits into a batch.
     order = Fixed(graphs.sizes, max_edges=2 * config.max_edges_per_batch, max_structures=4 * config.batch_size)
-    return Batches(graphs, order, device=device)
+    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
 
 
 def _graphs(

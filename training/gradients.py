@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from jmp_calc.memory import choose_recompute
 from jmp_calc.model.cost import GraphCounts
 
-from .config import ForcesMode, TrainConfig
+from .config import ForcesMode, Precision, TrainConfig
 from .loss import LossShare, LossTerms, loss_shares, loss_terms
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential, Prediction
@@ -27,17 +29,25 @@ class StepShare:
 
     parts: tuple[LossShare, ...]
     forces: ForcesMode
+    loss_scale: float = 1.0
+    """What the loss is multiplied with before it is differentiated, so that float16 can hold its gradients."""
 
 
-def step_shares(step: Sequence[Sequence[TargetBatch]], config: TrainConfig, forces: ForcesMode) -> list[StepShare]:
-    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one batch."""
-    shares = iter(loss_shares([target for parts in step for target in parts], config.loss))
-    return [StepShare(tuple(next(shares) for _ in parts), forces) for parts in step]
+def step_shares(
+    step: Sequence[Sequence[TargetBatch]], config: TrainConfig, forces: ForcesMode, world: World = World(),
+    loss_scale: float = 1.0,
+) -> list[StepShare]:
+    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one batch.
+
+    ``world``: ``step`` is what this process has of the step of all.
+    """
+    shares = iter(loss_shares([target for parts in step for target in parts], config.loss, world))
+    return [StepShare(tuple(next(shares) for _ in parts), forces, loss_scale) for parts in step]
 
 
 @dataclass(frozen=True)
 class SummedGradients:
-    """The gradient of the loss (called in every process of a GradientPool)."""
+    """The gradient of the scaled loss (called in every process of a GradientPool)."""
 
     config: TrainConfig
 
@@ -46,9 +56,13 @@ class SummedGradients:
         sums = torch.zeros(5)
         for part in share.parts:
             terms = part.of(predicted_terms(potential, part.target, share.forces, self.config))
-            terms[0].backward()
+            (share.loss_scale * terms[0] + self.extra(potential)).backward()
             sums = sums.to(terms.device) + terms.detach()
         return sums
+
+    def extra(self, potential: Potential) -> Tensor | float:
+        """Added to the loss of every part."""
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -117,9 +131,17 @@ def predicted(potential: Potential, target: TargetBatch, forces: ForcesMode, con
     # Where conservative forces come later, the first part of a run computes no derivative at all.
     differentiated = forces == "conservative" or (forces == "direct" and config.conservative_after is None)
     stress = target.has_stress and config.loss.stress_weight > 0 and differentiated
-    return potential(
-        target.batch, heads=target.heads, forces=forces, stress=stress, create_graph=True, recompute=recompute
-    )
+    with mixed_precision(config.precision, target.batch.numbers.device):
+        return potential(
+            target.batch, heads=target.heads, forces=forces, stress=stress, create_graph=True, recompute=recompute
+        )
+
+
+def mixed_precision(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, matrix products of float32 are computed in the lower precision; float64 stays float64."""
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16)
 
 
 def predicted_terms(potential: Potential, target: TargetBatch, forces: ForcesMode, config: TrainConfig) -> LossTerms:

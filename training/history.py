@@ -49,9 +49,14 @@ class Row:
 class History:
     """Rows so far, mirrored in ``metrics.csv``; a resumed run drops rows that are later than its state."""
 
-    def __init__(self, folder: Path, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()) -> None:
+    def __init__(
+        self, folder: Path | None, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()
+    ) -> None:
+        """Read and open the files; ``folder=None``: rows are kept in memory only (processes beside the first)."""
         self.folder, self.loggers = folder, loggers
         self.rows: list[Row] = []
+        if folder is None:
+            return
         path = folder / METRICS
         if resume_step is not None and path.is_file():
             self.rows = [row for row in read_history(path) if row.step <= resume_step]
@@ -72,11 +77,15 @@ class History:
         self.rows.append(row)
         for logger in self.loggers:
             logger.add(row)
+        if self.folder is None:
+            return
         with open(self.folder / METRICS, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(_cells(row))
 
     def add_tasks(self, step: int, elapsed: float, errors: Mapping[str, Errors]) -> None:
         """Append the errors of every data set to ``tasks.csv``."""
+        if self.folder is None:
+            return
         path = self.folder / TASKS
         _write_tasks(path, [
             {"step": step, "elapsed_s": elapsed, "task": name,

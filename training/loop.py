@@ -20,9 +20,18 @@ from .ema import EMA
 from .gradients import ProjectedGradients, SummedGradients, step_shares
 from .history import History
 from .lora import train_low_rank
-from .optim import clip_gradients, divide_shared_gradients, freeze, largest_gradient, make_optimizer
+from .optim import (
+    clip_gradients,
+    divide_shared_gradients,
+    freeze,
+    largest_gradient,
+    make_optimizer,
+    undo_loss_scale,
+)
 from .parallel import GradientPool
 from .run_state import Job, RunState
+from .sharding import ShardedGradients, drop_unused, shard
+from .world import World
 
 if TYPE_CHECKING:
     from .dataset import TargetBatch
@@ -35,23 +44,26 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     ``job.save_model`` ("best", "last"). Raises Interrupted after saving the state, NotConvergedError at the first loss
     that is not finite.
     """
-    potential, optim = job.potential, config.optim
+    potential, optim, world = job.potential, config.optim, job.world
+    check_combination(config, world, potential.dtype)
     torch.manual_seed(config.seed)
     potential.train()
     freeze(potential, config.freeze, job.fixed_heads)
     if config.lora_rank is not None:
         train_low_rank(potential, config.lora_rank, config.lora_alpha)
-    trained = [p for p in potential.parameters() if p.requires_grad]
-    optimizer, ema = make_optimizer(potential, optim), EMA(potential, optim.ema_decay)
-    shared = potential.shared_parameters() if hasattr(potential, "shared_parameters") else []
-    run = RunState(job, config, optimizer, ema)
+    world.same_weights(potential)
+    network = shard(potential, world) if world.shards else potential
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer, ema = make_optimizer(network, optim), EMA(network, optim.ema_decay)
+    shared = network.shared_parameters() if hasattr(network, "shared_parameters") else []
+    run = RunState(job, config, network, optimizer, ema)
     if resume:
         run.load(override)
     # Of a run that was killed between a validation and the state after it, the row is written again.
-    history = History(job.folder, run.progress.validated_at if resume else None, job.loggers)
-    evaluate = ProjectedGradients(config) if optim.pcgrad else SummedGradients(config)
+    history = History(job.folder if world.is_first else None, run.progress.validated_at if resume else None, job.loggers)
+    evaluate = (ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients)(config)
 
-    with deferred_signals() as signals, GradientPool(potential, evaluate, config.processes) as pool:
+    with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
             run.save()
@@ -63,34 +75,58 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
                              hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
         while not run.finished():
-            epoch_ended = False
+            epoch_ended, stop = False, None
             for step in job.train.steps(progress.epoch, progress.batch, config.processes):
                 run.set_learning_rates()
-                terms = pool.gradients(step_shares(step, config, run.forces()))
+                with world.own_random_numbers():
+                    terms = pool.gradients(step_shares(step, config, run.forces(), world, progress.loss_scale))
+                stop = run.agree(signals.received)
+                terms = world.add_gradients(trained, terms)
+                if world.shards:
+                    drop_unused(trained, world)
+                undo_loss_scale(trained, progress.loss_scale)
                 divide_shared_gradients(shared)
-                largest = largest_gradient(trained)
+                largest = world.greatest(largest_gradient(trained))
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
                 # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
                 *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
-                if not all(math.isfinite(number) for number in numbers):
+                if all(math.isfinite(number) for number in numbers):
+                    optimizer.step()
+                    ema.update()
+                    run.advance(numbers, peak)
+                elif not run.skip(numbers):
                     run.save()
                     raise stopped_by_nan(job, [part for parts in step for part in parts], progress.step, numbers)
-                optimizer.step()
-                ema.update()
-                run.advance(numbers, peak)
-                if signals.received or run.finished() or run.validation_due(epoch_ended=False):
+                if stop or run.finished() or run.validation_due(epoch_ended=False):
                     break
             else:
                 progress.epoch, progress.batch, epoch_ended = progress.epoch + 1, 0, True
-            if signals.received:
+            if stop:
                 run.save()
-                raise Interrupted(signals.received, f"state saved after step {progress.step}; go on with --resume")
+                raise Interrupted(stop, f"state saved after step {progress.step}; go on with --resume")
             if run.validation_due(epoch_ended=epoch_ended) or run.finished():
                 run.validate(history, lr=largest_rate(optimizer))
                 run.save()
     ema_to_weights(ema)
-    job.save_model("last", run.progress)
+    run.show_weights({})
+    if world.is_first:
+        job.save_model("last", run.progress)
     return history
+
+
+def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> None:
+    """UsageError for settings that do not go together."""
+    if config.precision != "32-true" and dtype != torch.float32:
+        raise UsageError(f"--precision {config.precision} is for weights in float32.", hint="--dtype float32")
+    if config.precision == "16-mixed" and config.optim.pcgrad:
+        raise UsageError("PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed")
+    if world.size > 1 and config.processes > 1:
+        raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
+    if world.shards and config.lora_rank is not None:
+        raise UsageError("Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp")
+    if world.size > 1 and config.optim.pcgrad:
+        raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
+                         hint="use one device, or pcgrad = false")
 
 
 def largest_rate(optimizer: torch.optim.Optimizer) -> float:
@@ -109,8 +145,10 @@ def stopped_by_nan(job: Job, parts: Sequence[TargetBatch], step: int, numbers: S
     """Save the batch and make the error that names its frames."""
     from .frames import write_frames
 
-    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for part in parts for i in part.frames]
-    write_frames(path, frames)
+    numbers_of_all = job.world.collect([i for part in parts for i in part.frames])
+    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for found in numbers_of_all for i in found]
+    if job.world.is_first:
+        write_frames(path, frames)
     what = "loss" if not math.isfinite(numbers[0]) else "gradient"
     return NotConvergedError(
         f"The {what} is not finite at step {step}.", where=", ".join(frame.where for frame in frames[:8]),

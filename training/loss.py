@@ -15,6 +15,7 @@ from torch import Tensor
 from .classes import cross_entropy
 from .config import LossConfig
 from .vectors import NORM_EPS, error_length
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
@@ -87,12 +88,13 @@ class LossShare:
         return torch.cat([parts.sum().reshape(1), parts])
 
 
-def loss_shares(targets: Sequence[TargetBatch], config: LossConfig) -> list[LossShare]:
-    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``."""
-    if len(targets) == 1:
+def loss_shares(targets: Sequence[TargetBatch], config: LossConfig, world: World = World()) -> list[LossShare]:
+    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``, of all processes."""
+    if len(targets) == 1 and world.size == 1:
         return [LossShare(targets[0])]
-    counts = torch.stack([label_counts(target, config) for target in targets]).cpu()
-    totals = counts.sum(dim=0).clamp(min=1)
+    none = torch.zeros(0, 4, dtype=torch.int64)
+    counts = torch.cat([none, *(label_counts(target, config)[None].cpu() for target in targets)])
+    totals = world.total(counts.sum(dim=0)).clamp(min=1)
     return [LossShare(target, *row) for target, row in zip(targets, (counts.double() / totals).tolist())]
 
 

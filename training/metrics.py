@@ -15,6 +15,7 @@ import torch
 
 from .classes import accuracies, chosen_class
 from .vectors import vector_errors
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
@@ -158,16 +159,22 @@ class Collector:
         for name, value in add.items():
             self._parts[name].append(value.detach())
 
-    def finish(self) -> Predictions:
-        """All that was added as numpy arrays, ordered by the position of the frames in their data set."""
+    def columns(self) -> tuple[list[int], dict[str, np.ndarray]]:
+        """Frames that were added, by position in their data set, and their values."""
         empty = {"n_atoms": np.zeros(0, int), "forces": np.zeros((0, 3)), "forces_true": np.zeros((0, 3)),
                  "stress": np.zeros((0, 3, 3)), "stress_true": np.zeros((0, 3, 3)),
                  "vector": np.zeros((0, 3)), "vector_true": np.zeros((0, 3))}
-        gathered = Predictions(**{
+        return self._frames, {
             name: torch.cat(parts).cpu().numpy() if parts else empty.get(name, np.zeros(0))
             for name, parts in self._parts.items()
-        })
-        return _permuted(gathered, np.argsort(self._frames, kind="stable"))
+        }
+
+    def finish(self, world: World = World()) -> Predictions:
+        """All that was added, by all processes, ordered by the position of the frames in their data set."""
+        gathered = world.collect(self.columns())
+        frames = [frame for part, _ in gathered for frame in part]
+        joined = Predictions(**{name: np.concatenate([columns[name] for _, columns in gathered]) for name in _COLUMNS})
+        return _permuted(joined, np.argsort(frames, kind="stable"))
 
 
 def _permuted(predictions: Predictions, order: np.ndarray) -> Predictions:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from jmp_calc.errors import UsageError
 
 from .config import OptimConfig
+from .sharding import local, whole
 
 
 def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
@@ -135,9 +136,18 @@ def divide_shared_gradients(shared: Iterable[tuple[Tensor, int]]) -> None:
             parameter.grad.div_(uses)
 
 
+@torch.no_grad()
+def undo_loss_scale(parameters: Iterable[nn.Parameter], loss_scale: float) -> None:
+    """Divide the gradients by the factor that the loss was multiplied with."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if loss_scale != 1.0 and gradients:
+        torch._foreach_mul_(gradients, 1.0 / loss_scale)
+
+
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Largest absolute value of all gradient elements."""
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], math.inf, foreach=True)
+    """Largest absolute value of all gradient elements that this process keeps."""
+    gradients = [local(p.grad) for p in parameters if p.grad is not None]
+    return nn.utils.get_total_norm([part for part in gradients if part.numel()], math.inf, foreach=True)
 
 
 def is_clipped(config: OptimConfig, norm: float, largest: float) -> bool:
@@ -155,9 +165,10 @@ def clip_gradients(
     """
     parameters = list(parameters)
     limit = math.inf if clip_norm is None else clip_norm
-    if clip_value is None:
-        return nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
-    nn.utils.clip_grad_value_(parameters, clip_value, foreach=True)
-    nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = left = whole(nn.utils.get_total_norm(gradients, foreach=True))
+    if clip_value is not None:
+        nn.utils.clip_grad_value_(parameters, clip_value, foreach=True)
+        left = whole(nn.utils.get_total_norm(gradients, foreach=True))
+    nn.utils.clip_grads_with_norm_(parameters, limit, left, foreach=True)
     return norm

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .batches import Batches
 from .checkpoint import Progress, load_checkpoint
 from .config import TrainConfig, config_to_dict
 from .dataset import FrameGraphs
+from .distributed import DistributedConfig, started
 from .history import METRICS, TASKS
 from .loop import fit
 from .metrics import Errors
@@ -39,8 +41,9 @@ from .pretrain_model import NetworkOptions, fresh_network, network_config
 from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of
 from .publish import publish
 from .run_state import STATE_FILE, Job, total_steps
-from .runfolder import RunLog, has_state
+from .runfolder import RunLog, has_state, silent
 from .validation import validate
+from .world import World
 
 Say = Callable[[str], None]
 PACK_FILE = "mixture.npz"
@@ -123,7 +126,8 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
 
 def pretrain(
     recipe: str | Path | PretrainRecipe, out: str | Path, options: PretrainOptions = PretrainOptions(), *,
-    resume: bool = False, override: bool = False, overwrite: bool = False, say: Say = print,
+    resume: bool = False, override: bool = False, overwrite: bool = False,
+    distributed: DistributedConfig = DistributedConfig(), say: Say = print,
 ) -> PretrainResult:
     """Pre-train the network of a recipe, or go on with the run in ``out``.
 
@@ -134,30 +138,43 @@ def pretrain(
         resume: go on with the run in ``out``.
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
+        distributed: processes that share the run; all return the same result.
         say: receives lines of progress.
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
-    folder = make_folder(Path(out))
-    with locked(folder):
-        remove_partial(folder, outputs(recipe))
-        if overwrite and not resume:
-            remove_old(folder, outputs(recipe))
-        elif not resume:
-            check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
-        resume = resume and has_state(folder, say)
-        with RunLog(folder, say, resumed=resume) as log:
-            return run(recipe, folder, options, resume=resume, override=override, say=log)
+    folder = Path(out)
+    with started(distributed, options.device) as world, ExitStack() as stack:
+        log = silent
+        if world.is_first:
+            stack.enter_context(locked(make_folder(folder)))
+            remove_partial(folder, outputs(recipe))
+            if overwrite and not resume:
+                remove_old(folder, outputs(recipe))
+            elif not resume:
+                check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
+            resume = resume and has_state(folder, say)
+            log = stack.enter_context(RunLog(folder, say, resumed=resume))
+        return run(recipe, folder, options, resume=world.from_first(resume), override=override, world=world, say=log)
 
 
 def run(
-    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, *, resume: bool, override: bool, say: Say
+    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, *, resume: bool, override: bool,
+    world: World = World(), say: Say,
 ) -> PretrainResult:
-    """Read, train, validate and write everything into ``folder`` (locked by the caller)."""
+    """Read, train, validate and write everything into ``folder`` (locked by the caller).
+
+    Called by all processes of ``world``, which see the same folder; the first one packs the data, writes and talks.
+    """
     from jmp_calc.device import choose_device, choose_dtype
 
     began = time.monotonic()
-    device, train = choose_device(options.device), recipe.train
-    sets = source_sets(recipe, folder, options, say)
+    device, train = world.device or choose_device(options.device), recipe.train
+    say = say if world.is_first else silent
+    if world.is_first:
+        sets = source_sets(recipe, folder, options, say)
+    world.wait()  # for the pack, which the others only read
+    if not world.is_first:
+        sets = source_sets(recipe, folder, options, say)
     if resume:
         # The state names its own network, so that an architecture that has changed since cannot slip in.
         state = load_checkpoint(folder / STATE_FILE)
@@ -166,31 +183,34 @@ def run(
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
         potential = fresh_network(network, sets, device=device, dtype=choose_dtype(options.dtype), seed=train.seed)
-    write_text_atomic(folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)}))
+    if world.is_first:
+        write_text_atomic(folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)}))
     path = folder / model_name(recipe.mixture)
-    everything = validation_batches(sets, recipe, potential, device)
+    everything = validation_batches(sets, recipe, potential, device, world)
     some = everything if options.valid_frames is None else validation_batches(
-        source_sets(recipe, folder, options, say, options.valid_frames), recipe, potential, device)
+        source_sets(recipe, folder, options, say, options.valid_frames), recipe, potential, device, world)
     described = [source.described for source in sets]
 
     def save(name: str, progress: Progress) -> None:
         if name == "last":
             publish(path, potential, recipe.mixture, described, {})
 
-    job = Job(potential, training_batches(sets, recipe, potential, device, options.workers), some, folder,
+    job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
               to_dict(network), {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets},
-              save, say, time.monotonic() - began)
+              save, say, time.monotonic() - began, world=world)
     say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
         f"{total_steps(job.train, train) or 'as many as fit'} steps, {device}")
     history = fit(job, train, resume=resume, override=override)
     progress = load_checkpoint(folder / STATE_FILE).progress
-    _, predictions = validate(potential, everything, train.loss, final_forces(train))
+    _, predictions = validate(potential, everything, train.loss, final_forces(train), world)
     errors = predictions.errors_by_group(everything.task_names)
-    publish(path, potential, recipe.mixture, described, errors)
-    plot_tasks(folder / "tasks.svg", folder)
-    result = PretrainResult(path, folder, errors, progress.step, progress.epoch, history.rows[-1].elapsed_s, network)
-    write_text_atomic(folder / "report.yaml", _yaml(result.to_dict()))
+    rows = world.from_first(history.rows)
+    result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
+    if world.is_first:
+        publish(path, potential, recipe.mixture, described, errors)
+        plot_tasks(folder / "tasks.svg", folder)
+        write_text_atomic(folder / "report.yaml", _yaml(result.to_dict()))
     for name, found in errors.items():
         say(f"{name}: {found}")
     return result
@@ -235,7 +255,8 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path, options: PretrainOption
 
 
 def training_batches(
-    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device, workers: int
+    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device, workers: int,
+    world: World = World(),
 ) -> Batches:
     """The mixed stream of training frames."""
     mixture, config = recipe.mixture, recipe.train
@@ -246,17 +267,17 @@ def training_batches(
         config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed, config.accumulate,
     )
     graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)
-    return Batches(graphs, order, device=device, workers=workers)
+    return Batches(graphs, order, device=device, workers=workers, rank=world.rank, world_size=world.size)
 
 
 def validation_batches(
-    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device
+    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device, world: World = World()
 ) -> Batches:
     """All validation frames, never re-balanced."""
     sizes = np.concatenate([source.valid_sizes for source in sets])
     graphs = _graphs(sets, [source.valid for source in sets], sizes, recipe, potential)
     room = max(recipe.train.max_edges_per_batch, int(sizes[:, 1].max()))
-    return Batches(graphs, Fixed(sizes, max_edges=room), device=device)
+    return Batches(graphs, Fixed(sizes, max_edges=room), device=device, rank=world.rank, world_size=world.size)
 
 
 def _graphs(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from jmp_calc.errors import UsageError
 
@@ -20,7 +22,9 @@ from .ema import EMA
 from .history import History, Row, duration
 from .optim import Schedule, is_clipped
 from .schedules import GroupRates, Plateau, is_exhausted
+from .sharding import copy_whole, optimizer_parts, part_of, whole
 from .validation import chosen_metric, validate
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
     from .retain import Retained
 
 STATE_FILE = "state.pt"
+FIRST_LOSS_SCALE, SCALE_HOLDS = 2.0**16, 2000
+"""Of float16: the loss scale starts here, is halved where a gradient overflows, and doubled after so many good steps."""
 VALIDATION_SHARE = 0.15
 """Validation runs so often that it costs about this share of the time."""
 
@@ -52,6 +58,8 @@ class Job:
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
     loggers: Sequence[MetricLogger] = ()
     """Receive the rows of metrics.csv."""
+    world: World = World()
+    """The processes that share the run. Only the first one saves, says and logs; all read the same folder."""
     fixed_heads: tuple[str, ...] = ()
     """Names of heads that are not trained."""
     retained: tuple[Retained, ...] = ()
@@ -81,9 +89,13 @@ class Totals:
 class RunState:
     """Counters, clock and files of one run: everything around the algorithm."""
 
-    def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
-        self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
-        self.progress, self.totals = Progress(elapsed=job.spent_s), Totals()
+    def __init__(
+        self, job: Job, config: TrainConfig, network: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA
+    ) -> None:
+        """``network``: what is trained; the potential of the job, or its copy that is shared out."""
+        self.job, self.config, self.network, self.optimizer, self.ema = job, config, network, optimizer, ema
+        scale = FIRST_LOSS_SCALE if config.precision == "16-mixed" else 1.0
+        self.progress, self.totals = Progress(elapsed=job.spent_s, loss_scale=scale), Totals()
         self.rates = GroupRates(
             config.optim, tuple(group["lr_factor"] for group in optimizer.param_groups),
             Schedule(config.optim, total_steps(job.train, config), config.max_time), job.train.n_steps(0),
@@ -93,12 +105,20 @@ class RunState:
         self.every = validation_interval(job)
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
-        self._start = self._saved = self._spoken = time.monotonic()
-        self._first_step, self._before = 0, job.spent_s
+        self._start = time.monotonic()
+        self._first_step, self._before, self._agreed = 0, job.spent_s, job.spent_s
+        self._saved = self._spoken = self.elapsed()
 
     def elapsed(self) -> float:
-        """Seconds of wall time since the run began, over all restarts."""
+        """Seconds of wall time since the run began, over all restarts; of several processes: at the last ``agree``."""
+        if self.job.world.size > 1:
+            return self._agreed
         return self._before + time.monotonic() - self._start
+
+    def agree(self, signal: int | None = None) -> int | None:
+        """A signal that any process has received; from here all have the time of the first, so that they decide alike."""
+        signal, self._agreed = self.job.world.agree(signal, self._before + time.monotonic() - self._start)
+        return signal
 
     def out_of_time(self) -> bool:
         """Whether only the last validation still fits into the time budget."""
@@ -143,7 +163,19 @@ class RunState:
         progress.step, progress.batch = progress.step + 1, progress.batch + 1
         progress.n_clipped += is_clipped(self.config.optim, numbers[-1], peak)
         self.totals.add(numbers)
+        if self.config.precision == "16-mixed":
+            progress.scale_held += 1
+            if progress.scale_held == SCALE_HOLDS:
+                progress.loss_scale, progress.scale_held = 2 * progress.loss_scale, 0
         self.tick()
+
+    def skip(self, numbers: list[float]) -> bool:
+        """Leave out a step whose gradient was too large for float16 and halve the loss scale; False: it is not that."""
+        progress = self.progress
+        if progress.loss_scale <= 1.0 or not all(math.isfinite(number) for number in numbers[:-1]):
+            return False
+        progress.batch, progress.loss_scale, progress.scale_held = progress.batch + 1, progress.loss_scale / 2, 0
+        return True
 
     def validation_due(self, *, epoch_ended: bool) -> bool:
         """Whether it is time for a validation: after some steps, or after some epochs."""
@@ -154,20 +186,24 @@ class RunState:
 
     def validate(self, history: History, lr: float) -> None:
         """Errors of the averaged weights on the validation set; keeps the best model."""
-        began, progress, job = time.monotonic(), self.progress, self.job
-        with self.ema.swapped():
-            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces())
+        progress, job = self.progress, self.job
+        self.agree()
+        began = self.elapsed()
+        with self.averaged():
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces(), job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
             best = metric < progress.best_loss
             if best:
                 progress.best_loss, progress.best_epoch, progress.since_best = metric, progress.epoch, 0
-                job.save_model("best", progress)
+                if job.world.is_first:
+                    job.save_model("best", progress)
             else:
                 progress.since_best += 1
             by_task = predictions.errors_by_group(job.valid.task_names) if len(self.tasks) > 1 else {}
             by_task |= {item.title: item.errors(job.potential) for item in job.retained}
-        self.reserve, progress.validated_at = time.monotonic() - began, progress.step
+        self.agree()
+        self.reserve, progress.validated_at = self.elapsed() - began, progress.step
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, scalar, gradient = self.totals.means()
@@ -182,11 +218,26 @@ class RunState:
             history.add_tasks(progress.step, round(self.elapsed(), 3), by_task)
         for name, found in by_task.items():
             job.say(f"  {name}: {found}")
-        self._spoken = time.monotonic()
+        self._spoken = self.elapsed()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the potential of the job has the averaged weights."""
+        if self.job.world.shards:
+            self.show_weights(self.ema.shadow)
+            yield
+            return
+        with self.ema.swapped():
+            yield
+
+    def show_weights(self, instead: Mapping[str, Tensor]) -> None:
+        """Gather the weights that are shared out (with some ``instead``) into the potential of the job."""
+        if self.job.world.shards:
+            copy_whole({**self.network.state_dict(), **instead}, self.job.potential)
 
     def tick(self) -> None:
         """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
-        now = time.monotonic()
+        now = self.elapsed()
         if now - self._spoken > 30.0:
             loss = self.totals.sums[0] / self.totals.steps
             self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
@@ -197,7 +248,7 @@ class RunState:
     def _speed(self) -> str:
         """Steps per second and time left."""
         progress, config = self.progress, self.config
-        rate = (progress.step - self._first_step) / max(time.monotonic() - self._start, 1e-9)
+        rate = (progress.step - self._first_step) / max(self.elapsed() - self._before, 1e-9)
         left = math.inf
         steps = total_steps(self.job.train, config)
         if steps is not None and rate > 0:
@@ -209,12 +260,15 @@ class RunState:
     def save(self) -> None:
         """Write the resumable state atomically."""
         self.progress.elapsed = self.elapsed()
-        save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
-            self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
-            optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
+        state = Checkpoint(
+            self.progress, weights=whole(dict(self.network.state_dict())), ema=whole(self.ema.state_dict()),
+            optimizer=whole(self.optimizer.state_dict()), rng=rng_state(), totals=vars(self.totals),
             config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
-        ))
-        self._saved = time.monotonic()
+        )
+        if self.job.world.is_first:
+            save_checkpoint(self.job.folder / STATE_FILE, state)
+        self.job.world.wait()  # a process that ended now could take the one that writes with it
+        self._saved = self.elapsed()
 
     def load(self, override: bool) -> None:
         """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set."""
@@ -224,15 +278,19 @@ class RunState:
             refuse_changes(state, config_to_dict(self.config), self.job.data, path)
         try:
             self.job.potential.load_state_dict(state.weights)
-            self.ema.load_state_dict(state.ema)
-            self.optimizer.load_state_dict(state.optimizer)
+            for name, weight in self.network.named_parameters():
+                weight.detach().copy_(part_of(state.weights[name], weight))
+            self.ema.load_state_dict(
+                {name: part_of(value, self.ema.shadow.get(name, value)) for name, value in state.ema.items()})
+            self.optimizer.load_state_dict(optimizer_parts(state.optimizer, self.optimizer))
         except (ValueError, KeyError, RuntimeError) as err:
             raise UsageError("The saved state belongs to another network.", where=str(path),
                              hint="start again with --overwrite") from err
         set_rng_state(state.rng)
         self.progress, self.totals = state.progress, Totals(**state.totals)
         self._before, self._first_step = state.progress.elapsed, state.progress.step
-        self._start = time.monotonic()
+        self._start, self._agreed = time.monotonic(), self._before
+        self._saved = self._spoken = self._before
 
 
 def total_steps(train: Batches, config: TrainConfig) -> int | None:

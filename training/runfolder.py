@@ -40,6 +40,10 @@ def has_state(folder: Path, say: Say) -> bool:
     raise UsageError("There is no run to resume here.", where=str(folder), hint="start it without --resume")
 
 
+def silent(text: str) -> None:
+    """What processes beside the first one say."""
+
+
 class RunLog:
     """Passes lines on to ``say`` and keeps them in train.log with the time; also warnings and how the run ended.
 

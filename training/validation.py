@@ -15,13 +15,19 @@ from .batches import Batches
 from .config import ForcesMode, LossConfig, TrainConfig
 from .loss import loss_terms
 from .metrics import Collector, Errors, Predictions
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
 
-def validate(potential: Potential, batches: Batches, loss: LossConfig, forces: ForcesMode) -> tuple[float, Predictions]:
-    """Mean loss and all predictions of ``batches``, in their order; weights are left as they are."""
+def validate(
+    potential: Potential, batches: Batches, loss: LossConfig, forces: ForcesMode, world: World = World()
+) -> tuple[float, Predictions]:
+    """Mean loss and all predictions of ``batches``, in their order; weights are left as they are.
+
+    ``world``: each process evaluates its batches, and all get the result for all.
+    """
     collector, total, count = Collector(), torch.zeros((), dtype=torch.float64), 0
     with without_weight_gradients(potential):
         for target in batches.all():
@@ -31,7 +37,8 @@ def validate(potential: Potential, batches: Batches, loss: LossConfig, forces: F
             total = total.to(mean.device) + mean * target.batch.n_structures
             count += target.batch.n_structures
             collector.add(prediction, target)
-    return float(total) / max(count, 1), collector.finish()
+    sums = world.total(torch.tensor([float(total), count], dtype=torch.float64))
+    return float(sums[0] / sums[1].clamp(min=1)), collector.finish(world)
 
 
 def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:

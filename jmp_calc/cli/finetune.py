@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from click.core import ParameterSource
 from ..errors import UsageError
 from .common import CommandRun, Common, common_options, dry_run_report
 from .config import CommandWithSections
+from .distributed import PRECISIONS, distributed_options
 from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
     from ..training.config import TrainConfig
+    from ..training.distributed import DistributedConfig
     from ..training.prepare import DataOptions, Prepared
     from ..training.start import ModelOptions
 
@@ -161,6 +164,8 @@ def _training_options(function: Any) -> Any:
                      help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
         click.option("--accumulate", type=int, default=None, help="Batches per optimizer step.  [default: 1]"),
         click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
+        click.option("--precision", type=click.Choice(PRECISIONS), default=None,
+                     help="Of matrix products in training; see docs/distributed.md.  [default: 32-true]"),
         click.option("--activation-checkpointing", type=click.Choice(["auto", "on", "off"]), default=None,
                      help="Compute again instead of keeping in memory; slower.  [default: auto]"),
         click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
@@ -215,17 +220,21 @@ def _apply(options: list[Any], function: Any) -> Any:
 @_recipe_options
 @_training_options
 @_model_options
+@distributed_options
 @common_options(out="run", calculator=False)
-def finetune(common: Common, train: Path | None, train_option: Path | None, **options: Any) -> None:
+def finetune(
+    common: Common, train: Path | None, train_option: Path | None, distributed: DistributedConfig, **options: Any
+) -> None:
     """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar, class or vector with --target.
 
     Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
+    from ..training.distributed import started
     from ..training.finetune import OUTPUTS, run
     from ..training.loggers import LOGGERS, require_installed
     from ..training.report import next_line
-    from ..training.runfolder import RunLog, has_state
+    from ..training.runfolder import RunLog, has_state, silent
 
     if train is not None and _is_from_file("train_option"):
         train_option = None  # the command line wins
@@ -242,25 +251,31 @@ def finetune(common: Common, train: Path | None, train_option: Path | None, **op
         return
     loggers = [name for name in LOGGERS if options[name]]
     require_installed(loggers)
-    resume = options["resume"] and has_state(common.out, common.say)
-    with (
-        CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-                   resume=options["resume"], resume_hint="--resume goes on with it") as command,
-        RunLog(common.out, common.say, resumed=resume) as say,
-    ):
-        prepared, data, config = _prepared(data, start, common, options, say)
-        command.settings = {"data": data, "start": start, "training": config}
-        earlier = (item.path for item in (*prepared.retained, *prepared.replayed))
-        for path in (data.train, data.valid, data.test, *earlier):
-            if path is not None and Path(path).is_file():
-                command.add_input(path)
-        prepared.audit.raise_if_refused()
-        result = run(prepared, data, start, config, common.out, device=common.device, resume=resume,
-                     override=options["override"], loggers=loggers, say=say)
-        command.results = result.to_dict()
-        for path in result.outputs:
-            command.add_output(path, "fine-tuning")
-        say(f"next: {next_line(result.best, prepared.scalar)}")
+    with started(distributed, common.device) as world:
+        resume = world.from_first(world.is_first and options["resume"] and has_state(common.out, common.say))
+        training = functools.partial(run, device=common.device, resume=resume, override=options["override"], world=world)
+        if not world.is_first:
+            prepared, data, config = _prepared(data, start, common, options, silent)
+            prepared.audit.raise_if_refused()
+            training(prepared, data, start, config, common.out, say=silent)
+            return
+        with (
+            CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                       resume=options["resume"], resume_hint="--resume goes on with it") as command,
+            RunLog(common.out, common.say, resumed=resume) as say,
+        ):
+            prepared, data, config = _prepared(data, start, common, options, say)
+            command.settings = {"data": data, "start": start, "training": config}
+            earlier = (item.path for item in (*prepared.retained, *prepared.replayed))
+            for path in (data.train, data.valid, data.test, *earlier):
+                if path is not None and Path(path).is_file():
+                    command.add_input(path)
+            prepared.audit.raise_if_refused()
+            result = training(prepared, data, start, config, common.out, loggers=loggers, say=say)
+            command.results = result.to_dict()
+            for path in result.outputs:
+                command.add_output(path, "fine-tuning")
+            say(f"next: {next_line(result.best, prepared.scalar)}")
 
 
 def _prepared(
@@ -422,7 +437,7 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     return dataclasses.replace(
         config, loss=dataclasses.replace(config.loss, **loss),
         optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch",
+        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "precision",
                 "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
     )
 

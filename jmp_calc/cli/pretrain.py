@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UsageError
 from .common import CommandRun, Common, common_options, dry_run_report
+from .distributed import PRECISIONS, distributed_options
+
+if TYPE_CHECKING:
+    from ..training.config import Precision
+    from ..training.distributed import DistributedConfig
 
 EPILOG = """\b
 Examples:
@@ -31,17 +38,22 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
               help="Most validation frames per set while training; the report has all.  [default: all]")
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True,
               help="Processes that prepare batches for a GPU.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default=None,
+              help="Of matrix products in training; see docs/distributed.md.  [default: that of the recipe]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--override", is_flag=True, help="Resume although settings or data have changed.")
+@distributed_options
 @common_options(out="pretraining", calculator=False)
 def pretrain(
     recipe: str, common: Common, data: Path | None, pack: Path | None, changes: tuple[str, ...],
-    valid_frames: int | None, workers: int, resume: bool, override: bool,
+    valid_frames: int | None, workers: int, precision: Precision | None, resume: bool, override: bool,
+    distributed: DistributedConfig,
 ) -> None:
     """Pre-train the network of RECIPE (a name, or a TOML file) and write a model with all its heads."""
     from ..training.config import config_to_dict
+    from ..training.distributed import started
     from ..training.pretrain import PretrainOptions, load_recipe, outputs, run
-    from ..training.runfolder import RunLog, has_state
+    from ..training.runfolder import RunLog, has_state, silent
 
     if override and not resume:
         raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
@@ -52,6 +64,8 @@ def pretrain(
     if common.prefix:
         raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
     loaded = load_recipe(recipe, changes)
+    if precision is not None:
+        loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
     if common.dry_run:
         mixture = loaded.mixture
@@ -61,16 +75,20 @@ def pretrain(
             "writes": ", ".join(outputs(loaded)),
         })
         return
-    resuming = resume and has_state(common.out, common.say)
-    with (
-        CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
-                   resume_hint="--resume goes on with it") as command,
-        RunLog(common.out, common.say, resumed=resuming) as say,
-    ):
-        options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
-        result = run(loaded, common.out, options, resume=resuming, override=override, say=say)
-        command.results = result.to_dict()
-        for name in outputs(loaded):
-            if (common.out / name).exists():
-                command.add_output(common.out / name, "pre-training")
-        say(f'next: atoms.calc = JMPCalculator("{result.model}")')
+    options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+    with started(distributed, common.device) as world:
+        resuming = world.from_first(world.is_first and resume and has_state(common.out, common.say))
+        if not world.is_first:
+            run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
+            return
+        with (
+            CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
+                       resume_hint="--resume goes on with it") as command,
+            RunLog(common.out, common.say, resumed=resuming) as say,
+        ):
+            result = run(loaded, common.out, options, resume=resuming, override=override, world=world, say=say)
+            command.results = result.to_dict()
+            for name in outputs(loaded):
+                if (common.out / name).exists():
+                    command.add_output(common.out / name, "pre-training")
+            say(f'next: atoms.calc = JMPCalculator("{result.model}")')

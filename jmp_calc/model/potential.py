@@ -227,7 +227,8 @@ class Potential(nn.Module):
         self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: Memory, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
         config = self.config
-        geometry = batch_geometry(batch, positions, strain, config.backbone, config.policy, self.dtype)
+        with torch.autocast(positions.device.type, enabled=False):  # cosines in bfloat16 would have two digits
+            geometry = batch_geometry(batch, positions, strain, config.backbone, config.policy, self.dtype)
         h = self.embedding(batch.numbers - 1)
         return geometry, self.backbone(batch, geometry, h, memory, with_forces=with_forces)
 

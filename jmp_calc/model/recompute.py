@@ -7,7 +7,7 @@ forces needs that. Here the derivative of a recomputed part is a function of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -61,11 +61,12 @@ class _Part:
         self.compute, self.inputs, self.n_inputs, self.memory = compute, inputs, n_inputs, memory
         self._outputs: Any = None
         self._draws: Tensor | None = None
+        self._autocast: tuple[torch.dtype, bool] | None = None
 
     def run(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Output tensors for input tensors; what follows the inputs are weights, which the modules hold themselves."""
         outputs: list[Tensor] = []
-        with self._same_draws(tensors[0].device):
+        with self._same_draws(tensors[0].device), self._same_precision(tensors[0].device.type):
             self._outputs = _taken_out(self.compute(*_put_back(self.inputs, tensors)), outputs, every=True)
         return tuple(outputs)
 
@@ -86,6 +87,12 @@ class _Part:
             yield
         finally:
             generator.set_state(now)
+
+    def _same_precision(self, device: str) -> AbstractContextManager[Any]:
+        """Inside, autocast is as it was in the first run; derivatives are taken without."""
+        if self._autocast is None:
+            self._autocast = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        return torch.autocast(device, *self._autocast)
 
     def restored(self, outputs: tuple[Tensor, ...]) -> Any:
         """What ``compute`` returns, around other tensors."""

@@ -1,0 +1,259 @@
+"""Starting a training run on several devices or machines, and ending it with one message.
+
+Lightning Fabric reads what torchrun or SLURM says, chooses devices and makes the process group. Without either, the first
+process starts the others with its own command line. Fabric's wrappers of modules are not used: gradients of conservative
+forces need two backward passes, and one sum of all gradients per step (``World.add_gradients``) is exact for both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from jmp_calc.device import choose_device
+from jmp_calc.errors import JMPError, UsageError
+
+from .world import ProcessEnded, World
+
+Strategy = Literal["auto", "ddp", "fsdp"]
+TIMEOUT = timedelta(hours=3)
+"""For work of the first process alone. A process that dies is noticed at once, because its connections close."""
+LAST_WORDS = 5.0
+"""Seconds that a process waits for what the others have to say about an error."""
+_OF_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """Which processes share a training run; the numbers of the run do not depend on it."""
+
+    devices: int | None = None
+    """Processes per machine, each with its own GPU (or share of a CPU); None: those of torchrun, else 1."""
+    num_nodes: int = 1
+    """Machines."""
+    strategy: Strategy = "auto"
+    """ddp: every process has all weights; fsdp: each keeps a part of them, of their moments and averages; auto: ddp."""
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "num_nodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be positive.", where=f"--{name.replace('_', '-')}")
+        if self.strategy not in ("auto", "ddp", "fsdp"):
+            raise UsageError(f"There is no strategy {self.strategy!r}.", hint="choose auto, ddp or fsdp")
+
+
+@contextmanager
+def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
+    """All processes of a run, this one among them; an error of any is told once, by the first.
+
+    Args:
+        config: how many processes there are to be.
+        device: auto, cpu or cuda; GPUs are numbered by the rank within a machine.
+
+    Raises UsageError where the processes cannot be started or do not find each other.
+    """
+    cluster = surroundings(os.environ)
+    devices, nodes = config.devices or 1, config.num_nodes
+    if config.devices is None and cluster == "torchrun":
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if devices * nodes == 1:
+        yield World()
+        return
+    kind = choose_device(device).type
+    check_devices(kind, devices)
+    with ExitStack() as stack:
+        started_by_others = cluster is not None or "LOCAL_RANK" in os.environ
+        children = [] if started_by_others else stack.enter_context(launched(devices, nodes))
+        world, store = joined(kind, devices, nodes, cluster)
+        world = replace(world, shards=config.strategy == "fsdp")
+        stack.callback(dist.destroy_process_group)
+        try:
+            yield world
+        except BaseException as error:
+            if not world.is_first:
+                leave(store, world, error)
+            told = gathered(store, world, error, children)
+            if told is error:
+                raise
+            raise told from error
+        finally:
+            if world.is_first:
+                _try(store.set, "ended", "1")
+
+
+def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"] | None:
+    """Who started this process as one of several; None: nobody, or this module.
+
+    UsageError if some of torchrun's variables are there and others are not, because each process would think it is alone.
+    """
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return "torchrun"
+    interactive = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if int(environment.get("SLURM_NTASKS", 1)) > 1 and not interactive:
+        return "slurm"
+    found = [name for name in _OF_TORCHRUN[:3] if name in environment]
+    missing = [name for name in _OF_TORCHRUN if name not in environment]
+    if found and missing and int(environment.get("WORLD_SIZE", 1)) > 1:
+        raise UsageError(f"{', '.join(found)} are set as by torchrun, but {', '.join(missing)} is missing.",
+                         where="environment", hint=f"start with torchrun, or unset {' '.join(found)}")
+    return None
+
+
+def check_devices(kind: str, devices: int) -> None:
+    """UsageError if this machine has not that many GPUs, or cores."""
+    here = torch.cuda.device_count() if kind == "cuda" else max(os.cpu_count() or 1, 2)
+    if devices > here:
+        raise UsageError(f"{devices} processes need {devices} {'GPUs' if kind == 'cuda' else 'cores'}; there are {here}.",
+                         where="--devices", hint=f"--devices {here} or fewer")
+
+
+@contextmanager
+def launched(devices: int, nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The other processes of this machine, started with the command line of this one; they end with the block."""
+    if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+        raise UsageError("Several devices need a script or the command line, not an interactive session.",
+                         hint="write a script, or use one device")
+    node = int(os.environ.get("NODE_RANK", 0))
+    common = {
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"), "WORLD_SIZE": str(devices * nodes),
+        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(free_port()), "NODE_RANK": str(node),
+    }
+    before = dict(os.environ)
+    children = []
+    try:
+        for local in range(devices):
+            os.environ.update(common, LOCAL_RANK=str(local), RANK=str(node * devices + local))
+            if local > 0:
+                children.append(subprocess.Popen([sys.executable, *sys.orig_argv[1:]]))
+        os.environ.update(LOCAL_RANK="0", RANK=str(node * devices))
+        yield children
+        for child in children:
+            child.wait()
+    finally:
+        for name in (*common, "LOCAL_RANK", "RANK"):
+            os.environ.pop(name)
+        os.environ.update(before)
+        for child in children:
+            _end(child)
+
+
+def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[World, dist.TCPStore]:
+    """This process as one of the group, and a store for last words."""
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment
+        from lightning_fabric.strategies import DDPStrategy
+    except ModuleNotFoundError as error:
+        raise UsageError("Several devices need Lightning Fabric.", hint="pip install 'jmp-calc[distributed]'") from error
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    backend = "gloo" if kind == "cpu" else "cpu:gloo,cuda:nccl"
+    try:
+        fabric = Fabric(
+            accelerator=kind, devices=devices, num_nodes=nodes, plugins=None if cluster else [LightningEnvironment()],
+            strategy=DDPStrategy(process_group_backend=backend, timeout=TIMEOUT),
+        )
+        fabric.launch()
+        world = World(fabric.global_rank, fabric.world_size, fabric.device)
+        return world, _store(world)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        if "EADDRINUSE" in str(error) or "in use" in str(error):
+            raise UsageError("The port of the first process is in use.", where=where,
+                             hint="choose another with MASTER_PORT=N, or leave it out on a single machine") from error
+        raise UsageError(f"The processes did not find each other: {str(error).splitlines()[0]}.", where=where,
+                         hint="--devices and --num-nodes must be those that torchrun or srun starts") from error
+
+
+def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
+    """End a process that is not the first: its error is told by the first, which may have the same one."""
+    code = getattr(error, "exit_code", 1)
+    words: dict[str, Any] = {"kind": type(error).__name__, "code": code, "fact": str(error)}
+    if isinstance(error, JMPError):
+        words.update(fact=error.fact, where=error.where, hint=error.hint)
+    if isinstance(error, ProcessEnded):
+        words["kind"] = ""
+    if not _try(store.set, f"error {world.rank}", json.dumps(words)):
+        raise error  # nobody is left to tell it
+    # Launchers end the whole run when one process is gone: the first one may still be writing its state.
+    if _try(store.wait, ["ending"], timedelta(seconds=LAST_WORDS)):
+        _try(store.wait, ["ended"], timedelta(seconds=60))
+    if not isinstance(error, JMPError | KeyboardInterrupt | SystemExit):
+        raise error  # with its traceback
+    raise SystemExit(code)
+
+
+def gathered(
+    store: dist.TCPStore, world: World, error: BaseException, children: list[subprocess.Popen[bytes]]
+) -> BaseException:
+    """What the first process tells about the end of the run: its own error, or the one of the process that ended it."""
+    _try(store.set, "ending", "1")
+    if not isinstance(error, ProcessEnded):
+        return error
+    until = time.monotonic() + LAST_WORDS
+    while time.monotonic() < until:
+        for rank in range(1, world.size):
+            words = json.loads(store.get(f"error {rank}")) if store.check([f"error {rank}"]) else {"kind": ""}
+            if words["kind"]:
+                told = JMPError(f"{words['fact']} (process {rank + 1} of {world.size})", where=words.get("where"),
+                                hint=words.get("hint"))
+                told.exit_code = int(words["code"])
+                return told
+        for rank, child in enumerate(children, start=1):
+            if (code := child.poll()) is not None and code < 0:
+                return ProcessEnded(f"Process {rank + 1} of {world.size} was ended by {signal.Signals(-code).name}.",
+                                    hint="memory may have run out; the last saved state is whole: go on with --resume")
+        time.sleep(0.1)
+    return error
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _store(world: World) -> dist.TCPStore:
+    """A store that lives in the first process; the group's own one is not public."""
+    address = os.environ["MASTER_ADDR"]
+    if world.is_first:
+        store = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
+        world.from_first(store.port)
+        return store
+    return dist.TCPStore(address, world.from_first(0), is_master=False)
+
+
+def _try(action: Any, *arguments: Any) -> bool:
+    """Whether the store could be asked; it ends with the first process."""
+    try:
+        action(*arguments)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Wait a little for a process, then stop it."""
+    for stop in (child.terminate, child.kill):
+        try:
+            child.wait(timeout=LAST_WORDS)
+            return
+        except subprocess.TimeoutExpired:
+            stop()
+    child.wait()
