@@ -1,7 +1,7 @@
-"""The tables of docs/speed.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from benchmarks/results/*.yaml.
 
-    python benchmarks/tables.py           rewrite them in the page
-    python benchmarks/tables.py --check   only say whether the page is up to date (exit code 1 if not)
+    python benchmarks/tables.py           rewrite them in the pages
+    python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet, the command that
 makes it is named instead.
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
-PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
+PAGES = tuple(
+    Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
 Rows = dict[str, dict[str, Any]]
 
 
@@ -65,6 +67,15 @@ def compiled(rows: Rows) -> list[list[str]]:
                      f"{row['gain']:.2f}", f"{row['largest_difference_ev_per_a']:.0e}"] for name, row in rows.items())]
 
 
+def aoti(rows: Rows) -> list[list[str]]:
+    """Start and calls of the three kinds."""
+    head = ["", "start (s)", "ethanol (calls/s)", "Si64 (calls/s)", "largest difference (eV/Å)"]
+    return [head, *([f"`{name}`" if "=" in name else name, f"{row['start_s']:.1f}", f"{row['ethanol_calls_per_s']:.3g}",
+                     f"{row['Si64_calls_per_s']:.3g}",
+                     f"{max(row['ethanol_largest_difference_ev_per_a'], row['Si64_largest_difference_ev_per_a']):.0e}"]
+                    for name, row in rows.items())]
+
+
 def training_step(rows: Rows) -> list[list[str]]:
     """A training step in inference calls."""
     head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
@@ -72,38 +83,56 @@ def training_step(rows: Rows) -> list[list[str]]:
                      f"{row['ratio']:.1f}"] for name, row in rows.items())]
 
 
+def embeddings(rows: Rows) -> list[list[str]]:
+    """How well sets and domains lie apart, and the share of few components."""
+    head = ["description", "nearest neighbour from the same set", "from the same domain", "the same without the own set",
+            "variance in 2 components", "components for 95 %", "3BPA: distance against energy"]
+    return [head, *([name, f"{row['set_accuracy']:.0%}", f"{row['domain_accuracy']:.0%}",
+                     f"{row['domain_accuracy_from_other_sets']:.0%}", f"{row['variance_in_2_components']:.0%}",
+                     row["components_for_95_percent"], f"{row['bpa3_distance_against_energy']:.2f}"]
+                    for name, row in rows.items())]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
-    "training_step": training_step,
+    "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
 }
 
 
 def table(name: str) -> str:
     """Markdown of one table."""
-    path = RESULTS / f"{name}.yaml"
-    if not path.exists():
-        return f"Not measured yet: `python benchmarks/{name}.py`."
-    content = yaml.safe_load(path.read_text())
-    rows = content["rows"] if "rows" in content else content["runs"]["threads_2"]["rows"]
-    head, *lines = TABLES[name](rows)
+    if name in PAPER_TABLES:
+        made = PAPER_TABLES[name]()
+        if made is None:
+            return f"Not run here (there is no `benchmarks/results/{name}.yaml`)."
+        head, *lines = made
+    else:
+        path = RESULTS / f"{name}.yaml"
+        if not path.exists():
+            return f"Not measured yet: `python benchmarks/{name}.py`."
+        content = yaml.safe_load(path.read_text())
+        rows = content["rows"] if "rows" in content else content["runs"]["threads_2"]["rows"]
+        head, *lines = TABLES[name](rows)
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
 def filled(text: str) -> str:
-    """The page with all its tables made anew."""
+    """A page with all its tables made anew."""
     pattern = re.compile(r"(<!-- table: (\w+) -->\n)(?:(?!<!-- ).*\n)*(<!-- end -->)")
     return pattern.sub(lambda found: f"{found[1]}{table(found[2])}\n{found[3]}", text)
 
 
 def main() -> None:
-    """Rewrite or check the page."""
+    """Rewrite or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    if args.check:
-        sys.exit(None if filled(text) == text else f"{PAGE} is not up to date: run python benchmarks/tables.py")
-    PAGE.write_text(filled(text), encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if args.check and filled(text) != text:
+            sys.exit(f"{page} is not up to date: run python benchmarks/tables.py")
+        if not args.check:
+            page.write_text(filled(text), encoding="utf-8")
 
 
 if __name__ == "__main__":

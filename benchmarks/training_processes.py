@@ -19,13 +19,14 @@ import yaml
 
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.batches import EpochBatches
+from jmp_calc.training.batches import Batches
 from jmp_calc.training.config import TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
+from jmp_calc.training.gradients import SummedGradients, step_shares
 from jmp_calc.training.labels import read_labelled
-from jmp_calc.training.loop import BatchGradients
-from jmp_calc.training.loss import loss_shares
+from jmp_calc.training.order import Fixed
 from jmp_calc.training.parallel import GradientPool
+from jmp_calc.training.tasks import Task
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,17 +41,17 @@ def main() -> None:
     head = HeadConfig("energy", hidden=32, num_layers=3)
     model = ModelConfig(JMP_XS, JMP_XS_POLICY, (head,), "energy", subtract_lone_atom=True, pair_repulsion=True)
     frames = read_labelled(args.data / "bpa3_train.xyz.gz", index=":8").frames
-    graphs = FrameGraphs(frames, JMP_XS_POLICY, heads="energy")
-    batches = EpochBatches(graphs, max_edges=10**6, max_structures=8)
+    graphs = FrameGraphs(frames, JMP_XS_POLICY, Task("energy"))
+    batches = Batches(graphs, Fixed(graphs.sizes, max_edges=10**6, max_structures=8))
     config = TrainConfig()
     seconds: dict[str, list[float]] = {"one thread": [], "two threads": [], "two processes": []}
-    with GradientPool(Potential(model), BatchGradients(config), 2) as pool:
-        single = GradientPool(Potential(model), BatchGradients(config), 1)
+    with GradientPool(Potential(model), SummedGradients(config), 2) as pool:
+        single = GradientPool(Potential(model), SummedGradients(config), 1)
         for _ in range(args.rounds + 1):
             for name, times in seconds.items():
                 torch.set_num_threads(2 if name == "two threads" else 1)
-                (targets,) = batches.shares(0, processes=2 if name == "two processes" else 1)
-                shares = loss_shares(targets, [False] * len(targets), config.loss)
+                (step,) = batches.steps(0, processes=2 if name == "two processes" else 1)
+                shares = step_shares(step, config, config.forces)
                 began = time.perf_counter()
                 (pool if name == "two processes" else single).gradients(shares)
                 times.append(time.perf_counter() - began)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jmp_calc.calculator import JMPCalculator
     from jmp_calc.estimation import estimate
     from jmp_calc.scalars import predict
+    from jmp_calc.targets import predict_classes, predict_vectors
     from jmp_calc.training.evaluate import evaluate
     from jmp_calc.training.finetune import finetune
     from jmp_calc.workflows.md import md
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from jmp_calc.workflows.relax import relax
 
 __version__ = "0.1.0"
-__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "predict", "relax"]
+__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "predict", "predict_classes",
+           "predict_vectors", "relax"]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
@@ -30,6 +32,8 @@ _HOME = {
     "md": "jmp_calc.workflows.md",
     "phonons": "jmp_calc.workflows.phonons",
     "predict": "jmp_calc.scalars",
+    "predict_classes": "jmp_calc.targets",
+    "predict_vectors": "jmp_calc.targets",
     "relax": "jmp_calc.workflows.relax",
 }
 

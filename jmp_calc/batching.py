@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
@@ -17,6 +17,9 @@ from .results import single_results
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from .graph.build import Graph
+
+Result = TypeVar("Result")
 
 WINDOW = 256
 """Structures whose graphs are in memory at once; within a window they are sorted by size."""
@@ -28,25 +31,40 @@ def evaluate_many(
     evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Results of all structures in their order."""
-    results: list[dict[str, Any]] = []
+    gradient = needs_gradient(properties)
+
+    def compute(together: Sequence[Atoms], graphs: Sequence[Graph]) -> list[dict[str, Any]]:
+        stress = [gradient and evaluator.why_no_stress(atoms) is None for atoms in together]
+        prediction = evaluator.predict(graphs, forces=gradient, stress=any(stress))
+        return single_results(prediction, [graph.n_atoms for graph in graphs], stress)
+
+    return in_batches(evaluator, structures, properties, compute)
+
+
+def in_batches(
+    evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str],
+    compute: Callable[[Sequence[Atoms], Sequence[Graph]], list[Result]],
+) -> list[Result]:
+    """What ``compute`` makes of each structure, in their order; it is called with those that are evaluated together."""
+    results: list[Result] = []
     for first in range(0, len(structures), WINDOW):
-        results += _Window(evaluator, structures[first : first + WINDOW], properties, first).results()
+        results += _Window(evaluator, structures[first : first + WINDOW], properties, compute, first).results()
     return results
 
 
-class _Window:
+class _Window(Generic[Result]):
     """Structures that are evaluated together, in batches of similar density and limited memory."""
 
     def __init__(
-        self, evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str], first: int
+        self, evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str],
+        compute: Callable[[Sequence[Atoms], Sequence[Graph]], list[Result]], first: int,
     ) -> None:
-        self.evaluator, self.structures, self.first = evaluator, structures, first
+        self.evaluator, self.structures, self.compute, self.first = evaluator, structures, compute, first
         self.gradient = needs_gradient(properties)
         self.graphs = evaluator.prepare_all(structures, properties, "structure", first)
-        self.stress = [self.gradient and evaluator.why_no_stress(atoms) is None for atoms in structures]
-        self.found: dict[int, dict[str, Any]] = {}
+        self.found: dict[int, Result] = {}
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[Result]:
         """In the order of the structures."""
         for chosen in self._batches():
             self._evaluate(chosen)
@@ -74,9 +92,8 @@ class _Window:
     def _evaluate(self, chosen: list[int]) -> None:
         """One batch; halved where it does not fit after all."""
         graphs = [self.graphs[i] for i in chosen]
-        stress = [self.stress[i] for i in chosen]
         try:
-            prediction = self.evaluator.predict(graphs, forces=self.gradient, stress=any(stress))
+            found = self.compute([self.structures[i] for i in chosen], graphs)
         except torch.OutOfMemoryError as error:
             if len(chosen) == 1:
                 raise self.evaluator.out_of_memory(graphs[0]) from error
@@ -84,8 +101,6 @@ class _Window:
             self._evaluate(chosen[:half])
             self._evaluate(chosen[half:])
             return
-        try:
-            found = single_results(prediction, [graph.n_atoms for graph in graphs], stress)
         except JMPError as error:
             raise type(error)(error.fact, where=self._names(chosen), hint=error.hint) from error
         self.found.update(zip(chosen, found))

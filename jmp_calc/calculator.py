@@ -28,9 +28,11 @@ from .settings import Settings, check_settings, portable
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from .descriptors import Descriptors
     from .graph.build import Graph
     from .jumps import JumpReport
     from .model.config import ModelConfig
+    from .model.potential import Layer
 
 SKIN = 0.6
 """Å that the kept neighbour list reaches beyond the cutoff; benchmarks/skin.py measures what it gains."""
@@ -55,6 +57,8 @@ class JMPCalculator(Calculator):
             'auto' keeps what the free memory allows. Results are the same.
         compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small structures, see
             jmp_calc.compiled.
+        compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain without the minutes.
+            The file holds code of a processor that is executed: name only files that you trust.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -75,11 +79,12 @@ class JMPCalculator(Calculator):
         tags: Literal["atoms"] | None = None,
         activation_checkpointing: Checkpointing = "auto",
         compile: bool = False,
+        compiled: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         settings = Settings(
             portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing, bool(compile),
+            activation_checkpointing, bool(compile), None if compiled is None else portable(compiled),
         )  # fmt: skip
         check_settings(settings)
         self._evaluator = Evaluator(settings)
@@ -198,6 +203,21 @@ class JMPCalculator(Calculator):
         from .batching import evaluate_many
 
         return evaluate_many(self._evaluator, structures, properties)
+
+    def descriptors(self, structures: Atoms | Sequence[Atoms], *, layer: Layer = "final") -> Descriptors:
+        """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
+
+        Args:
+            structures: of any size and periodicity; the features do not depend on what they are batched with.
+            layer: after an interaction block, counted from 1, or 'final', what the heads read.
+
+        Raises:
+            UsageError: no such layer.
+            The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
+        """
+        from .descriptors import describe
+
+        return describe(self._evaluator, structures, layer)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

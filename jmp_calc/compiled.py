@@ -4,6 +4,7 @@ One program is made per calculator, at its first call: energy, forces and stress
 traced with symbols for all sizes, so that it serves any structure and no step of a dynamics compiles again. It holds the
 same equations as the network: it is traced from it. Where a program cannot be made, or does not agree with the network,
 the network itself is used, with a warning. Single structures only: ``JMPCalculator.batch`` has large operations already.
+``ahead.py`` keeps such a program in a file.
 
 What jmp-xs gains on 2 cores (benchmarks/compiled.py): 3.7 times the steps for ethanol, 3.1 for aspirin, 2.1 for a peptide of
 62 atoms, 1.8 for Si64, 1.4 for 192 atoms of water. The first call takes 1.5 minutes, half a minute in later processes, from
@@ -16,9 +17,9 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from torch import Tensor
 from .errors import JMPWarning
 from .graph.batch import Batch, Edges, map_tensors
 from .model.potential import Prediction
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
 
 logger = logging.getLogger("jmp_calc")
 
@@ -48,17 +52,22 @@ Evaluation = Callable[[Batch], Prediction]
 class CompiledEvaluation:
     """An evaluation of batches of one structure: by a program where there is one, by the network otherwise."""
 
-    def __init__(self, network: Evaluation, dtype: torch.dtype, *, quadruplets: bool) -> None:
+    def __init__(
+        self, network: Evaluation, dtype: torch.dtype, *, quadruplets: bool, program: Program | None = None,
+        choice: str = "compile=True",
+    ) -> None:
         """Compiles nothing yet.
 
         Args:
             network: what the program must do.
             dtype: precision of the network.
             quadruplets: whether the network reads the graph qint.
+            program: of this network; None: made at the first call.
+            choice: the argument that asked for it, for warnings.
         """
-        self._network, self._quadruplets = network, quadruplets
+        self._network, self._quadruplets, self._choice = network, quadruplets, choice
         self._tolerance = TOLERANCE[dtype]
-        self._program: Program | None = None
+        self._program = program
         self._given_up = False
         self._lock = threading.Lock()
         self._checked: set[tuple[int, ...]] = set()
@@ -75,7 +84,7 @@ class CompiledEvaluation:
         expected = None if size_class in self._checked else self._network(batch)
         try:
             with self._lock:  # copies of a calculator share this object, and may be used by several threads
-                program = self._program or Program(self._network, batch)
+                program = self._program or compiled_program(self._network, batch)
                 self._program = program
             prediction = program(batch)
         except torch.OutOfMemoryError:
@@ -98,46 +107,62 @@ class CompiledEvaluation:
 
     def _give_up(self, reason: str) -> None:
         self._given_up, self._program = True, None
-        warnings.warn(JMPWarning(f"compile=True has no effect: {reason}"), stacklevel=2)
+        warnings.warn(JMPWarning(f"{self._choice} has no effect: {reason}"), stacklevel=2)
 
 
+@dataclass(frozen=True)
 class Program:
-    """An evaluation of one structure, traced and compiled with symbols for its sizes."""
+    """Compiled code for one structure of any size."""
 
-    def __init__(self, network: Evaluation, batch: Batch) -> None:
-        """Compile for structures on the device of ``batch``; any exception of torch's compiler."""
-        from torch._inductor import compile as compile_graph
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        if batch.positions.device.type == "cpu":
-            from torch._inductor.cpp_builder import get_cpp_compiler
-
-            get_cpp_compiler()  # raises now, not after all was traced
-        started = time.perf_counter()
-        example = example_batch(batch)
-
-        def evaluate(*tensors: Tensor) -> list[Tensor]:
-            prediction = network(filled(example, tensors))
-            self._names = [item.name for item in fields(prediction) if getattr(prediction, item.name) is not None]
-            return [getattr(prediction, name) for name in self._names]
-
-        # Weights are constants of the program: they are frozen, and no fake tensors.
-        sums: dict[Any, Callable[..., Tensor]] = {torch.ops.aten.index_add.default: scattered_sum}
-        graph = make_fx(evaluate, sums, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat(example))
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        inputs = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
-        with torch.no_grad():
-            self._run = compile_graph(graph, inputs, options=OPTIONS[batch.positions.device.type])
-        logger.info("compiled %d operations in %.0f s", len(graph.graph.nodes), time.perf_counter() - started)
+    run: Callable[[list[Tensor]], Sequence[Tensor]]
+    """From all tensors of a batch to the outputs."""
+    outputs: tuple[str, ...]
+    """Fields of the prediction, in their order."""
 
     def __call__(self, batch: Batch) -> Prediction:
         """The prediction for a batch of one structure."""
         if batch.lone_numbers.shape[0] == 1:  # a size of 1 is never a symbol; the second is not used
             batch = replace(batch, lone_numbers=batch.lone_numbers.repeat(2))
         with torch.no_grad():
-            found = dict(zip(self._names, self._run(*flat(batch))))
+            found = dict(zip(self.outputs, self.run(flat(batch)), strict=True))
         return Prediction(found["energy"], found["energies"], found.get("forces"), found.get("stress"))
+
+
+def compiled_program(network: Evaluation, batch: Batch) -> Program:
+    """Compile for structures on the device of ``batch``; any exception of torch's compiler."""
+    from torch._inductor import compile as compile_graph
+
+    device = batch.positions.device.type
+    started = time.perf_counter()
+    graph, inputs, outputs = traced(network, batch)
+    with torch.no_grad():
+        run = compile_graph(graph, inputs, options=OPTIONS[device])
+    logger.info("compiled %d operations in %.0f s", len(graph.graph.nodes), time.perf_counter() - started)
+    return Program(lambda tensors: run(*tensors), outputs)
+
+
+def traced(network: Evaluation, batch: Batch) -> tuple[GraphModule, list[Any], tuple[str, ...]]:
+    """All operations of an evaluation with symbols for sizes, its inputs as fake tensors, and what its outputs are."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    if batch.positions.device.type == "cpu":
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        get_cpp_compiler()  # raises now, not after all was traced
+    example, outputs = example_batch(batch), list[str]()
+
+    def evaluate(*tensors: Tensor) -> list[Tensor]:
+        prediction = network(filled(example, tensors))
+        outputs[:] = [item.name for item in fields(prediction) if getattr(prediction, item.name) is not None]
+        return [getattr(prediction, name) for name in outputs]
+
+    # Weights are constants of the program: they are frozen, and no fake tensors.
+    sums: dict[Any, Callable[..., Tensor]] = {torch.ops.aten.index_add.default: scattered_sum}
+    graph = make_fx(evaluate, sums, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*flat(example))
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    inputs = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
+    return graph, inputs, tuple(outputs)
 
 
 def example_batch(batch: Batch) -> Batch:

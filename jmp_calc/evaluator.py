@@ -25,16 +25,16 @@ from .info import model_info
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts
 from .model.cost import GraphCounts
 from .model.recompute import Recompute
-from .preparation import check_covered, structure_graph
+from .preparation import check_covered, check_known, structure_graph
 from .results import single_results
-from .settings import Settings, choose_head, choose_policy
+from .settings import Output, Settings, choose_head, choose_policy
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from .compiled import CompiledEvaluation
+    from .compiled import CompiledEvaluation, Evaluation
     from .graph.build import Graph
-    from .model.potential import Prediction
+    from .model.potential import Layer, Prediction
 
 logger = logging.getLogger("jmp_calc")
 
@@ -42,10 +42,10 @@ logger = logging.getLogger("jmp_calc")
 class Evaluator:
     """Evaluates structures with one head of one model on one device."""
 
-    def __init__(self, settings: Settings, *, scalar: bool = False) -> None:
+    def __init__(self, settings: Settings, *, gives: Output = "energy") -> None:
         """Load the model; errors of the settings, the file and the device as in JMPCalculator.
 
-        ``scalar``: with a head whose "energy" is a scalar in label units.
+        ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
         """
         self.settings = settings
         self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
@@ -55,25 +55,19 @@ class Evaluator:
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
         with torch.inference_mode(False):
             loaded = resolve(settings.model, weights=settings.weights)
-            self.head = choose_head(loaded.potential.config, settings, scalar=scalar)
+            self.head = choose_head(loaded.potential.config, settings, gives=gives)
             self.policy = choose_policy(loaded.potential.config, self.head, settings)
             potential = loaded.potential
             if self.policy != potential.config.policy:
                 config = dataclasses.replace(potential.config, policy=self.policy)
                 potential = Potential.from_state(config, potential.state_dict())
             self.potential = potential.to(device=self.device, dtype=dtype).eval()
-            self.potential.freeze("direct" if settings.forces == "direct" else "conservative")
+            self.potential.freeze("direct" if settings.forces == "direct" or gives == "vector" else "conservative")
         self.config = self.potential.config
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
-        if settings.compile:
-            from .compiled import CompiledEvaluation
-
-            # One program gives all that this calculator can be asked for.
-            everything = partial(
-                self.potential, heads=self.head.name, forces=settings.forces, stress=settings.forces == "conservative"
-            )
-            self._compiled = CompiledEvaluation(everything, dtype, quadruplets=self.config.backbone.quad_interaction)
+        if settings.compile or settings.compiled is not None:
+            self._compiled = self._compiled_evaluation(dtype)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
 
@@ -93,7 +87,7 @@ class Evaluator:
     ) -> Graph:
         """The graphs of one structure, after refusing what cannot be computed or would not fit into memory."""
         gradient = needs_gradient(properties)
-        self._check(atoms, gradient)
+        self._check(atoms, properties)
         if "stress" in properties:
             self.require_stress(atoms)
         graph = self.build_graph(atoms, search)
@@ -119,7 +113,7 @@ class Evaluator:
     def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With ``compile``, a single structure gets forces and stress in any case.
+        With a compiled network, a single structure gets forces and stress in any case.
         """
         from .graph.batch import collate
 
@@ -136,6 +130,30 @@ class Evaluator:
             return self.potential(  # type: ignore[no-any-return]
                 batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
             )
+
+    @property
+    def network(self) -> Evaluation:
+        """The network with all outputs that this calculator can be asked for."""
+        conservative = self.settings.forces == "conservative"
+        return partial(self.potential, heads=self.head.name, forces=self.settings.forces, stress=conservative)
+
+    def _compiled_evaluation(self, dtype: torch.dtype) -> CompiledEvaluation:
+        from .compiled import CompiledEvaluation
+
+        program, choice = None, "compile=True"
+        if self.settings.compiled is not None:
+            from .ahead import load_program
+
+            program, choice = load_program(self.settings.compiled, self), f"compiled={self.settings.compiled!r}"
+        quadruplets = self.config.backbone.quad_interaction
+        return CompiledEvaluation(self.network, dtype, quadruplets=quadruplets, program=program, choice=choice)
+
+    def descriptors(self, graphs: Sequence[Graph], layer: Layer) -> torch.Tensor:
+        """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""
+        from .graph.batch import collate
+
+        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False):
+            return self.potential.descriptors(collate(graphs, device=self.device), layer)  # type: ignore[no-any-return]
 
     def memory_plan(self, counts: GraphCounts) -> Recompute:
         """What is recomputed for forces, from the setting and the free memory."""
@@ -168,20 +186,23 @@ class Evaluator:
         if reason is not None:
             raise PropertyNotImplementedError(reason)
 
-    def _check(self, atoms: Atoms, gradient: bool) -> None:
+    def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
         if self.device.type == "cuda" and os.getpid() != self._pid:
             raise UsageError(
                 "this calculator lives on a GPU and cannot be used in a forked process",
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        check_covered(self.config, self.head, atoms.numbers, self.info.name)
+        if "descriptors" in properties:  # they are the same for all heads
+            check_known(self.config, atoms.numbers, self.info.name)
+        else:
+            check_covered(self.config, self.head, atoms.numbers, self.info.name)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
-            self._guard_memory(expected_counts(atoms, self.policy), gradient)
+            self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)

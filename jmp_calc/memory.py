@@ -78,7 +78,7 @@ def expected_counts(atoms: Atoms, policy: GraphPolicy) -> GraphCounts:
     if policy.name == "smooth" and not policy.adaptive:
         degrees = [within(r) for r in (policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)]
     else:
-        limit, reach = policy.max_neighbors, within(policy.cutoff)
+        limit, reach = policy.neighbors_of(n_atoms), within(policy.cutoff)
         limits = (1.3 * limit, 1000 / 30 * limit, 20 / 30 * limit, 8 / 30 * limit)
         degrees = [min(reach, most) for most in limits]
     main, a2a, a2ee2a, qint = (int(n_atoms * degree) for degree in degrees)

@@ -35,6 +35,14 @@ def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, mo
     )
 
 
+def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
+    """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary."""
+    unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
+    if unknown:
+        raise ModelError(f"no head of {model} was trained on {', '.join(symbols(unknown))}",
+                         hint="leave out these structures, or choose a model that knows them")
+
+
 def structure_graph(atoms: Atoms, config: ModelConfig, search: NeighbourSearch = neighbour_edges) -> Graph:
     """The neighbour graphs of one structure (numpy) under the graph policy of ``config``."""
     from .graph.build import build_graph

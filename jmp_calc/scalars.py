@@ -50,6 +50,6 @@ def predict(
     """
     settings = Settings(portable(model), head, device, dtype, weights=weights, graph=graph)
     check_settings(settings)
-    evaluator = Evaluator(settings, scalar=True)
+    evaluator = Evaluator(settings, gives="scalar")
     many = [structures] if isinstance(structures, Atoms) else structures
     return np.array([found["energy"] for found in evaluate_many(evaluator, many, ("energy",))], dtype=np.float64)

@@ -13,7 +13,7 @@ from typing import Literal
 from .errors import ModelError, UsageError
 from .info import describe_heads
 from .memory import Checkpointing
-from .model.config import GraphPolicy, HeadConfig, ModelConfig
+from .model.config import GraphPolicy, HeadConfig, HeadKind, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Settings:
     tags: Literal["atoms"] | None = None
     activation_checkpointing: Checkpointing = "auto"
     compile: bool = False
+    compiled: str | None = None
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -43,8 +44,20 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
 }
 
 
-SCALAR_KINDS = ("scalar", "spatial_extent")
-"""Kinds of heads that give one number per structure in label units."""
+Output = Literal["energy", "scalar", "class", "vector"]
+"""What a head gives for a structure: an energy (and its derivatives), one number, a class, or a 3-vector."""
+_OUTPUT: dict[HeadKind, Output] = {
+    "energy": "energy", "scalar": "scalar", "spatial_extent": "scalar", "binary": "class", "multiclass": "class",
+    "vector": "vector",
+}
+_HOW = {"energy": "JMPCalculator({model!r})", "scalar": "jmp_calc.predict(structures, model={model!r})",
+        "class": "jmp_calc.predict_classes(structures, model={model!r})",
+        "vector": "jmp_calc.predict_vectors(structures, model={model!r})"}
+
+
+def output_of(head: HeadConfig) -> Output:
+    """What the head gives for a structure."""
+    return _OUTPUT[head.kind]
 
 
 def portable(model: str | os.PathLike[str]) -> str:
@@ -64,15 +77,16 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
+    if settings.compile and settings.compiled is not None:
+        raise UsageError(
+            "compile=True makes a program and compiled=... names a file that has one", hint="give one of them"
+        )
 
 
-def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False) -> HeadConfig:
-    """The head asked for, else the default one, else the only one; ModelError listing the heads otherwise.
-
-    ``scalar``: one that gives a number per structure instead of an energy.
-    """
+def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "energy") -> HeadConfig:
+    """The head asked for, else the default one, else the only one that ``gives`` this; ModelError listing the heads otherwise."""
     names = [head.name for head in config.heads]
-    fitting = [head for head in config.heads if head.kind in (SCALAR_KINDS if scalar else ("energy",))]
+    fitting = [head for head in config.heads if output_of(head) == gives]
     name = settings.head or config.default_head
     if name is None and len(fitting) == 1:
         name = fitting[0].name
@@ -90,12 +104,9 @@ def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False
     head = config.head(name)
     if head not in fitting:
         available = ", ".join(other.name for other in fitting) or "none"
-        hint = f"heads with {'scalars' if scalar else 'energies'}: {available}"
-        if head.kind in SCALAR_KINDS:
-            hint += f"; its scalars: jmp_calc.predict(structures, model={settings.model!r}), jmp-calc evaluate"
-        wanted = "a scalar" if scalar else "an energy"
-        raise ModelError(f"head {name!r} predicts {'an' if head.kind == 'energy' else 'a'} {head.kind}, not {wanted}",
-                         hint=hint)
+        found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
+        hint = f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, jmp-calc evaluate"
+        raise ModelError(f"head {name!r} gives {_article(found)}, not {_article(gives)}", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
         direct = [other.name for other in fitting if other.direct_forces]
         raise ModelError(
@@ -103,6 +114,10 @@ def choose_head(config: ModelConfig, settings: Settings, *, scalar: bool = False
             hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
         )
     return head
+
+
+def _article(output: Output) -> str:
+    return f"{'an' if output == 'energy' else 'a'} {output}"
 
 
 def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> GraphPolicy:
@@ -116,12 +131,13 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
-    limit = settings.max_neighbors or policy.max_neighbors
-    policy = dataclasses.replace(policy, cutoff=float(cutoff), max_neighbors=int(limit))
+    policy = dataclasses.replace(policy, cutoff=float(cutoff))
+    if settings.max_neighbors is not None:  # one number for all sizes
+        policy = dataclasses.replace(policy, max_neighbors=int(settings.max_neighbors), fewer_neighbors=())
     if policy.name == "official" and settings.graph == "smooth":
         from .graph.policies import smooth_for_official
 
-        policy = smooth_for_official(policy.cutoff, policy.max_neighbors)
+        policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md are those of benchmarks/results."""
+"""The tables of docs/speed.md, docs/paper.md and docs/descriptors.md are those of benchmarks/results."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 
-from .extxyz import RawFrame
+from .extxyz import RawFrame, RawStream, select
 from .lmdb_files import LmdbFile
 
 MAX_ROW_BYTES = 1 << 28
@@ -19,11 +19,17 @@ _RESULTS = ("energy", "free_energy", "forces", "stress")
 _RESERVED = {"nextid", "deleted_ids", "metadata"}
 
 
-def read_aselmdb(path: Path) -> Iterator[RawFrame]:
-    """Rows in the order of their ids (deleted ones are not there), one after the other.
+def stream_aselmdb(path: Path, selection: slice) -> RawStream:
+    """Selected rows in the order of their ids (deleted ones are not there), one after the other.
 
-    BadInputError naming the row for one that is damaged or has no structure.
+    Reading raises BadInputError naming the row for one that is damaged or has no structure.
     """
+    stream = RawStream(fraction=0.0)
+    stream.frames = select(_rows(path, stream), selection)
+    return stream
+
+
+def _rows(path: Path, stream: RawStream) -> Iterator[RawFrame]:
     file = LmdbFile(path)
     names = set(file.names())
     ids = sorted(int(name) for name in names if name.isdigit())
@@ -31,6 +37,7 @@ def read_aselmdb(path: Path) -> Iterator[RawFrame]:
         raise BadInputError(f"{path.name} is no ASE database.", where=str(path),
                             hint="OC20 and OC22 databases are read with the data set's own reader.")
     for index, number in enumerate(ids):
+        stream.fraction = (index + 1) / len(ids)
         yield _raw(_row(file.get(str(number)), f"{path} row {number}"), index, f"{path} row {number}")
 
 

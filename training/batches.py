@@ -1,35 +1,37 @@
-"""Batches of an epoch, prepared one ahead while the device works."""
+"""Batches in the order of a plan, prepared ahead while the device works."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import multiprocessing
+import resource
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from .dataset import FrameGraphs, Sampler, TargetBatch, pack
+from .dataset import FrameGraphs, TargetBatch
 from .labels import Frame
+from .order import Order, Step
 from .parallel import balanced
 
+T = TypeVar("T")
+Planned = tuple[tuple[int, ...] | None, list[Step]]
+"""The draw of edge dropout (epoch and step; None: for evaluation), and the shares of a step."""
 
-class EpochBatches:
-    """Batches of frames by number of epoch; the order depends on seed and number only.
 
-    ``shuffle=False`` gives every epoch the same batches, in an order made for little padding.
-    """
+class Batches:
+    """Frames as batches by number of epoch; the order depends on that number only, so that a run can be resumed."""
 
-    def __init__(
-        self, data: FrameGraphs, *, max_edges: int, max_structures: int, seed: int = 0,
-        device: torch.device | str = "cpu", shuffle: bool = True,
-    ) -> None:
-        self.data, self.device = data, torch.device(device)
-        self._plan: Callable[[int], list[list[int]]]
-        if shuffle:
-            self._plan = Sampler(data, max_edges=max_edges, max_structures=max_structures, seed=seed).plan
-        else:
-            fixed = pack(np.arange(len(data)), data.sizes, max_edges, max_structures)
-            self._plan = lambda number: fixed
+    def __init__(self, data: FrameGraphs, order: Order, *, device: torch.device | str = "cpu", workers: int = 0) -> None:
+        """Args:
+        data: makes batches of frame numbers.
+        order: which frames belong together.
+        device: where the batches are wanted.
+        workers: processes that prepare batches for a GPU; 0: a thread of this one.
+        """
+        self.data, self.order, self.device, self.workers = data, order, torch.device(device), workers
 
     @property
     def frames(self) -> Sequence[Frame]:
@@ -37,34 +39,90 @@ class EpochBatches:
         return self.data.frames
 
     @property
+    def task_names(self) -> list[str]:
+        """Title of the task of every frame."""
+        titles = [task.title for task in self.data.tasks]
+        return [titles[i] for i in self.data.task_of.tolist()]
+
+    @property
     def n_structures(self) -> int:
         """Structures per epoch."""
-        return sum(len(batch) for batch in self._plan(0))
+        return self.order.n_structures
 
-    def n_batches(self, number: int) -> int:
-        """Number of batches in epoch ``number``."""
-        return len(self._plan(number))
+    def n_steps(self, epoch: int) -> int:
+        """Number of steps in an epoch, or an estimate of it."""
+        return self.order.n_steps(epoch)
 
-    def shares(self, number: int, skip: int = 0, processes: int = 1) -> Iterator[list[TargetBatch]]:
-        """The same batches, each in at most ``processes`` parts of about equal numbers of edges."""
-        if processes == 1:
-            yield from ([target] for target in self.epoch(number, skip))
-            return
-        for indices in self._plan(number)[skip:]:
-            groups = balanced(self.data.sizes[indices, 1].tolist(), processes)
-            yield [self.data.collate([indices[i] for i in group]) for group in groups]
+    def steps(self, epoch: int, skip: int = 0, processes: int = 1) -> Iterator[list[list[TargetBatch]]]:
+        """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts."""
+        numbered = enumerate(self.order.steps(epoch, skip), start=skip)
+        return self._moved(((epoch, number), self.shared(step, processes)) for number, step in numbered)
 
-    def epoch(self, number: int, skip: int = 0) -> Iterator[TargetBatch]:
-        """Batches of epoch ``number`` without the first ``skip``."""
-        plan = self._plan(number)[skip:]
-        if self.device.type == "cpu":
-            yield from (self.data.collate(indices) for indices in plan)
-            return
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            waiting = pool.submit(self.data.collate, plan[0], self.device) if plan else None
-            for following in [*plan[1:], None]:
-                assert waiting is not None
-                ready = waiting.result()
-                if following is not None:
-                    waiting = pool.submit(self.data.collate, following, self.device)
-                yield ready
+    def all(self) -> Iterator[TargetBatch]:
+        """Batches of epoch 0, one after the other and without edge dropout: for evaluation."""
+        plan: Iterator[Planned] = ((None, [step]) for step in self.order.steps(0))
+        return (part for shares in self._moved(plan) for share in shares for part in share)
+
+    def shared(self, step: Step, count: int) -> list[Step]:
+        """The frames of a step in at most ``count`` shares; parts stay apart."""
+        if count == 1:
+            return [step]
+        frames = [(frame, part) for part, frames in enumerate(step) for frame in frames]
+        groups = balanced(self.data.sizes[[frame for frame, _ in frames], 1].tolist(), count)
+        shares = [[[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))] for group in groups]
+        return [[part for part in share if part] for share in shares]
+
+    def _moved(self, plan: Iterator[Planned]) -> Iterator[list[list[TargetBatch]]]:
+        for shares in self._prepared(plan):
+            yield [[part.to(self.device, non_blocking=True) for part in share] for share in shares]
+
+    def _prepared(self, plan: Iterator[Planned]) -> Iterator[list[list[TargetBatch]]]:
+        made = _Made(self.data)
+        if self.workers == 0:
+            batches = (made[planned] for planned in plan)
+            return batches if self.device.type == "cpu" else ahead(batches)
+        # Every tensor that a worker hands over is an open file here.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        # Forked workers share the frames; they use numpy and CPU tensors only, so a CUDA context of the parent is no harm.
+        return iter(DataLoader(
+            made, sampler=_Plan(plan), batch_size=None, num_workers=self.workers, prefetch_factor=2,
+            pin_memory=self.device.type == "cuda", worker_init_fn=_single_thread,
+            multiprocessing_context=multiprocessing.get_context("fork"),
+        ))
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in a thread while the one before is used."""
+    missing = object()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = pool.submit(next, items, missing)
+        while (ready := waiting.result()) is not missing:
+            waiting = pool.submit(next, items, missing)
+            yield ready  # type: ignore[misc]
+
+
+class _Made(Dataset[Any]):
+    """Batches by the frame numbers of a step."""
+
+    def __init__(self, data: FrameGraphs) -> None:
+        self._data = data
+
+    def __getitem__(self, planned: Planned) -> list[list[TargetBatch]]:
+        draw, shares = planned
+        return [[self._data.collate(part, draw=draw) for part in share] for share in shares]
+
+
+class _Plan:
+    """An iterator as the sampler that DataLoader expects."""
+
+    def __init__(self, plan: Iterator[Planned]) -> None:
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[Planned]:
+        return self._plan
+
+
+def _single_thread(worker: int) -> None:
+    torch.set_num_threads(1)

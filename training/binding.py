@@ -17,7 +17,8 @@ import torch
 from .dataset import FrameGraphs
 from .frames import spread
 from .labels import Frame
-from .loop import without_weight_gradients
+from .tasks import Task
+from .validation import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -47,20 +48,25 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
 
 
 def missing_energies(
-    potential: Potential, head: str, frames: Sequence[Frame], device: torch.device
+    potential: Potential, head: str, frames: Sequence[Frame], device: torch.device, *, max_edges: int = MAX_EDGES
 ) -> dict[int, float]:
-    """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest."""
+    """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest.
+
+    From at most ``N_FRAMES`` frames spread over the data, and fewer where they have more than ``max_edges`` main edges.
+    """
     chosen = spread(frames, N_FRAMES)
     backbone = potential.config.backbone
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=head, qint_tags=backbone.qint_tags)
+    graphs = FrameGraphs(chosen, potential.config.policy, Task(head), qint_tags=backbone.qint_tags)
     numbers = np.unique(np.concatenate([frame.numbers for frame in chosen]))
     rows: list[np.ndarray] = []
     errors: list[float] = []
     edges = 0
     with without_weight_gradients(potential), torch.no_grad():
-        for index, frame in enumerate(chosen):
+        # In random order, so that the first frames, for which there is room, are not all of one kind.
+        for index in np.random.default_rng(0).permutation(len(chosen)).tolist():
+            frame = chosen[index]
             edges += int(graphs.graph(index).n_edges)
-            if rows and edges > MAX_EDGES:
+            if rows and edges > max_edges:
                 break
             target = graphs.collate([index], device)
             predicted = potential(target.batch, heads=head, forces="none").energy

@@ -6,9 +6,7 @@ refuses everything else. A crash while writing leaves the previous file untouche
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import BadInputError, JMPError, UsageError
+from jmp_calc.io.atomic import replacing
 
 from .config import config_diff
 
@@ -41,6 +40,8 @@ class Progress:
     """Steps whose gradient was scaled down."""
     since_best: int = 0
     """Validations since the best one."""
+    validated_at: int = -1
+    """Step of the last validation."""
     plateau: dict[str, Any] | None = None
     """Fields of the Plateau once its stage has begun."""
 
@@ -62,25 +63,23 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write ``path`` atomically: a temporary file in the same folder, fsync, rename."""
+    """Write ``path`` atomically; JMPError if the disk is full, with the previous state untouched."""
     content = {
         "format": "jmp-calc training state",
         "version": FORMAT_VERSION,
         "progress": vars(checkpoint.progress),
         **{name: getattr(checkpoint, name) for name in _PARTS},
     }
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as err:
-        raise BadInputError(f"The state of the run could not be written: {err.strerror}.", where=str(path),
-                            hint="free some space; the previous state is untouched") from err
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    except (OSError, RuntimeError) as err:
+        # torch's writer raises an error of its own over that of the file.
+        cause = err if isinstance(err, OSError) else err.__context__
+        if not isinstance(cause, OSError):
+            raise
+        raise JMPError(f"The state of the run could not be written: {cause.strerror}.", where=str(path),
+                       hint="free some space and go on with --resume; the previous state is untouched") from err
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -102,7 +101,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
 
 def refuse_changes(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path) -> None:
     """UsageError with the list of differences if the settings or the data are not those of the saved run."""
-    changes = config_diff(checkpoint.config, config) + config_diff(checkpoint.data, data, "data.")
+    before, now = ({key: value for key, value in c.items() if key not in _FREE} for c in (checkpoint.config, config))
+    changes = config_diff(before, now) + config_diff(checkpoint.data, data, "data.")
     if changes:
         raise UsageError(f"The run was started with other settings or data: {'; '.join(changes)}.", where=str(path),
                          hint="use the old settings, or --override to go on with the new ones")
@@ -123,4 +123,6 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
 
 
+_FREE = ("save_every_s",)
+"""Settings that do not decide the numbers of a run."""
 _PARTS = ("weights", "ema", "optimizer", "rng", "totals", "config", "model_config", "data")

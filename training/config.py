@@ -8,17 +8,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jmp_calc.errors import UsageError
+from jmp_calc.graph.dropout import Compensation
 from jmp_calc.memory import Checkpointing
+
+from .target_labels import TargetKind
 
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
 StressLoss = Literal["huber", "l1", "l2"]
-ScalarLoss = Literal["huber", "l1", "l2"]
+ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
-Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae"]
+Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class LossConfig:
     """What is compared, how, and with which weight; all weights refer to eV/atom, eV/Å and eV/Å³."""
 
     energy_weight: float = 2.0
-    """Weight of the error of the energy per atom."""
+    """Weight of the error of the energy, in the units of the task (fine-tuning: eV per atom)."""
     forces_weight: float = 1.0
     """Weight of the force error per atom."""
     stress_weight: float = 20.0
@@ -38,9 +41,11 @@ class LossConfig:
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
     stress: StressLoss = "huber"
     scalar: ScalarLoss = "l1"
-    """l1 as in JMP."""
+    """l1 as in JMP; cross_entropy for classes, norm (length of the error vector) for vectors."""
     scalar_unit: float | None = None
     """Label units that count as an error of 1; None: standard deviation over the training frames."""
+    class_weights: tuple[float, ...] = ()
+    """Weights of the frames of each class in the cross-entropy; empty: 1, or as the task of the target says."""
     huber_delta: float = 0.01
     """Error (eV/atom, eV/Å, eV/Å³, scalar units) above which a Huber loss is linear."""
     structure_wise: bool = True
@@ -58,7 +63,9 @@ class LossConfig:
         _check_choice(self.energy, ("huber", "l1", "l2"), "energy loss")
         _check_choice(self.forces, ("norm", "l1", "l2", "huber"), "forces loss")
         _check_choice(self.stress, ("huber", "l1", "l2"), "stress loss")
-        _check_choice(self.scalar, ("huber", "l1", "l2"), "scalar loss")
+        _check_choice(self.scalar, get_args(ScalarLoss), "scalar loss")
+        _check(all(weight > 0 and math.isfinite(weight) for weight in self.class_weights), "class_weights",
+               "must be positive")
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,8 @@ class OptimConfig:
     """Schedule by epochs instead of ``warmup_steps``, ``warmup_start`` and ``final_lr``."""
     ema_decay: float | None = 0.99
     """Decay of the averaged weights per step; None: no averaging."""
+    pcgrad: bool = False
+    """Project out conflicts between the gradients of the data sets (Yu et al. 2020)."""
 
     def __post_init__(self) -> None:
         _check(self.lr is None or (self.lr > 0 and math.isfinite(self.lr)), "lr", "must be positive")
@@ -148,38 +157,69 @@ class TrainConfig:
     """Passes over the data; None: 100, or as many as max_time allows."""
     max_time: float | None = None
     """Seconds of wall time; the schedule reaches its end within them."""
+    max_steps: int | None = None
+    """Optimizer steps after which the run ends; schedules by step end there, stages by epoch are cut off."""
     batch_size: int | None = None
     """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32."""
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
+    accumulate: int = 1
+    """Batches whose gradients are added for one optimizer step: larger steps in the memory of one batch."""
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
     metric: Metric = "loss"
     """What the best model is chosen by, and what stops the run and reduces the learning rate: a validation error."""
+    validate_every: int | None = None
+    """Steps between validations; None: whole epochs, so many that validation takes a small share of the time."""
     forces: ForcesMode = "conservative"
     """none: no derivative is computed, for scalars."""
+    conservative_after: float | None = None
+    """Share of the run after which direct forces give way to conservative ones; None: never."""
+    edge_dropout: float = 0.0
+    """Probability that an edge is left out of a training graph (pre-training of JMP: 0.1)."""
+    edge_dropout_compensation: Compensation = "output_sums"
+    """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges (paper)."""
     activation_checkpointing: Checkpointing = "auto"
     """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
     freeze: str = "none"
     """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    lora_rank: int | None = None
+    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the weights."""
+    lora_alpha: float | None = None
+    """α of these updates (α/r) B A; None: twice the rank."""
     processes: int = 1
     """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
     than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
     seed: int = 0
+    save_every_s: float = 120.0
+    """Seconds between saved states when validations are further apart; may change in a resumed run."""
 
     def __post_init__(self) -> None:
+        _check(self.save_every_s >= 0, "save_every_s", "must be >= 0 (seconds)")
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")
         _check(self.max_time is None or self.max_time > 0, "max_time", "must be positive (seconds)")
+        _check(self.max_steps is None or self.max_steps > 0, "max_steps", "must be positive")
         _check(self.batch_size is None or self.batch_size > 0, "batch_size", "must be positive")
+        _check(self.accumulate > 0, "accumulate", "must be positive")
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
+        _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
+        _check(self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),
+               "conservative_after", "must lie between 0 and 1, with forces direct")
+        _check(self.processes == 1 or not self.optim.pcgrad, "pcgrad", "needs one process")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
-        _check_choice(self.metric, ("loss", "forces_mae", "energy_mae", "scalar_mae"), "metric")
+        _check_choice(self.metric, get_args(Metric), "metric")
         _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
         _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
+        _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
+        _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
         _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
+        _check(self.lora_rank is None or self.lora_rank > 0, "lora_rank", "must be positive")
+        _check(self.lora_rank is None or self.freeze == "none", "lora_rank", "cannot be combined with freeze")
+        _check(self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0), "lora_alpha",
+               "must be positive, with a lora_rank")
 
     def for_scalar(self) -> TrainConfig:
         """The same settings for a scalar: its loss alone, no derivatives, best model by its error."""
@@ -187,15 +227,25 @@ class TrainConfig:
         loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=weight)
         return dataclasses.replace(self, loss=loss, forces="none", metric="scalar_mae")
 
+    def for_target(self, kind: TargetKind) -> TrainConfig:
+        """The same settings for a scalar, a class (cross-entropy) or a vector (length of the error)."""
+        own = self.for_scalar()
+        forms: dict[TargetKind, tuple[ScalarLoss, Metric]] = {
+            "scalar": (own.loss.scalar, "scalar_mae"), "class": ("cross_entropy", "balanced_accuracy"),
+            "vector": ("norm", "vector_mae")}
+        loss, metric = forms[kind]
+        return dataclasses.replace(own, loss=dataclasses.replace(own.loss, scalar=loss), metric=metric)
+
     @property
     def n_epochs(self) -> int | None:
-        """Number of epochs after which the run ends; None: only max_time ends it."""
-        return self.epochs if self.epochs is not None or self.max_time is not None else 100
+        """Number of epochs after which the run ends; None: only max_time or max_steps ends it."""
+        return self.epochs if self.epochs is not None or self.max_time is not None or self.max_steps is not None else 100
 
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Plain nested dict of the settings, ready for JSON or YAML."""
     data = dataclasses.asdict(config)
+    data["loss"]["class_weights"] = list(config.loss.class_weights)
     data["optim"]["betas"] = list(config.optim.betas)
     data["optim"]["layer_rates"] = list(config.optim.layer_rates)
     return data

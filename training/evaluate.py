@@ -15,22 +15,26 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.io.summary import plain, write_text_atomic
+from jmp_calc.settings import output_of
 
-from .batches import EpochBatches
+from .batches import Batches
+from .classes import confusion, confusion_dict, with_numbers
 from .config import TrainConfig
 from .dataset import FrameGraphs
 from .frames import write_predictions
 from .labels import Frame, LabelKeys, read_labelled
-from .loop import validate
 from .metrics import Errors, Predictions
-from .plots import plot_parity
-from .scalars import with_target
+from .order import Fixed
+from .plots import plot_confusion, plot_parity
+from .target_labels import TargetKind
+from .targets import target_task, with_target
+from .validation import validate
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import HeadConfig, ModelConfig
-    from jmp_calc.settings import Settings
+    from jmp_calc.settings import Output, Settings
 
-OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg")
+OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg", "confusion.svg")
 MAX_EDGES = 40_000
 
 
@@ -47,27 +51,36 @@ class EvaluationResult:
     frames: tuple[Frame, ...]
     messages: tuple[str, ...]
     target: str | None = None
-    """Name of the scalar that was compared; None: energies, forces and stresses."""
+    """Name of the scalar, class or vector that was compared; None: energies, forces and stresses."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, if the target is one."""
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(K, K) number of structures by true (row) and predicted class."""
+        return confusion(self.predictions, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Errors as plain numbers."""
         return {
             "head": self.head, "n_structures": len(self.frames), "errors": self.errors.to_dict(),
             "energy_offset_mev_per_atom": self.energy_offset_mev_per_atom,
+            **({"confusion": confusion_dict(self.confusion, self.classes)} if self.classes else {}),
             "by_group": {name: value.to_dict() for name, value in self.by_group.items()},
             "messages": list(self.messages),
         }
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write predictions.extxyz, errors.yaml and parity.svg; returns their paths."""
+        """Write predictions.extxyz, errors.yaml and parity.svg (of classes confusion.svg); returns their paths."""
         import yaml
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions, self.target)
+        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions, self.target, self.classes)
         text = yaml.safe_dump(plain(self.to_dict()), sort_keys=False, allow_unicode=True)
         write_text_atomic(folder / OUTPUTS[1], text)
         plot_parity(folder / OUTPUTS[2], {"": self.predictions}, self.target or "")
+        plot_confusion(folder / OUTPUTS[3], {"": self.confusion} if self.classes else {}, self.classes)
         return tuple(folder / name for name in OUTPUTS if (folder / name).exists())
 
 
@@ -101,7 +114,7 @@ def evaluate(
         graph: official or smooth; None: the file's own.
         weights: ema, raw or official-ft of an official checkpoint.
         keys: names of the labels; None: found automatically.
-        target: for a scalar head: key of the labels in ``info``; None: as in its training data.
+        target: for a head of scalars, classes or vectors: key of the labels in ``info``; None: as in its training data.
         index: frames, as a slice.
         allow_truncated: use the complete frames of a file that was cut off.
         energy_unit: unit of the energies in the file, if not eV.
@@ -114,15 +127,20 @@ def evaluate(
     """
     from jmp_calc.device import choose_device, choose_dtype
     from jmp_calc.settings import Settings, choose_policy, uncovered
+    from jmp_calc.targets import class_names
     from jmp_calc.zoo.names import resolve
 
     loaded = resolve(model, weights=weights)
     settings = Settings(str(model), head, device, dtype, forces, weights, graph)
     chosen, target = _head_and_target(loaded.potential.config, settings, target)
+    task = target_task(chosen, target)
+    classes = class_names(chosen) if output_of(chosen) == "class" else ()
     labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
-                             energy_unit=energy_unit, length_unit=length_unit, target=target)
+                             energy_unit=energy_unit, length_unit=length_unit, target=target, target_kind=task.target_kind)
     frames = labelled.frames if target is None else with_target(labelled.frames, target)
-    if not frames or all(f.energy is None and f.forces is None and f.stress is None and not f.targets for f in frames):
+    if target is not None and classes:
+        frames = with_numbers(frames, target, classes, "The head was not trained on others.")
+    if not frames or (target is None and all(f.energy is None and f.forces is None and f.stress is None for f in frames)):
         raise BadInputError("There is nothing to compare with: no frame has an energy, forces or a stress.",
                             where=str(data), hint="name the keys with --energy-key, --forces-key, --stress-key")
     policy = choose_policy(loaded.potential.config, chosen, settings)
@@ -136,30 +154,44 @@ def evaluate(
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     for message in labelled.messages:
         say(message)
-    graphs = FrameGraphs(frames, policy, heads=chosen.name, target=target, qint_tags=potential.config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=64, device=choose_device(device), shuffle=False)
+    graphs = FrameGraphs(frames, policy, task, qint_tags=potential.config.backbone.qint_tags)
+    order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=64)
+    batches = Batches(graphs, order, device=choose_device(device))
     config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
-    config = config if target is None else config.for_scalar()
-    _, predictions = validate(potential, batches, config)
+    config = config if target is None else config.for_target(task.target_kind)
+    _, predictions = validate(potential, batches, config.loss, config.forces)
     groups = [_group(frame, group_by) for frame in frames]
     offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
     known = offset[np.isfinite(offset)]
     return EvaluationResult(
         predictions.errors(), predictions.errors_by_group(groups),
         round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
-        labelled.messages, target,
+        labelled.messages, target, classes,
     )
 
 
-def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:
-    """The head, and for one with a scalar the name of its labels."""
-    from jmp_calc.settings import SCALAR_KINDS, choose_head
+def target_of_model(model: str | Path, head: str | None, weights: str, target: str | None) -> tuple[str | None, TargetKind]:
+    """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and stresses."""
+    from jmp_calc.settings import Settings
+    from jmp_calc.zoo.names import resolve
 
-    kinds = {head.name: head.kind for head in config.heads}
-    scalar = target is not None or kinds.get(settings.head or config.default_head or "") in SCALAR_KINDS
-    head = choose_head(config, settings, scalar=scalar)
-    if scalar and target is None and head.target is None:
-        raise UsageError(f"Head {head.name!r} does not say which scalar it gives.", where=settings.model,
+    config = resolve(model, weights=weights).potential.config
+    task = target_task(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
+    return task.target, task.target_kind
+
+
+def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:
+    """The head, and for one without energies the name of its labels."""
+    from jmp_calc.settings import choose_head
+
+    named = [head for head in config.heads if head.name == (settings.head or config.default_head)]
+    gives: Output = output_of(named[0]) if named else "energy"
+    if target is not None and gives == "energy":  # refused if the head was named, else another one is meant
+        others = {output_of(head) for head in config.heads} - {"energy"}
+        gives = others.pop() if len(others) == 1 else "scalar"
+    head = choose_head(config, settings, gives=gives)
+    if gives != "energy" and target is None and head.target is None:
+        raise UsageError(f"Head {head.name!r} does not say which {gives} it gives.", where=settings.model,
                          hint="name the key of the labels with --target")
     return head, target or head.target
 

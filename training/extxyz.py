@@ -12,7 +12,7 @@ import io
 import json
 import lzma
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -46,51 +46,80 @@ class RawFrame:
     """Labels of an attached calculator, and in extxyz files the entries that ASE would put there."""
 
 
+@dataclass(eq=False)
+class RawStream:
+    """The frames of a file one after the other; messages and position are up to date after each of them."""
+
+    frames: Iterator[RawFrame] = field(default_factory=lambda: iter(()))
+    messages: list[str] = field(default_factory=list)
+    foreign_units: bool = False
+    """The layout (rMD17, sGDML) is one that is normally not in eV and Å."""
+    fraction: float | None = None
+    """Share of the file that was read; None: not known."""
+
+
 def open_bytes(path: Path) -> IO[bytes]:
     """The file as bytes, decompressed when its first bytes say that it is compressed."""
     with path.open("rb") as stream:
-        magic = stream.read(2)
-    opener: Any = _MAGIC.get(magic, open)
-    return cast(IO[bytes], opener(path, "rb"))
+        return _opener(stream)(path, "rb")
 
 
-def select(frames: Iterable[Any], selection: slice) -> list[Any]:
-    """Frames of a slice, stopping early when it only counts forward."""
+def _opener(stream: IO[bytes]) -> Callable[..., IO[bytes]]:
+    return cast(Callable[..., IO[bytes]], _MAGIC.get(stream.read(2), open))
+
+
+def select(frames: Iterable[Any], selection: slice) -> Iterator[Any]:
+    """Frames of a slice, one after the other when it only counts forward."""
     bounds = (selection.start, selection.stop, selection.step)
     if any(bound is not None and bound < 0 for bound in bounds):
-        return list(frames)[selection]
-    return list(islice(frames, *bounds))
+        return iter(list(frames)[selection])
+    return islice(frames, *bounds)
 
 
 def read_extxyz(
     path: Path, selection: slice, allow_truncated: bool = False
 ) -> tuple[tuple[RawFrame, ...], tuple[str, ...]]:
-    """Selected frames, and messages for the user.
+    """Selected frames, and messages for the user; errors as those of ``stream_extxyz``."""
+    stream = stream_extxyz(path, selection, allow_truncated)
+    return tuple(stream.frames), tuple(stream.messages)
 
-    Raises BadInputError, naming frame and line, for anything that is not extended XYZ and for a file whose
-    last frame is cut off (unless allowed: then the complete frames are returned).
+
+def stream_extxyz(path: Path, selection: slice, allow_truncated: bool = False) -> RawStream:
+    """Selected frames, each parsed when it is asked for.
+
+    Reading raises BadInputError, naming frame and line, for anything that is not extended XYZ and for a file whose
+    last frame is cut off (unless allowed: then it is left out).
     """
-    messages: list[str] = []
-    with open_bytes(path) as stream:
-        text = io.TextIOWrapper(io.BufferedReader(stream, 1 << 20), encoding="utf-8")  # type: ignore[type-var]
-        try:
-            blocks = select(_blocks(text, path, allow_truncated, messages), selection)
-        except UnicodeDecodeError as error:
-            raise BadInputError(
-                f"{path.name} is not text, but its name says extended XYZ.", where=str(path),
-                hint="Give the file the suffix of its format (.traj, .db, .npz).",
-            ) from error
-    frames = []
-    for number, block in enumerate(blocks):
-        try:
-            frames.append(_parse_block(block, path))
-        except _Truncated as error:
-            if number != len(blocks) - 1 or not block.last:
-                raise BadInputError(str(error), where=f"{path} frame {block.index}") from None
-            if not allow_truncated:
-                raise _truncated_error(path, block.index, str(error)) from None
-            messages.append(f"{path.name}: the truncated last frame {block.index} was left out.")
-    return tuple(frames), tuple(messages)
+    stream = RawStream(fraction=0.0)
+    stream.frames = _frames(path, selection, allow_truncated, stream)
+    return stream
+
+
+def _frames(path: Path, selection: slice, allow_truncated: bool, stream: RawStream) -> Iterator[RawFrame]:
+    with path.open("rb") as file:
+        opener = _opener(file)
+        file.seek(0)
+        size = max(path.stat().st_size, 1)
+        with file if opener is open else opener(file, "rb") as content:
+            text = io.TextIOWrapper(io.BufferedReader(content, 1 << 20), encoding="utf-8")  # type: ignore[type-var]
+            try:
+                for block in select(_blocks(text, path, allow_truncated, stream.messages), selection):
+                    try:
+                        frame = _parse_block(block, path)
+                    except _Truncated as error:
+                        if not block.last:
+                            raise BadInputError(str(error), where=f"{path} frame {block.index}") from None
+                        if not allow_truncated:
+                            raise _truncated_error(path, block.index, str(error)) from None
+                        stream.messages.append(f"{path.name}: the truncated last frame {block.index} was left out.")
+                        continue
+                    stream.fraction = file.tell() / size
+                    yield frame
+            except UnicodeDecodeError as error:
+                raise BadInputError(
+                    f"{path.name} is not text, but its name says extended XYZ.", where=str(path),
+                    hint="Give the file the suffix of its format (.traj, .db, .npz).",
+                ) from error
 
 
 class _Truncated(Exception):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jmp_calc.io.atomic import replacing
+
 from .labels import Frame
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
 
 
 def to_atoms(frame: Frame) -> Atoms:
-    """ASE structure with the labels in an attached calculator; scalars and the frame's origin in ``info``."""
+    """ASE structure with the labels in an attached calculator; scalars, classes, vectors and origin in ``info``."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -34,6 +36,8 @@ def to_atoms(frame: Frame) -> Atoms:
                               "stress": None if frame.stress is None else frame.stress[VOIGT]}
     for name, value in frame.targets.items():
         (labels if name == "energy" else atoms.info)[info_key(name)] = value
+    for name, target in (*frame.classes.items(), *frame.vectors.items()):
+        atoms.info[info_key(name)] = target
     present = {name: value for name, value in labels.items() if value is not None}
     if present:
         atoms.calc = SinglePointCalculator(atoms, **present)
@@ -49,15 +53,16 @@ def write_frames(path: Path, frames: Sequence[Frame]) -> None:
     """Write frames with their labels as extxyz."""
     from ase.io import write
 
-    write(path, [to_atoms(frame) for frame in frames], format="extxyz")
+    with replacing(path) as temporary:
+        write(temporary, [to_atoms(frame) for frame in frames], format="extxyz")
 
 
 def write_predictions(
-    path: Path, frames: Sequence[Frame], predictions: Predictions, target: str | None = None
+    path: Path, frames: Sequence[Frame], predictions: Predictions, target: str | None = None, classes: Sequence[str] = (),
 ) -> None:
     """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress`` (Voigt-6).
 
-    With a scalar ``target``, as ``jmp_<target>`` only.
+    With a scalar, class or vector ``target``, as ``jmp_<target>`` only; ``classes`` are the names of the classes.
     """
     from ase.io import write
 
@@ -66,11 +71,19 @@ def write_predictions(
         atoms = to_atoms(frame)
         images.append(atoms)
         if target is not None:
-            atoms.info[f"jmp_{info_key(target)}"] = float(predictions.scalar[i])
+            atoms.info[f"jmp_{info_key(target)}"] = _predicted(predictions, i, classes)
             continue
         atoms.info["jmp_energy"] = float(predictions.energy[i])
         atoms.arrays["jmp_forces"] = predictions.forces[first:first + frame.n_atoms]
         if np.isfinite(predictions.stress[i]).all() and frame.stress is not None:
             atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
         first += frame.n_atoms
-    write(path, images, format="extxyz")
+    with replacing(path) as temporary:
+        write(temporary, images, format="extxyz")
+
+
+def _predicted(predictions: Predictions, i: int, classes: Sequence[str]) -> float | str | np.ndarray:
+    """What was predicted for a structure: the name of a class, a vector, or a number."""
+    if classes:
+        return classes[int(predictions.chosen[i])]
+    return predictions.vector[i] if np.isfinite(predictions.vector[i]).all() else float(predictions.scalar[i])

@@ -18,6 +18,7 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from .extxyz import RawFrame, as_floats
 from .readers import read_raw
+from .target_labels import TargetKind, kind_of_labels, target_labels
 
 _AUTOMATIC = {
     "energy": ("REF_energy", "energy"),
@@ -78,7 +79,11 @@ class Frame:
     identifier: str | None = None
     """Name of the structure in its data set, where it has one."""
     targets: dict[str, float] = field(default_factory=dict)
-    """Scalar properties by name, in the units of their data set."""
+    """Scalar properties by name, in the units of their data set; of a class its number, once the classes are known."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """Names of classes by name of the property."""
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    """(3,) float64 vectors by name of the property, in the units of their data set."""
 
     @property
     def where(self) -> str:
@@ -105,6 +110,8 @@ class LabelledSet:
     """Energy in eV of isolated atoms by atomic number."""
     keys_used: LabelKeys = LabelKeys()
     messages: tuple[str, ...] = ()
+    target_kind: TargetKind = "scalar"
+    """What the target was read as."""
 
 
 def read_labelled(
@@ -117,29 +124,33 @@ def read_labelled(
     energy_unit: str | None = None,
     length_unit: str | None = None,
     target: str | None = None,
+    target_kind: TargetKind | None = None,
 ) -> LabelledSet:
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
 
     ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
-    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar is
-    read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms marked
+    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
+    or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
+    stresses; frames may lack it. Single atoms marked
     ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
     Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
     """
     path = Path(path)
     raw = read_raw(path, index=index, allow_truncated=allow_truncated)
-    if raw.foreign_units and energy_unit is None:
-        raise BadInputError(
-            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
-            hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
-        )
-    energy_scale, length_scale = _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
-    used, messages = _choose_keys(raw.frames, keys, path) if target is None else _only_target(raw.frames, target, path)
+    check_unit_known(raw.foreign_units, energy_unit, path)
+    energy_scale, length_scale = unit_scales(energy_unit, length_unit)
+    check_given(raw.frames, keys, target, path)
+    used, messages = choose_keys(raw.frames, keys, target, path)
+    kind: TargetKind = target_kind or "scalar"
+    if target is not None and target_kind is None:
+        labels = (_lookup(frame, "target", target) for frame in raw.frames)
+        kind, reason = kind_of_labels([label for label in labels if label is not None], target)
+        messages.append(reason)
     frames: list[Frame] = []
     isolated: dict[int, float] = {}
     for item in raw.frames:
-        frame = _frame(item, used, path.name, energy_scale, length_scale, target)
-        if target is None and _is_isolated(item, frame):
+        frame = label_frame(item, used, path.name, energy_scale, length_scale, target, kind)
+        if target is None and is_isolated(item, frame):
             _add_isolated(isolated, frame)
         else:
             frames.append(frame)
@@ -149,7 +160,21 @@ def read_labelled(
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
         messages.append(f"Isolated atoms, used as references and not for training: {names}.")
     _require(frames, require if target is None else (), raw.frames, path)
-    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages))
+    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
+
+
+def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None:
+    """BadInputError for a layout whose unit of energy only the user can know."""
+    if foreign and energy_unit is None:
+        raise BadInputError(
+            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
+            hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
+        )
+
+
+def unit_scales(energy_unit: str | None, length_unit: str | None) -> tuple[float, float]:
+    """eV and Å per unit; UsageError for an unknown one."""
+    return _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
 
 
 def _unit(name: str | None, table: dict[str, float], what: str) -> float:
@@ -172,17 +197,27 @@ def _lookup(frame: RawFrame, label: str, key: str) -> Any:
     return frame.info.get(key)
 
 
-def _choose_keys(frames: Sequence[RawFrame], keys: LabelKeys, path: Path) -> tuple[LabelKeys, list[str]]:
+def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path) -> None:
+    """BadInputError if no frame has a label, or the target, under the key that the user gave."""
+    given = vars(keys).items() if target is None else [("target", target)]
+    for label, key in given:
+        if key is not None and all(_lookup(frame, label, key) is None for frame in frames):
+            what = f"{label} under the key {key!r}" if target is None else f"the target {key!r}"
+            raise BadInputError(f"No frame of {path.name} has {what}.", where=str(path),
+                                hint=f"Keys of the file: {', '.join(_available(frames, label)) or 'none'}.")
+
+
+def choose_keys(
+    frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path
+) -> tuple[LabelKeys, list[str]]:
+    """The key of each label, and messages on them; BadInputError for contradictory labels. With a target, no other label."""
+    if target is not None:
+        return LabelKeys(), [_report(frames, "target", target)]
     chosen: dict[str, str | None] = {}
     messages = []
     for label, candidates in _AUTOMATIC.items():
         explicit = getattr(keys, label)
         if explicit is not None:
-            if all(_lookup(frame, label, explicit) is None for frame in frames):
-                raise BadInputError(
-                    f"No frame of {path.name} has {label} under the key {explicit!r}.", where=str(path),
-                    hint=f"Keys of the file: {', '.join(_available(frames, label)) or 'none'}.",
-                )
             chosen[label] = explicit
             messages.append(_report(frames, label, explicit))
             continue
@@ -199,16 +234,6 @@ def _choose_keys(frames: Sequence[RawFrame], keys: LabelKeys, path: Path) -> tup
             messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
             chosen["virials"] = None
     return LabelKeys(**chosen), messages
-
-
-def _only_target(frames: Sequence[RawFrame], target: str, path: Path) -> tuple[LabelKeys, list[str]]:
-    """No keys of other labels, and in how many frames the target is; BadInputError if in none."""
-    if all(_lookup(frame, "target", target) is None for frame in frames):
-        raise BadInputError(
-            f"No frame of {path.name} has the target {target!r}.", where=str(path),
-            hint=f"Keys of the file: {', '.join(_available(frames, 'target')) or 'none'}.",
-        )
-    return LabelKeys(), [_report(frames, "target", target)]
 
 
 def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
@@ -263,9 +288,11 @@ def _numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray
         ) from None
 
 
-def _frame(
-    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None
+def label_frame(
+    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None,
+    target_kind: TargetKind = "scalar",
 ) -> Frame:
+    """One frame in eV and Å with the labels under ``keys``; BadInputError for labels of a wrong shape or not finite places."""
     where = f"{source} frame {raw.index}"
     if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
         raise BadInputError("Positions or cell are not finite.", where=where)
@@ -291,16 +318,14 @@ def _frame(
             stress = -_matrix(virials, "virials", where) * energy_scale / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else _lookup(raw, "target", target)
-    scalar = None if given is None else _numbers(given, "target", source, raw)
-    if scalar is not None and scalar.size != 1:
-        raise BadInputError(f"The target {target!r} has shape {scalar.shape}, not one number.", where=where)
+    scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
         numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
         energy=None if energy is None else float(energy.reshape(())) * energy_scale,
         forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
         group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
-        targets={} if target is None or scalar is None else {target: float(scalar.reshape(()))},
+        targets=scalars, classes=classes, vectors=vectors,
     )
 
 
@@ -325,7 +350,8 @@ def _matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
 # ---- isolated atoms and completeness ------------------------------------------------------------------------------
 
 
-def _is_isolated(raw: RawFrame, frame: Frame) -> bool:
+def is_isolated(raw: RawFrame, frame: Frame) -> bool:
+    """Whether a frame is one atom that gives a reference energy."""
     if len(raw.numbers) != 1:
         return False
     name = "".join(c for c in str(raw.info.get("config_type", "")).lower() if c.isalnum())

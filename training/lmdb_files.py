@@ -29,10 +29,10 @@ class LmdbFile:
         self.path = path
         self._handle: tuple[int, _Handle] | None = None
 
-    def get(self, key: str) -> bytes | None:
+    def get(self, key: str | bytes) -> bytes | None:
         """The value of a key, or None; BadInputError for a file that is damaged or none."""
         with self._environment().begin() as transaction:
-            value = transaction.get(key.encode("ascii"))
+            value = transaction.get(key.encode("ascii") if isinstance(key, str) else key)
         return None if value is None else bytes(value)
 
     def names(self) -> Iterator[str]:
@@ -67,13 +67,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited)
 
 
-def _open(path: Path) -> Any:
+def import_lmdb() -> Any:
+    """The module lmdb; UsageError with the command that installs it."""
     try:
         import lmdb
     except ImportError as error:
-        raise UsageError("Reading LMDB files needs the package lmdb.", hint='pip install "jmp-calc[data]"') from error
+        raise UsageError("LMDB files need the package lmdb.", hint='pip install "jmp-calc[data]"') from error
+    return lmdb
+
+
+def _open(path: Path) -> Any:
+    lmdb = import_lmdb()
     try:
-        return lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+        environment = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
     except (lmdb.Error, OSError) as error:
         raise BadInputError(f"{path.name} is not a readable LMDB file: {error}", where=str(path),
                             hint="Fetch it again.") from error
+    # LMDB maps the file: to read a page behind its end would end the program with SIGBUS.
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if path.stat().st_size < needed:
+        environment.close()
+        raise BadInputError(f"{path.name} is cut off: {path.stat().st_size} of {needed} bytes.", where=str(path),
+                            hint="Fetch it again.")
+    return environment

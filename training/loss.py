@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .classes import cross_entropy
 from .config import LossConfig
+from .vectors import NORM_EPS, error_length
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
 
     from .dataset import TargetBatch
-
-NORM_EPS = 1e-6
-"""eV/Å: added in quadrature to every error vector, because the length of a zero vector has no gradient."""
-
 
 @dataclass(frozen=True)
 class LossTerms:
@@ -39,29 +37,36 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
 
     Args:
         prediction: energy (S,) eV (of a scalar head: label units), forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³ or None.
-        target: the same with masks and weights; structures without a label do not count. Its reference energy is
+        target: the same with masks, units and weights; structures without a label do not count. Its reference energy is
             what the energies of the data set have beyond those of the head (zero in fine-tuning).
         config: weights and forms.
     """
-    counts = atoms_per_structure(target)
     zero = prediction.energy.new_zeros((), dtype=torch.float32)
     energy = forces = stress = scalar = zero
     if config.energy_weight > 0:
         # Subtract in float64: total energies reach 1e5 eV and float32 has 1e-2 eV there.
-        error = ((prediction.energy - (target.energy - target.reference_energy)) / counts).float()
-        per_structure = elementwise(error, config.energy, config.huber_delta)
+        missing = prediction.energy - (target.energy - target.reference_energy)
+        per_structure = elementwise((missing / target.energy_unit).float(), config.energy, config.huber_delta)
+        per_structure = above(target.energy_margin, missing.detach().abs(), per_structure)
         energy = config.energy_weight * masked_mean(per_structure * target.weights, target.energy_mask)
     if config.forces_weight > 0 and prediction.forces is not None:
-        forces = config.forces_weight * forces_term(prediction.forces - target.forces, target, counts, config)
+        forces = config.forces_weight * forces_term(prediction.forces - target.forces, target, config)
     if config.stress_weight > 0 and prediction.stress is not None:
-        error = (prediction.stress - target.stress).float()
+        error = (prediction.stress - target.stress).float() / target.stress_unit[:, None, None]
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
     if config.scalar_weight > 0:
-        error = ((prediction.energy - target.scalar) / (config.scalar_unit or 1.0)).float()
-        per_structure = elementwise(error, config.scalar, config.huber_delta)
+        per_structure = target_losses(prediction.energy, target.scalar, config)
         scalar = config.scalar_weight * masked_mean(per_structure * target.weights, target.scalar_mask)
     return LossTerms(energy + forces + stress + scalar, energy, forces, stress, scalar)
+
+
+def target_losses(output: Tensor, label: Tensor, config: LossConfig) -> Tensor:
+    """Loss (S,) of what a head gives for each structure: scalars, logits of classes, or vectors."""
+    if config.scalar == "cross_entropy":
+        return cross_entropy(output, label, config.class_weights)
+    error = ((output - label) / (config.scalar_unit or 1.0)).float()
+    return error_length(error) if config.scalar == "norm" else elementwise(error, config.scalar, config.huber_delta)
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,6 @@ class LossShare:
     """A part of a batch that one process evaluates, and the share that each of its loss terms has in the batch."""
 
     target: TargetBatch
-    has_stress: bool
-    """Whether any structure of the part has a stress label (known on the host, so that no device is waited for)."""
     energy: float = 1.0
     forces: float = 1.0
     stress: float = 1.0
@@ -84,35 +87,41 @@ class LossShare:
         return torch.cat([parts.sum().reshape(1), parts])
 
 
-def loss_shares(targets: Sequence[TargetBatch], stress: Sequence[bool], config: LossConfig) -> list[LossShare]:
-    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``.
-
-    ``stress``: for every part, whether it has any stress label.
-    """
+def loss_shares(targets: Sequence[TargetBatch], config: LossConfig) -> list[LossShare]:
+    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``."""
     if len(targets) == 1:
-        return [LossShare(targets[0], stress[0])]
-    counts = []
-    for target in targets:
-        forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
-        counts.append([int(mask.sum()) for mask in (target.energy_mask, forces, target.stress_mask, target.scalar_mask)])
-    totals = [max(sum(column), 1) for column in zip(*counts)]
-    return [
-        LossShare(target, has_stress, *(n / total for n, total in zip(row, totals)))
-        for target, has_stress, row in zip(targets, stress, counts)
-    ]
+        return [LossShare(targets[0])]
+    counts = torch.stack([label_counts(target, config) for target in targets]).cpu()
+    totals = counts.sum(dim=0).clamp(min=1)
+    return [LossShare(target, *row) for target, row in zip(targets, (counts.double() / totals).tolist())]
 
 
-def forces_term(error: Tensor, target: TargetBatch, counts: Tensor, config: LossConfig) -> Tensor:
+def label_counts(target: TargetBatch, config: LossConfig) -> Tensor:
+    """(4,) int64: how many energies, forces, stresses and scalars the means of the loss are taken over."""
+    forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
+    return torch.stack([mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.scalar_mask)])
+
+
+def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tensor:
     """Unweighted force term: per atom, then per structure (``structure_wise``) or over all atoms of the batch."""
-    if config.forces == "norm":
-        per_atom = torch.sqrt(error.square().sum(dim=1) + NORM_EPS**2)
-    else:
-        per_atom = elementwise(error, config.forces, config.huber_delta).mean(dim=1)
     structure = target.batch.structure
+    scaled = error / target.forces_unit[structure, None]
+    if config.forces == "norm":
+        per_atom = torch.sqrt(scaled.square().sum(dim=1) + NORM_EPS**2)
+    else:
+        per_atom = elementwise(scaled, config.forces, config.huber_delta).mean(dim=1)
+    per_atom = above(target.forces_margin[structure], error.detach().norm(dim=1), per_atom)
     if not config.structure_wise:
         return masked_mean(per_atom * target.weights[structure], target.forces_mask[structure])
+    counts = atoms_per_structure(target)
     sums = per_atom.new_zeros(len(counts)).index_add(0, structure, per_atom)
     return masked_mean(sums / counts.to(sums.dtype) * target.weights, target.forces_mask)
+
+
+def above(margin: Tensor, error: Tensor, values: Tensor) -> Tensor:
+    """Loss values where the error is larger than its margin (threshold loss, paper Eq. 2), zero elsewhere."""
+    # A margin of 0 keeps all: NaN is not smaller than anything either.
+    return torch.where(error < margin, torch.zeros_like(values), values)
 
 
 def atoms_per_structure(target: TargetBatch) -> Tensor:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .classes import accuracies, chosen_class
+from .vectors import vector_errors
+
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
 
@@ -39,6 +42,13 @@ class Errors:
     scalar_rmse: float | None = None
     scalar_r2: float | None = None
     """1 - (RMSE / standard deviation of the labels)²; None where the labels do not differ."""
+    accuracy: float | None = None
+    """Share of right classes."""
+    balanced_accuracy: float | None = None
+    """The same for each class that occurs, averaged over classes."""
+    vector_mae: float | None = None
+    """By component, units of the labels."""
+    vector_length_mae: float | None = None
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain dict of the errors that exist, numbers rounded to five significant digits."""
@@ -56,6 +66,10 @@ class Errors:
         if self.scalar_mae is not None:
             r2 = "" if self.scalar_r2 is None else f", R² {self.scalar_r2:.3f}"
             parts.append(f"MAE {self.scalar_mae:.4g}, RMSE {self.scalar_rmse:.4g}{r2}")
+        if self.accuracy is not None:
+            parts.append(f"accuracy {self.accuracy:.4f}, balanced {self.balanced_accuracy:.4f}")
+        if self.vector_mae is not None:
+            parts.append(f"MAE {self.vector_mae:.4g} by component, {self.vector_length_mae:.4g} of the length")
         return ", ".join(parts) or "no labels"
 
 
@@ -77,6 +91,12 @@ class Predictions:
     scalar: np.ndarray
     """(S,) units of the labels, predicted"""
     scalar_true: np.ndarray
+    chosen: np.ndarray
+    """(S,) number of the class, predicted"""
+    chosen_true: np.ndarray
+    vector: np.ndarray
+    """(S, 3) units of the labels, predicted"""
+    vector_true: np.ndarray
 
     @property
     def structure(self) -> np.ndarray:
@@ -91,10 +111,12 @@ class Predictions:
         forces = (self.forces - self.forces_true)[chosen[self.structure]]
         stress = (self.stress - self.stress_true)[chosen]
         scalar = (self.scalar - self.scalar_true)[chosen]
+        classes = accuracies(self.chosen[chosen], self.chosen_true[chosen])
+        vectors = vector_errors(self.vector[chosen], self.vector_true[chosen])
         return Errors(
             int(chosen.sum()), _mae(per_atom, 1e3), _rmse(per_atom, 1e3), _mae(energy, 1e3), _mae(forces, 1e3),
             _rmse(forces, 1e3), _mae(stress, GPA_PER_EV_A3), _rmse(stress, GPA_PER_EV_A3),
-            _mae(scalar, 1.0), _rmse(scalar, 1.0), _r2(scalar, self.scalar_true[chosen]),
+            _mae(scalar, 1.0), _rmse(scalar, 1.0), _r2(scalar, self.scalar_true[chosen]), *classes, *vectors,
         )
 
     def errors_by_group(self, groups: Sequence[str]) -> dict[str, Errors]:
@@ -114,18 +136,23 @@ class Collector:
     def add(self, prediction: Prediction, target: TargetBatch) -> None:
         """Add one batch."""
         n_atoms = torch.bincount(target.batch.structure, minlength=target.batch.n_structures)
-        value = prediction.energy.double()
-        unknown = torch.full_like(value, torch.nan)
+        value, labels = prediction.energy.double(), _masked(target.scalar, target.scalar_mask)
+        unknown = torch.full_like(n_atoms, torch.nan, dtype=torch.float64)
+        kind = None if target.target is None else target.target_kind
+        scalars = (value, labels) if kind == "scalar" else (unknown, unknown)
+        classes = (chosen_class(value), labels) if kind == "class" else (unknown, unknown)
+        vectors = (value, labels) if kind == "vector" else (unknown[:, None].expand(-1, 3),) * 2
         add = {
             "n_atoms": n_atoms,
-            "energy": value if target.target is None else unknown,
+            "energy": value if kind is None else unknown,
             "energy_true": _masked(target.energy - target.reference_energy, target.energy_mask),
             "forces": _or_nan(prediction.forces, target.forces),
             "forces_true": _masked(target.forces.double(), target.forces_mask[target.batch.structure]),
             "stress": _or_nan(prediction.stress, target.stress),
             "stress_true": _masked(target.stress.double(), target.stress_mask),
-            "scalar": unknown if target.target is None else value,
-            "scalar_true": _masked(target.scalar, target.scalar_mask),
+            "scalar": scalars[0], "scalar_true": scalars[1],
+            "chosen": classes[0], "chosen_true": classes[1],
+            "vector": vectors[0], "vector_true": vectors[1],
         }
         self._frames += target.frames
         for name, value in add.items():
@@ -134,7 +161,8 @@ class Collector:
     def finish(self) -> Predictions:
         """All that was added as numpy arrays, ordered by the position of the frames in their data set."""
         empty = {"n_atoms": np.zeros(0, int), "forces": np.zeros((0, 3)), "forces_true": np.zeros((0, 3)),
-                 "stress": np.zeros((0, 3, 3)), "stress_true": np.zeros((0, 3, 3))}
+                 "stress": np.zeros((0, 3, 3)), "stress_true": np.zeros((0, 3, 3)),
+                 "vector": np.zeros((0, 3)), "vector_true": np.zeros((0, 3))}
         gathered = Predictions(**{
             name: torch.cat(parts).cpu().numpy() if parts else empty.get(name, np.zeros(0))
             for name, parts in self._parts.items()
@@ -155,7 +183,7 @@ def _permuted(predictions: Predictions, order: np.ndarray) -> Predictions:
 
 
 _COLUMNS = ("n_atoms", "energy", "energy_true", "forces", "forces_true", "stress", "stress_true", "scalar",
-            "scalar_true")
+            "scalar_true", "chosen", "chosen_true", "vector", "vector_true")
 
 
 def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,10 @@ training, and the head's written references come from its sets in the order in w
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +21,7 @@ HERE = Path(__file__).parent
 HOLDOUT_FILE = HERE / "holdout.toml"
 
 Select = Literal["even", "random"]
+Normalisation = Literal["force_scale", "jmp"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,15 @@ class MixtureSet:
     """One set of labelled frames: files of the data folder, the share of them that is used, and its source."""
 
     name: str
-    files: tuple[str, ...]
-    """Names of files in the data folder."""
     head: str
-    cap: int
-    """Largest number of frames, validation included."""
+    files: tuple[str, ...] = ()
+    """Names of files in the data folder; they are read once and packed."""
+    records: str = ""
+    """Instead of ``files``: a folder of ``jmp-calc preprocess``, read frame by frame while training."""
+    valid_records: str = ""
+    """The same for validation; empty: the last frames of ``records``."""
+    cap: int = 1_000_000_000
+    """Largest number of frames of ``files``, validation included."""
     select: Select = "even"
     """even: every k-th frame of the sorted groups; random: a draw with fixed seed."""
     weight: float = 1.0
@@ -59,6 +66,12 @@ class MixtureSet:
     """Whether the energies are trained on (False: forces and stress only)."""
     info: dict[str, int | float | str] = field(default_factory=dict)
     """Entries of the frame that must have this value where they are present (charge = 0)."""
+    energy_margin: float = 0.0
+    """eV/atom: smaller energy errors do not count (threshold loss, paper Eq. 2); 0: all count."""
+    forces_margin: float = 0.0
+    """eV/Å: smaller force errors of an atom do not count."""
+    cutoff: float | None = None
+    """Å of the main graph of this set, where it is not the network's (JMP: 12 and 8)."""
     licence: str = "unknown"
     source: str = "unknown"
     """Repository the file comes from."""
@@ -82,7 +95,11 @@ class Mixture:
     heads: tuple[MixtureHead, ...]
     default_head: str
     temperature: float = 2.0
-    """Sampling: probability of a set ~ weight * frames^(1/temperature)."""
+    """Sampling: share of a set ~ weight * frames^(1/temperature), by repeating frames; inf: ~ weight."""
+    normalisation: Normalisation = "force_scale"
+    """Units of the errors of a set, see ``pretrain_sets.task_of``."""
+    max_frame_edges: int = 1_000_000
+    """Frames with more main edges are not trained on: one of them would be a whole step."""
     validation_fraction: float = 0.025
     validation_max: int = 100
     """Largest number of validation frames per set."""
@@ -98,8 +115,16 @@ class Mixture:
             if item.head not in names:
                 raise UsageError(f"Set {item.name!r} has the unknown head {item.head!r}.", where=self.name,
                                  hint=f"heads of the recipe: {', '.join(names)}")
+            if bool(item.files) == bool(item.records):
+                raise UsageError(f"Set {item.name!r} needs either files or records.", where=self.name)
             if item.cap < 1 or item.weight <= 0:
                 raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
+        if not self.temperature > 0:
+            raise UsageError(f"The temperature {self.temperature} is not positive.", where=self.name,
+                             hint="1: natural shares, 2: square roots of them, inf: equal shares")
+        if self.normalisation not in ("force_scale", "jmp"):
+            raise UsageError(f"There is no normalisation {self.normalisation!r}.", where=self.name,
+                             hint="choose force_scale or jmp")
         idle = [name for name in names if name not in {item.head for item in self.sets}]
         if idle:
             raise UsageError(f"No set trains the head {idle[0]!r}.", where=self.name)
@@ -134,9 +159,34 @@ def recipe_files() -> tuple[str, ...]:
     return tuple(sorted(path.stem.replace("_", "-") for path in (HERE / "recipes").glob("*.toml")))
 
 
+def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Content of a recipe with settings replaced, each written as ``table.key=value`` with a value as in TOML."""
+    result = copy.deepcopy(content)
+    for change in changes:
+        path, equals, text = change.partition("=")
+        *tables, key = path.strip().split(".")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()  # a word without quotes
+        if not equals or not tables or not key:
+            raise UsageError(f"{change!r} is not a setting.", where="--set", hint="write it as train.optim.lr=1e-3")
+        table = result
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"{name} is not a table of the recipe.", where=f"--set {change}")
+        table[key] = value
+    return result
+
+
 def load_mixture(name_or_path: str | Path) -> Mixture:
     """The mixture of a recipe; unknown keys, heads without sets and held-out sets are refused."""
-    data = read_recipe(name_or_path)
+    return mixture_of(read_recipe(name_or_path))
+
+
+def mixture_of(data: dict[str, Any]) -> Mixture:
+    """The same from the content of a recipe."""
     heads = tuple(_build(MixtureHead, {"name": name, **entry}) for name, entry in data.get("heads", {}).items())
     sets = tuple(_build(MixtureSet, {"name": name, **entry}) for name, entry in data.get("sets", {}).items())
     mixture: Mixture = _build(Mixture, {**data.get("mixture", {}), "sets": sets, "heads": heads})

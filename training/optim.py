@@ -18,16 +18,17 @@ from jmp_calc.errors import UsageError
 from .config import OptimConfig
 
 
-def freeze(potential: nn.Module, what: str) -> int:
+def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
     """Exclude weights from training by name; returns the number of weights that stay trainable.
 
     Args:
         potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``, ``heads.*``.
         what: none, embedding, backbone (with the embedding), or n: the embedding and the first n blocks.
+        heads: names of heads that are not trained either.
     """
-    prefixes: tuple[str, ...] = ()
+    prefixes = tuple(f"heads.{head}." for head in heads)
     if what != "none":
-        prefixes = ("embedding.",)
+        prefixes += ("embedding.",)
     if what == "backbone":
         prefixes += ("backbone.",)
     elif what.isdigit():

@@ -1,4 +1,4 @@
-"""Pack the sets of a recipe into one file: ``python -m jmp_calc.training.pack --recipe jmp-xs --data FOLDER -o FILE``.
+"""Pack the sets of a recipe into one file.
 
 Held-out sets are refused, geometries that occur in a held-out file or twice are left out, references are fitted per
 set, outliers are dropped by rules that the recipe states, and a block-wise validation share is marked.
@@ -6,8 +6,6 @@ set, outliers are dropped by rules that the recipe states, and a block-wise vali
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, JMPError, error_lines
+from jmp_calc.errors import BadInputError
 from jmp_calc.graph.neighbours import neighbour_edges
 
 from .geometry_keys import Seen, key
 from .labels import Frame, read_labelled
-from .mixture import Mixture, MixtureSet, holdout_patterns, load_mixture, read_recipe
-from .packed import Packed, PackedSet, save_packed
+from .mixture import Mixture, MixtureSet, holdout_patterns
+from .packed import Packed, PackedSet
 from .readers import read_raw
 from .references import fit_references
 from .split import split_frames
@@ -47,7 +45,7 @@ def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool
         remember_holdout(seen, data, say)
     kept: list[tuple[PackedSet, list[Frame], np.ndarray]] = []
     counts: Counts = {}
-    for item in mixture.sets:
+    for item in (item for item in mixture.sets if item.files):
         frames, dropped = read_set(item, data, seen, counts, mixture.seed)
         train, valid = split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
         described, ordered = describe(item, train, valid, dropped)
@@ -217,29 +215,3 @@ def flatten(kept: Sequence[tuple[PackedSet, list[Frame], np.ndarray]], counts: C
 def centred(frame: Frame) -> np.ndarray:
     """Positions with the mean at the origin (molecules): float32 keeps most digits there."""
     return frame.positions if frame.pbc.any() else frame.positions - frame.positions.mean(0)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--recipe", default="jmp-xs", help="name or path of a recipe")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the files of the recipe")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="packed file to write (.npz)")
-    parser.add_argument("--max-per-set", type=int, help="smaller cap for every set (to try things out)")
-    options = parser.parse_args(arguments)
-    try:
-        mixture = load_mixture(options.recipe)
-        if options.max_per_set:
-            capped = tuple(replace(item, cap=min(item.cap, options.max_per_set)) for item in mixture.sets)
-            mixture = replace(mixture, sets=capped)
-        packed = build(mixture, options.data, say=lambda text: print(text, flush=True))
-        save_packed(options.output, packed, read_recipe(options.recipe))
-    except JMPError as error:
-        print(*error_lines(error.fact, error.where, error.hint), sep="\n", file=sys.stderr)
-        return error.exit_code
-    print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

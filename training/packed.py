@@ -6,8 +6,6 @@ The file holds no objects (``numpy.load`` without pickle) and is small enough to
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.atomic import replacing
 
 from .labels import Frame
 
@@ -87,7 +86,7 @@ class Packed:
             numbers=self.numbers[atoms].astype(np.int64), positions=self.positions[atoms].astype(np.float64),
             cell=self.cell[index], pbc=self.pbc[index], energy=None if np.isnan(energy) else energy,
             forces=self.forces[atoms].astype(np.float64),
-            stress=None if np.isnan(stress).any() else stress.astype(np.float64), group=name, source="pack",
+            stress=None if np.isnan(stress).any() else stress.astype(np.float64), group=name, source=f"pack, {name}",
             index=index,
         )
 
@@ -111,16 +110,11 @@ def save_packed(path: Path, packed: Packed, recipe: dict[str, Any]) -> None:
     """Write the arrays and the description atomically, compressed."""
     header = {"version": PACK_VERSION, "sets": [asdict(item) for item in packed.sets], "recipe": recipe}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez_compressed(
-                stream, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-                **{name: getattr(packed, name) for name in _ARRAYS},
-            )
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez_compressed(
+            stream, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+            **{name: getattr(packed, name) for name in _ARRAYS},
+        )
 
 
 def load_packed(path: Path) -> Packed:
@@ -131,7 +125,7 @@ def load_packed(path: Path) -> Packed:
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(f"This is not a packed mixture: {error}.", where=str(path),
-                            hint="make one with python -m jmp_calc.training.pack") from error
+                            hint="jmp-calc pretrain RECIPE --data FOLDER makes one") from error
     if header["version"] != PACK_VERSION:
         raise BadInputError(f"The pack has version {header['version']}, not {PACK_VERSION}.", where=str(path))
     return Packed(sets=tuple(_packed_set(entry) for entry in header["sets"]), **arrays)

@@ -33,7 +33,8 @@ class Evaluate(Protocol[Share]):
 class GradientPool:
     """Evaluates the shares of a step side by side; the sum of their gradients is left in ``.grad``.
 
-    The result does not depend on timing: gradients are added in the order of the shares.
+    The result does not depend on timing: gradients are added in the order of the shares, and random numbers (dropout) of
+    the helpers start in every step from a seed that this process draws, so that a resumed run has the same ones.
     """
 
     def __init__(self, potential: nn.Module, evaluate: Evaluate[Any], processes: int) -> None:
@@ -66,7 +67,7 @@ class GradientPool:
         """Sum of the loss terms of all shares (at most one per process); gradients are replaced, not added."""
         try:
             for pipe, share in zip(self._pipes, shares[1:]):
-                pipe.send(share)
+                pipe.send((int(torch.randint(2**62, ())), share))
         except OSError as error:
             raise _ended() from error
         for parameter in self._parameters:
@@ -146,10 +147,11 @@ def _work(potential: nn.Module, trained: list[bool], evaluate: Evaluate[Any], bu
     pieces = buffer.split([p.numel() for p in parameters])
     while True:
         try:
-            share = pipe.recv()
+            seed, share = pipe.recv()
         except (EOFError, OSError):
             return
         try:
+            torch.manual_seed(seed)
             for parameter in parameters:
                 parameter.grad = None
             terms = evaluate(potential, share)

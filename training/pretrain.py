@@ -1,340 +1,286 @@
-"""Pre-train a small network on a packed mixture, in stages that each end well before a time limit.
+"""Pre-training: one backbone on several data sets, a head per level of theory, from a recipe (``training.md`` part I).
 
-``python -m jmp_calc.training.pretrain --recipe jmp-xs --pack FILE -o OUT --max-time S --total-time T [--resume DIR]``:
-one stage of at most S seconds out of T seconds of optimisation; the schedule runs over T. Files in OUT: ``state.pt``
-and ``optimizer.pt`` (resumable), ``metrics.csv`` (errors per set), ``losses.csv``, ``jmp_xs.safetensors`` (averaged weights).
+Example: ``pretrain("jmp-xs", data="data", out="run")`` writes ``run/jmp_xs.safetensors`` with the averaged weights. The loop
+is that of fine-tuning; here are the network, the data sets and the files.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from jmp_calc.errors import JMPError, NotConvergedError, OutOfMemoryError, UsageError, error_lines
-from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig, model_config_from_dict, to_dict
+from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.io.atomic import remove_partial
+from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
+from jmp_calc.io.summary import plain, write_text_atomic
+from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
 from jmp_calc.model.potential import Potential
+from jmp_calc.zoo.schema import parse
 
-from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_checkpoint, set_rng_state
-from .ema import EMA
-from .loop import without_weight_gradients
-from .mixture import Mixture, load_mixture, read_recipe
-from .optim import Schedule, clip_gradients, divide_shared_gradients
-from .packed import Packed, load_packed
-from .parallel import GradientPool
-from .pretrain_log import LossLog, Say, write_metrics
-from .pretrain_loss import PretrainConfig, ShareGradients, backward, errors, force_scale, step_shares
+from .batches import Batches
+from .checkpoint import Progress, load_checkpoint
+from .config import TrainConfig, config_to_dict
+from .dataset import FrameGraphs
+from .history import METRICS, TASKS
+from .loop import fit
+from .metrics import Errors
+from .mixture import Mixture, changed, mixture_of, read_recipe
+from .order import Fixed, Mixed
+from .pack import build
+from .packed import Packed, load_packed, save_packed
+from .plots import plot_tasks
+from .pretrain_model import NetworkOptions, fresh_network, network_config
+from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of
 from .publish import publish
-from .stream import DENSE_DEGREE, PackedBatch, PackedGraphs, Step, StreamConfig, loader, steps
+from .run_state import STATE_FILE, Job, total_steps
+from .runfolder import RunLog, has_state
+from .validation import validate
 
-EV_PER_A3_IN_GPA = 160.21766
-HEAD_WIDTH, HEAD_LAYERS = 32, 3
-SCALE_FIT_STEPS = 6
-MAX_TOO_LARGE = 30
+Say = Callable[[str], None]
+PACK_FILE = "mixture.npz"
+OUTPUTS = (STATE_FILE, METRICS, TASKS, "recipe.yaml", "report.yaml", "tasks.svg", PACK_FILE, "nan-batch.extxyz")
+GRAPH_CACHE_BYTES = 4 << 30
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Where and how long a stage runs."""
+class PretrainOptions:
+    """Where a run gets its frames and where it computes."""
 
-    device: torch.device
-    workers: int
+    data: Path | None = None
+    """Folder with the files of the recipe; they are packed once into the output folder."""
+    pack: Path | None = None
+    """A pack that was made before, instead of ``data``."""
+    device: str = "auto"
+    dtype: str = "float32"
+    workers: int = 0
     """Processes that prepare batches for a GPU."""
-    max_time: float
-    """Seconds of this stage, start and validation included."""
-    total_time: float
-    """Seconds of optimisation over all stages; the schedule ends there."""
-    processes: int = 1
-    """Processes that share each step on a CPU."""
-    max_steps: int | None = None
-    """Optimizer steps of this stage."""
-    cache_bytes: int = 4 << 30
-    """Memory for graphs per worker."""
-    validation_frames: int | None = None
-    """Validation frames per set; None: all. A few suffice between stages."""
+    valid_frames: int | None = None
+    """Most validation frames per set while training; None: all. The report always has all."""
 
 
-# ---- network ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """Everything that a recipe file says."""
+
+    mixture: Mixture
+    model: NetworkOptions
+    train: TrainConfig
+    content: dict[str, Any]
+    """The file as it is."""
 
 
-def training_model(mixture: Mixture, packed: Packed) -> ModelConfig:
-    """The network with all heads of the mixture and without energy references, which training subtracts per set."""
-    heads = []
-    for head in mixture.heads:
-        sets = [item for item in packed.sets if item.head == head.name]
-        heads.append(HeadConfig(
-            name=head.name, hidden=HEAD_WIDTH, num_layers=HEAD_LAYERS, level_of_theory=head.level_of_theory,
-            energy_scale=float(np.mean([force_scale(item.force_rms) for item in sets])),
-            elements=tuple(sorted({z for item in sets for z in item.references})),
-        ))
-    return ModelConfig(
-        backbone=JMP_XS, policy=JMP_XS_POLICY, heads=tuple(heads), default_head=mixture.default_head,
-        subtract_lone_atom=True, pair_repulsion=True,
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a pre-training gave; errors are those of the averaged weights on all validation frames."""
+
+    model: Path
+    out: Path
+    errors: dict[str, Errors]
+    """By data set."""
+    n_steps: int
+    n_epochs: int
+    train_s: float
+    network: ModelConfig = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict without the network."""
+        return {"model": str(self.model), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
+                "train_s": round(self.train_s, 1),
+                "valid": {name: errors.to_dict() for name, errors in self.errors.items()}}
+
+
+def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> PretrainRecipe:
+    """Read and check a recipe (name or TOML file); UsageError names the table and key that cannot be meant.
+
+    ``changes``: settings to replace, each written as ``train.optim.lr=1e-3``.
+    """
+    return recipe_of(changed(read_recipe(name_or_path), changes), str(name_or_path))
+
+
+def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
+    """The same from the content of a recipe; ``where`` is named in errors."""
+    unknown = sorted(set(content) - {"mixture", "model", "train", "heads", "sets"})
+    if unknown:
+        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=where,
+                         hint="its tables are mixture, model, train, heads and sets")
+    try:
+        model = parse(NetworkOptions, content.get("model", {}), "model")
+        train = parse(TrainConfig, content.get("train", {}), "train")
+    except ModelError as error:
+        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
+    if train.optim.lr is None:
+        raise UsageError("The recipe has no learning rate.", where=f"{where} [train.optim]", hint="lr = 3e-4")
+    if train.forces == "none":
+        raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
+    return PretrainRecipe(mixture_of(content), model, train, content)
+
+
+def pretrain(
+    recipe: str | Path | PretrainRecipe, out: str | Path, options: PretrainOptions = PretrainOptions(), *,
+    resume: bool = False, override: bool = False, overwrite: bool = False, say: Say = print,
+) -> PretrainResult:
+    """Pre-train the network of a recipe, or go on with the run in ``out``.
+
+    Args:
+        recipe: name, TOML file, or what ``load_recipe`` gave.
+        out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
+        options: data and device.
+        resume: go on with the run in ``out``.
+        override: resume although settings or data have changed.
+        overwrite: replace earlier results.
+        say: receives lines of progress.
+    """
+    recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
+    folder = make_folder(Path(out))
+    with locked(folder):
+        remove_partial(folder, outputs(recipe))
+        if overwrite and not resume:
+            remove_old(folder, outputs(recipe))
+        elif not resume:
+            check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
+        resume = resume and has_state(folder, say)
+        with RunLog(folder, say, resumed=resume) as log:
+            return run(recipe, folder, options, resume=resume, override=override, say=log)
+
+
+def run(
+    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, *, resume: bool, override: bool, say: Say
+) -> PretrainResult:
+    """Read, train, validate and write everything into ``folder`` (locked by the caller)."""
+    from jmp_calc.device import choose_device, choose_dtype
+
+    began = time.monotonic()
+    device, train = choose_device(options.device), recipe.train
+    sets = source_sets(recipe, folder, options, say)
+    if resume:
+        # The state names its own network, so that an architecture that has changed since cannot slip in.
+        state = load_checkpoint(folder / STATE_FILE)
+        network = model_config_from_dict(state.model_config)
+        potential = Potential.from_state(network, state.weights).to(dtype=choose_dtype(options.dtype), device=device)
+    else:
+        network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
+        potential = fresh_network(network, sets, device=device, dtype=choose_dtype(options.dtype), seed=train.seed)
+    write_text_atomic(folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)}))
+    path = folder / model_name(recipe.mixture)
+    everything = validation_batches(sets, recipe, potential, device)
+    some = everything if options.valid_frames is None else validation_batches(
+        source_sets(recipe, folder, options, say, options.valid_frames), recipe, potential, device)
+    described = [source.described for source in sets]
+
+    def save(name: str, progress: Progress) -> None:
+        if name == "last":
+            publish(path, potential, recipe.mixture, described, {})
+
+    job = Job(potential, training_batches(sets, recipe, potential, device, options.workers), some, folder,
+              to_dict(network), {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets},
+              save, say, time.monotonic() - began)
+    say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
+        f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
+        f"{total_steps(job.train, train) or 'as many as fit'} steps, {device}")
+    history = fit(job, train, resume=resume, override=override)
+    progress = load_checkpoint(folder / STATE_FILE).progress
+    _, predictions = validate(potential, everything, train.loss, final_forces(train))
+    errors = predictions.errors_by_group(everything.task_names)
+    publish(path, potential, recipe.mixture, described, errors)
+    plot_tasks(folder / "tasks.svg", folder)
+    result = PretrainResult(path, folder, errors, progress.step, progress.epoch, history.rows[-1].elapsed_s, network)
+    write_text_atomic(folder / "report.yaml", _yaml(result.to_dict()))
+    for name, found in errors.items():
+        say(f"{name}: {found}")
+    return result
+
+
+def outputs(recipe: PretrainRecipe) -> tuple[str, ...]:
+    """Names of all files that a run writes."""
+    return (model_name(recipe.mixture), *OUTPUTS)
+
+
+def model_name(mixture: Mixture) -> str:
+    """Name of the model file."""
+    return f"{mixture.name.replace('-', '_')}.safetensors"
+
+
+def source_sets(
+    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say, valid_frames: int | None = None
+) -> list[SourceSet]:
+    """All data sets in the order of the recipe, from the pack and from record folders."""
+    mixture, found = recipe.mixture, {}
+    if any(item.files for item in mixture.sets):
+        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture,
+                                                               valid_frames)}
+    for item in mixture.sets:
+        if item.records:
+            found[item.name] = record_set(item, options.data or Path(), mixture, valid_frames)
+    return [found[item.name] for item in mixture.sets if item.name in found]
+
+
+def mixture_frames(recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say) -> Packed:
+    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there."""
+    own = folder / PACK_FILE
+    if options.pack is not None:
+        return load_packed(options.pack)
+    if own.is_file():
+        return load_packed(own)
+    if options.data is None:
+        raise UsageError("There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe")
+    packed = build(recipe.mixture, options.data, say=say)
+    save_packed(own, packed, recipe.content)
+    return packed
+
+
+def training_batches(
+    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device, workers: int
+) -> Batches:
+    """The mixed stream of training frames."""
+    mixture, config = recipe.mixture, recipe.train
+    sizes = np.concatenate([source.train_sizes for source in sets])
+    weights = {item.name: item.weight for item in mixture.sets}
+    order = Mixed(
+        tuple(len(source.train) for source in sets), sizes, mixture.temperature, config.max_edges_per_batch,
+        config.batch_size or 32, tuple(weights[source.name] for source in sets), mixture.seed, config.accumulate,
+    )
+    graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)
+    return Batches(graphs, order, device=device, workers=workers)
+
+
+def validation_batches(
+    sets: Sequence[SourceSet], recipe: PretrainRecipe, potential: Potential, device: torch.device
+) -> Batches:
+    """All validation frames, never re-balanced."""
+    sizes = np.concatenate([source.valid_sizes for source in sets])
+    graphs = _graphs(sets, [source.valid for source in sets], sizes, recipe, potential)
+    room = max(recipe.train.max_edges_per_batch, int(sizes[:, 1].max()))
+    return Batches(graphs, Fixed(sizes, max_edges=room), device=device)
+
+
+def _graphs(
+    sets: Sequence[SourceSet], frames: Sequence[Sequence[Any]], sizes: np.ndarray, recipe: PretrainRecipe,
+    potential: Potential,
+) -> FrameGraphs:
+    items = {item.name: item for item in recipe.mixture.sets}
+    tasks = [task_of(source, items[source.name], recipe.mixture) for source in sets]
+    numbers = np.repeat(np.arange(len(sets), dtype=np.uint8), [len(part) for part in frames])
+    return FrameGraphs(
+        Joined(frames), potential.config.policy, tasks, task_of=numbers, qint_tags=potential.config.backbone.qint_tags,
+        cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
+        dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
 
 
-# ---- one stage --------------------------------------------------------------------------------------------------------
+def final_forces(config: TrainConfig) -> Any:
+    """How the finished network is meant to predict forces."""
+    return config.forces if config.conservative_after is None else "conservative"
 
 
-class Stage:
-    """State of a run and one stretch of it."""
+def _yaml(content: Any) -> str:
+    import yaml
 
-    def __init__(
-        self, mixture: Mixture, config: PretrainConfig, packed: Packed, potential: Potential, limits: Limits, say: Say
-    ) -> None:
-        self.began = time.monotonic()
-        self.stream = StreamConfig(
-            config.max_edges_per_batch, config.max_structures_per_batch, config.max_frame_edges, mixture.temperature,
-            mixture.seed,
-        )
-        self.config, self.packed, self.limits, self.say = config, packed, limits, say
-        self.potential = potential.to(limits.device)
-        scales = np.array([force_scale(item.force_rms) for item in packed.sets])
-        self.data = PackedGraphs(packed, potential.config.policy, scales, limits.cache_bytes)
-        parameters = list(self.potential.parameters())
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=config.lr, betas=config.optim.betas, weight_decay=config.weight_decay,
-            fused=limits.device.type == "cuda",
-        )
-        self.ema = EMA(self.potential, config.ema_decay)
-        self.progress = Progress()
-        self.n_too_large = 0
-
-    def spent(self) -> float:
-        """Seconds of this stage so far."""
-        return time.monotonic() - self.began
-
-    def fit_scale_factors(self) -> None:
-        """Fit the scale factors of a fresh network on the first steps of the stream."""
-        small = StreamConfig(max_edges=min(20_000, self.config.max_edges_per_batch), max_structures=60, seed=1)
-        plan = (step for _, step in zip(range(SCALE_FIT_STEPS), steps(self.packed, small)))
-        parts = [part.to(self.limits.device) for made in loader(self.data, plan, 0, False) for part in made]
-        self.potential.fit_scale_factors([part.target.batch for part in parts])
-        self.say(f"scale factors fitted on {len(parts)} batches, {self.spent():.0f} s")
-
-    def train(self, folder: Path) -> None:
-        """Optimise until the stage's time or steps are used up, keeping time for validation and saving."""
-        config, limits, progress = self.config, self.limits, self.progress
-        plan = steps(self.packed, self.stream, skip=progress.step)
-        schedule = Schedule(config.optim, None, limits.total_time)
-        shared = self.potential.shared_parameters()
-        reserve = 0.06 * limits.max_time + 5.0
-        log = LossLog(folder / "losses.csv", self.say)
-        first, before, start = progress.step, progress.elapsed, time.monotonic()
-        for numbers, frames in self.evaluated(plan):
-            for group in self.optimizer.param_groups:
-                group["lr"] = config.lr * schedule.factor(progress.step, progress.elapsed)
-            divide_shared_gradients(shared)
-            norm = clip_gradients(list(self.potential.parameters()), config.clip_norm)
-            # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
-            numbers = torch.cat([numbers, norm.reshape(1).to(numbers)]).cpu()
-            if not torch.isfinite(numbers).all():
-                raise self.not_finite(frames, numbers)
-            self.optimizer.step()
-            self.ema.update()
-            progress.step += 1
-            progress.elapsed = before + time.monotonic() - start
-            log.add(progress, self.optimizer.param_groups[0]["lr"], numbers, len(frames),
-                    int(self.packed.n_edges[frames].sum()))
-            done = limits.max_steps is not None and progress.step - first >= limits.max_steps
-            if done or self.spent() > limits.max_time - reserve or progress.elapsed >= limits.total_time:
-                break
-
-    def evaluated(self, plan: Iterator[Step]) -> Iterator[tuple[Tensor, list[int]]]:
-        """Loss terms and frames of one step after the other, the gradients left in the weights."""
-        limits = self.limits
-        if limits.processes > 1:
-            with GradientPool(self.potential, ShareGradients(self.data, self.config), limits.processes) as pool:
-                for step in plan:
-                    numbers = pool.gradients(step_shares(step, self.packed, limits.processes))
-                    yield numbers, [frame for part in step for frame in part]
-            return
-        for made in loader(self.data, plan, limits.workers, limits.device.type == "cuda"):
-            parts = [part.to(limits.device) for part in made]
-            terms = self.gradients(parts)
-            if terms is not None:
-                yield terms, [frame for part in parts for frame in part.target.frames]
-
-    def gradients(self, parts: list[PackedBatch]) -> Tensor | None:
-        """Gradients of all parts of a step, added; the loss terms, or None for a step that does not fit the device."""
-        self.optimizer.zero_grad(set_to_none=True)
-        try:
-            return torch.stack([backward(self.potential, part, self.config) for part in parts]).sum(dim=0)
-        except torch.OutOfMemoryError:
-            sizes = [(part.target.batch.n_atoms, tuple(part.target.batch.triangle.shape)) for part in parts]
-        self.n_too_large += 1
-        self.say(f"step {self.progress.step}: parts {sizes} do not fit into memory and are left out")
-        if self.n_too_large > MAX_TOO_LARGE:
-            raise OutOfMemoryError(f"{self.n_too_large} steps did not fit into memory.", hint="smaller max_edges_per_batch")
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()
-        return None
-
-    def not_finite(self, frames: list[int], numbers: Tensor) -> NotConvergedError:
-        """The error of a loss or gradient that is NaN or infinite, naming the frames of the step."""
-        names = [f"{self.packed.sets[self.packed.set_index[frame]].name} (packed frame {frame})" for frame in frames]
-        what = "gradient" if torch.isfinite(numbers[0]) else "loss"
-        return NotConvergedError(
-            f"The {what} is not finite at step {self.progress.step}.", where=", ".join(names[:8]),
-            hint="the state before this step is saved; lower lr, or leave the frame out of the recipe and pack again",
-        )
-
-    def validate(self) -> list[dict[str, Any]]:
-        """Errors of the averaged weights on the validation frames of every set."""
-        frames = np.flatnonzero(self.packed.valid)
-        if self.limits.validation_frames is not None:
-            sets = self.packed.set_index[frames]
-            frames = np.concatenate([frames[sets == i][: self.limits.validation_frames] for i in np.unique(sets)])
-        frames = frames[np.argsort(self.packed.degree[frames], kind="stable")]
-        budget = max(self.config.max_edges_per_batch, int(self.packed.n_edges.max()))
-        sums = np.zeros((len(self.packed.sets), 6))
-        plan = iter([[part] for part in in_budget(frames.tolist(), self.packed, budget)])
-        pieces: list[tuple[Tensor, ...]] = []
-        with self.ema.swapped(), without_weight_gradients(self.potential):
-            for (part,) in loader(self.data, plan, min(self.limits.workers, 8), False):
-                moved = part.to(self.limits.device)
-                prediction = self.potential(moved.target.batch, heads=moved.target.heads, stress=moved.has_stress)
-                pieces.append((torch.tensor(part.target.frames), errors(prediction, moved).cpu()))
-        for indices, values in pieces:
-            np.add.at(sums, self.packed.set_index[indices.numpy()], values.numpy())
-        return [
-            {"step": self.progress.step, "seconds": round(self.progress.elapsed, 1), "set": item.name,
-             "head": item.head, "frames": item.n_valid,
-             "energy_mae_meV_per_atom": rounded(1e3 * row[0], row[1]), "forces_mae_meV_per_A": rounded(1e3 * row[2], row[3]),
-             "stress_mae_GPa": rounded(EV_PER_A3_IN_GPA * row[4], row[5], 4)}
-            for item, row in zip(self.packed.sets, sums)
-        ]
-
-    def save(self, folder: Path, recipe: dict[str, Any]) -> None:
-        """Write the resumable state: weights and averages in one file, the optimizer in another."""
-        common = {"config": recipe, "model_config": to_dict(self.potential.config), "rng": rng_state(),
-                  "data": {"frames": len(self.packed), "atoms": len(self.packed.numbers)}, "totals": {}}
-        weights: dict[str, Any] = {"weights": self.potential.state_dict(), "ema": self.ema.state_dict(), "optimizer": {}}
-        save_checkpoint(folder / "state.pt", Checkpoint(progress=self.progress, **common, **weights))
-        optimizer: dict[str, Any] = {"weights": {}, "ema": {}, "optimizer": self.optimizer.state_dict()}
-        save_checkpoint(folder / "optimizer.pt", Checkpoint(progress=self.progress, **common, **optimizer))
-
-    def load(self, folder: Path) -> None:
-        """Go on from a saved state; the pack must be the same."""
-        state = load_checkpoint(folder / "state.pt", self.limits.device)
-        optimizer = load_checkpoint(folder / "optimizer.pt", self.limits.device)
-        data = {"frames": len(self.packed), "atoms": len(self.packed.numbers)}
-        if state.data != data:
-            raise UsageError(f"The run was started with another pack: {state.data}, not {data}.", where=str(folder))
-        self.potential.load_state_dict(state.weights)
-        self.ema.load_state_dict(state.ema)
-        self.optimizer.load_state_dict(optimizer.optimizer)
-        set_rng_state(state.rng)
-        self.progress = state.progress
+    return yaml.safe_dump(plain(content), sort_keys=False, allow_unicode=True, width=110)
 
 
-def in_budget(frames: Sequence[int], packed: Packed, max_edges: int) -> Iterable[list[int]]:
-    """Consecutive frames in parts of at most ``max_edges`` main edges, molecules and dense frames apart."""
-    part: list[int] = []
-    edges = 0
-    for frame in frames:
-        size = int(packed.n_edges[frame])
-        other = bool(part) and (packed.degree[part[0]] > DENSE_DEGREE) != (packed.degree[frame] > DENSE_DEGREE)
-        if part and (edges + size > max_edges or other):
-            yield part
-            part, edges = [], 0
-        part.append(frame)
-        edges += size
-    if part:
-        yield part
-
-
-def rounded(total: float, count: float, digits: int = 2) -> float | None:
-    """Mean, or None where nothing was counted."""
-    return round(float(total / count), digits) if count else None
-
-
-def run_stage(
-    mixture: Mixture, recipe: dict[str, Any], packed: Packed, folder: Path, limits: Limits, *,
-    resume: Path | None = None, model: ModelConfig | None = None, say: Say = print,
-) -> list[dict[str, Any]]:
-    """One stage: start or resume, optimise, validate, save the state and the model; returns the errors per set.
-
-    ``model`` replaces the network of the recipe (to try things out); a resumed run keeps its own.
-    """
-    try:
-        config = PretrainConfig(**recipe.get("train", {}))
-    except TypeError as error:
-        raise UsageError(f"The [train] table of the recipe has an unknown entry: {error}.") from error
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(mixture.seed)
-    if resume is not None:
-        for name in ("metrics.csv", "losses.csv"):
-            if (resume / name).is_file() and resume.resolve() != folder.resolve():
-                (folder / name).write_bytes((resume / name).read_bytes())
-        model = model_config_from_dict(load_checkpoint(resume / "state.pt").model_config)
-    potential = Potential(model or training_model(mixture, packed))
-    stage = Stage(mixture, config, packed, potential, limits, say)
-    backbone = sum(p.numel() for p in potential.backbone.parameters())
-    say(f"backbone {backbone} weights, all {sum(p.numel() for p in potential.parameters())}; "
-        f"{len(packed)} frames; {stage.spent():.0f} s")
-    if resume is None:
-        stage.fit_scale_factors()
-    else:
-        stage.load(resume)
-    try:
-        stage.train(folder)
-    finally:
-        stage.save(folder, recipe)
-    rows = stage.validate()
-    write_metrics(folder / "metrics.csv", rows)
-    with stage.ema.swapped():
-        publish(folder / f"{mixture.name.replace('-', '_')}.safetensors", stage.potential, mixture, packed, rows)
-    say(f"stage ended at step {stage.progress.step} after {stage.spent():.0f} s")
-    return rows
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--recipe", default="jmp-xs", help="name or path of a recipe")
-    parser.add_argument("--pack", type=Path, required=True, help="packed mixture")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the state and the model")
-    parser.add_argument("--resume", type=Path, help="folder of the stage before")
-    parser.add_argument("--max-time", type=float, required=True, help="seconds of this stage")
-    parser.add_argument("--total-time", type=float, required=True, help="seconds of optimisation over all stages")
-    parser.add_argument("--max-steps", type=int, help="optimizer steps of this stage")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
-    parser.add_argument("--processes", type=int, default=1, help="processes that share each step on a CPU")
-    parser.add_argument("--validation-frames", type=int, help="frames per set in the validation (default: all)")
-    parser.add_argument("--tf32", action="store_true", help="TensorFloat-32 products on the GPU")
-    parser.add_argument("--train", action="append", default=[], metavar="KEY=VALUE", help="replace a [train] entry")
-    options = parser.parse_args(arguments)
-    torch.backends.cuda.matmul.allow_tf32 = options.tf32
-    try:
-        recipe = read_recipe(options.recipe)
-        for entry in options.train:
-            name, _, value = entry.partition("=")
-            recipe.setdefault("train", {})[name] = float(value) if not value.isdigit() else int(value)
-        limits = Limits(
-            torch.device(options.device), options.workers, options.max_time, options.total_time,
-            processes=options.processes, max_steps=options.max_steps, validation_frames=options.validation_frames,
-        )
-        rows = run_stage(
-            load_mixture(options.recipe), recipe, load_packed(options.pack), options.output, limits,
-            resume=options.resume, say=lambda text: print(text, flush=True),
-        )
-    except JMPError as error:
-        print(*error_lines(error.fact, error.where, error.hint), sep="\n", file=sys.stderr)
-        return error.exit_code
-    for row in rows:
-        print(*(row[name] for name in ("set", "energy_mae_meV_per_atom", "forces_mae_meV_per_A", "stress_mae_GPa")))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """The pre-training runs of JMP-S and JMP-L as settings (``training.md`` part I).
 
-Their four data sets have readers here, but our pre-training works on packs that fit into memory (:mod:`.pack`): these
-recipes describe the published runs and are not run as they are. The bundled jmp-xs has a recipe that is, in TOML.
+They describe the published runs, with their statistics and where paper and code disagree; ``recipes/pretrain_jmp_*.toml``
+has the same settings for ``jmp-calc pretrain``, with statistics from the records.
 """
 
 from __future__ import annotations

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
+from .metrics import Errors
 from .mixture import Mixture
-from .packed import Packed
+from .packed import PackedSet
 
 
-def publish(path: Path, potential: Potential, mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> None:
+def publish(path: Path, potential: Potential, mixture: Mixture, sets: Sequence[PackedSet], errors: Mapping[str, Errors]) -> None:
     """Write the kept heads of ``potential`` with references and card to ``path``."""
     names = [head.name for head in mixture.heads if head.keep and head.name in potential.heads]
     smaller = potential.with_heads(names, mixture.default_head)
-    heads = tuple(with_references(head, mixture, packed) for head in smaller.config.heads)
-    save_model(path, smaller.with_config(replace(smaller.config, heads=heads)), card(mixture, packed, errors))
+    heads = tuple(with_references(head, mixture, sets) for head in smaller.config.heads)
+    save_model(path, smaller.with_config(replace(smaller.config, heads=heads)), card(mixture, sets, errors))
 
 
-def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadConfig:
+def with_references(head: HeadConfig, mixture: Mixture, sets: Sequence[PackedSet]) -> HeadConfig:
     """The head with the reference energies of its sets; where sets share an element the first in the recipe counts."""
-    by_name = {item.name: item for item in packed.sets}
+    by_name = {item.name: item for item in sets}
     references: dict[int, float] = {}
     for item in mixture.sets_of(head.name):
         if item.name in by_name:
@@ -37,7 +37,7 @@ def with_references(head: HeadConfig, mixture: Mixture, packed: Packed) -> HeadC
     )
 
 
-def card(mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> ModelCard:
+def card(mixture: Mixture, sets: Sequence[PackedSet], errors: Mapping[str, Errors]) -> ModelCard:
     """Sources, licences and validation errors of every set."""
     theory = {head.name: head.level_of_theory for head in mixture.heads}
     data = tuple(
@@ -46,12 +46,9 @@ def card(mixture: Mixture, packed: Packed, errors: Sequence[dict[str, Any]]) -> 
             "train_frames": item.n_train, "validation_frames": item.n_valid, "licence": item.licence,
             "source": item.source, "citation": item.citation,
         }
-        for item in packed.sets
+        for item in sets
     )
-    metrics = {
-        row["set"]: {key: row[key] for key in row if key.endswith(("_per_atom", "_per_A", "_GPa")) and row[key] is not None}
-        for row in errors
-    }
+    metrics = {name: found.to_dict() for name, found in errors.items()}
     first = {head.name: mixture.sets_of(head.name)[0].name for head in mixture.heads if head.keep}
     return ModelCard(
         name=mixture.name, created=datetime.date.today().isoformat(), licence="MIT (weights); see training_data",

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from .aselmdb import read_aselmdb
-from .extxyz import RawFrame, open_bytes, read_extxyz, select
+from .aselmdb import stream_aselmdb
+from .extxyz import RawFrame, RawStream, open_bytes, select, stream_extxyz
 
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 
@@ -41,6 +42,16 @@ def read_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool 
     Raises BadInputError for a file that is missing, a directory, empty, unreadable, binary garbage,
     truncated (unless allowed: then the complete frames are used), or an index out of range.
     """
+    stream = stream_raw(path, index=index, allow_truncated=allow_truncated)
+    raw = RawFile(tuple(stream.frames), tuple(stream.messages), stream.foreign_units)
+    if not raw.frames:
+        raise BadInputError(f"{Path(path).name} has no frame {index!r}.", where=str(path),
+                            hint="Count from 0; ':' is all.")
+    return raw
+
+
+def stream_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool = False) -> RawStream:
+    """The same frames one after the other, where the format allows it; errors of ``read_raw`` come when they are met."""
     path = Path(path)
     _check_file(path)
     selection = parse_index(index)
@@ -48,20 +59,30 @@ def read_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool 
     if suffixes and suffixes[-1] in _PACKED_SUFFIXES:
         suffixes.pop()
     kind = suffixes[-1] if suffixes else ""
-    try:
+    with _readable(path):
         if kind in (".xyz", ".extxyz", ".exyz", ""):
-            raw = RawFile(*read_extxyz(path, selection, allow_truncated))
+            stream = stream_extxyz(path, selection, allow_truncated)
         elif kind == ".npz":
-            raw = _read_npz(path, selection)
+            stream = _stream_npz(path, selection)
         elif kind == ".aselmdb":
-            raw = RawFile(tuple(select(read_aselmdb(path), selection)))
+            stream = stream_aselmdb(path, selection)
         else:
-            raw = _read_ase(path, kind, selection)
+            stream = RawStream(_ase_frames(path, kind, selection))
+    stream.frames = _guarded(stream.frames, path)
+    return stream
+
+
+def _guarded(frames: Iterator[RawFrame], path: Path) -> Iterator[RawFrame]:
+    with _readable(path):
+        yield from frames
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise BadInputError(f"{path} cannot be read: {error}.", where=str(path)) from error
-    if not raw.frames:
-        raise BadInputError(f"{path.name} has no frame {index!r}.", where=str(path), hint="Count from 0; ':' is all.")
-    return raw
 
 
 def parse_index(index: str | int) -> slice:
@@ -95,7 +116,7 @@ def _check_file(path: Path) -> None:
 # ---- files that ASE reads -----------------------------------------------------------------------------------------
 
 
-def _read_ase(path: Path, kind: str, selection: slice) -> RawFile:
+def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
     import ase.io
 
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +127,8 @@ def _read_ase(path: Path, kind: str, selection: slice) -> RawFile:
                 shutil.copyfileobj(packed, plain)
         try:
             images = _database(source) if kind == ".db" else ase.io.iread(str(source), do_not_split_by_at_sign=True)
-            atoms = select(enumerate(images), selection)
+            for number, atoms in select(enumerate(images), selection):
+                yield _from_atoms(atoms, number)
         except (BadInputError, OSError):
             raise
         # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
@@ -115,7 +137,6 @@ def _read_ase(path: Path, kind: str, selection: slice) -> RawFile:
                 f"{path.name} cannot be read as {kind or 'a structure file'}: {type(error).__name__}: {error}",
                 where=str(path),
             ) from error
-    return RawFile(tuple(_from_atoms(image, number) for number, image in atoms))
 
 
 def _database(path: Path) -> Iterator[Any]:
@@ -152,7 +173,7 @@ _NPZ_NAMES = {
 }
 
 
-def _read_npz(path: Path, selection: slice) -> RawFile:
+def _stream_npz(path: Path, selection: slice) -> RawStream:
     with open_bytes(path) as stream:
         data = io.BytesIO(stream.read())
     try:
@@ -169,8 +190,8 @@ def _read_npz(path: Path, selection: slice) -> RawFile:
     positions = np.asarray(content[names["positions"]], dtype=float)
     if positions.ndim != 3 or positions.shape[2] != 3:
         raise BadInputError(f"Positions have shape {positions.shape}, not (frames, atoms, 3).", where=str(path))
-    frames = [_npz_frame(content, names, i, path) for i in range(len(positions))[selection]]
-    return RawFile(tuple(frames), foreign_units=names["numbers"] in ("nuclear_charges", "z") or names["energy"] == "E")
+    frames = (_npz_frame(content, names, i, path) for i in range(len(positions))[selection])
+    return RawStream(frames, foreign_units=names["numbers"] in ("nuclear_charges", "z") or names["energy"] == "E")
 
 
 def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: int, path: Path) -> RawFrame:

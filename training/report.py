@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
+from jmp_calc.zoo.container import describe_model
 
+from .classes import FittedClasses, confusion, confusion_dict
 from .config import TrainConfig, config_to_dict
 from .frames import write_predictions
-from .plots import plot_losses, plot_parity
+from .plots import plot_confusion, plot_losses, plot_parity
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .checkpoint import Progress
-    from .finetune import DataOptions, Prepared, TrainResult
+    from .finetune import TrainResult
     from .metrics import Predictions
-    from .scalars import FittedScalar
+    from .prepare import DataOptions, Prepared
     from .start import ModelOptions, Start
+    from .targets import FittedTarget
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +35,14 @@ class Card:
     data: DataOptions
     config: TrainConfig
 
-    def write(self, path: Path, potential: Potential, progress: Progress, result: TrainResult | None = None) -> None:
-        """Write ``potential`` as it is; the saved weights are the averaged ones (EMA) if averaging is on."""
+    def write(self, path: Path, potential: Potential, weights: str, result: TrainResult | None = None) -> None:
+        """Write ``potential`` as it is; ``weights`` says which weights these are."""
         import time
 
         from jmp_calc.zoo.container import ModelCard, save_model
 
         metrics = {} if result is None else {
             "valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
-        decay = self.config.optim.ema_decay
-        averaged = "" if decay is None else f" (average over steps, decay {decay})"
         name = Path(self.data.train).name
         new = {"name": name, "sha256": file_sha256(self.data.train), "frames": len(self.prepared.train),
                "licence": "the user's own data", "use": "fine-tuning"}
@@ -52,15 +52,28 @@ class Card:
             name=f"{self.start.head.name} on {name}", created=time.strftime("%Y-%m-%d"), licence=self.start.licence,
             source=f"jmp-calc finetune from {self.start.source}", training_data=(new, *seen), metrics=metrics,
             energy_reference="none" if references is None else _reference_text(references.kind, references.full_rank),
-            notes=(f"weights after {progress.step} steps{averaged}",),
+            notes=(weights,),
         ))
+
+
+def saved_weights(name: str, step: int, config: TrainConfig) -> str:
+    """Which weights ``best`` or ``last`` holds, in words."""
+    decay = config.optim.ema_decay
+    kind = "weights as they are (not averaged)" if decay is None else f"weights averaged over steps (EMA, decay {decay:g})"
+    extreme = "largest on validation" if config.metric == "balanced_accuracy" else "smallest validation error"
+    when = f"{extreme} so far ({config.metric})" if name == "best" else "end of the run"
+    return f"{kind} after {step} steps: {when}"
 
 
 def write_settings(
     folder: Path, data: DataOptions, start: ModelOptions, config: TrainConfig, prepared: Prepared
 ) -> None:
-    """config.yaml: every resolved setting; data-report.yaml: what the audit found."""
-    content = {"data": _fields(data), "start": _fields(start), "training": config_to_dict(config)}
+    """config.yaml: every resolved setting, enough to run again (``finetune --config``); data-report.yaml: the audit."""
+    files: dict[str, Any] = {
+        name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
+    files |= {name: [_absolute(text) for text in getattr(data, name)] for name in ("retain", "replay")}
+    content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
+               "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
     _write_yaml(folder / "data-report.yaml", prepared.audit.to_dict())
 
@@ -73,34 +86,33 @@ def write_report(
 
     scalar = prepared.scalar
     target, axis = (None, "") if scalar is None else (scalar.task.target, f"{scalar.task.target} ({scalar.task.unit})")
+    classes = scalar.names if isinstance(scalar, FittedClasses) else ()
+    tables = {name: confusion(values, classes) for name, values in predictions.items()} if classes else {}
     for name, values in predictions.items():
-        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target)
+        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target, classes)
     plot_parity(folder / "parity.svg", predictions, axis)
+    plot_confusion(folder / "confusion.svg", tables, classes)
     plot_losses(folder / "loss.svg", result.history)
     references = prepared.references
     content = {
         **result.to_dict(),
         "references_ev": {} if references is None else _by_symbol(references.values),
         "reference_kind": "none" if references is None else references.kind,
-        **({} if scalar is None else {"scalar": _scalar_facts(scalar)}),
+        **({} if scalar is None else {"scalar": scalar.facts()}),
+        **({"confusion": {name: confusion_dict(table, classes) for name, table in tables.items()}} if tables else {}),
         "messages": list(result.messages),
-        "saved_weights": "best: averaged weights at the smallest validation loss; last: averaged weights at the end",
+        "saved_weights": {path.stem: describe_model(path).card.notes[0] for path in (result.best, result.last)},
     }
-    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, scalar)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]
 
 
-def next_line(best: Path, target: str | None) -> str:
-    """The line to copy, for a model of energies or of the scalar ``target``."""
-    if target is not None:
-        return f'jmp_calc.predict(structures, model="{best}")'
-    return f'atoms.calc = JMPCalculator("{best}")'
-
-
-def _scalar_facts(scalar: FittedScalar) -> dict[str, Any]:
-    task = scalar.task
-    return {"target": task.target, "unit": task.unit, "pooling": task.pooling, "mean": scalar.mean, "shift": scalar.shift,
-            "scale": scalar.scale, "values_per_element": _by_symbol(scalar.references)}
+def next_line(best: Path, target: FittedTarget | None) -> str:
+    """The line to copy, for a model of energies or of ``target``."""
+    if target is None:
+        return f'atoms.calc = JMPCalculator("{best}")'
+    function = {"class": "predict_classes", "vector": "predict_vectors"}.get(target.task.kind or "", "predict")
+    return f'jmp_calc.{function}(structures, model="{best}")'
 
 
 def _reference_text(kind: str, full_rank: bool) -> str:
@@ -114,6 +126,11 @@ def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
     from ase.data import chemical_symbols
 
     return {chemical_symbols[z]: round(energy, 6) for z, energy in sorted(values.items())}
+
+
+def _absolute(text: str) -> str:
+    """FILE or FILE:HEAD with the absolute path."""
+    return str(Path(text).absolute())
 
 
 def _fields(settings: Any) -> dict[str, Any]:

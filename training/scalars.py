@@ -9,15 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.model.config import Reduction
 
 from .labels import Frame
 from .references import fit_references
+from .target_labels import TargetKind
+
+if TYPE_CHECKING:
+    from jmp_calc.model.config import HeadConfig
+
+    from .config import TrainConfig
 
 EXTENSIVE = 0.9
 """Share of the variance that a sum over elements must explain for a target to count as extensive."""
@@ -29,14 +36,22 @@ class ScalarTask:
 
     target: str
     """Name in ``Frame.targets``, in a file the key in ``info``."""
-    kind: Literal["scalar", "spatial_extent"] = "scalar"
+    kind: Literal["scalar", "spatial_extent", "class", "vector"] | None = None
+    """None: class if the labels are text or booleans, else scalar."""
     pooling: Reduction | None = None
-    """How atoms are combined; None: sum for an extensive target, else mean."""
+    """How atoms are combined; None: sum for an extensive scalar and for vectors, else mean."""
     referenced: bool | None = None
     """Whether values per element are subtracted (least squares); None: for an extensive target with sum."""
     normalise: bool = True
     """Whether mean and standard deviation are taken out."""
     unit: str = "label units"
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """Of classes: whether every training frame counts alike, or every class."""
+
+    @property
+    def label_kind(self) -> TargetKind | None:
+        """How the labels are read; None: as they look."""
+        return "scalar" if self.kind == "spatial_extent" else self.kind
 
 
 @dataclass(frozen=True)
@@ -51,23 +66,41 @@ class FittedScalar:
     references: dict[int, float]
     """By atomic number; empty: none are subtracted."""
     message: str
+    baseline = "mae"
 
-    def constant_mae(self, frames: Sequence[Frame]) -> float:
+    def constant(self, frames: Sequence[Frame]) -> float:
         """Mean absolute error over ``frames`` (at least one) of always predicting the mean of the training frames."""
         return float(np.abs(target_values(frames, self.task.target) - self.mean).mean())
+
+    def head(self, head: HeadConfig) -> HeadConfig:
+        """``head`` for this scalar."""
+        task = self.task
+        assert task.pooling is not None  # fit_scalar has decided
+        return dataclasses.replace(
+            head, kind="spatial_extent" if task.kind == "spatial_extent" else "scalar", reduction=task.pooling,
+            target=task.target, unit=task.unit, energy_scale=self.scale, energy_shift=self.shift,
+            references=self.references, reference_kind="least_squares" if self.references else "none",
+        )
+
+    def configured(self, config: TrainConfig) -> TrainConfig:
+        """``config`` with the standard deviation as the unit of the error, if it has none."""
+        return dataclasses.replace(
+            config, loss=dataclasses.replace(config.loss, scalar_unit=config.loss.scalar_unit or self.scale))
+
+    def encoded(self, frames: Sequence[Frame]) -> tuple[Frame, ...]:
+        """The frames as they are."""
+        return tuple(frames)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report says."""
+        task, values = self.task, {chemical_symbols[z]: round(v, 6) for z, v in sorted(self.references.items())}
+        return {"target": task.target, "unit": task.unit, "pooling": task.pooling, "mean": self.mean, "shift": self.shift,
+                "scale": self.scale, "values_per_element": values}
 
 
 def target_values(frames: Sequence[Frame], target: str) -> np.ndarray:
     """(frames,) the target of frames that all have it."""
     return np.array([frame.targets[target] for frame in frames], dtype=float)
-
-
-def with_target(frames: Sequence[Frame], target: str) -> tuple[Frame, ...]:
-    """The frames with a finite target, with it as their only label: nothing else is trained on or audited."""
-    return tuple(
-        dataclasses.replace(frame, energy=None, forces=None, stress=None, targets={target: frame.targets[target]})
-        for frame in frames if np.isfinite(frame.targets.get(target, np.nan))
-    )
 
 
 def fit_scalar(frames: Sequence[Frame], task: ScalarTask) -> FittedScalar:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jmp_calc.errors import ModelError, UsageError
-from jmp_calc.model.config import HeadConfig, ModelConfig
+from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
-from .batches import EpochBatches
+from .batches import Batches
 from .binding import with_fitted_energies
 from .dataset import FrameGraphs
-from .frames import spread
+from .earlier import EarlierSet, EarlierTask, bound
 from .labels import Frame
-from .loop import without_weight_gradients
+from .old_heads import energy_heads, force_errors, knowing
+from .order import Shuffled
 from .references import References
-from .scalars import FittedScalar
+from .targets import FittedTarget
+from .tasks import Task
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
@@ -29,8 +32,6 @@ if TYPE_CHECKING:
     from .finetune_recipes import FinetuneRecipe
 
 SCRATCH = "scratch:"
-N_PROBE = 6
-"""Frames on which the old heads are compared."""
 N_SCALE_BATCHES = 8
 """Batches for the scale factors; every factor takes one pass over them, so they are small."""
 
@@ -53,6 +54,8 @@ class ModelOptions:
     """Å, of official graphs (and of smooth ones made from them); None: the model's."""
     max_neighbors: int | None = None
     """Neighbours of official graphs; None: the model's."""
+    fewer_neighbors: tuple[FewerNeighbors, ...] | None = None
+    """Fewer of them in large structures; None: as the model."""
     head_bias: bool | None = None
     """Whether the hidden layers of a new head have a bias; None: as the old heads."""
     level_of_theory: str = "as in the training data"
@@ -71,12 +74,20 @@ class ModelOptions:
         """Whether new random weights are used."""
         return self.model.startswith(SCRATCH)
 
+    @property
+    def absolute_model(self) -> str:
+        """``model``, with the absolute path if it is one."""
+        name = self.model.removeprefix(SCRATCH)
+        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        return f"{SCRATCH}{path}" if self.from_scratch else path
+
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""
         scratch = recipe.from_scratch and not self.from_scratch
         return dataclasses.replace(
             self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
-            max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias,
+            max_neighbors=recipe.max_neighbors,
+            fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (), head_bias=recipe.head_bias,
             init_head="scratch" if self.init_head == "auto" else self.init_head,
         )
 
@@ -97,6 +108,16 @@ class Start:
     probe: dict[str, float]
     """Force RMSE of the old heads on a few frames, eV/Å."""
     messages: tuple[str, ...]
+    retained: tuple[EarlierTask, ...] = ()
+    """Earlier data under old heads, which the network has beside the new one, that are watched;"""
+    replayed: tuple[EarlierTask, ...] = ()
+    """and those that are trained on."""
+
+    @property
+    def fixed_heads(self) -> tuple[str, ...]:
+        """Old heads that are not trained."""
+        trained = {self.head.name, *(item.task.head for item in self.replayed)}
+        return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
 
 
 def load_start(options: ModelOptions) -> LoadedModel:
@@ -108,9 +129,13 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedScalar | None = None,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedTarget | None = None,
+    retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
 ) -> Start:
-    """Build the network with its new head; ``frames`` are the training frames, ``scalar`` what replaces energies."""
+    """Build the network with its new head, and with the old ones that earlier data or the user need.
+
+    ``frames`` are the training frames, ``scalar`` what replaces energies.
+    """
     from jmp_calc.device import choose_dtype
 
     messages: list[str] = []
@@ -118,9 +143,11 @@ def make_start(
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
+    if scalar is not None and scalar.task.kind == "vector":
+        config = _with_force_branch(config, options, loaded.card.name)
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if scalar is None else _for_scalar(head, scalar)
+    head = _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -133,12 +160,19 @@ def make_start(
     old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head NAME, or leave out --keep-heads")
+                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
+    watched, trained = (tuple(bound(item, old, direct=direct_forces, device=device) for item in items)
+                        for items in (retained, replayed))
+    needed = {item.task.head for item in (*watched, *trained)}
+    if options.head in needed:
+        raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.",
+                         hint="give the new one another name with --head-name NAME")
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
+    kept = [h.name for h in config.heads if options.keep_heads or h.name in needed]
     potential = with_fitted_energies(
-        _add_head(old, head, template, options), head.name, frames, device)
+        _add_head(old, head, template, options, kept), head.name, frames, device)
     return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
-                 loaded.card.training_data, template, probe, tuple(messages))
+                 loaded.card.training_data, template, probe, tuple(messages), watched, trained)
 
 
 def _for_energies(
@@ -153,19 +187,18 @@ def _for_energies(
     )
 
 
-def _for_scalar(head: HeadConfig, scalar: FittedScalar) -> HeadConfig:
-    task = scalar.task
-    assert task.pooling is not None  # fit_scalar has decided
-    return dataclasses.replace(
-        head, kind=task.kind, reduction=task.pooling, target=task.target, unit=task.unit, energy_scale=scalar.scale,
-        energy_shift=scalar.shift, references=scalar.references,
-        reference_kind="least_squares" if scalar.references else "none",
-    )
+def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) -> ModelConfig:
+    """A network with the edge features that vectors are made of: new weights may have them, others have them or not."""
+    if config.backbone.force_branch or options.from_scratch:
+        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
+    raise ModelError(f"{name} has no branch for direct forces, which vectors are made of.",
+                     hint="start from jmp-s or jmp-l, or train new weights with --from-scratch")
 
 
-def _add_head(old: Potential, head: HeadConfig, template: str | None, options: ModelOptions) -> Potential:
-    """The old network with the new head as default; the others only if they are kept."""
-    keep = options.keep_heads
+def _add_head(
+    old: Potential, head: HeadConfig, template: str | None, options: ModelOptions, kept: Sequence[str]
+) -> Potential:
+    """The old network with the new head as default, and with the old heads that are kept."""
     shape = old.config.head(template) if template else _shape_of_new(old.config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     if template:
@@ -174,8 +207,7 @@ def _add_head(old: Potential, head: HeadConfig, template: str | None, options: M
     # An old head may have the new one's name; it goes away below.
     temporary = dataclasses.replace(head, name=f"{head.name}-in-the-making")
     grown = old.add_head(temporary, init_from=template)
-    names = [h.name for h in old.config.heads] if keep else []
-    only = grown.with_heads([*names, temporary.name], temporary.name)
+    only = grown.with_heads([*kept, temporary.name], temporary.name)
     config = dataclasses.replace(
         only.config, default_head=head.name,
         heads=tuple(head if h.name == temporary.name else h for h in only.config.heads),
@@ -208,10 +240,11 @@ def _from_scratch(
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
-    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, heads=head.name,
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
                          qint_tags=config.backbone.qint_tags)
-    batches = EpochBatches(graphs, max_edges=max_edges, max_structures=2, seed=seed, device=device)
-    potential.fit_scale_factors([t.batch for t, _ in zip(batches.epoch(0), range(N_SCALE_BATCHES))])
+    order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
+    batches = Batches(graphs, order, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
     return potential
 
 
@@ -225,8 +258,10 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
             messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
         return config
     policy = config.policy
-    config = dataclasses.replace(config, policy=dataclasses.replace(
-        policy, cutoff=options.cutoff or policy.cutoff, max_neighbors=options.max_neighbors or policy.max_neighbors))
+    fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
+    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
+                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
+    config = dataclasses.replace(config, policy=policy)
     if options.graph == "official":
         messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
                         "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
@@ -234,7 +269,8 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
     from jmp_calc.graph.policies import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(config, policy=smooth_for_official(config.policy.cutoff, config.policy.max_neighbors))
+    return dataclasses.replace(
+        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
 
 
 def _similar_head(
@@ -242,42 +278,25 @@ def _similar_head(
     device: torch.device, messages: list[str],
 ) -> tuple[str | None, dict[str, float]]:
     """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
-    energy_heads = [h for h in potential.config.heads if h.kind == "energy" and (h.direct_forces or not direct)]
+    heads = energy_heads(potential.config, direct=direct)
     if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
         return None, {}
     if head.kind != "energy":
-        raise UsageError("A head for a scalar starts from new weights, not from a head for energies.",
+        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
                          hint="leave out --head")
     if options.init_head != "auto":
-        if options.init_head not in {h.name for h in energy_heads}:
+        if options.init_head not in {h.name for h in heads}:
             raise ModelError(f"There is no head {options.init_head!r} to start from.",
-                             hint=f"choose one of {', '.join(h.name for h in energy_heads)}, auto or scratch")
+                             hint=f"choose one of {', '.join(h.name for h in heads)}, auto or scratch")
         return options.init_head, {}
-    needed = set(head.elements or ())
-    cover = [h for h in energy_heads if h.elements is None or needed <= set(h.elements)]
+    cover = [h.name for h in knowing(heads, head.elements or ())]
     if not cover:
         messages.append("no old head knows all the elements: the new head starts from new weights")
         return None, {}
-    probe = {h.name: _force_rmse(potential, h.name, frames, direct, device) for h in cover} if len(cover) > 1 else {}
-    best = min(probe, key=probe.__getitem__) if probe else cover[0].name
+    probe = force_errors(potential, cover, frames, direct=direct, device=device) if len(cover) > 1 else {}
+    best = min(probe, key=probe.__getitem__) if probe else cover[0]
     ranked = sorted(probe.items(), key=lambda item: item[1])[:5]
     text = ", ".join(f"{name} {1e3 * rmse:.0f}" for name, rmse in ranked)
     why = f" (force RMSE before training, meV/Å: {text})" if text else ""
     messages.append(f"the new head starts from {best!r}{why}")
     return best, probe
-
-
-def _force_rmse(
-    potential: Potential, name: str, frames: Sequence[Frame], direct: bool, device: torch.device
-) -> float:
-    """Force RMSE in eV/Å of an old head on a few frames spread over the data; inf if they have no forces."""
-    labelled = [frame for frame in frames if frame.forces is not None]
-    if not labelled:
-        return float("inf")
-    chosen = spread(labelled, N_PROBE)
-    graphs = FrameGraphs(chosen, potential.config.policy, heads=name, qint_tags=potential.config.backbone.qint_tags)
-    target = graphs.collate(range(len(chosen)), device)
-    with without_weight_gradients(potential):
-        prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")
-    assert prediction.forces is not None
-    return float((prediction.forces - target.forces).square().mean().sqrt())

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
+from ..io.atomic import remove_partial
 from ..io.outdir import check_free, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
@@ -49,6 +50,7 @@ class Common:
     device: str
     dtype: str
     compile: bool
+    compiled: Path | None
     out: Path
     prefix: str
     overwrite: bool
@@ -62,7 +64,7 @@ class Common:
         from ..calculator import JMPCalculator
 
         return JMPCalculator(
-            self.model, head=self.head, device=self.device, dtype=self.dtype, compile=self.compile
+            self.model, head=self.head, device=self.device, dtype=self.dtype, compile=self.compile, compiled=self.compiled
         )
 
     def say(self, text: str) -> None:
@@ -98,19 +100,23 @@ def common_options(
     if calculator:
         compile_option = click.option("--compile", "compile_network", is_flag=True,
                                       help="Compile the network: minutes at first, then faster steps; see jmp_calc.compiled.")
-        options.append(compile_option)
+        compiled_option = click.option("--compiled", type=click.Path(path_type=Path), default=None,
+                                       help="File of jmp-calc export for this model, head and dtype; only one that you trust.")
+        options += [compile_option, compiled_option]
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapper(
             *args: Any, model: str, head: str | None, device: str, dtype: str, out: Path, prefix: str, overwrite: bool,
-            seed: int, dry_run: bool, as_json: bool, quiet: bool, compile_network: bool = False, **rest: Any,
+            seed: int, dry_run: bool, as_json: bool, quiet: bool, compile_network: bool = False,
+            compiled: Path | None = None, **rest: Any,
         ) -> Any:
             if "/" in prefix or "\\" in prefix:
                 raise UsageError("--prefix is a name, not a path", where=prefix, hint="choose the folder with -o DIR")
             common = Common(
-                model, head, device, dtype, compile_network, out, prefix, overwrite, dry_run, as_json, quiet, seed
-            )
+                model, head, device, dtype, compile_network, compiled, out, prefix, overwrite, dry_run, as_json, quiet,
+                seed,
+            )  # fmt: skip
             return function(*args, common=common, **rest)
 
         decorated: Any = wrapper
@@ -183,6 +189,7 @@ class CommandRun:
         folder = make_folder(self.common.out)
         self._stack.enter_context(locked(folder))
         try:
+            remove_partial(folder, self.names)
             if self.common.overwrite and not self.resume:
                 remove_old(folder, self.names)
             elif not self.resume:
@@ -202,7 +209,12 @@ class CommandRun:
     ) -> None:
         with self._stack:
             status, code = outcome(error)
-            summary = self._write(status, code, error)
+            try:
+                summary = self._write(status, code, error)
+            except OSError:
+                if error is None:
+                    raise
+                return  # what ended the run says more than the disk on which its summary does not fit
             if self.common.json:
                 click.echo(json.dumps(summary.to_dict(), indent=1))
 

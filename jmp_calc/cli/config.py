@@ -13,6 +13,14 @@ from ..errors import UsageError
 _NOT_IN_FILES = ("config", "help", "struct_option")
 
 
+class CommandWithSections(click.Command):
+    """A command whose configuration files may have sections beside options."""
+
+    def options_of_sections(self, context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+        """Options by name, from the content of a file."""
+        raise NotImplementedError
+
+
 def load_config(path: Path, command: click.Command, context: click.Context) -> dict[str, Any]:
     """Checked values by parameter name.
 
@@ -21,7 +29,10 @@ def load_config(path: Path, command: click.Command, context: click.Context) -> d
     """
     keys = _option_names(command)
     values: dict[str, Any] = {}
-    for key, value in _read_mapping(path).items():
+    content = _read_mapping(path)
+    if isinstance(command, CommandWithSections):
+        content = command.options_of_sections(context, content, path)
+    for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in keys:
             near = difflib.get_close_matches(name, keys, n=1)

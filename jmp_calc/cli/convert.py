@@ -26,7 +26,8 @@ def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dr
 
     Only the chosen weight set is written; optimizer state and step counters are left out.
     """
-    from ..errors import ModelError, UsageError
+    from ..errors import ModelError
+    from ..io.outdir import check_file_free
     from ..zoo.container import save_model
     from ..zoo.names import locate, resolve
 
@@ -36,10 +37,7 @@ def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dr
     target = out or Path(f"{found.path.stem}.safetensors")
     if target.is_dir():
         target = target / f"{found.path.stem}.safetensors"
-    if target.exists() and not overwrite:
-        raise UsageError("the output exists already", where=str(target), hint="--overwrite replaces it, or choose -o")
-    if not target.parent.is_dir():
-        raise UsageError("the folder of the output does not exist", where=str(target.parent))
+    check_file_free(target, overwrite)
     loaded = resolve(checkpoint, weights=weights)
     count = sum(tensor.numel() for tensor in loaded.potential.parameters())
     if dry_run:

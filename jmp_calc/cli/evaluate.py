@@ -28,7 +28,7 @@ Examples:
 @click.option("--stress-key", "--stress_key", help="Name of the stress (ASE's sign).")
 @click.option("--virials-key", "--virials_key", help="Name of the virials (stress = -virials / volume).")
 @click.option("--target", default=None, metavar="KEY",
-              help="Key of the labels of a scalar head.  [default: as in its training data]")
+              help="Key of the labels of a head of scalars, classes or vectors.  [default: as in its training data]")
 @click.option("--energy-unit", help="Unit of energies that are not in eV.")
 @click.option("--length-unit", help="Unit of lengths that are not in Å.")
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
@@ -37,15 +37,17 @@ def evaluate(
     energy_key: str | None, forces_key: str | None, stress_key: str | None, virials_key: str | None,
     target: str | None, energy_unit: str | None, length_unit: str | None, allow_truncated: bool,
 ) -> None:
-    """Compare a model with the energies, forces and stresses (or the scalar) in DATA; total errors and errors by group."""
-    from ..training.evaluate import OUTPUTS
+    """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in total and by group."""
+    from ..training.classes import confusion_text
+    from ..training.evaluate import OUTPUTS, target_of_model
     from ..training.evaluate import evaluate as run_evaluate
     from ..training.labels import LabelKeys, read_labelled
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
     if common.dry_run:
+        key, kind = target_of_model(common.model, common.head, weights, target)
         found = read_labelled(data, keys=keys, index=index, allow_truncated=allow_truncated, require=(),
-                              energy_unit=energy_unit, length_unit=length_unit, target=target)
+                              energy_unit=energy_unit, length_unit=length_unit, target=key, target_kind=kind)
         dry_run_report(common, "evaluate", {"frames": len(found.frames), "labels": "; ".join(found.messages),
                                             "writes": ", ".join(OUTPUTS)})
         return
@@ -66,3 +68,5 @@ def evaluate(
         for name, errors in result.by_group.items():
             common.say(f"{name:{width}s}  {errors.n_structures:6d}  {errors}")
         common.say(f"{'all':{width}s}  {result.errors.n_structures:6d}  {result.errors}")
+        if result.classes:
+            common.say(confusion_text(result.confusion, result.classes))

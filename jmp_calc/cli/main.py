@@ -28,13 +28,17 @@ COMMANDS = {
     "relax": "Relax positions and, on request, the cell.",
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",
+    "descriptors": "Features of atoms and structures, for pictures and selections of data.",
     "finetune": "Fine-tune a model on your own data.",
+    "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",
     "data": "List, fetch and export public data sets.",
+    "preprocess": "Labelled structures as a record set for large training runs.",
     "evaluate": "Errors of a model on labelled data.",
     "estimate": "Edges, memory and time of a structure, before it is computed.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",
+    "export": "Compile a model ahead of time into a file for this machine.",
     "doctor": "Check this installation.",
 }
 ALIASES = {"geomopt": "relax"}
@@ -120,8 +124,9 @@ def report(error: BaseException) -> int:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         hint = "use a smaller structure or batch, --dtype float32, or --device cpu"
         return _lines("out of memory", None, hint, code=6)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _lines("no space left on the disk", error.filename, "free some space or choose another -o DIR", code=1)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        fact = "the file is larger than this account may write" if error.errno == errno.EFBIG else "no space left on the disk"
+        return _lines(fact, error.filename, "free some space or choose another -o DIR", code=1)
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return _lines(error.strerror or "not permitted", error.filename, "choose another place", code=1)
     return _internal(error)

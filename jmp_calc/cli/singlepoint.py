@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BadStructureError, JMPError, UsageError
+from ..errors import JMPError, UsageError
 from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 CHOICES = ("energy", "energies", "forces", "stress")
 LISTED_FRAMES = 1000
 """Above this many frames the summary gives no per-frame values; they are in results.extxyz."""
-FRAMES_TOGETHER, ATOMS_TOGETHER = 64, 2048
-"""Frames, or atoms, that are evaluated before their results are written."""
 
 
 @click.command(epilog="""\b
@@ -49,7 +47,7 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
 def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str, ...] | None) -> None:
     from ase.io import write
 
-    from ..io.structures import iter_frames, parse_structure
+    from ..io.structures import iter_frames, parse_structure, windows
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
@@ -57,7 +55,7 @@ def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str,
     notes: set[str] = set()
     count = 0
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
-        for window in _windows(iter_frames(struct, index=index)):
+        for window in windows(iter_frames(struct, index=index)):
             for atoms, results in _evaluate(calculator, window, wanted, where=f"{struct}, selected frame", first=count):
                 count += 1
                 _say_once(run.common, atoms, notes)
@@ -73,24 +71,6 @@ def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str,
         "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
     }
     _print_table(run.common, frames, count)
-
-
-def _windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Frames in groups that are evaluated together; those before a frame that cannot be read are not lost."""
-    window: list[Atoms] = []
-    unreadable: JMPError | None = None
-    try:
-        for atoms in frames:
-            window.append(atoms)
-            if len(window) == FRAMES_TOGETHER or sum(map(len, window)) >= ATOMS_TOGETHER:
-                yield window
-                window = []
-    except JMPError as error:
-        unreadable = error
-    if window:
-        yield window
-    if unreadable is not None:
-        raise unreadable
 
 
 def _evaluate(
@@ -196,15 +176,8 @@ def _dry_run(
     struct: str, common: Common, index: str | None, wanted: tuple[str, ...] | None, settings: dict[str, Any]
 ) -> None:
     """Read and check every frame and load the model; compute and write nothing."""
-    from ..checks import check_atoms
-    from ..io.structures import iter_frames
+    from ..io.structures import check_frames
 
     calculator = common.calculator()
-    count = 0
-    for count, atoms in enumerate(iter_frames(struct, index=index), start=1):
-        try:
-            check_atoms(atoms)
-        except BadStructureError as error:
-            where = f"{struct}, selected frame {count - 1}"
-            raise BadStructureError(error.fact, where=where, hint=error.hint) from error
+    count = check_frames(struct, index=index)
     dry_run_report(common, "singlepoint", {**settings, "frames": count, "model": model_record(calculator)})

@@ -19,17 +19,16 @@ STEP_START = 0.7
 """t falls from 1 at this share of r to 0 at r."""
 
 
-def wanted_neighbours(policy: GraphPolicy) -> tuple[float, float, float]:
-    """Effective neighbour numbers of main, a2ee2a and qint."""
-    n = float(policy.max_neighbors)
-    return n, n * 20 / 30, n * 8 / 30
+SHARES = (1.0, 20 / 30, 8 / 30)
+"""Effective neighbour numbers of main, a2ee2a and qint over the n of the policy."""
 
 
 def adaptive_cutoffs(target: Ints, length: Floats, n_atoms: int, policy: GraphPolicy) -> list[Floats]:
-    """Cutoffs (n_atoms,) in Å of main, a2ee2a and qint from all edges up to ``policy.cutoff``."""
+    """Cutoffs (n_atoms,) in Å of main, a2ee2a and qint from all edges of a structure up to ``policy.cutoff``."""
     within = length < policy.cutoff
     target, length = target[within], length[within]
-    return [_solve(target, length, n_atoms, wanted, policy.cutoff) for wanted in wanted_neighbours(policy)]
+    n = policy.neighbors_of(n_atoms)
+    return [_solve(target, length, n_atoms, n * share, policy.cutoff) for share in SHARES]
 
 
 def _solve(target: Ints, length: Floats, n_atoms: int, wanted: float, largest: float) -> Floats:

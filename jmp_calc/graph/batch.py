@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .build import Graph
+from .dropout import EdgeScales
 from .neighbours import EdgeList
 
 
@@ -47,6 +48,7 @@ class Batch:
     and middle edge slot, E_q * D where there is none.
     a2ee2a may be the object main: the same edges, evaluated once.
     lone_numbers (U,) are the distinct elements, lone_of_atom (N,) their index per atom.
+    scales compensate for dropped edges; they are ones without edge dropout.
     """
 
     positions: Tensor
@@ -66,6 +68,7 @@ class Batch:
     triangle: Tensor
     lone_numbers: Tensor
     lone_of_atom: Tensor
+    scales: EdgeScales = EdgeScales()
 
     @property
     def n_atoms(self) -> int:
@@ -97,7 +100,10 @@ def map_tensors(container: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batch:
-    """Concatenate structures into one batch on ``device``."""
+    """Concatenate structures into one batch on ``device``; ValueError if their edges were dropped in different ways."""
+    scales = {graph.scales for graph in graphs}
+    if len(scales) > 1:
+        raise ValueError("graphs of one batch must have the same edge dropout")
     atoms = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
     main, a2a, qint = (
         _concatenate([getattr(graph, name) for graph in graphs], atoms) for name in ("main", "a2a", "qint")
@@ -127,6 +133,7 @@ def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batc
         triangle=_triangle_places(graphs, main, qint, n_main, n_qint),
         lone_numbers=torch.from_numpy(lone_numbers),
         lone_of_atom=torch.from_numpy(lone_of_atom.reshape(-1)),
+        scales=next(iter(scales)),
     )
     return batch if torch.device(device).type == "cpu" else batch.to(device)
 

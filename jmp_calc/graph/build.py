@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.config import GraphPolicy
+from .dropout import EdgeDrop, EdgeScales
 from .neighbours import EdgeList, Floats, Ints, NeighbourSearch, neighbour_edges
 from .policies import select_graphs
 
@@ -25,6 +26,7 @@ class Graph:
     a2ee2a_of_main (E_main,), main_of_a2ee2a (E_ae,), qint_of_main (E_main,): the same bond in the other graph.
     mirror_of_qint (E_q,): the main edge target -> source of the middle edge.
     triangles (n, 3): main edge c->a, qint edge b->a, main edge c->b that closes them.
+    scales: what compensates for dropped edges; ones without edge dropout.
     """
 
     positions: Floats
@@ -40,6 +42,7 @@ class Graph:
     qint_of_main: Ints
     mirror_of_qint: Ints
     triangles: Ints
+    scales: EdgeScales = EdgeScales()
 
     @property
     def n_atoms(self) -> int:
@@ -61,6 +64,7 @@ def build_graph(
     tags: Ints | None = None,
     qint_tags: tuple[int, ...] = (1, 2),
     search: NeighbourSearch = neighbour_edges,
+    drop: EdgeDrop | None = None,
 ) -> Graph:
     """Topology of one structure.
 
@@ -73,11 +77,12 @@ def build_graph(
         tags: (N,) 0 sub-surface, 1 surface, 2 adsorbate; read only if the policy says so.
         qint_tags: tags whose atoms take part in quadruplets.
         search: finds neighbours; one that keeps its list between calls gives the same graph.
+        drop: edges to leave out at random, in training; None: none.
     """
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
     cell = np.array(cell, dtype=np.float64)
-    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags, search)
+    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags, search, drop)
     main, qint = four.main, four.qint
     index = _EdgeIndex(main, len(positions))
     return Graph(
@@ -94,6 +99,7 @@ def build_graph(
         qint_of_main=_EdgeIndex(qint, len(positions)).find(main.source, main.target, main.shift),
         mirror_of_qint=index.find(qint.target, qint.source, -qint.shift),
         triangles=_triangles(main, qint, index, len(positions)),
+        scales=EdgeScales() if drop is None else drop.scales,
     )
 
 

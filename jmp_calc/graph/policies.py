@@ -2,6 +2,11 @@
 
 Graphs (``gemnet_oc.md`` section 3): ``main`` carries the edge embeddings and is symmetric, ``a2a`` the atom-atom
 interaction, ``a2ee2a`` the atom-edge and edge-atom interactions, ``qint`` the middle bonds of quadruplets.
+
+With edge dropout (training) the edges that all four are chosen from are first thinned out: directed edges, each on its
+own, under ``official`` those of the a2a graph, under ``smooth`` all within the longest cutoff. Ranks and adaptive cutoffs
+are those of the survivors, so that farther neighbours take the places of the dropped. The main graph is made symmetric
+as always: a bond is in it, in both directions, if its edge from the lower to the higher atom survived.
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.config import GraphPolicy
+from ..model.config import FewerNeighbors, GraphPolicy
 from .adaptive import adaptive_cutoffs
+from .dropout import EdgeDrop
 from .neighbours import EdgeList, Floats, Ints, NeighbourSearch
 
 
@@ -37,15 +43,16 @@ def select_graphs(
     tags: Ints | None,
     qint_tags: tuple[int, ...],
     search: NeighbourSearch,
+    drop: EdgeDrop | None,
 ) -> FourGraphs:
-    """Choose the edges of all four graphs by the policy's rule."""
+    """Choose the edges of all four graphs by the policy's rule, from all edges or from the survivors of ``drop``."""
     longest = policy.cutoff
     if policy.name == "smooth":
         longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
     edges, length = search(positions, cell, pbc, longest)
     if policy.name == "official":
-        return _official(edges, length, policy, tags, qint_tags)
-    return _smooth(edges, length, len(positions), policy)
+        return _official(edges, length, len(positions), policy, tags, qint_tags, drop)
+    return _smooth(edges, length, len(positions), policy, drop)
 
 
 def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
@@ -59,11 +66,12 @@ def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
 
 
 def _official(
-    edges: EdgeList, length: Floats, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...]
+    edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...],
+    drop: EdgeDrop | None,
 ) -> FourGraphs:
-    main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.max_neighbors)
+    main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.neighbors_of(n_atoms))
     keep = nearest(edges, length, a2a_limit)
-    a2a, length = edges.take(keep), length[keep]
+    a2a, length = _surviving(edges.take(keep), length[keep], drop)
     qint = a2a.take(nearest(a2a, length, qint_limit))
     if tags is not None and policy.tags == "atoms":
         chosen = np.isin(tags, qint_tags)
@@ -76,10 +84,13 @@ def _official(
     )
 
 
-def _smooth(edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy) -> FourGraphs:
+def _smooth(
+    edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy, drop: EdgeDrop | None
+) -> FourGraphs:
+    edges, length = _surviving(edges, length, drop)
     if not policy.adaptive:
         main = symmetrised(edges.take(length < policy.cutoff))
-        same = policy.a2ee2a_cutoff == policy.cutoff
+        same = policy.a2ee2a_cutoff == policy.cutoff and drop is None  # survivors are no symmetric list
         return FourGraphs(
             main=main,
             a2a=edges.take(length < policy.a2a_cutoff),
@@ -97,6 +108,13 @@ def _smooth(edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy) 
         a2ee2a=edges.take(length < a2ee2a[edges.target]),
         qint=edges.take(length < qint[edges.target]),
     )
+
+
+def _surviving(edges: EdgeList, length: Floats, drop: EdgeDrop | None) -> tuple[EdgeList, Floats]:
+    if drop is None:
+        return edges, length
+    kept = drop.survivors(len(edges))
+    return edges.take(kept), length[kept]
 
 
 def nearest(edges: EdgeList, length: Floats, limit: int) -> NDArray[np.bool_]:
@@ -122,14 +140,17 @@ def symmetrised(edges: EdgeList) -> EdgeList:
     )
 
 
-def smooth_for_official(cutoff: float, max_neighbors: int) -> GraphPolicy:
+def smooth_for_official(
+    cutoff: float, max_neighbors: int, fewer_neighbors: tuple[FewerNeighbors, ...] = ()
+) -> GraphPolicy:
     """The ``smooth`` policy for published weights: as close to the rank cuts as a C2 energy allows.
 
     Args:
         cutoff: Å, of the a2a graph and the largest of the adaptive ones.
         max_neighbors: the n of the published limits, wanted as effective numbers (n, 2n/3, 4n/15).
+        fewer_neighbors: smaller n of large structures.
     """
     return GraphPolicy(
         name="smooth", cutoff=cutoff, a2a_cutoff=cutoff, a2ee2a_cutoff=cutoff, qint_cutoff=cutoff,
-        max_neighbors=max_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
+        max_neighbors=max_neighbors, fewer_neighbors=fewer_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
     )  # fmt: skip

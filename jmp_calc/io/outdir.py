@@ -51,6 +51,14 @@ def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.ya
     raise UsageError(fact, where=str(folder), hint=hint)
 
 
+def check_file_free(target: Path, overwrite: bool) -> None:
+    """UsageError when ``target``, the one file of a command, exists and may not be replaced, or has no folder."""
+    if target.exists() and not overwrite:
+        raise UsageError("the output exists already", where=str(target), hint="--overwrite replaces it, or choose -o")
+    if not target.parent.is_dir():
+        raise UsageError("the folder of the output does not exist", where=str(target.parent))
+
+
 def remove_old(folder: Path, names: Iterable[str]) -> None:
     """Delete earlier outputs, so that files of two runs never lie side by side."""
     for name in names:

@@ -12,18 +12,20 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_sound
-from ..errors import BadInputError, UsageError
+from ..checks import check_atoms, check_sound
+from ..errors import BadInputError, BadStructureError, JMPError, UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 Index = int | slice
+FRAMES_TOGETHER, ATOMS_TOGETHER = 64, 2048
+"""Frames, or atoms, that are evaluated before their results are written."""
 _XYZ_SUFFIXES = (".xyz", ".extxyz")
 _INDEX = re.compile(r"^(-?\d+|-?\d*:-?\d*(:-?\d*)?)$")
 
@@ -108,6 +110,35 @@ def iter_frames(
         raise _diagnose(path, source, wanted, err) from err
     if count == 0:
         raise _out_of_range(path, wanted, source)
+
+
+def windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    """Frames in groups that are evaluated together; those before a frame that cannot be read are not lost."""
+    window: list[Atoms] = []
+    unreadable: JMPError | None = None
+    try:
+        for atoms in frames:
+            window.append(atoms)
+            if len(window) == FRAMES_TOGETHER or sum(map(len, window)) >= ATOMS_TOGETHER:
+                yield window
+                window = []
+    except JMPError as error:
+        unreadable = error
+    if window:
+        yield window
+    if unreadable is not None:
+        raise unreadable
+
+
+def check_frames(spec: str | os.PathLike[str], *, index: str | Index | None = None) -> int:
+    """The number of selected frames (default all), each of which a calculator could take; errors name the frame."""
+    count = 0
+    for count, atoms in enumerate(iter_frames(spec, index=index), start=1):
+        try:
+            check_atoms(atoms)
+        except BadStructureError as error:
+            raise BadStructureError(error.fact, where=f"{spec}, selected frame {count - 1}", hint=error.hint) from error
+    return count
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

@@ -48,6 +48,21 @@ class BackboneConfig:
     """Whether blocks have the quadruplet interaction (JMP: always; off in jmp-xs, where it doubles the cost)."""
     force_branch: bool = True
     """Whether the edge features xF for direct forces exist (official: regress_forces)."""
+    dropout: float = 0.0
+    """Share of the features that each dense layer of the atom updates (in interaction and output blocks) loses in training."""
+
+
+@dataclass(frozen=True)
+class FewerNeighbors:
+    """A smaller n for large structures (``training.md`` section 19)."""
+
+    above: int
+    """It holds for structures of more atoms than this."""
+    max_neighbors: int
+
+
+CONDITIONAL_NEIGHBORS = (FewerNeighbors(200, 10), FewerNeighbors(300, 5))
+"""Of the published runs on QMOF and MatBench: 30 neighbours up to 200 atoms, 10 up to 300, 5 above."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,9 @@ class GraphPolicy:
     """official: all four graphs, Å; smooth: the main graph."""
     max_neighbors: int = 30
     """official: n of from_goc_base_proportions(n); smooth: used only by the adaptive form (n, 2n/3, 4n/15)."""
+    fewer_neighbors: tuple[FewerNeighbors, ...] = ()
+    """Smaller n of large structures, wherever ``max_neighbors`` is used. With it energies are not extensive: a supercell
+    may have another n than its cell."""
     a2a_cutoff: float = 12.0
     a2ee2a_cutoff: float = 12.0
     qint_cutoff: float = 12.0
@@ -77,6 +95,10 @@ class GraphPolicy:
     """smooth only: 0 weights Fourier mode m by (|u||v|)^m; > 0 tapers the official basis to zero where the sine
     of the angle is below this width (for official weights)."""
     tags: Literal["ignore", "atoms"] = "ignore"
+
+    def neighbors_of(self, n_atoms: int) -> int:
+        """n for a structure of ``n_atoms`` atoms."""
+        return min([self.max_neighbors, *(fewer.max_neighbors for fewer in self.fewer_neighbors if n_atoms > fewer.above)])
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,8 @@ class HeadConfig:
     bias: bool = True
     """Bias in the hidden layers (fine-tuned official energy heads have none)."""
     num_classes: int = 1
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the outputs (of a binary head: of no and yes); empty: not known."""
     direct_forces: bool = False
     target: str | None = None
     """Name of the scalar in the training data; None: an energy, or not known."""
@@ -100,7 +124,7 @@ class HeadConfig:
     energy_shift: float = 0.0
     """Constant per structure, in label units (scalar kinds only; an energy shift would not be extensive)."""
     force_scale: float = 1.0
-    """eV/Å per unit of the direct force output."""
+    """eV/Å per unit of the direct force output (of a vector head: label units)."""
     unit: str = "eV"
     level_of_theory: str = "unknown"
     elements: tuple[int, ...] | None = None
@@ -165,10 +189,11 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
             head[table] = {int(z): float(e) for z, e in head.get(table, {}).items()}
         if head.get("elements") is not None:
             head["elements"] = tuple(head["elements"])
+        head["classes"] = tuple(head.get("classes", ()))
         heads.append(HeadConfig(**head))
     backbone = dict(data["backbone"])
     backbone["qint_tags"] = tuple(backbone["qint_tags"])
+    policy = dict(data["policy"])
+    policy["fewer_neighbors"] = tuple(FewerNeighbors(**fewer) for fewer in policy.get("fewer_neighbors", ()))
     rest = {k: v for k, v in data.items() if k not in ("backbone", "policy", "heads")}
-    return ModelConfig(
-        backbone=BackboneConfig(**backbone), policy=GraphPolicy(**data["policy"]), heads=tuple(heads), **rest
-    )
+    return ModelConfig(backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..graph.adaptive import BACKGROUND_POWER, STEP_START, wanted_neighbours
+from ..graph.adaptive import BACKGROUND_POWER, SHARES, STEP_START
 from .config import GraphPolicy
 from .segment import segment_sum
 
@@ -31,19 +31,34 @@ def edge_taper(length: Tensor, cutoff: Tensor | float, width: float) -> Tensor:
 
 
 def refined_cutoffs(
-    length: Tensor, target: Tensor, n_atoms: int, policy: GraphPolicy
+    length: Tensor, target: Tensor, structure: Tensor, n_atoms: int, policy: GraphPolicy
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Adaptive cutoffs (N,) of main, a2ee2a and qint, differentiable in ``length`` (E,) of the a2a edges, Å.
+
+    ``structure`` (at most N,) names the structure of each atom; atoms behind it are alone.
 
     Bisection without gradients, then two Newton steps with them: Newton's error doubles its order each time, so two
     steps from the exact root carry derivatives up to the third.
     """
+    n: Tensor | float = float(policy.max_neighbors)
+    if policy.fewer_neighbors:
+        n = _neighbours_of_atoms(structure, n_atoms, policy).to(length.dtype)
     return tuple(  # type: ignore[return-value]
-        _refined(length, target, n_atoms, wanted, policy.cutoff) for wanted in wanted_neighbours(policy)
+        _refined(length, target, n_atoms, n * share, policy.cutoff) for share in SHARES
     )
 
 
-def _refined(length: Tensor, target: Tensor, n_atoms: int, wanted: float, largest: float) -> Tensor:
+def _neighbours_of_atoms(structure: Tensor, n_atoms: int, policy: GraphPolicy) -> Tensor:
+    """The n of each atom (N,), which depends on the size of its structure."""
+    size = structure.new_ones(n_atoms)
+    size[: len(structure)] = torch.bincount(structure)[structure]
+    n = torch.full_like(size, policy.max_neighbors)
+    for fewer in policy.fewer_neighbors:
+        n = torch.where(size > fewer.above, n.clamp(max=fewer.max_neighbors), n)
+    return n
+
+
+def _refined(length: Tensor, target: Tensor, n_atoms: int, wanted: Tensor | float, largest: float) -> Tensor:
     def excess(radius: Tensor) -> Tensor:
         steps = smooth_step((1.0 - length / radius[target]) / (1.0 - STEP_START))
         return segment_sum(steps, target, n_atoms) + wanted * ((radius / largest) ** BACKGROUND_POWER - 1.0)

@@ -33,6 +33,7 @@ from .layers import (
     activated,
     atom_readout,
     residual_stack,
+    scaled_rows,
 )
 from .recompute import Memory
 from .scaling import ScaleFactor
@@ -46,14 +47,17 @@ class AtomUpdate(nn.Module):
         super().__init__()
         self.dense_rbf = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
         self.scale_sum = ScaleFactor()
-        self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom)
+        self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom, config.dropout)
 
-    def forward(self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: Memory) -> Scaled:
+    def forward(
+        self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: Memory, *, scale: float = 1.0
+    ) -> Scaled:
         def summed(rho: Tensor, rows: Tensor) -> Tensor:
             radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
             return segment_sum(rows * radial, batch.main.target, n_atoms)
 
         total = m.of(lambda rows: memory.interaction(summed, rho, rows, weights=self.dense_rbf))
+        total = scaled_rows(total, scale)
         self.scale_sum.observe(lambda: (total.tensor(), m.tensor(), None, None))
         return self.layers(total)  # type: ignore[no-any-return]
 
@@ -78,7 +82,7 @@ class OutputBlock(AtomUpdate):
 
     def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled, memory: Memory) -> Scaled:
         """xE (N, A)."""
-        updated: Scaled = self(batch, rho, m, h.value.shape[0], memory)
+        updated: Scaled = self(batch, rho, m, h.value.shape[0], memory, scale=batch.scales.output_sums)
         return self.seq_energy2((updated + h) * INV_SQRT_2)  # type: ignore[no-any-return]
 
     def force_features(self, rho: Tensor, m: Scaled) -> Scaled:
@@ -153,10 +157,11 @@ class FinalMLP(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for."""
+    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for; atoms: h of every block."""
 
     energy: Tensor
     forces: Tensor | None
+    atoms: tuple[Scaled, ...]
 
 
 class GemNetOC(nn.Module):
@@ -178,9 +183,11 @@ class GemNetOC(nn.Module):
         """Features of atom embeddings (N, A); ``with_forces`` also evaluates the direct force branch."""
         h = Scaled(embedding)
         bases, m = self.bases(batch, geometry, h)
+        m = scaled_rows(m, batch.scales.edge_embeddings)
         first, *outputs = self._outputs()
         energy = [first.energy_features(batch, bases.rho_out, h, m, memory)]
         forces = [first.force_features(bases.rho_out, m)] if with_forces else []
+        atoms = []
         for interaction, output in zip(self.int_blocks, outputs):
 
             def step(
@@ -190,10 +197,11 @@ class GemNetOC(nn.Module):
                 return h, m, output.energy_features(batch, bases.rho_out, h, m, memory)
 
             h, m, x = memory.block(step, bases, h, m, weights=[interaction, output])
+            atoms.append(h)
             energy.append(x)
             if with_forces:
                 forces.append(output.force_features(bases.rho_out, m))
-        return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None)
+        return Features(self.out_mlp_E(energy), self.out_mlp_F(forces) if with_forces else None, tuple(atoms))
 
     def drop_force_branch(self) -> None:
         """Let go of what only direct forces need."""

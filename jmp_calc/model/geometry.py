@@ -128,7 +128,8 @@ def _edge_weights(
     fixed = {"main": policy.cutoff, "a2a": policy.a2a_cutoff, "a2ee2a": policy.a2ee2a_cutoff, "qint": policy.qint_cutoff}
     cutoffs = {name: torch.full_like(part, fixed[name], requires_grad=False) for name, part in lengths.items()}
     if policy.adaptive:
-        main, a2ee2a, qint = refined_cutoffs(lengths["a2a"], batch.a2a.target, batch.n_atoms, policy)
+        main, a2ee2a, qint = refined_cutoffs(
+            lengths["a2a"], batch.a2a.target, batch.structure, batch.n_atoms, policy)
         cutoffs["main"] = 0.5 * (main[batch.main.source] + main[batch.main.target])
         cutoffs["a2ee2a"] = a2ee2a[batch.a2ee2a.target]
         if "qint" in lengths:

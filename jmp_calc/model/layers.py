@@ -47,6 +47,11 @@ class Scaled:
         return self.value if self.factor == 1.0 else self.value * self.factor
 
 
+def scaled_rows(x: Scaled, scale: float) -> Scaled:
+    """scale · x for a factor of this call alone, which must not become part of weights that are kept."""
+    return x if scale == 1.0 else x.of(lambda rows: rows * scale)
+
+
 class Prepared(nn.Module):
     """A module whose weights are combined before they are used; once ``freeze`` was called, for the last time."""
 
@@ -80,27 +85,37 @@ class Linear(Prepared):
         self.weight: nn.Parameter
         self.register_parameter("weight", nn.Parameter(torch.empty(n_out, n_in)))
         self.n_out = n_out
+        self.update: nn.Module | None = None
+        """Called for what is added to W, while that is trained in its place."""
 
     def forward(self, x: Scaled, scale: ScaleFactor | None = None) -> Tensor:
         (weight,) = self.prepared(lambda: (self.scaled(x.factor, scale),), self)
         return functional.linear(x.value, weight)
 
+    def matrix(self) -> Tensor:
+        """W (n_out, n_in), with its update if there is one."""
+        return self.weight if self.update is None else self.weight + self.update()
+
     def scaled(self, factor: float, scale: ScaleFactor | None = None) -> Tensor:
         """factor · scale · W."""
-        weight: Tensor = self.weight if factor == 1.0 else self.weight * factor
+        weight = self.matrix() if factor == 1.0 else self.matrix() * factor
         return weight if scale is None else weight * scale.value()
 
 
 class Dense(nn.Module):
-    """y = σ(W x), or W x without activation."""
+    """y = σ(W x), or W x without activation; in training ``dropout`` of the features become 0, the others grow."""
 
-    def __init__(self, n_in: int, n_out: int, *, activation: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, *, activation: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.linear = Linear(n_in, n_out)
         self.activation = activation
+        self.dropout = dropout
 
     def forward(self, x: Scaled) -> Scaled:
-        return activated(self.linear(x)) if self.activation else Scaled(self.linear(x))
+        y = activated(self.linear(x)) if self.activation else Scaled(self.linear(x))
+        if self.training and self.dropout > 0.0:
+            return y.of(lambda rows: functional.dropout(rows, self.dropout))
+        return y
 
 
 def activated(y: Tensor) -> Scaled:
@@ -126,10 +141,10 @@ class DenseStack(Prepared):
 class ResidualLayer(nn.Module):
     """y = (x + σ(W₂ σ(W₁ x))) / √2."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dense_mlp = nn.Sequential(
-            Dense(width, width, activation=True), Dense(width, width, activation=True)
+            *(Dense(width, width, activation=True, dropout=dropout) for _ in range(2))
         )
 
     def forward(self, x: Scaled) -> Scaled:
@@ -146,7 +161,7 @@ class EdgeEmbedding(Prepared):
 
     def forward(self, h: Scaled, f: Scaled, source: Tensor, target: Tensor) -> Scaled:
         def combine() -> tuple[Tensor, Tensor]:
-            w_source, w_target, w_edge = self.dense.linear.weight.split(self.widths, dim=1)
+            w_source, w_target, w_edge = self.dense.linear.matrix().split(self.widths, dim=1)
             return torch.cat([w_source, w_target]) * h.factor, w_edge * f.factor
 
         w_atoms, w_edge = self.prepared(combine, self.dense.linear)
@@ -160,10 +175,10 @@ def residual_stack(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualLayer(width) for _ in range(count)))
 
 
-def atom_readout(edge_width: int, atom_width: int, residual_layers: int) -> nn.Sequential:
+def atom_readout(edge_width: int, atom_width: int, residual_layers: int, dropout: float = 0.0) -> nn.Sequential:
     """The layers that follow a sum of edge features over an atom: (Dense_σ if widths differ) + residual layers."""
-    first = [Dense(edge_width, atom_width, activation=True)] if edge_width != atom_width else []
-    return nn.Sequential(*first, *(ResidualLayer(atom_width) for _ in range(residual_layers)))
+    first = [Dense(edge_width, atom_width, activation=True, dropout=dropout)] if edge_width != atom_width else []
+    return nn.Sequential(*first, *(ResidualLayer(atom_width, dropout) for _ in range(residual_layers)))
 
 
 @torch.no_grad()

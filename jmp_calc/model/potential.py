@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..graph.batch import Batch, Edges, collate
 from ..graph.build import build_graph
 from .bases import AngularBasis
-from .config import HeadConfig, ModelConfig
+from .config import HeadConfig, HeadKind, ModelConfig
 from .elements import ATOMIC_MASSES
 from .envelopes import smooth_step
 from .gemnet_oc import Features, GemNetOC
@@ -28,13 +28,16 @@ from .shapes import shapes_only
 from .tables import Float64Table
 
 Forces = Literal["conservative", "direct", "none"]
+Layer = int | Literal["final"]
+"""Where atom features are taken: after an interaction block, counted from 1, or what the heads read."""
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Results of a batch: S structures, N atoms.
 
-    energy (S,) eV float64 (other kinds: label units, (S,) or (S, classes)); energies (N,) eV float64;
+    energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies (N,) eV float64,
+    or what a structure's output is summed from;
     forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³, ASE's sign (positive: tension). NaN stress: a cell without volume.
     """
 
@@ -94,13 +97,14 @@ class Potential(nn.Module):
         differentiate = forces == "conservative" or stress
         positions = batch.positions.detach()
         strain = torch.zeros_like(batch.cell) if stress else None
-        memory = Memory(recompute)
+        memory = Memory(recompute, random=self.training and self.config.backbone.dropout > 0)
         with torch.set_grad_enabled(differentiate or torch.is_grad_enabled()):
             if differentiate:
                 positions = positions.requires_grad_(True)
             if strain is not None:
                 strain.requires_grad_(True)
-            geometry, features = self._features(batch, positions, strain, memory, with_forces=forces == "direct")
+            with_forces = forces == "direct" or self._kind(heads) == "vector"
+            geometry, features = self._features(batch, positions, strain, memory, with_forces=with_forces)
             energies = self._energies(batch, features, geometry, heads)
             energy = self._reduced(batch, energies, positions, heads)
             memory.without_weights = True
@@ -117,8 +121,16 @@ class Potential(nn.Module):
         wanted = result_forces if forces != "none" else None
         return Prediction(energy, energies, wanted, result_stress)
 
+    def descriptors(self, batch: Batch, layer: Layer) -> Tensor:
+        """Invariant features of every atom (N, A), without gradients: h after interaction block ``layer``, or the final xE."""
+        with torch.no_grad():
+            _, features = self._backbone(batch, batch.positions, None, Memory(), with_forces=False)
+        return features.energy if layer == "final" else features.atoms[layer - 1].tensor()
+
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
-        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10)."""
+        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no dropout."""
+        training = self.training
+        self.eval()
         with torch.no_grad():
             for _, factor in scale_factors(self.backbone):
                 factor.scale_factor.zero_()
@@ -128,6 +140,7 @@ class Potential(nn.Module):
                         branch = self.config.backbone.force_branch
                         self._backbone(batch, batch.positions, None, Memory(), with_forces=branch)
                 factor.scale_factor.fill_(ratio.value())
+        self.train(training)
 
     def shared_parameters(self) -> list[tuple[Tensor, int]]:
         """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
@@ -140,7 +153,7 @@ class Potential(nn.Module):
 
         Afterwards it gives ``forces`` of this kind only, and cannot be trained, copied, moved or saved.
         """
-        self.requires_grad_(False)
+        self.eval().requires_grad_(False)
         direct = forces == "direct"
         if not direct:
             self.backbone.drop_force_branch()
@@ -221,20 +234,24 @@ class Potential(nn.Module):
     def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
         """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
         names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
+        if self._kind(heads) == "vector":
+            return self._direct_forces(batch, geometry, features, heads)
         values = [
             self._head_values(batch, features, name) + self._binding_energies(batch, geometry, name) for name in names
         ]
         if len(names) == 1:
             energies = values[0]
         else:
-            choice = torch.tensor([names.index(name) for name in heads], device=batch.numbers.device)
-            per_atom = choice.index_select(0, batch.structure)
-            energies = torch.stack(values).gather(0, per_atom.unsqueeze(0)).squeeze(0)
+            energies = torch.stack(values).gather(0, _choice(names, heads, batch).unsqueeze(0)).squeeze(0)
         if self._repulsion is not None and self.config.head(names[0]).kind == "energy":
             source, target = batch.main.source, batch.main.target
             pairs = self._repulsion(geometry.main.length, batch.numbers[source], batch.numbers[target])
             energies = energies + segment_sum(pairs, target, batch.n_atoms)
         return energies
+
+    def _kind(self, heads: str | Sequence[str]) -> HeadKind:
+        """What the heads of a batch give; they are all of one kind."""
+        return self.config.head(heads if isinstance(heads, str) else heads[0]).kind
 
     def _head(self, name: str) -> Head:
         head = self.heads[name]
@@ -243,8 +260,6 @@ class Potential(nn.Module):
 
     def _head_values(self, batch: Batch, features: Features, name: str) -> Tensor:
         config = self.config.head(name)
-        if config.kind == "vector":
-            raise ValueError(f"head {name} gives vectors: ask for direct forces")
         values = self._head(name).per_atom(features.energy).to(torch.float64)
         if self.config.subtract_lone_atom:
             atoms, lone = values[: batch.n_atoms], values[batch.n_atoms :]
@@ -296,15 +311,24 @@ class Potential(nn.Module):
     def _direct_forces(
         self, batch: Batch, geometry: Geometry, features: Features, heads: str | Sequence[str]
     ) -> Tensor:
-        names = {heads} if isinstance(heads, str) else set(heads)
-        if len(names) != 1:
-            raise ValueError("direct forces are evaluated with one head at a time")
-        (name,) = names
+        """Outputs of the direct heads in eV/Å (N, 3), each structure's of its own head."""
         if features.forces is None:
             raise ValueError("the direct force branch was not evaluated")
+        names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
         main = geometry.main.unit, batch.main.target, batch.n_atoms
-        forces = self._head(name).per_edge_vectors(features.forces, *main)
-        return self.config.head(name).force_scale * forces.to(torch.float64)
+        values = [
+            self.config.head(name).force_scale * self._head(name).per_edge_vectors(features.forces, *main).to(torch.float64)
+            for name in names
+        ]
+        if len(names) == 1:
+            return values[0]
+        per_atom = _choice(names, heads, batch)
+        return torch.stack(values).gather(0, per_atom[None, :, None].expand(1, -1, 3)).squeeze(0)
+
+
+def _choice(names: Sequence[str], heads: Sequence[str], batch: Batch) -> Tensor:
+    """(N,) number in ``names`` of the head of every atom; ``heads`` has the name of every structure's."""
+    return torch.tensor([names.index(name) for name in heads], device=batch.numbers.device)[batch.structure]
 
 
 def with_lone_atoms(batch: Batch) -> Batch:

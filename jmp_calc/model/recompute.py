@@ -6,7 +6,8 @@ forces needs that. Here the derivative of a recomputed part is a function of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -24,8 +25,9 @@ Result = TypeVar("Result")
 class Memory:
     """The memory plan of one call."""
 
-    def __init__(self, recompute: Recompute = "nothing") -> None:
-        self.recompute = recompute
+    def __init__(self, recompute: Recompute = "nothing", *, random: bool = False) -> None:
+        """``random``: the network draws random numbers (dropout), which must be the same when it is computed again."""
+        self.recompute, self.random = recompute, random
         self.without_weights = False
         """Set while derivatives with respect to positions alone are taken: those of the weights would be thrown away."""
 
@@ -58,12 +60,32 @@ class _Part:
     def __init__(self, compute: Callable[..., Any], inputs: Any, n_inputs: int, memory: Memory) -> None:
         self.compute, self.inputs, self.n_inputs, self.memory = compute, inputs, n_inputs, memory
         self._outputs: Any = None
+        self._draws: Tensor | None = None
 
     def run(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Output tensors for input tensors; what follows the inputs are weights, which the modules hold themselves."""
         outputs: list[Tensor] = []
-        self._outputs = _taken_out(self.compute(*_put_back(self.inputs, tensors)), outputs, every=True)
+        with self._same_draws(tensors[0].device):
+            self._outputs = _taken_out(self.compute(*_put_back(self.inputs, tensors)), outputs, every=True)
         return tuple(outputs)
+
+    @contextmanager
+    def _same_draws(self, device: torch.device) -> Iterator[None]:
+        """Inside, random numbers of the device are those of the first run."""
+        if not self.memory.random:
+            yield
+            return
+        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
+        now = generator.get_state()
+        if self._draws is None:
+            self._draws = now
+            yield
+            return
+        generator.set_state(self._draws)
+        try:
+            yield
+        finally:
+            generator.set_state(now)
 
     def restored(self, outputs: tuple[Tensor, ...]) -> Any:
         """What ``compute`` returns, around other tensors."""

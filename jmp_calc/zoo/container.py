@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from jmp_calc.errors import ModelError
+from jmp_calc.io.atomic import replacing
 from jmp_calc.model.config import ModelConfig, to_dict
 from jmp_calc.zoo.header import Header, TensorEntry, encode_header, plain_json, read_header
 from jmp_calc.zoo.limits import check_config
@@ -163,20 +162,9 @@ def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     """Write ``parts`` one after the other to a temporary file beside ``path``, force it to disk, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp files are private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        for part in parts:
+            file.write(part)
 
 
 def file_sha256(file: BinaryIO) -> str:

@@ -100,6 +100,8 @@ def _reference(config: ModelConfig) -> str:
 
 def _policy(policy: GraphPolicy) -> dict[str, Any]:
     described: dict[str, Any] = {"policy": policy.name, "cutoff_angstrom": policy.cutoff}
+    if policy.fewer_neighbors:
+        described["max_neighbors_above_atoms"] = {fewer.above: fewer.max_neighbors for fewer in policy.fewer_neighbors}
     if policy.name == "official":
         return described | {"max_neighbors": policy.max_neighbors, "smooth": False}
     return described | {

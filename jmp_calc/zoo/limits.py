@@ -45,6 +45,7 @@ def _check_backbone(backbone: BackboneConfig) -> None:
     elements = backbone.num_elements
     _require(1 <= elements <= MAX_ELEMENT, f"num_elements = {elements} is not between 1 and {MAX_ELEMENT}", "backbone")
     _check_length("radial_cutoff", backbone.radial_cutoff, "backbone")
+    _require(0 <= backbone.dropout < 1, f"dropout = {backbone.dropout} is not in [0, 1)", "backbone")
 
 
 def _check_policy(policy: GraphPolicy) -> None:
@@ -53,6 +54,8 @@ def _check_policy(policy: GraphPolicy) -> None:
     if policy.qint_cutoff != 0.0:  # 0: no middle edges, for a network without quadruplets
         _check_length("qint_cutoff", policy.qint_cutoff, "policy")
     _require(policy.max_neighbors >= 1, f"max_neighbors = {policy.max_neighbors} is not positive", "policy")
+    for fewer in policy.fewer_neighbors:
+        _require(fewer.above >= 1 and fewer.max_neighbors >= 1, f"fewer_neighbors = {fewer} is not positive", "policy")
     _require(0 < policy.taper <= 1, f"taper = {policy.taper} is not in (0, 1]", "policy")
     _require(0 <= policy.collinear_width < 1, f"collinear_width = {policy.collinear_width} is not in [0, 1)", "policy")
 
@@ -63,6 +66,10 @@ def _check_head(head: HeadConfig, num_elements: int) -> None:
     _require(1 <= head.hidden <= MAX_SIZE, f"hidden = {head.hidden} is not between 1 and {MAX_SIZE}", where)
     _require(1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where)
     _require(1 <= head.num_classes <= MAX_SIZE, f"num_classes = {head.num_classes} is not positive", where)
+    named, classes = len(head.classes), 2 if head.kind == "binary" else head.num_classes
+    _require(named in (0, classes), f"it has {classes} classes and {named} names of classes", where)
+    _require(head.kind != "vector" or head.reduction != "max", "a vector cannot be a maximum over atoms", where)
+    _require(len(set(head.classes)) == named, "two of its classes have the same name", where)
     _require(head.energy_scale > 0 and head.force_scale > 0, "its scales are not positive", where)
     numbers = {*(head.elements or ()), *head.references, *head.binding}
     _require(all(1 <= z < num_elements for z in numbers),

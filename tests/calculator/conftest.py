@@ -73,6 +73,13 @@ def model_path(make_model: ModelFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def simple_path(make_model: ModelFactory) -> Path:
+    """Without quadruplets, as jmp-xs: half the operations to trace."""
+    policy = GraphPolicy("smooth", cutoff=4.5, a2a_cutoff=5.0, a2ee2a_cutoff=4.5, qint_cutoff=0.0)
+    return make_model(policy=policy, quadruplets=False)
+
+
+@pytest.fixture(scope="session")
 def two_heads(make_model: ModelFactory) -> Path:
     """Heads 'organic' (H C N O) and 'materials' (unknown coverage), no default."""
     return make_model(heads=(CHON, replace(ANY, elements=(11, 17, 14, 29))))

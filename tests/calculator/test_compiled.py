@@ -23,8 +23,9 @@ from jmp_calc import JMPCalculator
 from jmp_calc.compiled import Evaluation
 from jmp_calc.errors import JMPWarning
 from jmp_calc.graph.batch import Batch
-from jmp_calc.model.config import GraphPolicy
 from jmp_calc.model.potential import Prediction
+
+from .program_cases import assert_equal, structures
 
 Graphs = list[torch.fx.GraphModule]
 
@@ -43,13 +44,6 @@ def without_compiler(patch: pytest.MonkeyPatch) -> Graphs:
 
 
 @pytest.fixture(scope="module")
-def simple_path(make_model) -> Path:
-    """Without quadruplets, as jmp-xs: half the operations to trace."""
-    policy = GraphPolicy("smooth", cutoff=4.5, a2a_cutoff=5.0, a2ee2a_cutoff=4.5, qint_cutoff=0.0)
-    return make_model(policy=policy, quadruplets=False)
-
-
-@pytest.fixture(scope="module")
 def calc(simple_path: Path) -> JMPCalculator:
     """Eager."""
     return JMPCalculator(simple_path, device="cpu", dtype="float64")
@@ -61,31 +55,6 @@ def traced(simple_path: Path) -> Iterator[tuple[JMPCalculator, Graphs]]:
     with pytest.MonkeyPatch.context() as patch:
         graphs = without_compiler(patch)
         yield JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True), graphs
-
-
-def crystal() -> Atoms:
-    """One element: the number of lone atoms is 1."""
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.05, seed=0)
-    return atoms
-
-
-def structures() -> list[Atoms]:
-    water = molecule("H2O", vacuum=2.0, pbc=(True, False, True))
-    salt = bulk("NaCl", "rocksalt", a=5.6) * (2, 1, 1)
-    salt.rattle(0.05, seed=2)
-    return [molecule("CH3CH2OH"), water, salt, crystal()]
-
-
-def assert_equal(found: JMPCalculator, expected: JMPCalculator, tolerance: float, atoms: Atoms) -> None:
-    properties = ["energy", "forces"]
-    if atoms.pbc.all() and expected.parameters["forces"] == "conservative":
-        properties.append("stress")
-    for calculator in (found, expected):
-        calculator.calculate(atoms, properties)
-    assert found.results.keys() == expected.results.keys()
-    for name, value in expected.results.items():
-        np.testing.assert_allclose(found.results[name], value, rtol=0, atol=tolerance, err_msg=f"{name} of {atoms}")
 
 
 def test_one_traced_graph_gives_the_results_of_the_network_for_all_structures(
@@ -198,7 +167,7 @@ class BrokenProgram:
 def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
     simple_path: Path, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch, ethanol: Atoms, program: type, reason: str
 ) -> None:
-    monkeypatch.setattr("jmp_calc.compiled.Program", program)
+    monkeypatch.setattr("jmp_calc.compiled.compiled_program", program)
     compiled = JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True)
     with pytest.warns(JMPWarning, match="compile=True has no effect: " + reason):
         forces = compiled.get_forces(ethanol)

@@ -44,7 +44,7 @@ def test_default_head_is_used_and_never_switches(make_model) -> None:
 
 def test_head_without_energy_is_refused(make_model) -> None:
     path = make_model(heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean")))
-    with pytest.raises(ModelError, match="head 'gap' predicts a scalar, not an energy heads with energies: materials"):
+    with pytest.raises(ModelError, match="head 'gap' gives a scalar, not an energy heads with energies: materials"):
         JMPCalculator(path, head="gap", device="cpu")
     assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
 
@@ -71,6 +71,7 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
         ({"cutoff": -1.0}, "cutoff must be positive"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
         ({"max_neighbors": 20}, "max_neighbors has no meaning here"),
+        ({"compile": True, "compiled": "x.pt2"}, "compile=True makes a program and compiled=... names a file"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
         ({"device": "meta"}, "device 'meta' is not supported"),

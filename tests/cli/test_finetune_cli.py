@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -163,6 +165,56 @@ def test_config_file_gives_options_and_refuses_unknown_keys(
     wrong = run("finetune", data, "--config", config, "-o", tmp_path / "other")
     assert wrong.exit_code == 2
     assert "did you mean 'epochs'" in wrong.output
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).potential.state_dict()
+
+
+def test_the_configuration_of_a_run_is_enough_to_run_again(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    first, again, changed = tmp_path / "run", tmp_path / "again", tmp_path / "changed"
+    done = run("finetune", data, "-m", model, "-o", first, *FAST, "--seed", 5, "--valid-every", 4, "--no-ema",
+               "--energy-weight", 0.5, "--E0s", "lstsq")
+    assert done.exit_code == 0, done.output
+    done = run("finetune", "--config", first / "config.yaml", "-o", again)
+    assert done.exit_code == 0, done.output
+    for name in ("best.safetensors", "last.safetensors"):
+        old, new = weights(first / name), weights(again / name)
+        assert all(torch.equal(old[key], new[key]) for key in old)
+    assert (again / "config.yaml").read_text() == (first / "config.yaml").read_text()
+    done = run("finetune", data, "--config", first / "config.yaml", "-o", changed, "--epochs", 2, "--head-name", "mine")
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load((changed / "config.yaml").read_text())["training"]["epochs"] == 2
+    assert load_model(changed / "best.safetensors").potential.config.default_head == "mine"
+
+
+def test_settings_without_an_option_come_from_the_training_section(
+    run: Run, tmp_path: Path, data: Path, model: str
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text(f"model: {model}\ntraining: {{epochs: 1, batch_size: 4, optim: {{lr: 0.001, betas: [0.8, 0.9]}}}}\n")
+    done = run("finetune", data, "--config", config, "-o", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"]["optim"]["betas"] == [0.8, 0.9]
+    for text, fact in (("training: {optim: {beta: [0.8, 0.9]}}", "did you mean 'betas'"), ("train_it: {lr: 1}", "section")):
+        config.write_text(text)
+        wrong = run("finetune", data, "--config", config, "-o", tmp_path / "other")
+        assert wrong.exit_code == 2, wrong.output
+        assert fact in wrong.output
+
+
+def test_the_log_has_what_was_printed_and_goes_on(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    words = ("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST)
+    done = run(*words)
+    log = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in log)
+    kept = [line[20:] for line in log]
+    assert all(line in kept for line in done.stderr.splitlines())
+    assert kept[-1] == "ended"
+    run(*words, "--resume", "--weight-decay", 0.5)  # refused
+    again = (tmp_path / "run" / "train.log").read_text().splitlines()
+    assert again[:len(log)] == log
+    assert any("weight_decay: 0.01 -> 0.5" in line for line in again[len(log):])
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

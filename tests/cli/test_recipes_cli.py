@@ -14,7 +14,7 @@ import yaml
 from click.testing import Result
 
 from jmp_calc import finetune
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, GraphPolicy
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.finetune_recipes import finetune_recipe
@@ -157,3 +157,15 @@ def test_the_function_takes_a_recipe_too(tmp_path: Path, model: str) -> None:
     assert result.n_epochs == 1 and result.test is not None and result.test.n_structures == 2
     written = load_model(result.best)
     assert "new weights" in written.card.source and not written.potential.config.heads[0].bias
+
+
+def test_cap_by_size_of_the_structure_reaches_the_model(tmp_path: Path) -> None:
+    """QMOF has it, rMD17 has not; in official graphs and in smooth ones."""
+    config = dataclasses.replace(tiny_config(), policy=GraphPolicy("official"), subtract_lone_atom=False)
+    save_model(tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT"))
+    for name, capped in (("qmof-bandgap", CONDITIONAL_NEIGHBORS), ("rmd17-aspirin", ())):
+        for graph in ("official", "smooth"):
+            options = ModelOptions(str(tmp_path / "official.safetensors"), graph=graph).for_recipe(finetune_recipe(name))
+            begun = make_start(load_start(options), options, emt_frames(4), None, direct_forces=False,
+                               device=torch.device("cpu"), seed=0, max_edges=10**6)
+            assert begun.potential.config.policy.fewer_neighbors == capped

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 from click.testing import Result
 
 from jmp_calc.training.finetune_recipes import finetune_recipe
@@ -52,6 +52,33 @@ def test_a_target_of_a_file_is_trained_and_evaluated(run: Run, tmp_path: Path, g
     assert refused.exit_code == 5 and "jmp_calc.predict" in refused.output
 
 
+def test_classes_of_a_file_are_trained_and_evaluated(run: Run, tmp_path: Path, gaps: Path, model: str) -> None:
+    images = read(gaps, ":")
+    for i, atoms in enumerate(images):
+        atoms.info["kind"] = ("water", "alcohol")[i % 2]
+    write(gaps, images, format="extxyz")
+    out = tmp_path / "run"
+    words = ("finetune", gaps, "--target", "kind", "--class-weights", "balanced", "-m", model, "-o", out, "--valid-every", 3,
+             "--epochs", 1, "--allow", "near_duplicates")
+    dry = run(*words, "--dry-run")
+    assert dry.exit_code == 0 and "2 classes in 8 training frames (alcohol 4, water 4)" in dry.output, dry.output
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "constant predictor: accuracy" in done.output and "next: jmp_calc.predict_classes(" in done.output
+    head = load_model(out / "best.safetensors").potential.config.heads[0]
+    assert (head.kind, head.classes, head.target) == ("multiclass", ("alcohol", "water"), "kind")
+    done = run("evaluate", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "errors")
+    assert done.exit_code == 0 and "true, predicted" in done.output, done.output
+    table = yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())["confusion"]
+    assert sum(table["alcohol"].values()) == sum(table["water"].values()) == 6
+    again = run("finetune", "--config", out / "config.yaml", "-o", tmp_path / "again", "--dry-run")
+    assert again.exit_code == 0 and "weighted to count equally" in again.output, again.output
+    images[0].info["kind"] = "ether"
+    write(gaps, images, format="extxyz")
+    done = run("evaluate", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "unknown")
+    assert done.exit_code == 4 and "ether" in done.output
+
+
 def test_recipes_run_from_the_files_of_their_data_sets(run: Run, tmp_path: Path, model: str) -> None:
     """The fold of MatBench, a split of QMOF and complexes of PDBBind; units, pooling and errors of the recipe."""
     (tmp_path / "m").mkdir()
@@ -82,6 +109,9 @@ def test_options_of_energies_and_of_scalars_are_told_apart(run: Run, tmp_path: P
         ((gaps, "--target", "gap", "--forces-weight", 1), "--forces-weight has no meaning here: --target trains on a scalar"),
         ((gaps, "--target", "gap", "--E0s", "isolated"), "--E0s has no meaning here"),
         ((gaps, "--pooling", "max"), "--pooling has no meaning here: it is about --target"),
+        ((gaps, "--target-kind", "class"), "--target-kind has no meaning here: it is about --target"),
+        ((gaps, "--target", "gap", "--target-kind", "class", "--target-loss", "l2"), "--target-loss has no meaning here"),
+        ((gaps, "--target", "gap", "--target-kind", "vector", "--class-weights", "balanced"), "trains on a vector"),
         ((gaps, "--fold", 1), "--fold has no meaning without --recipe"),
         (("--recipe", "qm9-mu", "--data", tmp_path, "--forces", "direct"), "qm9-mu trains on a scalar"),
         (("--recipe", "qm9-mu", "--data", tmp_path, "--target", "gap"), "--target contradict each other"),

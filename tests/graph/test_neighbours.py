@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jmp_calc.graph.build import build_graph
+from jmp_calc.graph.dropout import EdgeDrop
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.graph.policies import nearest, symmetrised
 from jmp_calc.model.config import GraphPolicy
@@ -80,12 +81,13 @@ def test_mirrors_stand_half_a_list_apart() -> None:
     assert len(main) == len(edges)  # nothing was cut, so nothing is lost
 
 
+@pytest.mark.parametrize("drop", [None, EdgeDrop(0.3, 0)], ids=["all edges", "edge dropout"])
 @pytest.mark.parametrize("policy", [GraphPolicy("official", cutoff=4.0, max_neighbors=9),
                                     GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.5, a2ee2a_cutoff=3.5, qint_cutoff=3.0)])
-def test_maps_point_at_the_same_bond(policy: GraphPolicy) -> None:
+def test_maps_point_at_the_same_bond(policy: GraphPolicy, drop: EdgeDrop | None) -> None:
     rng = np.random.default_rng(2)
     cell = np.array(CELLS["cube"])
-    graph = build_graph(rng.uniform(0, 4, (6, 3)), np.full(6, 14), cell, np.ones(3, dtype=bool), policy)
+    graph = build_graph(rng.uniform(0, 4, (6, 3)), np.full(6, 14), cell, np.ones(3, dtype=bool), policy, drop=drop)
 
     def bond(edges: object, k: int) -> tuple[int, ...]:
         return (int(edges.source[k]), int(edges.target[k]), *map(int, edges.shift[k]))  # type: ignore[attr-defined]
@@ -99,6 +101,12 @@ def test_maps_point_at_the_same_bond(policy: GraphPolicy) -> None:
             assert (place >= 0) == (bond(one, k) in inside)
             if place >= 0:
                 assert bond(one, k) == bond(other, place)
+    for k, place in enumerate(graph.mirror_of_qint):
+        source, target, *image = bond(graph.qint, k)
+        mirror = (target, source, *(-n for n in image))
+        assert (place >= 0) == (mirror in {bond(graph.main, j) for j in range(len(graph.main))})
+        assert place < 0 or bond(graph.main, place) == mirror
+    assert len(graph.triangles)
     for edge, middle, closing in graph.triangles:
         e, q, g = bond(graph.main, edge), bond(graph.qint, middle), bond(graph.main, closing)
         assert (e[0], q[0]) == (g[0], g[1])

@@ -16,12 +16,16 @@ RECIPE = """
 name = "tiny"
 default_head = "metal"
 validation_fraction = 0.2
+[model]
+architecture = "jmp-xs"
 [train]
+max_edges_per_batch = 600
+batch_size = 8
+epochs = 2
+[train.optim]
 lr = 5e-3
 warmup_steps = 2
 ema_decay = 0.9
-max_edges_per_batch = 600
-max_structures_per_batch = 8
 [heads.metal]
 level_of_theory = "EMT"
 [heads.organic]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -47,17 +48,20 @@ def test_random_numbers_continue(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_failed_write_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_weights", [10**3, 10**6])
+def test_a_failed_write_leaves_the_old_state(tmp_path: Path, n_weights: int) -> None:
+    """A limit of the file size stands for the full disk; the write fails in torch, or when the file is closed."""
     path = tmp_path / "state.pt"
     save_checkpoint(path, state())
     before = path.read_bytes()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BadInputError, match="No space left"):
-        save_checkpoint(path, state(data={"frames": 6}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+    try:
+        with pytest.raises(JMPError, match="could not be written: File too large") as full:
+            save_checkpoint(path, state(weights={"a": torch.ones(n_weights)}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert full.value.where == str(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["state.pt"]
 

@@ -18,14 +18,18 @@ from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.batches import EpochBatches
-from jmp_calc.training.checkpoint import Progress
+from jmp_calc.training.batches import Batches
+from jmp_calc.training.checkpoint import Progress, load_checkpoint
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
 from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame
-from jmp_calc.training.loop import Job, fit, validate, without_weight_gradients
+from jmp_calc.training.loop import fit
+from jmp_calc.training.order import Fixed, Shuffled
 from jmp_calc.training.references import fit_references
+from jmp_calc.training.run_state import Job
+from jmp_calc.training.tasks import Task
+from jmp_calc.training.validation import validate, without_weight_gradients
 
 from .tiny import emt_frames, tiny_potential
 
@@ -41,9 +45,9 @@ def fresh(frames: tuple[Frame, ...] = FRAMES) -> Potential:
     return potential
 
 
-def batches(frames: tuple[Frame, ...], *, shuffle: bool) -> EpochBatches:
-    data = FrameGraphs(frames, tiny_potential().config.policy, heads="old")
-    return EpochBatches(data, max_edges=10**6, max_structures=4, shuffle=shuffle)
+def batches(frames: tuple[Frame, ...], *, shuffle: bool) -> Batches:
+    data = FrameGraphs(frames, tiny_potential().config.policy, Task("old"))
+    return Batches(data, (Shuffled if shuffle else Fixed)(data.sizes, max_edges=10**6, max_structures=4))
 
 
 def job(
@@ -77,17 +81,15 @@ def crash_at(work: Job, step: int, how: Callable[[], None]) -> Job:
     calls = {"n": 0}
     original = work.train
 
-    class Failing:
-        frames, n_structures, n_batches = original.frames, original.n_structures, original.n_batches
-
-        def shares(self, number: int, skip: int = 0, processes: int = 1):  # type: ignore[no-untyped-def]
-            for targets in original.shares(number, skip, processes):
+    class Failing(Batches):
+        def steps(self, epoch: int, skip: int = 0, processes: int = 1):  # type: ignore[no-untyped-def]
+            for shares in super().steps(epoch, skip, processes):
                 if calls["n"] == step:
                     how()
                 calls["n"] += 1
-                yield targets
+                yield shares
 
-    return dataclasses.replace(work, train=Failing())  # type: ignore[arg-type]
+    return dataclasses.replace(work, train=Failing(original.data, original.order))
 
 
 @pytest.mark.parametrize("step", [1, 5])
@@ -121,6 +123,32 @@ def test_killed_run_resumes_from_its_last_state(tmp_path: Path) -> None:
     fit(second, CONFIG, resume=True)
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
     assert [row.step for row in read_history(tmp_path / "parts" / "metrics.csv")] == [0, 3, 6, 9]
+
+
+def test_a_run_killed_between_a_validation_and_its_state_writes_the_row_once(tmp_path: Path) -> None:
+    often = dataclasses.replace(CONFIG, save_every_s=0.0)
+
+    def say(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(dataclasses.replace(job(tmp_path), say=say), often)
+    assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6]
+    assert load_checkpoint(tmp_path / "state.pt").progress.step == 6
+    fit(job(tmp_path), often, resume=True)
+    assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6, 9]
+
+
+def test_a_validation_between_epochs_is_made_up_for_after_a_kill(tmp_path: Path) -> None:
+    often = dataclasses.replace(CONFIG, validate_every=2)
+    whole = fit(job(tmp_path / "whole"), often).rows
+    first = crash_at(job(tmp_path / "parts"), 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):  # the signal comes in the fourth step, before the validation that is then due
+        fit(first, often)
+    assert load_checkpoint(tmp_path / "parts" / "state.pt").progress.step == 4
+    rows = fit(job(tmp_path / "parts"), often, resume=True).rows
+    assert [(row.step, row.valid_loss) for row in rows] == [(row.step, row.valid_loss) for row in whole]
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -184,7 +212,7 @@ def test_validation_leaves_no_trace(tmp_path: Path) -> None:
     work = job(tmp_path)
     work.potential.train()
     before = {name: value.clone() for name, value in weights(work).items()}
-    loss, predictions = validate(work.potential, work.valid, CONFIG)
+    loss, predictions = validate(work.potential, work.valid, CONFIG.loss, "conservative")
     assert np.isfinite(loss)
     assert predictions.forces.shape == (8, 3)
     assert work.potential.training
@@ -196,11 +224,22 @@ def test_validation_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_validation_does_not_depend_on_the_batches(tmp_path: Path) -> None:
     potential = fresh().double()
-    data = FrameGraphs(FRAMES, potential.config.policy, heads="old")
-    one = EpochBatches(data, max_edges=1, max_structures=1, shuffle=False)
-    many = EpochBatches(data, max_edges=10**6, max_structures=12, shuffle=False)
-    a, b = validate(potential, one, CONFIG)[1], validate(potential, many, CONFIG)[1]
+    data = FrameGraphs(FRAMES, potential.config.policy, Task("old"))
+    one = Batches(data, Fixed(data.sizes, max_edges=1, max_structures=1))
+    many = Batches(data, Fixed(data.sizes, max_edges=10**6, max_structures=12))
+    a, b = (validate(potential, b, CONFIG.loss, "conservative")[1] for b in (one, many))
     assert np.abs(a.forces - b.forces).max() < 1e-10
     assert np.abs(a.energy - b.energy).max() < 1e-10
     assert np.abs(a.stress - b.stress).max() < 1e-12
     assert np.array_equal(b.forces_true, np.concatenate([f.forces for f in FRAMES]).astype(np.float32))
+
+
+def test_a_limit_of_steps_ends_the_run_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    """Four steps of three per epoch; the cosine ends there, and a resumed run does not go on."""
+    work = job(tmp_path)
+    limited = dataclasses.replace(CONFIG, epochs=None, max_steps=4)
+    rows = fit(work, limited).rows
+    assert [row.step for row in rows] == [0, 3, 4]
+    assert rows[-1].lr < 0.2 * CONFIG.optim.lr  # type: ignore[operator]
+    assert fit(work, limited, resume=True).rows[-1].step == 4
+    assert fit(work, dataclasses.replace(limited, epochs=1), resume=True, override=True).rows[-1].step == 4

@@ -14,6 +14,7 @@ from jmp_calc.training.config import LossConfig
 from jmp_calc.training.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.labels import Frame
 from jmp_calc.training.loss import NORM_EPS, elementwise, loss_terms, masked_mean
+from jmp_calc.training.tasks import Task
 
 from .tiny import POLICY, emt_frames, tiny_potential
 
@@ -29,7 +30,7 @@ def frame(n_atoms: int, **labels: object) -> Frame:
 
 
 def target(*frames: Frame) -> TargetBatch:
-    return FrameGraphs(frames, POLICY, heads="h").collate(range(len(frames)))
+    return FrameGraphs(frames, POLICY, Task("h")).collate(range(len(frames)))
 
 
 def prediction(batch: TargetBatch, energy: list[float], forces: torch.Tensor) -> Prediction:
@@ -45,6 +46,16 @@ def test_structure_wise_mean_gives_every_structure_the_same_weight() -> None:
     over_atoms = dataclasses.replace(PLAIN, structure_wise=False)
     got = loss_terms(prediction(batch, [0.0, 0.0], forces), batch, over_atoms).forces
     assert float(got) == pytest.approx(2 / 22, abs=2 * NORM_EPS)
+
+
+def test_a_constant_error_is_the_same_with_both_means() -> None:
+    batch = target(frame(2), frame(20))
+    forces = torch.zeros(22, 3)
+    forces[:, 0] = 1.0
+    for structure_wise in (True, False):
+        config = dataclasses.replace(PLAIN, structure_wise=structure_wise)
+        got = loss_terms(prediction(batch, [0.0, 0.0], forces), batch, config).forces
+        assert float(got) == pytest.approx(1.0)
 
 
 def test_energy_error_counts_per_atom_and_in_double_precision() -> None:
@@ -102,7 +113,7 @@ def test_stress_of_a_molecule_in_the_same_batch_does_no_harm() -> None:
 
 def test_stress_is_trained_in_a_batch_with_a_molecule() -> None:
     potential = tiny_potential()
-    batch = FrameGraphs([*emt_frames(1), frame(2)], POLICY, heads="old").collate([0, 1])
+    batch = FrameGraphs([*emt_frames(1), frame(2)], POLICY, Task("old")).collate([0, 1])
     found = potential(batch.batch, heads="old", stress=True, create_graph=True)
     assert torch.isnan(found.stress[1]).all()  # a molecule has none
     loss_terms(found, batch, PLAIN).total.backward()
@@ -117,7 +128,8 @@ def test_huber_is_quadratic_below_and_linear_above_delta() -> None:
 
 def test_weights_and_reference_offset_of_the_data_set_are_used() -> None:
     frames = [frame(2, energy=10.0), frame(2, energy=0.0)]
-    batch = FrameGraphs(frames, POLICY, heads="h", reference_energies=[10.0, 0.0], weights=[2.0, 1.0]).collate([0, 1])
+    tasks = Task("h", "heavy", references={29: 5.0}, weight=2.0), Task("h", "light")
+    batch = FrameGraphs(frames, POLICY, tasks, task_of=np.array([0, 1])).collate([0, 1])
     got = loss_terms(prediction(batch, [1.0, 1.0], torch.zeros(4, 3)), batch, PLAIN)
     assert float(got.energy) == pytest.approx((2.0 * 0.5 + 0.5) / 2)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from jmp_calc.errors import UsageError
-from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, read_recipe, refuse_holdout
-from jmp_calc.training.pretrain_loss import PretrainConfig
+from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, refuse_holdout
+from jmp_calc.training.pretrain import load_recipe
+from jmp_calc.training.pretrain_recipes import PRETRAIN_RECIPES
 
 RECIPE = """
 [mixture]
@@ -40,7 +41,22 @@ def test_recipe_of_jmp_xs_keeps_no_head_of_an_undocumented_functional() -> None:
 
 
 def test_training_table_of_jmp_xs_is_understood() -> None:
-    assert PretrainConfig(**read_recipe("jmp-xs")["train"]).lr > 0
+    recipe = load_recipe("jmp-xs")
+    assert recipe.train.optim.lr == 2e-3 and recipe.train.max_time == 5400 and recipe.model.architecture == "jmp-xs"
+
+
+@pytest.mark.parametrize("size", ["s", "l"])
+def test_the_published_pretraining_can_be_started_with_its_settings(size: str) -> None:
+    recipe, published = load_recipe(f"pretrain-jmp-{size}"), PRETRAIN_RECIPES[f"pretrain-jmp-{size}"]
+    train, mixture = recipe.train, recipe.mixture
+    assert train.optim == published.optim and train.epochs == published.epochs and train.forces == "direct"
+    assert train.batch_size * train.accumulate == published.global_batch
+    assert train.edge_dropout == published.edge_dropout and train.loss.energy == published.energy_loss
+    assert train.loss.structure_wise is published.structure_wise_loss
+    assert mixture.temperature == published.temperature and mixture.normalisation == "jmp"
+    assert recipe.model.architecture == published.model and recipe.model.max_neighbors == published.max_neighbors
+    for ours, theirs in zip(mixture.sets, published.sets, strict=True):
+        assert (ours.name, ours.cutoff or recipe.model.cutoff) == (theirs.name, theirs.cutoff)
 
 
 def test_doubtful_stresses_of_mlearn_are_not_trained_on() -> None:

@@ -13,9 +13,8 @@ from ase.io import read, write
 from jmp_calc.errors import BadInputError
 from jmp_calc.training.geometry_keys import Seen, key
 from jmp_calc.training.mixture import load_mixture
-from jmp_calc.training.pack import build, main, subsample
-from jmp_calc.training.packed import Packed, load_packed
-from jmp_calc.training.stream import DENSE_DEGREE, StreamConfig, set_probabilities, steps
+from jmp_calc.training.pack import build, subsample
+from jmp_calc.training.packed import Packed, load_packed, save_packed
 
 from .mixture_data import labelled, write_mixture
 
@@ -32,10 +31,11 @@ def same(a: Atoms, b: Atoms) -> bool:
     return seen.find(key(b.numbers, b.positions, b.cell.array, b.pbc)) is not None
 
 
-def test_file_holds_the_frames_and_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_holds_the_frames_and_what_is_packed_is_told(tmp_path: Path) -> None:
+    lines: list[str] = []
     recipe = write_mixture(tmp_path)
-    assert main(["--recipe", str(recipe), "--data", str(tmp_path), "-o", str(tmp_path / "p.npz")]) == 0
-    assert "total: " in capsys.readouterr().out
+    save_packed(tmp_path / "p.npz", build(load_mixture(recipe), tmp_path, say=lines.append), {})
+    assert lines[-1].startswith("total: ")
     packed = load_packed(tmp_path / "p.npz")
     copper = read(tmp_path / "copper.xyz", ":")
     members = np.flatnonzero(packed.set_index == 0)
@@ -122,21 +122,3 @@ def test_even_subsample_spans_the_file_and_keeps_the_order(tmp_path: Path) -> No
     chosen = [frame.index for frame in subsample(frames, 5, "even", 0)]
     assert chosen == sorted(chosen)
     assert (chosen[0], chosen[-1], len(chosen)) == (0, len(packed) - 1, 5)
-
-
-def test_stream_gives_sets_their_share_and_resumes_where_it_was(tmp_path: Path) -> None:
-    write_mixture(tmp_path)
-    packed = packed_in(tmp_path)
-    config = StreamConfig(max_edges=600, max_structures=8, seed=3)
-    stream = steps(packed, config)
-    first = [next(stream) for _ in range(400)]
-    resumed = steps(packed, config, skip=390)
-    assert [next(resumed) for _ in range(10)] == first[390:]
-    frames = np.concatenate([part for step in first for part in step])
-    assert not packed.valid[frames].any()
-    share = np.bincount(packed.set_index[frames], minlength=len(packed.sets)) / len(frames)
-    assert np.abs(share - set_probabilities(packed, config.temperature)).max() < 0.04
-    for step in first:
-        for part in step:
-            assert len({bool(packed.degree[i] > DENSE_DEGREE) for i in part}) == 1
-        assert sum(int(packed.n_edges[i]) for part in step for i in part) <= 600 or sum(map(len, step)) == 1

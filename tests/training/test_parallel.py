@@ -8,21 +8,24 @@ import pytest
 import torch
 
 from jmp_calc.errors import UsageError
-from jmp_calc.training.batches import EpochBatches
+from jmp_calc.training.batches import Batches
 from jmp_calc.training.config import LossConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
-from jmp_calc.training.loop import BatchGradients
-from jmp_calc.training.loss import LossShare, loss_shares
+from jmp_calc.training.gradients import StepShare, SummedGradients, step_shares
+from jmp_calc.training.order import Fixed
 from jmp_calc.training.parallel import GradientPool, balanced
+from jmp_calc.training.tasks import Task
 
 from .tiny import POLICY, emt_frames, tiny_potential
 
 CONFIG = TrainConfig(loss=LossConfig(structure_wise=False))
 
 
-def batches(count: int = 5) -> EpochBatches:
-    graphs = FrameGraphs(emt_frames(count), POLICY, heads="old")
-    return EpochBatches(graphs, max_edges=10**6, max_structures=count)
+def shares(count: int = 5, processes: int = 1, config: TrainConfig = CONFIG) -> list[StepShare]:
+    """The only step of an epoch with all frames."""
+    graphs = FrameGraphs(emt_frames(count), POLICY, Task("old"))
+    (step,) = Batches(graphs, Fixed(graphs.sizes, max_edges=10**6)).steps(0, processes=processes)
+    return step_shares(step, config, config.forces)
 
 
 def gradients(potential: torch.nn.Module) -> list[torch.Tensor]:
@@ -34,36 +37,35 @@ def gradients(potential: torch.nn.Module) -> list[torch.Tensor]:
 
 
 def test_two_processes_give_the_gradients_of_one() -> None:
-    whole, (targets,) = tiny_potential(dtype=torch.float64), batches().shares(0)
-    with GradientPool(whole, BatchGradients(CONFIG), 1) as pool:
-        terms = pool.gradients(loss_shares(targets, [False], CONFIG.loss))
-    shared, (parts,) = tiny_potential(dtype=torch.float64), batches().shares(0, processes=2)
-    assert len(parts) == 2
-    with GradientPool(shared, BatchGradients(CONFIG), 2) as pool:
+    whole, shared = tiny_potential(dtype=torch.float64), tiny_potential(dtype=torch.float64)
+    with GradientPool(whole, SummedGradients(CONFIG), 1) as pool:
+        terms = pool.gradients(shares())
+    halves = shares(processes=2)
+    assert len(halves) == 2
+    with GradientPool(shared, SummedGradients(CONFIG), 2) as pool:
         for _ in range(2):  # gradients are replaced, not added to those of the step before
-            divided = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
+            divided = pool.gradients(halves)
     assert torch.allclose(divided, terms, rtol=1e-6)
     for a, b in zip(gradients(shared), gradients(whole), strict=True):
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-7 * float(b.abs().max()))
 
 
 def test_weights_changed_by_the_optimizer_reach_the_other_process() -> None:
-    potential, (parts,) = tiny_potential(), batches(2).shares(0, processes=2)
-    with GradientPool(potential, BatchGradients(CONFIG), 2) as pool:
-        before = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
+    potential, halves = tiny_potential(), shares(2, processes=2)
+    with GradientPool(potential, SummedGradients(CONFIG), 2) as pool:
+        before = pool.gradients(halves)
         with torch.no_grad():
             for parameter in potential.parameters():
                 parameter.mul_(1.1)
-        after = pool.gradients(loss_shares(parts, [False, False], CONFIG.loss))
-        shares = loss_shares(parts, [False, False], CONFIG.loss)
-        expected = sum(BatchGradients(CONFIG)(copy.deepcopy(potential), share) for share in shares)
+        after = pool.gradients(halves)
+        expected = sum(SummedGradients(CONFIG)(copy.deepcopy(potential), share) for share in halves)
     assert torch.allclose(after, expected, rtol=1e-5)
     assert not torch.allclose(after, before, rtol=1e-3)
 
 
 def test_threads_are_restored() -> None:
     threads = torch.get_num_threads()
-    with GradientPool(tiny_potential(), BatchGradients(CONFIG), 2):
+    with GradientPool(tiny_potential(), SummedGradients(CONFIG), 2):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads
 
@@ -91,14 +93,12 @@ def test_a_helper_that_is_gone_is_named() -> None:
 
 
 def test_loss_terms_of_the_parts_add_up() -> None:
-    loss = LossConfig()
-    (targets,) = batches().shares(0)
-    (parts,) = batches().shares(0, processes=3)
-    whole: LossShare = loss_shares(targets, [False], loss)[0]
+    ((whole,),) = [share.parts for share in shares(config=TrainConfig())]
     assert (whole.energy, whole.forces, whole.stress) == (1.0, 1.0, 1.0)
-    shares = loss_shares(parts, [False] * len(parts), loss)
-    assert sum(s.energy for s in shares) == pytest.approx(1.0)
-    assert [s.forces for s in shares] == [len(s.target.frames) / 5 for s in shares]
+    thirds = [part for share in shares(processes=3, config=TrainConfig()) for part in share.parts]
+    assert len(thirds) == 3
+    assert sum(part.energy for part in thirds) == pytest.approx(1.0)
+    assert [part.forces for part in thirds] == [len(part.target.frames) / 5 for part in thirds]
 
 
 def test_balanced_groups_have_similar_sums_and_lose_nothing() -> None:
@@ -107,3 +107,10 @@ def test_balanced_groups_have_similar_sums_and_lose_nothing() -> None:
     assert sorted(i for group in groups for i in group) == list(range(6))
     assert {sum(sizes[i] for i in group) for group in groups} == {9.0}
     assert balanced([3.0], 4) == [[0]]
+
+
+def test_partition_of_the_specification() -> None:
+    sizes = (9, 8, 3, 2, 1)  # training.md, acceptance test 5: 9+2 and 8+3, then the 1 to either
+    groups = balanced(sizes, 2)
+    assert sorted(sum(sizes[i] for i in group) for group in groups) == [11, 12]
+    assert [[sizes[i] for i in group][:2] for group in groups] == [[9, 2], [8, 3]]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,131 +15,262 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
 from jmp_calc.training.checkpoint import load_checkpoint
-from jmp_calc.training.mixture import load_mixture, read_recipe
+from jmp_calc.training.history import read_history, read_tasks
+from jmp_calc.training.mixture import load_mixture
 from jmp_calc.training.pack import build
-from jmp_calc.training.packed import Packed
-from jmp_calc.training.pretrain import Limits, run_stage, training_model
+from jmp_calc.training.packed import load_packed, save_packed
+from jmp_calc.training.pretrain import (
+    PretrainOptions,
+    PretrainRecipe,
+    PretrainResult,
+    load_recipe,
+    pretrain,
+    run,
+    training_batches,
+)
+from jmp_calc.training.pretrain_model import network_config
+from jmp_calc.training.pretrain_sets import packed_sets, task_of
 from jmp_calc.zoo.container import load_model
 
 from .mixture_data import write_mixture
 
-BACKBONE = BackboneConfig(
-    num_spherical=3, num_radial=12, num_blocks=1, emb_size_atom=12, emb_size_edge=16, emb_size_trip_in=8,
-    emb_size_trip_out=8, emb_size_quad_in=4, emb_size_quad_out=4, emb_size_aint_in=8, emb_size_aint_out=8,
-    emb_size_rbf=8, emb_size_cbf=4, emb_size_sbf=4, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=4.0, quad_interaction=False,
-    force_branch=False,
-)
-POLICY = GraphPolicy(name="smooth", cutoff=3.5, a2a_cutoff=4.0, a2ee2a_cutoff=3.5, qint_cutoff=0.0)
+Prepared = tuple[PretrainRecipe, Path]
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Packed]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("mixture")
     recipe = write_mixture(folder)
-    return recipe, build(load_mixture(recipe), folder, say=lambda text: None)
+    pack = folder / "pack.npz"
+    save_packed(pack, build(load_mixture(recipe), folder, say=lambda text: None), {})
+    return load_recipe(recipe), pack
 
 
-def stage(
-    prepared: tuple[Path, Packed], folder: Path, n_steps: int, resume: Path | None = None, workers: int = 0,
-    processes: int = 1,
-) -> Any:
-    """One stage with a tiny network; its rows of errors."""
-    recipe, packed = prepared
-    mixture = load_mixture(recipe)
-    heads = tuple(HeadConfig(**{**vars(h), "hidden": 8}) for h in training_model(mixture, packed).heads)
-    model = ModelConfig(BACKBONE, POLICY, heads, mixture.default_head, subtract_lone_atom=True, pair_repulsion=True)
-    limits = Limits(
-        torch.device("cpu"), workers, max_time=1e6, total_time=1e6, processes=processes, max_steps=n_steps,
-        cache_bytes=1 << 26,
-    )
-    return run_stage(
-        mixture, read_recipe(recipe), packed, folder, limits, resume=resume, model=model, say=lambda text: None
-    )
+def with_train(recipe: PretrainRecipe, **changes: object) -> PretrainRecipe:
+    return replace(recipe, train=replace(recipe.train, **changes))
 
 
-def mean_forces(rows: list[dict[str, Any]]) -> float:
+def trained(recipe: PretrainRecipe, pack: Path, out: Path, **how: bool) -> PretrainResult:
+    return pretrain(recipe, out, PretrainOptions(pack=pack, workers=0), say=lambda text: None, **how)
+
+
+def mean_forces(result: PretrainResult) -> float:
     """Mean force error over the sets, meV/Å."""
-    return float(np.mean([row["forces_mae_meV_per_A"] for row in rows]))
+    return float(np.mean([errors.forces_mae_mev_per_a for errors in result.errors.values()]))
 
 
-def test_forces_improve_and_two_stages_equal_one(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    start = mean_forces(stage(prepared, tmp_path / "start", 1))
-    stage(prepared, tmp_path / "first", 20)
-    rows = stage(prepared, tmp_path / "second", 20, resume=tmp_path / "first")
-    at_once = stage(prepared, tmp_path / "whole", 40)
-    assert mean_forces(rows) < 0.8 * start
-    for row, other in zip(rows, at_once):
-        assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
-        assert row["step"] == other["step"] == 40
-    with (tmp_path / "second" / "metrics.csv").open() as stream:
-        assert {row["step"] for row in csv.DictReader(stream)} == {"20", "40"}
+def test_it_learns_and_tells_the_errors_of_every_set(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    result = trained(with_train(recipe, epochs=6), pack, tmp_path)
+    rows = read_tasks(tmp_path)
+    assert {row["task"] for row in rows} == set(result.errors) == {"copper", "copper-shifted", "molecules", "aside"}
+    first = np.mean([float(row["forces_mae_mev_per_a"]) for row in rows if row["step"] == "0"])
+    assert mean_forces(result) < 0.8 * first
+    assert result.n_epochs == 6 and (tmp_path / "tasks.svg").exists()
 
 
-def test_written_model_has_kept_heads_references_and_a_card(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    stage(prepared, tmp_path, 2)
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jmp_calc.training.run_state import RunState
+
+    recipe, pack = prepared
+    whole = load_model(trained(recipe, pack, tmp_path / "whole").model).potential.state_dict()
+    original = RunState.tick
+
+    class Crash(Exception):
+        pass
+
+    def crash(state: RunState) -> None:
+        original(state)
+        if state.progress.step == 5:
+            state.save()
+            raise Crash
+
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(RunState, "tick", crash)
+        trained(recipe, pack, tmp_path / "parts")
+    parts = load_model(trained(recipe, pack, tmp_path / "parts", resume=True).model).potential.state_dict()
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    assert [row.step for row in read_history(tmp_path / "whole" / "metrics.csv")] == [
+        row.step for row in read_history(tmp_path / "parts" / "metrics.csv")]
+
+
+def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    result = trained(with_train(recipe, epochs=1), pack, tmp_path)
     loaded = load_model(tmp_path / "tiny.safetensors")
     config = loaded.potential.config
     assert [head.name for head in config.heads] == ["metal", "organic"]
     assert config.default_head == "metal"
     assert config.head("metal").elements == (29,)
     assert config.head("organic").elements == (1, 6, 8)
-    packed = prepared[1]
+    packed = load_packed(pack)
     assert config.head("metal").references == packed.sets[0].references  # the first set that the recipe names
     names = {entry["name"] for entry in loaded.card.training_data}
     assert names == {"copper", "copper-shifted", "molecules", "aside"}  # trained on, even where the head is not kept
-    assert loaded.card.metrics["copper"]["forces_mae_meV_per_A"] > 0
-    atoms = read(prepared[0].parent / "copper.xyz", "0")
+    assert loaded.card.metrics["copper"] == result.errors["copper"].to_dict()
+    atoms = read(pack.parent / "copper.xyz", "0")
     batch = collate([build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, config.policy)])
     energy = float(loaded.potential(batch, heads="metal").energy)
     assert math.isfinite(energy)
     assert abs(energy - atoms.get_potential_energy()) / len(atoms) < 1.5
 
 
-def test_another_pack_is_refused_when_resuming(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    stage(prepared, tmp_path / "first", 1)
-    recipe, packed = prepared
-    folder = recipe.parent
-    other = tmp_path / "other.toml"
-    other.write_text(recipe.read_text().replace("cap = 12", "cap = 9"))
-    changed = build(load_mixture(other), folder, say=lambda text: None)
-    with pytest.raises(UsageError, match="another pack"):
-        stage((recipe, changed), tmp_path / "second", 1, resume=tmp_path / "first")
-    assert len(changed) != len(packed)
+def test_another_pack_is_refused_when_resuming(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    trained(with_train(recipe, epochs=1), pack, tmp_path / "run")
+    smaller = replace(recipe.mixture, sets=tuple(replace(item, cap=min(item.cap, 9)) for item in recipe.mixture.sets))
+    other = tmp_path / "other.npz"
+    save_packed(other, build(smaller, pack.parent, say=lambda text: None), {})
+    with pytest.raises(UsageError, match="data"):
+        trained(with_train(recipe, epochs=1), other, tmp_path / "run", resume=True)
 
 
-def test_batches_from_worker_processes_are_those_of_this_process(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    alone = stage(prepared, tmp_path / "alone", 6)
-    helped = stage(prepared, tmp_path / "helped", 6, workers=2)
-    for row, other in zip(alone, helped):
-        assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
-
-
-def test_two_processes_train_like_one(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    alone = stage(prepared, tmp_path / "alone", 4)
-    shared = stage(prepared, tmp_path / "shared", 4, processes=2)
-    for row, other in zip(alone, shared):
-        assert row["forces_mae_meV_per_A"] == pytest.approx(other["forces_mae_meV_per_A"], rel=1e-3)
+@pytest.mark.parametrize("how", ["workers", "processes"])
+def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
+    prepared: Prepared, tmp_path: Path, how: str
+) -> None:
+    recipe, pack = prepared
+    alone = trained(with_train(recipe, epochs=1), pack, tmp_path / "alone")
+    changed = with_train(recipe, epochs=1, processes=2 if how == "processes" else 1)
+    options = PretrainOptions(pack=pack, workers=2 if how == "workers" else 0)
+    helped = pretrain(changed, tmp_path / "helped", options, say=lambda text: None)
+    assert helped.n_steps == alone.n_steps
+    for name, errors in alone.errors.items():
+        assert helped.errors[name].forces_mae_mev_per_a == pytest.approx(errors.forces_mae_mev_per_a, rel=5e-3)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_infinite_loss_stops_with_the_set_named_and_finite_weights_saved(
-    prepared: tuple[Path, Packed], tmp_path: Path, processes: int
+    prepared: Prepared, tmp_path: Path, processes: int
 ) -> None:
-    recipe, packed = prepared
-    energy = np.where(packed.valid, packed.energy, np.inf)
-    poisoned = replace(packed, energy=energy)
+    recipe, pack = prepared
+    packed = load_packed(pack)
+    poisoned = tmp_path / "poisoned.npz"
+    save_packed(poisoned, replace(packed, energy=np.where(packed.valid, packed.energy, np.inf)), {})
     with pytest.raises(NotConvergedError, match="loss is not finite at step 0") as caught:
-        stage((recipe, poisoned), tmp_path, 3, processes=processes)
-    assert packed.sets[0].name in str(caught.value.where)
-    state = load_checkpoint(tmp_path / "state.pt")
+        trained(with_train(recipe, processes=processes), poisoned, tmp_path / "run")
+    assert any(item.name in str(caught.value.where) for item in packed.sets)
+    state = load_checkpoint(tmp_path / "run" / "state.pt")
     assert all(torch.isfinite(value).all() for value in state.weights.values())
 
 
-def test_the_temperature_of_the_recipe_changes_what_is_drawn(prepared: tuple[Path, Packed], tmp_path: Path) -> None:
-    recipe, packed = prepared
-    hot = tmp_path / "hot.toml"
-    hot.write_text(recipe.read_text().replace("[mixture]", "[mixture]\ntemperature = 1.0"))
-    assert mean_forces(stage((hot, packed), tmp_path / "hot", 3)) != mean_forces(stage(prepared, tmp_path / "own", 3))
+def test_direct_forces_come_first_and_conservative_ones_last(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    late = with_train(recipe, epochs=4, forces="direct", conservative_after=0.5)
+    result = trained(late, pack, tmp_path)
+    loaded = load_model(result.model).potential
+    assert all(head.direct_forces for head in loaded.config.heads)
+    atoms = read(pack.parent / "copper.xyz", "0")
+    batch = collate([build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, loaded.config.policy)])
+    direct = loaded(batch, heads="metal", forces="direct").forces
+    conservative = loaded(batch, heads="metal").forces
+    assert direct.abs().max() > 0 and not torch.allclose(direct, conservative)
+    # The error of the report is that of the slopes of the energy.
+    config = network_config(recipe.model, recipe.mixture, packed_sets(load_packed(pack), recipe.mixture), direct_forces=True)
+    assert config.backbone.force_branch and result.network == config
+
+
+def test_published_normalisation_counts_energies_by_deviation_and_forces_by_mean_size(prepared: Prepared) -> None:
+    recipe, pack = prepared
+    mixture = replace(recipe.mixture, normalisation="jmp")
+    for source in packed_sets(load_packed(pack), mixture):
+        item = next(item for item in mixture.sets if item.name == source.name)
+        task = task_of(source, item, mixture)
+        frames = list(source.train)
+        rest = [(f.energy or 0.0) - sum(source.references[int(z)] for z in f.numbers) for f in frames]
+        assert task.energy_unit == pytest.approx(np.std(rest) or 1.0) and not task.energy_per_atom
+        rms = math.sqrt(np.mean(np.concatenate([f.forces for f in frames if f.forces is not None]) ** 2))
+        weight = round(np.mean([f.n_atoms for f in frames]))  # λ_F of training.md section 3
+        assert task.forces_unit == pytest.approx(rms / weight, rel=1e-4)
+
+
+def test_the_temperature_of_the_recipe_changes_what_is_drawn(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    sets = packed_sets(load_packed(pack), recipe.mixture)
+    network = network_config(recipe.model, recipe.mixture, sets, direct_forces=False)
+    from jmp_calc.model.potential import Potential
+
+    potential, counts = Potential(network), {}
+    for temperature in (1.0, 2.0, math.inf):
+        warm = replace(recipe, mixture=replace(recipe.mixture, temperature=temperature))
+        counts[temperature] = training_batches(sets, warm, potential, torch.device("cpu"), 0).order.enlarged
+    assert counts[1.0] != counts[2.0] != counts[math.inf]
+    spread = {t: max(c) / min(c) for t, c in counts.items()}
+    assert spread[math.inf] < spread[2.0] or spread[math.inf] == pytest.approx(2.0)  # the weight of the molecules
+
+
+def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: Path) -> None:
+    text = (prepared[1].parent / "tiny.toml").read_text()
+    for old, new, match, where in (
+        ("epochs = 2", "epoch = 2", "unknown key 'epoch'", "train"),
+        ("lr = 5e-3", "lr = 'fast'", "expected a number", "train.optim.lr"),
+        ("lr = 5e-3", "", "no learning rate", "train.optim"),
+        ("[model]", "[network]", "unknown table", ""),
+        ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
+        ("[mixture]", '[mixture]\nnormalisation = "none"', "no normalisation", ""),
+    ):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text.replace(old, new))
+        with pytest.raises(UsageError, match=match) as caught:
+            load_recipe(path)
+        assert where in str(caught.value.where)
+
+
+def test_a_finished_folder_is_not_overwritten(prepared: Prepared, tmp_path: Path) -> None:
+    recipe, pack = prepared
+    short = with_train(recipe, epochs=1)
+    trained(short, pack, tmp_path)
+    with pytest.raises(UsageError, match="exists already"):
+        trained(short, pack, tmp_path)
+    again = run(short, tmp_path, PretrainOptions(pack=pack), resume=True, override=False, say=lambda text: None)
+    assert dataclasses.asdict(again)["n_epochs"] == 1
+
+
+def test_records_on_disk_train_like_the_files_they_come_from(prepared: Prepared, tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    from jmp_calc.training.preprocess import FileInputs, preprocess
+
+    recipe, pack = prepared
+    data = pack.parent
+    folder = tmp_path / "records"
+    preprocess(FileInputs((data / "molecules.xyz",)), folder / "molecules", say=lambda text: None)
+    item = next(item for item in recipe.mixture.sets if item.name == "molecules")
+    streamed = replace(item, files=(), records="molecules", cap=10**9)
+    sets = tuple(streamed if known.name == "molecules" else known for known in recipe.mixture.sets)
+    mixed = with_train(replace(recipe, mixture=replace(recipe.mixture, sets=sets)), epochs=2)
+    (folder / "copper.xyz").write_bytes((data / "copper.xyz").read_bytes())
+    for name in ("shifted.xyz", "aside.xyz"):
+        (folder / name).write_bytes((data / name).read_bytes())
+    options = PretrainOptions(data=folder)
+    result = pretrain(mixed, tmp_path / "run", options, say=lambda text: None)
+    rows = [row for row in read_tasks(tmp_path / "run") if row["task"] == "molecules"]
+    assert float(rows[-1]["forces_mae_mev_per_a"]) < float(rows[0]["forces_mae_mev_per_a"])
+    assert result.errors["molecules"].n_structures == max(1, int(0.2 * 16))
+    config = load_model(result.model).potential.config
+    assert config.head("organic").elements == (1, 6, 8)
+
+
+def test_records_of_a_held_out_file_are_refused(prepared: Prepared, tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    from jmp_calc.training.preprocess import FileInputs, preprocess
+    from jmp_calc.training.pretrain_sets import record_set
+
+    recipe, pack = prepared
+    held = tmp_path / "bpa3_train.xyz"
+    held.write_bytes((pack.parent / "molecules.xyz").read_bytes())
+    preprocess(FileInputs((held,)), tmp_path / "records", say=lambda text: None)
+    item = replace(recipe.mixture.sets[0], files=(), records="records")
+    with pytest.raises(UsageError, match="held out"):
+        record_set(item, tmp_path, recipe.mixture)
+
+
+def test_a_set_needs_files_or_records_and_not_both() -> None:
+    from jmp_calc.training.mixture import mixture_of
+
+    content = {"mixture": {"name": "m", "default_head": "h"}, "heads": {"h": {"level_of_theory": "none"}}}
+    for entry in ({"head": "h"}, {"head": "h", "files": ["a.xyz"], "records": "a"}):
+        with pytest.raises(UsageError, match="either files or records"):
+            mixture_of({**content, "sets": {"s": entry}})

@@ -26,8 +26,10 @@ from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame, read_labelled
 from jmp_calc.training.loss import loss_terms
 from jmp_calc.training.metrics import Collector
-from jmp_calc.training.scalars import ScalarTask, fit_scalar, with_target
+from jmp_calc.training.scalars import ScalarTask, fit_scalar
 from jmp_calc.training.start import ModelOptions
+from jmp_calc.training.targets import with_target
+from jmp_calc.training.tasks import Task
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
 from .tiny import POLICY, emt_frames, tiny_config, tiny_model
@@ -98,7 +100,7 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
 def test_a_resumed_run_ends_with_the_same_weights(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jmp_calc.training.loop import RunState
+    from jmp_calc.training.run_state import RunState
 
     def train(out: Path, resume: bool = False) -> Path:
         config = dataclasses.replace(CONFIG, epochs=3)
@@ -182,7 +184,7 @@ def test_pooling_and_references_follow_the_data() -> None:
     mean = fit_scalar(frames, ScalarTask("y"))
     assert mean.task.pooling == "mean" and not mean.references
     assert (mean.shift, mean.scale, mean.mean) == pytest.approx((values.mean(), values.std(), values.mean()))
-    assert mean.constant_mae(frames) == pytest.approx(np.abs(values - values.mean()).mean())
+    assert mean.constant(frames) == pytest.approx(np.abs(values - values.mean()).mean())
     # With as many elements as frames a sum explains everything and means nothing.
     assert fit_scalar(molecules(3, "extensive"), ScalarTask("y")).task.pooling == "mean"
 
@@ -203,7 +205,7 @@ def test_the_target_is_the_only_label() -> None:
 def test_loss_counts_in_standard_deviations_and_only_labelled_structures() -> None:
     frames = [dataclasses.replace(frame, targets=values) for frame, values in
               zip(emt_frames(3), ({"y": 1.0}, {}, {"y": 5.0}))]
-    batch = FrameGraphs(frames, POLICY, heads="h", target="y").collate(range(3))
+    batch = FrameGraphs(frames, POLICY, Task("h", target="y")).collate(range(3))
     value = torch.tensor([2.0, torch.nan, 2.0], dtype=torch.float64, requires_grad=True)
     config = dataclasses.replace(TrainConfig().for_scalar().loss, scalar_unit=2.0)
     got = loss_terms(Prediction(value, torch.zeros(12), None, None), batch, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from ..frames import to_atoms
 from ..labels import Frame
-from .base import SEED
+from .base import SEED, FrameSource
 from .checks import OnBad, Screen
 from .registry import family
 
@@ -39,14 +40,7 @@ def export(
     """
     from ase.io import write
 
-    chosen = family(name)
-    source = chosen.open(folder, member)
-    indices = np.arange(len(source))
-    if part != "all":
-        if chosen.split is None:
-            raise UsageError(f"{name} has no splits; its parts are {', '.join(chosen.members)}.", where="--part")
-        parts = chosen.split(source, folder, member, split or chosen.splits[0])
-        indices = {"train": parts.train, "valid": parts.valid, "test": parts.test}[part]
+    source, indices = open_part(name, member, folder, part, split)
     if frames is not None and frames < len(indices):
         indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
     screen = Screen(on_bad, min_atoms)
@@ -63,6 +57,20 @@ def export(
     if not written:
         raise BadInputError(f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message())
     return written, screen.message()
+
+
+def open_part(
+    name: str, member: str, folder: Path, part: str = "all", split: str | None = None
+) -> tuple[FrameSource, Sequence[int] | np.ndarray]:
+    """A data set and the numbers of the frames of one part of a split (``all``: every frame); UsageError if it has no splits."""
+    chosen = family(name)
+    source = chosen.open(folder, member)
+    if part == "all":
+        return source, range(len(source))
+    if chosen.split is None:
+        raise UsageError(f"{name} has no splits; its parts are {', '.join(chosen.members)}.", where="--part")
+    parts = chosen.split(source, folder, member, split or chosen.splits[0])
+    return source, {"train": parts.train, "valid": parts.valid, "test": parts.test}[part]
 
 
 def _atoms(frame: Frame) -> object:

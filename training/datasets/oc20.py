@@ -39,9 +39,8 @@ class OC20Chunks(FrameSource):
         if not self.chunks:
             raise BadInputError(f"{folder} has no chunks *.extxyz or *.extxyz.xz.", where=str(folder),
                                 hint="Give the folder that the OC20 archive unpacks to.")
-        self._lines = [_read_lines(chunk) for chunk in self.chunks]
-        self._first = np.cumsum([0, *(len(lines) for lines in self._lines)])
-        self._loaded: tuple[int, tuple[RawFrame, ...]] = (-1, ())
+        self._first = np.cumsum([0, *(len(_read_lines(chunk)) for chunk in self.chunks)])
+        self._loaded: tuple[int, tuple[RawFrame, ...], list[_Line]] = (-1, (), [])
         self._sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -51,23 +50,24 @@ class OC20Chunks(FrameSource):
     def n_atoms(self) -> np.ndarray:
         """(frames,) int64; all chunks are read at first use."""
         if self._sizes is None:
-            self._sizes = np.array([len(raw.numbers) for i in range(len(self.chunks)) for raw in self._chunk(i)])
+            self._sizes = np.array([len(raw.numbers) for i in range(len(self.chunks)) for raw in self._chunk(i)[0]])
         return self._sizes
 
     def __getitem__(self, index: int) -> Frame:
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         row = int(index - self._first[number])
-        return _frame(self._chunk(number)[row], self._lines[number][row], self.chunks[number])
+        frames, lines = self._chunk(number)
+        return _frame(frames[row], lines[row], self.chunks[number])
 
-    def _chunk(self, number: int) -> tuple[RawFrame, ...]:
+    def _chunk(self, number: int) -> tuple[tuple[RawFrame, ...], list[_Line]]:
         if self._loaded[0] != number:
             path = self.chunks[number]
-            raw, _ = read_extxyz(path, slice(None))
-            if len(raw) != len(self._lines[number]):
-                raise BadInputError(f"{path.name} has {len(raw)} frames and its txt {len(self._lines[number])} lines.",
+            (raw, _), lines = read_extxyz(path, slice(None)), _read_lines(path)
+            if len(raw) != len(lines):
+                raise BadInputError(f"{path.name} has {len(raw)} frames and its txt {len(lines)} lines.",
                                     where=str(path), hint="Both must come from one archive; fetch it again.")
-            self._loaded = number, raw
-        return self._loaded[1]
+            self._loaded = number, raw, lines
+        return self._loaded[1:]
 
 
 def _number(path: Path) -> tuple[int, str]:

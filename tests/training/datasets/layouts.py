@@ -113,14 +113,17 @@ class QM9Row:
     values: dict[str, float]
 
 
-def qm9_rows() -> list[QM9Row]:
-    """CH4, H2O, an uncharacterised molecule, HCN, C2H6."""
+def qm9_rows(more: int = 0) -> list[QM9Row]:
+    """CH4, H2O, an uncharacterised molecule, HCN, C2H6, and ``more`` shaken ones of them."""
     from ase.build import molecule
 
     rng = np.random.default_rng(0)
     rows = []
-    for index, name in ((1, "CH4"), (3, "H2O"), (4, "H2O"), (5, "HCN"), (7, "C2H6")):
+    names = ((1, "CH4"), (3, "H2O"), (4, "H2O"), (5, "HCN"), (7, "C2H6"))
+    for index, name in (*names, *((8 + i, names[i % 5][1]) for i in range(more))):
         atoms = molecule(name)
+        if index > 7:
+            atoms.rattle(0.05, seed=index)
         values = dict(zip(QM9_NAMES, np.round(rng.normal(size=19), 6).tolist()))
         values |= {"u0": -40.0 - index, "u0_atom": -395.0 - index}
         rows.append(QM9Row(index, tuple(atoms.get_chemical_symbols()), np.round(atoms.positions, 4), values))
@@ -158,17 +161,17 @@ def write_qm9_xyz(folder: Path, *, packed: bool = False) -> None:
             archive.addfile(entry, io.BytesIO(text.encode()))
 
 
-def write_qm9_sdf(folder: Path) -> None:
+def write_qm9_sdf(folder: Path, more: int = 0) -> None:
     """gdb9.sdf and its csv, the csv in another order."""
     blocks = []
-    for row in qm9_rows():
+    for row in qm9_rows(more):
         atoms = [f"{x:10.4f}{y:10.4f}{z:10.4f} {s:<3} 0  0  0  0  0  0  0  0  0  0  0  0"
                  for s, (x, y, z) in zip(row.symbols, row.positions.tolist())]
         counts = f"{len(atoms):3d}  0  0  0  0  0  0  0  0  0999 V2000"
         blocks.append("\n".join([f"gdb_{row.index}", " -OEChem-03231823243D", "", counts, *atoms, "M  END", "$$$$"]))
     (folder / "gdb9.sdf").write_text("\n".join(blocks) + "\n")
     lines = [",".join(("mol_id", *QM9_NAMES))]
-    for row in reversed(qm9_rows()):
+    for row in reversed(qm9_rows(more)):
         lines.append(",".join([f"gdb_{row.index}", *(f"{row.values[name]:.9f}" for name in QM9_NAMES)]))
     (folder / "gdb9.sdf.csv").write_text("\n".join(lines) + "\n")
 

@@ -1,0 +1,76 @@
+"""``jmp-calc pretrain``: train one backbone on several data sets from a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import UsageError
+from .common import CommandRun, Common, common_options, dry_run_report
+
+EPILOG = """\b
+Examples:
+  jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs
+  jmp-calc pretrain mixture.toml --data data -o runs/mine --set train.max_time=3600
+  jmp-calc pretrain jmp-xs --data data -o runs/cold --set mixture.temperature=1 --set train.loss.structure_wise=false
+  jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
+
+The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
+train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay, train.optim.pcgrad,
+energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
+A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with the files of the recipe.")
+@click.option("--pack", type=click.Path(path_type=Path), help="A mixture.npz of an earlier run instead of --data.")
+@click.option("--set", "changes", multiple=True, metavar="TABLE.KEY=VALUE", help="Replace a setting of the recipe.")
+@click.option("--valid-frames", type=click.IntRange(min=1), default=None,
+              help="Most validation frames per set while training; the report has all.  [default: all]")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Processes that prepare batches for a GPU.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option("--override", is_flag=True, help="Resume although settings or data have changed.")
+@common_options(out="pretraining", calculator=False)
+def pretrain(
+    recipe: str, common: Common, data: Path | None, pack: Path | None, changes: tuple[str, ...],
+    valid_frames: int | None, workers: int, resume: bool, override: bool,
+) -> None:
+    """Pre-train the network of RECIPE (a name, or a TOML file) and write a model with all its heads."""
+    from ..training.config import config_to_dict
+    from ..training.pretrain import PretrainOptions, load_recipe, outputs, run
+    from ..training.runfolder import RunLog, has_state
+
+    if override and not resume:
+        raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
+    if resume and common.overwrite:
+        raise UsageError("--resume and --overwrite contradict each other", hint="leave one of them out")
+    if data is not None and pack is not None:
+        raise UsageError("--data and --pack contradict each other", hint="leave one of them out")
+    if common.prefix:
+        raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
+    loaded = load_recipe(recipe, changes)
+    settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
+    if common.dry_run:
+        mixture = loaded.mixture
+        dry_run_report(common, "pretrain", {
+            "network": loaded.model.architecture, "sets": ", ".join(item.name for item in mixture.sets),
+            "heads": ", ".join(head.name for head in mixture.heads), "temperature": f"{mixture.temperature:g}",
+            "writes": ", ".join(outputs(loaded)),
+        })
+        return
+    resuming = resume and has_state(common.out, common.say)
+    with (
+        CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
+                   resume_hint="--resume goes on with it") as command,
+        RunLog(common.out, common.say, resumed=resuming) as say,
+    ):
+        options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+        result = run(loaded, common.out, options, resume=resuming, override=override, say=say)
+        command.results = result.to_dict()
+        for name in outputs(loaded):
+            if (common.out / name).exists():
+                command.add_output(common.out / name, "pre-training")
+        say(f'next: atoms.calc = JMPCalculator("{result.model}")')

@@ -1,0 +1,252 @@
+"""The data of a fine-tuning before anything is computed: read, split, referenced and audited."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jmp_calc.errors import UsageError
+
+from .audit import AuditReport, audit
+from .config import TrainConfig
+from .datasets.checks import OnBad
+from .earlier import EarlierSet, read_earlier, refuse_known
+from .finetune_recipes import FinetuneRecipe
+from .labels import Frame, LabelKeys, LabelledSet, read_labelled
+from .recipe_data import force_rms, read_recipe_frames
+from .references import References, fit_references
+from .replay import SHARE, check_share
+from .scalars import ScalarTask
+from .split import every_nth, split_frames
+from .start import ModelOptions, load_start
+from .targets import FittedTarget, fit_target, with_target
+
+if TYPE_CHECKING:
+    from jmp_calc.zoo.container import LoadedModel
+
+    from .plausibility import Finding
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which frames are used for what, and how their labels are read."""
+
+    train: str | Path
+    valid: str | Path | None = None
+    test: str | Path | None = None
+    keys: LabelKeys = field(default_factory=LabelKeys)
+    index: str = ":"
+    """Frames of the training file, as a slice."""
+    valid_fraction: float = 0.1
+    """Share of the training file used for validation when there is no file for it."""
+    valid_every: int | None = None
+    """Every n-th frame for validation instead of contiguous blocks (for files without trajectories)."""
+    references: str | Path | dict[str, float] = "auto"
+    """auto, isolated, lstsq, a YAML file, or energies by symbol (eV)."""
+    allow_missing: tuple[str, ...] = ()
+    """Labels that some or all frames may lack; they are masked."""
+    allow_truncated: bool = False
+    allow: tuple[str, ...] = ()
+    """Codes of audit findings that are accepted, such as ``duplicates``."""
+    energy_unit: str | None = None
+    length_unit: str | None = None
+    groups: tuple[str, ...] = ()
+    """Only frames with one of these config_types or formulas; empty: all."""
+    scalar: ScalarTask | None = None
+    """A scalar, class or vector to train on instead of energies, forces and stresses."""
+    recipe: FinetuneRecipe | None = None
+    """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
+    split: str | None = None
+    """Another split of the data set than the recipe's."""
+    test_frames: int | None = None
+    """Size of a random subset of the recipe's test frames; None: all."""
+    on_bad: OnBad = "fail"
+    """Whether a bad frame of the recipe's data set is an error or left out and counted."""
+    retain: tuple[str, ...] = ()
+    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training."""
+    replay: tuple[str, ...] = ()
+    """The same for earlier data that are trained on, each under its old head, beside the new ones."""
+    replay_share: float = SHARE
+    """Share of the structures of every step that are replayed."""
+    n_train: int | None = None
+    """Size of a random subset of the training frames; None: all."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that is known before training; what ``--dry-run`` shows."""
+
+    train: tuple[Frame, ...]
+    valid: tuple[Frame, ...]
+    test: tuple[Frame, ...]
+    references: References | None
+    scalar: FittedTarget | None
+    """The target as the training frames decide it; None for energies."""
+    audit: AuditReport
+    loaded: LoadedModel
+    messages: tuple[str, ...]
+    began: float
+    """time.monotonic() at the start; the time budget counts from here."""
+    retained: tuple[EarlierSet, ...] = ()
+    replayed: tuple[EarlierSet, ...] = ()
+
+
+def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
+    """Read, split, audit and reference the data and find the start model; computes nothing expensive."""
+    began = time.monotonic()
+    required = [label for label in ("energy", "forces") if label not in data.allow_missing]
+    required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]
+    target = data.scalar.target if data.scalar else None
+    messages: list[str] = []
+
+    def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
+        if path is None:
+            return None
+        found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
+                              require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
+                              target_kind=data.scalar.label_kind if data.scalar else None)
+        messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
+        frames = _chosen(found.frames, data.groups, path)
+        return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
+
+    _check_earlier(data, start)
+    loaded = load_start(start)
+    given = read(data.train, data.index)
+    assert given is not None
+    if data.scalar is not None:  # the other files are read as this one
+        data = dataclasses.replace(
+            data, scalar=dataclasses.replace(data.scalar, kind=data.scalar.kind or given.target_kind))
+    valid_set, test_set = read(data.valid), read(data.test)
+    train, valid = given.frames, valid_set.frames if valid_set else ()
+    if valid_set is None:
+        split = (every_nth(train, data.valid_every) if data.valid_every
+                 else split_frames(train, data.valid_fraction, data.seed))
+        train, valid = split
+        how = f"every {data.valid_every}th frame" if data.valid_every else "contiguous blocks of every group"
+        messages.append(f"validation: {len(valid)} of {len(given.frames)} training frames, {how}")
+    if not train or not valid:
+        raise UsageError(f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
+                         where=str(data.train), hint="give more frames, or a file with --valid")
+    test = test_set.frames if test_set else ()
+    return _examined(train, valid, test, given.isolated, data, loaded, required, messages, began, say)
+
+
+def prepare_recipe(
+    data: DataOptions, start: ModelOptions, override: Callable[[TrainConfig], TrainConfig], say: Say
+) -> tuple[Prepared, DataOptions, TrainConfig]:
+    """The same for the data set of ``data.recipe``; also ``data`` with the file that was found, and the settings.
+
+    ``override`` changes the settings of the recipe where the user wants others.
+    """
+    began, recipe = time.monotonic(), data.recipe
+    assert recipe is not None
+    _check_earlier(data, start)
+    loaded = load_start(start)
+    found = read_recipe_frames(recipe, Path(data.train), split=data.split, test_frames=data.test_frames,
+                               on_bad=data.on_bad)
+    blocks = loaded.potential.config.backbone.num_blocks
+    task = recipe.scalar_task
+    config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
+    config = config if task is None else config.for_scalar()
+    messages = list(found.messages)
+    if recipe.layerwise and not config.optim.layer_rates:
+        messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
+                        "one learning rate for all weights")
+    # Properties of materials repeat structures across published folds, and leave rare elements to the test part.
+    known = () if task is None else ("duplicates", "unseen_element")
+    data = dataclasses.replace(data, train=found.path, scalar=task, allow=(*data.allow, *known))
+    train, valid, test = (_with_target(frames, task, messages) for frames in (found.train, found.valid, found.test))
+    required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
+    prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
+    return prepared, data, config
+
+
+def _examined(
+    train: tuple[Frame, ...], valid: tuple[Frame, ...], test: tuple[Frame, ...], isolated: dict[int, float],
+    data: DataOptions, loaded: LoadedModel, required: list[str], messages: list[str], began: float, say: Say,
+) -> Prepared:
+    """Subset, references or statistics of the scalar, and audit of the frames that were read; and the earlier data."""
+    references = scalar = None
+    train = _few(train, data, messages)
+    if data.scalar is not None:
+        scalar = fit_target(train, data.scalar)
+        messages.append(scalar.message)
+        train, valid, test = (scalar.encoded(frames) for frames in (train, valid, test))
+    if any(frame.energy is not None for frame in train):
+        references = fit_references(train, isolated, data.references)
+        messages.extend(references.messages)
+    report = audit(train, valid, test, require=required, allow=data.allow,
+                   target=data.scalar.target if data.scalar and data.scalar.kind != "vector" else None)
+    retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
+    refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
+    for use, sets in (("retained", retained), ("replayed", replayed)):
+        messages.extend(f"{item.name}: {len(item.frames)} frames are {use}" for item in sets)
+    for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
+        say(message)
+    return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began, retained, replayed)
+
+
+def str_finding(finding: Finding) -> str:
+    """One line: how bad, where, what, and what to do."""
+    where = f" [{finding.where}]" if finding.where else ""
+    return f"audit {finding.severity} {finding.code}: {finding.message}{where} {finding.hint}".rstrip()
+
+
+def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
+    """All frames, or those with a value of the scalar, with a message about the others."""
+    if scalar is None:
+        return frames
+    kept = with_target(frames, scalar.target)
+    if len(kept) < len(frames):
+        what = f"{'' if any(frame.classes for frame in frames) else 'finite '}{scalar.target!r}"
+        messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {what} and are left out")
+    return kept
+
+
+def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:
+    """Frames whose group, or set of elements written like ``Si`` or ``Cu-O``, was asked for."""
+    if not groups:
+        return frames
+    from ase.data import chemical_symbols
+
+    def elements(frame: Frame) -> str:
+        return "-".join(sorted(chemical_symbols[z] for z in np.unique(frame.numbers)))
+
+    kept = tuple(frame for frame in frames if frame.group in groups or elements(frame) in groups)
+    if not kept:
+        known = sorted({frame.group for frame in frames} | {elements(frame) for frame in frames})
+        raise UsageError(f"No frame belongs to {', '.join(groups)}.", where=str(path),
+                         hint=f"groups and elements of the file: {', '.join(known[:20])}")
+    return kept
+
+
+def _check_earlier(data: DataOptions, start: ModelOptions) -> None:
+    """UsageError for retained or replayed data that the run has no use for."""
+    if start.from_scratch and (data.retain or data.replay):
+        raise UsageError("A network from scratch knows no earlier data.", hint="leave out --retain and --replay")
+    if data.replay:
+        check_share(data.replay_share)
+        scalar = data.scalar or (data.recipe and data.recipe.scalar_task)
+        if scalar:
+            raise UsageError("Earlier energies and forces cannot be replayed in a run on a scalar.", hint="leave out --replay")
+
+
+def _few(train: tuple[Frame, ...], data: DataOptions, messages: list[str]) -> tuple[Frame, ...]:
+    """The random subset that was asked for, in file order; the same frames and seed give the same one."""
+    if data.n_train is None:
+        return train
+    if not 0 < data.n_train <= len(train):
+        raise UsageError(f"{data.n_train} of {len(train)} training frames were asked for.", where=str(data.train),
+                         hint=f"--n-train between 1 and {len(train)}")
+    chosen = np.sort(np.random.default_rng(data.seed).permutation(len(train))[: data.n_train])
+    messages.append(f"training: {data.n_train} of {len(train)} frames, drawn with seed {data.seed}")
+    return tuple(train[i] for i in chosen)

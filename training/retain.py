@@ -1,0 +1,77 @@
+"""The forgetting meter: errors on earlier data under old heads, before, during and after fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .batches import Batches
+from .config import ForcesMode, LossConfig
+from .dataset import FrameGraphs
+from .earlier import EarlierTask
+from .frames import spread
+from .metrics import Errors
+from .order import Fixed
+from .validation import validate
+
+if TYPE_CHECKING:
+    from jmp_calc.model.config import ModelConfig
+    from jmp_calc.model.potential import Potential
+
+AT_VALIDATIONS = 200
+"""Frames of every set that are evaluated at a validation; all are before and after training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Retained:
+    """One set of frames under its old head."""
+
+    title: str
+    """FILE:HEAD"""
+    batches: Batches
+    forces: ForcesMode
+
+    def errors(self, potential: Potential) -> Errors:
+        """Errors of ``potential``, which must have the old head."""
+        return validate(potential, self.batches, LossConfig(), self.forces)[1].errors()
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """Errors on one retained set before and after fine-tuning."""
+
+    title: str
+    head: str
+    before: Errors
+    after: Errors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict with the ratios of the mean absolute errors, after to before."""
+        return {
+            "name": self.title, "head": self.head, "before": self.before.to_dict(), "after": self.after.to_dict(),
+            "energy_ratio": _ratio(self.after.energy_mae_mev_per_atom, self.before.energy_mae_mev_per_atom),
+            "forces_ratio": _ratio(self.after.forces_mae_mev_per_a, self.before.forces_mae_mev_per_a),
+        }
+
+    def __str__(self) -> str:
+        return f"{self.title}: {self.before} before, {self.after} after"
+
+
+def retained(
+    tasks: Sequence[EarlierTask], model: ModelConfig, device: torch.device, *, max_edges: int, few: bool
+) -> tuple[Retained, ...]:
+    """Frames of the tasks as batches; ``few``: at most ``AT_VALIDATIONS`` of each."""
+    made = []
+    for item in tasks:
+        frames = spread(item.frames, AT_VALIDATIONS) if few else item.frames
+        graphs = FrameGraphs(frames, model.policy, item.task, qint_tags=model.backbone.qint_tags)
+        batches = Batches(graphs, Fixed(graphs.sizes, max_edges=max_edges), device=device)
+        made.append(Retained(item.task.title, batches, "direct" if item.direct else "conservative"))
+    return tuple(made)
+
+
+def _ratio(after: float | None, before: float | None) -> float | None:
+    return None if after is None or not before else float(f"{after / before:.4g}")

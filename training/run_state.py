@@ -1,0 +1,249 @@
+"""Everything around the algorithm of a run: counters, clock, learning rates, validations and files."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from jmp_calc.errors import UsageError
+
+from .batches import Batches
+from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state
+from .config import ForcesMode, TrainConfig, config_to_dict
+from .ema import EMA
+from .history import History, Row, duration
+from .optim import Schedule, is_clipped
+from .schedules import GroupRates, Plateau, is_exhausted
+from .validation import chosen_metric, validate
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+    from .loggers import MetricLogger
+    from .retain import Retained
+
+STATE_FILE = "state.pt"
+VALIDATION_SHARE = 0.15
+"""Validation runs so often that it costs about this share of the time."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What ``fit`` works on, beside the settings."""
+
+    potential: Potential
+    train: Batches
+    valid: Batches
+    folder: Path
+    model_config: dict[str, Any]
+    """Plain dict of the model's configuration; stored in the state, so that it can be rebuilt."""
+    data: dict[str, Any]
+    """Fingerprint of the data; a resumed run must have the same."""
+    save_model: Callable[[str, Progress], None]
+    """Writes the model as it is now (averaged weights are swapped in) under the given file name."""
+    say: Callable[[str], None] = lambda text: None
+    spent_s: float = 0.0
+    """Seconds of the time budget that were spent before the loop (reading, graphs)."""
+    loggers: Sequence[MetricLogger] = ()
+    """Receive the rows of metrics.csv."""
+    fixed_heads: tuple[str, ...] = ()
+    """Names of heads that are not trained."""
+    retained: tuple[Retained, ...] = ()
+    """Earlier data whose errors are written to tasks.csv at every validation."""
+
+
+@dataclass
+class Totals:
+    """Running sums of the training loss since the last validation; part of the saved state."""
+
+    steps: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 6)
+    """total, energy, forces, stress, scalar, gradient norm"""
+
+    def add(self, values: list[float]) -> None:
+        """Add the numbers of one step."""
+        self.steps += 1
+        self.sums = [a + b for a, b in zip(self.sums, values)]
+
+    def means(self) -> list[float]:
+        """Means since the last call; the sums start again."""
+        means = [value / max(self.steps, 1) for value in self.sums]
+        self.steps, self.sums = 0, [0.0] * 6
+        return means
+
+
+class RunState:
+    """Counters, clock and files of one run: everything around the algorithm."""
+
+    def __init__(self, job: Job, config: TrainConfig, optimizer: torch.optim.Optimizer, ema: EMA) -> None:
+        self.job, self.config, self.optimizer, self.ema = job, config, optimizer, ema
+        self.progress, self.totals = Progress(elapsed=job.spent_s), Totals()
+        self.rates = GroupRates(
+            config.optim, tuple(group["lr_factor"] for group in optimizer.param_groups),
+            Schedule(config.optim, total_steps(job.train, config), config.max_time), job.train.n_steps(0),
+        )
+        self.reserve = 0.0
+        """Seconds kept for the last validation."""
+        self.every = validation_interval(job)
+        """Epochs between validations."""
+        self.tasks = list(dict.fromkeys(job.valid.task_names))
+        self._start = self._saved = self._spoken = time.monotonic()
+        self._first_step, self._before = 0, job.spent_s
+
+    def elapsed(self) -> float:
+        """Seconds of wall time since the run began, over all restarts."""
+        return self._before + time.monotonic() - self._start
+
+    def out_of_time(self) -> bool:
+        """Whether only the last validation still fits into the time budget."""
+        return self.config.max_time is not None and self.elapsed() + self.reserve >= self.config.max_time
+
+    def out_of_steps(self) -> bool:
+        """Whether the run has taken all the steps that it may take."""
+        return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+
+    @property
+    def plateau(self) -> Plateau | None:
+        """What the plateau stage remembers; None before it has begun."""
+        return None if self.progress.plateau is None else Plateau(**self.progress.plateau)
+
+    def set_learning_rates(self) -> None:
+        """Give every parameter group the learning rate of the next step."""
+        rates = self.rates.at(self.progress.step, self.elapsed() + self.reserve, self.plateau)
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+
+    def finished(self) -> bool:
+        """Whether the epochs, the time, the patience or the learning rate are used up."""
+        epochs, patience = self.config.n_epochs, self.config.patience
+        plateau, stages = self.plateau, self.config.optim.stages
+        if plateau is not None and stages is not None and is_exhausted(plateau.rates, stages):
+            return True
+        done = epochs is not None and self.progress.epoch >= epochs
+        tired = patience is not None and self.progress.since_best >= patience
+        return done or tired or self.out_of_steps() or self.out_of_time()
+
+    def forces(self) -> ForcesMode:
+        """How forces are predicted in the next step, and in validations before it."""
+        late = self.config.conservative_after
+        if late is None:
+            return self.config.forces
+        done = self.rates.schedule.progress(self.progress.step, self.elapsed() + self.reserve)
+        return "conservative" if done >= late else "direct"
+
+    def advance(self, numbers: list[float], peak: float) -> None:
+        """Count one step: ``numbers`` are its loss terms and the norm of its gradient, ``peak`` the largest element."""
+        progress = self.progress
+        progress.step, progress.batch = progress.step + 1, progress.batch + 1
+        progress.n_clipped += is_clipped(self.config.optim, numbers[-1], peak)
+        self.totals.add(numbers)
+        self.tick()
+
+    def validation_due(self, *, epoch_ended: bool) -> bool:
+        """Whether it is time for a validation: after some steps, or after some epochs."""
+        steps = self.config.validate_every
+        if steps is not None:
+            return self.progress.step % steps == 0 and self.progress.step > self.progress.validated_at
+        return epoch_ended and self.progress.epoch % self.every == 0
+
+    def validate(self, history: History, lr: float) -> None:
+        """Errors of the averaged weights on the validation set; keeps the best model."""
+        began, progress, job = time.monotonic(), self.progress, self.job
+        with self.ema.swapped():
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces())
+            errors = predictions.errors()
+            metric = chosen_metric(self.config, loss, errors)
+            best = metric < progress.best_loss
+            if best:
+                progress.best_loss, progress.best_epoch, progress.since_best = metric, progress.epoch, 0
+                job.save_model("best", progress)
+            else:
+                progress.since_best += 1
+            by_task = predictions.errors_by_group(job.valid.task_names) if len(self.tasks) > 1 else {}
+            by_task |= {item.title: item.errors(job.potential) for item in job.retained}
+        self.reserve, progress.validated_at = time.monotonic() - began, progress.step
+        plateau = self.rates.after_validation(progress.step, metric, self.plateau)
+        progress.plateau = None if plateau is None else vars(plateau)
+        total, energy, forces, stress, scalar, gradient = self.totals.means()
+        history.add(Row(
+            progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, scalar, gradient,
+            progress.n_clipped, loss, errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa,
+            errors.scalar_mae, errors.accuracy, errors.balanced_accuracy, errors.vector_mae, best,
+        ))
+        rate = f", {self._speed()}" if progress.step else " (before training)"
+        job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
+        if by_task:
+            history.add_tasks(progress.step, round(self.elapsed(), 3), by_task)
+        for name, found in by_task.items():
+            job.say(f"  {name}: {found}")
+        self._spoken = time.monotonic()
+
+    def tick(self) -> None:
+        """Called after every step: a line every half minute, a saved state every ``save_every_s``."""
+        now = time.monotonic()
+        if now - self._spoken > 30.0:
+            loss = self.totals.sums[0] / self.totals.steps
+            self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
+            self._spoken = now
+        if now - self._saved > self.config.save_every_s:
+            self.save()
+
+    def _speed(self) -> str:
+        """Steps per second and time left."""
+        progress, config = self.progress, self.config
+        rate = (progress.step - self._first_step) / max(time.monotonic() - self._start, 1e-9)
+        left = math.inf
+        steps = total_steps(self.job.train, config)
+        if steps is not None and rate > 0:
+            left = (steps - progress.step) / rate
+        if config.max_time is not None:
+            left = min(left, config.max_time - self.elapsed())
+        return f"{rate:.2f} steps/s, {duration(left)} left" if math.isfinite(left) else f"{rate:.2f} steps/s"
+
+    def save(self) -> None:
+        """Write the resumable state atomically."""
+        self.progress.elapsed = self.elapsed()
+        save_checkpoint(self.job.folder / STATE_FILE, Checkpoint(
+            self.progress, weights=self.job.potential.state_dict(), ema=self.ema.state_dict(),
+            optimizer=self.optimizer.state_dict(), rng=rng_state(), totals=vars(self.totals),
+            config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
+        ))
+        self._saved = time.monotonic()
+
+    def load(self, override: bool) -> None:
+        """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set."""
+        path = self.job.folder / STATE_FILE
+        state = load_checkpoint(path, next(self.job.potential.parameters()).device)
+        if not override:
+            refuse_changes(state, config_to_dict(self.config), self.job.data, path)
+        try:
+            self.job.potential.load_state_dict(state.weights)
+            self.ema.load_state_dict(state.ema)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (ValueError, KeyError, RuntimeError) as err:
+            raise UsageError("The saved state belongs to another network.", where=str(path),
+                             hint="start again with --overwrite") from err
+        set_rng_state(state.rng)
+        self.progress, self.totals = state.progress, Totals(**state.totals)
+        self._before, self._first_step = state.progress.elapsed, state.progress.step
+        self._start = time.monotonic()
+
+
+def total_steps(train: Batches, config: TrainConfig) -> int | None:
+    """Optimizer steps of the whole run (an estimate where batches differ between epochs); None: time decides."""
+    by_epochs = None if config.n_epochs is None else config.n_epochs * train.n_steps(0)
+    return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
+
+
+def validation_interval(job: Job) -> int:
+    """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
+    # A training step costs about three evaluations: forces, and the gradient of the forces.
+    evaluated = job.valid.n_structures + sum(item.batches.n_structures for item in job.retained)
+    share = evaluated / (3.0 * max(job.train.n_structures, 1))
+    return max(1, math.ceil(share / VALIDATION_SHARE))
