@@ -28,25 +28,20 @@ def recipes() -> None:
 def list_recipes(as_json: bool) -> None:
     """All recipes: 41 fine-tuning tasks, each also from scratch as gn-oc-NAME, and the pre-training runs."""
     from ..training.finetune_recipes import finetune_recipe, recipe_names
-    from ..training.mixture import recipe_files
-    from ..training.pretrain_recipes import PRETRAIN_RECIPES
+    from ..training.mixture import load_mixture, recipe_files
 
     rows: list[dict[str, Any]] = []
     for name in recipe_names():
         recipe = finetune_recipe(name)
         rows.append({"name": name, "kind": "fine-tuning", "data": recipe.dataset, "target": recipe.target,
-                     "split": recipe.split, "can_run": True})
-    for name, pretraining in PRETRAIN_RECIPES.items():
-        rows.append({"name": name, "kind": "pre-training", "data": ", ".join(s.name for s in pretraining.sets),
-                     "target": "energies and forces", "split": "train", "can_run": False})
-    rows += [{"name": name, "kind": "pre-training", "data": "pack", "target": "energies and forces",
-              "split": "train", "can_run": True} for name in recipe_files()]
+                     "split": recipe.split})
+    rows += [{"name": name, "kind": "pre-training", "data": f"{len(load_mixture(name).sets)} sets",
+              "target": "energies and forces", "split": "train"} for name in recipe_files()]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
-        note = "" if row["can_run"] else "  (settings only)"
-        click.echo(f"{row['name']:<28} {row['kind']:<12} {row['data']:<10} {row['target']}, split {row['split']}{note}")
+        click.echo(f"{row['name']:<28} {row['kind']:<12} {row['data']:<10} {row['target']}, split {row['split']}")
     click.echo("every fine-tuning task also exists from new weights: gn-oc-NAME")
 
 
@@ -64,9 +59,9 @@ def show(name: str, variant: str, as_json: bool) -> None:
     shown: dict[str, Any]
     if name in recipe_files():
         shown = {"settings": read_recipe(name)}
-    elif name.lower() in PRETRAIN_RECIPES:
-        chosen = PRETRAIN_RECIPES[name.lower()]
-        shown = {"settings": dataclasses.asdict(chosen), "disagreements": chosen.disagreements()}
+        if name in PRETRAIN_RECIPES:
+            published = PRETRAIN_RECIPES[name]
+            shown |= {"published": dataclasses.asdict(published), "disagreements": published.disagreements()}
     else:
         recipe = finetune_recipe(name, variant)  # type: ignore[arg-type]
         shown = {"variant": variant, "settings": dataclasses.asdict(recipe), "disagreements": disagreements(name)}

@@ -108,14 +108,16 @@ def test_list_and_show(run: Run) -> None:
     listed = json.loads(run("recipes", "list", "--json").stdout)
     assert sum(row["kind"] == "fine-tuning" for row in listed) == 41
     assert {"pretrain-jmp-s", "pretrain-jmp-l", "jmp-xs"} <= {row["name"] for row in listed}
-    assert sum(row["can_run"] for row in listed) == 42  # all but the two pre-training runs of the paper
+    assert len(listed) == len({row["name"] for row in listed}) == 44
     text = run("recipes", "list").output
-    assert "rmd17-aspirin" in text and "(settings only)" in text
+    assert "rmd17-aspirin" in text and "pretrain-jmp-s" in text
     shown = yaml.safe_load(run("recipes", "show", "rmd17-aspirin", "--variant", "code").output)
     assert shown["settings"]["stages"]["cosine_epochs"] == 32
     assert shown["disagreements"]["stages.final_lr"] == {"default": 0.01, "paper": 0.01, "code": 0.1}
     assert "mixture" in yaml.safe_load(run("recipes", "show", "jmp-xs").output)["settings"]
-    assert yaml.safe_load(run("recipes", "show", "pretrain-jmp-l").output)["settings"]["global_batch"] == 768
+    shown = yaml.safe_load(run("recipes", "show", "pretrain-jmp-l").output)
+    assert shown["published"]["global_batch"] == 768 and shown["settings"]["model"]["architecture"] == "jmp-l"
+    assert "energy_loss" in shown["disagreements"]
     wrong = run("recipes", "show", "rmd17-benzen")
     assert wrong.exit_code == 2 and "did you mean rmd17-benzene" in wrong.output
 

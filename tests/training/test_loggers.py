@@ -33,7 +33,7 @@ class Collected:
 
 
 def test_a_logger_gets_every_new_row(tmp_path: Path) -> None:
-    row = Row(0, 0, 1.0, 0.0, *[0.5] * 6, 0, 1.0, None, 2.0, None, None, True)
+    row = Row(0, 0, 1.0, 0.0, *[0.5] * 6, 0, 1.0, None, 2.0, *[None] * 5, best=True)
     later, first, second = dataclasses.replace(row, epoch=1, step=5), Collected(), Collected()
     history = History(tmp_path, loggers=[first])
     history.add(row)
