@@ -38,7 +38,7 @@ from .pack import build
 from .packed import Packed, load_packed, save_packed
 from .plots import plot_tasks
 from .pretrain_model import NetworkOptions, fresh_network, network_config
-from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of
+from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of, with_few_valid
 from .publish import publish
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state, silent
@@ -188,7 +188,7 @@ def run(
     path = folder / model_name(recipe.mixture)
     everything = validation_batches(sets, recipe, potential, device, world)
     some = everything if options.valid_frames is None else validation_batches(
-        source_sets(recipe, folder, options, say, options.valid_frames), recipe, potential, device, world)
+        [with_few_valid(source, options.valid_frames) for source in sets], recipe, potential, device, world)
     described = [source.described for source in sets]
 
     def save(name: str, progress: Progress) -> None:
@@ -227,16 +227,15 @@ def model_name(mixture: Mixture) -> str:
 
 
 def source_sets(
-    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say, valid_frames: int | None = None
+    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
     """All data sets in the order of the recipe, from the pack and from record folders."""
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
-        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture,
-                                                               valid_frames)}
+        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
     for item in mixture.sets:
         if item.records:
-            found[item.name] = record_set(item, options.data or Path(), mixture, valid_frames)
+            found[item.name] = record_set(item, options.data or Path(), mixture)
     return [found[item.name] for item in mixture.sets if item.name in found]
 
 

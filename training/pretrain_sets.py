@@ -60,7 +60,24 @@ class SourceSet:
         return self.described.force_rms
 
 
-class Joined(Sequence[Frame]):
+class LazyFrames(Sequence[Frame]):
+    """Frames that are made when they are asked for."""
+
+    def frame(self, index: int) -> Frame:
+        """One frame; ``index`` counts from 0."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        if isinstance(index, slice):
+            return [self.frame(i) for i in range(*index.indices(len(self)))]
+        return self.frame(range(len(self))[index])
+
+
+class Joined(LazyFrames):
     """Several sequences of frames, one after the other; frames are read when they are asked for."""
 
     def __init__(self, parts: Sequence[Sequence[Frame]]) -> None:
@@ -70,18 +87,13 @@ class Joined(Sequence[Frame]):
     def __len__(self) -> int:
         return int(self._first[-1])
 
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+    def frame(self, index: int) -> Frame:
+        """One frame of the part that it is in."""
         part = bisect_right(self._first, index) - 1
         return self._parts[part][index - self._first[part]]
 
 
-class PackedFrames(Sequence[Frame]):
+class PackedFrames(LazyFrames):
     """Some frames of a pack."""
 
     def __init__(self, packed: Packed, indices: np.ndarray) -> None:
@@ -90,17 +102,12 @@ class PackedFrames(Sequence[Frame]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self._packed.frame(int(i)) for i in self._indices[index]]
+    def frame(self, index: int) -> Frame:
+        """One frame of those chosen."""
         return self._packed.frame(int(self._indices[index]))
 
 
-class Part(Sequence[Frame]):
+class Part(LazyFrames):
     """Consecutive frames of another sequence."""
 
     def __init__(self, frames: Sequence[Frame], start: int, stop: int) -> None:
@@ -109,18 +116,13 @@ class Part(Sequence[Frame]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        return self._frames[self._start + range(self._count)[index]]
+    def frame(self, index: int) -> Frame:
+        """One frame, counted from the first of the part."""
+        return self._frames[self._start + index]
 
 
-def packed_sets(packed: Packed, mixture: Mixture, valid_frames: int | None = None) -> list[SourceSet]:
-    """The sets of a pack without frames that are too large for the mixture; fewer validation frames where asked for."""
+def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
+    """The sets of a pack without frames that are too large for the mixture."""
     atoms = np.diff(packed.offset)
     sizes = np.stack([atoms, packed.n_edges, packed.degree], axis=1).astype(np.int64)
     references, whole = packed.reference_energies(), fingerprint(packed)
@@ -128,7 +130,7 @@ def packed_sets(packed: Packed, mixture: Mixture, valid_frames: int | None = Non
     for number, item in enumerate(packed.sets):
         members = packed.set_index == number
         train = np.flatnonzero(members & ~packed.valid & (packed.n_edges <= mixture.max_frame_edges))
-        valid = np.flatnonzero(members & packed.valid)[:valid_frames]
+        valid = np.flatnonzero(members & packed.valid)
         if not len(train):
             continue
         rest = (packed.energy - references)[train]
@@ -139,7 +141,13 @@ def packed_sets(packed: Packed, mixture: Mixture, valid_frames: int | None = Non
     return sources
 
 
-def record_set(item: MixtureSet, folder: Path, mixture: Mixture, valid_frames: int | None = None) -> SourceSet:
+def with_few_valid(source: SourceSet, count: int) -> SourceSet:
+    """The same set with at most ``count`` validation frames."""
+    few = min(count, len(source.valid))
+    return replace(source, valid=Part(source.valid, 0, few), valid_sizes=source.valid_sizes[:few])
+
+
+def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
     """A set that is read from ``jmp-calc preprocess`` folders while training.
 
     UsageError if the records come from a held-out file, BadInputError if they have no energies or forces.
@@ -153,15 +161,13 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture, valid_frames: i
                              hint=f"take it out of set {item.name!r}")
     if statistics.energy_std is None or statistics.force_rms is None:
         raise BadInputError("The records have no energies or no forces.", where=str(records.path))
-    most = mixture.validation_max if valid_frames is None else min(valid_frames, mixture.validation_max)
     others = RecordSet(folder / item.valid_records) if item.valid_records else None
     n_valid = 0 if others else min(mixture.validation_max, max(1, int(mixture.validation_fraction * count)))
     if count - n_valid < 1:
         raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
     train = Part(records, 0, count - n_valid)
-    valid = (Part(others, 0, min(len(others), most)) if others
-             else Part(records, count - n_valid, count - n_valid + min(n_valid, most)))
-    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train): len(train) + len(valid)]
+    valid = Part(others, 0, min(len(others), mixture.validation_max)) if others else Part(records, len(train), count)
+    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train):]
     described = PackedSet(
         name=item.name, head=item.head, weight=item.weight, references=statistics.references,
         full_rank=statistics.rank == len(statistics.references), force_rms=statistics.force_rms,
