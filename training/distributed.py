@@ -7,33 +7,30 @@ forces need two backward passes, and one sum of all gradients per step (``World.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 
 from jmp_calc.device import choose_device
-from jmp_calc.errors import JMPError, UsageError
+from jmp_calc.errors import UsageError
 
-from .world import ProcessEnded, World
+from .endings import LAST_WORDS, common_store, gathered, hang_up, leave, release
+from .world import World
 
 Strategy = Literal["auto", "ddp", "fsdp"]
 TIMEOUT = timedelta(hours=3)
 """For work of the first process alone. A process that dies is noticed at once, because its connections close."""
-LAST_WORDS = 5.0
-"""Seconds that a process waits for what the others have to say about an error."""
 _OF_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -42,7 +39,7 @@ class DistributedConfig:
     """Which processes share a training run; the numbers of the run do not depend on it."""
 
     devices: int | None = None
-    """Processes per machine, each with its own GPU (or share of a CPU); None: those of torchrun, else 1."""
+    """Processes per machine, each with its own GPU (or share of a CPU); None: those of torchrun or srun, else 1."""
     num_nodes: int = 1
     """Machines."""
     strategy: Strategy = "auto"
@@ -68,10 +65,7 @@ def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
     Raises UsageError where the processes cannot be started or do not find each other.
     """
     cluster = surroundings(os.environ)
-    devices, nodes = config.devices or 1, config.num_nodes
-    if config.devices is None and cluster == "torchrun":
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    devices, nodes = processes(config, cluster, os.environ)
     if devices * nodes == 1:
         yield World()
         return
@@ -81,8 +75,8 @@ def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
         started_by_others = cluster is not None or "LOCAL_RANK" in os.environ
         children = [] if started_by_others else stack.enter_context(launched(devices, nodes))
         world, store = joined(kind, devices, nodes, cluster)
-        world = replace(world, shards=config.strategy == "fsdp")
-        stack.callback(dist.destroy_process_group)
+        world = dataclasses.replace(world, shards=config.strategy == "fsdp")
+        stack.callback(hang_up)
         try:
             yield world
         except BaseException as error:
@@ -94,7 +88,7 @@ def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
             raise told from error
         finally:
             if world.is_first:
-                _try(store.set, "ended", "1")
+                release(store, world)
 
 
 def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"] | None:
@@ -105,7 +99,8 @@ def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"]
     if "TORCHELASTIC_RUN_ID" in environment:
         return "torchrun"
     interactive = environment.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if int(environment.get("SLURM_NTASKS", 1)) > 1 and not interactive:
+    # SLURM_NTASKS is there in a batch script too, which is started once; a step is what srun starts.
+    if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and not interactive:
         return "slurm"
     found = [name for name in _OF_TORCHRUN[:3] if name in environment]
     missing = [name for name in _OF_TORCHRUN if name not in environment]
@@ -113,6 +108,17 @@ def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"]
         raise UsageError(f"{', '.join(found)} are set as by torchrun, but {', '.join(missing)} is missing.",
                          where="environment", hint=f"start with torchrun, or unset {' '.join(found)}")
     return None
+
+
+def processes(config: DistributedConfig, cluster: str | None, environment: Mapping[str, str]) -> tuple[int, int]:
+    """Processes per machine, and machines: those that were asked for, else those that the launcher has started."""
+    if config.devices is not None or cluster is None:
+        return config.devices or 1, config.num_nodes
+    if cluster == "torchrun":
+        devices = int(environment["LOCAL_WORLD_SIZE"])
+        return devices, int(environment["WORLD_SIZE"]) // devices
+    nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+    return int(environment["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
 
 
 def check_devices(kind: str, devices: int) -> None:
@@ -170,7 +176,7 @@ def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[Wo
         )
         fabric.launch()
         world = World(fabric.global_rank, fabric.world_size, fabric.device)
-        return world, _store(world)
+        return world, common_store(world)
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         if "EADDRINUSE" in str(error) or "in use" in str(error):
@@ -180,72 +186,11 @@ def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[Wo
                          hint="--devices and --num-nodes must be those that torchrun or srun starts") from error
 
 
-def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
-    """End a process that is not the first: its error is told by the first, which may have the same one."""
-    code = getattr(error, "exit_code", 1)
-    words: dict[str, Any] = {"kind": type(error).__name__, "code": code, "fact": str(error)}
-    if isinstance(error, JMPError):
-        words.update(fact=error.fact, where=error.where, hint=error.hint)
-    if isinstance(error, ProcessEnded):
-        words["kind"] = ""
-    if not _try(store.set, f"error {world.rank}", json.dumps(words)):
-        raise error  # nobody is left to tell it
-    # Launchers end the whole run when one process is gone: the first one may still be writing its state.
-    if _try(store.wait, ["ending"], timedelta(seconds=LAST_WORDS)):
-        _try(store.wait, ["ended"], timedelta(seconds=60))
-    if not isinstance(error, JMPError | KeyboardInterrupt | SystemExit):
-        raise error  # with its traceback
-    raise SystemExit(code)
-
-
-def gathered(
-    store: dist.TCPStore, world: World, error: BaseException, children: list[subprocess.Popen[bytes]]
-) -> BaseException:
-    """What the first process tells about the end of the run: its own error, or the one of the process that ended it."""
-    _try(store.set, "ending", "1")
-    if not isinstance(error, ProcessEnded):
-        return error
-    until = time.monotonic() + LAST_WORDS
-    while time.monotonic() < until:
-        for rank in range(1, world.size):
-            words = json.loads(store.get(f"error {rank}")) if store.check([f"error {rank}"]) else {"kind": ""}
-            if words["kind"]:
-                told = JMPError(f"{words['fact']} (process {rank + 1} of {world.size})", where=words.get("where"),
-                                hint=words.get("hint"))
-                told.exit_code = int(words["code"])
-                return told
-        for rank, child in enumerate(children, start=1):
-            if (code := child.poll()) is not None and code < 0:
-                return ProcessEnded(f"Process {rank + 1} of {world.size} was ended by {signal.Signals(-code).name}.",
-                                    hint="memory may have run out; the last saved state is whole: go on with --resume")
-        time.sleep(0.1)
-    return error
-
-
 def free_port() -> int:
     """A port of this machine that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _store(world: World) -> dist.TCPStore:
-    """A store that lives in the first process; the group's own one is not public."""
-    address = os.environ["MASTER_ADDR"]
-    if world.is_first:
-        store = dist.TCPStore(address, 0, is_master=True, wait_for_workers=False)
-        world.from_first(store.port)
-        return store
-    return dist.TCPStore(address, world.from_first(0), is_master=False)
-
-
-def _try(action: Any, *arguments: Any) -> bool:
-    """Whether the store could be asked; it ends with the first process."""
-    try:
-        action(*arguments)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -228,8 +228,7 @@ def run(
     test_before = None
     sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where, world),
             **{name: _batches(getattr(prepared, name), potential, begun, config, where, world) for name in ("valid", "test")}}
-    watched = {few: retained(begun.retained, potential.config, where, max_edges=2 * config.max_edges_per_batch, few=few)
-               for few in (True, False)}
+    watched = {few: retained(begun.retained, potential.config, where, world, few=few, **_room(config)) for few in (True, False)}
     card = Card(prepared, begun, data, config)
     if world.is_first:
         write_settings(folder, data, start, config, prepared)
@@ -380,10 +379,13 @@ def _batches(
 ) -> Batches:
     """The same batches in every epoch, for evaluation."""
     graphs = _graphs(frames, potential, begun, config)
+    return Batches(graphs, Fixed(graphs.sizes, **_room(config)), device=device, rank=world.rank, world_size=world.size)
+
+
+def _room(config: TrainConfig) -> dict[str, int]:
+    """Largest batches of an evaluation, which needs no graph of the graph, so that more fits in."""
     assert config.batch_size is not None
-    # Evaluation needs no graph of the graph, so that more fits into a batch.
-    order = Fixed(graphs.sizes, max_edges=2 * config.max_edges_per_batch, max_structures=4 * config.batch_size)
-    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
+    return {"max_edges": 2 * config.max_edges_per_batch, "max_structures": 4 * config.batch_size}
 
 
 def _graphs(

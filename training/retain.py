@@ -16,6 +16,7 @@ from .frames import spread
 from .metrics import Errors
 from .order import Fixed
 from .validation import validate
+from .world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import ModelConfig
@@ -33,10 +34,12 @@ class Retained:
     """FILE:HEAD"""
     batches: Batches
     forces: ForcesMode
+    world: World = World()
+    """The processes that share the frames; all get the errors of all."""
 
     def errors(self, potential: Potential) -> Errors:
         """Errors of ``potential``, which must have the old head."""
-        return validate(potential, self.batches, LossConfig(), self.forces)[1].errors()
+        return validate(potential, self.batches, LossConfig(), self.forces, self.world)[1].errors()
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,17 @@ class Forgetting:
 
 
 def retained(
-    tasks: Sequence[EarlierTask], model: ModelConfig, device: torch.device, *, max_edges: int, few: bool
+    tasks: Sequence[EarlierTask], model: ModelConfig, device: torch.device, world: World, *,
+    max_edges: int, max_structures: int, few: bool,
 ) -> tuple[Retained, ...]:
     """Frames of the tasks as batches; ``few``: at most ``AT_VALIDATIONS`` of each."""
     made = []
     for item in tasks:
         frames = spread(item.frames, AT_VALIDATIONS) if few else item.frames
         graphs = FrameGraphs(frames, model.policy, item.task, qint_tags=model.backbone.qint_tags)
-        batches = Batches(graphs, Fixed(graphs.sizes, max_edges=max_edges), device=device)
-        made.append(Retained(item.task.title, batches, "direct" if item.direct else "conservative"))
+        order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=max_structures)
+        batches = Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
+        made.append(Retained(item.task.title, batches, "direct" if item.direct else "conservative", world))
     return tuple(made)
 
 

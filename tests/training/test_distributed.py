@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,14 +29,14 @@ from jmp_calc.training.pack import build
 from jmp_calc.training.packed import save_packed
 from jmp_calc.training.tasks import Task
 from jmp_calc.training.world import World
+from jmp_calc.zoo.container import load_model
 
 from .mixture_data import write_mixture
-from .tiny import tiny_potential
-from .two_processes import CONFIG, FRAMES, TIGHT, job, pretrained, rows
+from .pairs import VARIABLES
+from .tiny import emt_file, tiny_model, tiny_potential
+from .two_processes import CONFIG, EARLIER, FRAMES, TIGHT, finetuned, job, pretrained, rows
 
 ROOT = Path(__file__).parents[2]
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "SLURM_NTASKS",
-             "TORCHELASTIC_RUN_ID")
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,14 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     out = tmp_path_factory.mktemp("two")
     (out / "mixture").mkdir()
     recipe = write_mixture(out / "mixture")
+    recipe.write_text(re.sub(r"cap = \d+", "cap = 3", recipe.read_text()))
     save_packed(out / "mixture" / "pack.npz", build(load_mixture(recipe), out / "mixture", say=lambda text: None), {})
     recipe.rename(out / "mixture" / "recipe.toml")
+    earlier = out / "earlier"
+    earlier.mkdir()
+    tiny_model(earlier / "tiny.safetensors", "old", "other")
+    for seed, (name, count) in enumerate({"train": 7, "valid": 3, "earlier": 4, "held": 18}.items()):
+        emt_file(earlier / f"{name}.extxyz", count, seed=seed)
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment.update(PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1")
     done = subprocess.run(
@@ -129,6 +137,23 @@ def test_heads_that_a_process_has_no_data_of(two: Outcome, one: Path) -> None:
         assert max(float((weights[key] - alone[key]).abs().max()) for key in alone) < 1e-7, name
 
 
+@pytest.mark.parametrize("name", list(EARLIER))
+def test_earlier_data_and_low_rank_updates(two: Outcome, one: Path, name: str) -> None:
+    """Replayed frames are in the steps of both, watched ones are shared out: losses, errors and weights are those of one."""
+    alone = finetuned(two.out / "earlier", one / name, World(), EARLIER[name])
+    *losses, errors = two.found[name]
+    close(alone[:-1], losses)
+    assert len(errors) == 6 and errors == pytest.approx(alone[-1], rel=1e-6)
+    for file in ("last.safetensors", "best.safetensors"):
+        weights, known = (load_model(folder / name / file).potential.state_dict() for folder in (two.out, one))
+        assert weights.keys() == known.keys()
+        assert max(float((weights[key] - known[key]).abs().max()) for key in known) < 1e-6
+    with open(two.out / name / "tasks.csv", encoding="utf-8") as found, open(one / name / "tasks.csv", encoding="utf-8") as known:
+        pairs = list(zip(csv.DictReader(found), csv.DictReader(known), strict=True))
+    assert pairs and all(float(a["forces_mae_mev_per_a"]) == pytest.approx(float(b["forces_mae_mev_per_a"]), rel=1e-6)
+                         for a, b in pairs)
+
+
 def test_a_process_that_is_killed_ends_the_run_with_one_sentence(two: Outcome) -> None:
     assert two.code == 1
     errors = [line for line in two.stderr.splitlines() if line.startswith(("error:", "hint:"))]
@@ -182,9 +207,10 @@ def test_who_started_the_processes() -> None:
     assert surroundings({}) is None
     assert surroundings({"WORLD_SIZE": "1", "RANK": "0"}) is None
     assert surroundings({"TORCHELASTIC_RUN_ID": "none", "RANK": "0"}) == "torchrun"
-    assert surroundings({"SLURM_NTASKS": "4"}) == "slurm"
-    assert surroundings({"SLURM_NTASKS": "1"}) is None
-    assert surroundings({"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "interactive"}) is None
+    assert surroundings({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}) == "slurm"
+    assert surroundings({"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert surroundings({"SLURM_NTASKS": "4"}) is None  # a batch script without srun
+    assert surroundings({"SLURM_STEP_NUM_TASKS": "4", "SLURM_JOB_NAME": "interactive"}) is None
 
 
 def test_more_processes_than_cores_are_refused() -> None:

@@ -6,18 +6,23 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from ase.io import write
 
 from jmp_calc import JMPCalculator, finetune
 from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.training.config import OptimConfig, TrainConfig
+from jmp_calc.training.earlier import EarlierTask
 from jmp_calc.training.finetune import DataOptions, TrainResult
 from jmp_calc.training.prepare import prepare
+from jmp_calc.training.retain import retained
 from jmp_calc.training.start import ModelOptions
+from jmp_calc.training.tasks import Task
+from jmp_calc.training.world import World
 from jmp_calc.zoo.container import load_model
 
-from .tiny import emt_atoms, emt_file, tiny_model
+from .tiny import emt_atoms, emt_file, emt_frames, tiny_model, tiny_potential
 
 CONFIG = TrainConfig(max_steps=3, validate_every=1, batch_size=4,
                      optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=0))
@@ -69,6 +74,19 @@ def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: 
     assert float(rows[best]["forces_mae_mev_per_a"]) == pytest.approx(found.after.forces_mae_mev_per_a, rel=1e-3)
     report = yaml.safe_load((result.out / "report.yaml").read_text())["forgetting"]
     assert report[0]["after"]["forces_mae_mev_per_a"] == pytest.approx(found.after.forces_mae_mev_per_a, rel=1e-4)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_processes_share_the_frames(few: bool) -> None:
+    """Every frame is evaluated by one of them."""
+    tasks = (EarlierTask(emt_frames(7), Task("old"), direct=False),)
+    shares = [
+        [frame for part in item.batches.all() for frame in part.frames]
+        for rank in range(2) for item in retained(tasks, tiny_potential().config, torch.device("cpu"), World(rank, 2),
+                                                  max_edges=10**6, max_structures=2, few=few)
+    ]
+    assert sorted([*shares[0], *shares[1]]) == list(range(7))
+    assert min(map(len, shares)) >= 3
 
 
 def test_a_frozen_backbone_forgets_nothing(data: Path, model: Path) -> None:

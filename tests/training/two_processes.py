@@ -26,12 +26,17 @@ from jmp_calc.training.batches import Batches
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.distributed import DistributedConfig, started
+from jmp_calc.training.finetune import DataOptions, TrainResult, prepare
+from jmp_calc.training.finetune import run as finetune_run
+from jmp_calc.training.history import History
 from jmp_calc.training.labels import Frame
 from jmp_calc.training.loop import fit
 from jmp_calc.training.order import Fixed, Order, Shuffled
 from jmp_calc.training.pretrain import PretrainOptions, load_recipe
 from jmp_calc.training.pretrain import run as pretrain_run
 from jmp_calc.training.run_state import Job
+from jmp_calc.training.runfolder import silent
+from jmp_calc.training.start import ModelOptions
 from jmp_calc.training.tasks import Task
 from jmp_calc.training.world import World
 
@@ -42,6 +47,8 @@ FRAMES = emt_frames(13)
 CONFIG = TrainConfig(epochs=2, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
 TIGHT = dataclasses.replace(
     CONFIG, accumulate=2, optim=dataclasses.replace(CONFIG.optim, clip_norm=0.1, clip_value=0.05))
+EARLIER = {"replayed": dataclasses.replace(CONFIG, epochs=None, max_steps=3),
+           "low rank": dataclasses.replace(CONFIG, epochs=None, max_steps=3, lora_rank=2)}
 
 
 class Disturbed(Batches):
@@ -76,10 +83,10 @@ def job(
                to_dict(potential.config), {}, lambda name, progress: None, world=world)
 
 
-def rows(history: Any) -> list[list[float]]:
+def rows(history: History | TrainResult) -> list[list[float]]:
     """What has to be the same however many processes there are."""
     return [[row.step, row.train_loss, row.gradient_norm, row.valid_loss, row.valid_forces_mae_mev_per_a, row.lr]
-            for row in history.rows]
+            for row in (history.rows if isinstance(history, History) else history.history)]
 
 
 def broken_frames() -> tuple[Frame, ...]:
@@ -91,11 +98,25 @@ def broken_frames() -> tuple[Frame, ...]:
 
 def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]:
     """Weights after three steps on four data sets under three heads, not all of which are in every step."""
-    recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=3", "train.epochs=1"])
+    recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=3", "train.epochs=2", "train.batch_size=3"])
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")
     pretrain_run(recipe, out, options, resume=False, override=False, world=world, say=lambda text: None)
     return torch.load(out / "state.pt", weights_only=True)["weights"]
+
+
+def finetuned(folder: Path, out: Path, world: World, config: TrainConfig) -> list[list[float]]:
+    """Numbers of a fine-tuning that replays one set under an old head and watches another one under a third head."""
+    data = DataOptions(folder / "train.extxyz", valid=folder / "valid.extxyz", replay=(f"{folder / 'earlier.extxyz'}:other",),
+                       replay_share=0.4, retain=(f"{folder / 'held.extxyz'}:old",))
+    start = ModelOptions(model=str(folder / "tiny.safetensors"), dtype="float64", keep_heads=True)
+    out.mkdir(exist_ok=True)
+    prepared = prepare(data, start, config, silent)
+    result = finetune_run(prepared, data, start, config, out, device="cpu", resume=False, override=False, world=world, say=silent)
+    (watched,) = result.forgetting
+    errors = [found for item in (watched.before, watched.after, result.valid)
+              for found in (item.energy_mae_mev_per_atom, item.forces_mae_mev_per_a)]
+    return [*rows(result), [found for found in errors if found is not None]]
 
 
 def together(out: Path, world: World) -> dict[str, Any]:
@@ -124,6 +145,8 @@ def together(out: Path, world: World) -> dict[str, Any]:
     timed = dataclasses.replace(CONFIG, epochs=None, max_time=50.0, max_steps=2)
     late = dataclasses.replace(job(out / "timed", ddp), spent_s=100.0 * world.rank)
     found["timed"] = [row[0] for row in rows(fit(late, timed))]
+    for name, config in EARLIER.items():
+        found[name] = finetuned(out / "earlier", out / name, ddp, config)
     for name, member in (("ddp", ddp), ("fsdp", world)):
         torch.save(pretrained(out / "mixture", out / f"pretrained-{name}", member), out / f"{name}-{world.rank}.pt")
     return found
