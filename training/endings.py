@@ -1,6 +1,6 @@
 """The end of a training run of several processes: one message by the first, none of them left behind.
 
-What the others have to say goes through a store that lives in the first process, because the group may be broken by then.
+What the others have to say goes through a store that lives in the first process, because the group may be broken.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ class LastWords:
             return LastWords(cause, code, error.fact, error.where, error.hint)
         return LastWords("signal" if isinstance(error, KeyboardInterrupt) else "error", code, str(error))
 
+    @staticmethod
+    def heard(store: dist.TCPStore, rank: int) -> LastWords:
+        """Those that a process has left in the store."""
+        return LastWords(**json.loads(store.get(f"error {rank}")))
+
     def explains(self, error: BaseException) -> bool:
         """Whether the first process had ``error`` because of this."""
         if isinstance(error, ProcessEnded):
@@ -81,7 +86,7 @@ def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
     hang_up()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher that ends all of them gets no second message
-    # Launchers end the whole run when one process is gone: the first one may still be writing its state, or its message.
+    # Launchers end the whole run when one process is gone: the first may still be writing its state or its message.
     if _comes(store, ["ending"], LAST_WORDS):
         _comes(store, ["ended"], 60.0)
         _try(store.set, f"heard {world.rank}", "1")
@@ -96,14 +101,14 @@ def gathered(
 ) -> BaseException:
     """What the first process tells about the end of the run: its own error, or the one of the process that ended it.
 
-    Waits until all others have left theirs, because the store ends with this process. A launcher that has noticed the end of
-    another one before this process did says so by SIGTERM, hence an interruption is not always a reason either.
+    Waits until all others have left theirs, because the store ends with this process. A launcher that has noticed the end
+    of another one before this process did says so by SIGTERM, hence an interruption is not always a reason either.
     """
     _try(store.set, "ending", "1")
     hang_up()
     until, others = time.monotonic() + LAST_WORDS, range(1, world.size)
     while time.monotonic() < until:
-        left = {rank: LastWords(**json.loads(store.get(f"error {rank}"))) for rank in others if store.check([f"error {rank}"])}
+        left = {rank: LastWords.heard(store, rank) for rank in others if store.check([f"error {rank}"])}
         for rank, words in left.items():
             if words.explains(error):
                 return words.told(f"process {rank + 1} of {world.size}")
@@ -118,7 +123,7 @@ def gathered(
 
 
 def release(store: dist.TCPStore, world: World) -> None:
-    """Let the others end; called by the first process when all is written. Waits until those that wait for it have heard it."""
+    """Let the others end, and wait until those that had an error have heard it; called by the first when all is written."""
     _try(store.set, "ended", "1")
     heard = [f"heard {rank}" for rank in range(1, world.size) if store.check([f"error {rank}"])]
     _comes(store, heard, PARTING)

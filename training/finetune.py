@@ -228,7 +228,8 @@ def run(
     test_before = None
     sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where, world),
             **{name: _batches(getattr(prepared, name), potential, begun, config, where, world) for name in ("valid", "test")}}
-    watched = {few: retained(begun.retained, potential.config, where, world, few=few, **_room(config)) for few in (True, False)}
+    watched = {few: retained(begun.retained, potential.config, where, world, few=few, **_room(config))
+               for few in (True, False)}
     card = Card(prepared, begun, data, config)
     if world.is_first:
         write_settings(folder, data, start, config, prepared)

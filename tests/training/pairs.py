@@ -1,4 +1,4 @@
-"""Pairs of processes of one run, forked from a server that has imported everything once: a start then costs next to nothing.
+"""Pairs of processes of one run, forked from a server that has imported everything once: then a start is quick.
 
 Every process gets the variables that a launcher would give it, and writes what it prints to a file of its own.
 """
@@ -31,7 +31,6 @@ class Ended:
     codes: tuple[int | None, ...]
     stdout: tuple[str, ...]
     stderr: tuple[str, ...]
-    seconds: float
 
 
 def by_hand(rank: int, port: int) -> dict[str, str]:
@@ -51,21 +50,25 @@ def pair(
     target: Callable[..., None], *arguments: Any, out: Path, launcher: Callable[[int, int], dict[str, str]] = by_hand,
     meanwhile: Callable[[list[Any]], None] = lambda processes: None,
 ) -> Ended:
-    """Run ``target(*arguments)`` in two processes until both have ended, for a minute at most; ``out``: for their output."""
+    """Run ``target(*arguments)`` in two processes, for two minutes at most; what they print goes to ``out``.
+
+    ``meanwhile`` gets the processes after their start. A process that does not end has the exit code None.
+    """
     out.mkdir(parents=True, exist_ok=True)
     port, began = free_port(), time.monotonic()
     processes: list[Any] = [
-        CONTEXT.Process(target=_run, args=(target, arguments, launcher(rank, port), out / f"{rank}")) for rank in (0, 1)]
+        CONTEXT.Process(target=_run, args=(target, arguments, launcher(rank, port), out / f"{rank}"))
+        for rank in (0, 1)]
     for process in processes:
         process.start()
     meanwhile(processes)
     for process in processes:
-        process.join(max(0.0, began + 60.0 - time.monotonic()))
+        process.join(max(0.0, began + 120.0 - time.monotonic()))
     codes = tuple(process.exitcode for process in processes)
     for process in processes:
         process.kill()
     texts = [tuple((out / f"{rank}.{name}").read_text() for rank in (0, 1)) for name in ("stdout", "stderr")]
-    return Ended(codes, *texts, time.monotonic() - began)
+    return Ended(codes, *texts)
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""A run of two processes that cannot go on: one message by the first process, an exit code, and nobody is left waiting."""
+"""A run of two processes that cannot go on: one message by the first, an exit code, and nobody is left waiting."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ pytest.importorskip("lightning_fabric")
 TWO = DistributedConfig(devices=2)
 
 
-def lines(stderr: str) -> list[str]:
-    return stderr.splitlines()
-
-
 def first_dies(out: Path) -> None:
     with started(TWO, "cpu") as world:
         def die(step: int) -> None:
@@ -38,7 +34,7 @@ def test_the_first_process_is_killed(tmp_path: Path) -> None:
     """Then the other one says it."""
     ended = pair(first_dies, tmp_path / "run", out=tmp_path)
     assert ended.codes == (-signal.SIGKILL, 1)
-    error, hint = lines(ended.stderr[1])
+    error, hint = ended.stderr[1].splitlines()
     assert error == "error: Another process of this training has ended." and "--resume" in hint
 
 
@@ -54,7 +50,7 @@ def second_fails(out: Path) -> None:
 def test_an_error_of_another_process_is_told_by_the_first(tmp_path: Path) -> None:
     ended = pair(second_fails, tmp_path / "run", out=tmp_path)
     assert ended.codes == (BadInputError.exit_code, BadInputError.exit_code)
-    assert lines(ended.stderr[0]) == [
+    assert ended.stderr[0].splitlines() == [
         "error: The disk of this machine is gone. (process 2 of 2)", "where: frame 7", "hint: look there"]
     assert ended.stderr[1] == ""
 

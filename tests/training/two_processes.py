@@ -97,7 +97,10 @@ def broken_frames() -> tuple[Frame, ...]:
 
 
 def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]:
-    """Weights after three steps on four data sets under three heads, not all of which are in every step."""
+    """Weights after three steps on four data sets under three heads.
+
+    The first two have data of one head only, the third has data of one in the first process and of the others in the second.
+    """
     recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=3", "train.epochs=2", "train.batch_size=3"])
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")
@@ -107,12 +110,14 @@ def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]
 
 def finetuned(folder: Path, out: Path, world: World, config: TrainConfig) -> list[list[float]]:
     """Numbers of a fine-tuning that replays one set under an old head and watches another one under a third head."""
-    data = DataOptions(folder / "train.extxyz", valid=folder / "valid.extxyz", replay=(f"{folder / 'earlier.extxyz'}:other",),
-                       replay_share=0.4, retain=(f"{folder / 'held.extxyz'}:old",))
+    data = DataOptions(
+        folder / "train.extxyz", valid=folder / "valid.extxyz", replay=(f"{folder / 'earlier.extxyz'}:other",),
+        replay_share=0.4, retain=(f"{folder / 'held.extxyz'}:old",))
     start = ModelOptions(model=str(folder / "tiny.safetensors"), dtype="float64", keep_heads=True)
     out.mkdir(exist_ok=True)
     prepared = prepare(data, start, config, silent)
-    result = finetune_run(prepared, data, start, config, out, device="cpu", resume=False, override=False, world=world, say=silent)
+    result = finetune_run(prepared, data, start, config, out, device="cpu", resume=False, override=False, world=world,
+                          say=silent)
     (watched,) = result.forgetting
     errors = [found for item in (watched.before, watched.after, result.valid)
               for found in (item.energy_mae_mev_per_atom, item.forces_mae_mev_per_a)]
