@@ -1,6 +1,6 @@
 """Scalars in a fixed time: errors after fine-tuning jmp-xs, from scratch, and of always predicting the training mean.
 
-    python benchmarks/scalars.py                              all rows that are missing, 10 minutes each on 2 cores
+    python benchmarks/scalars.py                              all rows that are missing, 5 minutes each on one core
     python benchmarks/scalars.py --tasks dielectric-n --folds 0
     python benchmarks/scalars.py --table                      only print what is there
 
@@ -49,9 +49,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--starts", nargs="*", choices=list(STARTS), default=list(STARTS))
-    parser.add_argument("--folds", nargs="*", type=int, choices=range(5), default=[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
+    parser.add_argument("--folds", nargs="*", type=int, choices=range(5), default=list(range(5)))
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--processes", type=int, default=1, help="CPU processes, one thread each")
     parser.add_argument("--work", type=Path, default=Path("runs/scalars"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="compute nothing")
