@@ -15,11 +15,11 @@ from .classes import FittedClasses, confusion, confusion_dict
 from .config import TrainConfig, config_to_dict
 from .frames import write_predictions
 from .plots import plot_confusion, plot_losses, plot_parity
+from .train_result import OUTPUTS, TrainResult
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .finetune import TrainResult
     from .metrics import Predictions
     from .prepare import DataOptions, Prepared
     from .start import ModelOptions, Start
@@ -82,8 +82,6 @@ def write_report(
     folder: Path, result: TrainResult, prepared: Prepared, predictions: Mapping[str, Predictions]
 ) -> list[Path]:
     """Predictions, plots and report.yaml; returns all files of the run that exist."""
-    from .finetune import OUTPUTS
-
     scalar = prepared.scalar
     target, axis = (None, "") if scalar is None else (scalar.task.target, f"{scalar.task.target} ({scalar.task.unit})")
     classes = scalar.names if isinstance(scalar, FittedClasses) else ()
