@@ -12,7 +12,6 @@ Writes benchmarks/results/speed.yaml, one row after the other.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, write_row
+from row_programs import measured_rows, measuring_parser, parsed, with_networks
 
 WHAT = "energy and conservative forces, warm, float32; benchmarks/speed.py"
 ROWS = {
@@ -36,20 +35,11 @@ CUTOFF = {"Si64": 12.0}
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
-    for name in args.rows:
-        prepare(name, args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
-        write_row(args.results / "speed.yaml", name, numbers, what=WHAT, threads=args.threads, order=list(ROWS))
+    args = parsed(with_networks(measuring_parser(__doc__, list(ROWS))), measure)
+    for name, numbers in measured_rows(
+        __file__, args.rows, args.results / "speed.yaml", "--work", str(args.work), threads=args.threads, what=WHAT,
+        order=list(ROWS), prepare=lambda name: prepare(name, args.work),
+    ):
         print(f"{name:22s} {numbers['seconds'] * 1e3:9.1f} ms   rate {numbers['rate_gflops']:6.1f} GFLOP/s   dense "
               f"{numbers['dense_gflop']:8.2f} GFLOP   share {numbers['share_of_rate']:.3f}   "
               f"{numbers['peak_gb']:.2f} GB", flush=True)

@@ -16,7 +16,6 @@ from ase.io import read, write
 
 from jmp_calc import JMPCalculator, evaluate, finetune, predict, predict_classes
 from jmp_calc.errors import BadInputError, ModelError, UsageError
-from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.classes import accuracies, chosen_class, confusion_text, cross_entropy, fit_classes, with_numbers
@@ -28,6 +27,7 @@ from jmp_calc.training.scalars import ScalarTask
 from jmp_calc.training.target_labels import class_label, kind_of_labels
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
+from .stopped import stopped_at
 from .tiny import emt_frames, tiny_config, tiny_model
 
 CONFIG = TrainConfig(epochs=8, batch_size=4, optim=OptimConfig(lr=1e-2, ema_decay=0.9, warmup_steps=5))
@@ -110,26 +110,13 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     assert counts.sum() == pytest.approx(2.0) and weights[0] > weights[1]
 
 
-def test_a_resumed_run_ends_with_the_same_weights(
-    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         return finetune(files / "train.extxyz", target="dense", out=out, model=str(files / "tiny.safetensors"),
                         config=dataclasses.replace(CONFIG, epochs=2), resume=resume, say=lambda line: None).last
 
     whole = train(tmp_path / "whole")
-    original = RunState.tick
-
-    def stop(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 12:
-            state.save()
-            raise Interrupted(2, "in the middle of the second epoch")
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(RunState, "tick", stop)
+    with stopped_at(12):  # in the middle of the second epoch
         train(tmp_path / "parts")
     parts = train(tmp_path / "parts", resume=True)
     first, second = (load_model(path).potential for path in (whole, parts))

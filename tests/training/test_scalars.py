@@ -15,7 +15,6 @@ from ase.io import read, write
 
 from jmp_calc import JMPCalculator, evaluate, finetune, predict
 from jmp_calc.errors import BadInputError, ModelError, UsageError
-from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential, Prediction
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
@@ -32,6 +31,7 @@ from jmp_calc.training.targets import with_target
 from jmp_calc.training.tasks import Task
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
+from .stopped import stopped_at
 from .tiny import POLICY, emt_frames, tiny_config, tiny_model
 
 CONFIG = TrainConfig(epochs=12, batch_size=4, optim=OptimConfig(lr=1e-2, ema_decay=0.9, warmup_steps=5))
@@ -97,27 +97,14 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
     assert "jmp_calc.predict" in str(caught.value)
 
 
-def test_a_resumed_run_ends_with_the_same_weights(
-    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         config = dataclasses.replace(CONFIG, epochs=3)
         return finetune(files / "train.extxyz", target="size", out=out, model=str(files / "tiny.safetensors"),
                         config=config, resume=resume, say=lambda line: None).last
 
     whole = train(tmp_path / "whole")
-    original = RunState.tick
-
-    def stop(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 14:
-            state.save()
-            raise Interrupted(2, "in the middle of the second epoch")
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(RunState, "tick", stop)
+    with stopped_at(14):  # in the middle of the second epoch
         train(tmp_path / "parts")
     assert not (tmp_path / "parts" / "last.safetensors").exists()
     parts = train(tmp_path / "parts", resume=True)
