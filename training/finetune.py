@@ -34,8 +34,8 @@ from .retain import Forgetting, retained
 from .run_identity import run_identity
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state, silent
-from .scalars import ScalarTask
 from .start import ModelOptions, make_start
+from .target_task import TargetTask
 from .train_result import OUTPUTS, TrainResult
 from .validation import validate
 from .world import World
@@ -75,7 +75,7 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.scalar`` says
+        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.target`` says
             more about it: its kind, pooling, unit).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
@@ -92,7 +92,7 @@ def finetune(
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     if target is not None:
-        data = dataclasses.replace(data, scalar=dataclasses.replace(data.scalar or ScalarTask(target), target=target))
+        data = dataclasses.replace(data, target=dataclasses.replace(data.target or TargetTask(target), key=target))
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
@@ -113,7 +113,7 @@ def finetune(
         resume = world.from_first(resume)
         if recipe is None:
             config = config or TrainConfig()
-            config = config.for_scalar() if data.scalar else config
+            config = config.for_target() if data.target else config
             prepared = prepare(data, start, config, log)
         else:
             prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
@@ -138,7 +138,7 @@ def run(
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
-        scalar=prepared.scalar, retained=prepared.retained, replayed=prepared.replayed,
+        target=prepared.target, retained=prepared.retained, replayed=prepared.replayed,
     )
     for message in begun.messages:
         say(message)
@@ -203,9 +203,9 @@ def run(
         raw = validate(potential, sets["valid"], config.loss, config.forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
-    constant = {} if prepared.scalar is None else {
-        name: prepared.scalar.constant(getattr(prepared, name)) for name in found}
-    baseline = None if prepared.scalar is None else prepared.scalar.baseline
+    constant = {} if prepared.target is None else {
+        name: prepared.target.constant(getattr(prepared, name)) for name in found}
+    baseline = None if prepared.target is None else prepared.target.baseline
     result = TrainResult(
         best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
         valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
@@ -227,8 +227,8 @@ def run(
     for name, values in found.items():
         note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
-        if isinstance(prepared.scalar, FittedClasses):
-            say(confusion_text(confusion(values, prepared.scalar.names), prepared.scalar.names))
+        if isinstance(prepared.target, FittedClasses):
+            say(confusion_text(confusion(values, prepared.target.names), prepared.target.names))
     for forgotten in result.forgetting:
         say(f"retained: {forgotten}")
     if progress.n_clipped > 0:
@@ -241,8 +241,8 @@ def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> T
     what a target decides."""
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
-    if prepared.scalar is not None:
-        config = prepared.scalar.configured(config)
+    if prepared.target is not None:
+        config = prepared.target.configured(config)
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())

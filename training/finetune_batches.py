@@ -17,7 +17,7 @@ from .order import Fixed, Order, Shuffled
 from .prepare import Prepared
 from .replay import WithReplay
 from .start import Start
-from .targets import target_task
+from .targets import task_of_head
 from .world import World
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _graphs(
 ) -> FrameGraphs:
     """Frames under the new head, followed by earlier ones under theirs."""
     model = potential.config
-    tasks = [target_task(begun.head, begun.head.target), *(item.task for item in earlier)]
+    tasks = [task_of_head(begun.head, begun.head.target), *(item.task for item in earlier)]
     counts = [len(frames), *(len(item.frames) for item in earlier)]
     return FrameGraphs(
         [*frames, *(frame for item in earlier for frame in item.frames)], model.policy, tasks,

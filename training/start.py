@@ -129,12 +129,12 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedTarget | None = None,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, target: FittedTarget | None = None,
     retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
 ) -> Start:
     """Build the network with its new head, and with the old ones that earlier data or the user need.
 
-    ``frames`` are the training frames, ``scalar`` what replaces energies.
+    ``frames`` are the training frames, ``target`` what replaces energies.
     """
     from jmp_calc.device import choose_dtype
 
@@ -143,11 +143,11 @@ def make_start(
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    if scalar is not None and scalar.task.kind == "vector":
+    if target is not None and target.task.kind == "vector":
         config = _with_force_branch(config, options, loaded.card.name)
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
+    head = _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:

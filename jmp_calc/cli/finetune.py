@@ -125,7 +125,7 @@ def finetune(
             command.results = result.to_dict()
             for path in result.outputs:
                 command.add_output(path, "fine-tuning")
-            say(f"next: {next_line(result.best, prepared.scalar)}")
+            say(f"next: {next_line(result.best, prepared.target)}")
 
 
 def _prepared(
@@ -160,7 +160,7 @@ def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
         "training frames": len(prepared.train), "validation frames": len(prepared.valid),
         "test frames": len(prepared.test), "training atoms": atoms,
         "stress labels": sum(frame.stress is not None for frame in prepared.train),
-        **({} if prepared.scalar is None else {"target": prepared.scalar.message}),
+        **({} if prepared.target is None else {"target": prepared.target.message}),
         "references": "none" if references is None else f"{references.kind}, {references.values}",
         "audit": f"{len(prepared.audit.errors)} errors, {len(prepared.audit.warnings)} warnings",
         "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "

@@ -12,12 +12,12 @@ _READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "
                    "target", "target_kind", "class_weights", "target_unit", "pooling")
 _OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy_unit", "allow_missing", "energy_weight",
                 "forces_weight", "stress_weight", "forces")
-_OF_SCALARS = ("target_kind", "class_weights", "target_unit", "pooling", "target_loss")
+_OF_TARGETS = ("target_kind", "class_weights", "target_unit", "pooling", "target_loss")
 
 
 def check_conflicts(common: Common, options: dict[str, Any]) -> None:
     """UsageError naming the first two options that cannot be given together, or one that lacks another."""
-    _check_scalar(options)
+    _check_target(options)
     if options["recipe"] is None:
         for name in ("data_folder", "split", "fold", "test_frames"):
             if options[name] is not None:
@@ -60,14 +60,14 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
         raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
 
 
-def _check_scalar(options: dict[str, Any]) -> None:
-    """UsageError for options of energies in a run on a scalar, and the other way round."""
+def _check_target(options: dict[str, Any]) -> None:
+    """UsageError for options of energies in a run on a target, and the other way round."""
     from ..training.finetune_recipes import finetune_recipe
 
     recipe = options["recipe"]
-    scalar = finetune_recipe(recipe, options["variant"]).scalar_task if recipe else options["target"]
-    wrong = [name for name in (_OF_ENERGIES if scalar else _OF_SCALARS) if options[name]]
-    if scalar and options["references"] != "auto":
+    target = finetune_recipe(recipe, options["variant"]).target_task if recipe else options["target"]
+    wrong = [name for name in (_OF_ENERGIES if target else _OF_TARGETS) if options[name]]
+    if target and options["references"] != "auto":
         wrong.append("E0s")
     kind = options["target_kind"]
     if kind in ("class", "vector"):
@@ -76,5 +76,5 @@ def _check_scalar(options: dict[str, Any]) -> None:
         wrong.append("class_weights")
     if wrong and not (recipe and wrong[0] in _READ_BY_RECIPE):
         what = f"{recipe or '--target'} trains on a {kind or 'scalar'}"
-        reason = what if scalar else "it is about --target, which is not given"
+        reason = what if target else "it is about --target, which is not given"
         raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")

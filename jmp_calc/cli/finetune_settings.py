@@ -20,7 +20,7 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
     from ..training.finetune_recipes import finetune_recipe
     from ..training.labels import LabelKeys
     from ..training.prepare import DataOptions
-    from ..training.scalars import ScalarTask
+    from ..training.target_task import TargetTask
 
     if options["recipe"] is not None:
         return DataOptions(
@@ -32,18 +32,18 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
     assert train is not None
 
     keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
-    scalar = None
+    target = None
     if options["target"] is not None:
-        scalar = ScalarTask(options["target"], options["target_kind"], options["pooling"],
-                            unit=options["target_unit"] or ScalarTask.unit,
-                            class_weights=options["class_weights"] or ScalarTask.class_weights)
+        target = TargetTask(options["target"], options["target_kind"], options["pooling"],
+                            unit=options["target_unit"] or TargetTask.unit,
+                            class_weights=options["class_weights"] or TargetTask.class_weights)
     fraction = options["valid_fraction"]
     return DataOptions(
         train, options["valid"], options["test"], keys, options["index"],
         DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
         options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
         tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        scalar=scalar, seed=common.seed, **_earlier(options),
+        target=target, seed=common.seed, **_earlier(options),
     )
 
 
@@ -74,7 +74,7 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
     from ..training.config import TrainConfig
 
     config = training_of_file() or TrainConfig()
-    return with_given(config if options["target"] is None else config.for_scalar(), common, options)
+    return with_given(config if options["target"] is None else config.for_target(), common, options)
 
 
 def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:

@@ -23,8 +23,8 @@ from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame, read_labelled
-from jmp_calc.training.scalars import ScalarTask
 from jmp_calc.training.target_labels import class_label, kind_of_labels
+from jmp_calc.training.target_task import TargetTask
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
 from .stopped import stopped_at
@@ -100,7 +100,7 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     for kind, head in ((None, "scalar"), ("class", "multiclass")):
         result = finetune(files / "train.extxyz", out=tmp_path / head, model=str(files / "tiny.safetensors"),
                           config=config, say=said.append,
-                          data=DataOptions("", scalar=ScalarTask("number", kind, class_weights="balanced")))
+                          data=DataOptions("", target=TargetTask("number", kind, class_weights="balanced")))
         potential = load_model(result.best).potential
         assert potential.config.heads[0].kind == head
     assert any("if they are classes: --target-kind class" in line for line in said)
@@ -127,7 +127,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -
 def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path) -> None:
     def refused(images: list[Atoms], **options: object) -> str:
         write(tmp_path / "bad.extxyz", images, format="extxyz")
-        data = DataOptions("", scalar=ScalarTask("phase", kind="class"), **options)  # type: ignore[arg-type]
+        data = DataOptions("", target=TargetTask("phase", kind="class"), **options)  # type: ignore[arg-type]
         with pytest.raises((BadInputError, UsageError)) as caught:
             finetune(tmp_path / "bad.extxyz", valid=files / "test.extxyz", data=data, config=CONFIG, overwrite=True,
                      model=str(files / "tiny.safetensors"), out=tmp_path / "run", say=lambda line: None)
@@ -182,10 +182,10 @@ def labelled(*names: str) -> list[Frame]:
 
 
 def test_order_counts_and_weights_of_classes() -> None:
-    fitted = fit_classes(labelled("10", "9", "b", "9", "a", "9", "a", "9"), ScalarTask("y", "class"))
+    fitted = fit_classes(labelled("10", "9", "b", "9", "a", "9", "a", "9"), TargetTask("y", "class"))
     assert fitted.names == ("9", "10", "a", "b") and fitted.counts == (4, 1, 2, 1) and fitted.weights == ()
     assert fitted.constant(labelled("9", "a", "9", "b")) == 0.5
-    balanced = fit_classes(labelled("n", "y", "n", "n"), ScalarTask("y", "class", class_weights="balanced"))
+    balanced = fit_classes(labelled("n", "y", "n", "n"), TargetTask("y", "class", class_weights="balanced"))
     assert balanced.weights == pytest.approx((4 / 6, 4 / 2))
     assert np.dot(balanced.weights, balanced.counts) == pytest.approx(4.0)
     assert [frame.targets["y"] for frame in balanced.encoded(labelled("y", "n"))] == [1.0, 0.0]
@@ -247,8 +247,8 @@ def test_two_logits_and_one_give_the_same_probabilities(tmp_path: Path, reductio
 def test_settings_of_classes_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must be positive"):
         LossConfig(class_weights=(1.0, -1.0))
-    fitted = fit_classes(labelled("n", "y", "n", "n"), ScalarTask("y", "class"))
-    config = TrainConfig().for_scalar()
+    fitted = fit_classes(labelled("n", "y", "n", "n"), TargetTask("y", "class"))
+    config = TrainConfig().for_target()
     with pytest.raises(UsageError, match="3 class weights and 2 classes"):
         fitted.configured(dataclasses.replace(config, loss=dataclasses.replace(config.loss, class_weights=(1.0,) * 3)))
     with pytest.raises(UsageError, match="huber is a loss of numbers"):
