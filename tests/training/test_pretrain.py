@@ -35,6 +35,7 @@ from jmp_calc.training.pretrain_sets import packed_sets, task_of
 from jmp_calc.zoo.container import load_model
 
 from .mixture_data import write_mixture
+from .stopped import stopped_at
 
 Prepared = tuple[PretrainRecipe, Path]
 
@@ -78,26 +79,10 @@ def test_it_learns_and_tells_the_errors_of_every_set(prepared: Prepared, tmp_pat
     assert result.n_epochs == 6 and (tmp_path / "tasks.svg").exists()
 
 
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(prepared: Prepared, tmp_path: Path) -> None:
     recipe, pack = prepared
     whole = load_model(trained(recipe, pack, tmp_path / "whole").model).potential.state_dict()
-    original = RunState.tick
-
-    class Crash(Exception):
-        pass
-
-    def crash(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 5:
-            state.save()
-            raise Crash
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(RunState, "tick", crash)
+    with stopped_at(5):
         trained(recipe, pack, tmp_path / "parts")
     parts = load_model(trained(recipe, pack, tmp_path / "parts", resume=True).model).potential.state_dict()
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
