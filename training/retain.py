@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .batches import Batches
-from .config import ForcesMode, LossConfig
+from .config import ForcesMode, LossConfig, TrainConfig
 from .dataset import FrameGraphs
 from .earlier import EarlierTask
+from .finetune_batches import evaluation_order
 from .frames import spread
 from .metrics import Errors
-from .order import Fixed
 from .validation import validate
 from .world import World
 
@@ -64,15 +64,14 @@ class Forgetting:
 
 
 def retained(
-    tasks: Sequence[EarlierTask], model: ModelConfig, device: torch.device, world: World, *,
-    max_edges: int, max_structures: int, few: bool,
+    tasks: Sequence[EarlierTask], model: ModelConfig, config: TrainConfig, device: torch.device, world: World, *, few: bool
 ) -> tuple[Retained, ...]:
     """Frames of the tasks as batches; ``few``: at most ``AT_VALIDATIONS`` of each."""
     made = []
     for item in tasks:
         frames = spread(item.frames, AT_VALIDATIONS) if few else item.frames
         graphs = FrameGraphs(frames, model.policy, item.task, qint_tags=model.backbone.qint_tags)
-        order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=max_structures)
+        order = evaluation_order(graphs.sizes, config)
         batches = Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
         made.append(Retained(item.task.title, batches, "direct" if item.direct else "conservative", world))
     return tuple(made)

@@ -129,25 +129,26 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedTarget | None = None,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, target: FittedTarget | None = None,
     retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
 ) -> Start:
     """Build the network with its new head, and with the old ones that earlier data or the user need.
 
-    ``frames`` are the training frames, ``scalar`` what replaces energies.
+    ``frames`` are the training frames, ``target`` what replaces energies.
     """
     from jmp_calc.device import choose_dtype
+    from jmp_calc.model.potential import Potential
 
     messages: list[str] = []
     config = _with_policy(loaded.potential.config, options, messages)
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    if scalar is not None and scalar.task.kind == "vector":
+    if target is not None and target.task.kind == "vector":
         config = _with_force_branch(config, options, loaded.card.name)
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
+    head = _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -157,7 +158,8 @@ def make_start(
         return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
                      tuple(messages))
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
-    old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
+    # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
+    old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
                          hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
@@ -204,28 +206,13 @@ def _add_head(
     if template:
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
                                    direct_forces=shape.direct_forces and head.direct_forces)
-    # An old head may have the new one's name; it goes away below.
-    temporary = dataclasses.replace(head, name=f"{head.name}-in-the-making")
-    grown = old.add_head(temporary, init_from=template)
-    only = grown.with_heads([*kept, temporary.name], temporary.name)
-    config = dataclasses.replace(
-        only.config, default_head=head.name,
-        heads=tuple(head if h.name == temporary.name else h for h in only.config.heads),
-    )
-    return _renamed(only, config, temporary.name, head.name)
+    return old.with_new_head(head, kept, init_from=template)
 
 
 def _shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:
     """Layers of a head with new weights: those of the old energy heads, with or without bias as asked for."""
     shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
     return shape if options.head_bias is None else dataclasses.replace(shape, bias=options.head_bias)
-
-
-def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> Potential:
-    from jmp_calc.model.potential import Potential
-
-    state = {name.replace(f"heads.{old}.", f"heads.{new}."): value for name, value in potential.state_dict().items()}
-    return Potential.from_state(config, state)
 
 
 def _from_scratch(

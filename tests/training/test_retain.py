@@ -82,8 +82,8 @@ def test_processes_share_the_frames(few: bool) -> None:
     tasks = (EarlierTask(emt_frames(7), Task("old"), direct=False),)
     shares = [
         [frame for part in item.batches.all() for frame in part.frames]
-        for rank in range(2) for item in retained(tasks, tiny_potential().config, torch.device("cpu"), World(rank, 2),
-                                                  max_edges=10**6, max_structures=2, few=few)
+        for rank in range(2) for item in retained(tasks, tiny_potential().config, TrainConfig(batch_size=1),
+                                                  torch.device("cpu"), World(rank, 2), few=few)
     ]
     assert sorted([*shares[0], *shares[1]]) == list(range(7))
     assert min(map(len, shares)) >= 3
