@@ -33,6 +33,8 @@ class Progress:
     """Optimizer steps done."""
     elapsed: float = 0.0
     """Seconds of wall time spent so far, over all restarts."""
+    begun: float = 0.0
+    """Seconds of them before the first step."""
     best_loss: float = float("inf")
     """Smallest validation error so far, of the kind that ``TrainConfig.metric`` names."""
     best_epoch: int = -1

@@ -104,6 +104,8 @@ class Schedule:
     """M: optimizer steps of the whole run; None: the time alone decides."""
     max_time: float | None
     """Seconds of the whole run; None: the steps alone decide."""
+    begun: float = 0.0
+    """Seconds of them that were over at the first step: reading, graphs and a first validation take nothing off the rate."""
 
     def factor(self, step: int, elapsed: float) -> float:
         """Learning rate of optimizer step ``step`` (0-based) after ``elapsed`` seconds, as a share of the peak."""
@@ -116,12 +118,16 @@ class Schedule:
 
     def progress(self, step: int, elapsed: float) -> float:
         """Share of the cosine that is done, 0..1."""
-        warmup, by_step, by_time = self._warmup(), 0.0, 0.0
+        warmup, by_step = self._warmup(), 0.0
         if self.total_steps is not None and step > warmup:
             by_step = (step - warmup) / max(self.total_steps - warmup, 1)
-        if self.max_time is not None:
-            by_time = elapsed / self.max_time
-        return min(max(by_step, by_time, 0.0), 1.0)
+        return min(max(by_step, self.time_used(elapsed)), 1.0)
+
+    def time_used(self, elapsed: float) -> float:
+        """Share of the time for training that is over after ``elapsed`` seconds of the run, 0..1; 0 without a limit."""
+        if self.max_time is None:
+            return 0.0
+        return min(max((elapsed - self.begun) / max(self.max_time - self.begun, 1e-9), 0.0), 1.0)
 
     def _warmup(self) -> int:
         # A run of few steps must not spend them all on warming up.

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,11 @@ class RunState:
     def out_of_steps(self) -> bool:
         """Whether the run has taken all the steps that it may take."""
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+
+    def begin(self, begun: float) -> None:
+        """From ``begun`` seconds on, the time is spent on training: schedules by time count from here."""
+        self.progress.begun = begun
+        self.rates = replace(self.rates, schedule=replace(self.rates.schedule, begun=begun))
 
     @property
     def plateau(self) -> Plateau | None:
@@ -288,6 +293,7 @@ class RunState:
                              hint="start again with --overwrite") from err
         set_rng_state(state.rng)
         self.progress, self.totals = state.progress, Totals(**state.totals)
+        self.begin(state.progress.begun)
         self._before, self._first_step = state.progress.elapsed, state.progress.step
         self._start, self._agreed = time.monotonic(), self._before
         self._saved = self._spoken = self._before
