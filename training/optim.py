@@ -92,6 +92,10 @@ def _group_of(name: str) -> int:
     return -1
 
 
+WARMUP_SHARE = 0.2
+"""A run of few steps or little time must not spend it all on warming up: this share at most."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Linear warm-up, then a cosine down to ``final_lr``, by step or by wall time, whichever is further on.
@@ -109,16 +113,16 @@ class Schedule:
 
     def factor(self, step: int, elapsed: float) -> float:
         """Learning rate of optimizer step ``step`` (0-based) after ``elapsed`` seconds, as a share of the peak."""
-        warmup, start, final = self._warmup(), self.config.warmup_start, self.config.final_lr
+        warmup, start, final = self.warmup, self.config.warmup_start, self.config.final_lr
         ramp = 1.0
         if step < warmup and warmup > 1:
-            ramp = start + (1.0 - start) * step / (warmup - 1)
+            ramp = start + (1.0 - start) * min(max(step / (warmup - 1), self.time_used(elapsed) / WARMUP_SHARE), 1.0)
         progress = self.progress(step, elapsed)
         return ramp * (final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * progress)))
 
     def progress(self, step: int, elapsed: float) -> float:
         """Share of the cosine that is done, 0..1."""
-        warmup, by_step = self._warmup(), 0.0
+        warmup, by_step = self.warmup, 0.0
         if self.total_steps is not None and step > warmup:
             by_step = (step - warmup) / max(self.total_steps - warmup, 1)
         return min(max(by_step, self.time_used(elapsed)), 1.0)
@@ -129,9 +133,10 @@ class Schedule:
             return 0.0
         return min(max((elapsed - self.begun) / max(self.max_time - self.begun, 1e-9), 0.0), 1.0)
 
-    def _warmup(self) -> int:
-        # A run of few steps must not spend them all on warming up.
-        limit = self.total_steps // 5 if self.total_steps is not None else self.config.warmup_steps
+    @property
+    def warmup(self) -> int:
+        """Steps of the warm-up."""
+        limit = self.config.warmup_steps if self.total_steps is None else int(WARMUP_SHARE * self.total_steps)
         return min(self.config.warmup_steps, limit)
 
 

@@ -102,7 +102,8 @@ class RunState:
         )
         self.reserve = 0.0
         """Seconds kept for the last validation."""
-        self.every = validation_interval(job)
+        self.every = validation_interval(
+            job.train.n_structures, job.valid.n_structures + sum(item.batches.n_structures for item in job.retained))
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
         self._start = time.monotonic()
@@ -305,9 +306,8 @@ def total_steps(train: Batches, config: TrainConfig) -> int | None:
     return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
 
 
-def validation_interval(job: Job) -> int:
-    """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
+def validation_interval(trained: int, evaluated: int) -> int:
+    """Epochs between validations, from the numbers of structures alone: a resumed run validates at the same steps."""
     # A training step costs about three evaluations: forces, and the gradient of the forces.
-    evaluated = job.valid.n_structures + sum(item.batches.n_structures for item in job.retained)
-    share = evaluated / (3.0 * max(job.train.n_structures, 1))
+    share = evaluated / (3.0 * max(trained, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))

@@ -22,6 +22,7 @@ from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
 from .references import References
+from .start_network import network_for, new_head, shape_of_new
 from .targets import FittedTarget
 from .tasks import Task
 
@@ -139,15 +140,8 @@ def make_start(
     from jmp_calc.device import choose_dtype
 
     messages: list[str] = []
-    config = _with_policy(loaded.potential.config, options, messages)
-    if direct_forces and not config.backbone.force_branch:
-        raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
-                         hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    if scalar is not None and scalar.task.kind == "vector":
-        config = _with_force_branch(config, options, loaded.card.name)
-    elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
-    head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
+    config = network_for(loaded, options, scalar, direct_forces=direct_forces, messages=messages)
+    head = new_head(options, frames, references, scalar, direct_forces=direct_forces)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -175,31 +169,11 @@ def make_start(
                  loaded.card.training_data, template, probe, tuple(messages), watched, trained)
 
 
-def _for_energies(
-    head: HeadConfig, frames: Sequence[Frame], references: References | None, direct_forces: bool
-) -> HeadConfig:
-    forces = [frame.forces for frame in frames if frame.forces is not None]
-    force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
-    return dataclasses.replace(
-        head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2), force_scale=max(force_rms, 1e-2),
-        references=dict(references.values) if references else {},
-        reference_kind=references.kind if references else "none",
-    )
-
-
-def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) -> ModelConfig:
-    """A network with the edge features that vectors are made of: new weights may have them, others have them or not."""
-    if config.backbone.force_branch or options.from_scratch:
-        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
-    raise ModelError(f"{name} has no branch for direct forces, which vectors are made of.",
-                     hint="start from jmp-s or jmp-l, or train new weights with --from-scratch")
-
-
 def _add_head(
     old: Potential, head: HeadConfig, template: str | None, options: ModelOptions, kept: Sequence[str]
 ) -> Potential:
     """The old network with the new head as default, and with the old heads that are kept."""
-    shape = old.config.head(template) if template else _shape_of_new(old.config, options)
+    shape = old.config.head(template) if template else shape_of_new(old.config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     if template:
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
@@ -213,12 +187,6 @@ def _add_head(
         heads=tuple(head if h.name == temporary.name else h for h in only.config.heads),
     )
     return _renamed(only, config, temporary.name, head.name)
-
-
-def _shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:
-    """Layers of a head with new weights: those of the old energy heads, with or without bias as asked for."""
-    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
-    return shape if options.head_bias is None else dataclasses.replace(shape, bias=options.head_bias)
 
 
 def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> Potential:
@@ -235,7 +203,7 @@ def _from_scratch(
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
 
-    shape = _shape_of_new(config, options)
+    shape = shape_of_new(config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
@@ -246,31 +214,6 @@ def _from_scratch(
     batches = Batches(graphs, order, device=device)
     potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
     return potential
-
-
-def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]) -> ModelConfig:
-    """The model's own graphs, except that official ones become smooth unless the user wants them."""
-    if config.policy.name == "smooth":
-        if options.graph == "official":
-            raise ModelError("This model was made with smooth graphs; the official ones would be another function.",
-                             hint="leave out --graph official")
-        if options.cutoff is not None:
-            messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
-        return config
-    policy = config.policy
-    fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
-    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
-                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
-    config = dataclasses.replace(config, policy=policy)
-    if options.graph == "official":
-        messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
-                        "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
-        return config
-    from jmp_calc.graph.policies import smooth_for_official
-
-    messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(
-        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
 
 
 def _similar_head(

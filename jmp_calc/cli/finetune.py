@@ -12,9 +12,10 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
-from .common import CommandRun, Common, common_options, dry_run_report
+from .common import CommandRun, Common, common_options
 from .config import CommandWithSections
 from .distributed import PRECISIONS, distributed_options
+from .dry_run import show_finetune
 from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
@@ -245,9 +246,8 @@ def finetune(
     _check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
-        prepared, data, config = _prepared(data, start, common, options, common.say)
-        dry_run_report(common, "finetune", _facts(prepared, config))
-        prepared.audit.raise_if_refused()
+        prepared, data, config = _prepared(data, start, common, options, silent)
+        show_finetune(common, prepared, data, start, config, distributed)
         return
     loggers = [name for name in LOGGERS if options[name]]
     require_installed(loggers)
@@ -444,27 +444,3 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
         **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "precision",
                 "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
     )
-
-
-def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
-    """What --dry-run prints."""
-    from ..training.finetune import resolved
-
-    potential = prepared.loaded.potential
-    config = resolved(config, potential, prepared)
-    assert config.batch_size is not None
-    atoms = sum(frame.n_atoms for frame in prepared.train)
-    epochs = f"{config.n_epochs} epochs" if config.n_epochs else "as many epochs as fit"
-    limit = f", at most {config.max_time:g} s" if config.max_time else ""
-    references = prepared.references
-    return {
-        "training frames": len(prepared.train), "validation frames": len(prepared.valid),
-        "test frames": len(prepared.test), "training atoms": atoms,
-        "stress labels": sum(frame.stress is not None for frame in prepared.train),
-        **({} if prepared.scalar is None else {"target": prepared.scalar.message}),
-        "references": "none" if references is None else f"{references.kind}, {references.values}",
-        "audit": f"{len(prepared.audit.errors)} errors, {len(prepared.audit.warnings)} warnings",
-        "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "
-                    f"peak learning rate {config.optim.lr:.2g}",
-        "weights": sum(p.numel() for p in potential.parameters()),
-    }
