@@ -26,6 +26,7 @@ from .loop import check_combination
 from .lora import train_low_rank
 from .old_heads import energy_heads
 from .optim import freeze
+from .parallel import check_processes
 from .prepare import DataOptions, Prepared
 from .pretrain import PretrainRecipe, training_batches, validation_batches
 from .pretrain_model import network_config
@@ -34,7 +35,7 @@ from .retain import AT_VALIDATIONS
 from .run_state import total_steps, validation_interval
 from .schedule_report import RunSchedule, rate_groups
 from .start import ModelOptions, Start
-from .start_network import network_for, new_head, shape_of_new
+from .start_network import check_old_head, network_for, new_head, shape_of_new
 from .tasks import Task
 from .world import World
 
@@ -73,6 +74,8 @@ def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, co
     direct = config.forces == "direct"
     model = network_for(prepared.loaded, start, prepared.scalar, direct_forces=direct, messages=messages)
     head = new_head(start, prepared.train, prepared.references, prepared.scalar, direct_forces=direct)
+    if not start.from_scratch:
+        check_old_head(start, model, head, direct=direct)
     network, head = _with_new_head(model, head, prepared, start)
     config = resolved(config, network, prepared)
     replayed = tuple(_bound(item, network.config) for item in prepared.replayed)
@@ -106,6 +109,7 @@ def _planned(
 ) -> Plan:
     device, dtype = choose_device(where.device), choose_dtype(where.dtype)
     check_combination(config, World(size=where.devices), dtype)
+    check_processes(config.processes, {device.type})
     n_weights = sum(p.numel() for p in network.parameters())
     freeze(network, config.freeze, fixed_heads)
     if config.lora_rank is not None:
@@ -129,7 +133,7 @@ def _with_new_head(
     model: ModelConfig, head: HeadConfig, prepared: Prepared, start: ModelOptions
 ) -> tuple[Potential, HeadConfig]:
     """The network with the heads that it will have in the run: the new one, and old ones that are kept or needed."""
-    named = start.init_head in {old.name for old in model.heads}
+    named = not start.from_scratch and start.init_head not in ("auto", "scratch")
     shape = model.head(start.init_head) if named else shape_of_new(model, start)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     needed = {_old_head(item, model) for item in (*prepared.retained, *prepared.replayed)}

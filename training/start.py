@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.errors import UsageError
 from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
 from .batches import Batches
@@ -22,7 +22,7 @@ from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
 from .references import References
-from .start_network import network_for, new_head, shape_of_new
+from .start_network import check_old_head, network_for, new_head, shape_of_new
 from .targets import FittedTarget
 from .tasks import Task
 
@@ -161,6 +161,7 @@ def make_start(
     if options.head in needed:
         raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.",
                          hint="give the new one another name with --head-name NAME")
+    check_old_head(options, old.config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     kept = [h.name for h in config.heads if options.keep_heads or h.name in needed]
     potential = with_fitted_energies(
@@ -224,13 +225,7 @@ def _similar_head(
     heads = energy_heads(potential.config, direct=direct)
     if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
         return None, {}
-    if head.kind != "energy":
-        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
-                         hint="leave out --head")
     if options.init_head != "auto":
-        if options.init_head not in {h.name for h in heads}:
-            raise ModelError(f"There is no head {options.init_head!r} to start from.",
-                             hint=f"choose one of {', '.join(h.name for h in heads)}, auto or scratch")
         return options.init_head, {}
     cover = [h.name for h in knowing(heads, head.elements or ())]
     if not cover:

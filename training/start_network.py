@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jmp_calc.errors import ModelError
+from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, ModelConfig
 
 from .labels import Frame
+from .old_heads import energy_heads
 from .references import References
 from .targets import FittedTarget
 
@@ -45,6 +46,19 @@ def new_head(
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
     return _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
+
+
+def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:
+    """ModelError if the new head cannot start from the old one that was named, UsageError if from none."""
+    if options.init_head in ("auto", "scratch"):
+        return
+    if head.kind != "energy":
+        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
+                         hint="leave out --head")
+    names = [old.name for old in energy_heads(config, direct=direct)]
+    if options.init_head not in names:
+        raise ModelError(f"There is no head {options.init_head!r} to start from.",
+                         hint=f"choose one of {', '.join(names)}, auto or scratch")
 
 
 def shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:

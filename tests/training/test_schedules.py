@@ -250,6 +250,14 @@ def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -
     assert rates == [row.lr for row in read_history(tmp_path / "b" / "metrics.csv")]
 
 
+def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
+    """A cosine of 10 000 epochs, of which a few seconds see a few: at the end nothing is left of the peak."""
+    optim = within_time(OptimConfig(lr=1e-6, stages=dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01), ema_decay=None))
+    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)).rows
+    assert rows[-1].epoch < 10_000 and rows[-1].lr < 0.2e-6
+    assert max(row.lr for row in rows) > rows[-1].lr
+
+
 def test_a_run_ends_when_the_learning_rate_is_used_up(tmp_path: Path) -> None:
     stages = StageConfig(warmup_epochs=0, cosine_epochs=0, plateau_patience=0, plateau_factor=0.1, plateau_eps=0.0,
                          stop_below=1e-10)
