@@ -252,7 +252,8 @@ def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -
 
 def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
     """A cosine of 10 000 epochs, of which a few seconds see a few: at the end nothing is left of the peak."""
-    optim = within_time(OptimConfig(lr=1e-6, stages=dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01), ema_decay=None))
+    stages = dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01)
+    optim = within_time(OptimConfig(lr=1e-6, stages=stages, ema_decay=None))
     rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)).rows
     assert rows[-1].epoch < 10_000 and rows[-1].lr < 0.2e-6
     assert max(row.lr for row in rows) > rows[-1].lr
