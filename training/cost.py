@@ -17,11 +17,10 @@ import torch
 
 from jmp_calc.device import free_memory
 from jmp_calc.estimation import FORWARD_SHARE, Work
-from jmp_calc.graph.batch import collate
 from jmp_calc.memory import choose_recompute, estimated_bytes
 from jmp_calc.model.cost import GraphCounts
 
-from .config import ForcesMode, TrainConfig
+from .config import TrainConfig
 from .history import duration
 
 if TYPE_CHECKING:
@@ -30,11 +29,17 @@ if TYPE_CHECKING:
     from jmp_calc.model.recompute import Recompute
 
     from .batches import Batches
+    from .dataset import TargetBatch
     from .order import Step
     from .schedule_report import RunSchedule
 
-STEP_CALLS: dict[ForcesMode, float] = {"conservative": 3.5, "direct": 1.4, "none": 1.4}
-"""Time of a training step over that of energy and forces (as gradient) of the same batch: benchmarks/training_step.py."""
+STEP_CALLS = 3.5
+"""Time of a training step that differentiates forces or stress, over that of energy and forces (as gradient) of the same
+batch: 3.3 to 3.7 in benchmarks/training_step.py."""
+STEP_CALLS_UNDIFFERENTIATED = 1.4
+"""The same for a step on scalars or direct forces (measured on jmp-xs with 8 and 32 atoms per structure: 1.1 to 1.6)."""
+MEMORY_UNDIFFERENTIATED = 0.38
+"""Memory of such a step over that of one that differentiates (measured, same batches: 0.30 to 0.39)."""
 RECOMPUTED_STEP: dict[Recompute, float] = {"nothing": 1.0, "interactions": 1.4, "blocks": 1.9}
 """Time of a training step in a memory plan over that of keeping all (benchmarks/memory.py: jmp-s on aspirin)."""
 WEIGHT_COPIES = 5
@@ -114,7 +119,7 @@ class RunCost:
             f"memory: about {memory}{again}; {free}: {verdict}",
             f"in all: {end}, about {self.n_steps} steps and {self.n_validations} validations at most, "
             f"after {self.started_s:.0f} s of reading and graphs",
-            "(times from a second of probes of this machine, right within a third or so while nothing else runs)",
+            "(estimated from a second of probes of this machine: right within about a third, while nothing else runs on it)",
         ]
 
 
@@ -139,18 +144,16 @@ def run_cost(
     steps = list(islice(train.order.steps(0), LOOKED_THROUGH))
     largest = max(steps, key=lambda step: max(int(train.data.sizes[part, 1].sum()) for part in step))
 
-    def evaluated(step: Step, batches: Batches, forces: ForcesMode) -> list[list[Evaluated]]:
-        return [[_evaluated(part, batches, model, config, forces, device, dtype, machine) for part in share]
-                for share in batches.shared(step, sharers)]
+    def evaluated(step: Step) -> list[list[Evaluated]]:
+        return [[_evaluated(part, train, model, config, device, dtype, machine) for part in share]
+                for share in train.shared(step, sharers)]
 
-    sampled = [evaluated(step, train, config.forces) for step in steps[:SAMPLED_STEPS]]
+    sampled = [evaluated(step) for step in steps[:SAMPLED_STEPS]]
     parts = [part for shares in sampled for share in shares for part in share]
     step_s = float(np.mean([max(sum(part.seconds for part in share) for share in shares) for shares in sampled]))
-    biggest = evaluated(largest, train, config.forces)
-    peaks = [max(share, key=lambda part: part.memory_bytes) for share in biggest]
-    evaluations = [0.0 if batches is None else _evaluation_s(batches, model, config.forces, dtype, machine, sharers)
-                   for batches in (valid, test)]
-    valid_s, test_s = evaluations
+    peaks = [max(share, key=lambda part: part.memory_bytes) for share in evaluated(largest)]
+    valid_s, test_s = (0.0 if batches is None else _evaluation_s(batches, model, config, dtype, machine, sharers)
+                       for batches in (valid, test))
     n_steps, n_validations, total, time_decides = _length(schedule, step_s, valid_s, test_s, started_s)
     return RunCost(
         step_s=step_s, valid_s=valid_s, test_s=test_s, started_s=started_s, n_steps=n_steps, n_validations=n_validations,
@@ -166,18 +169,27 @@ def run_cost(
 
 
 def _evaluated(
-    frames: Sequence[int], batches: Batches, model: ModelConfig, config: TrainConfig, forces: ForcesMode,
-    device: torch.device, dtype: torch.dtype, machine: Machine,
+    frames: Sequence[int], batches: Batches, model: ModelConfig, config: TrainConfig, device: torch.device,
+    dtype: torch.dtype, machine: Machine,
 ) -> Evaluated:
-    counts = _counts(frames, batches)
+    target = batches.data.collate(frames)
+    counts = GraphCounts.of_batch(target.batch)
     recompute = choose_recompute(model, counts, dtype.itemsize, "training", config.activation_checkpointing, device)
-    call = _call(counts, model, dtype).seconds(machine)
-    return Evaluated(len(frames), counts, STEP_CALLS[forces] * RECOMPUTED_STEP[recompute] * call,
-                     estimated_bytes(model, counts, dtype.itemsize, "training", recompute), recompute)
+    seconds = _call(counts, model, dtype).seconds(machine)
+    memory = estimated_bytes(model, counts, dtype.itemsize, "training", recompute)
+    share = _differentiated(config, target)
+    calls = share * STEP_CALLS + (1 - share) * STEP_CALLS_UNDIFFERENTIATED
+    memory *= 1.0 if share else MEMORY_UNDIFFERENTIATED
+    return Evaluated(len(frames), counts, calls * RECOMPUTED_STEP[recompute] * seconds, memory, recompute)
 
 
-def _counts(frames: Sequence[int], batches: Batches) -> GraphCounts:
-    return GraphCounts.of_batch(collate([batches.data.graph(frame) for frame in frames]))
+def _differentiated(config: TrainConfig, target: TargetBatch) -> float:
+    """Share of the steps in which the energy is differentiated: for forces, or for the stress beside direct forces."""
+    if config.forces != "direct":
+        return 1.0 if config.forces == "conservative" else 0.0
+    if config.conservative_after is not None:
+        return 1.0 - config.conservative_after
+    return 1.0 if target.has_stress and config.loss.stress_weight > 0 else 0.0
 
 
 def _call(counts: GraphCounts, model: ModelConfig, dtype: torch.dtype) -> Work:
@@ -185,17 +197,20 @@ def _call(counts: GraphCounts, model: ModelConfig, dtype: torch.dtype) -> Work:
 
 
 def _evaluation_s(
-    batches: Batches, model: ModelConfig, forces: ForcesMode, dtype: torch.dtype, machine: Machine, sharers: int
+    batches: Batches, model: ModelConfig, config: TrainConfig, dtype: torch.dtype, machine: Machine, sharers: int
 ) -> float:
     """Seconds of all structures once, from a few batches spread over them."""
     if not batches.n_structures:
         return 0.0
     steps = list(islice(batches.order.steps(0), LOOKED_THROUGH))
     chosen = [steps[i] for i in sorted({int(i) for i in np.linspace(0, len(steps) - 1, SAMPLED_STEPS)})]
-    parts = [part for step in chosen for part in step]
-    seconds = sum(_call(_counts(part, batches), model, dtype).seconds(machine) for part in parts)
-    share = 1.0 if forces == "conservative" else FORWARD_SHARE
-    return share * seconds * batches.n_structures / sum(map(len, parts)) / sharers
+    seconds, structures = 0.0, 0
+    for part in (part for step in chosen for part in step):
+        target = batches.data.collate(part)
+        call = _call(GraphCounts.of_batch(target.batch), model, dtype).seconds(machine)
+        seconds += call * (1.0 if _differentiated(config, target) else FORWARD_SHARE)
+        structures += len(part)
+    return seconds * batches.n_structures / structures / sharers
 
 
 def _length(

@@ -33,7 +33,11 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
     if what == "backbone":
         prefixes += ("backbone.",)
     elif what.isdigit():
-        n_blocks = int(what)
+        n_blocks, there = int(what), len({name.split(".")[2] for name, _ in potential.named_parameters()
+                                          if name.startswith(_INT_BLOCKS)})
+        if n_blocks > there:
+            raise UsageError(f"freeze={what}, but the network has {there} blocks.",
+                             hint="freeze fewer, or --freeze backbone for all of it")
         prefixes += tuple(f"backbone.int_blocks.{i}." for i in range(n_blocks))
         prefixes += tuple(f"backbone.out_blocks.{i}." for i in range(n_blocks))
     for name, parameter in potential.named_parameters():

@@ -66,7 +66,7 @@ class RunSchedule:
         """The same to read."""
         config, optim = self.config, self.config.optim
         trained = sum(group.weights for group in self.groups)
-        steps = f"{self.total_steps} steps" if self.total_steps else "as many steps as fit"
+        steps = self.total_steps or "as many as fit"
         limits = [f"{config.n_epochs} epochs" if config.n_epochs else "",
                   f"{config.max_steps} steps" if config.max_steps else "",
                   f"at most {config.max_time:g} s" if config.max_time else ""]
@@ -78,7 +78,8 @@ class RunSchedule:
         stop = f"early stop after {config.patience} without a better one" if config.patience else "no early stop"
         average = "not averaged" if optim.ema_decay is None else f"averaged over steps, decay {optim.ema_decay:g} (EMA)"
         return [
-            f"length: {_joined(limits)}; {steps}, {self.steps_per_epoch} per epoch of {self.structures_per_epoch} structures",
+            f"steps: {steps}, {self.steps_per_epoch} per epoch of {self.structures_per_epoch} structures; limits: "
+            f"{_joined(limits)}",
             f"batch: up to {config.batch_size} structures and {config.max_edges_per_batch} edges{more}",
             f"trained weights: {trained:,} of {self.n_weights:,}",
             *rate_lines(config, self.steps_per_epoch, self.total_steps),

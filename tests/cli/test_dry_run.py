@@ -43,7 +43,7 @@ def test_finetune_says_what_it_found_what_it_does_and_what_it_costs(run: Run, tm
     assert done.exit_code == 0, done.output
     for words in ("energy: key 'energy' in 20 of 20 frames", "training frames: 18, 72 atoms of Al, Cu; energy in 18",
                   "groups", "units: eV and Å", "references: least_squares, eV: Al", "0 errors, ",
-                  "length: 100 epochs; 500 steps, 5 per epoch of 18 structures", "in 50 steps, then a cosine to",
+                  "steps: 500, 5 per epoch of 18 structures; limits: 100 epochs", "in 50 steps, then a cosine to",
                   "weight decay 0.01", "decay 0.99 (EMA)", "no early stop", "training step: about",
                   "memory: about", "in all: about"):
         assert words in done.stdout, words

@@ -57,7 +57,7 @@ def test_a_step_is_some_calls_and_a_run_is_its_steps_and_validations() -> None:
     found, train, config = cost(started_s=7.0), batches(10, 2), tiny_potential().config
     steps = list(train.order.steps(0))
     calls = [Work.of(config.backbone, config.heads[0], counts(step[0], train.data), "float32").seconds(MACHINE) for step in steps]
-    assert found.step_s == pytest.approx(3.5 * np.mean(calls)) and STEP_CALLS["conservative"] == 3.5
+    assert found.step_s == pytest.approx(3.5 * np.mean(calls)) and STEP_CALLS == 3.5
     three = Work.of(config.backbone, config.heads[0], counts([0, 1, 2], train.data), "float32").seconds(MACHINE)
     assert found.valid_s == pytest.approx(three, rel=0.05)  # in batches by density
     assert found.structures == 2 and found.atoms == 8
@@ -88,8 +88,19 @@ def test_as_many_steps_as_fit_into_the_time() -> None:
 
 def test_scalars_need_less_than_half_and_two_processes_half_of_the_time() -> None:
     scalar = dataclasses.replace(CONFIG.for_scalar(), epochs=10)
-    assert cost(scalar).step_s < 0.5 * cost().step_s
+    assert cost(scalar).step_s == pytest.approx(0.4 * cost().step_s)
+    assert cost(scalar).memory_bytes < 0.5 * cost().memory_bytes
     assert cost(sharers=2).step_s == pytest.approx(0.5 * cost().step_s, rel=0.3)
+
+
+def test_direct_forces_are_cheap_unless_a_stress_is_trained_on() -> None:
+    """The stress is a derivative of the energy, so that nothing is saved; conservative forces at the end cost their share."""
+    direct = dataclasses.replace(CONFIG, forces="direct")
+    without = dataclasses.replace(direct, loss=dataclasses.replace(CONFIG.loss, stress_weight=0.0))
+    assert cost(direct).step_s == pytest.approx(cost().step_s)
+    assert cost(without).step_s == pytest.approx(0.4 * cost().step_s)
+    late = dataclasses.replace(direct, conservative_after=0.75)
+    assert cost(late).step_s == pytest.approx((0.25 + 0.75 * 0.4) * cost().step_s)
 
 
 @pytest.fixture

@@ -105,3 +105,9 @@ def test_no_parameter_is_lost_and_none_is_exempt_from_decay() -> None:
     grouped = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(grouped) == len(list(potential.parameters()))
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
+
+
+def test_more_blocks_than_there_are_cannot_be_frozen() -> None:
+    with pytest.raises(UsageError, match="freeze=2, but the network has 1 blocks"):
+        freeze(tiny_potential(), "2")
+    assert freeze(tiny_potential(), "1") > 0
