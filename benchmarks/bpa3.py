@@ -12,15 +12,16 @@ that ran their full time are written to benchmarks/results/bpa3.yaml.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 from curves import Yardstick, plot_curves
+from row_programs import check_full_time, compute_missing, training_parser
+from rows import read_rows
 
-RESULTS = Path(__file__).parent / "results"
+WHAT = ("force and energy errors on 3BPA after a fixed time; benchmarks/bpa3.py; yardstick: MACE 32x0e+1o, 5 Å, from scratch, "
+        "force MAE on validation and test frames: 10 min 32 and 69, 20 min 23 and 53 meV/Å")
 YARDSTICKS = [Yardstick("MACE 32x0e+1o, 5 Å, from scratch, 10 min", 32.0, 69.0), Yardstick("the same, 20 min", 23.0, 53.0)]
 """Validation and test force MAE in meV/Å, measured on such a machine (project issue 3)."""
 
@@ -46,23 +47,16 @@ ROWS = {
 
 def main() -> None:
     """Run what is missing, then print and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of bpa3_train.xyz.gz")
-    parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
+    parser = training_parser(__doc__, "bpa3")
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
-    parser.add_argument("--work", type=Path, default=Path("runs/bpa3"), help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
-    for name in [] if args.table else args.rows:
-        done = read_rows(args.results).get(name)
-        if done and done["minutes"] == args.minutes and done["processes"] == args.processes:
-            print(f"{name}: done before")
-            continue
-        write_row(args.results, name, run_row(name, ROWS[name], args))
-    show(read_rows(args.results))
-    plot_curves(args.results / "bpa3.svg", read_rows(args.results), YARDSTICKS, "3BPA, 450 training frames")
+    path = args.results / "bpa3.yaml"
+    compute_missing(path, [] if args.table else args.rows, lambda name: run_row(name, ROWS[name], args), what=WHAT,
+                  order=list(ROWS), same={"minutes": args.minutes, "processes": args.processes}, threads=args.processes)
+    rows = read_rows(path)
+    show(rows)
+    plot_curves(args.results / "bpa3.svg", rows, YARDSTICKS, "3BPA, 450 training frames")
 
 
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
@@ -74,44 +68,25 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     from jmp_calc.zoo.names import resolve
 
     out = args.work / f"{name}-{args.minutes:g}min-{args.processes}processes"
-    seconds = 60.0 * args.minutes
     train = args.data / "bpa3_train.xyz.gz"
     result = finetune(
         train, test=args.data / "bpa3_test.xyz.gz", model=row.model, out=out, device="cpu",
-        config=TrainConfig(max_time=seconds, processes=args.processes, optim=OptimConfig(lr=row.lr)),
+        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes, optim=OptimConfig(lr=row.lr)),
         resume=(out / "state.pt").exists(),
         data=DataOptions(train, valid_every=10), start=ModelOptions(init_head=row.init_head),
     )
     assert result.test is not None
-    if result.train_s < 0.95 * seconds:
-        raise SystemExit(f"{name}: stopped after {result.train_s:.0f} of {seconds:.0f} s, not recorded")
+    check_full_time(name, result.train_s, args.minutes)
     settings = yaml.safe_load((out / "config.yaml").read_text())["training"]
     return {
         "model": row.model, "start_sha256": resolve(row.model.removeprefix("scratch:")).sha256,
         "init_head": result.init_head or "new weights", "lr": settings["optim"]["lr"], "minutes": args.minutes,
-        "processes": args.processes, "n_cores": os.cpu_count(), "epochs": result.n_epochs, "steps": result.n_steps,
-        "train_s": round(result.train_s, 1), "valid_before": result.before.to_dict(),
+        "processes": args.processes, "epochs": result.n_epochs, "steps": result.n_steps,
+        "train_s": result.train_s, "valid_before": result.before.to_dict(),
         "valid": result.valid.to_dict(), "test": result.test.to_dict(),
-        "curve_s": [round(r.elapsed_s, 1) for r in result.history],
-        "curve_valid_forces_mae_mev_per_a": [
-            round(r.valid_forces_mae_mev_per_a or 0.0, 2) for r in result.history],
+        "curve_s": [line.elapsed_s for line in result.history],
+        "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
     }
-
-
-def read_rows(folder: Path) -> dict[str, Any]:
-    """Rows recorded so far."""
-    path = folder / "bpa3.yaml"
-    return (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
-
-
-def write_row(folder: Path, name: str, numbers: dict[str, Any]) -> None:
-    """Add one row to bpa3.yaml."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {**read_rows(folder), name: numbers}
-    content = {"what": "force and energy errors on 3BPA after a fixed time; benchmarks/bpa3.py",
-               "yardstick_forces_mae_mev_per_a": {y.name: {"valid": y.valid, "test": y.test} for y in YARDSTICKS},
-               "rows": {key: rows[key] for key in ROWS if key in rows}}
-    (folder / "bpa3.yaml").write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
 
 
 def show(rows: dict[str, Any]) -> None:

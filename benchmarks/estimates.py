@@ -11,13 +11,12 @@ first call, beyond what it had before. ratio = estimated / measured. Writes benc
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, peak_bytes, read_rows, write_row
+from row_programs import measured_rows, measuring_parser, parsed, with_networks
+from rows import peak_bytes, read_rows
 from speed import loaded, prepare, timed
 
 CALLS = {
@@ -31,25 +30,17 @@ WHAT = "estimated and measured time and memory of energy and forces, float32; be
 
 def main() -> None:
     """Measure the rows that were asked for, or fit."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=sorted(CALLS), default=list(CALLS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser = with_networks(measuring_parser(__doc__, list(CALLS)))
     parser.add_argument("--fit", action="store_true", help="measure nothing, print the best constants")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser, measure)
     path = args.results / "estimates.yaml"
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
     if args.fit:
         fit(read_rows(path))
         return
-    for name in args.rows:
-        prepare(name, args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
-        write_row(path, name, numbers, what=WHAT, threads=args.threads, order=list(CALLS))
+    for name, numbers in measured_rows(
+        __file__, args.rows, path, "--work", str(args.work), threads=args.threads, what=WHAT, order=list(CALLS),
+        prepare=lambda name: prepare(name, args.work),
+    ):
         print(f"{name:20s} {numbers['seconds'] * 1e3:9.1f} ms, estimated {numbers['estimated_seconds'] * 1e3:9.1f}, ratio "
               f"{numbers['time_ratio']:.2f}   memory {numbers['call_gb']:.3f} GB, estimated {numbers['estimated_gb']:.3f}, "
               f"ratio {numbers['memory_ratio']:.2f}", flush=True)

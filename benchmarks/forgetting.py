@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, read_rows, write_row
+from row_programs import training_parser
+from rows import read_rows, write_row
 
 WHAT = "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; benchmarks/forgetting.py"
 STEPS = 500
@@ -116,14 +117,9 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str
 
 def main() -> None:
     """Run what is missing, then print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = training_parser(__doc__, "forgetting")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
-    parser.add_argument("--work", type=Path, default=Path("runs/forgetting"), help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.results / "forgetting.yaml"

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rows import RESULTS, in_process, peak_bytes, read_rows, write_row
+from row_programs import measured_rows, measuring_parser, parsed, suffix, with_calculator_options, with_networks
+from rows import peak_bytes, read_rows
 from speed import loaded, prepare, timed
 
 if TYPE_CHECKING:
@@ -37,26 +38,16 @@ WHAT = "peak memory of energy and forces, and of a training step on gradient for
 
 def main() -> None:
     """Measure the rows that were asked for, then plot all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=ROWS, default=ROWS, metavar="MODEL/SYSTEM/KIND")
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON: further arguments of JMPCalculator")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser = with_calculator_options(with_networks(measuring_parser(__doc__, ROWS)))
     parser.add_argument("--plot", action="store_true", help="measure nothing")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser, measure)
     path = args.results / "memory.yaml"
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
-    suffix = "".join(f" {key}={value}" for key, value in args.options.items())
-    for name in [] if args.plot else args.rows:
-        prepare(name, args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work),
-                             "--options", json.dumps(args.options))
-        write_row(path, name + suffix, numbers, what=WHAT, threads=args.threads, order=ROWS)
-        print(f"{name + suffix:40s} {numbers['atoms']:5d} atoms   call {numbers['call_gb']:7.3f} GB   process "
+    for name, numbers in measured_rows(
+        __file__, [] if args.plot else args.rows, path, "--work", str(args.work), "--options", json.dumps(args.options),
+        threads=args.threads, what=WHAT, order=ROWS, prepare=lambda name: prepare(name, args.work),
+        suffix=suffix(args.options),
+    ):
+        print(f"{name:40s} {numbers['atoms']:5d} atoms   call {numbers['call_gb']:7.3f} GB   process "
               f"{numbers['process_gb']:7.3f} GB   {numbers['seconds']:8.2f} s", flush=True)
     plot(read_rows(path), args.results / "memory.svg")
 

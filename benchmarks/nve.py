@@ -12,20 +12,21 @@ files; a system is recorded in benchmarks/results/nve.yaml when its 5 ps are com
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read
+from row_programs import compute_missing
+from rows import RESULTS, read_rows
 
 from jmp_calc import JMPCalculator, md, relax
 
-RESULTS = Path(__file__).parent / "results"
+WHAT = "slope of the total energy per atom in NVE dynamics; benchmarks/nve.py"
 TIMESTEP_FS, EQUILIBRATION, STEPS = 0.5, 2000, 10_000
 BPA3_MODEL = Path("runs/bpa3/jmp-xs-10min-2processes/best.safetensors")
 LIMIT_MEV = 0.2
@@ -77,26 +78,11 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": "jmp-xs fine-tuned on 3BPA" if row.fine_tuned else args.model, "head": calculator.info.head,
         "model_sha256": calculator.info.sha256, "atoms": len(start), "dtype": "float32", "timestep_fs": TIMESTEP_FS,
-        "time_ps": numbers["time_ps"], "temperature_k_mean": round(numbers["temperature_k_mean"], 1),
-        "slope_mev_per_atom_per_ps": round(drift.drift_mev_per_atom_per_ps, 4),
-        "standard_error": round(drift.standard_error, 4), "verdict": drift.verdict, "limit": LIMIT_MEV,
-        "seconds_of_last_stretch": round(seconds, 1), "n_cores": os.cpu_count(),
+        "time_ps": numbers["time_ps"], "temperature_k_mean": numbers["temperature_k_mean"],
+        "slope_mev_per_atom_per_ps": drift.drift_mev_per_atom_per_ps,
+        "standard_error": drift.standard_error, "verdict": drift.verdict, "limit": LIMIT_MEV,
+        "seconds_of_last_stretch": seconds,
     }
-
-
-def read_rows(folder: Path) -> dict[str, Any]:
-    """Rows recorded so far."""
-    path = folder / "nve.yaml"
-    return (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
-
-
-def write_row(folder: Path, name: str, numbers: dict[str, Any]) -> None:
-    """Add one row to nve.yaml."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {**read_rows(folder), name: numbers}
-    content = {"what": "slope of the total energy per atom in NVE dynamics; benchmarks/nve.py",
-               "rows": {key: rows[key] for key in ROWS if key in rows}}
-    (folder / "nve.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def main() -> None:
@@ -111,13 +97,11 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="compute nothing")
     parser.set_defaults(heads={"ethanol": "b3lyp", "si64": "pbe"})
     args = parser.parse_args()
-    for name in [] if args.table else args.rows:
-        if name in read_rows(args.results):
-            print(f"{name}: done before")
-            continue
-        write_row(args.results, name, run_row(name, ROWS[name], args))
+    path = args.results / "nve.yaml"
+    compute_missing(path, [] if args.table else args.rows, lambda name: run_row(name, ROWS[name], args), what=WHAT,
+                    threads=torch.get_num_threads(), order=list(ROWS))
     print(f"{'':10s} {'atoms':>5s} {'T (K)':>7s} {'slope':>9s} ± {'error':7s} meV/atom/ps   (limit {LIMIT_MEV})")
-    for name, row in read_rows(args.results).items():
+    for name, row in read_rows(path).items():
         print(f"{name:10s} {row['atoms']:5d} {row['temperature_k_mean']:7.1f} {row['slope_mev_per_atom_per_ps']:+9.4f} ± "
               f"{row['standard_error']:<7.4f} {row['verdict']}")
 

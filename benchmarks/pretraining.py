@@ -17,7 +17,8 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, read_rows, write_row
+from row_programs import compute_missing, training_parser
+from rows import read_rows
 
 WHAT = "validation errors of six sets after pre-training with and without temperature and structure-wise loss"
 ROWS = {
@@ -112,21 +113,13 @@ def plot(rows: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     """Run what is missing, then print and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = training_parser(__doc__, "pretraining")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
-    parser.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.results / "pretraining.yaml"
-    for row in [] if args.table else args.rows:
-        if row in read_rows(path):
-            print(f"{row}: done before")
-            continue
-        write_row(path, row, run_row(row, args), what=WHAT, threads=args.processes, order=list(ROWS))
+    compute_missing(path, [] if args.table else args.rows, lambda row: run_row(row, args), what=WHAT, order=list(ROWS),
+                  threads=args.processes)
     rows = read_rows(path)
     show(rows)
     plot(rows, args.results / "pretraining.svg")

@@ -1,25 +1,25 @@
 """One optimizer step of every published recipe with the networks of the paper, on small files in the real layouts.
 
     python benchmarks/recipes.py                           all rows that are not recorded yet
-    python benchmarks/recipes.py --rows jmp-l/rmd17-aspirin
+    python benchmarks/recipes.py --rows jmp-l/rmd17-aspirin    this one, also if it is recorded
 
-JMP-S and JMP-L in the official layout with random weights. Readers, splits, losses, groups and rates of the optimizer are
-those of the recipe; structures and numbers of frames are small, so the errors mean nothing. Times are CPU seconds, which
-other work on the machine changes little. Each row is measured in a process of its own and written at once to
+JMP-S and JMP-L in the official layout with random weights (1.1 GB in --work). Readers, splits, losses, groups and rates of
+the optimizer are those of the recipe; structures and numbers of frames are small, so the errors mean nothing. Times are CPU
+seconds, which other work on the machine changes little. Each row is measured in a process of its own and written at once to
 benchmarks/results/recipes.yaml.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, read_rows, write_row
+from row_programs import measured_rows, measuring_parser, parsed, with_networks
+from rows import read_rows
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the small files are those of the tests
 
@@ -34,21 +34,14 @@ def main() -> None:
     from jmp_calc.training.finetune_recipes import recipe_names
 
     names = [f"{network}/{recipe}" for network in NETWORKS for recipe in recipe_names()]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=names, metavar="NETWORK/RECIPE", help="these, also if recorded")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/recipes"), help="folder for the networks (1.1 GB)")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
+    parser = with_networks(measuring_parser(__doc__, names), "runs/recipes")
+    parser.set_defaults(rows=None)
+    args = parsed(parser, measure)
     path = args.results / "recipes.yaml"
-    for name in args.rows or [name for name in names if name not in read_rows(path)]:
-        network_file(name.split("/")[0], args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
-        write_row(path, name, numbers, what=WHAT, threads=args.threads, order=names)
+    for name, numbers in measured_rows(
+        __file__, args.rows or [name for name in names if name not in read_rows(path)], path, "--work", str(args.work),
+        threads=args.threads, what=WHAT, order=names, prepare=lambda name: network_file(name.split("/")[0], args.work),
+    ):
         print(f"{name:36s} step {numbers['step_s']:6.1f} s   run {numbers['run_s']:6.1f} s   {numbers['peak_gb']:.2f} GB",
               flush=True)
 

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 from curves import Yardstick, plot_curves
-from rows import RESULTS, Clock, read_rows, write_row
+from row_programs import check_full_time, compute_missing, training_parser
+from rows import Clock, read_rows
 
 if TYPE_CHECKING:
     from jmp_calc.training.config import TrainConfig
@@ -45,22 +46,13 @@ N_TEST = 100
 
 def main() -> None:
     """Run what is missing, then print and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of aspirin_rmd17.xyz.gz")
+    parser = training_parser(__doc__, "rmd17", processes=1)
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--processes", type=int, default=1, help="CPU processes, one thread each")
-    parser.add_argument("--work", type=Path, default=Path("runs/rmd17"), help="folder of the data set and the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
     path = args.results / "rmd17.yaml"
-    for row in [] if args.table else args.rows:
-        done = read_rows(path).get(row)
-        if done and done["minutes"] == args.minutes and done["processes"] == args.processes:
-            print(f"{row}: done before")
-            continue
-        write_row(path, row, run_row(row, args), what=WHAT, threads=args.processes, order=list(ROWS))
+    compute_missing(path, [] if args.table else args.rows, lambda row: run_row(row, args), what=WHAT, order=list(ROWS),
+                  same={"minutes": args.minutes, "processes": args.processes}, threads=args.processes)
     rows = read_rows(path)
     for row, numbers in rows.items():
         print(f"{row:8s} {numbers['minutes']:g} min, {numbers['epochs']} epochs: force MAE before "
@@ -84,16 +76,15 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
 
     folder = write_rmd17(args.data / "aspirin_rmd17.xyz.gz", args.work / "data")
     out = args.work / f"{row}-{args.minutes:g}min-{args.processes}processes"
-    start, seconds = resolve("jmp-xs"), 60.0 * args.minutes
+    start = resolve("jmp-xs")
     published = settings(finetune_recipe(ROWS[row]), start.potential.config.backbone.num_blocks)
     clock = Clock()
     result = finetune(
         folder, recipe=ROWS[row], data=DataOptions(folder, split=SPLIT), model="jmp-xs", out=out, device="cpu",
-        config=in_time(published, seconds, args.processes), resume=(out / "state.pt").exists(),
+        config=in_time(published, 60.0 * args.minutes, args.processes), resume=(out / "state.pt").exists(),
     )
     assert result.test is not None and result.test_before is not None
-    if result.train_s < 0.95 * seconds:
-        raise SystemExit(f"{row}: stopped after {result.train_s:.0f} of {seconds:.0f} s, not recorded")
+    check_full_time(row, result.train_s, args.minutes)
     args.results.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(out / "parity.svg", args.results / f"rmd17_parity_{row}.svg")
     used = yaml.safe_load((out / "config.yaml").read_text())["training"]

@@ -1,6 +1,6 @@
 """Scalars in a fixed time: errors after fine-tuning jmp-xs, from scratch, and of always predicting the training mean.
 
-    python benchmarks/scalars.py                              all rows that are missing, 10 minutes each on 2 cores
+    python benchmarks/scalars.py                              all rows that are missing, 5 minutes each on one core
     python benchmarks/scalars.py --tasks dielectric-n --folds 0
     python benchmarks/scalars.py --table                      only print what is there
 
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, Clock, read_rows, write_row
+from row_programs import check_full_time, compute_missing, training_parser
+from rows import Clock, read_rows
 
 WHAT = "scalars after a fixed time; mean absolute errors in the unit of the row; benchmarks/scalars.py"
 STARTS = {"jmp-xs": "jmp-xs", "scratch": "scratch:jmp-xs"}
@@ -45,24 +46,15 @@ TASKS = {
 
 def main() -> None:
     """Run what is missing, then print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser = training_parser(__doc__, "scalars", processes=1)
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--starts", nargs="*", choices=list(STARTS), default=list(STARTS))
-    parser.add_argument("--folds", nargs="*", type=int, choices=range(5), default=[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
-    parser.add_argument("--work", type=Path, default=Path("runs/scalars"), help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--table", action="store_true", help="compute nothing")
+    parser.add_argument("--folds", nargs="*", type=int, choices=range(5), default=list(range(5)))
+    parser.add_argument("--minutes", type=float, default=5.0)
     args = parser.parse_args()
     path = args.results / "scalars.yaml"
-    for row in [] if args.table else wanted(args):
-        done = read_rows(path).get(row)
-        if done and done["minutes"] == args.minutes and done["processes"] == args.processes:
-            print(f"{row}: done before")
-            continue
-        write_row(path, row, run_row(row, args), what=WHAT, threads=args.processes, order=order())
+    compute_missing(path, [] if args.table else wanted(args), lambda row: run_row(row, args), what=WHAT, order=order(),
+                  same={"minutes": args.minutes, "processes": args.processes}, threads=args.processes)
     for row, numbers in read_rows(path).items():
         print(f"{row:28s} {numbers['minutes']:5g} min, {numbers['epochs']:4d} epochs: test MAE {numbers['test_mae']:8.4g}, "
               f"constant {numbers['constant_mae']:8.4g} {numbers['unit']}, R² {numbers['test_r2']:.3f}")
@@ -98,15 +90,13 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     else:
         train, valid, test = args.data / task.file, None, args.data / str(task.test_file)
         options = DataOptions(train, valid_every=10)
-    seconds = 60.0 * args.minutes
     clock = Clock()
     result = finetune(
         train, valid=valid, test=test, target=task.key, model=STARTS[start], out=out, device="cpu", data=options,
-        config=TrainConfig(max_time=seconds, processes=args.processes), resume=(out / "state.pt").exists(),
+        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes), resume=(out / "state.pt").exists(),
     )
     assert result.test is not None
-    if result.train_s < 0.95 * seconds:
-        raise SystemExit(f"{row}: stopped after {result.train_s:.0f} of {seconds:.0f} s, not recorded")
+    check_full_time(row, result.train_s, args.minutes)
     return {
         "unit": task.unit, "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs,
         "steps": result.n_steps, "busy_cores": clock.cores(), "valid_mae": result.valid.scalar_mae,

@@ -12,12 +12,12 @@ Writes benchmarks/results/scaling.yaml row by row, and scaling.svg.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, peak_bytes, read_rows, write_row
+from row_programs import measured_rows, measuring_parser, parsed
+from rows import peak_bytes, read_rows
 from speed import loaded, rated_calls
 
 CALLS = {"Cu500": 5, "Cu1000": 4, "Cu2000": 3, "Cu4000": 2, "Cu8000": 2}
@@ -27,20 +27,12 @@ WHAT = "energy, forces and stress of copper cells, jmp-xs, float32; benchmarks/s
 
 def main() -> None:
     """Measure the rows that were asked for, then plot all."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=sorted(CALLS), default=list(CALLS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser = measuring_parser(__doc__, list(CALLS))
     parser.add_argument("--plot", action="store_true", help="measure nothing")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser, measure)
     path = args.results / "scaling.yaml"
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
-    for name in [] if args.plot else args.rows:
-        numbers = in_process(__file__, name, "--threads", str(args.threads))
-        write_row(path, name, numbers, what=WHAT, threads=args.threads, order=list(CALLS))
+    names = [] if args.plot else args.rows
+    for name, numbers in measured_rows(__file__, names, path, threads=args.threads, what=WHAT, order=list(CALLS)):
         print(f"{name:8s} {numbers['seconds']:8.3f} s   rate {numbers['rate_gflops']:6.1f} GFLOP/s   products "
               f"{numbers['products']:8.1f}   memory of a call {numbers['call_gb']:.3f} GB", flush=True)
     plot(read_rows(path), args.results / "scaling.svg")

@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                        all rows, each in a process of its own
     python benchmarks/speed.py --rows jmp-s/aspirin   one row
+    python benchmarks/speed.py --options '{"compile": true}' --rows jmp-s/aspirin      a row of its own
 
 Rate: 2 · 2048³ / t of a float32 product on the same threads, timed between the calls. Dense work: the linear layers of the
 energy and its derivative (jmp_calc/model/cost.py). share = dense work / (time · rate). Peak memory is that of the whole
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, write_row
+from row_programs import measured_rows, measuring_parser, parsed, suffix, with_calculator_options, with_networks
 
 WHAT = "energy and conservative forces, warm, float32; benchmarks/speed.py"
 ROWS = {
@@ -36,20 +37,12 @@ CUTOFF = {"Si64": 12.0}
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
-    for name in args.rows:
-        prepare(name, args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
-        write_row(args.results / "speed.yaml", name, numbers, what=WHAT, threads=args.threads, order=list(ROWS))
+    args = parsed(with_calculator_options(with_networks(measuring_parser(__doc__, list(ROWS)))), measure)
+    for name, numbers in measured_rows(
+        __file__, args.rows, args.results / "speed.yaml", "--work", str(args.work),
+        "--options", json.dumps(args.options), threads=args.threads, what=WHAT, order=list(ROWS),
+        prepare=lambda name: prepare(name, args.work), suffix=suffix(args.options),
+    ):
         print(f"{name:22s} {numbers['seconds'] * 1e3:9.1f} ms   rate {numbers['rate_gflops']:6.1f} GFLOP/s   dense "
               f"{numbers['dense_gflop']:8.2f} GFLOP   share {numbers['share_of_rate']:.3f}   "
               f"{numbers['peak_gb']:.2f} GB", flush=True)
@@ -69,7 +62,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     from jmp_calc.model.cost import GraphCounts, dense_flops
 
-    atoms = loaded(name, args.work)
+    atoms = loaded(name, args.work, **args.options)
     config = atoms.calc.model_config
     counts = GraphCounts.of(atoms.calc.build_graph(atoms))
     dense = dense_flops(config.backbone, config.heads[0], counts)

@@ -11,14 +11,13 @@ product of 2048³ between them. Writes benchmarks/results/training_step.yaml.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rows import RESULTS, in_process, write_row
+from row_programs import measured_rows, measuring_parser, parsed, with_networks
 from speed import CUTOFF, prepare, timed
 from systems import covering_head, network, structure
 
@@ -29,20 +28,11 @@ WHAT = "training step on gradient forces over inference calls of the same batch,
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--work", type=Path, default=Path("runs/speed"), help="folder for files with random weights")
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        print(json.dumps(measure(args.measure, args)))
-        return
-    for name in args.rows:
-        prepare(name, args.work)
-        numbers = in_process(__file__, name, "--threads", str(args.threads), "--work", str(args.work))
-        write_row(args.results / "training_step.yaml", name, numbers, what=WHAT, threads=args.threads, order=list(ROWS))
+    args = parsed(with_networks(measuring_parser(__doc__, list(ROWS))), measure)
+    for name, numbers in measured_rows(
+        __file__, args.rows, args.results / "training_step.yaml", "--work", str(args.work), threads=args.threads, what=WHAT,
+        order=list(ROWS), prepare=lambda name: prepare(name, args.work),
+    ):
         print(f"{name:18s} step {numbers['step_s'] * 1e3:8.1f} ms   call {numbers['call_s'] * 1e3:8.1f} ms   ratio "
               f"{numbers['ratio']:.2f}", flush=True)
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jmp_calc.calculator import JMPCalculator
     from jmp_calc.estimation import estimate
-    from jmp_calc.scalars import predict
-    from jmp_calc.targets import predict_classes, predict_vectors
+    from jmp_calc.targets import predict, predict_classes, predict_vectors
     from jmp_calc.training.evaluate import evaluate
     from jmp_calc.training.finetune import finetune
     from jmp_calc.workflows.md import md
@@ -31,7 +30,7 @@ _HOME = {
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
     "phonons": "jmp_calc.workflows.phonons",
-    "predict": "jmp_calc.scalars",
+    "predict": "jmp_calc.targets",
     "predict_classes": "jmp_calc.targets",
     "predict_vectors": "jmp_calc.targets",
     "relax": "jmp_calc.workflows.relax",

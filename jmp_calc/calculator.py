@@ -23,7 +23,7 @@ from .evaluator import Evaluator
 from .graph.skin import ReusedNeighbours
 from .memory import Checkpointing
 from .model.config import PolicyName
-from .settings import Settings, check_settings, portable
+from .settings import Settings, portable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -86,7 +86,6 @@ class JMPCalculator(Calculator):
             portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
             activation_checkpointing, bool(compile), None if compiled is None else portable(compiled),
         )  # fmt: skip
-        check_settings(settings)
         self._evaluator = Evaluator(settings)
         self._settings, self.info = settings, self._evaluator.info
         self.parameters = dataclasses.asdict(settings)

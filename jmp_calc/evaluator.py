@@ -27,7 +27,7 @@ from .model.cost import GraphCounts
 from .model.recompute import Recompute
 from .preparation import check_covered, check_known, structure_graph
 from .results import single_results
-from .settings import Output, Settings, choose_head, choose_policy
+from .settings import Output, Settings, check_settings, choose_head, choose_policy
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,6 +47,7 @@ class Evaluator:
 
         ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
         """
+        check_settings(settings)
         self.settings = settings
         self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
         from .model.potential import Potential

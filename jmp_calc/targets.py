@@ -1,7 +1,8 @@
-"""Classes and vectors of structures, from models whose head gives them (scalars: ``scalars.py``).
+"""Scalars (band gaps, formation energies, ...), classes and vectors of structures, from models whose head gives them.
 
-Examples: ``predict_classes(structures, model="run/best.safetensors").names`` after ``jmp-calc finetune train.xyz --target
-is_metal --target-kind class``; ``predict_vectors`` after ``--target dipole --target-kind vector``.
+Examples: ``predict(ase.io.read("crystals.xyz", ":"), model="run/best.safetensors")`` after ``jmp-calc finetune train.xyz
+--target gap``; ``predict_classes(...).names`` after ``--target is_metal --target-kind class``; ``predict_vectors`` after
+``--target dipole --target-kind vector``.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from .batching import in_batches
+from .batching import evaluate_many, in_batches
 from .evaluator import Evaluator
 from .graph.build import Graph
 from .model.config import HeadConfig, PolicyName
 from .results import check_results, to_numpy
-from .settings import Output, Settings, check_settings, portable
+from .settings import Settings, portable
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,39 @@ class ClassPrediction:
         return tuple(self.classes[i] for i in self.probabilities.argmax(axis=1))
 
 
+def predict(
+    structures: Atoms | Sequence[Atoms],
+    *,
+    model: str | os.PathLike[str],
+    head: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    weights: Literal["ema", "raw", "official-ft"] = "ema",
+    graph: PolicyName | None = None,
+) -> NDArray[np.float64]:
+    """The scalar of every structure, in the units of the labels that the head was trained on.
+
+    Args:
+        structures: one structure or several, of any size and periodicity.
+        model: path of one of our files, or of an official checkpoint with such a head.
+        head: a head of the model that gives scalars; None: its default.
+        device: auto, cpu, cuda, cuda:N.
+        dtype: precision of the network, float32 or float64.
+        weights: which weights of an official checkpoint.
+        graph: official or smooth; None: the file's own.
+
+    Returns:
+        shape (structures,).
+
+    Raises:
+        ModelError: the head gives something else, or does not know an element.
+        BadStructureError: naming the structure.
+    """
+    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="scalar")
+    many = [structures] if isinstance(structures, Atoms) else structures
+    return np.array([found["energy"] for found in evaluate_many(evaluator, many, ("energy",))], dtype=np.float64)
+
+
 def predict_classes(
     structures: Atoms | Sequence[Atoms],
     *,
@@ -48,22 +82,8 @@ def predict_classes(
     weights: Literal["ema", "raw", "official-ft"] = "ema",
     graph: PolicyName | None = None,
 ) -> ClassPrediction:
-    """The class of every structure.
-
-    Args:
-        structures: one structure or several, of any size and periodicity.
-        model: path of one of our files, or of an official checkpoint with a classification head.
-        head: a head of the model that gives classes; None: its default.
-        device: auto, cpu, cuda, cuda:N.
-        dtype: precision of the network, float32 or float64.
-        weights: which weights of an official checkpoint.
-        graph: official or smooth; None: the file's own.
-
-    Raises:
-        ModelError: the head does not give classes, or does not know an element.
-        BadStructureError: naming the structure.
-    """
-    evaluator = _evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), "class")
+    """The class of every structure. Arguments and errors as ``predict``, with a head that gives classes."""
+    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="class")
     names = class_names(evaluator.head)
     return ClassPrediction(names, probabilities(_outputs(evaluator, structures, len(names))))
 
@@ -80,9 +100,9 @@ def predict_vectors(
 ) -> NDArray[np.float64]:
     """The vector of every structure, shape (structures, 3), in the units of the labels; it rotates with the structure.
 
-    Arguments and errors as ``predict_classes``, with a head that gives vectors.
+    Arguments and errors as ``predict``, with a head that gives vectors.
     """
-    evaluator = _evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), "vector")
+    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="vector")
     return _outputs(evaluator, structures, 3)
 
 
@@ -97,11 +117,6 @@ def probabilities(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
     return shares
-
-
-def _evaluator(settings: Settings, gives: Output) -> Evaluator:
-    check_settings(settings)
-    return Evaluator(settings, gives=gives)
 
 
 def _outputs(evaluator: Evaluator, structures: Atoms | Sequence[Atoms], width: int) -> NDArray[np.float64]:

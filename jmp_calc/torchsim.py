@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import UsageError
 from .evaluator import Evaluator
-from .settings import Settings, check_settings, portable
+from .settings import Settings, portable
 
 try:
     from torch_sim.models.interface import ModelInterface
@@ -52,7 +52,6 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
         """
         super().__init__()
         settings = Settings(portable(model), head, str(device), str(dtype).removeprefix("torch."))
-        check_settings(settings)
         self._evaluator = Evaluator(settings)
         self._device, self._dtype = self._evaluator.device, dtype
         self._compute_forces, self._compute_stress = True, compute_stress

@@ -53,7 +53,6 @@ FORBIDDEN = [
     ("jmp_calc.batching", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.descriptors", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.torchsim", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
-    ("jmp_calc.scalars", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.targets", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.estimation", ["click", "phonopy", "jmp_calc.calculator", "jmp_calc.workflows", "jmp_calc.training"]),
     ("jmp_calc.checks", ["click", "phonopy", "jmp_calc.workflows", "jmp_calc.training"]),

@@ -28,11 +28,13 @@ N_FRAMES, MAX_EDGES = 32, 20_000
 
 
 def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame], device: torch.device) -> Potential:
-    """A copy whose head has the right mean energy for every composition.
+    """The network with a head that has the right mean energy for every composition; the weights are those of ``potential``.
 
     References from least squares are corrected. Other references (isolated atoms, given ones) stay what they are, and the
     correction becomes the head's ``binding``, which vanishes for a lone atom. Without energies nothing changes.
     """
+    from jmp_calc.model.potential import Potential
+
     config = potential.config.head(head)
     labelled = [frame for frame in frames if frame.energy is not None and frame.n_atoms > 1]
     if config.kind != "energy" or config.reference_kind == "none" or not labelled:
@@ -44,7 +46,7 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
     else:
         config = dataclasses.replace(config, binding=missing)
     heads = tuple(config if known.name == head else known for known in potential.config.heads)
-    return potential.with_config(dataclasses.replace(potential.config, heads=heads))
+    return Potential.from_state(dataclasses.replace(potential.config, heads=heads), potential.state_dict())
 
 
 def missing_energies(

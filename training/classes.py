@@ -18,7 +18,7 @@ from torch import Tensor
 from jmp_calc.errors import BadInputError, UsageError
 
 from .labels import Frame
-from .scalars import ScalarTask
+from .target_task import TargetTask
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import HeadConfig
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class FittedClasses:
     """The classes of the training frames."""
 
-    task: ScalarTask
+    task: TargetTask
     names: tuple[str, ...]
     """Sorted: numbers by size, then text."""
     counts: tuple[int, ...]
@@ -44,12 +44,12 @@ class FittedClasses:
     def constant(self, frames: Sequence[Frame]) -> float:
         """Accuracy over ``frames`` (at least one) of always predicting the most frequent class of the training frames."""
         most = self.names[int(np.argmax(self.counts))]
-        return sum(frame.classes[self.task.target] == most for frame in frames) / len(frames)
+        return sum(frame.classes[self.task.key] == most for frame in frames) / len(frames)
 
     def head(self, head: HeadConfig) -> HeadConfig:
         """``head`` for these classes."""
         return dataclasses.replace(
-            head, kind="multiclass", reduction=self.task.pooling or "mean", target=self.task.target, unit="class",
+            head, kind="multiclass", reduction=self.task.pooling or "mean", target=self.task.key, unit="class",
             num_classes=len(self.names), classes=self.names,
         )
 
@@ -57,43 +57,43 @@ class FittedClasses:
         """``config`` with cross-entropy, and balanced accuracy to choose the best model by."""
         if config.loss.scalar not in ("l1", "cross_entropy"):
             raise UsageError(f"{config.loss.scalar} is a loss of numbers; classes are trained with cross-entropy.",
-                             where=f"target {self.task.target}", hint="leave out --target-loss")
+                             where=f"target {self.task.key}", hint="leave out --target-loss")
         weights = config.loss.class_weights or self.weights
         if len(weights) not in (0, len(self.names)):
             raise UsageError(f"There are {len(weights)} class weights and {len(self.names)} classes.",
-                             where=f"target {self.task.target}", hint=f"give one for each of {', '.join(self.names)}")
+                             where=f"target {self.task.key}", hint=f"give one for each of {', '.join(self.names)}")
         config = config.for_target("class")
         return dataclasses.replace(config, loss=dataclasses.replace(config.loss, class_weights=weights))
 
     def encoded(self, frames: Sequence[Frame]) -> tuple[Frame, ...]:
         """The frames with the number of their class as their target."""
-        return with_numbers(frames, self.task.target, self.names, "--valid-every spreads classes more evenly")
+        return with_numbers(frames, self.task.key, self.names, "--valid-every spreads classes more evenly")
 
     def facts(self) -> dict[str, Any]:
         """What the report says."""
         weights = {"weights": dict(zip(self.names, self.weights))} if self.weights else {}
-        return {"target": self.task.target, "kind": "class", "pooling": self.task.pooling or "mean",
+        return {"key": self.task.key, "kind": "class", "pooling": self.task.pooling or "mean",
                 "training_frames": dict(zip(self.names, self.counts)), **weights}
 
 
-def fit_classes(frames: Sequence[Frame], task: ScalarTask) -> FittedClasses:
+def fit_classes(frames: Sequence[Frame], task: TargetTask) -> FittedClasses:
     """Classes of training frames that all have the target; BadInputError where there is nothing to tell apart."""
     if not frames:
-        raise BadInputError(f"No training frame has the target {task.target!r}.")
-    count = Counter(frame.classes[task.target] for frame in frames)
+        raise BadInputError(f"No training frame has the target {task.key!r}.")
+    count = Counter(frame.classes[task.key] for frame in frames)
     names = tuple(sorted(count, key=_order))
     if len(names) == 1:
-        raise BadInputError(f"All {len(frames)} training frames have the class {names[0]!r} of {task.target}.",
+        raise BadInputError(f"All {len(frames)} training frames have the class {names[0]!r} of {task.key}.",
                             where=frames[0].source, hint="There is nothing to tell apart; is it the right key?")
     if 2 * len(names) > len(frames):
-        raise BadInputError(f"{task.target} has {len(names)} classes in {len(frames)} training frames.",
+        raise BadInputError(f"{task.key} has {len(names)} classes in {len(frames)} training frames.",
                             where=frames[0].source, hint="a number is trained on with --target-kind scalar")
     counts = tuple(count[name] for name in names)
     weights = tuple(len(frames) / (len(names) * n) for n in counts) if task.class_weights == "balanced" else ()
     shares = ", ".join(f"{name} {count[name]}" for name in names)
     rare = sum(n < 2 for n in counts)
     message = (
-        f"{task.target}: {len(names)} classes in {len(frames)} training frames ({shares}), "
+        f"{task.key}: {len(names)} classes in {len(frames)} training frames ({shares}), "
         f"{'weighted to count equally' if weights else 'every frame counts equally'}; pooling {task.pooling or 'mean'}"
         f"{f'; {rare} of them have one frame only' if rare else ''}"
     )

@@ -37,7 +37,7 @@ class LossConfig:
     stress_weight: float = 20.0
     """Weight of the stress error (mean over the nine components)."""
     scalar_weight: float = 0.0
-    """Weight of the error of the scalar in units of ``scalar_unit``, for a head that gives one instead of energies."""
+    """Weight of the error of the target in units of ``scalar_unit``, for a head that gives one instead of energies."""
     energy: EnergyLoss = "huber"
     forces: ForcesLoss = "norm"
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
@@ -181,7 +181,7 @@ class TrainConfig:
     validate_every: int | None = None
     """Steps between validations; None: whole epochs, so many that validation takes a small share of the time."""
     forces: ForcesMode = "conservative"
-    """none: no derivative is computed, for scalars."""
+    """none: no derivative is computed, for targets."""
     conservative_after: float | None = None
     """Share of the run after which direct forces give way to conservative ones; None: never."""
     edge_dropout: float = 0.0
@@ -231,20 +231,19 @@ class TrainConfig:
         _check(self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0), "lora_alpha",
                "must be positive, with a lora_rank")
 
-    def for_scalar(self) -> TrainConfig:
-        """The same settings for a scalar: its loss alone, no derivatives, best model by its error."""
-        weight = self.loss.scalar_weight or 1.0
-        loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=weight)
-        return dataclasses.replace(self, loss=loss, forces="none", metric="scalar_mae")
+    def for_target(self, kind: TargetKind = "scalar") -> TrainConfig:
+        """The same settings for a target: its loss alone, no derivatives, best model by its error.
 
-    def for_target(self, kind: TargetKind) -> TrainConfig:
-        """The same settings for a scalar, a class (cross-entropy) or a vector (length of the error)."""
-        own = self.for_scalar()
+        The loss is that of the settings for a scalar, cross-entropy for a class, the length of the error for a vector. A kind
+        that the labels have yet to say counts as scalar.
+        """
         forms: dict[TargetKind, tuple[ScalarLoss, Metric]] = {
-            "scalar": (own.loss.scalar, "scalar_mae"), "class": ("cross_entropy", "balanced_accuracy"),
+            "scalar": (self.loss.scalar, "scalar_mae"), "class": ("cross_entropy", "balanced_accuracy"),
             "vector": ("norm", "vector_mae")}
-        loss, metric = forms[kind]
-        return dataclasses.replace(own, loss=dataclasses.replace(own.loss, scalar=loss), metric=metric)
+        form, metric = forms[kind]
+        loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0,
+                                   scalar_weight=self.loss.scalar_weight or 1.0, scalar=form)
+        return dataclasses.replace(self, loss=loss, forces="none", metric=metric)
 
     @property
     def n_epochs(self) -> int | None:

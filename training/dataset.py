@@ -41,12 +41,12 @@ class TargetBatch:
     """(S, 3, 3) float32, eV/Å^3, positive = tension"""
     stress_mask: Tensor
     """(S,) bool"""
-    scalar: Tensor
+    target_value: Tensor
     """(S,) float64, units of the data set; of a class its number, of a vector (S, 3)"""
-    scalar_mask: Tensor
+    target_mask: Tensor
     """(S,) bool"""
     target: str | None
-    """Name of the scalar, class or vector; None: the heads give energies, and all scalars are masked."""
+    """Name of the scalar, class or vector; None: the heads give energies, and all targets are masked."""
     target_kind: TargetKind
     reference_energy: Tensor
     """(S,) float64, eV: sum of the reference energies of the data set that each structure comes from"""
@@ -86,7 +86,7 @@ class TargetBatch:
         chosen = self.task == task
         return replace(
             self, energy_mask=self.energy_mask & chosen, forces_mask=self.forces_mask & chosen,
-            stress_mask=self.stress_mask & chosen, scalar_mask=self.scalar_mask & chosen,
+            stress_mask=self.stress_mask & chosen, target_mask=self.target_mask & chosen,
         )
 
     def _mapped(self, change: Callable[[Any], Any]) -> TargetBatch:
@@ -191,7 +191,7 @@ class FrameGraphs:
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
         stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
         pairs = list(zip(tasks, frames))
-        scalars, known = _targets(pairs)
+        values, known = _targets(pairs)
         target = TargetBatch(
             batch=collate([self.graph(i, draw) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
@@ -200,7 +200,7 @@ class FrameGraphs:
             forces_mask=torch.tensor([f.forces is not None for f in frames]),
             stress=torch.from_numpy(np.stack(stress)).float(),
             stress_mask=torch.tensor([f.stress is not None for f in frames]),
-            scalar=torch.from_numpy(scalars), scalar_mask=torch.tensor(known), target=tasks[0].target,
+            target_value=torch.from_numpy(values), target_mask=torch.tensor(known), target=tasks[0].target,
             target_kind=tasks[0].target_kind,
             reference_energy=torch.tensor([t.reference_energy(f) for t, f in pairs], dtype=torch.float64),
             energy_unit=torch.tensor([t.energy_scale(f) for t, f in pairs], dtype=torch.float64),

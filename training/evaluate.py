@@ -27,7 +27,7 @@ from .metrics import Errors, Predictions
 from .order import Fixed
 from .plots import plot_confusion, plot_parity
 from .target_labels import TargetKind
-from .targets import target_task, with_target
+from .targets import task_of_head, with_target
 from .validation import validate
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def evaluate(
     loaded = resolve(model, weights=weights)
     settings = Settings(str(model), head, device, dtype, forces, weights, graph)
     chosen, target = _head_and_target(loaded.potential.config, settings, target)
-    task = target_task(chosen, target)
+    task = task_of_head(chosen, target)
     classes = class_names(chosen) if output_of(chosen) == "class" else ()
     labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
                              energy_unit=energy_unit, length_unit=length_unit, target=target, target_kind=task.target_kind)
@@ -176,7 +176,7 @@ def target_of_model(model: str | Path, head: str | None, weights: str, target: s
     from jmp_calc.zoo.names import resolve
 
     config = resolve(model, weights=weights).potential.config
-    task = target_task(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
+    task = task_of_head(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
     return task.target, task.target_kind
 
 

@@ -7,45 +7,37 @@ Example: ``finetune("train.extxyz", model="jmp-xs", out="run")`` writes ``run/be
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
-from .batches import Batches
 from .binding import with_fitted_energies
 from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
 from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
-from .dataset import FrameGraphs
 from .distributed import DistributedConfig, started
-from .earlier import EarlierTask
+from .finetune_batches import evaluation_batches, training_batches
 from .finetune_recipes import finetune_recipe
-from .labels import Frame
 from .loggers import LoggerName, open_loggers, require_installed
 from .loop import fit
 from .lora import merged, without_updates
 from .metrics import Errors, Predictions
-from .order import Fixed, Order, Shuffled
 from .prepare import DataOptions, Prepared, Say, prepare, prepare_recipe
-from .replay import WithReplay
 from .retain import Forgetting, retained
+from .run_identity import run_identity
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state, silent
-from .scalars import ScalarTask
 from .schedule_report import rate_lines
-from .start import ModelOptions, Start, make_start
-from .targets import target_task
+from .start import ModelOptions, make_start
+from .target_task import TargetTask
+from .train_result import OUTPUTS, TrainResult
 from .validation import validate
 from .world import World
 
@@ -53,72 +45,6 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
     from .history import Row
-
-OUTPUTS = ("best.safetensors", "last.safetensors", "report.yaml", "metrics.csv", "tasks.csv", "config.yaml", "data-report.yaml",
-           "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "confusion.svg", "loss.svg", STATE_FILE)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a fine-tuning gave; errors are those of the best model, unless they say otherwise."""
-
-    best: Path
-    last: Path
-    out: Path
-    before: Errors
-    """Validation errors before training."""
-    valid: Errors
-    test: Errors | None
-    test_before: Errors | None
-    valid_by_group: dict[str, Errors]
-    test_by_group: dict[str, Errors]
-    history: tuple[Row, ...]
-    n_steps: int
-    n_epochs: int
-    train_s: float
-    """Seconds of the time budget that were used, over all restarts."""
-    init_head: str | None
-    probe: dict[str, float]
-    valid_last: Errors
-    """Validation errors of ``last``."""
-    valid_last_raw: Errors | None
-    """The same at the same step without averaging over steps; None if ``last`` is not averaged."""
-    n_clipped: int
-    """Steps whose gradient was scaled down."""
-    constant_mae: dict[str, float] = field(default_factory=dict)
-    """Of a scalar (vector), by set: mean absolute error of always predicting the mean of the training frames (zero)."""
-    constant_accuracy: dict[str, float] = field(default_factory=dict)
-    """Of a class, by set: accuracy of always predicting the most frequent class of the training frames."""
-    forgetting: tuple[Forgetting, ...] = ()
-    """Errors on every retained set before and after."""
-    n_trained: int = 0
-    """Numbers that the optimizer changed."""
-    messages: tuple[str, ...] = ()
-    outputs: tuple[Path, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dict without the history."""
-        def errors(value: Errors | None) -> dict[str, Any] | None:
-            return None if value is None else value.to_dict()
-
-        constant = {
-            f"constant_predictor_{key}": {name: float(f"{value:.5g}") for name, value in values.items()}
-            for key, values in (("mae", self.constant_mae), ("accuracy", self.constant_accuracy)) if values
-        }
-        return {
-            "best": str(self.best), "last": str(self.last), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
-            "n_trained_weights": self.n_trained,
-            "n_clipped_steps": self.n_clipped, "train_s": round(self.train_s, 1),
-            "valid_before": errors(self.before), "valid": errors(self.valid), "valid_last": errors(self.valid_last),
-            **({} if self.valid_last_raw is None else {"valid_last_not_averaged": errors(self.valid_last_raw)}),
-            "test_before": errors(self.test_before), "test": errors(self.test),
-            "valid_by_group": {name: errors(value) for name, value in self.valid_by_group.items()},
-            "test_by_group": {name: errors(value) for name, value in self.test_by_group.items()},
-            **constant,
-            **({"forgetting": [item.to_dict() for item in self.forgetting]} if self.forgetting else {}),
-            "init_head": self.init_head or "new weights",
-        }
-
 
 def finetune(
     train: str | Path,
@@ -150,7 +76,7 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.scalar`` says
+        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.target`` says
             more about it: its kind, pooling, unit).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
@@ -167,7 +93,7 @@ def finetune(
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     if target is not None:
-        data = dataclasses.replace(data, scalar=dataclasses.replace(data.scalar or ScalarTask(target), target=target))
+        data = dataclasses.replace(data, target=dataclasses.replace(data.target or TargetTask(target), key=target))
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
@@ -188,7 +114,7 @@ def finetune(
         resume = world.from_first(resume)
         if recipe is None:
             config = config or TrainConfig()
-            config = config.for_scalar() if data.scalar else config
+            config = config.for_target() if data.target else config
             prepared = prepare(data, start, config, log)
         else:
             prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
@@ -213,12 +139,12 @@ def run(
     begun = make_start(
         prepared.loaded, start, prepared.train, prepared.references,
         direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
-        scalar=prepared.scalar, retained=prepared.retained, replayed=prepared.replayed,
+        target=prepared.target, retained=prepared.retained, replayed=prepared.replayed,
     )
     for message in begun.messages:
         say(message)
     config = resolved(config, begun.potential, prepared)
-    facts = {**fingerprint(prepared), "start": origin(prepared, start), **replay_facts(begun, data)}
+    facts = run_identity(prepared, begun, data, start)
     potential = begun.potential
     if resume:
         state = load_checkpoint(folder / STATE_FILE)
@@ -227,8 +153,9 @@ def run(
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
-    sets = {"train": _training_batches(prepared, potential, begun, config, data.replay_share, where, world),
-            **{name: _batches(getattr(prepared, name), potential, begun, config, where, world) for name in ("valid", "test")}}
+    sets = {"train": training_batches(prepared, potential, begun, config, data.replay_share, where, world),
+            **{name: evaluation_batches(getattr(prepared, name), potential, begun, config, where, world)
+               for name in ("valid", "test")}}
     watched = {few: retained(begun.retained, potential.config, where, max_edges=2 * config.max_edges_per_batch, few=few)
                for few in (True, False)}
     card = Card(prepared, begun, data, config)
@@ -279,9 +206,9 @@ def run(
         raw = validate(potential, sets["valid"], config.loss, config.forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
-    constant = {} if prepared.scalar is None else {
-        name: prepared.scalar.constant(getattr(prepared, name)) for name in found}
-    baseline = None if prepared.scalar is None else prepared.scalar.baseline
+    constant = {} if prepared.target is None else {
+        name: prepared.target.constant(getattr(prepared, name)) for name in found}
+    baseline = None if prepared.target is None else prepared.target.baseline
     result = TrainResult(
         best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
         valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
@@ -303,8 +230,8 @@ def run(
     for name, values in found.items():
         note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")
-        if isinstance(prepared.scalar, FittedClasses):
-            say(confusion_text(confusion(values, prepared.scalar.names), prepared.scalar.names))
+        if isinstance(prepared.target, FittedClasses):
+            say(confusion_text(confusion(values, prepared.target.names), prepared.target.names))
     for forgotten in result.forgetting:
         say(f"retained: {forgotten}")
     if progress.n_clipped > 0:
@@ -317,91 +244,14 @@ def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> T
     what a target decides."""
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
-    if prepared.scalar is not None:
-        config = prepared.scalar.configured(config)
+    if prepared.target is not None:
+        config = prepared.target.configured(config)
     if config.optim.lr is not None:
         return config
     n_weights = sum(p.numel() for p in potential.parameters())
     # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
     lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
-
-
-def fingerprint(prepared: Prepared) -> dict[str, Any]:
-    """Number of frames and hash of structures and labels of each set."""
-    return {name: {"frames": len(getattr(prepared, name)), "sha256": _hash(getattr(prepared, name))}
-            for name in ("train", "valid")}
-
-
-def origin(prepared: Prepared, start: ModelOptions) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning beside frames and settings: start model, head, references.
-
-    Hash instead of name, so that a model may be moved; energies are rounded, because another machine adds them otherwise.
-    """
-    references = {} if prepared.references is None else prepared.references.values
-    return {
-        "sha256": prepared.loaded.sha256, "from_scratch": start.from_scratch, "head": start.head,
-        "init_head": start.init_head, "keep_heads": start.keep_heads, "graph": start.graph, "dtype": start.dtype,
-        "references": {str(z): round(energy, 4) for z, energy in sorted(references.items())},
-    }
-
-
-def _hash(frames: Sequence[Frame]) -> str:
-    digest = hashlib.sha256()
-    for frame in frames:
-        digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
-        digest.update("".join(frame.classes.values()).encode())
-        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress, *frame.vectors.values()):
-            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def replay_facts(begun: Start, data: DataOptions) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning where earlier data are replayed."""
-    if not begun.replayed:
-        return {}
-    sets = {item.task.title: {"frames": len(item.frames), "sha256": _hash(item.frames)} for item in begun.replayed}
-    return {"replay": {"share": data.replay_share, **sets}}
-
-
-def _training_batches(
-    prepared: Prepared, potential: Potential, begun: Start, config: TrainConfig, share: float, device: Any, world: World
-) -> Batches:
-    """Batches of the training frames in a new order in every epoch, with frames of earlier data where they are replayed."""
-    new, room = len(prepared.train), config.max_edges_per_batch
-    graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
-    order: Order = Shuffled(graphs.sizes[:new], max_edges=room, max_structures=config.batch_size, seed=config.seed,
-                            accumulate=config.accumulate)
-    if begun.replayed:
-        counts = [len(item.frames) for item in begun.replayed]
-        order = WithReplay(order, graphs.sizes, counts, share=share, max_edges=room, seed=config.seed)
-    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
-
-
-def _batches(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: Any, world: World
-) -> Batches:
-    """The same batches in every epoch, for evaluation."""
-    graphs = _graphs(frames, potential, begun, config)
-    assert config.batch_size is not None
-    # Evaluation needs no graph of the graph, so that more fits into a batch.
-    order = Fixed(graphs.sizes, max_edges=2 * config.max_edges_per_batch, max_structures=4 * config.batch_size)
-    return Batches(graphs, order, device=device, rank=world.rank, world_size=world.size)
-
-
-def _graphs(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, earlier: Sequence[EarlierTask] = ()
-) -> FrameGraphs:
-    """Frames under the new head, followed by earlier ones under theirs."""
-    model = potential.config
-    tasks = [target_task(begun.head, begun.head.target), *(item.task for item in earlier)]
-    counts = [len(frames), *(len(item.frames) for item in earlier)]
-    return FrameGraphs(
-        [*frames, *(frame for item in earlier for frame in item.frames)], model.policy, tasks,
-        task_of=np.repeat(np.arange(len(tasks)), counts), qint_tags=model.backbone.qint_tags,
-        edge_dropout=config.edge_dropout, dropout_seed=config.seed,
-        dropout_compensation=config.edge_dropout_compensation,
-    )
 
 
 def _to_publish(potential: Potential, start: ModelOptions) -> Potential:

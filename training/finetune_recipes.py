@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from .config import LossConfig, OptimConfig, StageConfig, TrainConfig
 from .datasets import matbench, md22, pdbbind, qm9, qmof, rmd17, spice
 from .datasets.base import choose
-from .scalars import ScalarTask
+from .target_task import TargetTask
 
 Variant = Literal["default", "paper", "code"]
 ForceMode = Literal["conservative", "direct", "none"]
@@ -94,12 +94,12 @@ class FinetuneRecipe:
     from_scratch: bool = False
 
     @property
-    def scalar_task(self) -> ScalarTask | None:
+    def target_task(self) -> TargetTask | None:
         """Target and head of a run on a scalar; None for forces."""
         if self.with_forces:
             return None
         assert self.head != "energy"
-        return ScalarTask(self.target, self.head, self.pooling, self.linear_reference, self.normalise, self.unit)
+        return TargetTask(self.target, self.head, self.pooling, self.linear_reference, self.normalise, self.unit)
 
     @property
     def with_forces(self) -> bool:

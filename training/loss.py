@@ -1,4 +1,4 @@
-"""The training loss: energy per atom, forces, stress, or a scalar, each with its mask.
+"""The training loss: energy per atom, forces, stress, or a target, each with its mask.
 
 To train on something else, change ``loss_terms``; nothing else in the package knows what is compared.
 """
@@ -37,7 +37,8 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
     """Loss of one batch: every term is a mean over the structures that have the label.
 
     Args:
-        prediction: energy (S,) eV (of a scalar head: label units), forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³ or None.
+        prediction: energy (S,) eV (of a target: label units, logits or vectors), forces (N, 3) eV/Å or None, stress (S, 3, 3)
+            eV/Å³ or None.
         target: the same with masks, units and weights; structures without a label do not count. Its reference energy is
             what the energies of the data set have beyond those of the head (zero in fine-tuning).
         config: weights and forms.
@@ -57,8 +58,8 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
     if config.scalar_weight > 0:
-        per_structure = target_losses(prediction.energy, target.scalar, config)
-        scalar = config.scalar_weight * masked_mean(per_structure * target.weights, target.scalar_mask)
+        per_structure = target_losses(prediction.energy, target.target_value, config)
+        scalar = config.scalar_weight * masked_mean(per_structure * target.weights, target.target_mask)
     return LossTerms(energy + forces + stress + scalar, energy, forces, stress, scalar)
 
 
@@ -99,9 +100,9 @@ def loss_shares(targets: Sequence[TargetBatch], config: LossConfig, world: World
 
 
 def label_counts(target: TargetBatch, config: LossConfig) -> Tensor:
-    """(4,) int64: how many energies, forces, stresses and scalars the means of the loss are taken over."""
+    """(4,) int64: how many energies, forces, stresses and targets the means of the loss are taken over."""
     forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
-    return torch.stack([mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.scalar_mask)])
+    return torch.stack([mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.target_mask)])
 
 
 def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tensor:

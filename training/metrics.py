@@ -137,7 +137,7 @@ class Collector:
     def add(self, prediction: Prediction, target: TargetBatch) -> None:
         """Add one batch."""
         n_atoms = torch.bincount(target.batch.structure, minlength=target.batch.n_structures)
-        value, labels = prediction.energy.double(), _masked(target.scalar, target.scalar_mask)
+        value, labels = prediction.energy.double(), _masked(target.target_value, target.target_mask)
         unknown = torch.full_like(n_atoms, torch.nan, dtype=torch.float64)
         kind = None if target.target is None else target.target_kind
         scalars = (value, labels) if kind == "scalar" else (unknown, unknown)

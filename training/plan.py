@@ -21,14 +21,16 @@ from jmp_calc.model.shapes import shapes_only
 from .config import TrainConfig
 from .cost import RunCost, run_cost
 from .earlier import EarlierSet, EarlierTask
-from .finetune import _batches, _training_batches, resolved
+from .finetune import resolved
+from .finetune_batches import evaluation_batches, training_batches
 from .loop import check_combination
 from .lora import train_low_rank
 from .old_heads import energy_heads
 from .optim import freeze
 from .parallel import check_processes
 from .prepare import DataOptions, Prepared
-from .pretrain import PretrainRecipe, training_batches, validation_batches
+from .pretrain import PretrainRecipe, validation_batches
+from .pretrain import training_batches as pretraining_batches
 from .pretrain_model import network_config
 from .pretrain_sets import SourceSet, with_few_valid
 from .retain import AT_VALIDATIONS
@@ -72,8 +74,8 @@ def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, co
     """
     messages: list[str] = []
     direct = config.forces == "direct"
-    model = network_for(prepared.loaded, start, prepared.scalar, direct_forces=direct, messages=messages)
-    head = new_head(start, prepared.train, prepared.references, prepared.scalar, direct_forces=direct)
+    model = network_for(prepared.loaded, start, prepared.target, direct_forces=direct, messages=messages)
+    head = new_head(start, prepared.train, prepared.references, prepared.target, direct_forces=direct)
     if not start.from_scratch:
         check_old_head(start, model, head, direct=direct)
     network, head = _with_new_head(model, head, prepared, start)
@@ -81,8 +83,8 @@ def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, co
     replayed = tuple(_bound(item, network.config) for item in prepared.replayed)
     begun = Start(network, head, "", "", (), None, {}, (), replayed=replayed)
     cpu, alone = torch.device("cpu"), World()
-    train = _training_batches(prepared, network, begun, config, data.replay_share, cpu, alone)
-    valid, test = (_batches(frames, network, begun, config, cpu, alone) for frames in (prepared.valid, prepared.test))
+    train = training_batches(prepared, network, begun, config, data.replay_share, cpu, alone)
+    valid, test = (evaluation_batches(frames, network, begun, config, cpu, alone) for frames in (prepared.valid, prepared.test))
     fixed = tuple(h.name for h in network.config.heads if h.name not in {head.name, *(item.task.head for item in replayed)})
     evaluated = len(prepared.valid) + sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
     plan = _planned(network, config, train, valid, test, fixed, evaluated, where, prepared.began)
@@ -98,7 +100,7 @@ def plan_pretrain(
     config = dataclasses.replace(recipe.train, batch_size=recipe.train.batch_size or 32)
     few = sets if valid_frames is None else [with_few_valid(source, valid_frames) for source in sets]
     cpu = torch.device("cpu")
-    train = training_batches(sets, recipe, network, cpu, 0)
+    train = pretraining_batches(sets, recipe, network, cpu, 0)
     valid = validation_batches(few, recipe, network, cpu)
     return _planned(network, config, train, valid, None, (), valid.n_structures, where, began)
 

@@ -24,12 +24,12 @@ MAX_POINTS = 4000
 """Points per panel; more make the file heavy and show nothing new."""
 
 
-def plot_parity(path: Path, predictions: Mapping[str, Predictions], scalar: str = "scalar") -> None:
+def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str) -> None:
     """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or scalars or vectors.
 
-    ``scalar``: what the axes of the scalars, or of components of vectors, say.
+    ``target``: what the axes of the scalars, or of components of vectors, say.
     """
-    panels = [panel for panel in _panels(predictions, scalar) if any(len(x) for _, x, _ in panel[1])]
+    panels = [panel for panel in _panels(predictions, target) if any(len(x) for _, x, _ in panel[1])]
     if not panels:
         return
     from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ def plot_tasks(path: Path, folder: Path) -> None:
 Series = tuple[str, np.ndarray, np.ndarray]
 
 
-def _panels(predictions: Mapping[str, Predictions], scalar: str) -> list[tuple[str, list[Series]]]:
+def _panels(predictions: Mapping[str, Predictions], target: str) -> list[tuple[str, list[Series]]]:
     energy: list[Series] = []
     forces: list[Series] = []
     stress: list[Series] = []
@@ -134,7 +134,7 @@ def _panels(predictions: Mapping[str, Predictions], scalar: str) -> list[tuple[s
         true, predicted = np.append(p.scalar_true, p.vector_true), np.append(p.scalar, p.vector)  # of one kind all are NaN
         scalars.append((name, *_known(true, predicted)))
     return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress),
-            (scalar, scalars)]
+            (target, scalars)]
 
 
 def _known(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,9 +22,9 @@ from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .replay import SHARE, check_share
-from .scalars import ScalarTask
 from .split import every_nth, split_frames
 from .start import ModelOptions, load_start
+from .target_task import TargetTask
 from .targets import FittedTarget, fit_target, with_target
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class DataOptions:
     length_unit: str | None = None
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
-    scalar: ScalarTask | None = None
+    target: TargetTask | None = None
     """A scalar, class or vector to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None
     """Data set and split of a published task; ``train`` is then the folder (or file) of the data set."""
@@ -89,7 +89,7 @@ class Prepared:
     valid: tuple[Frame, ...]
     test: tuple[Frame, ...]
     references: References | None
-    scalar: FittedTarget | None
+    target: FittedTarget | None
     """The target as the training frames decide it; None for energies."""
     audit: AuditReport
     loaded: LoadedModel
@@ -105,7 +105,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     began = time.monotonic()
     required = [label for label in ("energy", "forces") if label not in data.allow_missing]
     required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]
-    target = data.scalar.target if data.scalar else None
+    target = data.target.key if data.target else None
     messages: list[str] = []
 
     def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
@@ -113,18 +113,18 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
                               require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
-                              target_kind=data.scalar.label_kind if data.scalar else None)
+                              target_kind=data.target.label_kind if data.target else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
         frames = _chosen(found.frames, data.groups, path)
-        return dataclasses.replace(found, frames=_with_target(frames, data.scalar, messages))
+        return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
     _check_earlier(data, start)
     loaded = load_start(start)
     given = read(data.train, data.index)
     assert given is not None
-    if data.scalar is not None:  # the other files are read as this one
+    if data.target is not None:  # the other files are read as this one
         data = dataclasses.replace(
-            data, scalar=dataclasses.replace(data.scalar, kind=data.scalar.kind or given.target_kind))
+            data, target=dataclasses.replace(data.target, kind=data.target.kind or given.target_kind))
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:
@@ -154,16 +154,16 @@ def prepare_recipe(
     found = read_recipe_frames(recipe, Path(data.train), split=data.split, test_frames=data.test_frames,
                                on_bad=data.on_bad)
     blocks = loaded.potential.config.backbone.num_blocks
-    task = recipe.scalar_task
+    task = recipe.target_task
     config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
-    config = config if task is None else config.for_scalar()
+    config = config if task is None else config.for_target()
     messages = list(found.messages)
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
                         "one learning rate for all weights")
     # Properties of materials repeat structures across published folds, and leave rare elements to the test part.
     known = () if task is None else ("duplicates", "unseen_element")
-    data = dataclasses.replace(data, train=found.path, scalar=task, allow=(*data.allow, *known))
+    data = dataclasses.replace(data, train=found.path, target=task, allow=(*data.allow, *known))
     train, valid, test = (_with_target(frames, task, messages) for frames in (found.train, found.valid, found.test))
     required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
     prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
@@ -174,25 +174,25 @@ def _examined(
     train: tuple[Frame, ...], valid: tuple[Frame, ...], test: tuple[Frame, ...], isolated: dict[int, float],
     data: DataOptions, loaded: LoadedModel, required: list[str], messages: list[str], began: float, say: Say,
 ) -> Prepared:
-    """Subset, references or statistics of the scalar, and audit of the frames that were read; and the earlier data."""
-    references = scalar = None
+    """Subset, references or statistics of the target, and audit of the frames that were read; and the earlier data."""
+    references = target = None
     train = _few(train, data, messages)
-    if data.scalar is not None:
-        scalar = fit_target(train, data.scalar)
-        messages.append(scalar.message)
-        train, valid, test = (scalar.encoded(frames) for frames in (train, valid, test))
+    if data.target is not None:
+        target = fit_target(train, data.target)
+        messages.append(target.message)
+        train, valid, test = (target.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
         references = fit_references(train, isolated, data.references)
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
-                   target=data.scalar.target if data.scalar and data.scalar.kind != "vector" else None)
+                   target=data.target.key if data.target and data.target.kind != "vector" else None)
     retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
     for use, sets in (("retained", retained), ("replayed", replayed)):
         messages.extend(f"{item.name}: {len(item.frames)} frames are {use}" for item in sets)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
-    return Prepared(train, valid, test, references, scalar, report, loaded, tuple(messages), began, retained, replayed)
+    return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
 
 
 def str_finding(finding: Finding) -> str:
@@ -201,13 +201,13 @@ def str_finding(finding: Finding) -> str:
     return f"audit {finding.severity} {finding.code}: {finding.message}{where} {finding.hint}".rstrip()
 
 
-def _with_target(frames: tuple[Frame, ...], scalar: ScalarTask | None, messages: list[str]) -> tuple[Frame, ...]:
-    """All frames, or those with a value of the scalar, with a message about the others."""
-    if scalar is None:
+def _with_target(frames: tuple[Frame, ...], task: TargetTask | None, messages: list[str]) -> tuple[Frame, ...]:
+    """All frames, or those with the target, with a message about the others."""
+    if task is None:
         return frames
-    kept = with_target(frames, scalar.target)
+    kept = with_target(frames, task.key)
     if len(kept) < len(frames):
-        what = f"{'' if any(frame.classes for frame in frames) else 'finite '}{scalar.target!r}"
+        what = f"{'' if any(frame.classes for frame in frames) else 'finite '}{task.key!r}"
         messages.append(f"{len(frames) - len(kept)} of {len(frames)} frames have no {what} and are left out")
     return kept
 
@@ -235,9 +235,8 @@ def _check_earlier(data: DataOptions, start: ModelOptions) -> None:
         raise UsageError("A network from scratch knows no earlier data.", hint="leave out --retain and --replay")
     if data.replay:
         check_share(data.replay_share)
-        scalar = data.scalar or (data.recipe and data.recipe.scalar_task)
-        if scalar:
-            raise UsageError("Earlier energies and forces cannot be replayed in a run on a scalar.", hint="leave out --replay")
+        if data.target or (data.recipe and data.recipe.target_task):
+            raise UsageError("Earlier energies and forces cannot be replayed in a run on a target.", hint="leave out --replay")
 
 
 def _few(train: tuple[Frame, ...], data: DataOptions, messages: list[str]) -> tuple[Frame, ...]:

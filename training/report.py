@@ -15,11 +15,11 @@ from .classes import FittedClasses, confusion, confusion_dict
 from .config import TrainConfig, config_to_dict
 from .frames import write_predictions
 from .plots import plot_confusion, plot_losses, plot_parity
+from .train_result import OUTPUTS, TrainResult
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .finetune import TrainResult
     from .metrics import Predictions
     from .prepare import DataOptions, Prepared
     from .start import ModelOptions, Start
@@ -82,14 +82,12 @@ def write_report(
     folder: Path, result: TrainResult, prepared: Prepared, predictions: Mapping[str, Predictions]
 ) -> list[Path]:
     """Predictions, plots and report.yaml; returns all files of the run that exist."""
-    from .finetune import OUTPUTS
-
-    scalar = prepared.scalar
-    target, axis = (None, "") if scalar is None else (scalar.task.target, f"{scalar.task.target} ({scalar.task.unit})")
-    classes = scalar.names if isinstance(scalar, FittedClasses) else ()
+    target = prepared.target
+    key, axis = (None, "") if target is None else (target.task.key, f"{target.task.key} ({target.task.unit})")
+    classes = target.names if isinstance(target, FittedClasses) else ()
     tables = {name: confusion(values, classes) for name, values in predictions.items()} if classes else {}
     for name, values in predictions.items():
-        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, target, classes)
+        write_predictions(folder / f"predictions-{name}.extxyz", getattr(prepared, name), values, key, classes)
     plot_parity(folder / "parity.svg", predictions, axis)
     plot_confusion(folder / "confusion.svg", tables, classes)
     plot_losses(folder / "loss.svg", result.history)
@@ -98,12 +96,12 @@ def write_report(
         **result.to_dict(),
         "references_ev": {} if references is None else _by_symbol(references.values),
         "reference_kind": "none" if references is None else references.kind,
-        **({} if scalar is None else {"scalar": scalar.facts()}),
+        **({} if target is None else {"target": target.facts()}),
         **({"confusion": {name: confusion_dict(table, classes) for name, table in tables.items()}} if tables else {}),
         "messages": list(result.messages),
         "saved_weights": {path.stem: describe_model(path).card.notes[0] for path in (result.best, result.last)},
     }
-    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, scalar)}\n")
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]
 
 

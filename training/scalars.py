@@ -1,4 +1,4 @@
-"""Scalars of structures: what a head is trained on, and its mean, scale and element sums over the training frames.
+"""Scalars of structures: their mean, scale and element sums over the training frames, and the head for them.
 
 Predicted is ``scale * pooled network output + shift + sum of the references``, in the units of the labels, so that the
 network itself works with numbers of order one.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -19,7 +19,7 @@ from jmp_calc.model.config import Reduction
 
 from .labels import Frame
 from .references import fit_references
-from .target_labels import TargetKind
+from .target_task import TargetTask
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import HeadConfig
@@ -31,34 +31,10 @@ EXTENSIVE = 0.9
 
 
 @dataclass(frozen=True)
-class ScalarTask:
-    """The target and the form of its head; what is None is chosen by the training frames."""
-
-    target: str
-    """Name in ``Frame.targets``, in a file the key in ``info``."""
-    kind: Literal["scalar", "spatial_extent", "class", "vector"] | None = None
-    """None: class if the labels are text or booleans, else scalar."""
-    pooling: Reduction | None = None
-    """How atoms are combined; None: sum for an extensive scalar and for vectors, else mean."""
-    referenced: bool | None = None
-    """Whether values per element are subtracted (least squares); None: for an extensive target with sum."""
-    normalise: bool = True
-    """Whether mean and standard deviation are taken out."""
-    unit: str = "label units"
-    class_weights: Literal["equal", "balanced"] = "equal"
-    """Of classes: whether every training frame counts alike, or every class."""
-
-    @property
-    def label_kind(self) -> TargetKind | None:
-        """How the labels are read; None: as they look."""
-        return "scalar" if self.kind == "spatial_extent" else self.kind
-
-
-@dataclass(frozen=True)
 class FittedScalar:
     """A task with nothing left open, and its statistics over the training frames, in the units of the labels."""
 
-    task: ScalarTask
+    task: TargetTask
     mean: float
     """Of the target itself: the prediction of the constant predictor."""
     shift: float
@@ -70,7 +46,7 @@ class FittedScalar:
 
     def constant(self, frames: Sequence[Frame]) -> float:
         """Mean absolute error over ``frames`` (at least one) of always predicting the mean of the training frames."""
-        return float(np.abs(target_values(frames, self.task.target) - self.mean).mean())
+        return float(np.abs(target_values(frames, self.task.key) - self.mean).mean())
 
     def head(self, head: HeadConfig) -> HeadConfig:
         """``head`` for this scalar."""
@@ -78,7 +54,7 @@ class FittedScalar:
         assert task.pooling is not None  # fit_scalar has decided
         return dataclasses.replace(
             head, kind="spatial_extent" if task.kind == "spatial_extent" else "scalar", reduction=task.pooling,
-            target=task.target, unit=task.unit, energy_scale=self.scale, energy_shift=self.shift,
+            target=task.key, unit=task.unit, energy_scale=self.scale, energy_shift=self.shift,
             references=self.references, reference_kind="least_squares" if self.references else "none",
         )
 
@@ -94,7 +70,7 @@ class FittedScalar:
     def facts(self) -> dict[str, Any]:
         """What the report says."""
         task, values = self.task, {chemical_symbols[z]: round(v, 6) for z, v in sorted(self.references.items())}
-        return {"target": task.target, "unit": task.unit, "pooling": task.pooling, "mean": self.mean, "shift": self.shift,
+        return {"key": task.key, "unit": task.unit, "pooling": task.pooling, "mean": self.mean, "shift": self.shift,
                 "scale": self.scale, "values_per_element": values}
 
 
@@ -103,14 +79,14 @@ def target_values(frames: Sequence[Frame], target: str) -> np.ndarray:
     return np.array([frame.targets[target] for frame in frames], dtype=float)
 
 
-def fit_scalar(frames: Sequence[Frame], task: ScalarTask) -> FittedScalar:
+def fit_scalar(frames: Sequence[Frame], task: TargetTask) -> FittedScalar:
     """Statistics of the target over training frames that all have it; decides what ``task`` leaves open.
 
     BadInputError if there are no frames.
     """
     if not frames:
-        raise BadInputError(f"No training frame has the target {task.target!r}.")
-    values = target_values(frames, task.target)
+        raise BadInputError(f"No training frame has the target {task.key!r}.")
+    values = target_values(frames, task.key)
     labelled = [dataclasses.replace(frame, energy=value) for frame, value in zip(frames, values.tolist())]
     fit = fit_references(labelled, mode="lstsq")
     rest = values - [fit.energy(frame.numbers) for frame in frames]
@@ -121,7 +97,7 @@ def fit_scalar(frames: Sequence[Frame], task: ScalarTask) -> FittedScalar:
     left = rest if referenced else values
     spread = float(left.std())
     message = (
-        f"{task.target}: mean {values.mean():.4g}, standard deviation {values.std():.4g} over {len(values)} training "
+        f"{task.key}: mean {values.mean():.4g}, standard deviation {values.std():.4g} over {len(values)} training "
         f"frames; a sum over elements explains {100 * max(explained, 0.0):.0f} % of the variance"
         f"{' and is subtracted' if referenced else ''}; pooling {pooling}"
     )

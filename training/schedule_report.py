@@ -157,7 +157,8 @@ def _title(name: str) -> str:
 def _loss(config: TrainConfig) -> str:
     loss = config.loss
     if loss.scalar_weight > 0:
-        return f"{loss.scalar_weight:g} × {loss.scalar} of the target in standard deviations"
+        unit = "" if loss.scalar == "cross_entropy" else f" in units of {loss.scalar_unit or 1:.4g}"
+        return f"{loss.scalar_weight:g} × {loss.scalar} of the target{unit}"
     terms: Mapping[str, tuple[float, str]] = {
         "energy": (loss.energy_weight, loss.energy), "forces": (loss.forces_weight, loss.forces),
         "stress": (loss.stress_weight, loss.stress)}

@@ -130,18 +130,19 @@ def load_start(options: ModelOptions) -> LoadedModel:
 
 def make_start(
     loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, scalar: FittedTarget | None = None,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, target: FittedTarget | None = None,
     retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
 ) -> Start:
     """Build the network with its new head, and with the old ones that earlier data or the user need.
 
-    ``frames`` are the training frames, ``scalar`` what replaces energies.
+    ``frames`` are the training frames, ``target`` what replaces energies.
     """
     from jmp_calc.device import choose_dtype
+    from jmp_calc.model.potential import Potential
 
     messages: list[str] = []
-    config = network_for(loaded, options, scalar, direct_forces=direct_forces, messages=messages)
-    head = new_head(options, frames, references, scalar, direct_forces=direct_forces)
+    config = network_for(loaded, options, target, direct_forces=direct_forces, messages=messages)
+    head = new_head(options, frames, references, target, direct_forces=direct_forces)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -151,7 +152,8 @@ def make_start(
         return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
                      tuple(messages))
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
-    old = loaded.potential.with_config(config).to(dtype=dtype, device=device)
+    # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
+    old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
     if options.head in {h.name for h in config.heads} and options.keep_heads:
         raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
                          hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
@@ -161,7 +163,7 @@ def make_start(
     if options.head in needed:
         raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.",
                          hint="give the new one another name with --head-name NAME")
-    check_old_head(options, old.config, head, direct=direct_forces)
+    check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     kept = [h.name for h in config.heads if options.keep_heads or h.name in needed]
     potential = with_fitted_energies(
@@ -179,22 +181,7 @@ def _add_head(
     if template:
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
                                    direct_forces=shape.direct_forces and head.direct_forces)
-    # An old head may have the new one's name; it goes away below.
-    temporary = dataclasses.replace(head, name=f"{head.name}-in-the-making")
-    grown = old.add_head(temporary, init_from=template)
-    only = grown.with_heads([*kept, temporary.name], temporary.name)
-    config = dataclasses.replace(
-        only.config, default_head=head.name,
-        heads=tuple(head if h.name == temporary.name else h for h in only.config.heads),
-    )
-    return _renamed(only, config, temporary.name, head.name)
-
-
-def _renamed(potential: Potential, config: ModelConfig, old: str, new: str) -> Potential:
-    from jmp_calc.model.potential import Potential
-
-    state = {name.replace(f"heads.{old}.", f"heads.{new}."): value for name, value in potential.state_dict().items()}
-    return Potential.from_state(config, state)
+    return old.with_new_head(head, kept, init_from=template)
 
 
 def _from_scratch(

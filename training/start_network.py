@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def network_for(
-    loaded: LoadedModel, options: ModelOptions, scalar: FittedTarget | None, *, direct_forces: bool, messages: list[str]
+    loaded: LoadedModel, options: ModelOptions, target: FittedTarget | None, *, direct_forces: bool, messages: list[str]
 ) -> ModelConfig:
     """The start model's network with the graphs of the run; ModelError if it has no branch for what is trained.
 
@@ -33,19 +33,19 @@ def network_for(
     if direct_forces and not config.backbone.force_branch:
         raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
                          hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    if scalar is not None and scalar.task.kind == "vector":
+    if target is not None and target.task.kind == "vector":
         config = _with_force_branch(config, options, loaded.card.name)
     return config
 
 
 def new_head(
-    options: ModelOptions, frames: Sequence[Frame], references: References | None, scalar: FittedTarget | None, *,
+    options: ModelOptions, frames: Sequence[Frame], references: References | None, target: FittedTarget | None, *,
     direct_forces: bool,
 ) -> HeadConfig:
     """The new head: elements, scales and references of the training frames, or what the target needs."""
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    return _for_energies(head, frames, references, direct_forces) if scalar is None else scalar.head(head)
+    return _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
 
 
 def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:

@@ -12,7 +12,8 @@ from jmp_calc.settings import output_of
 
 from .classes import FittedClasses, fit_classes
 from .labels import Frame
-from .scalars import FittedScalar, ScalarTask, fit_scalar
+from .scalars import FittedScalar, fit_scalar
+from .target_task import TargetTask
 from .tasks import Task
 from .vectors import FittedVector, fit_vector
 
@@ -26,7 +27,7 @@ FittedTarget = FittedScalar | FittedClasses | FittedVector
 ``facts`` and a ``constant`` prediction to compare with."""
 
 
-def fit_target(frames: Sequence[Frame], task: ScalarTask) -> FittedTarget:
+def fit_target(frames: Sequence[Frame], task: TargetTask) -> FittedTarget:
     """What the training frames decide about a task; they all have its target. BadInputError if it cannot be learned."""
     if task.kind == "class":
         return fit_classes(frames, task)
@@ -48,7 +49,7 @@ def _has(frame: Frame, target: str) -> bool:
     return bool(np.isfinite(frame.vectors.get(target, frame.targets.get(target, np.nan))).all())
 
 
-def target_task(head: HeadConfig, target: str | None) -> Task:
+def task_of_head(head: HeadConfig, target: str | None) -> Task:
     """What the labels are compared with: the output of ``head``, with ``target`` unless it gives energies."""
     output = output_of(head)
     return Task(head.name, target=target, target_kind="scalar" if output == "energy" else output)

@@ -22,7 +22,7 @@ class Task:
     name: str = ""
     """Name of the data set in tables; empty: that of the head."""
     target: str | None = None
-    """Name of the scalar in ``Frame.targets`` that the head gives; None: energies, forces, stress."""
+    """Key of the labels of a head that gives a scalar, class or vector; None: energies, forces, stress."""
     target_kind: TargetKind = "scalar"
     """Of the target: vectors are in ``Frame.vectors``, classes by number in ``Frame.targets``."""
     references: Mapping[int, float] = field(default_factory=dict)

@@ -82,20 +82,20 @@ def _found(prepared: Prepared, data: DataOptions) -> Section:
     record = {
         **{name: dataclasses.asdict(part) for name, part in parts.items()}, "units": units,
         "references": None if references is None else dataclasses.asdict(references),
-        "target": None if prepared.scalar is None else prepared.scalar.facts(), "messages": list(prepared.messages),
+        "target": None if prepared.target is None else prepared.target.facts(), "messages": list(prepared.messages),
     }
     lines = [*prepared.messages, *(_part_line(name, part) for name, part in parts.items()), *_label_lines(report.train)]
     lines.append(f"units: {units}")
     lines.append("references: " + ("none" if references is None else f"{references.kind}, eV: {_by_symbol(references.values)}"))
-    if prepared.scalar is not None:
-        lines.append(f"target: {prepared.scalar.message}")
+    if prepared.target is not None:
+        lines.append(f"target: {prepared.target.message}")
     return Section(record, list(dict.fromkeys(lines)))
 
 
 def _units(data: DataOptions) -> str:
     given = [unit for unit in (data.energy_unit, data.length_unit) if unit]
-    if data.scalar is not None:
-        return data.scalar.unit
+    if data.target is not None:
+        return data.target.unit
     return f"eV and Å, converted from {' and '.join(given)}" if given else "eV and Å"
 
 

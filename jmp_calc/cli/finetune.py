@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,11 @@ from click.core import ParameterSource
 from ..errors import UsageError
 from .common import CommandRun, Common, common_options
 from .config import CommandWithSections
-from .distributed import PRECISIONS, distributed_options
+from .distributed import distributed_options
 from .dry_run import show_finetune
+from .finetune_conflicts import check_conflicts
+from .finetune_options import finetune_options
+from .finetune_settings import data_options, model_options, train_config, with_given
 from .run_config import options_of_run, training_of_file
 
 if TYPE_CHECKING:
@@ -48,14 +50,6 @@ MACE_SPELLINGS = {
 }
 
 
-_READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key", "stress_key",
-                   "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated", "warmup_steps",
-                   "target", "target_kind", "class_weights", "target_unit", "pooling")
-_OF_ENERGIES = ("energy_key", "forces_key", "stress_key", "virials_key", "energy_unit", "allow_missing", "energy_weight",
-                "forces_weight", "stress_weight", "forces")
-_OF_SCALARS = ("target_kind", "class_weights", "target_unit", "pooling", "target_loss")
-
-
 class FinetuneCommand(CommandWithSections):
     """Accepts the option names of ``mace_run_train`` beside ours, and the config.yaml of an earlier run."""
 
@@ -75,152 +69,8 @@ def _ours(arg: str) -> str:
     return MACE_SPELLINGS.get(name, name.replace("_", "-")) + equals + value
 
 
-class Duration(click.ParamType):
-    """Seconds, or a number with s, m or h."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds as a float."""
-        text = str(value).strip().lower()
-        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-        try:
-            seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
-        except ValueError:
-            seconds = -1.0
-        if not seconds > 0:
-            self.fail(f"{value!r} is not a positive time; write 600, 10m or 2h", param, ctx)
-        return seconds
-
-
-def _data_options(function: Any) -> Any:
-    options = [
-        click.argument("train", required=False, type=click.Path(path_type=Path)),
-        click.option("--train", "train_option", hidden=True, type=click.Path(path_type=Path)),
-        click.option("--valid", type=click.Path(path_type=Path), help="Validation frames."),
-        click.option("--test", type=click.Path(path_type=Path), help="Test frames, evaluated before and after."),
-        click.option("--valid-fraction", type=float, default=None,
-                     help="Share of TRAIN set aside for validation, in contiguous blocks.  [default: 0.1]"),
-        click.option("--valid-every", type=int, default=None, help="Every N-th frame for validation instead."),
-        click.option("--index", default=":", show_default=True, help="Frames of TRAIN, as a slice."),
-        click.option("--group", "groups", multiple=True,
-                     help="Only frames of this config_type or with these elements (Si, Cu-O); may be repeated."),
-        click.option("--energy-key", help="Name of the energy in the file."),
-        click.option("--forces-key", help="Name of the forces."),
-        click.option("--stress-key", help="Name of the stress."),
-        click.option("--virials-key", help="Name of the virials."),
-        click.option("--target", default=None, metavar="KEY",
-                     help="Train on this scalar, class or vector of every structure instead of energies and forces."),
-        click.option("--target-kind", type=click.Choice(["scalar", "class", "vector"]), default=None,
-                     help="What the target is.  [default: class if the labels are text or booleans, else scalar]"),
-        click.option("--class-weights", type=click.Choice(["equal", "balanced"]), default=None,
-                     help="Whether every frame or every class counts alike in the loss of classes.  [default: equal]"),
-        click.option("--target-unit", default=None, help="Unit of the target, to be written into files."),
-        click.option("--pooling", type=click.Choice(["sum", "mean", "max"]), default=None,
-                     help="How atoms give the target.  [default: sum if a sum over elements explains it, else mean]"),
-        click.option("--energy-unit", help="Unit of energies that are not in eV: hartree, kcal/mol, ..."),
-        click.option("--length-unit", help="Unit of lengths that are not in Å: bohr, nm."),
-        click.option("--E0s", "references", default="auto", show_default=True,
-                     help="Reference energies: auto, isolated, lstsq, or a YAML file {C: -1029.5, ...} in eV."),
-        click.option("--allow-missing", multiple=True, type=click.Choice(["energy", "forces"]),
-                     help="Train although frames lack this label."),
-        click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame."),
-        click.option("--allow", multiple=True, metavar="CODE", help="Accept this finding of the audit of the data."),
-        click.option("--n-train", type=int, default=None, help="Train on a random subset of N frames (see --seed)."),
-        click.option("--retain", multiple=True, metavar="FILE[:HEAD]",
-                     help="Measure what is forgotten: errors on these earlier data under an old head; may be repeated."),
-        click.option("--replay", multiple=True, metavar="FILE[:HEAD]",
-                     help="Train on these earlier data too, under an old head, against forgetting; may be repeated."),
-        click.option("--replay-share", type=float, default=None,
-                     help="Share of the structures of a step that are replayed.  [default: 0.2]"),
-    ]
-    return _apply(options, function)
-
-
-def _recipe_options(function: Any) -> Any:
-    options = [
-        click.option("--recipe", help="A published task instead of TRAIN, see jmp-calc recipes list."),
-        click.option("--data", "data_folder", type=click.Path(path_type=Path),
-                     help="Folder with the data set of the recipe, see jmp-calc data list."),
-        click.option("--variant", type=click.Choice(["default", "paper", "code"]), default="default", show_default=True,
-                     help="Whose settings, where the paper and its code disagree."),
-        click.option("--split", default=None, help="Another split of the data set than the recipe's."),
-        click.option("--fold", type=click.IntRange(0, 4), default=None, help="Fold of MatBench; short for --split fold-N."),
-        click.option("--test-frames", type=click.IntRange(min=1), default=None,
-                     help="Test on a random subset of this size.  [default: all]"),
-        click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-                     help="What to do with bad frames of the data set."),
-    ]
-    return _apply(options, function)
-
-
-def _training_options(function: Any) -> Any:
-    options = [
-        click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
-        click.option("--max-steps", type=int, default=None, help="Optimizer steps after which the run ends."),
-        click.option("--max-time", type=Duration(), default=None,
-                     help="Wall time (600, 10m, 2h); the learning rate reaches its end within it."),
-        click.option("--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"),
-        click.option("--batch-size", type=int, default=None,
-                     help="Most structures per batch.  [default: 4 to 32, by number of frames]"),
-        click.option("--accumulate", type=int, default=None, help="Batches per optimizer step.  [default: 1]"),
-        click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
-        click.option("--precision", type=click.Choice(PRECISIONS), default=None,
-                     help="Of matrix products in training; see docs/distributed.md.  [default: 32-true]"),
-        click.option("--activation-checkpointing", type=click.Choice(["auto", "on", "off"]), default=None,
-                     help="Compute again instead of keeping in memory; slower.  [default: auto]"),
-        click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
-        click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
-        click.option("--stress-weight", type=float, default=None, help="Weight of the stress."),
-        click.option("--target-loss", type=click.Choice(["l1", "l2", "huber"]), default=None,
-                     help="Loss of a target, in units of its standard deviation.  [default: l1]"),
-        click.option("--weight-decay", type=float, default=None),
-        click.option("--clip", type=float, default=None, help="Largest norm of the gradient."),
-        click.option("--ema-decay", type=float, default=None, help="Decay of the averaged weights."),
-        click.option("--ema/--no-ema", default=True, help="Average the weights over steps."),
-        click.option("--warmup-steps", type=int, default=None),
-        click.option("--patience", type=int, default=None, help="Stop after N validations without improvement."),
-        click.option("--freeze", default=None,
-                     help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]"),
-        click.option("--lora-rank", type=int, default=None,
-                     help="Train updates of this rank (LoRA) instead of the weights of the backbone."),
-        click.option("--processes", type=int, default=None,
-                     help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs."),
-        click.option("--save-every", "save_every_s", type=Duration(), default=None,
-                     help="Time between saved states when validations are further apart.  [default: 2m]"),
-        click.option("--tensorboard", is_flag=True, help="Errors and losses for TensorBoard too, in OUT/tensorboard."),
-        click.option("--wandb", is_flag=True, help="The same for Weights & Biases; its WANDB_ variables say where."),
-        click.option("--forces", type=click.Choice(["conservative", "direct"]), default=None,
-                     help="Slope of the energy, or a network of their own.  [default: conservative]"),
-    ]
-    return _apply(options, function)
-
-
-def _model_options(function: Any) -> Any:
-    options = [
-        click.option("--from-scratch", is_flag=True, help="Only the architecture of the model, with new weights."),
-        click.option("--head-name", default="finetuned", show_default=True, help="Name of the new head."),
-        click.option("--keep-heads", is_flag=True, help="Keep the old heads (they no longer fit the backbone)."),
-        click.option("--graph", type=click.Choice(["smooth", "official"]), default="smooth", show_default=True,
-                     help="Graphs for official weights."),
-        click.option("--level-of-theory", default="as in the training data", help="Written into the model file."),
-        click.option("--resume", is_flag=True, help="Go on with the run in the output folder."),
-        click.option("--override", is_flag=True, help="Resume although settings or data have changed."),
-    ]
-    return _apply(options, function)
-
-
-def _apply(options: list[Any], function: Any) -> Any:
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 @click.command(cls=FinetuneCommand, epilog=EPILOG)
-@_data_options
-@_recipe_options
-@_training_options
-@_model_options
+@finetune_options
 @distributed_options
 @common_options(out="run", calculator=False)
 def finetune(
@@ -243,7 +93,7 @@ def finetune(
     if len(given) != 1:
         raise UsageError("no training file was given" if not given else "the training file was given twice",
                          hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER")
-    _check_conflicts(common, options)
+    check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
         prepared, data, config = _prepared(data, start, common, options, silent)
@@ -275,7 +125,7 @@ def finetune(
             command.results = result.to_dict()
             for path in result.outputs:
                 command.add_output(path, "fine-tuning")
-            say(f"next: {next_line(result.best, prepared.scalar)}")
+            say(f"next: {next_line(result.best, prepared.target)}")
 
 
 def _prepared(
@@ -293,154 +143,3 @@ def _prepared(
 
 def _is_from_file(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT_MAP
-
-
-def _check_conflicts(common: Common, options: dict[str, Any]) -> None:
-    _check_scalar(options)
-    if options["recipe"] is None:
-        for name in ("data_folder", "split", "fold", "test_frames"):
-            if options[name] is not None:
-                raise UsageError(f"--{name.replace('_folder', '').replace('_', '-')} has no meaning without --recipe",
-                                 hint="jmp-calc recipes list")
-    elif options["data_folder"] is None:
-        raise UsageError("the folder of the data set is missing", where=f"--recipe {options['recipe']}",
-                         hint="add --data FOLDER; jmp-calc data list says what it must hold")
-    else:
-        own = [name for name in _READ_BY_RECIPE if options[name]]
-        if own or options["index"] != ":":
-            raise UsageError(f"--recipe and --{(own or ['index'])[0].replace('_', '-')} contradict each other",
-                             hint="the recipe says which frames and labels are used")
-    pairs = [
-        (options["split"] is not None and options["fold"] is not None, "--split and --fold"),
-        (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
-        (options["lora_rank"] is not None and options["freeze"] not in (None, "none"), "--lora-rank and --freeze"),
-        (options["from_scratch"] and options["lora_rank"] is not None, "--from-scratch and --lora-rank"),
-        (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
-        (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
-        (options["from_scratch"] and options["retain"], "--from-scratch and --retain"),
-        (options["from_scratch"] and options["replay"], "--from-scratch and --replay"),
-        (options["target"] is not None and options["replay"], "--target and --replay"),
-        (options["valid"] is not None and options["valid_fraction"] is not None, "--valid and --valid-fraction"),
-        (options["valid"] is not None and options["valid_every"] is not None, "--valid and --valid-every"),
-        (options["valid_every"] is not None and options["valid_fraction"] is not None,
-         "--valid-every and --valid-fraction"),
-        (options["resume"] and common.overwrite, "--resume and --overwrite"),
-        (not options["ema"] and options["ema_decay"] is not None, "--no-ema and --ema-decay"),
-        (options["stress_key"] is not None and options["virials_key"] is not None, "--stress-key and --virials-key"),
-    ]
-    for conflict, names in pairs:
-        if conflict:
-            raise UsageError(f"{names} contradict each other", hint="leave one of them out")
-    if options["replay_share"] is not None and not options["replay"]:
-        raise UsageError("--replay-share has no meaning without --replay", hint="add --replay FILE or leave it out")
-    if options["override"] and not options["resume"]:
-        raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
-    if common.prefix:
-        raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
-
-
-def _check_scalar(options: dict[str, Any]) -> None:
-    """UsageError for options of energies in a run on a scalar, and the other way round."""
-    from ..training.finetune_recipes import finetune_recipe
-
-    recipe = options["recipe"]
-    scalar = finetune_recipe(recipe, options["variant"]).scalar_task if recipe else options["target"]
-    wrong = [name for name in (_OF_ENERGIES if scalar else _OF_SCALARS) if options[name]]
-    if scalar and options["references"] != "auto":
-        wrong.append("E0s")
-    kind = options["target_kind"]
-    if kind in ("class", "vector"):
-        wrong += [name for name in (("target_loss", "target_unit") if kind == "class" else ("target_loss",)) if options[name]]
-    if kind in ("scalar", "vector") and options["class_weights"]:
-        wrong.append("class_weights")
-    if wrong and not (recipe and wrong[0] in _READ_BY_RECIPE):
-        what = f"{recipe or '--target'} trains on a {kind or 'scalar'}"
-        reason = what if scalar else "it is about --target, which is not given"
-        raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")
-
-
-def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
-    """The options about data."""
-    from ..training.finetune_recipes import finetune_recipe
-    from ..training.labels import LabelKeys
-    from ..training.prepare import DataOptions
-    from ..training.scalars import ScalarTask
-
-    if options["recipe"] is not None:
-        return DataOptions(
-            options["data_folder"], recipe=finetune_recipe(options["recipe"], options["variant"]),
-            split=options["split"] if options["fold"] is None else f"fold-{options['fold']}",
-            test_frames=options["test_frames"], on_bad=options["on_bad"],
-            references=options["references"], allow=tuple(options["allow"]), seed=common.seed, **_earlier(options),
-        )
-    assert train is not None
-
-    keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
-    scalar = None
-    if options["target"] is not None:
-        scalar = ScalarTask(options["target"], options["target_kind"], options["pooling"],
-                            unit=options["target_unit"] or ScalarTask.unit,
-                            class_weights=options["class_weights"] or ScalarTask.class_weights)
-    fraction = options["valid_fraction"]
-    return DataOptions(
-        train, options["valid"], options["test"], keys, options["index"],
-        DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
-        options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
-        tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        scalar=scalar, seed=common.seed, **_earlier(options),
-    )
-
-
-def _earlier(options: dict[str, Any]) -> dict[str, Any]:
-    """Fields of DataOptions about earlier data and the size of the training set."""
-    share = {} if options["replay_share"] is None else {"replay_share": options["replay_share"]}
-    return {"retain": tuple(options["retain"]), "replay": tuple(options["replay"]), "n_train": options["n_train"], **share}
-
-
-def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
-    """The options about the start model."""
-    from ..training.finetune_recipes import finetune_recipe
-    from ..training.start import SCRATCH, ModelOptions
-
-    scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
-    chosen = ModelOptions(
-        model=SCRATCH + common.model if scratch else common.model, head=options["head_name"],
-        init_head=common.head or "auto", keep_heads=options["keep_heads"], graph=options["graph"],
-        level_of_theory=options["level_of_theory"], dtype=common.dtype,
-    )
-    if options["recipe"] is None:
-        return chosen
-    return chosen.for_recipe(finetune_recipe(options["recipe"], options["variant"]))
-
-
-def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
-    """The options about training; those not given keep the defaults of TrainConfig."""
-    from ..training.config import TrainConfig
-
-    config = training_of_file() or TrainConfig()
-    return with_given(config if options["target"] is None else config.for_scalar(), common, options)
-
-
-def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
-    """``config`` with the settings that were given on the command line."""
-    from ..training.schedules import within_time
-
-    def given(*names: str) -> dict[str, Any]:
-        return {name: options[name] for name in names if options[name] is not None}
-
-    optim = given("lr", "weight_decay", "ema_decay", "warmup_steps")
-    if options["clip"] is not None:
-        optim["clip_norm"] = options["clip"]
-    if not options["ema"]:
-        optim["ema_decay"] = None
-    if options["max_time"] is not None:
-        config = dataclasses.replace(config, optim=within_time(config.optim))
-    loss = given("energy_weight", "forces_weight", "stress_weight")
-    if options["target_loss"] is not None:
-        loss["scalar"] = options["target_loss"]
-    return dataclasses.replace(
-        config, loss=dataclasses.replace(config.loss, **loss),
-        optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "precision",
-                "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
-    )

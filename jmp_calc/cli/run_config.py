@@ -74,14 +74,20 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         options["valid_every"] = data["valid_every"]
     elif not data.get("valid"):
         options["valid_fraction"] = data.get("valid_fraction")
-    scalar = data.get("scalar")
-    if scalar:
-        given = {"target_kind": scalar.get("kind"), "class_weights": scalar.get("class_weights"),
-                 "target_unit": scalar.get("unit")}
+    target = _target(data)
+    if target:
+        given = {"target_kind": target.get("kind"), "class_weights": target.get("class_weights"),
+                 "target_unit": target.get("unit")}
         # What is at its default is left out: it has no meaning for the other kinds.
         plain = {name: value for name, value in given.items() if value not in ("equal", "label units")}
-        options.update(target=scalar["target"], pooling=scalar.get("pooling"), **plain)
+        options.update(target=target["key"], pooling=target.get("pooling"), **plain)
     return options
+
+
+def _target(data: dict[str, Any]) -> dict[str, Any]:
+    """The section of the target; in the first version of the file it was ``scalar``, and its key ``target``."""
+    first = data.get("scalar")
+    return {**first, "key": first["target"]} if first else data.get("target") or {}
 
 
 def _share(data: dict[str, Any]) -> dict[str, Any]:

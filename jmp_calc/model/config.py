@@ -118,7 +118,7 @@ class HeadConfig:
     """Names of the classes, in the order of the outputs (of a binary head: of no and yes); empty: not known."""
     direct_forces: bool = False
     target: str | None = None
-    """Name of the scalar in the training data; None: an energy, or not known."""
+    """Key of the scalar, class or vector in the training data; None: an energy, or not known."""
     energy_scale: float = 1.0
     """eV per unit of the network output (for other kinds: label units)."""
     energy_shift: float = 0.0

@@ -177,18 +177,24 @@ class Potential(nn.Module):
             parameter.requires_grad_(True)
         return potential
 
-    def add_head(self, head: HeadConfig, init_from: str | None = None) -> Potential:
-        """A copy with one more head, new or started from the weights of another head of the same shape."""
-        state = self._cloned_state()
-        new, backbone = f"heads.{head.name}.", self.config.backbone
+    def with_new_head(self, head: HeadConfig, kept: Sequence[str], init_from: str | None = None) -> Potential:
+        """A copy with a new head, which is its default, beside the ``kept`` ones.
+
+        The new head has new weights or those of an old one of the same shape, ``init_from``; that one may have its name, or go.
+        """
+        state = {name: value.detach() for name, value in self.state_dict().items()}
+        backbone, others = self.config.backbone, tuple(f"heads.{name}." for name in kept)
         if init_from is None:
             fresh = Head(head, backbone.emb_size_atom, backbone.emb_size_edge).to(self.embedding.weight)
-            state.update({new + name: value for name, value in fresh.state_dict().items()})
+            own = fresh.state_dict()
         else:
             old = f"heads.{init_from}."
-            copied = {new + k.removeprefix(old): v.clone() for k, v in state.items() if k.startswith(old)}
-            state.update(copied)
-        return Potential.from_state(replace(self.config, heads=(*self.config.heads, head)), state)
+            own = {name.removeprefix(old): value for name, value in state.items() if name.startswith(old)}
+        state = {name: value for name, value in state.items() if not name.startswith("heads.") or name.startswith(others)}
+        state |= {f"heads.{head.name}.{name}": value for name, value in own.items()}
+        heads = (*(self.config.head(name) for name in kept), head)
+        return Potential.from_state(
+            replace(self.config, heads=heads, default_head=head.name), {name: value.clone() for name, value in state.items()})
 
     def with_heads(self, names: Sequence[str], default: str | None) -> Potential:
         """A copy that has only the named heads."""

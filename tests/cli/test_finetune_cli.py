@@ -217,28 +217,31 @@ def test_the_log_has_what_was_printed_and_goes_on(run: Run, tmp_path: Path, data
     assert any("weight_decay: 0.01 -> 0.5" in line for line in again[len(log):])
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_job_resumes_to_the_same_weights(
-    tmp_path: Path, data: Path, model: str, signum: signal.Signals, code: int
-) -> None:
-    def command(out: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "jmp_calc.cli.main", "finetune", str(data), "-m", model, "-o", str(out),
-                "--epochs", "10", "--batch-size", "2", "--lr", "1e-3", *more]
+def test_a_job_that_is_stopped_twice_resumes_to_the_same_weights(tmp_path: Path, data: Path, model: str) -> None:
+    def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "jmp_calc.cli.main", "finetune", str(data), "-m", model, "-o", str(out),
+             "--epochs", "10", "--batch-size", "2", "--lr", "1e-3", *more],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(tmp_path / "run"), env=environment, stderr=subprocess.PIPE)
-    while not (tmp_path / "run" / "state.pt").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signum)
-    _, messages = process.communicate(timeout=120)
-    assert process.returncode == code, messages.decode()
-    step = load_checkpoint(tmp_path / "run" / "state.pt").progress.step
-    assert 0 < step < 10 * 5
-    resumed = subprocess.run(command(tmp_path / "run", "--resume"), env=environment, capture_output=True)
-    assert resumed.returncode == 0, resumed.stderr.decode()
-    whole = subprocess.run(command(tmp_path / "whole"), env=environment, capture_output=True)
-    assert whole.returncode == 0, whole.stderr.decode()
+    def finish(process: subprocess.Popen[bytes], code: int) -> None:
+        _, messages = process.communicate(timeout=120)
+        assert process.returncode == code, messages.decode()
+
+    def steps() -> int:
+        state = tmp_path / "run" / "state.pt"
+        return load_checkpoint(state).progress.step if state.exists() else -1
+
+    for signum, code, more in ((signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ("--resume",))):
+        before, process = steps(), start(tmp_path / "run", *more)
+        while steps() <= before:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signum)
+        finish(process, code)
+        assert max(before, 0) < steps() < 10 * 5
+    finish(start(tmp_path / "run", "--resume"), 0)
+    finish(start(tmp_path / "whole"), 0)
     for name in ("best.safetensors", "last.safetensors"):
         a = load_model(tmp_path / "run" / name).potential.state_dict()
         b = load_model(tmp_path / "whole" / name).potential.state_dict()

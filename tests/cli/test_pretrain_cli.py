@@ -43,15 +43,23 @@ def test_a_recipe_gives_a_model_that_computes(run: Run, tmp_path: Path, recipe: 
     assert on.exit_code == 0, on.output
 
 
-@pytest.mark.parametrize("setting", [
-    "mixture.temperature=inf", "mixture.temperature=1", "train.loss.structure_wise=false", "train.optim.weight_decay=0.1",
-    "train.optim.pcgrad=true", "train.edge_dropout=0.1", "model.dropout=0.1", "train.optim.ema_decay=0.5",
-    "sets.copper.energy_margin=0.02", "mixture.normalisation=jmp", "train.loss.energy=l1",
-])
-def test_ablations_are_settings(run: Run, tmp_path: Path, recipe: Path, setting: str) -> None:
-    done = run("pretrain", recipe, "--data", recipe.parent, "-o", tmp_path / "run", "--set", "train.epochs=1",
-               "--set", setting)
+@pytest.mark.parametrize("settings", [
+    {"mixture.temperature": "inf", "train.optim.pcgrad": True, "train.loss.energy": "l1"},
+    {"mixture.temperature": 1.0, "train.loss.structure_wise": False, "train.optim.weight_decay": 0.1,
+     "train.edge_dropout": 0.1},
+    {"model.dropout": 0.1, "train.optim.ema_decay": 0.5, "sets.copper.energy_margin": 0.02,
+     "mixture.normalisation": "jmp"},
+], ids=lambda settings: next(iter(settings)))
+def test_ablations_are_settings(run: Run, tmp_path: Path, recipe: Path, settings: dict[str, object]) -> None:
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={str(value).lower()}")]
+    done = run("pretrain", recipe, "--data", recipe.parent, "-o", tmp_path / "run", "--set", "train.epochs=1", *words)
     assert done.exit_code == 0, done.output
+    used = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())["recipe"]
+    for key, value in settings.items():
+        found = used
+        for part in key.split("."):
+            found = found[part]
+        assert found == value or str(found) == value, key
 
 
 @pytest.mark.parametrize("words, text", [

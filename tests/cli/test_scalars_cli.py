@@ -71,8 +71,13 @@ def test_classes_of_a_file_are_trained_and_evaluated(run: Run, tmp_path: Path, g
     assert done.exit_code == 0 and "true, predicted" in done.output, done.output
     table = yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())["confusion"]
     assert sum(table["alcohol"].values()) == sum(table["water"].values()) == 6
-    again = run("finetune", "--config", out / "config.yaml", "-o", tmp_path / "again", "--dry-run")
-    assert again.exit_code == 0 and "weighted to count equally" in again.output, again.output
+    settings = yaml.safe_load((out / "config.yaml").read_text())
+    target = settings["data"].pop("target")
+    settings["data"]["scalar"] = {**target, "target": target.pop("key")}  # as the first version of the file had it
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(settings))
+    for config in (out / "config.yaml", tmp_path / "first.yaml"):
+        again = run("finetune", "--config", config, "-o", tmp_path / "again", "--dry-run")
+        assert again.exit_code == 0 and "weighted to count equally" in again.output, again.output
     images[0].info["kind"] = "ether"
     write(gaps, images, format="extxyz")
     done = run("evaluate", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "unknown")

@@ -1,4 +1,4 @@
-"""Every structure of a batch may have its own head: the result is what each head gives alone."""
+"""Heads: every structure of a batch may have its own, and a new one starts from an old one or from new weights."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def test_heads_per_structure_equal_each_head_alone(forces: Forces) -> None:
     assert torch.allclose(together.forces, torch.cat([one.forces for one in alone]), rtol=1e-9, atol=1e-11)
     other = network(collate(graphs), heads="a", forces=forces)
     assert not torch.allclose(other.forces, together.forces)
+
+
+@pytest.mark.parametrize("name, kept", [("c", ["a", "b"]), ("c", ["b"]), ("a", []), ("a", ["b"])])
+def test_a_new_head_starts_as_the_old_one_and_owns_its_weights(name: str, kept: list[str]) -> None:
+    network = potential()
+    head = dataclasses.replace(network.config.head("a"), name=name)
+    grown = network.with_new_head(head, kept, init_from="a")
+    assert [h.name for h in grown.config.heads] == [*kept, name] and grown.config.default_head == name
+    assert set(grown.heads) == {*kept, name}
+    batch = collate([build_graph(a.positions, a.numbers, a.cell.array, a.pbc, FIXED) for a in structures()])
+    before = network(batch, heads="a").energy
+    assert torch.equal(grown(batch, heads=name).energy, before)
+    fresh = network.with_new_head(head, kept)
+    assert not torch.allclose(fresh(batch, heads=name).energy, before)
+    assert all(torch.equal(fresh(batch, heads=other).energy, network(batch, heads=other).energy) for other in kept)
+    with torch.no_grad():
+        for parameter in (*grown.parameters(), *fresh.parameters()):
+            parameter.zero_()
+    assert torch.equal(network(batch, heads="a").energy, before)

@@ -16,7 +16,6 @@ from ase.io import read, write
 
 from jmp_calc import JMPCalculator, evaluate, finetune, predict, predict_classes
 from jmp_calc.errors import BadInputError, ModelError, UsageError
-from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.classes import accuracies, chosen_class, confusion_text, cross_entropy, fit_classes, with_numbers
@@ -24,10 +23,11 @@ from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame, read_labelled
-from jmp_calc.training.scalars import ScalarTask
 from jmp_calc.training.target_labels import class_label, kind_of_labels
+from jmp_calc.training.target_task import TargetTask
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
+from .stopped import stopped_at
 from .tiny import emt_frames, tiny_config, tiny_model
 
 CONFIG = TrainConfig(epochs=8, batch_size=4, optim=OptimConfig(lr=1e-2, ema_decay=0.9, warmup_steps=5))
@@ -100,7 +100,7 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     for kind, head in ((None, "scalar"), ("class", "multiclass")):
         result = finetune(files / "train.extxyz", out=tmp_path / head, model=str(files / "tiny.safetensors"),
                           config=config, say=said.append,
-                          data=DataOptions("", scalar=ScalarTask("number", kind, class_weights="balanced")))
+                          data=DataOptions("", target=TargetTask("number", kind, class_weights="balanced")))
         potential = load_model(result.best).potential
         assert potential.config.heads[0].kind == head
     assert any("if they are classes: --target-kind class" in line for line in said)
@@ -110,26 +110,13 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     assert counts.sum() == pytest.approx(2.0) and weights[0] > weights[1]
 
 
-def test_a_resumed_run_ends_with_the_same_weights(
-    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         return finetune(files / "train.extxyz", target="dense", out=out, model=str(files / "tiny.safetensors"),
                         config=dataclasses.replace(CONFIG, epochs=2), resume=resume, say=lambda line: None).last
 
     whole = train(tmp_path / "whole")
-    original = RunState.tick
-
-    def stop(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 12:
-            state.save()
-            raise Interrupted(2, "in the middle of the second epoch")
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(RunState, "tick", stop)
+    with stopped_at(12):  # in the middle of the second epoch
         train(tmp_path / "parts")
     parts = train(tmp_path / "parts", resume=True)
     first, second = (load_model(path).potential for path in (whole, parts))
@@ -140,7 +127,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path) -> None:
     def refused(images: list[Atoms], **options: object) -> str:
         write(tmp_path / "bad.extxyz", images, format="extxyz")
-        data = DataOptions("", scalar=ScalarTask("phase", kind="class"), **options)  # type: ignore[arg-type]
+        data = DataOptions("", target=TargetTask("phase", kind="class"), **options)  # type: ignore[arg-type]
         with pytest.raises((BadInputError, UsageError)) as caught:
             finetune(tmp_path / "bad.extxyz", valid=files / "test.extxyz", data=data, config=CONFIG, overwrite=True,
                      model=str(files / "tiny.safetensors"), out=tmp_path / "run", say=lambda line: None)
@@ -195,10 +182,10 @@ def labelled(*names: str) -> list[Frame]:
 
 
 def test_order_counts_and_weights_of_classes() -> None:
-    fitted = fit_classes(labelled("10", "9", "b", "9", "a", "9", "a", "9"), ScalarTask("y", "class"))
+    fitted = fit_classes(labelled("10", "9", "b", "9", "a", "9", "a", "9"), TargetTask("y", "class"))
     assert fitted.names == ("9", "10", "a", "b") and fitted.counts == (4, 1, 2, 1) and fitted.weights == ()
     assert fitted.constant(labelled("9", "a", "9", "b")) == 0.5
-    balanced = fit_classes(labelled("n", "y", "n", "n"), ScalarTask("y", "class", class_weights="balanced"))
+    balanced = fit_classes(labelled("n", "y", "n", "n"), TargetTask("y", "class", class_weights="balanced"))
     assert balanced.weights == pytest.approx((4 / 6, 4 / 2))
     assert np.dot(balanced.weights, balanced.counts) == pytest.approx(4.0)
     assert [frame.targets["y"] for frame in balanced.encoded(labelled("y", "n"))] == [1.0, 0.0]
@@ -260,8 +247,8 @@ def test_two_logits_and_one_give_the_same_probabilities(tmp_path: Path, reductio
 def test_settings_of_classes_are_checked(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="must be positive"):
         LossConfig(class_weights=(1.0, -1.0))
-    fitted = fit_classes(labelled("n", "y", "n", "n"), ScalarTask("y", "class"))
-    config = TrainConfig().for_scalar()
+    fitted = fit_classes(labelled("n", "y", "n", "n"), TargetTask("y", "class"))
+    config = TrainConfig().for_target()
     with pytest.raises(UsageError, match="3 class weights and 2 classes"):
         fitted.configured(dataclasses.replace(config, loss=dataclasses.replace(config.loss, class_weights=(1.0,) * 3)))
     with pytest.raises(UsageError, match="huber is a loss of numbers"):

@@ -87,7 +87,7 @@ def test_as_many_steps_as_fit_into_the_time() -> None:
 
 
 def test_scalars_need_less_than_half_and_two_processes_half_of_the_time() -> None:
-    scalar = dataclasses.replace(CONFIG.for_scalar(), epochs=10)
+    scalar = dataclasses.replace(CONFIG.for_target(), epochs=10)
     assert cost(scalar).step_s == pytest.approx(0.4 * cost().step_s)
     assert cost(scalar).memory_bytes < 0.5 * cost().memory_bytes
     assert cost(sharers=2).step_s == pytest.approx(0.5 * cost().step_s, rel=0.3)

@@ -110,7 +110,7 @@ def test_the_most_similar_head_is_the_one_with_the_smallest_force_error(
     learned = finetune(data, model=f"scratch:{model}", out=tmp_path / "first", say=lambda line: None,
                        config=dataclasses.replace(SHORT, epochs=8), head="emt")
     loaded = load_model(learned.best)
-    potential = loaded.potential.add_head(dataclasses.replace(loaded.potential.config.heads[0], name="noise"))
+    potential = loaded.potential.with_new_head(dataclasses.replace(loaded.potential.config.heads[0], name="noise"), ["emt"])
     with torch.no_grad():
         for name, weight in potential.named_parameters():
             if name.startswith("heads.noise"):

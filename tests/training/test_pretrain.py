@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from jmp_calc.training.pretrain_sets import packed_sets, task_of
 from jmp_calc.zoo.container import load_model
 
 from .mixture_data import write_mixture
+from .stopped import stopped_at
 
 Prepared = tuple[PretrainRecipe, Path]
 
@@ -55,6 +57,13 @@ def trained(recipe: PretrainRecipe, pack: Path, out: Path, **how: bool) -> Pretr
     return pretrain(recipe, out, PretrainOptions(pack=pack, workers=0), say=lambda text: None, **how)
 
 
+@pytest.fixture(scope="module")
+def finished(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> PretrainResult:
+    """One epoch; its folder is only read."""
+    recipe, pack = prepared
+    return trained(with_train(recipe, epochs=1), pack, tmp_path_factory.mktemp("finished") / "run")
+
+
 def mean_forces(result: PretrainResult) -> float:
     """Mean force error over the sets, meV/Å."""
     return float(np.mean([errors.forces_mae_mev_per_a for errors in result.errors.values()]))
@@ -70,26 +79,10 @@ def test_it_learns_and_tells_the_errors_of_every_set(prepared: Prepared, tmp_pat
     assert result.n_epochs == 6 and (tmp_path / "tasks.svg").exists()
 
 
-def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(prepared: Prepared, tmp_path: Path) -> None:
     recipe, pack = prepared
     whole = load_model(trained(recipe, pack, tmp_path / "whole").model).potential.state_dict()
-    original = RunState.tick
-
-    class Crash(Exception):
-        pass
-
-    def crash(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 5:
-            state.save()
-            raise Crash
-
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(RunState, "tick", crash)
+    with stopped_at(5):
         trained(recipe, pack, tmp_path / "parts")
     parts = load_model(trained(recipe, pack, tmp_path / "parts", resume=True).model).potential.state_dict()
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
@@ -97,10 +90,9 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
         row.step for row in read_history(tmp_path / "parts" / "metrics.csv")]
 
 
-def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, tmp_path: Path) -> None:
-    recipe, pack = prepared
-    result = trained(with_train(recipe, epochs=1), pack, tmp_path)
-    loaded = load_model(tmp_path / "tiny.safetensors")
+def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, finished: PretrainResult) -> None:
+    pack = prepared[1]
+    loaded = load_model(finished.model.parent / "tiny.safetensors")
     config = loaded.potential.config
     assert [head.name for head in config.heads] == ["metal", "organic"]
     assert config.default_head == "metal"
@@ -110,7 +102,7 @@ def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, 
     assert config.head("metal").references == packed.sets[0].references  # the first set that the recipe names
     names = {entry["name"] for entry in loaded.card.training_data}
     assert names == {"copper", "copper-shifted", "molecules", "aside"}  # trained on, even where the head is not kept
-    assert loaded.card.metrics["copper"] == result.errors["copper"].to_dict()
+    assert loaded.card.metrics["copper"] == finished.errors["copper"].to_dict()
     atoms = read(pack.parent / "copper.xyz", "0")
     batch = collate([build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, config.policy)])
     energy = float(loaded.potential(batch, heads="metal").energy)
@@ -118,27 +110,25 @@ def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, 
     assert abs(energy - atoms.get_potential_energy()) / len(atoms) < 1.5
 
 
-def test_another_pack_is_refused_when_resuming(prepared: Prepared, tmp_path: Path) -> None:
+def test_another_pack_is_refused_when_resuming(prepared: Prepared, finished: PretrainResult, tmp_path: Path) -> None:
     recipe, pack = prepared
-    trained(with_train(recipe, epochs=1), pack, tmp_path / "run")
     smaller = replace(recipe.mixture, sets=tuple(replace(item, cap=min(item.cap, 9)) for item in recipe.mixture.sets))
     other = tmp_path / "other.npz"
     save_packed(other, build(smaller, pack.parent, say=lambda text: None), {})
     with pytest.raises(UsageError, match="data"):
-        trained(with_train(recipe, epochs=1), other, tmp_path / "run", resume=True)
+        trained(with_train(recipe, epochs=1), other, finished.model.parent, resume=True)
 
 
 @pytest.mark.parametrize("how", ["workers", "processes"])
 def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
-    prepared: Prepared, tmp_path: Path, how: str
+    prepared: Prepared, finished: PretrainResult, tmp_path: Path, how: str
 ) -> None:
     recipe, pack = prepared
-    alone = trained(with_train(recipe, epochs=1), pack, tmp_path / "alone")
     changed = with_train(recipe, epochs=1, processes=2 if how == "processes" else 1)
     options = PretrainOptions(pack=pack, workers=2 if how == "workers" else 0)
     helped = pretrain(changed, tmp_path / "helped", options, say=lambda text: None)
-    assert helped.n_steps == alone.n_steps
-    for name, errors in alone.errors.items():
+    assert helped.n_steps == finished.n_steps
+    for name, errors in finished.errors.items():
         assert helped.errors[name].forces_mae_mev_per_a == pytest.approx(errors.forces_mae_mev_per_a, rel=5e-3)
 
 
@@ -219,13 +209,13 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         assert where in str(caught.value.where)
 
 
-def test_a_finished_folder_is_not_overwritten(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_finished_folder_is_not_overwritten(prepared: Prepared, finished: PretrainResult, tmp_path: Path) -> None:
     recipe, pack = prepared
-    short = with_train(recipe, epochs=1)
-    trained(short, pack, tmp_path)
+    short, folder = with_train(recipe, epochs=1), tmp_path / "run"
+    shutil.copytree(finished.model.parent, folder)
     with pytest.raises(UsageError, match="exists already"):
-        trained(short, pack, tmp_path)
-    again = run(short, tmp_path, PretrainOptions(pack=pack), resume=True, override=False, say=lambda text: None)
+        trained(short, pack, folder)
+    again = run(short, folder, PretrainOptions(pack=pack), resume=True, override=False, say=lambda text: None)
     assert dataclasses.asdict(again)["n_epochs"] == 1
 
 

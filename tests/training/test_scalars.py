@@ -15,7 +15,6 @@ from ase.io import read, write
 
 from jmp_calc import JMPCalculator, evaluate, finetune, predict
 from jmp_calc.errors import BadInputError, ModelError, UsageError
-from jmp_calc.interrupt import Interrupted
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential, Prediction
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
@@ -26,12 +25,14 @@ from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame, read_labelled
 from jmp_calc.training.loss import loss_terms
 from jmp_calc.training.metrics import Collector
-from jmp_calc.training.scalars import ScalarTask, fit_scalar
+from jmp_calc.training.scalars import fit_scalar
 from jmp_calc.training.start import ModelOptions
+from jmp_calc.training.target_task import TargetTask
 from jmp_calc.training.targets import with_target
 from jmp_calc.training.tasks import Task
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 
+from .stopped import stopped_at
 from .tiny import POLICY, emt_frames, tiny_config, tiny_model
 
 CONFIG = TrainConfig(epochs=12, batch_size=4, optim=OptimConfig(lr=1e-2, ema_decay=0.9, warmup_steps=5))
@@ -79,7 +80,7 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
     out = tmp_path / "run"
     report = yaml.safe_load((out / "report.yaml").read_text())
     assert report["test"]["scalar_mae"] == pytest.approx(result.test.scalar_mae, rel=1e-4)
-    assert report["scalar"]["pooling"] == "mean" and report["next"].startswith("jmp_calc.predict(")
+    assert report["target"]["pooling"] == "mean" and report["next"].startswith("jmp_calc.predict(")
     rows = read_history(out / "metrics.csv")
     assert min(row.valid_scalar_mae for row in rows) == pytest.approx(result.valid.scalar_mae)
     assert [row.best for row in rows].count(True) >= 2 and all(row.train_energy_loss == 0.0 for row in rows)
@@ -97,27 +98,14 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
     assert "jmp_calc.predict" in str(caught.value)
 
 
-def test_a_resumed_run_ends_with_the_same_weights(
-    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from jmp_calc.training.run_state import RunState
-
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         config = dataclasses.replace(CONFIG, epochs=3)
         return finetune(files / "train.extxyz", target="size", out=out, model=str(files / "tiny.safetensors"),
                         config=config, resume=resume, say=lambda line: None).last
 
     whole = train(tmp_path / "whole")
-    original = RunState.tick
-
-    def stop(state: RunState) -> None:
-        original(state)
-        if state.progress.step == 14:
-            state.save()
-            raise Interrupted(2, "in the middle of the second epoch")
-
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(RunState, "tick", stop)
+    with stopped_at(14):  # in the middle of the second epoch
         train(tmp_path / "parts")
     assert not (tmp_path / "parts" / "last.safetensors").exists()
     parts = train(tmp_path / "parts", resume=True)
@@ -175,23 +163,23 @@ def molecules(count: int, value: str) -> list[Frame]:
 
 
 def test_pooling_and_references_follow_the_data() -> None:
-    summed = fit_scalar(molecules(60, "extensive"), ScalarTask("y"))
+    summed = fit_scalar(molecules(60, "extensive"), TargetTask("y"))
     assert summed.task.pooling == "sum" and summed.task.referenced
     assert summed.references == pytest.approx({13: 3.0, 29: -1.5}, abs=0.1)
     assert summed.scale == pytest.approx(0.1, rel=0.3) and abs(summed.shift) < 0.1
     frames = molecules(60, "intensive")
     values = np.array([frame.targets["y"] for frame in frames])
-    mean = fit_scalar(frames, ScalarTask("y"))
+    mean = fit_scalar(frames, TargetTask("y"))
     assert mean.task.pooling == "mean" and not mean.references
     assert (mean.shift, mean.scale, mean.mean) == pytest.approx((values.mean(), values.std(), values.mean()))
     assert mean.constant(frames) == pytest.approx(np.abs(values - values.mean()).mean())
     # With as many elements as frames a sum explains everything and means nothing.
-    assert fit_scalar(molecules(3, "extensive"), ScalarTask("y")).task.pooling == "mean"
+    assert fit_scalar(molecules(3, "extensive"), TargetTask("y")).task.pooling == "mean"
 
 
 def test_explicit_choices_win() -> None:
     frames = molecules(60, "extensive")
-    fitted = fit_scalar(frames, ScalarTask("y", pooling="max", referenced=False, normalise=False))
+    fitted = fit_scalar(frames, TargetTask("y", pooling="max", referenced=False, normalise=False))
     assert (fitted.task.pooling, fitted.references, fitted.shift, fitted.scale) == ("max", {}, 0.0, 1.0)
 
 
@@ -207,7 +195,7 @@ def test_loss_counts_in_standard_deviations_and_only_labelled_structures() -> No
               zip(emt_frames(3), ({"y": 1.0}, {}, {"y": 5.0}))]
     batch = FrameGraphs(frames, POLICY, Task("h", target="y")).collate(range(3))
     value = torch.tensor([2.0, torch.nan, 2.0], dtype=torch.float64, requires_grad=True)
-    config = dataclasses.replace(TrainConfig().for_scalar().loss, scalar_unit=2.0)
+    config = dataclasses.replace(TrainConfig().for_target().loss, scalar_unit=2.0)
     got = loss_terms(Prediction(value, torch.zeros(12), None, None), batch, config)
     assert float(got.total.detach()) == pytest.approx((0.5 + 1.5) / 2)
     assert float(got.energy) == float(got.forces) == 0.0
@@ -246,9 +234,9 @@ def test_units_and_sums_over_elements_of_a_head(tmp_path: Path, kind: str, reduc
 @pytest.mark.parametrize("name", SCALARS)
 def test_every_scalar_recipe_gives_a_head_and_settings(name: str) -> None:
     recipe = finetune_recipe(name)
-    task, config = recipe.scalar_task, recipe.train_config(6, 1.0)
+    task, config = recipe.target_task, recipe.train_config(6, 1.0)
     assert task is not None and task.pooling == recipe.pooling and task.referenced == recipe.linear_reference
     assert task.kind == recipe.head
     assert config.loss.scalar == "l1" and config.loss.scalar_weight == 1.0 and config.loss.energy_weight == 0.0
     assert (config.forces, config.metric, config.optim.clip_value) == ("none", "scalar_mae", 1.0)
-    assert config == config.for_scalar()
+    assert config == config.for_target()

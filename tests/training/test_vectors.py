@@ -21,7 +21,7 @@ from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame, read_labelled
-from jmp_calc.training.scalars import ScalarTask
+from jmp_calc.training.target_task import TargetTask
 from jmp_calc.training.vectors import error_length, fit_vector, vector_errors
 from jmp_calc.zoo.container import ModelCard, save_model
 
@@ -55,7 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task(**options: object) -> DataOptions:
-    return DataOptions("", scalar=ScalarTask("moment", "vector", unit="e Å"), valid_every=8, **options)  # type: ignore[arg-type]
+    return DataOptions("", target=TargetTask("moment", "vector", unit="e Å"), valid_every=8, **options)  # type: ignore[arg-type]
 
 
 def test_it_learns_dipoles_and_the_file_gives_the_same_predictions(tmp_path: Path, files: Path) -> None:
@@ -126,9 +126,9 @@ def test_vectors_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path)
     assert "frame 1" in str(caught.value)
     zero = [dataclasses.replace(frame, vectors={"moment": np.zeros(3)}) for frame in labelled(files)]
     with pytest.raises(BadInputError, match="All 32 vectors of moment are zero"):
-        fit_vector(zero, ScalarTask("moment", "vector"))
+        fit_vector(zero, TargetTask("moment", "vector"))
     with pytest.raises(UsageError, match="maximum over atoms"):
-        fit_vector(labelled(files), ScalarTask("moment", "vector", pooling="max"))
+        fit_vector(labelled(files), TargetTask("moment", "vector", pooling="max"))
 
 
 def labelled(files: Path) -> tuple[Frame, ...]:
@@ -137,10 +137,10 @@ def labelled(files: Path) -> tuple[Frame, ...]:
 
 def test_scale_loss_and_errors_in_closed_form(files: Path) -> None:
     values = np.array([atoms.info["moment"] for atoms in waters(32)])
-    fitted = fit_vector(labelled(files), ScalarTask("moment", "vector"))
+    fitted = fit_vector(labelled(files), TargetTask("moment", "vector"))
     assert fitted.scale == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-6)
     assert fitted.constant(labelled(files)) == pytest.approx(np.abs(values).mean(), rel=1e-6)
-    config = fitted.configured(TrainConfig().for_scalar())
+    config = fitted.configured(TrainConfig().for_target())
     assert (config.loss.scalar, config.loss.scalar_unit, config.metric) == ("norm", fitted.scale, "vector_mae")
     assert error_length(torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])).tolist() == pytest.approx([5.0, 0.0], abs=2e-6)
     predicted, true = np.array([[3.0, 0.0, 4.0], [1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0], [np.nan] * 3])
