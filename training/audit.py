@@ -19,6 +19,9 @@ from .fingerprints import NEAR, find_matches, is_copy
 from .labels import Frame
 from .plausibility import Finding
 
+NEVER_ALLOWED = frozenset({"not_finite", "too_few_frames", "no_training_frames"})
+"""Findings with which no step can be taken."""
+
 
 @dataclass(frozen=True)
 class SetSummary:
@@ -73,7 +76,8 @@ class AuditReport:
         fact = first.message
         if more:
             fact += f" (and {len(more)} more: {', '.join(finding.code for finding in more)})"
-        hint = f"{first.hint} If the data are right, repeat with --allow {first.code}.".strip()
+        way_out = "" if first.code in NEVER_ALLOWED else f" If the data are right, repeat with --allow {first.code}."
+        hint = f"{first.hint}{way_out}".strip()
         raise BadInputError(fact, where=first.where or None, hint=hint)
 
 
@@ -111,7 +115,8 @@ def audit(
             findings += plausibility.check_consistency(everything)
         findings += _unseen_elements(train, valid, test)
         findings += _duplicates(train, valid, test)
-    findings = [replace(f, severity="warning") if f.code in allow else f for f in findings]
+    allowed = set(allow) - NEVER_ALLOWED
+    findings = [replace(f, severity="warning") if f.code in allowed else f for f in findings]
     findings.sort(key=lambda finding: finding.severity != "error")
     return AuditReport(tuple(findings), _summary(train), _summary(valid), _summary(test))
 

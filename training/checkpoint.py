@@ -33,6 +33,8 @@ class Progress:
     """Optimizer steps done."""
     elapsed: float = 0.0
     """Seconds of wall time spent so far, over all restarts."""
+    begun: float = 0.0
+    """Seconds of them before the first step."""
     best_loss: float = float("inf")
     """Smallest validation error so far, of the kind that ``TrainConfig.metric`` names."""
     best_epoch: int = -1
@@ -108,8 +110,9 @@ def refuse_changes(checkpoint: Checkpoint, config: dict[str, Any], data: dict[st
     before, now = ({key: value for key, value in c.items() if key not in _FREE} for c in (checkpoint.config, config))
     changes = config_diff(before, now) + config_diff(checkpoint.data, data, "data.")
     if changes:
+        old = f"--config {saved}" if (saved := path.with_name("config.yaml")).is_file() else "the old settings"
         raise UsageError(f"The run was started with other settings or data: {'; '.join(changes)}.", where=str(path),
-                         hint="use the old settings, or --override to go on with the new ones")
+                         hint=f"go on with {old}, or with --override and the new ones")
 
 
 def rng_state() -> dict[str, Any]:

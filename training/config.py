@@ -22,6 +22,7 @@ StressLoss = Literal["huber", "l1", "l2"]
 ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+StageLimit = Literal["epochs", "time"]
 Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
 
 
@@ -91,6 +92,8 @@ class StageConfig:
     """Smaller reductions are not made; 0 lets the learning rate fall below ``stop_below``."""
     stop_below: float = 1e-8
     """Training ends when the largest learning rate is below."""
+    limit: StageLimit = "epochs"
+    """epochs: as published; time: warm-up and cosine are shortened alike, so that the cosine ends within ``max_time``."""
 
     def __post_init__(self) -> None:
         _check(self.warmup_epochs >= 0, "warmup_epochs", "must be >= 0")
@@ -101,6 +104,7 @@ class StageConfig:
         _check(0 < self.final_lr <= 1, "final_lr", "must lie in (0, 1]")
         _check(0 < self.plateau_factor < 1, "plateau_factor", "must lie in (0, 1)")
         _check(self.plateau_patience >= 0, "plateau_patience", "must be >= 0")
+        _check_choice(self.limit, get_args(StageLimit), "limit")
 
     @property
     def end_epoch(self) -> int:

@@ -34,6 +34,7 @@ from .retain import Forgetting, retained
 from .run_identity import run_identity
 from .run_state import STATE_FILE, Job, total_steps
 from .runfolder import RunLog, has_state, silent
+from .schedule_report import rate_lines
 from .start import ModelOptions, make_start
 from .target_task import TargetTask
 from .train_result import OUTPUTS, TrainResult
@@ -178,8 +179,10 @@ def run(
 
     steps = total_steps(sets["train"], config)
     say(f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
-        f"{steps or 'as many as fit'} steps, peak learning rate {config.optim.lr:.2g}, "
+        f"{f'{steps} steps' if steps else 'as many steps as fit'}, "
         f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
+    for line in rate_lines(config, sets["train"].n_steps(0), steps):
+        say(line)
     job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
               say, time.monotonic() - prepared.began, world=world, fixed_heads=begun.fixed_heads, retained=watched[True])
     done = state.progress.validated_at if resume else None

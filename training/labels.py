@@ -159,7 +159,7 @@ def read_labelled(
 
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
         messages.append(f"Isolated atoms, used as references and not for training: {names}.")
-    _require(frames, require if target is None else (), raw.frames, path)
+    _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
 
 
@@ -247,9 +247,10 @@ def _available(frames: Sequence[RawFrame], label: str) -> list[str]:
     counts: Counter[str] = Counter()
     for frame in frames:
         if label == "forces":
-            counts.update(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,))
+            counts.update([*(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,)),
+                           *(key for key in frame.results if key == label)])
         else:
-            counts.update(frame.info)
+            counts.update([*frame.info, *(key for key in frame.results if key == label)])
     return [key for key, _ in counts.most_common(12) if key not in ("config_type", "pbc")]
 
 
@@ -369,7 +370,9 @@ def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
         )
 
 
-def _require(frames: Sequence[Frame], labels: Sequence[str], raw: Sequence[RawFrame], path: Path) -> None:
+def _require(
+    frames: Sequence[Frame], labels: Sequence[str], raw: Sequence[RawFrame], used: LabelKeys, path: Path
+) -> None:
     checks: dict[str, Callable[[Frame], bool]] = {
         "energy": lambda f: f.energy is None,
         "forces": lambda f: f.forces is None,
@@ -382,6 +385,13 @@ def _require(frames: Sequence[Frame], labels: Sequence[str], raw: Sequence[RawFr
         first = ", ".join(str(i) for i in missing[:5])
         available = ", ".join(_available(raw, label)) or "none"
         everywhere = len(missing) == len(frames)
+        by_number = {frame.index: frame for frame in raw}
+        for other in _AUTOMATIC[label]:
+            count = sum(_lookup(by_number[i], label, other) is not None for i in missing)
+            if count:
+                raise BadInputError(
+                    f"{count} of {len(frames)} frames have their {label} under {other!r} and not under {getattr(used, label)!r}.",
+                    where=f"{path} frames {first}", hint="Write all of them under one key, or train on two files apart.")
         raise BadInputError(
             f"{path.name} has no {label}." if everywhere
             else f"{len(missing)} of {len(frames)} frames have no {label}.",

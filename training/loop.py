@@ -66,6 +66,7 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
         if not resume:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
+            run.begin(run.elapsed())
             run.save()
         elif run.validation_due(epoch_ended=False):
             run.validate(history, lr=largest_rate(optimizer))  # the run was ended between a step and its validation

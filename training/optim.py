@@ -33,7 +33,11 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
     if what == "backbone":
         prefixes += ("backbone.",)
     elif what.isdigit():
-        n_blocks = int(what)
+        n_blocks, there = int(what), len({name.split(".")[2] for name, _ in potential.named_parameters()
+                                          if name.startswith(_INT_BLOCKS)})
+        if n_blocks > there:
+            raise UsageError(f"freeze={what}, but the network has {there} blocks.",
+                             hint="freeze fewer, or --freeze backbone for all of it")
         prefixes += tuple(f"backbone.int_blocks.{i}." for i in range(n_blocks))
         prefixes += tuple(f"backbone.out_blocks.{i}." for i in range(n_blocks))
     for name, parameter in potential.named_parameters():
@@ -92,6 +96,10 @@ def _group_of(name: str) -> int:
     return -1
 
 
+WARMUP_SHARE = 0.2
+"""A run of few steps or little time must not spend it all on warming up: this share at most."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Linear warm-up, then a cosine down to ``final_lr``, by step or by wall time, whichever is further on.
@@ -104,28 +112,35 @@ class Schedule:
     """M: optimizer steps of the whole run; None: the time alone decides."""
     max_time: float | None
     """Seconds of the whole run; None: the steps alone decide."""
+    begun: float = 0.0
+    """Seconds of them that were over at the first step: reading, graphs and a first validation take nothing off the rate."""
 
     def factor(self, step: int, elapsed: float) -> float:
         """Learning rate of optimizer step ``step`` (0-based) after ``elapsed`` seconds, as a share of the peak."""
-        warmup, start, final = self._warmup(), self.config.warmup_start, self.config.final_lr
+        warmup, start, final = self.warmup, self.config.warmup_start, self.config.final_lr
         ramp = 1.0
         if step < warmup and warmup > 1:
-            ramp = start + (1.0 - start) * step / (warmup - 1)
+            ramp = start + (1.0 - start) * min(max(step / (warmup - 1), self.time_used(elapsed) / WARMUP_SHARE), 1.0)
         progress = self.progress(step, elapsed)
         return ramp * (final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * progress)))
 
     def progress(self, step: int, elapsed: float) -> float:
         """Share of the cosine that is done, 0..1."""
-        warmup, by_step, by_time = self._warmup(), 0.0, 0.0
+        warmup, by_step = self.warmup, 0.0
         if self.total_steps is not None and step > warmup:
             by_step = (step - warmup) / max(self.total_steps - warmup, 1)
-        if self.max_time is not None:
-            by_time = elapsed / self.max_time
-        return min(max(by_step, by_time, 0.0), 1.0)
+        return min(max(by_step, self.time_used(elapsed)), 1.0)
 
-    def _warmup(self) -> int:
-        # A run of few steps must not spend them all on warming up.
-        limit = self.total_steps // 5 if self.total_steps is not None else self.config.warmup_steps
+    def time_used(self, elapsed: float) -> float:
+        """Share of the time for training that is over after ``elapsed`` seconds of the run, 0..1; 0 without a limit."""
+        if self.max_time is None:
+            return 0.0
+        return min(max((elapsed - self.begun) / max(self.max_time - self.begun, 1e-9), 0.0), 1.0)
+
+    @property
+    def warmup(self) -> int:
+        """Steps of the warm-up."""
+        limit = self.config.warmup_steps if self.total_steps is None else int(WARMUP_SHARE * self.total_steps)
         return min(self.config.warmup_steps, limit)
 
 

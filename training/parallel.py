@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -30,6 +30,15 @@ class Evaluate(Protocol[Share]):
         ...
 
 
+def check_processes(processes: int, devices: Collection[str]) -> None:
+    """UsageError unless so many processes can share the network on these kinds of device."""
+    if processes > 1 and set(devices) != {"cpu"}:
+        raise UsageError(f"{processes} processes can share a CPU, not a GPU.", hint="--processes 1, or --device cpu")
+    cores = max(os.cpu_count() or 1, 2)
+    if processes > cores:
+        raise UsageError(f"{processes} processes cannot share {cores} cores.", hint=f"--processes {cores} or fewer")
+
+
 class GradientPool:
     """Evaluates the shares of a step side by side; the sum of their gradients is left in ``.grad``.
 
@@ -46,11 +55,7 @@ class GradientPool:
             processes: number of processes, each with one thread, at most the cores of this machine (or 2); 1 leaves
                 threads and memory as they are.
         """
-        if processes > 1 and any(p.device.type != "cpu" for p in potential.parameters()):
-            raise UsageError(f"{processes} processes can share a CPU, not a GPU.", hint="--processes 1, or --device cpu")
-        cores = max(os.cpu_count() or 1, 2)
-        if processes > cores:
-            raise UsageError(f"{processes} processes cannot share {cores} cores.", hint=f"--processes {cores} or fewer")
+        check_processes(processes, {p.device.type for p in potential.parameters()})
         self.potential, self.evaluate, self.processes = potential, evaluate, processes
         self._parameters = [p for p in potential.parameters() if p.requires_grad]
         self._helpers: list[Any] = []

@@ -41,7 +41,8 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
         values = [getattr(frame, label) for frame in frames]
         bad = [i for i, value in enumerate(values) if value is not None and not np.isfinite(value).all()]
         if bad:
-            found.append(Finding("error", "not_finite", f"{len(bad)} frames have a {label} that is not finite.",
+            what = {"energy": "an energy that is", "forces": "forces that are", "stress": "a stress that is"}[label]
+            found.append(Finding("error", "not_finite", f"{len(bad)} of {len(frames)} frames have {what} not finite.",
                                  _places(frames, bad), "Remove these frames: their calculation failed."))
         missing = [i for i, value in enumerate(values) if value is None]
         if label in require and missing:

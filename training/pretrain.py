@@ -198,9 +198,10 @@ def run(
     job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
               to_dict(network), {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets},
               save, say, time.monotonic() - began, world=world)
+    steps = total_steps(job.train, train)
     say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
-        f"{total_steps(job.train, train) or 'as many as fit'} steps, {device}")
+        f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}")
     history = fit(job, train, resume=resume, override=override)
     progress = load_checkpoint(folder / STATE_FILE).progress
     _, predictions = validate(potential, everything, train.loss, final_forces(train), world)
@@ -227,9 +228,9 @@ def model_name(mixture: Mixture) -> str:
 
 
 def source_sets(
-    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say
+    recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders."""
+    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``."""
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
         found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
@@ -239,17 +240,21 @@ def source_sets(
     return [found[item.name] for item in mixture.sets if item.name in found]
 
 
-def mixture_frames(recipe: PretrainRecipe, folder: Path, options: PretrainOptions, say: Say) -> Packed:
-    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there."""
-    own = folder / PACK_FILE
+def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
+    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there.
+
+    Without a folder nothing is written.
+    """
+    own = None if folder is None else folder / PACK_FILE
     if options.pack is not None:
         return load_packed(options.pack)
-    if own.is_file():
+    if own is not None and own.is_file():
         return load_packed(own)
     if options.data is None:
         raise UsageError("There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe")
     packed = build(recipe.mixture, options.data, say=say)
-    save_packed(own, packed, recipe.content)
+    if own is not None:
+        save_packed(own, packed, recipe.content)
     return packed
 
 

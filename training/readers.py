@@ -60,7 +60,7 @@ def stream_raw(path: str | Path, *, index: str | int = ":", allow_truncated: boo
         suffixes.pop()
     kind = suffixes[-1] if suffixes else ""
     with _readable(path):
-        if kind in (".xyz", ".extxyz", ".exyz", ""):
+        if kind in (".xyz", ".extxyz", ".exyz") or (not kind and not _known_by_name(path)):
             stream = stream_extxyz(path, selection, allow_truncated)
         elif kind == ".npz":
             stream = _stream_npz(path, selection)
@@ -70,6 +70,17 @@ def stream_raw(path: str | Path, *, index: str | int = ":", allow_truncated: boo
             stream = RawStream(_ase_frames(path, kind, selection))
     stream.frames = _guarded(stream.frames, path)
     return stream
+
+
+def _known_by_name(path: Path) -> bool:
+    """Whether ASE has a format for files of that name: OUTCAR, XDATCAR."""
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        filetype(path.stem if path.suffix.lower() in _PACKED_SUFFIXES else path.name, read=False, guess=False)
+    except UnknownFileTypeError:
+        return False
+    return True
 
 
 def _guarded(frames: Iterator[RawFrame], path: Path) -> Iterator[RawFrame]:
@@ -135,7 +146,7 @@ def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
         except Exception as error:
             raise BadInputError(
                 f"{path.name} cannot be read as {kind or 'a structure file'}: {type(error).__name__}: {error}",
-                where=str(path),
+                where=str(path), hint="Give extxyz, traj, db, npz or another file that ase.io.read knows by its name.",
             ) from error
 
 
@@ -180,7 +191,8 @@ def _stream_npz(path: Path, selection: slice) -> RawStream:
         with np.load(data, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
     except (ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise BadInputError(f"{path.name} is not a plain numpy archive: {error}", where=str(path)) from error
+        raise BadInputError(f"{path.name} is not a plain numpy archive.", where=str(path),
+                            hint="Save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress).") from error
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,8 @@ class RunState:
         )
         self.reserve = 0.0
         """Seconds kept for the last validation."""
-        self.every = validation_interval(job)
+        self.every = validation_interval(
+            job.train.n_structures, job.valid.n_structures + sum(item.batches.n_structures for item in job.retained))
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
         self._start = time.monotonic()
@@ -127,6 +128,11 @@ class RunState:
     def out_of_steps(self) -> bool:
         """Whether the run has taken all the steps that it may take."""
         return self.config.max_steps is not None and self.progress.step >= self.config.max_steps
+
+    def begin(self, begun: float) -> None:
+        """From ``begun`` seconds on, the time is spent on training: schedules by time count from here."""
+        self.progress.begun = begun
+        self.rates = replace(self.rates, schedule=replace(self.rates.schedule, begun=begun))
 
     @property
     def plateau(self) -> Plateau | None:
@@ -288,6 +294,7 @@ class RunState:
                              hint="start again with --overwrite") from err
         set_rng_state(state.rng)
         self.progress, self.totals = state.progress, Totals(**state.totals)
+        self.begin(state.progress.begun)
         self._before, self._first_step = state.progress.elapsed, state.progress.step
         self._start, self._agreed = time.monotonic(), self._before
         self._saved = self._spoken = self._before
@@ -299,9 +306,8 @@ def total_steps(train: Batches, config: TrainConfig) -> int | None:
     return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
 
 
-def validation_interval(job: Job) -> int:
-    """Epochs between validations; depends on the data only, so that a resumed run validates at the same steps."""
+def validation_interval(trained: int, evaluated: int) -> int:
+    """Epochs between validations, from the numbers of structures alone: a resumed run validates at the same steps."""
     # A training step costs about three evaluations: forces, and the gradient of the forces.
-    evaluated = job.valid.n_structures + sum(item.batches.n_structures for item in job.retained)
-    share = evaluated / (3.0 * max(job.train.n_structures, 1))
+    share = evaluated / (3.0 * max(trained, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))

@@ -17,21 +17,36 @@ CLIP = (0.01, 0.99)
 """Bounds of a group's final share of its own peak."""
 
 
-def staged_rate(config: StageConfig, peak: float, factor: float, step: int, steps_per_epoch: int) -> float:
+def within_time(optim: OptimConfig) -> OptimConfig:
+    """The same schedule for a run that has a time limit of its own: the rates reach their end within it.
+
+    Warm-up and cosine are shortened alike. A schedule of reductions on a plateau alone, which a short run may never come
+    to, gives way to a cosine over the time, without warm-up.
+    """
+    stages = optim.stages
+    if stages is None:
+        return optim
+    if stages.end_epoch == 0:
+        return replace(optim, stages=None, warmup_steps=0, final_lr=stages.final_lr)
+    return replace(optim, stages=replace(stages, limit="time"))
+
+
+def staged_rate(config: StageConfig, peak: float, factor: float, step: float, steps_per_epoch: int) -> float:
     """Learning rate of a group at optimizer step ``step`` (from 0), before any reduction on a plateau.
 
     Args:
         config: lengths and shares.
         peak: common peak α.
         factor: the group's share D of it.
-        step: t.
+        step: t; not whole where time has shortened the stages.
         steps_per_epoch: e; W = warm-up epochs · e, M = end of the cosine · e.
     """
     warmup, end = config.warmup_epochs * steps_per_epoch, config.end_epoch * steps_per_epoch
     top = peak * factor
     if step < warmup:
         # One step of warm-up is the peak: the general form would divide by zero.
-        return top if warmup == 1 else top * (config.warmup_start + (1 - config.warmup_start) * step / (warmup - 1))
+        done = 1.0 if warmup == 1 else min(step / (warmup - 1), 1.0)
+        return top * (config.warmup_start + (1 - config.warmup_start) * done)
     if end == 0:
         return top
     low = top * min(max(config.final_lr / factor, CLIP[0]), CLIP[1])
@@ -88,7 +103,14 @@ class GroupRates:
             return tuple(peak * factor * self.schedule.factor(step, elapsed) for factor in self.factors)
         if plateau is not None:
             return plateau.rates
-        return tuple(staged_rate(stages, peak, factor, step, self.steps_per_epoch) for factor in self.factors)
+        reached = self._reached(stages, step, elapsed)
+        return tuple(staged_rate(stages, peak, factor, reached, self.steps_per_epoch) for factor in self.factors)
+
+    def _reached(self, stages: StageConfig, step: int, elapsed: float) -> float:
+        """Step of the published schedule: the one taken, or the one that the time used up stands for, if that is later."""
+        if stages.limit == "epochs":
+            return step
+        return max(step, stages.end_epoch * self.steps_per_epoch * self.schedule.time_used(elapsed))
 
     def after_validation(self, step: int, metric: float, plateau: Plateau | None) -> Plateau | None:
         """The plateau stage after a validation at ``step``; None before it has begun."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.errors import UsageError
 from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
 
 from .batches import Batches
@@ -22,6 +22,7 @@ from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
 from .references import References
+from .start_network import check_old_head, network_for, new_head, shape_of_new
 from .targets import FittedTarget
 from .tasks import Task
 
@@ -140,15 +141,8 @@ def make_start(
     from jmp_calc.model.potential import Potential
 
     messages: list[str] = []
-    config = _with_policy(loaded.potential.config, options, messages)
-    if direct_forces and not config.backbone.force_branch:
-        raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
-                         hint="train with --forces conservative, or start from jmp-s or jmp-l")
-    if target is not None and target.task.kind == "vector":
-        config = _with_force_branch(config, options, loaded.card.name)
-    elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
-    head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
-    head = _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
+    config = network_for(loaded, options, target, direct_forces=direct_forces, messages=messages)
+    head = new_head(options, frames, references, target, direct_forces=direct_forces)
     dtype = choose_dtype(options.dtype)
     torch.manual_seed(seed)
     if options.from_scratch:
@@ -169,6 +163,7 @@ def make_start(
     if options.head in needed:
         raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.",
                          hint="give the new one another name with --head-name NAME")
+    check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
     kept = [h.name for h in config.heads if options.keep_heads or h.name in needed]
     potential = with_fitted_energies(
@@ -177,42 +172,16 @@ def make_start(
                  loaded.card.training_data, template, probe, tuple(messages), watched, trained)
 
 
-def _for_energies(
-    head: HeadConfig, frames: Sequence[Frame], references: References | None, direct_forces: bool
-) -> HeadConfig:
-    forces = [frame.forces for frame in frames if frame.forces is not None]
-    force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
-    return dataclasses.replace(
-        head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2), force_scale=max(force_rms, 1e-2),
-        references=dict(references.values) if references else {},
-        reference_kind=references.kind if references else "none",
-    )
-
-
-def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) -> ModelConfig:
-    """A network with the edge features that vectors are made of: new weights may have them, others have them or not."""
-    if config.backbone.force_branch or options.from_scratch:
-        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
-    raise ModelError(f"{name} has no branch for direct forces, which vectors are made of.",
-                     hint="start from jmp-s or jmp-l, or train new weights with --from-scratch")
-
-
 def _add_head(
     old: Potential, head: HeadConfig, template: str | None, options: ModelOptions, kept: Sequence[str]
 ) -> Potential:
     """The old network with the new head as default, and with the old heads that are kept."""
-    shape = old.config.head(template) if template else _shape_of_new(old.config, options)
+    shape = old.config.head(template) if template else shape_of_new(old.config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     if template:
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
                                    direct_forces=shape.direct_forces and head.direct_forces)
     return old.with_new_head(head, kept, init_from=template)
-
-
-def _shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:
-    """Layers of a head with new weights: those of the old energy heads, with or without bias as asked for."""
-    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
-    return shape if options.head_bias is None else dataclasses.replace(shape, bias=options.head_bias)
 
 
 def _from_scratch(
@@ -222,7 +191,7 @@ def _from_scratch(
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
 
-    shape = _shape_of_new(config, options)
+    shape = shape_of_new(config, options)
     head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
     config = dataclasses.replace(config, heads=(head,), default_head=head.name)
     potential = Potential(config).to(dtype=dtype, device=device)
@@ -235,31 +204,6 @@ def _from_scratch(
     return potential
 
 
-def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]) -> ModelConfig:
-    """The model's own graphs, except that official ones become smooth unless the user wants them."""
-    if config.policy.name == "smooth":
-        if options.graph == "official":
-            raise ModelError("This model was made with smooth graphs; the official ones would be another function.",
-                             hint="leave out --graph official")
-        if options.cutoff is not None:
-            messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
-        return config
-    policy = config.policy
-    fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
-    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
-                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
-    config = dataclasses.replace(config, policy=policy)
-    if options.graph == "official":
-        messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
-                        "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
-        return config
-    from jmp_calc.graph.policies import smooth_for_official
-
-    messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(
-        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
-
-
 def _similar_head(
     potential: Potential, options: ModelOptions, head: HeadConfig, frames: Sequence[Frame], direct: bool,
     device: torch.device, messages: list[str],
@@ -268,13 +212,7 @@ def _similar_head(
     heads = energy_heads(potential.config, direct=direct)
     if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
         return None, {}
-    if head.kind != "energy":
-        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
-                         hint="leave out --head")
     if options.init_head != "auto":
-        if options.init_head not in {h.name for h in heads}:
-            raise ModelError(f"There is no head {options.init_head!r} to start from.",
-                             hint=f"choose one of {', '.join(h.name for h in heads)}, auto or scratch")
         return options.init_head, {}
     cover = [h.name for h in knowing(heads, head.elements or ())]
     if not cover:

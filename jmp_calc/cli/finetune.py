@@ -11,9 +11,10 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
-from .common import CommandRun, Common, common_options, dry_run_report
+from .common import CommandRun, Common, common_options
 from .config import CommandWithSections
 from .distributed import distributed_options
+from .dry_run import show_finetune
 from .finetune_conflicts import check_conflicts
 from .finetune_options import finetune_options
 from .finetune_settings import data_options, model_options, train_config, with_given
@@ -95,9 +96,8 @@ def finetune(
     check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     if common.dry_run:
-        prepared, data, config = _prepared(data, start, common, options, common.say)
-        dry_run_report(common, "finetune", _facts(prepared, config))
-        prepared.audit.raise_if_refused()
+        prepared, data, config = _prepared(data, start, common, options, silent)
+        show_finetune(common, prepared, data, start, config, distributed)
         return
     loggers = [name for name in LOGGERS if options[name]]
     require_installed(loggers)
@@ -143,27 +143,3 @@ def _prepared(
 
 def _is_from_file(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT_MAP
-
-
-def _facts(prepared: Prepared, config: TrainConfig) -> dict[str, Any]:
-    """What --dry-run prints."""
-    from ..training.finetune import resolved
-
-    potential = prepared.loaded.potential
-    config = resolved(config, potential, prepared)
-    assert config.batch_size is not None
-    atoms = sum(frame.n_atoms for frame in prepared.train)
-    epochs = f"{config.n_epochs} epochs" if config.n_epochs else "as many epochs as fit"
-    limit = f", at most {config.max_time:g} s" if config.max_time else ""
-    references = prepared.references
-    return {
-        "training frames": len(prepared.train), "validation frames": len(prepared.valid),
-        "test frames": len(prepared.test), "training atoms": atoms,
-        "stress labels": sum(frame.stress is not None for frame in prepared.train),
-        **({} if prepared.target is None else {"target": prepared.target.message}),
-        "references": "none" if references is None else f"{references.kind}, {references.values}",
-        "audit": f"{len(prepared.audit.errors)} errors, {len(prepared.audit.warnings)} warnings",
-        "schedule": f"{epochs}{limit}, about {-(-len(prepared.train) // config.batch_size)} steps each, "
-                    f"peak learning rate {config.optim.lr:.2g}",
-        "weights": sum(p.numel() for p in potential.parameters()),
-    }

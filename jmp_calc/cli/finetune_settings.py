@@ -79,6 +79,8 @@ def train_config(common: Common, options: dict[str, Any]) -> TrainConfig:
 
 def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> TrainConfig:
     """``config`` with the settings that were given on the command line."""
+    from ..training.schedules import within_time
+
     def given(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names if options[name] is not None}
 
@@ -87,6 +89,8 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
         optim["clip_norm"] = options["clip"]
     if not options["ema"]:
         optim["ema_decay"] = None
+    if options["max_time"] is not None:
+        config = dataclasses.replace(config, optim=within_time(config.optim))
     loss = given("energy_weight", "forces_weight", "stress_weight")
     if options["target_loss"] is not None:
         loss["scalar"] = options["target_loss"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError
-from .common import CommandRun, Common, common_options, dry_run_report
+from .common import CommandRun, Common, common_options
 from .distributed import PRECISIONS, distributed_options
+from .dry_run import show_pretrain
 
 if TYPE_CHECKING:
     from ..training.config import Precision
@@ -67,15 +68,10 @@ def pretrain(
     if precision is not None:
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
-    if common.dry_run:
-        mixture = loaded.mixture
-        dry_run_report(common, "pretrain", {
-            "network": loaded.model.architecture, "sets": ", ".join(item.name for item in mixture.sets),
-            "heads": ", ".join(head.name for head in mixture.heads), "temperature": f"{mixture.temperature:g}",
-            "writes": ", ".join(outputs(loaded)),
-        })
-        return
     options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+    if common.dry_run:
+        show_pretrain(common, loaded, options, distributed)
+        return
     with started(distributed, common.device) as world:
         resuming = world.from_first(world.is_first and resume and has_state(common.out, common.say))
         if not world.is_first:

@@ -45,6 +45,7 @@ def test_a_recipe_runs_from_the_published_files(run: Run, tmp_path: Path, rmd17:
     assert "the first 50 of the training frames" in done.output
     assert "random subset of 20 of 60 frames" in done.output
     assert "none for 1 blocks" in done.output
+    assert "stage 1, warm-up: to epoch 5 (step 25)" in done.output and "before the cosine: its last learning rate" in done.output
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["training"]["loss"]["energy_weight"] == 0.0
     assert config["training"]["optim"]["stages"]["cosine_epochs"] == 128

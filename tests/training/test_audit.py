@@ -93,6 +93,9 @@ def test_missing_and_broken_labels() -> None:
     broken = each(MOLECULES, lambda i, f: replace(f, forces=f.forces * np.nan) if i == 5 else f)
     assert "not_finite" in codes(run(broken))
     assert "not_finite" in codes(run(each(MOLECULES, lambda i, f: replace(f, energy=np.inf) if i == 5 else f)))
+    with pytest.raises(BadInputError, match="1 of 48 frames have an energy that is not finite") as refused:
+        run(each(MOLECULES, lambda i, f: replace(f, energy=np.nan) if i == 5 else f), allow=("not_finite",)).raise_if_refused()
+    assert "--allow" not in str(refused.value.hint)
 
 
 def test_constant_labels() -> None:

@@ -17,6 +17,7 @@ from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.labels import LabelKeys, read_labelled
+from jmp_calc.training.readers import read_raw
 
 
 def crystal(seed: int = 0) -> Atoms:
@@ -131,6 +132,37 @@ CUBE = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T"'
 def write_text(path: Path, content: str) -> Path:
     path.write_text(content, encoding="utf-8")
     return path
+
+
+def test_labels_under_two_keys_are_named_both(tmp_path: Path) -> None:
+    """Half of the frames under REF_energy, half under energy: neither is left out, nor are they mixed without being asked."""
+    new, old = (text(f"{FORCES} {CUBE} {key}=-1.5 config_type=md note=7", ROWS) for key in ("REF_energy", "energy"))
+    path = write_text(tmp_path / "mixed.xyz", new + old + new + old)
+    with pytest.raises(BadInputError, match="2 of 4 frames have their energy under 'energy' and not under 'REF_energy'") as error:
+        read_labelled(path)
+    assert "frames 1, 3" in str(error.value.where)
+
+
+def test_keys_of_the_file_are_named_whatever_they_hold(tmp_path: Path) -> None:
+    """Entries that are text, and numbers of any size, are listed by how many frames have them."""
+    path = write_text(tmp_path / "dft.xyz", text(f"{FORCES} dft=-3.0 note=abc", ROWS) + text(f"{FORCES} dft=-3.0", ROWS))
+    with pytest.raises(BadInputError, match="has no energy") as error:
+        read_labelled(path)
+    assert "found: dft, note" in str(error.value.hint)
+
+
+def test_a_name_that_ase_knows_decides_where_there_is_no_suffix(tmp_path: Path) -> None:
+    """OUTCAR, POSCAR and the like; any other name without a suffix is extended XYZ."""
+    write(tmp_path / "POSCAR", bulk("Cu", cubic=True), format="vasp")
+    assert [len(frame.numbers) for frame in read_raw(tmp_path / "POSCAR").frames] == [4]
+    path = write_text(tmp_path / "train", text(f"{FORCES} energy=-1.5", ROWS))
+    assert read_labelled(path).frames[0].energy == -1.5
+
+
+def test_an_unknown_format_says_which_are_known(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot be read as .txt") as error:
+        read_raw(write_text(tmp_path / "notes.txt", "hello\nworld\n"))
+    assert "extxyz, traj, db, npz" in str(error.value.hint)
 
 
 def test_order_of_keys(tmp_path: Path) -> None:

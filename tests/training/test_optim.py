@@ -43,6 +43,21 @@ def test_time_budget_anneals_within_the_wall_clock() -> None:
     assert both.factor(30, 600.0) == pytest.approx(0.1)
 
 
+def test_what_is_over_at_the_first_step_takes_nothing_off_the_rate() -> None:
+    schedule = Schedule(CONFIG, None, 600.0, begun=200.0)
+    assert schedule.factor(100, 200.0) == pytest.approx(1.0)
+    assert schedule.factor(100, 400.0) == pytest.approx(0.55)
+    assert schedule.factor(100, 600.0) == pytest.approx(0.1)
+
+
+def test_a_short_time_is_not_spent_on_warming_up() -> None:
+    """Warm-up ends after a fifth of the time, however few steps that are; where it ends before by step, time changes nothing."""
+    schedule = Schedule(OptimConfig(lr=1.0, warmup_steps=51, warmup_start=0.2, final_lr=1e-9), None, 100.0)
+    for step, elapsed, ramp in ((0, 0.0, 0.2), (1, 10.0, 0.6), (2, 20.0, 1.0), (40, 10.0, 0.84), (50, 1.0, 1.0)):
+        cosine = 0.5 * (1 + math.cos(math.pi * elapsed / 100))
+        assert schedule.factor(step, elapsed) == pytest.approx(ramp * cosine), (step, elapsed)
+
+
 def test_a_short_run_does_not_spend_all_its_steps_on_warming_up() -> None:
     assert Schedule(CONFIG, 10, None).factor(2, 0.0) == pytest.approx(1.0)
 
@@ -90,3 +105,9 @@ def test_no_parameter_is_lost_and_none_is_exempt_from_decay() -> None:
     grouped = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(grouped) == len(list(potential.parameters()))
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
+
+
+def test_more_blocks_than_there_are_cannot_be_frozen() -> None:
+    with pytest.raises(UsageError, match="freeze=2, but the network has 1 blocks"):
+        freeze(tiny_potential(), "2")
+    assert freeze(tiny_potential(), "1") > 0

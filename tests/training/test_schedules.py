@@ -15,11 +15,19 @@ from jmp_calc.model.config import JMP_L, JMP_S, BackboneConfig, GraphPolicy, Hea
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.shapes import shapes_only
 from jmp_calc.training.config import OptimConfig, StageConfig
-from jmp_calc.training.finetune_recipes import JMP_L_RATES, JMP_S_RATES
+from jmp_calc.training.finetune_recipes import JMP_L_RATES, JMP_S_RATES, finetune_recipe
 from jmp_calc.training.history import read_history
 from jmp_calc.training.loop import fit
-from jmp_calc.training.optim import clip_gradients, is_clipped, largest_gradient, layer_groups, make_optimizer
-from jmp_calc.training.schedules import Plateau, after_validation, in_plateau_stage, is_exhausted, staged_rate
+from jmp_calc.training.optim import Schedule, clip_gradients, is_clipped, largest_gradient, layer_groups, make_optimizer
+from jmp_calc.training.schedules import (
+    GroupRates,
+    Plateau,
+    after_validation,
+    in_plateau_stage,
+    is_exhausted,
+    staged_rate,
+    within_time,
+)
 
 from .test_loop import CONFIG, job
 from .tiny import tiny_potential
@@ -102,6 +110,56 @@ def test_the_dead_zone_of_the_plateau_keeps_the_smallest_rate_above_the_stop() -
 def test_impossible_stages_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         StageConfig(**settings)  # type: ignore[arg-type]
+
+
+def rates_in(optim: OptimConfig, seconds: float, *shares: float, begun: float = 0.0) -> GroupRates:
+    """Rates of a recipe with ``STEPS`` steps per epoch and a time limit."""
+    return GroupRates(within_time(optim), shares, Schedule(within_time(optim), None, seconds, begun), STEPS)
+
+
+@pytest.mark.parametrize("name, warm, end, last", [("rmd17-aspirin", 5 / 128, 128, 8e-7), ("md22-dha", 5 / 32, 32, 8e-6)])
+def test_a_time_limit_shortens_warmup_and_cosine_alike(name: str, warm: float, end: int, last: float) -> None:
+    """Where few steps fit, the share of the time is the share of the published schedule, and all groups meet at its end."""
+    optim = finetune_recipe(name).train_config(6, 1.0).optim
+    rates, time = rates_in(optim, 700.0, 0.3, 1.0, begun=100.0), 600.0
+    peaks = [0.3 * ALPHA, ALPHA]
+    w = warm * end * STEPS
+    in_warmup = 0.1 + 0.9 * (w / 2) / (w - 1)
+    for elapsed, expected in {
+        0.0: [0.1 * peak for peak in peaks], 100.0: [0.1 * peak for peak in peaks],
+        100 + warm * time / 2: [in_warmup * peak for peak in peaks],
+        100 + warm * time: peaks,
+        100 + (1 + warm) * time / 2: [0.5 * (peak + last) for peak in peaks],
+        700.0: [last, last], 800.0: [last, last],
+    }.items():
+        assert rates.at(0, elapsed, None) == pytest.approx(expected, rel=1e-9), elapsed
+
+
+def test_a_long_time_leaves_the_published_schedule_as_it_is() -> None:
+    """Steps that come faster than the time asks for decide; the plateau stage follows them."""
+    optim = OptimConfig(lr=ALPHA, stages=CODE)
+    rates = rates_in(optim, 1e6, 0.3, 1.0)
+    for step in (0, W - 1, (W + M) // 2, M - 1, M, 2 * M):
+        assert rates.at(step, 0.01 * step, None) == tuple(staged_rate(CODE, ALPHA, share, step, STEPS) for share in (0.3, 1.0))
+    assert rates.after_validation(M - 1, 1.0, None) is None and rates.after_validation(M, 1.0, None) is not None
+
+
+def test_stages_by_epoch_do_not_look_at_the_clock() -> None:
+    """The seven days of the recipes are a limit and no schedule."""
+    optim = finetune_recipe("rmd17-aspirin").train_config(6, 1.0).optim
+    rates = GroupRates(optim, (1.0,), Schedule(optim, None, 604_800.0), STEPS)
+    assert rates.at(W, 600_000.0, None) == (ALPHA,)
+
+
+def test_a_time_limit_turns_a_plateau_alone_into_a_cosine() -> None:
+    """Runs from scratch: nothing would fall within the time."""
+    published = finetune_recipe("gn-oc-rmd17-aspirin").train_config(6, 1.0).optim
+    rates = rates_in(published, 600.0, 1.0)
+    found = [rates.at(3, elapsed, None)[0] / 1e-4 for elapsed in (0.0, 300.0, 600.0)]
+    assert found == pytest.approx([1.0, 0.01 + 0.5 * 0.99, 0.01])
+    assert rates.after_validation(10**6, 1.0, None) is None
+    plain = OptimConfig(lr=1e-3)
+    assert within_time(plain) is plain
 
 
 def test_every_weight_is_in_one_group_and_block_one_has_both_first_outputs() -> None:
@@ -190,6 +248,15 @@ def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -
     rates = [row.lr for row in read_history(tmp_path / "a" / "metrics.csv")]
     fit(job(tmp_path / "b"), dataclasses.replace(config, epochs=7))
     assert rates == [row.lr for row in read_history(tmp_path / "b" / "metrics.csv")]
+
+
+def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
+    """A cosine of 10 000 epochs, of which a few seconds see a few: at the end nothing is left of the peak."""
+    stages = dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01)
+    optim = within_time(OptimConfig(lr=1e-6, stages=stages, ema_decay=None))
+    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)).rows
+    assert rows[-1].epoch < 10_000 and rows[-1].lr < 0.2e-6
+    assert max(row.lr for row in rows) > rows[-1].lr
 
 
 def test_a_run_ends_when_the_learning_rate_is_used_up(tmp_path: Path) -> None:
