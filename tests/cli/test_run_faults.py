@@ -93,7 +93,7 @@ def test_fault_51_copies_between_training_and_validation(run: Run, tmp_path: Pat
     repeated = saved(tmp_path / "twice.extxyz", [*images[:8], images[0]])
     planned = run("finetune", repeated, "-m", model, "-o", tmp_path / "b", "--dry-run")
     assert planned.exit_code == 0, planned.output
-    assert "occur more than once" in planned.stderr
+    assert "occur more than once" in planned.stdout
 
 
 def test_fault_52_too_few_frames_or_none_to_validate(run: Run, tmp_path: Path, data: Path, model: str) -> None:
