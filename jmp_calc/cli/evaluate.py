@@ -64,8 +64,9 @@ def evaluate(
         for path in result.write(common.out):
             run.add_output(path, "evaluation")
         run.results = result.to_dict()
-        width = max(len(name) for name in result.by_group)
-        for name, errors in result.by_group.items():
+        groups = result.by_group if len(result.by_group) > 1 else {}  # a single one is all
+        width = max(len(name) for name in ("all", *groups))
+        for name, errors in groups.items():
             common.say(f"{name:{width}s}  {errors.n_structures:6d}  {errors}")
         common.say(f"{'all':{width}s}  {result.errors.n_structures:6d}  {result.errors}")
         if result.classes:

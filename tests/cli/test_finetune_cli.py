@@ -54,6 +54,7 @@ def test_one_line_is_enough(run: Run, tmp_path: Path, data: Path, model: str) ->
     assert {"best.safetensors", "report.yaml"} <= {Path(item["path"]).name for item in summary["outputs"]}
     checked = run("evaluate", data, "-m", out / "best.safetensors", "-o", tmp_path / "errors")
     assert checked.exit_code == 0, checked.output
+    assert sum(" 10  " in line for line in checked.stderr.splitlines()) == 1, checked.stderr  # one group: told once
     errors = yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())
     assert errors["errors"]["n_structures"] == 10
 
