@@ -1,6 +1,6 @@
 """Sampling temperature and structure-wise loss: four pre-trainings of jmp-xs on six sets of different domains.
 
-    python benchmarks/pretraining.py                      all rows that are missing, 500 steps each
+    python benchmarks/pretraining.py                      all rows that are missing, 1800 steps each
     python benchmarks/pretraining.py --rows T1 --processes 2
     python benchmarks/pretraining.py --table              only print and plot what is there
 
@@ -27,7 +27,7 @@ ROWS = {
 """Temperature, and whether forces are averaged over the atoms of a structure first."""
 SETS = {"qm22-alkanes": 6000, "h2-combustion": 4000, "oc20-trajs": 1500, "mlearn": 600, "zeolites": 300, "water-mp2": 300}
 """Frames of each set, validation included."""
-STEPS, VALIDATE_EVERY, VALID_FRAMES = 500, 100, 15
+STEPS, VALIDATE_EVERY, VALID_FRAMES = 1800, 200, 15
 
 
 def content(temperature: float, structure_wise: bool, processes: int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.results / "pretraining.yaml"
     compute_missing(path, [] if args.table else args.rows, lambda row: run_row(row, args), what=WHAT, order=list(ROWS),
-                  threads=args.processes)
+                  threads=args.processes, same={"steps": STEPS})
     rows = read_rows(path)
     show(rows)
     plot(rows, args.results / "pretraining.svg")
