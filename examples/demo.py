@@ -3,7 +3,7 @@
 Fine-tunes jmp-xs on the shipped 3BPA sample (wB97X/6-31G(d)), shows the errors on 50 unseen frames before and after,
 relaxes the molecule, runs NVE dynamics with a verdict on energy conservation, and computes the phonons of silicon.
 
-    python examples/demo.py [--seconds 100] [--model jmp-xs] [--out demo_results]
+    python examples/demo.py [--steps 300] [--model jmp-xs] [--out demo_results]
 """
 
 from __future__ import annotations
@@ -90,18 +90,18 @@ def plot_dynamics(path: Path, time_ps: np.ndarray, mev_per_atom: np.ndarray, tem
     figure.savefig(path, dpi=150)
 
 
-def train(folder: Path, model: str, seconds: float) -> tuple[Path, list[Row]]:
+def train(folder: Path, model: str, steps: int) -> tuple[Path, list[Row]]:
     """Fine-tune, plot the errors before and after; returns the best model file."""
     train_file, test_file, frames = split_sample(folder)
     result = finetune(train_file, test=test_file, model=model, out=folder / "finetune", head="wb97x-3bpa",
-                      config=TrainConfig(max_time=seconds, processes=min(2, os.cpu_count() or 1)))
+                      config=TrainConfig(max_steps=steps, processes=min(2, os.cpu_count() or 1)))
     before = JMPCalculator(model, head=result.init_head)
     plot_errors(folder / "errors.png", frames, {"before": before, "after": JMPCalculator(result.best)})
     assert result.test_before is not None
     assert result.test is not None
     return result.best, [
         Row(f"{N_TEST} unseen frames, before", str(result.test_before)),
-        Row(f"{N_TEST} unseen frames, after {seconds:.0f} s", str(result.test)),
+        Row(f"{N_TEST} unseen frames, after {steps} steps", str(result.test)),
     ]
 
 
@@ -150,7 +150,7 @@ def silicon(folder: Path, model: str) -> list[Row]:
 def main() -> None:
     """Run the four parts and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=100.0, help="time for training (default 100)")
+    parser.add_argument("--steps", type=int, default=300, help="training steps (default 300: 100 s on 2 cores)")
     parser.add_argument("--model", default="jmp-xs", help="start model (default jmp-xs)")
     parser.add_argument("--out", type=Path, default=Path("demo_results"), help="folder; an earlier demo is replaced")
     options = parser.parse_args()
@@ -161,7 +161,7 @@ def main() -> None:
     (folder / "demo.txt").write_text("made by examples/demo.py; replaced by its next run\n", encoding="utf-8")
 
     print(f"1/3  fine-tuning {options.model} on 3BPA", flush=True)
-    best, rows = train(folder, options.model, options.seconds)
+    best, rows = train(folder, options.model, options.steps)
     print("2/3  relaxation and NVE dynamics", flush=True)
     rows += simulate(folder, best)
     print("3/3  phonons of silicon", flush=True)

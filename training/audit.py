@@ -21,6 +21,8 @@ from .plausibility import Finding
 
 NEVER_ALLOWED = frozenset({"not_finite", "too_few_frames", "no_training_frames"})
 """Findings with which no step can be taken."""
+FEW_FRAMES = 10
+"""Below this many labelled frames neither the fit nor its errors mean much."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,10 @@ def _counts(train: Sequence[Frame], valid: Sequence[Frame], batch: int | None, n
     elif not valid and need_validation:
         found.append(Finding("error", "no_validation_frames", "The validation set is empty.", "",
                              "Give --valid FILE, or a --valid-fraction that leaves at least one frame."))
+    elif len(train) + len(valid) < FEW_FRAMES:
+        found.append(Finding("warning", "few_frames",
+                             f"Training with {len(train)} and validation with {len(valid)} frames says little.", "",
+                             "Label some tens of frames, and test on others with --test."))
     if batch is not None and 0 < len(train) < batch:
         found.append(Finding("warning", "fewer_than_batch",
                              f"{len(train)} training frames are fewer than the batch of {batch}.", "",

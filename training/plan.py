@@ -37,7 +37,7 @@ from .retain import AT_VALIDATIONS
 from .run_state import total_steps, validation_interval
 from .schedule_report import RunSchedule, rate_groups
 from .start import ModelOptions, Start
-from .start_network import check_old_head, network_for, new_head, shape_of_new
+from .start_network import check_old_head, kept_heads, network_for, new_head, with_layers
 from .tasks import Task
 from .world import World
 
@@ -136,12 +136,10 @@ def _with_new_head(
 ) -> tuple[Potential, HeadConfig]:
     """The network with the heads that it will have in the run: the new one, and old ones that are kept or needed."""
     named = not start.from_scratch and start.init_head not in ("auto", "scratch")
-    shape = model.head(start.init_head) if named else shape_of_new(model, start)
-    head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
+    head = with_layers(head, model, start, start.init_head if named else None)
     needed = {_old_head(item, model) for item in (*prepared.retained, *prepared.replayed)}
-    kept = [] if start.from_scratch else [old for old in model.heads if old.name in needed or start.keep_heads]
-    heads = (*(old for old in kept if old.name != head.name), head)
-    return _shaped(dataclasses.replace(model, heads=heads, default_head=head.name)), head
+    kept = [] if start.from_scratch else kept_heads(start, model, needed)
+    return _shaped(model.with_new_head(head, kept)), head
 
 
 def _old_head(item: EarlierSet, model: ModelConfig) -> str:

@@ -22,7 +22,7 @@ from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
 from .references import References
-from .start_network import check_old_head, network_for, new_head, shape_of_new
+from .start_network import check_old_head, kept_heads, network_for, new_head, with_layers
 from .targets import FittedTarget
 from .tasks import Task
 
@@ -154,18 +154,11 @@ def make_start(
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
     # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
     old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
-    if options.head in {h.name for h in config.heads} and options.keep_heads:
-        raise UsageError(f"The model already has a head {options.head!r}.", where=loaded.card.name,
-                         hint="give the new one another name with --head-name NAME, or leave out --keep-heads")
     watched, trained = (tuple(bound(item, old, direct=direct_forces, device=device) for item in items)
                         for items in (retained, replayed))
-    needed = {item.task.head for item in (*watched, *trained)}
-    if options.head in needed:
-        raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.",
-                         hint="give the new one another name with --head-name NAME")
+    kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
-    kept = [h.name for h in config.heads if options.keep_heads or h.name in needed]
     potential = with_fitted_energies(
         _add_head(old, head, template, options, kept), head.name, frames, device)
     return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
@@ -176,9 +169,9 @@ def _add_head(
     old: Potential, head: HeadConfig, template: str | None, options: ModelOptions, kept: Sequence[str]
 ) -> Potential:
     """The old network with the new head as default, and with the old heads that are kept."""
-    shape = old.config.head(template) if template else shape_of_new(old.config, options)
-    head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
+    head = with_layers(head, old.config, options, template)
     if template:
+        shape = old.config.head(template)
         head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
                                    direct_forces=shape.direct_forces and head.direct_forces)
     return old.with_new_head(head, kept, init_from=template)
@@ -191,9 +184,7 @@ def _from_scratch(
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
 
-    shape = shape_of_new(config, options)
-    head = dataclasses.replace(head, hidden=shape.hidden, num_layers=shape.num_layers, bias=shape.bias)
-    config = dataclasses.replace(config, heads=(head,), default_head=head.name)
+    config = config.with_new_head(with_layers(head, config, options, None), kept=())
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
     graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),

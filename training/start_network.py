@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,10 +61,26 @@ def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig,
                          hint=f"choose one of {', '.join(names)}, auto or scratch")
 
 
-def shape_of_new(config: ModelConfig, options: ModelOptions) -> HeadConfig:
-    """Layers of a head with new weights: those of the old energy heads, with or without bias as asked for."""
-    shape = next((h for h in config.heads if h.kind == "energy"), HeadConfig(name="none"))
-    return shape if options.head_bias is None else dataclasses.replace(shape, bias=options.head_bias)
+def kept_heads(options: ModelOptions, config: ModelConfig, needed: Collection[str]) -> list[str]:
+    """Old heads that stay beside the new one: those that earlier data need, or all; UsageError if one has its name."""
+    kept = [old.name for old in config.heads if options.keep_heads or old.name in needed]
+    other = "give the new one another name with --head-name NAME"
+    if options.head in needed:
+        raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.", hint=other)
+    if options.head in kept:
+        raise UsageError(f"The model already has a head {options.head!r}.", where=options.model,
+                         hint=f"{other}, or leave out --keep-heads")
+    return kept
+
+
+def with_layers(head: HeadConfig, config: ModelConfig, options: ModelOptions, template: str | None) -> HeadConfig:
+    """The new head with the layers of the old one that it starts from.
+
+    Without such a template, with those of the old energy heads, with or without bias as asked for.
+    """
+    old = config.head(template) if template else next((h for h in config.heads if h.kind == "energy"), HeadConfig(name=""))
+    bias = old.bias if template or options.head_bias is None else options.head_bias
+    return dataclasses.replace(head, hidden=old.hidden, num_layers=old.num_layers, bias=bias)
 
 
 def _for_energies(

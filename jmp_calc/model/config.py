@@ -6,6 +6,7 @@ Sizes and names follow ``gemnet_oc.md`` section 2; nothing here imports torch.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -156,6 +157,11 @@ class ModelConfig:
     def head(self, name: str) -> HeadConfig:
         """The head called ``name``; KeyError if there is none."""
         return {head.name: head for head in self.heads}[name]
+
+    def with_new_head(self, head: HeadConfig, kept: Sequence[str]) -> ModelConfig:
+        """The same network with a new head, which is its default, beside the ``kept`` ones."""
+        heads = (*(self.head(name) for name in kept), head)
+        return dataclasses.replace(self, heads=heads, default_head=head.name)
 
 
 JMP_S = BackboneConfig()

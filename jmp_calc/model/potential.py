@@ -192,9 +192,8 @@ class Potential(nn.Module):
             own = {name.removeprefix(old): value for name, value in state.items() if name.startswith(old)}
         state = {name: value for name, value in state.items() if not name.startswith("heads.") or name.startswith(others)}
         state |= {f"heads.{head.name}.{name}": value for name, value in own.items()}
-        heads = (*(self.config.head(name) for name in kept), head)
         return Potential.from_state(
-            replace(self.config, heads=heads, default_head=head.name), {name: value.clone() for name, value in state.items()})
+            self.config.with_new_head(head, kept), {name: value.clone() for name, value in state.items()})
 
     def with_heads(self, names: Sequence[str], default: str | None) -> Potential:
         """A copy that has only the named heads."""

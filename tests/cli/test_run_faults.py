@@ -104,6 +104,7 @@ def test_fault_52_too_few_frames_or_none_to_validate(run: Run, tmp_path: Path, d
     small = run("finetune", saved(tmp_path / "three.extxyz", copper(3)), "-m", model, "-o", tmp_path / "c", "--epochs", 1,
                 "--batch-size", 64)
     assert small.exit_code == 0, small.output  # fewer frames than a batch holds
+    assert "Training with 2 and validation with 1 frames says little" in small.stderr
     assert read_history(tmp_path / "c" / "metrics.csv")[-1].step == 1
 
 
@@ -271,5 +272,7 @@ def test_fault_81_the_end_comes_before_the_first_epoch(run: Run, tmp_path: Path,
 def test_fault_82_heads_that_collide_or_do_not_exist(run: Run, tmp_path: Path, data: Path, model: str) -> None:
     words = ("finetune", data, "-m", model, *FAST)
     fails(run(*words, "-o", tmp_path / "a", "--head", "pbe"), 5, "no head 'pbe'", "choose one of any")
-    fails(run(*words, "-o", tmp_path / "b", "--keep-heads", "--head-name", "any"), 2, "already has a head 'any'", "--head-name")
+    collides = (*words, "-o", tmp_path / "b", "--keep-heads", "--head-name", "any")
+    for asked in (collides, (*collides, "--dry-run")):
+        fails(run(*asked), 2, "already has a head 'any'", "--head-name")
     fails(run(*words, "-o", tmp_path / "c", "--head-name", "a b"), 2, "not a name for a head")

@@ -153,6 +153,7 @@ def test_counts() -> None:
     assert codes(audit(())) == {"too_few_frames"}
     assert codes(audit((), MOLECULES[:3])) == {"no_training_frames"}
     assert codes(audit(MOLECULES)) == {"no_validation_frames"}
+    assert "few_frames" in codes(audit(MOLECULES[:1], MOLECULES[1:2]), "warning")
     assert "fewer_than_batch" in codes(run(MOLECULES[:3], batch_structures=8), "warning")
 
 
