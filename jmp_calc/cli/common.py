@@ -29,7 +29,7 @@ import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
 from ..io.atomic import remove_partial
-from ..io.outdir import check_free, locked, make_folder, remove_old
+from ..io.outdir import check_free, check_inputs_kept, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
 
@@ -146,15 +146,16 @@ def structure_argument(function: F) -> F:
 class CommandRun:
     """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
 
-    Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
+    ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them. Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
     normally or by an error, writes the final summary.
     """
 
     def __init__(
         self, common: Common, command: str, *, outputs: Sequence[str], settings: Mapping[str, Any],
-        resume: bool = False, resume_hint: str = "",
+        inputs: Sequence[str | Path | None] = (), resume: bool = False, resume_hint: str = "",
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
+        self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
         self.names = [self._prefixed(name) for name in (*outputs, "summary.yaml")]
         self.resume, self.resume_hint = resume, resume_hint
         self.results: Mapping[str, Any] = {}
@@ -191,6 +192,7 @@ class CommandRun:
         try:
             remove_partial(folder, self.names)
             if self.common.overwrite and not self.resume:
+                check_inputs_kept(folder, self.names, self.inputs)
                 remove_old(folder, self.names)
             elif not self.resume:
                 check_free(folder, self.names, summary=self._prefixed("summary.yaml"), resume_hint=self.resume_hint)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -41,6 +43,8 @@ def descriptors(
     numbers (N,), per_atom (N, D) and offsets (S+1,): structure i has the rows offsets[i] to offsets[i+1]. With --per-element
     element_structure (P,), element_number (P,) and element_mean (P, D). A sum over atoms is n_atoms times the mean.
     """
+    from ..io.structures import iter_frames, parse_structure
+
     chosen: Any = int(layer) if layer.isdecimal() else layer
     settings = {"struct": struct, "index": index or ":", "layer": chosen, "per_atom": per_atom,
                 "per_element": per_element, "extxyz": extxyz}
@@ -48,31 +52,35 @@ def descriptors(
         _dry_run(struct, common, index, chosen, settings)
         return
     outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
-    with CommandRun(common, "descriptors", outputs=outputs, settings=settings) as run:
+    frames = iter_frames(struct, index=index)
+    first = next(frames)  # a file that cannot be read is known before earlier results are removed
+    inputs = [parse_structure(struct).path]
+    with CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs) as run:
+        images = chain((first,), frames)
         columns = _Columns(per_atom=per_atom, per_element=per_element)
         if extxyz:
             with open(run.path("descriptors.extxyz"), "w", encoding="utf-8") as stream:
                 run.add_output(run.path("descriptors.extxyz"), "structures with jmp_descriptors")
-                _compute(run, struct, index, chosen, columns, stream)
+                _compute(run, struct, images, chosen, columns, stream)
         else:
-            _compute(run, struct, index, chosen, columns, None)
+            _compute(run, struct, images, chosen, columns, None)
 
 
 def _compute(
-    run: CommandRun, struct: str, index: str | None, layer: Layer, columns: _Columns, stream: IO[str] | None
+    run: CommandRun, struct: str, images: Iterable[Atoms], layer: Layer, columns: _Columns, stream: IO[str] | None
 ) -> None:
     import numpy as np
     from ase.io import write
 
     from ..descriptors import check_layer
-    from ..io.structures import iter_frames, parse_structure, windows
+    from ..io.structures import parse_structure, windows
     from ..workflows.progress import Progress
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
     check_layer(layer, calculator.model_config)
     with Progress("descriptors", None, quiet=run.common.quiet) as progress:
-        for window in windows(iter_frames(struct, index=index)):
+        for window in windows(images):
             found = _described(calculator, window, layer, where=f"{struct}, selected frame", first=columns.n_structures)
             columns.add(found)
             for number, atoms in enumerate(window):

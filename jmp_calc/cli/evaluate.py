@@ -53,7 +53,7 @@ def evaluate(
         return
     settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,
                 "index": index, "group_by": group_by, "keys": keys, "target": target}
-    with CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings) as run:
+    with CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data]) as run:
         result = run_evaluate(
             data, model=common.model, head=common.head, forces=forces, graph=graph, weights=weights, keys=keys,
             target=target, index=index, allow_truncated=allow_truncated, energy_unit=energy_unit, length_unit=length_unit,

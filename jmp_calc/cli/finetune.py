@@ -111,6 +111,7 @@ def finetune(
             return
         with (
             CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                       inputs=[Path(path) for path in (data.train, data.valid, data.test) if path is not None],
                        resume=options["resume"], resume_hint="--resume goes on with it") as command,
             RunLog(common.out, common.say, resumed=resume) as say,
         ):

@@ -49,7 +49,7 @@ def md(
     Exit codes: 7 when the guard stopped the run (last good frame saved), 130 or 143 when interrupted (restart saved).
     """
     from ..errors import UsageError
-    from ..io.structures import read_structure
+    from ..io.structures import parse_structure, read_structure
     from ..workflows.md import OUTPUTS
     from ..workflows.md import md as run_md
     from ..workflows.md_settings import MDSettings
@@ -75,7 +75,8 @@ def md(
                                       "length_ps": steps * timestep / 1000, "restart": source,
                                       "writes": ", ".join(OUTPUTS[:4])})
         return
-    run = CommandRun(common, "md", outputs=OUTPUTS, settings=settings.to_dict(), resume=source is not None,
+    run = CommandRun(common, "md", outputs=OUTPUTS, settings=settings.to_dict(),
+                     inputs=[parse_structure(struct).path], resume=source is not None,
                      resume_hint="--restart auto continues it")
     with run:
         run.add_structure(struct, atoms)

@@ -47,7 +47,7 @@ def phonons(
 
     Imaginary modes are named; they end the command with exit code 3 only with --strict.
     """
-    from ..io.structures import read_structure
+    from ..io.structures import parse_structure, read_structure
     from ..workflows.phonon_settings import PhononSettings, supercell_matrix
     from ..workflows.phonons import OUTPUTS, check_lattice, describe
     from ..workflows.phonons import phonons as run_phonons
@@ -70,7 +70,8 @@ def phonons(
             "supercell": matrix.tolist(), "supercell_atoms": round(float(abs(linalg.det(matrix)))) * len(atoms),
             "force_calculations": n_displacements, "writes": ", ".join(OUTPUTS)})
         return
-    with CommandRun(common, "phonons", outputs=OUTPUTS, settings=settings.to_dict()) as run:
+    inputs = [parse_structure(struct).path]
+    with CommandRun(common, "phonons", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs) as run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)

@@ -78,8 +78,8 @@ def pretrain(
             run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
             return
         with (
-            CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, resume=resume,
-                       resume_hint="--resume goes on with it") as command,
+            CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, inputs=[pack],
+                       resume=resume, resume_hint="--resume goes on with it") as command,
             RunLog(common.out, common.say, resumed=resuming) as say,
         ):
             result = run(loaded, common.out, options, resume=resuming, override=override, world=world, say=say)

@@ -37,7 +37,7 @@ def relax(
     Exit code 3 when the force limit is not reached in --steps steps; the files are written all the same.
     """
     from ..errors import UsageError
-    from ..io.structures import read_structure
+    from ..io.structures import parse_structure, read_structure
     from ..workflows.relax import OUTPUTS, RelaxSettings, settings_dict
     from ..workflows.relax import relax as run_relax
 
@@ -52,7 +52,8 @@ def relax(
         dry_run_report(common, "relax", {"structure": f"{atoms.get_chemical_formula()} from {struct}",
                                          **settings_dict(settings), "writes": ", ".join(OUTPUTS)})
         return
-    with CommandRun(common, "relax", outputs=OUTPUTS, settings=settings_dict(settings)) as run:
+    inputs = [parse_structure(struct).path]
+    with CommandRun(common, "relax", outputs=OUTPUTS, settings=settings_dict(settings), inputs=inputs) as run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,19 +36,24 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
     Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress (eV/Å³,
     Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept as they are.
     """
+    from ..io.structures import iter_frames, parse_structure
+
     wanted = _parse_properties(properties)
     settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
     if common.dry_run:
         _dry_run(struct, common, index, wanted, settings)
         return
-    with CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings) as run:
-        _compute(run, struct, index, wanted)
+    frames = iter_frames(struct, index=index)
+    first = next(frames)  # a file that cannot be read is known before earlier results are removed
+    inputs = [parse_structure(struct).path]
+    with CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings, inputs=inputs) as run:
+        _compute(run, struct, chain((first,), frames), wanted)
 
 
-def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str, ...] | None) -> None:
+def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tuple[str, ...] | None) -> None:
     from ase.io import write
 
-    from ..io.structures import iter_frames, parse_structure, windows
+    from ..io.structures import parse_structure, windows
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
@@ -55,7 +61,7 @@ def _compute(run: CommandRun, struct: str, index: str | None, wanted: tuple[str,
     notes: set[str] = set()
     count = 0
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
-        for window in windows(iter_frames(struct, index=index)):
+        for window in windows(images):
             for atoms, results in _evaluate(calculator, window, wanted, where=f"{struct}, selected frame", first=count):
                 count += 1
                 _say_once(run.common, atoms, notes)

@@ -59,6 +59,17 @@ def check_file_free(target: Path, overwrite: bool) -> None:
         raise UsageError("the folder of the output does not exist", where=str(target.parent))
 
 
+def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
+    """UsageError when one of ``inputs``, which the run reads, is among the outputs that it would remove first."""
+    old = [path for path in (folder / name for name in names) if path.exists()]
+    for given in inputs:
+        if given.exists() and any(given.samefile(path) for path in old):
+            raise UsageError(
+                "--overwrite would remove a file that this run reads; nothing was removed", where=str(given),
+                hint="choose another output folder with -o DIR",
+            )
+
+
 def remove_old(folder: Path, names: Iterable[str]) -> None:
     """Delete earlier outputs, so that files of two runs never lie side by side."""
     for name in names:

@@ -1,0 +1,52 @@
+"""Output folders: what --overwrite may remove, which folder a restart may go on in, and what --dry-run checks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("command, name", [
+    ("relax", "opt.extxyz"), ("md", "final.extxyz"), ("singlepoint", "results.extxyz"), ("phonons", "unitcell.extxyz"),
+    ("descriptors", "descriptors.extxyz"), ("evaluate", "predictions.extxyz"),
+])
+@pytest.mark.parametrize("linked", [False, True])
+def test_overwrite_removes_no_structure_that_the_run_reads(
+    run, model: str, salt: Path, tmp_path: Path, command: str, name: str, linked: bool
+) -> None:
+    out = tmp_path / "o"
+    out.mkdir()
+    shutil.copy(salt, out / name)
+    (out / "summary.yaml").write_text("status: ok\n")
+    given = out / name
+    if linked:
+        given = tmp_path / "link.extxyz"
+        given.symlink_to(out / name)
+    words = ["--extxyz"] if command == "descriptors" else []
+    result = run(command, given, *words, "-m", model, "-o", out, "--overwrite")
+    assert result.exit_code == 2, result.output
+    assert str(given) in result.stderr
+    assert "-o DIR" in result.stderr
+    assert (out / name).read_bytes() == salt.read_bytes()
+    assert (out / "summary.yaml").read_text() == "status: ok\n"
+
+
+def test_overwrite_removes_no_model_that_the_run_starts_from(run, model: str, salt: Path, tmp_path: Path) -> None:
+    best = tmp_path / "run/best.safetensors"
+    best.parent.mkdir()
+    shutil.copy(model, best)
+    result = run("finetune", salt, "-m", best, "-o", best.parent, "--overwrite")
+    assert result.exit_code == 2, result.output
+    assert str(best) in result.stderr
+    assert best.read_bytes() == Path(model).read_bytes()
+
+
+@pytest.mark.parametrize("command", ["singlepoint", "descriptors"])
+def test_a_structure_that_cannot_be_read_removes_no_results(run, model: str, tmp_path: Path, command: str) -> None:
+    names = ("results.extxyz", "descriptors.npz")
+    for name in names:
+        (tmp_path / name).write_text("earlier")
+    assert run(command, tmp_path / "typo.xyz", "-m", model, "-o", tmp_path, "--overwrite").exit_code == 4
+    assert [(tmp_path / name).read_text() for name in names] == ["earlier"] * 2
