@@ -146,8 +146,9 @@ def structure_argument(function: F) -> F:
 class CommandRun:
     """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
 
-    ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them. Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
-    normally or by an error, writes the final summary.
+    ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
+    Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it, normally
+    or by an error, writes the final summary.
     """
 
     def __init__(

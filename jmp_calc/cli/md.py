@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
@@ -34,7 +36,8 @@ Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM w
 @click.option("--traj-every", type=int, default=10, show_default=True, help="Steps between frames of traj.extxyz.")
 @click.option("--restart-every", type=int, default=1000, show_default=True, help="Steps between restart files.")
 @click.option("--restart", default=None, metavar="auto|FILE",
-              help="Go on from a restart file; auto: from the one in the output folder, if there is one.")
+              help="Go on from a restart file; auto: from the one in the output folder, if there is one. Another's needs an "
+                   "empty output folder.")
 @click.option("--resume", is_flag=True, help="Same as --restart auto.")
 @click.option("--guard/--no-guard", default=True, help="Stop on NaN, runaway heat, colliding or lost atoms.")
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
@@ -50,9 +53,11 @@ def md(
     """
     from ..errors import UsageError
     from ..io.structures import parse_structure, read_structure
-    from ..workflows.md import OUTPUTS
+    from ..workflows.common import with_prefix
+    from ..workflows.md import OUTPUTS, continues_run_in
     from ..workflows.md import md as run_md
     from ..workflows.md_settings import MDSettings
+    from ..workflows.restart import MDState
 
     if restart is not None and resume and restart != "auto":
         raise UsageError("--resume and --restart FILE contradict each other", hint="give one of them")
@@ -62,12 +67,13 @@ def md(
         remove_rot, stats_every, traj_every, restart_every, guard,
     ).resolved()
     atoms = read_structure(struct, allow_truncated=allow_truncated)
-    with_prefix = f"{common.prefix}-restart.npz" if common.prefix else "restart.npz"
-    source = None if restart is None else common.out / with_prefix if restart == "auto" else restart
-    source = common.out / with_prefix if resume else source
-    if (resume or restart == "auto") and not (common.out / with_prefix).exists():
-        source = None
-    if source is not None and common.overwrite:
+    own = common.out / with_prefix("restart.npz", common.prefix)
+    if resume or restart == "auto":
+        source = own if own.exists() else None
+    else:
+        source = None if restart is None else Path(restart)
+    continues = source is not None and continues_run_in(common.out, MDState.load(source), common.prefix)
+    if continues and common.overwrite:
         raise UsageError("--overwrite and a restart contradict each other", hint="leave out --overwrite to go on")
     if common.dry_run:
         facts = {key: value for key, value in settings.to_dict().items() if value is not None}
@@ -76,8 +82,8 @@ def md(
                                       "writes": ", ".join(OUTPUTS[:4])})
         return
     run = CommandRun(common, "md", outputs=OUTPUTS, settings=settings.to_dict(),
-                     inputs=[parse_structure(struct).path], resume=source is not None,
-                     resume_hint="--restart auto continues it")
+                     inputs=[parse_structure(struct).path, source], resume=continues,
+                     resume_hint="--restart auto continues it" if own.exists() else "")
     with run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 EV_PER_A3_IN_GPA = 160.21766208
 
 
+def with_prefix(name: str, prefix: str) -> str:
+    """Name of an output file."""
+    return f"{prefix}-{name}" if prefix else name
+
+
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
     """``folder/name`` or ``folder/prefix-name``; creates the folder."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    return path / (f"{prefix}-{name}" if prefix else name)
+    return path / with_prefix(name, prefix)
 
 
 def working_copy(atoms: Atoms) -> Atoms:

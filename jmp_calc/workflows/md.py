@@ -24,6 +24,7 @@ from .common import (
     output_path,
     snapshot,
     warn_if_not_smooth,
+    with_prefix,
     working_copy,
     write_frames,
 )
@@ -98,7 +99,8 @@ def md(
         steps: total number; a restarted run continues until it is reached.
         friction_per_ps: nvt only, default 5. thermostat_time_fs, barostat_time_fs: npt only, 100 and 1000 steps.
         velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of ``atoms``.
-        restart: a restart file (or MDState) of the same structure, model, ensemble and settings.
+        restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of ``out``, or
+            ``out`` must hold no other run.
         out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs.
 
     Raises:
@@ -114,17 +116,23 @@ def md(
     check_structure_for(work, settings)
     warn_if_not_smooth(work)
     state = restart if restart is None or isinstance(restart, MDState) else MDState.load(restart)
-    if out is not None and state is None:
+    if out is not None and not (state is not None and continues_run_in(Path(out), state, prefix)):
         _refuse_old_output(Path(out), prefix)
     run = _Run(work, settings, state, out, prefix, quiet)
     run.loop()
     return run.finish(list(atoms.constraints))
 
 
+def continues_run_in(folder: Path, state: MDState, prefix: str = "") -> bool:
+    """Whether ``state`` is the one in the restart file of ``folder``: only then its table and frames are added to."""
+    own = folder / with_prefix("restart.npz", prefix)
+    return own.is_file() and state.is_same_as(MDState.load(own))
+
+
 def _refuse_old_output(folder: Path, prefix: str) -> None:
-    found = [name for name in OUTPUTS if (folder / (f"{prefix}-{name}" if prefix else name)).exists()]
+    found = [name for name in OUTPUTS if (folder / with_prefix(name, prefix)).exists()]
     if found:
-        hint = "continue it with restart=, or choose another folder"
+        hint = "continue it with restart= and its own restart file, or choose another folder"
         raise UsageError(f"an earlier run is in this folder: {', '.join(found)}", where=str(folder), hint=hint)
 
 

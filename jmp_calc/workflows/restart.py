@@ -96,6 +96,12 @@ class MDState:
             constraints=head["constraints"], start_temperature_k=float(head["start_temperature_k"]), **arrays,
         )
 
+    def is_same_as(self, other: MDState) -> bool:
+        """Whether both are the same step of the same motion."""
+        return self.step == other.step and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("numbers", "positions", "momenta")
+        )
+
     def check_belongs_to(self, atoms: Atoms, settings: MDSettings, model: str) -> None:
         """UsageError naming every difference between the run that was saved and the one that is asked for."""
         found = [name for name, now in zip(_STRUCTURE, (atoms.numbers, atoms.get_masses(), atoms.pbc), strict=True)

@@ -203,7 +203,6 @@ def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(run, mode
 @pytest.mark.parametrize("words", [
     ["relax", "--opt-cell", "volume", "--opt-cell-fully"],
     ["relax", "--opt-cell-lengths", "--opt-cell-fully"],
-    ["md", "--restart", "some.npz", "--overwrite"],
     ["md", "--restart", "some.npz", "--resume"],
 ])
 def test_fault_56_conflicting_options(run, salt: Path, words: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -50,3 +51,25 @@ def test_a_structure_that_cannot_be_read_removes_no_results(run, model: str, tmp
         (tmp_path / name).write_text("earlier")
     assert run(command, tmp_path / "typo.xyz", "-m", model, "-o", tmp_path, "--overwrite").exit_code == 4
     assert [(tmp_path / name).read_text() for name in names] == ["earlier"] * 2
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_restart_of_another_folder_leaves_the_rows_of_this_one(run, model: str, water: Path, tmp_path: Path) -> None:
+    words = ["md", water, "-m", model, "--timestep", 0.1, "--stats-every", 1, "--no-guard", "-q"]
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert run(*words, "--steps", 2, "-o", a).exit_code == 0
+    assert run(*words, "--steps", 1, "--seed", 5, "-o", b).exit_code == 0
+    before = files(b)
+    result = run(*words, "--steps", 4, "-o", b, "--restart", a / "restart.npz")
+    assert result.exit_code == 2, result.output
+    assert "exists already" in result.stderr
+    assert files(b) == before
+    result = run(*words, "--steps", 4, "-o", a, "--restart", a / "restart.npz", "--overwrite")
+    assert (result.exit_code, "contradict" in result.stderr) == (2, True)
+    assert run(*words, "--steps", 4, "-o", b, "--restart", a / "restart.npz", "--overwrite").exit_code == 0
+    assert np.loadtxt(b / "stats.dat")[:, 0].tolist() == [3, 4]
+    assert run(*words, "--steps", 4, "-o", a, "--restart", a / "restart.npz").exit_code == 0
+    assert np.loadtxt(a / "stats.dat")[:, 0].tolist() == [0, 1, 2, 3, 4]

@@ -205,6 +205,17 @@ def test_fault_93_restart_of_another_run(copper: Atoms, cluster: Atoms, tmp_path
         md(copper, ensemble="nvt", steps=4, out=tmp_path)
 
 
+def test_restart_goes_on_in_its_own_folder_or_an_empty_one(copper: Atoms, tmp_path: Path) -> None:
+    first = md(copper, steps=10, out=tmp_path / "a")
+    md(copper, steps=10, seed=1, out=tmp_path / "b")
+    for restart in (first.state, tmp_path / "a/restart.npz"):
+        with pytest.raises(UsageError, match="earlier run"):
+            md(copper, steps=20, restart=restart, out=tmp_path / "b")
+    md(copper, steps=20, restart=first.state, out=tmp_path / "c")
+    md(copper, steps=20, restart=first.state, out=tmp_path / "a")
+    assert np.loadtxt(tmp_path / "a/stats.dat")[:, 0].tolist() == [0, 10, 20]
+
+
 @pytest.mark.parametrize("content", [b"", b"rubbish", None])
 def test_damaged_restart_files(copper: Atoms, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "restart.npz"
