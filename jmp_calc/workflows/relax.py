@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import BadInputError, NotConvergedError, UsageError
 from ..interrupt import Interrupted, deferred_signals
-from .common import EV_PER_A3_IN_GPA, has_stress, output_path, snapshot, working_copy, write_frames
+from .common import EV_PER_A3_IN_GPA, has_stress, output_path, snapshot, with_prefix, working_copy, write_frames
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -108,16 +108,20 @@ def relax(
     Args:
         cell: "none"; "volume" keeps the shape; "lengths" keeps the angles of an orthogonal cell (no shear strain);
             "full" relaxes all strains (of a slab: those in its plane).
-        out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs.
+        out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs; those of an earlier relaxation are
+            replaced.
 
     Returns:
         RelaxResult; look at ``converged``, nothing is raised when ``steps`` did not suffice.
 
     Raises:
-        UsageError: contradicting settings, a cell relaxation without periodic cell or without stress.
+        UsageError: contradicting settings, a cell relaxation without periodic cell or without stress, a trajectory in
+            ``out`` that no relaxation wrote.
         Interrupted: after SIGINT/SIGTERM; with ``out`` the last structure has been written.
     """
     settings = RelaxSettings(fmax, steps, optimizer, cell, pressure_gpa, fix_symmetry, symprec)
+    if out is not None:
+        _refuse_other_trajectory(Path(out), prefix)
     work = working_copy(atoms)
     if fix_symmetry:
         _fix_symmetry(work, symprec)
@@ -130,6 +134,14 @@ def relax(
     if stopped is not None:
         raise Interrupted(stopped, f"the last structure is in {out}" if out is not None else "")
     return result
+
+
+def _refuse_other_trajectory(folder: Path, prefix: str) -> None:
+    """Dynamics write traj.extxyz too, but neither of the other files."""
+    opt, traj, log = (folder / with_prefix(name, prefix) for name in OUTPUTS)
+    if traj.exists() and not (opt.exists() or log.exists()):
+        fact = f"an earlier run that was no relaxation is in this folder: {traj.name}"
+        raise UsageError(fact, where=str(folder), hint="choose another folder")
 
 
 class _Run:

@@ -17,6 +17,7 @@ from ase.constraints import FixAtoms
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.workflows import progress
+from jmp_calc.workflows.md import md
 from jmp_calc.workflows.relax import relax
 
 EV_PER_A3_IN_GPA = 160.21766208
@@ -119,6 +120,17 @@ def test_files_hold_every_step(copper: Atoms, tmp_path) -> None:
     final = ase.io.read(tmp_path / "a-opt.extxyz")
     assert final.get_potential_energy() == pytest.approx(result.energy_ev)
     assert "LBFGS" in (tmp_path / "a-opt.log").read_text()
+
+
+def test_a_trajectory_of_dynamics_is_not_replaced(copper: Atoms, tmp_path) -> None:
+    md(copper, steps=10, out=tmp_path)
+    before = (tmp_path / "traj.extxyz").read_bytes()
+    with pytest.raises(UsageError, match="no relaxation"):
+        relax(copper, out=tmp_path)
+    assert (tmp_path / "traj.extxyz").read_bytes() == before
+    for _ in range(2):  # its own files are replaced
+        relax(copper, out=tmp_path, prefix="a", fmax=1.0)
+    assert len(ase.io.read(tmp_path / "a-traj.extxyz", ":")) == 1
 
 
 @pytest.mark.parametrize("wrong, message", [
