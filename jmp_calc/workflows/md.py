@@ -101,7 +101,8 @@ def md(
         velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of ``atoms``.
         restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of ``out``, or
             ``out`` must hold no other run.
-        out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs.
+        out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs; a restart file at the
+            start, every ``restart_every`` steps and at the end.
 
     Raises:
         UsageError: settings that contradict each other, the structure or the restart file.
@@ -186,6 +187,7 @@ class _Run:
         with deferred_signals() as signals, progress:
             if not self.resumed:
                 self.record()  # what is wrong already is an error of the input, not of the dynamics
+                self.save_restart()
             try:
                 while self.step < total:
                     self.advance()

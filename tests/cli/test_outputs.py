@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +75,15 @@ def test_a_restart_of_another_folder_leaves_the_rows_of_this_one(run, model: str
     assert np.loadtxt(b / "stats.dat")[:, 0].tolist() == [3, 4]
     assert run(*words, "--steps", 4, "-o", a, "--restart", a / "restart.npz").exit_code == 0
     assert np.loadtxt(a / "stats.dat")[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(run, model: str, water: Path, tmp_path: Path) -> None:
+    words = ["md", water, "-m", model, "--timestep", 0.1, "--stats-every", 1, "--no-guard", "-q", "-o", tmp_path / "o"]
+    started = "import os, sys; from jmp_calc.workflows import md; md._Run.advance = lambda run: os._exit(9)\n"
+    program = started + "from jmp_calc.cli.main import cli; cli.main(sys.argv[1:])"
+    killed = subprocess.run([sys.executable, "-c", program, *map(str, words), "--steps", "2"], check=False)
+    assert killed.returncode == 9
+    refused = run(*words, "--steps", 2)
+    assert (refused.exit_code, "--restart auto continues it" in refused.stderr) == (2, True)
+    assert run(*words, "--steps", 2, "--restart", "auto").exit_code == 0
+    assert np.loadtxt(tmp_path / "o/stats.dat")[:, 0].tolist() == [0, 1, 2]
