@@ -97,8 +97,10 @@ def md(
         )
         run.results = result.to_dict()
         for name, what in zip(OUTPUTS, ("thermo table", "frames", "last frame", "restart file"), strict=False):
-            run.add_output(run.path(name), what)
-        common.say(f"{result.n_steps} steps, mean temperature {run.results['temperature_k_mean']:.1f} K")
+            if run.path(name).exists():  # no row or frame may have been due
+                run.add_output(run.path(name), what)
+        mean = run.results.get("temperature_k_mean")
+        common.say(f"{result.n_steps} steps" + ("" if mean is None else f", mean temperature {mean:.1f} K"))
         if result.drift is not None:
             slope = result.drift.drift_mev_per_atom_per_ps
             common.say(f"energy drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")

@@ -26,16 +26,14 @@ BAD_MEV = 2.0
 
 
 class StatsTable:
-    """Rows of numbers, kept in memory and, with ``path``, appended to a text file as they come."""
+    """Rows of numbers, kept in memory and, with ``path``, appended to a text file as they come; no row, no file."""
 
     def __init__(self, columns: Sequence[str], path: Path | None, *, resume_step: int | None = None) -> None:
         self.columns, self.path = tuple(columns), path
         self.rows: list[tuple[float, ...]] = []
-        if path is None:
-            return
-        if resume_step is not None and path.exists():
+        if path is not None and resume_step is not None and path.exists():
             self.rows = _rows_until(path, resume_step, len(self.columns))
-        write_text_atomic(path, self.text())
+            write_text_atomic(path, self.text())
 
     def text(self) -> str:
         """Header with units and all rows."""
@@ -44,7 +42,11 @@ class StatsTable:
     def append(self, row: Sequence[float]) -> None:
         """Add one row; the file is complete up to it when this returns."""
         self.rows.append(tuple(float(value) for value in row))
-        if self.path is not None:
+        if self.path is None:
+            return
+        if not self.path.exists():
+            write_text_atomic(self.path, self.text())
+        else:
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(_line(self.rows[-1]))
 

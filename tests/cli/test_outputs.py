@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
+import yaml
 
 
 @pytest.mark.parametrize("command, name", [
@@ -87,3 +89,24 @@ def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(run, model
     assert (refused.exit_code, "--restart auto continues it" in refused.stderr) == (2, True)
     assert run(*words, "--steps", 2, "--restart", "auto").exit_code == 0
     assert np.loadtxt(tmp_path / "o/stats.dat")[:, 0].tolist() == [0, 1, 2]
+
+
+def test_dynamics_that_fail_at_once_leave_nothing_that_blocks_the_next(run, model: str, water: Path, tmp_path: Path) -> None:
+    ion = ase.io.read(water)
+    ion.info["charge"] = 1
+    ase.io.write(tmp_path / "ion.extxyz", ion)
+    words = ["-m", model, "--steps", 1, "-o", tmp_path / "o"]
+    assert run("md", tmp_path / "ion.extxyz", *words).exit_code == 4
+    result = run("md", water, *words)
+    assert result.exit_code == 0, result.output
+
+
+def test_dynamics_without_a_row_end_well(run, model: str, water: Path, tmp_path: Path) -> None:
+    words = ["md", water, "-m", model, "--timestep", 0.1, "--no-guard"]
+    assert run(*words, "--steps", 1, "-o", tmp_path / "a").exit_code == 0
+    result = run(*words, "--steps", 2, "-o", tmp_path / "b", "--restart", tmp_path / "a/restart.npz")
+    assert result.exit_code == 0, result.output
+    assert "2 steps" in result.stderr
+    assert ase.io.read(tmp_path / "b/final.extxyz").info["step"] == 2
+    written = yaml.safe_load((tmp_path / "b/summary.yaml").read_text())["outputs"]
+    assert {Path(entry["path"]).name for entry in written} == {"final.extxyz", "restart.npz"}
