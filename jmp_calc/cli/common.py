@@ -4,7 +4,7 @@ A command looks like this::
 
     @click.command()
     @structure_argument
-    @common_options()
+    @common_options(out="./jmp_results/relax")
     @click.option("--fmax", default=0.01)
     def relax(struct: str, common: Common, fmax: float) -> None:
         with CommandRun(common, "relax", outputs=("opt.extxyz",), settings={"fmax": fmax}) as run:
@@ -74,7 +74,7 @@ class Common:
 
 
 def common_options(
-    *, out: str = "./jmp_results", dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True
+    *, out: str, dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 

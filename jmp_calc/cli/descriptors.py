@@ -27,7 +27,7 @@ Examples:
   jmp-calc descriptors md.traj --index ::10 --no-per-atom
   jmp-calc descriptors POSCAR -m jmp-l --head oc20 --layer 3 --per-element""")
 @structure_argument
-@common_options(calculator=False)
+@common_options(out="./jmp_results/descriptors", calculator=False)
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
 @click.option("--layer", default="final", show_default=True,
               help="final: what the heads read; 1, 2, ...: after that interaction block.")

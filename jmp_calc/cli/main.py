@@ -46,8 +46,10 @@ ALIASES = {"geomopt": "relax"}
 EPILOG = """\b
 Examples:
   jmp-calc relax POSCAR -m jmp-xs --opt-cell full
-  jmp-calc md jmp_results/opt.extxyz --ensemble nve --temp 300 --steps 2000
+  jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --steps 2000
   jmp-calc finetune train.extxyz -m jmp-xs -o run
+
+Outputs: every command has its own folder, such as jmp_results/relax; -o DIR chooses another.
 
 Exit codes: 0 ok, 1 internal error, 2 usage, 3 not converged, 4 bad input data,
 5 model or licence, 6 out of memory, 7 guard stopped MD, 130/143 interrupted."""

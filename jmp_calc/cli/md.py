@@ -10,7 +10,7 @@ from .common import CommandRun, Common, common_options, dry_run_report, model_re
 
 EPILOG = """\b
 Examples:
-  jmp-calc md jmp_results/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
+  jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 20000 -o si_npt
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 40000 -o si_npt --restart auto
 
@@ -19,7 +19,7 @@ Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM w
 
 @click.command(epilog=EPILOG)
 @structure_argument
-@common_options()
+@common_options(out="./jmp_results/md")
 @click.option("--ensemble", default="nvt", show_default=True,
               help="nve, nvt (Langevin) or npt (isotropic Martyna-Tobias-Klein).")
 @click.option("--temp", "--temperature", "temp", type=float, default=300.0, show_default=True, help="Temperature, K.")

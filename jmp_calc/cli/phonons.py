@@ -8,7 +8,7 @@ from .common import CommandRun, Common, common_options, dry_run_report, model_re
 
 EPILOG = """\b
 Examples:
-  jmp-calc phonons jmp_results/opt.extxyz --supercell "2 2 2" -o si_phonons
+  jmp-calc phonons jmp_results/relax/opt.extxyz --supercell "2 2 2" -o si_phonons
   jmp-calc phonons POSCAR --min-length 12 --mesh "20 20 20" --tmax 600
   jmp-calc phonons POSCAR --bands "G X, K G L" --strict
 
@@ -17,7 +17,7 @@ Relax the cell first (jmp-calc relax --opt-cell full --fmax 1e-3): only position
 
 @click.command(epilog=EPILOG)
 @structure_argument
-@common_options(dtype="float64")
+@common_options(out="./jmp_results/phonons", dtype="float64")
 @click.option("--supercell", "--dim", "supercell", default="auto", show_default=True,
               help='"auto", "2 2 2" or nine numbers.')
 @click.option("--min-length", type=float, default=20.0, show_default=True,

@@ -15,7 +15,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @structure_argument
-@common_options()
+@common_options(out="./jmp_results/relax")
 @click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force allowed, eV/Å.")
 @click.option("--steps", type=int, default=1000, show_default=True, help="Most optimizer steps.")
 @click.option("--optimizer", type=click.Choice(["LBFGS", "BFGS", "FIRE"], case_sensitive=False), default="LBFGS",

@@ -26,7 +26,7 @@ Examples:
   jmp-calc singlepoint molecule.xyz
   jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces""")
 @structure_argument
-@common_options()
+@common_options(out="./jmp_results/singlepoint")
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
 @click.option("--properties", default=None, metavar="LIST",
               help=f"Comma-separated, of {', '.join(CHOICES)} (default: all that the structure has).")

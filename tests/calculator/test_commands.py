@@ -80,7 +80,7 @@ def test_structure_fault_leaves_with_code_4_and_names_file_and_frame(run: Run, m
     assert code == 4, err
     assert f"error: {message}" in err or message in err
     assert "bad.traj, selected frame 1" in err
-    assert yaml.safe_load(Path("jmp_results/summary.yaml").read_text())["exit_code"] == 4
+    assert yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())["exit_code"] == 4
 
 
 def test_element_outside_the_head_leaves_with_code_5(run: Run, two_heads: Path) -> None:
@@ -121,7 +121,7 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     code, out, _ = run("singlepoint", "in.extxyz", "-m", model_path, "--device", "cpu", "--dtype", "float64")
     assert code == 0
     assert "CH4O" in out
-    first, second = read("jmp_results/results.extxyz", ":")
+    first, second = read("jmp_results/singlepoint/results.extxyz", ":")
     calc = JMPCalculator(model_path, device="cpu", dtype="float64")
     assert first.get_potential_energy() == pytest.approx(want), "the label, not our energy"
     assert first.info["REF_energy"] == -7.0
@@ -131,7 +131,7 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     assert second.info["jmp_energy"] == pytest.approx(calc.get_potential_energy(second), abs=1e-9)
     assert second.arrays["jmp_energies"].sum() == pytest.approx(second.info["jmp_energy"], abs=1e-6)
     assert "jmp_stress" not in second.info
-    summary = yaml.safe_load(Path("jmp_results/summary.yaml").read_text())
+    summary = yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())
     assert (summary["status"], summary["results"]["n_frames"]) == ("ok", 2)
     assert summary["model"]["sha256"] == calc.info.sha256
     assert summary["model"]["format_version"] == 1
@@ -148,7 +148,7 @@ def test_constraints_and_charges_are_reported_and_forces_stay_raw(run: Run, mode
     assert code == 0
     assert "constraints found (FixAtoms on 2 atoms): the forces written are raw" in err
     assert "initial charges are ignored" in err
-    forces = read("jmp_results/results.extxyz").arrays["jmp_forces"]
+    forces = read("jmp_results/singlepoint/results.extxyz").arrays["jmp_forces"]
     assert np.abs(forces[[0, 2]]).max() > 1e-3
 
 
@@ -158,7 +158,7 @@ def test_very_close_atoms_are_a_warning_in_the_summary(run: Run, model_path: Pat
     code, _, err = run("singlepoint", "close.xyz", "-m", model_path, "--device", "cpu")
     assert code == 0
     assert "warning: distance 0.250 Å between 0 and 1" in err
-    assert "below 0.3" in yaml.safe_load(Path("jmp_results/summary.yaml").read_text())["warnings"][0]
+    assert "below 0.3" in yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())["warnings"][0]
 
 
 def test_dry_run_checks_and_writes_nothing(run: Run, model_path: Path) -> None:

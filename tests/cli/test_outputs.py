@@ -110,3 +110,24 @@ def test_dynamics_without_a_row_end_well(run, model: str, water: Path, tmp_path:
     assert ase.io.read(tmp_path / "b/final.extxyz").info["step"] == 2
     written = yaml.safe_load((tmp_path / "b/summary.yaml").read_text())["outputs"]
     assert {Path(entry["path"]).name for entry in written} == {"final.extxyz", "restart.npz"}
+
+
+def test_the_commands_of_the_help_follow_each_other(
+    run, model: str, salt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relaxed = "jmp_results/relax/opt.extxyz"
+    assert f"jmp-calc md {relaxed}" in run("--help").stdout
+    assert f"jmp-calc phonons {relaxed}" in run("phonons", "--help").stdout
+    assert run("relax", salt, "-m", model, "--fmax", 50, "-q").exit_code == 0
+    assert run("md", relaxed, "-m", model, "--steps", 1, "--no-guard", "-q").exit_code == 0
+    assert run("singlepoint", relaxed, "-m", model, "-q").exit_code == 0
+    assert run("phonons", relaxed, "-m", model, "--supercell", "1 1 1", "--mesh", "1 1 1", "--band-points", 2, "--fmax", 50,
+               "--no-plot", "-q").exit_code == 0
+
+
+def test_a_restart_is_offered_only_where_there_is_one(run, model: str, water: Path, tmp_path: Path) -> None:
+    (tmp_path / "traj.extxyz").write_text("of a relaxation")
+    result = run("md", water, "-m", model, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "--restart" not in result.stderr
