@@ -31,7 +31,8 @@ Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM w
 @click.option("--barostat-time", type=float, default=None, help="Barostat time, fs (npt only; default 1000 steps).")
 @click.option("--velocities", type=click.Choice(["new", "keep"]), default="new", show_default=True,
               help="Draw new velocities from --seed, or keep those in STRUCT.")
-@click.option("--remove-rot/--no-remove-rot", default=None, help="Start without rotation (default: molecules, nve).")
+@click.option("--remove-rot/--no-remove-rot", default=None,
+              help="Start without rotation (default: new velocities of molecules, nve).")
 @click.option("--stats-every", type=int, default=10, show_default=True, help="Steps between rows of stats.dat.")
 @click.option("--traj-every", type=int, default=10, show_default=True, help="Steps between frames of traj.extxyz.")
 @click.option("--restart-every", type=int, default=1000, show_default=True, help="Steps between restart files.")

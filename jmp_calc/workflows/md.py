@@ -99,6 +99,7 @@ def md(
         steps: total number; a restarted run continues until it is reached.
         friction_per_ps: nvt only, default 5. thermostat_time_fs, barostat_time_fs: npt only, 100 and 1000 steps.
         velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of ``atoms``.
+        remove_rotation: whether the run starts without rotation; by default new velocities of molecules in nve do.
         restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of ``out``, or
             ``out`` must hold no other run.
         out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs; a restart file at the
@@ -156,7 +157,8 @@ class _Run:
                 fact = f"the restart file is at step {state.step}, beyond the {settings.steps} steps asked for"
                 raise UsageError(fact, hint="steps is the total number, not the number to add")
             state.apply_structure(atoms)
-        self.dof = degrees_of_freedom(atoms, settings)
+        kept = None if state is None else state.degrees_of_freedom
+        self.dof = degrees_of_freedom(atoms, settings) if kept is None else kept
         self.step = 0 if state is None else state.step
         self.first_temperature = temperature(atoms, self.dof) if state is None else state.start_temperature_k
         self.integrator = Integrator(atoms, settings, rng)
@@ -178,7 +180,7 @@ class _Run:
         self.frames: list[Atoms] = []
 
     def state(self) -> MDState:
-        return MDState.of(self.atoms, self.integrator, self.step, self.model, self.first_temperature)
+        return MDState.of(self.atoms, self.integrator, self.step, self.model, self.first_temperature, self.dof)
 
     def loop(self) -> None:
         """Step until the end, the guard or a signal."""

@@ -41,7 +41,7 @@ class MDSettings:
     seed: int = 0
     velocities: Literal["new", "keep"] = "new"
     remove_rotation: bool | None = None
-    """None: for molecules without lattice and thermostat."""
+    """None: of new velocities of molecules without lattice and thermostat."""
     stats_every: int = 10
     traj_every: int = 10
     restart_every: int = 1000

@@ -40,15 +40,21 @@ class MDState:
     model: str
     constraints: str
     start_temperature_k: float
+    degrees_of_freedom: int | None
+    """None in files that were written before it was kept."""
 
     @classmethod
-    def of(cls, atoms: Atoms, integrator: Integrator, step: int, model: str, start_temperature_k: float) -> MDState:
+    def of(
+        cls, atoms: Atoms, integrator: Integrator, step: int, model: str, start_temperature_k: float,
+        degrees_of_freedom: int,
+    ) -> MDState:
         """Copy of the present state of a run."""
         return cls(
             step=step, numbers=atoms.numbers.copy(), masses=atoms.get_masses(), pbc=atoms.pbc.copy(),
             cell=atoms.cell.array.copy(), positions=atoms.positions.copy(), momenta=atoms.get_momenta(),
             integrator=integrator.state(), physics=plain(integrator.settings.physics()), model=model,
             constraints=constraint_text(atoms), start_temperature_k=start_temperature_k,
+            degrees_of_freedom=degrees_of_freedom,
         )
 
     def apply(self, atoms: Atoms, integrator: Integrator) -> None:
@@ -67,6 +73,7 @@ class MDState:
         head = {
             "format_version": FORMAT_VERSION, "step": self.step, "physics": self.physics, "model": self.model,
             "constraints": self.constraints, "start_temperature_k": self.start_temperature_k,
+            "degrees_of_freedom": self.degrees_of_freedom,
         }
         names = (*_STRUCTURE, "cell", "positions", "momenta")
         arrays = {name: getattr(self, name) for name in names}
@@ -93,7 +100,8 @@ class MDState:
             raise BadInputError("this is not a restart file", where=str(path), hint=hint) from err
         return cls(
             step=int(head["step"]), integrator=inner, physics=head["physics"], model=head["model"],
-            constraints=head["constraints"], start_temperature_k=float(head["start_temperature_k"]), **arrays,
+            constraints=head["constraints"], start_temperature_k=float(head["start_temperature_k"]),
+            degrees_of_freedom=head.get("degrees_of_freedom"), **arrays,
         )
 
     def is_same_as(self, other: MDState) -> bool:

@@ -1,7 +1,7 @@
 """Start velocities, temperatures and their degrees of freedom.
 
 The temperature is 2·Ekin/(n·kB) with n the degrees of freedom that can hold heat: constraints, a conserved total
-momentum and, for molecules without thermostat, a conserved angular momentum do not count.
+momentum of zero and, for molecules without thermostat, a conserved angular momentum of zero do not count.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+ROTATION_SHARE = 1e-3
+"""Below this share of the heat of its degrees of freedom a rotation is rounding: of files, or of forces in float32."""
+
+
 def removes_rotation(atoms: Atoms, settings: MDSettings) -> bool:
-    """Whether the start velocities shall have no angular momentum."""
+    """Whether the start velocities shall lose their angular momentum; those that are kept only on request."""
     if settings.remove_rotation is not None:
         return settings.remove_rotation
-    return settings.ensemble == "nve" and not atoms.pbc.any() and not atoms.constraints and len(atoms) > 1
+    return settings.velocities == "new" and settings.ensemble == "nve" and _conserves_rotation(atoms)
+
+
+def _conserves_rotation(atoms: Atoms) -> bool:
+    return len(atoms) > 1 and not atoms.pbc.any() and not atoms.constraints
 
 
 def conserves_momentum(atoms: Atoms, settings: MDSettings) -> bool:
@@ -31,13 +39,15 @@ def conserves_momentum(atoms: Atoms, settings: MDSettings) -> bool:
 
 
 def degrees_of_freedom(atoms: Atoms, settings: MDSettings) -> int:
-    """Number of velocity components that hold heat, at least 1."""
+    """Number of velocity components that hold heat in a run that starts with the velocities of ``atoms``, at least 1."""
     free = int(atoms.get_number_of_degrees_of_freedom())
     has_fixcom = any(type(c).__name__ == "FixCom" for c in atoms.constraints)
     if conserves_momentum(atoms, settings) and not has_fixcom:
         free -= 3
-    if settings.ensemble == "nve" and removes_rotation(atoms, settings):
-        free -= int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
+    if settings.ensemble == "nve":
+        rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
+        if removes_rotation(atoms, settings) or (_conserves_rotation(atoms) and not _rotates(atoms, free, rotations)):
+            free -= rotations
     return max(free, 1)
 
 
@@ -58,6 +68,8 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
             raise UsageError("the structure has no velocities to keep", hint="use velocities='new'")
         if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
             warnings.warn("the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3)
+        if removes_rotation(atoms, settings):
+            _remove_rotation(atoms)
         return
     if present:
         text = "the structure's velocities are replaced by new ones (velocities='keep' keeps them)"
@@ -85,12 +97,23 @@ def _remove_drift(atoms: Atoms) -> float:
 
 
 def _remove_rotation(atoms: Atoms) -> None:
-    """Subtract the rigid rotation; works for linear molecules (singular inertia) too."""
+    """Subtract the rigid rotation."""
+    atoms.set_momenta(atoms.get_momenta() - _rigid_rotation(atoms), apply_constraint=False)
+
+
+def _rigid_rotation(atoms: Atoms) -> np.ndarray:
+    """Momenta (n_atoms, 3) of the rotation as a rigid body; works for linear molecules (singular inertia) too."""
     centred = atoms.positions - atoms.get_center_of_mass()
     angular = np.cross(centred, atoms.get_momenta()).sum(axis=0)
     omega = np.linalg.pinv(_inertia(atoms), rcond=1e-8) @ angular
-    rigid = np.cross(omega, centred) * atoms.get_masses()[:, None]
-    atoms.set_momenta(atoms.get_momenta() - rigid, apply_constraint=False)
+    return np.asarray(np.cross(omega, centred) * atoms.get_masses()[:, None])
+
+
+def _rotates(atoms: Atoms, free: int, rotations: int) -> bool:
+    """Whether the rigid rotation holds more than ROTATION_SHARE of its share of the heat of ``free`` components."""
+    masses = 2 * atoms.get_masses()[:, None]
+    energy, rotational = ((momenta**2 / masses).sum() for momenta in (atoms.get_momenta(), _rigid_rotation(atoms)))
+    return bool(rotational > ROTATION_SHARE * rotations / free * energy) if free > 0 else False
 
 
 def _inertia(atoms: Atoms) -> np.ndarray:

@@ -145,10 +145,31 @@ def test_velocities_are_kept_on_request(cluster: Atoms) -> None:
     momenta = spun.get_momenta()
     kept = md(spun, ensemble="nve", velocities="keep", steps=1, traj_every=1)
     assert kept.trajectory[0].get_momenta() == pytest.approx(momenta, abs=1e-12)
+    assert kept.degrees_of_freedom == 6  # they had no rotation
     with pytest.warns(JMPWarning, match="velocities are replaced"):
         md(spun, ensemble="nve", steps=1)
     with pytest.raises(UsageError, match="no velocities"):
         md(cluster, velocities="keep")
+
+
+def test_kept_velocities_have_the_same_temperature_without_thermostat(cluster: Atoms, tmp_path: Path) -> None:
+    hot = md(cluster, ensemble="nvt", temperature_k=200.0, steps=20, stats_every=1)
+    start = hot.atoms
+    start.calc = cluster.calc
+    kept = md(start, ensemble="nve", velocities="keep", steps=2, stats_every=1, out=tmp_path)
+    assert kept.degrees_of_freedom == hot.degrees_of_freedom == 9
+    assert kept.stats[0, 5] == pytest.approx(hot.stats[-1, 5])
+    again = md(start, ensemble="nve", steps=4, stats_every=1, restart=tmp_path / "restart.npz")  # "keep" forgotten
+    assert again.degrees_of_freedom == 9
+
+
+def test_kept_velocities_lose_their_rotation_on_request(cluster: Atoms) -> None:
+    start = md(cluster, ensemble="nvt", steps=5).atoms
+    start.calc = cluster.calc
+    assert np.abs(start.get_angular_momentum()).max() > 0.1
+    still = md(start, ensemble="nve", velocities="keep", remove_rotation=True, steps=1, traj_every=1)
+    assert np.abs(still.trajectory[0].get_angular_momentum()).max() < 1e-9
+    assert still.degrees_of_freedom == 6
 
 
 @pytest.mark.parametrize("wrong, message", [
