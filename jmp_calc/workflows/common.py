@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +103,14 @@ def warn_if_not_smooth(atoms: Atoms) -> None:
 
 
 def model_fingerprint(atoms: Atoms) -> str:
-    """Text that identifies the potential: name, hash, head and precision of a JMP model, else the class."""
+    """Words that identify the potential of ``atoms``: of a JMP model its hash, head, precision, weights, graphs and the
+    tags that it reads; else the class."""
     info = getattr(atoms.calc, "info", None)
     name = type(atoms.calc).__name__
     if info is None or not hasattr(info, "sha256"):
         return name
-    return f"{name} {info.sha256} head={info.head} dtype={info.dtype} forces={info.forces}"
+    graphs = {field: json.dumps(value, separators=(",", ":")) for field, value in asdict(info.policy).items()}
+    if info.policy.tags == "atoms":
+        graphs["tags"] = hashlib.sha256(atoms.get_tags().astype(np.int64).tobytes()).hexdigest()
+    words = [name, info.sha256, f"head={info.head}", f"dtype={info.dtype}", f"forces={info.forces}"]
+    return " ".join([*words, f"weights={info.weights}", *(f"graphs.{field}={value}" for field, value in graphs.items())])
