@@ -191,20 +191,22 @@ class _Run:
                 self.record()  # what is wrong already is an error of the input, not of the dynamics
                 self.save_restart()
             try:
-                while self.step < total:
+                while self.step < total and signals.received is None:
                     self.advance()
                     progress.update(f"{temperature(self.atoms, self.dof):.0f} K")
-                    if signals.received is not None and self.step < total:
-                        self.save_restart()
-                        raise Interrupted(signals.received, self._continue_hint())
-            except Interrupted:
-                raise
+            except Interrupted as err:  # a second signal, in the middle of a step
+                if self.paths:
+                    self.last_good.save(self.paths["restart.npz"])
+                raise Interrupted(err.signum, self._continue_hint(self.last_good.step)) from err
             except BadStructureError as err:
                 self.save_last_good()
                 raise GuardError(f"guard: {err.fact}", where=f"after step {self.step}", hint=err.hint) from err
             except BaseException:
                 self.save_last_good()
                 raise
+            if signals.received is not None and self.step < total:
+                self.save_restart()
+                raise Interrupted(signals.received, self._continue_hint(self.step))
 
     def advance(self) -> None:
         """One step with its checks and records."""
@@ -263,10 +265,10 @@ class _Run:
         frame.set_constraint()
         write_frames(self.paths["last-good.extxyz"], [frame])
 
-    def _continue_hint(self) -> str:
+    def _continue_hint(self, step: int) -> str:
         if not self.paths:
             return f"stopped after step {self.step}"
-        return f"restart written after step {self.step}; the same command with --restart auto goes on"
+        return f"restart written after step {step}; the same command with --restart auto goes on"
 
     def finish(self, constraints: list[Any]) -> MDResult:
         """Final frame, restart file and verdict."""

@@ -264,6 +264,9 @@ class Trap(Springs):
             self.results["forces"] = self.results["forces"] + 30.0 * (-1.0) ** np.arange(len(atoms))[:, None]
         elif self.how == "memory":
             raise MemoryError
+        elif self.how == "signals":
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("how, message", [("nan", "NaN"), ("heat", "temperature|moved")])
@@ -301,6 +304,21 @@ def test_fault_41_out_of_memory_keeps_the_state(tmp_path: Path) -> None:
     with pytest.raises(MemoryError):
         md(atoms, ensemble="nve", steps=100, out=tmp_path)
     assert MDState.load(tmp_path / "restart.npz").step == 20
+
+
+def test_a_second_signal_keeps_the_last_checked_state(tmp_path: Path) -> None:
+    places = 3.0 * np.indices((2, 2, 2)).reshape(3, -1).T
+    atoms = Atoms("Cu8", places)
+    atoms.calc = Trap(places, "signals", at=25)
+    with pytest.raises(Interrupted, match="restart written after step 20") as caught:
+        md(atoms, ensemble="nve", steps=100, stats_every=1, out=tmp_path)
+    assert caught.value.exit_code == 143
+    assert MDState.load(tmp_path / "restart.npz").step == 20
+    atoms.calc = Trap(places, "signals", at=10**6)
+    whole = md(atoms, ensemble="nve", steps=30, stats_every=1)
+    parts = md(atoms, ensemble="nve", steps=30, stats_every=1, restart=tmp_path / "restart.npz", out=tmp_path)
+    assert np.array_equal(whole.atoms.positions, parts.atoms.positions)
+    assert parts.stats[:, 0].tolist() == list(range(31))
 
 
 @pytest.mark.parametrize("signum, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
