@@ -29,7 +29,7 @@ import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
 from ..io.atomic import remove_partial
-from ..io.outdir import check_free, check_inputs_kept, locked, make_folder, remove_old
+from ..io.outdir import check_folder, check_free, check_inputs_kept, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
 
@@ -187,16 +187,26 @@ class CommandRun:
         """Record a file that was written; it is hashed when the run ends."""
         self._outputs.append(OutputFile(str(path), what))
 
+    def check(self) -> None:
+        """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or removed."""
+        check_folder(self.common.out)
+        self._check_old_outputs()
+
+    def _check_old_outputs(self) -> None:
+        folder = self.common.out
+        if self.common.overwrite and not self.resume:
+            check_inputs_kept(folder, self.names, self.inputs)
+        elif not self.resume:
+            check_free(folder, self.names, summary=self._prefixed("summary.yaml"), resume_hint=self.resume_hint)
+
     def __enter__(self) -> CommandRun:
         folder = make_folder(self.common.out)
         self._stack.enter_context(locked(folder))
         try:
             remove_partial(folder, self.names)
+            self._check_old_outputs()
             if self.common.overwrite and not self.resume:
-                check_inputs_kept(folder, self.names, self.inputs)
                 remove_old(folder, self.names)
-            elif not self.resume:
-                check_free(folder, self.names, summary=self._prefixed("summary.yaml"), resume_hint=self.resume_hint)
             self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
             self._stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("always", JMPWarning)  # each text is shown once, see _show_warning

@@ -48,14 +48,16 @@ def descriptors(
     chosen: Any = int(layer) if layer.isdecimal() else layer
     settings = {"struct": struct, "index": index or ":", "layer": chosen, "per_atom": per_atom,
                 "per_element": per_element, "extxyz": extxyz}
+    outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
+    inputs = [parse_structure(struct).path]
+    run = CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs)
     if common.dry_run:
+        run.check()
         _dry_run(struct, common, index, chosen, settings)
         return
-    outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
     frames = iter_frames(struct, index=index)
     first = next(frames)  # a file that cannot be read is known before earlier results are removed
-    inputs = [parse_structure(struct).path]
-    with CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs) as run:
+    with run:
         images = chain((first,), frames)
         columns = _Columns(per_atom=per_atom, per_element=per_element)
         if extxyz:

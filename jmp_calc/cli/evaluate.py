@@ -44,16 +44,18 @@ def evaluate(
     from ..training.labels import LabelKeys, read_labelled
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
+    settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,
+                "index": index, "group_by": group_by, "keys": keys, "target": target}
+    command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data])
     if common.dry_run:
+        command.check()
         key, kind = target_of_model(common.model, common.head, weights, target)
         found = read_labelled(data, keys=keys, index=index, allow_truncated=allow_truncated, require=(),
                               energy_unit=energy_unit, length_unit=length_unit, target=key, target_kind=kind)
         dry_run_report(common, "evaluate", {"frames": len(found.frames), "labels": "; ".join(found.messages),
                                             "writes": ", ".join(OUTPUTS)})
         return
-    settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,
-                "index": index, "group_by": group_by, "keys": keys, "target": target}
-    with CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data]) as run:
+    with command as run:
         result = run_evaluate(
             data, model=common.model, head=common.head, forces=forces, graph=graph, weights=weights, keys=keys,
             target=target, index=index, allow_truncated=allow_truncated, energy_unit=energy_unit, length_unit=length_unit,

@@ -76,15 +76,17 @@ def md(
     continues = source is not None and continues_run_in(common.out, MDState.load(source), common.prefix)
     if continues and common.overwrite:
         raise UsageError("--overwrite and a restart contradict each other", hint="leave out --overwrite to go on")
-    if common.dry_run:
-        facts = {key: value for key, value in settings.to_dict().items() if value is not None}
-        dry_run_report(common, "md", {"structure": f"{atoms.get_chemical_formula()} from {struct}", **facts,
-                                      "length_ps": steps * timestep / 1000, "restart": source,
-                                      "writes": ", ".join(OUTPUTS[:4])})
-        return
     run = CommandRun(common, "md", outputs=OUTPUTS, settings=settings.to_dict(),
                      inputs=[parse_structure(struct).path, source], resume=continues,
                      resume_hint="--restart auto continues it" if own.exists() else "")
+    if common.dry_run:
+        run.check()
+        facts = {key: value for key, value in settings.to_dict().items() if value is not None}
+        dry_run_report(common, "md", {"structure": f"{atoms.get_chemical_formula()} from {struct}",
+                                      "model": model_record(common.calculator()), **facts,
+                                      "length_ps": steps * timestep / 1000, "restart": source,
+                                      "writes": ", ".join(OUTPUTS[:4])})
+        return
     with run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()

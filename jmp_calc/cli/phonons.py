@@ -57,21 +57,24 @@ def phonons(
         allow_unconverged, fc_symmetry,
     )
     atoms = read_structure(struct, allow_truncated=allow_truncated)
+    inputs = [parse_structure(struct).path]
+    run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
     if common.dry_run:
         from numpy import linalg
 
         from ..workflows.phonopy_glue import displaced
 
+        run.check()
         check_lattice(atoms)
         matrix = supercell_matrix(settings, atoms.cell.array, atoms.pbc)
         n_displacements = len(displaced(atoms, matrix, settings).supercells_with_displacements)
         dry_run_report(common, "phonons", {
-            "structure": f"{atoms.get_chemical_formula()} from {struct}", **settings.to_dict(),
+            "structure": f"{atoms.get_chemical_formula()} from {struct}",
+            "model": model_record(common.calculator()), **settings.to_dict(),
             "supercell": matrix.tolist(), "supercell_atoms": round(float(abs(linalg.det(matrix)))) * len(atoms),
             "force_calculations": n_displacements, "writes": ", ".join(OUTPUTS)})
         return
-    inputs = [parse_structure(struct).path]
-    with CommandRun(common, "phonons", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs) as run:
+    with run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)

@@ -48,12 +48,15 @@ def relax(
     cell = chosen.pop() if chosen else "none"
     settings = RelaxSettings(fmax, steps, optimizer.upper(), cell, pressure, fix_symmetry)  # type: ignore[arg-type]
     atoms = read_structure(struct, allow_truncated=allow_truncated)
-    if common.dry_run:
-        dry_run_report(common, "relax", {"structure": f"{atoms.get_chemical_formula()} from {struct}",
-                                         **settings_dict(settings), "writes": ", ".join(OUTPUTS)})
-        return
     inputs = [parse_structure(struct).path]
-    with CommandRun(common, "relax", outputs=OUTPUTS, settings=settings_dict(settings), inputs=inputs) as run:
+    run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings_dict(settings), inputs=inputs)
+    if common.dry_run:
+        run.check()
+        dry_run_report(common, "relax", {"structure": f"{atoms.get_chemical_formula()} from {struct}",
+                                         "model": model_record(common.calculator()), **settings_dict(settings),
+                                         "writes": ", ".join(OUTPUTS)})
+        return
+    with run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)

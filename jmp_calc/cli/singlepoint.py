@@ -40,13 +40,15 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
 
     wanted = _parse_properties(properties)
     settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
+    inputs = [parse_structure(struct).path]
+    run = CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings, inputs=inputs)
     if common.dry_run:
-        _dry_run(struct, common, index, wanted, settings)
+        run.check()
+        _dry_run(struct, common, index, settings)
         return
     frames = iter_frames(struct, index=index)
     first = next(frames)  # a file that cannot be read is known before earlier results are removed
-    inputs = [parse_structure(struct).path]
-    with CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings, inputs=inputs) as run:
+    with run:
         _compute(run, struct, chain((first,), frames), wanted)
 
 
@@ -178,9 +180,7 @@ def _parse_properties(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def _dry_run(
-    struct: str, common: Common, index: str | None, wanted: tuple[str, ...] | None, settings: dict[str, Any]
-) -> None:
+def _dry_run(struct: str, common: Common, index: str | None, settings: dict[str, Any]) -> None:
     """Read and check every frame and load the model; compute and write nothing."""
     from ..io.structures import check_frames
 

@@ -34,6 +34,11 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def check_folder(folder: Path) -> None:
+    """UsageError where ``make_folder`` would fail; nothing is created."""
+    make_folder(next(path for path in (folder, *folder.absolute().parents) if path.exists()))
+
+
 def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = "") -> None:
     """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it."""
     found = sorted(name for name in names if (folder / name).exists())

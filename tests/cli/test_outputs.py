@@ -131,3 +131,25 @@ def test_a_restart_is_offered_only_where_there_is_one(run, model: str, water: Pa
     result = run("md", water, "-m", model, "-o", tmp_path)
     assert result.exit_code == 2
     assert "--restart" not in result.stderr
+
+
+@pytest.mark.parametrize("command, name", [("relax", "opt.log"), ("md", "stats.dat"), ("phonons", "band.yaml"),
+                                           ("singlepoint", "results.extxyz"), ("descriptors", "descriptors.npz")])
+def test_dry_run_refuses_what_the_run_would_refuse(
+    run, model: str, salt: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / name).write_text("earlier")
+    words = [*(["--supercell", "2 2 2"] if command == "phonons" else []), "--dry-run", "-m"]
+    for wrong, code, message in (
+        ([tmp_path / "no.safetensors"], 5, "no.safetensors"), ([model, "--head", "xx"], 5, "xx"),
+        ([model, "--device", "cuda:77"], 2, "cuda:77"), ([model, "-o", out], 2, "exists already"),
+        ([model, "-o", salt], 2, "is a file"), ([model, "-o", salt / "below"], 2, "is a file"),
+    ):
+        result = run(command, salt, *words, *wrong)
+        assert result.exit_code == code, result.output
+        assert message in result.stderr
+    result = run(command, salt, *words, model, "-o", out, "--overwrite")
+    assert result.exit_code == 0, result.output
+    assert files(out) == {name: b"earlier"}
