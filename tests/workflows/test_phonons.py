@@ -148,6 +148,15 @@ def test_molecules_and_constraints_are_refused(primitive: Atoms) -> None:
         phonons(primitive)
 
 
+def test_left_handed_cells_are_refused_with_the_way_to_turn_them(primitive: Atoms) -> None:
+    expected = phonons(primitive, **QUICK).frequencies_thz.max()
+    primitive.set_cell(primitive.cell[[1, 0, 2]])
+    with pytest.raises(BadStructureError, match=r"left-handed.*set_cell\(-atoms.cell\)"):
+        phonons(primitive, **QUICK)
+    primitive.set_cell(-primitive.cell)
+    assert phonons(primitive, **QUICK).frequencies_thz.max() == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("wrong, message", [
     ({"supercell": "2 2"}, "3 or 9 whole numbers"), ({"supercell": "2 2 0"}, "at least 1"),
     ({"supercell": "a b c"}, "whole numbers"), ({"supercell": "2 2 2.5"}, "whole numbers"),
