@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import JMPError, UsageError
+from ..errors import BadStructureError, JMPError, UsageError
 from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
         raise UsageError(
             f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are computed for",
             hint="give a smaller --supercell or --min-length",
+        )
+    if round(n_atoms) < 2:
+        raise UsageError(
+            "the supercell has one atom, which moves against nothing: it has no phonons", hint='write --supercell "2 2 2" or more'
         )
     unitcell = PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
@@ -78,6 +82,11 @@ def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
     with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
         warnings.filterwarnings("ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning)
         phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
+    if not np.any(phonon.mesh.frequencies):
+        raise BadStructureError(
+            "a displaced atom feels no force, so all frequencies are zero",
+            hint="the atoms are farther apart than the potential reaches: check cell and positions",
+        )
     phonon.run_total_dos()
     phonon.run_thermal_properties(
         t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True

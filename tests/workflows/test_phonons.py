@@ -157,6 +157,15 @@ def test_left_handed_cells_are_refused_with_the_way_to_turn_them(primitive: Atom
     assert phonons(primitive, **QUICK).frequencies_thz.max() == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_supercell_that_cannot_vibrate_is_refused(primitive: Atoms) -> None:
+    with pytest.raises(UsageError, match="one atom.*--supercell"):
+        phonons(primitive, **{**QUICK, "supercell": "1 1 1"})
+    apart = bulk("Cu", "sc", a=9.0)  # beyond the reach of the potential
+    apart.calc = primitive.calc
+    with pytest.raises(BadStructureError, match="feels no force"):
+        phonons(apart, **QUICK)
+
+
 @pytest.mark.parametrize("wrong, message", [
     ({"supercell": "2 2"}, "3 or 9 whole numbers"), ({"supercell": "2 2 0"}, "at least 1"),
     ({"supercell": "a b c"}, "whole numbers"), ({"supercell": "2 2 2.5"}, "whole numbers"),
