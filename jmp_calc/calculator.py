@@ -11,15 +11,15 @@ import copy
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, all_changes
 
 from . import checks
 from .errors import ModelError, UsageError
-from .evaluator import Evaluator
+from .evaluator import PROPERTIES, Evaluator, check_properties
 from .graph.skin import ReusedNeighbours
 from .memory import Checkpointing
 from .model.config import PolicyName
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 SKIN = 0.6
 """Å that the kept neighbour list reaches beyond the cutoff; benchmarks/skin.py measures what it gains."""
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 
 class JMPCalculator(Calculator):
@@ -115,10 +114,7 @@ class JMPCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property of `atoms`, from the cache if nothing changed; a copy, so callers may change it."""
         with self._lock:
-            if name not in self.implemented_properties:
-                raise PropertyNotImplementedError(
-                    f"{name} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
-                )
+            check_properties([name])
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
                 self._evaluator.require_stress(subject)
@@ -138,11 +134,7 @@ class JMPCalculator(Calculator):
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
                 raise UsageError("calculate was called without atoms")
-            unknown = sorted(set(properties) - set(PROPERTIES))
-            if unknown:
-                raise PropertyNotImplementedError(
-                    f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
-                )
+            check_properties(properties)
             # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a wrong one.
             self.atoms, self.results = None, {}
             snapshot = atoms.copy()
@@ -190,20 +182,21 @@ class JMPCalculator(Calculator):
         return self._evaluator.config
 
     def batch(
-        self, structures: Sequence[Atoms], properties: Sequence[str] = ("energy", "forces")
+        self, structures: Atoms | Iterable[Atoms], properties: Sequence[str] = ("energy", "forces")
     ) -> list[dict[str, Any]]:
-        """Results of many structures of any size and periodicity, one dictionary each, in as few passes as fit memory.
+        """Results of one structure or many of any size and periodicity, one dictionary each, in as few passes as fit memory.
 
         The numbers are those of single calls. The calculator's own cache and the structures stay as they are.
 
         Raises:
             The errors of ``calculate``, with the number of the structure.
         """
-        from .batching import evaluate_many
+        from .batching import evaluate_many, listed
 
-        return evaluate_many(self._evaluator, structures, properties)
+        check_properties(properties)
+        return evaluate_many(self._evaluator, listed(structures), properties)
 
-    def descriptors(self, structures: Atoms | Sequence[Atoms], *, layer: Layer = "final") -> Descriptors:
+    def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:
         """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
 
         Args:
@@ -214,9 +207,10 @@ class JMPCalculator(Calculator):
             UsageError: no such layer.
             The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
         """
+        from .batching import listed
         from .descriptors import describe
 
-        return describe(self._evaluator, structures, layer)
+        return describe(self._evaluator, listed(structures), layer)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""
