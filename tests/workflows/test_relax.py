@@ -55,6 +55,19 @@ def test_relaxing_the_shape_removes_shear(copper: Atoms) -> None:
     assert kept.atoms.cell.angles() == pytest.approx(copper.cell.angles(), abs=1e-6)
 
 
+@pytest.mark.parametrize("cell", ["volume", "lengths", "full"])
+def test_the_stress_that_is_left_is_reported(copper: Atoms, cell: str) -> None:
+    atoms = bulk("Cu", "fcc", a=3.6)  # stretched, and no forces by symmetry
+    atoms.calc = copper.calc
+    result = relax(atoms, cell=cell, pressure_gpa=2.0, steps=1)
+    with pytest.raises(NotConvergedError, match=r"largest stress left ([\d.]+) GPa.*forces on the atoms are small") as caught:
+        result.require_converged()
+    pressure = -result.atoms.get_stress()[:3].mean() * EV_PER_A3_IN_GPA
+    assert result.stress_left_gpa == pytest.approx(2.0 - pressure, rel=1e-6)
+    assert f"{2.0 - pressure:.3g} GPa" in str(caught.value)
+    assert relax(atoms, cell=cell, pressure_gpa=2.0).stress_left_gpa == pytest.approx(0.0, abs=0.14)  # 0.01 eV/Å per 11.6 Å³
+
+
 def test_slab_keeps_its_vacuum() -> None:
     slab = fcc111("Cu", (1, 1, 3), vacuum=6.0)
     slab.pbc = (True, True, False)
