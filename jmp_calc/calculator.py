@@ -23,7 +23,7 @@ from .evaluator import PROPERTIES, Evaluator, check_properties
 from .graph.skin import ReusedNeighbours
 from .memory import Checkpointing
 from .model.config import PolicyName
-from .settings import Settings, portable
+from .settings import Settings, absolute, portable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -83,7 +83,7 @@ class JMPCalculator(Calculator):
         super().__init__()
         settings = Settings(
             portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing, bool(compile), None if compiled is None else portable(compiled),
+            activation_checkpointing, bool(compile), None if compiled is None else absolute(compiled),
         )  # fmt: skip
         self._evaluator = Evaluator(settings)
         self._settings, self.info = settings, self._evaluator.info

@@ -61,9 +61,19 @@ def output_of(head: HeadConfig) -> Output:
 
 
 def portable(model: str | os.PathLike[str]) -> str:
-    """The model as a string that means the same in another working directory: paths are made absolute."""
+    """The model as a string that means the same in another working directory: paths are made absolute.
+
+    Names of the registry come first: a file or folder of that name is given as ./NAME.
+    """
+    from .zoo.registry import load_registry
+
     text = os.fspath(model)
-    return str(Path(text).absolute()) if Path(text).exists() else text
+    return text if text in load_registry() else absolute(text)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The absolute path of what exists; other text as it is, for an error in the user's words."""
+    return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
 
 
 def check_settings(settings: Settings) -> None:

@@ -184,3 +184,15 @@ def test_molecule_scan_is_deterministic(model_path: Path) -> None:
     atoms = molecule("C6H6")
     first, second = (JMPCalculator(model_path, device="cpu").get_forces(atoms) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_registered_names_come_before_files_of_the_same_name(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jmp-xs").mkdir()
+    assert JMPCalculator("jmp-xs", device="cpu").info.name == "jmp-xs"
+    (tmp_path / "jmp-xs").rmdir()
+    (tmp_path / "jmp-xs").write_bytes(model_path.read_bytes())
+    assert JMPCalculator("jmp-xs", device="cpu").info.name == "jmp-xs"
+    assert JMPCalculator("./jmp-xs", device="cpu").info.name == "tiny"
