@@ -55,17 +55,42 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
     with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
         warnings.filterwarnings("ignore", message="primitive_matrix defaulted to 'auto'")
         phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
+    if _reads_tags(atoms):
+        _check_tags(phonon, atoms)
     phonon.generate_displacements(distance=settings.displacement)
     return phonon
 
 
+def _reads_tags(atoms: Atoms) -> bool:
+    """Whether tags change the energy (only a JMPCalculator with tags='atoms')."""
+    return getattr(getattr(getattr(atoms.calc, "info", None), "policy", None), "tags", None) == "atoms"
+
+
+def _check_tags(phonon: Any, atoms: Atoms) -> None:
+    """UsageError where phonopy, which knows no tags, would take atoms with different tags for equivalent ones."""
+    source, equivalent = _unit_atoms(phonon), phonon.symmetry.get_map_atoms()
+    differing = np.flatnonzero(atoms.get_tags()[source] != atoms.get_tags()[source[equivalent]])
+    if len(differing):
+        first = int(differing[0])
+        raise UsageError(
+            f"atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have different tags, which "
+            "this model reads", hint="give them the same tag, or leave out tags='atoms'",
+        )
+
+
+def _unit_atoms(phonon: Any) -> np.ndarray:
+    """For every atom of the supercell, its atom in the unit cell."""
+    cell = phonon.supercell
+    return np.array([cell.u2u_map[int(i)] for i in cell.s2u_map])
+
+
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
-    """The displaced supercells, in phonopy's atom order, with the calculator of ``atoms``."""
+    """The displaced supercells, in phonopy's atom order, with the tags and the calculator of ``atoms``."""
     from ase import Atoms as AseAtoms
 
-    cells = []
+    cells, tags = [], atoms.get_tags()[_unit_atoms(phonon)]
     for cell in phonon.supercells_with_displacements:
-        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc)
+        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc, tags=tags)
         copy.calc = atoms.calc
         cells.append(copy)
     return cells
