@@ -23,9 +23,10 @@ from .evaluator import PROPERTIES, Evaluator, check_properties
 from .graph.skin import ReusedNeighbours
 from .memory import Checkpointing
 from .model.config import PolicyName
-from .settings import Settings, absolute, portable
+from .settings import Settings, absolute, dtype_name, portable
 
 if TYPE_CHECKING:
+    import torch
     from ase import Atoms
 
     from .descriptors import Descriptors
@@ -45,7 +46,7 @@ class JMPCalculator(Calculator):
         model: name ('jmp-xs', 'jmp-s', 'jmp-l'), path of one of our files, or path of an official checkpoint (.pt).
         head: which output of the model; None takes the file's default head. Fixed for the life of the calculator.
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'.
-        dtype: precision of the network, 'float32' or 'float64'; positions and energy sums are float64 always.
+        dtype: precision of the network, 'float32' or 'float64' (or torch's); positions and energy sums are float64 always.
         forces: 'conservative' (gradient of the energy) or 'direct' (own output, only some official heads).
         weights: which weights of an official checkpoint: 'ema', 'raw' or 'official-ft'.
         graph: None takes the file's policy; 'official' or 'smooth' asks for one by name.
@@ -68,8 +69,8 @@ class JMPCalculator(Calculator):
         model: str | os.PathLike[str],
         *,
         head: str | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
         forces: Literal["conservative", "direct"] = "conservative",
         weights: Literal["ema", "raw", "official-ft"] = "ema",
         graph: PolicyName | None = None,
@@ -82,7 +83,7 @@ class JMPCalculator(Calculator):
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
+            portable(model), head, str(device), dtype_name(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
             activation_checkpointing, bool(compile), None if compiled is None else absolute(compiled),
         )  # fmt: skip
         self._evaluator = Evaluator(settings)

@@ -56,7 +56,11 @@ class Descriptors:
     """Of every structure."""
 
     def of(self, structure: int) -> NDArray[np.floating]:
-        """Features of the atoms of one structure, counted from 0; shape (n_atoms, D)."""
+        """Features of the atoms of one structure, counted from 0, or from the end with -1; shape (n_atoms, D)."""
+        count = len(self.formulas)
+        if not -count <= structure < count:
+            raise UsageError(f"there is no structure {structure}", hint=f"there are {count}, counted from 0")
+        structure %= count
         return self.per_atom[self.offsets[structure] : self.offsets[structure + 1]]
 
     def sum(self) -> NDArray[np.float64]:

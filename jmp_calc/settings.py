@@ -7,13 +7,17 @@ import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import ModelError, UsageError
 from .info import describe_heads
 from .memory import Checkpointing
 from .model.config import GraphPolicy, HeadConfig, HeadKind, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
 
 
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """'float32' of 'float32' and of torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
 def check_settings(settings: Settings) -> None:
     """UsageError naming the first argument that is not one of its choices or not a positive number."""
     for name, choices in CHOICES.items():
@@ -85,6 +94,8 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name}={value!r} is not a choice", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
+        if value is not None and not isinstance(value, Real):
+            raise UsageError(f"{name} must be a number, got {value!r}")
         if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
     if settings.compile and settings.compiled is not None:

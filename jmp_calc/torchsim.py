@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .errors import JMPWarning, UsageError
 from .evaluator import Evaluator
-from .settings import Settings, portable
+from .settings import Settings, dtype_name, portable
 
 try:
     from torch_sim.models.interface import ModelInterface
@@ -59,7 +59,7 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: as JMPCalculator.
         """
         super().__init__()
-        settings = Settings(portable(model), head, str(device), str(dtype).removeprefix("torch."))
+        settings = Settings(portable(model), head, str(device), dtype_name(dtype))
         self._evaluator = Evaluator(settings)
         self._device, self._dtype = self._evaluator.device, dtype
         self._compute_forces, self._compute_stress = True, compute_stress
