@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 EV_PER_A3_IN_GPA = 160.21766208
+LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
+"""Names, also after REF_, under which files carry what was computed elsewhere."""
 
 
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
@@ -64,11 +66,15 @@ def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
 def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:
     """Copy of ``atoms`` carrying its own energy (eV), raw forces (eV/Å) and, if asked, stress (eV/Å³).
 
-    Raw: constraints do not zero anything in what is stored.
+    Raw: constraints do not zero anything in what is stored. Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out:
+    they belong to the positions of the input, and training would take them for labels of these.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy = atoms.copy()
+    for fields in (copy.info, copy.arrays):
+        for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
+            del fields[key]
     results: dict[str, Any] = {
         "energy": float(atoms.get_potential_energy()),
         "forces": np.array(atoms.get_forces(apply_constraint=False)),
