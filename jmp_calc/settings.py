@@ -96,7 +96,7 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not isinstance(value, Real):
             raise UsageError(f"{name} must be a number, got {value!r}")
-        if value is not None and not value > 0:
+        if value is not None and not float(value) > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
     if settings.compile and settings.compiled is not None:
         raise UsageError(

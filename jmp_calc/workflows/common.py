@@ -31,6 +31,9 @@ def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> 
 def working_copy(atoms: Atoms) -> Atoms:
     """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
 
+    Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out: they belong to the positions of the input, and training
+    would take them for labels of the frames that are written.
+
     Raises:
         UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is named
             here, before optimizers, integrators and spglib see NaN or a cell without volume.
@@ -39,6 +42,9 @@ def working_copy(atoms: Atoms) -> Atoms:
         raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)
     copy = atoms.copy()
+    for fields in (copy.info, copy.arrays):
+        for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
+            del fields[key]
     copy.calc = atoms.calc
     return copy
 
@@ -66,15 +72,11 @@ def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
 def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:
     """Copy of ``atoms`` carrying its own energy (eV), raw forces (eV/Å) and, if asked, stress (eV/Å³).
 
-    Raw: constraints do not zero anything in what is stored. Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out:
-    they belong to the positions of the input, and training would take them for labels of these.
+    Raw: constraints do not zero anything in what is stored.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy = atoms.copy()
-    for fields in (copy.info, copy.arrays):
-        for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
-            del fields[key]
     results: dict[str, Any] = {
         "energy": float(atoms.get_potential_energy()),
         "forces": np.array(atoms.get_forces(apply_constraint=False)),
