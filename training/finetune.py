@@ -19,9 +19,10 @@ from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
 from .binding import with_fitted_energies
-from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
+from .checkpoint import Checkpoint, Progress, load_checkpoint
 from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
+from .continuation import refuse_changes
 from .distributed import DistributedConfig, started
 from .finetune_batches import evaluation_batches, training_batches
 from .finetune_recipes import finetune_recipe

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from jmp_calc.errors import UsageError
 
 from .batches import Batches
-from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state
+from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from .config import ForcesMode, TrainConfig, config_to_dict
+from .continuation import refuse_changes
 from .ema import EMA
 from .history import History, Row, duration
 from .optim import Schedule, is_clipped
