@@ -26,7 +26,6 @@ from jmp_calc.io.outdir import locked
 from jmp_calc.training.checkpoint import load_checkpoint
 from jmp_calc.training.history import read_history
 from jmp_calc.zoo.container import load_model
-from tests.training.tiny import emt_file
 
 Run = Callable[..., Result]
 FAST = ("--epochs", 1, "--batch-size", 4, "--lr", "1e-3")
@@ -246,8 +245,8 @@ def test_the_first_lines_of_the_documentation_go_on_with_a_run(run: Run, tmp_pat
     block = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text().split("```bash\n")[1].split("```")[0]
     lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
     assert len(lines) == 4
-    places = {"train.extxyz": data, "valid.extxyz": emt_file(tmp_path / "valid.extxyz", 2, seed=9), "jmp-xs": model,
-              "test.extxyz": emt_file(tmp_path / "test.extxyz", 2, seed=10), "run": tmp_path / "run", "150": 2, "2": 1,
+    places = {"train.extxyz": data, "valid.extxyz": saved(tmp_path / "valid.extxyz", copper(2, seed=9)), "jmp-xs": model,
+              "test.extxyz": saved(tmp_path / "test.extxyz", copper(2, seed=10)), "run": tmp_path / "run", "150": 2, "2": 1,
               "run/config.yaml": tmp_path / "run" / "config.yaml"}
     for number, line in enumerate(lines):
         done = run(*(places.get(word, word) for word in line), *(FAST if number == 0 else ()))
