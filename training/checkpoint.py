@@ -49,6 +49,12 @@ class Progress:
     scale_held: int = 0
     """Steps since the factor changed."""
 
+    def forget_best(self) -> None:
+        """Validation errors from now on are of another kind: the next one is the best so far."""
+        self.best_loss, self.since_best = float("inf"), 0
+        if self.plateau is not None:
+            self.plateau = {**self.plateau, "best": float("inf"), "bad": 0}
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -16,12 +16,17 @@ _LENGTH = ("epochs", "max_steps", "max_time")
 """Settings of the length, which decide the learning rates of some schedules."""
 
 
-def refuse_changes(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path) -> None:
+def refuse_changes(
+    checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path, *, override: bool = False
+) -> None:
     """UsageError with the list of differences if the settings or the data are not those of the saved run.
 
     Free are: the patience, the number of processes, how often the state is saved, and the length where the learning rates
-    do not follow it (stages by epoch).
+    do not follow it (stages by epoch). With ``override`` everything that the saved weights, averages and optimizer can follow.
     """
+    if override:
+        _refuse_unfit(checkpoint, config, data, path)
+        return
     free = (*_FREE, *(name for name in _LENGTH if name not in _deciding_rates(config)))
     before, now = ({key: value for key, value in c.items() if key not in free} for c in (checkpoint.config, config))
     settings, facts = config_diff(before, now), config_diff(checkpoint.data, data, "data.")
@@ -34,6 +39,35 @@ def refuse_changes(checkpoint: Checkpoint, config: dict[str, Any], data: dict[st
                 f"{old} along the old ones")
     raise UsageError(f"The run was started with other settings or data: {'; '.join([*settings, *facts])}.",
                      where=str(path), hint=hint)
+
+
+def is_measured_otherwise(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any]) -> bool:
+    """Whether validation errors from now on cannot be compared with the saved ones: another loss, metric or data for it."""
+    facts = ({key: value for key, value in c.items() if key != "train"} for c in (checkpoint.data, data))
+    old, new = facts
+    return old != new or any(checkpoint.config.get(key) != config.get(key) for key in ("loss", "metric", "forces"))
+
+
+def has_other_rates(checkpoint: Checkpoint, config: dict[str, Any]) -> bool:
+    """Whether learning rates that a plateau has reduced have lost their meaning."""
+    return any(checkpoint.config["optim"].get(key) != config["optim"].get(key) for key in ("lr", "layer_rates", "stages"))
+
+
+def _refuse_unfit(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path) -> None:
+    changes = config_diff(_shape(checkpoint.config, checkpoint.data), _shape(config, data))
+    if changes:
+        raise UsageError(f"The saved state cannot go on with another setting here: {'; '.join(changes)}.", where=str(path),
+                         hint="leave it as it was, or start another run with -o DIR (-m FILE of this one)")
+
+
+def _shape(config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """What decides which weights are trained, averaged and grouped."""
+    optim = config.get("optim", {})
+    return {
+        **{name: config.get(name) for name in ("freeze", "lora_rank", "lora_alpha")},
+        "optim.ema_decay": "none" if optim.get("ema_decay") is None else "averaged",
+        "optim.layer_rates": f"{len(optim.get('layer_rates', ()))} rates", "head": data.get("start", {}).get("head"),
+    }
 
 
 def _deciding_rates(config: dict[str, Any]) -> tuple[str, ...]:

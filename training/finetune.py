@@ -149,8 +149,7 @@ def run(
     potential = begun.potential
     if resume:
         state = load_checkpoint(folder / STATE_FILE)
-        if not override:
-            refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE)
+        refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE, override=override)
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None

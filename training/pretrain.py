@@ -6,7 +6,6 @@ is that of fine-tuning; here are the network, the data sets and the files.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,8 +25,8 @@ from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.schema import parse
 
 from .batches import Batches
-from .checkpoint import Checkpoint, Progress, load_checkpoint
-from .config import TrainConfig, config_diff, config_to_dict
+from .checkpoint import Progress, load_checkpoint
+from .config import TrainConfig, config_to_dict
 from .continuation import refuse_changes
 from .dataset import FrameGraphs
 from .distributed import DistributedConfig, started
@@ -39,6 +38,7 @@ from .order import Fixed, Mixed
 from .pack import build
 from .packed import Packed, load_packed, save_packed
 from .plots import plot_tasks
+from .pretrain_identity import pretrain_identity, refuse_other_network
 from .pretrain_model import NetworkOptions, fresh_network, network_config
 from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of, with_few_valid
 from .publish import publish
@@ -177,11 +177,11 @@ def run(
     world.wait()  # for the pack, which the others only read
     if not world.is_first:
         sets = source_sets(recipe, folder, options, say)
+    facts = pretrain_identity(recipe, sets)
     if resume:
         # The state names its own network, so that an architecture that has changed since cannot slip in.
         state = load_checkpoint(folder / STATE_FILE)
-        if not override:
-            refuse_changes(state, config_to_dict(train), run_facts(recipe, sets), folder / STATE_FILE)
+        refuse_changes(state, config_to_dict(train), facts, folder / STATE_FILE, override=override)
         refuse_other_network(state, recipe, folder / STATE_FILE)
         network = model_config_from_dict(state.model_config)
         potential = Potential.from_state(network, state.weights).to(dtype=choose_dtype(options.dtype), device=device)
@@ -201,7 +201,7 @@ def run(
             publish(path, potential, recipe.mixture, described, {})
 
     job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
-              to_dict(network), run_facts(recipe, sets), save, say, time.monotonic() - began, world=world)
+              to_dict(network), facts, save, say, time.monotonic() - began, world=world)
     steps = total_steps(job.train, train)
     say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
@@ -219,31 +219,6 @@ def run(
     for name, found in errors.items():
         say(f"{name}: {found}")
     return result
-
-
-def run_facts(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict[str, Any]:
-    """What a resumed run must have in common with its beginning beside the training settings: frames, mixture, network.
-
-    Where the data are, and what is only told of them, may change.
-    """
-    mixture = plain({field.name: getattr(recipe.mixture, field.name) for field in dataclasses.fields(Mixture)})
-    for kind in ("heads", "sets"):
-        mixture[kind] = {item.pop("name"): item for item in mixture[kind]}
-    for item in mixture["sets"].values():
-        for told in ("files", "records", "valid_records", "licence", "source", "citation"):
-            del item[told]
-    frames = {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets}
-    return {"sets": frames, "mixture": mixture, "model": plain(recipe.model)}
-
-
-def refuse_other_network(state: Checkpoint, recipe: PretrainRecipe, path: Path) -> None:
-    """UsageError if the recipe has another network than the saved run, which no ``--override`` can change."""
-    saved = model_config_from_dict(state.model_config)
-    heads = {"heads": ", ".join(head.name for head in saved.heads)}, {"heads": ", ".join(h.name for h in recipe.mixture.heads)}
-    changes = config_diff(state.data.get("model", {}), plain(recipe.model), "model.") + config_diff(*heads)
-    if changes:
-        raise UsageError(f"The saved run has another network: {'; '.join(changes)}.", where=str(path),
-                         hint="set it as it was, or start another run with -o DIR")
 
 
 def outputs(recipe: PretrainRecipe) -> tuple[str, ...]:
