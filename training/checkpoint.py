@@ -42,6 +42,8 @@ class Progress:
     """Validations since the best one."""
     validated_at: int = -1
     """Step of the last validation."""
+    validated_forces: str = ""
+    """Whether its forces were conservative or direct."""
     plateau: dict[str, Any] | None = None
     """Fields of the Plateau once its stage has begun."""
     loss_scale: float = 1.0

@@ -208,7 +208,7 @@ def run(
         f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}")
     history = fit(job, train, resume=resume, override=override)
     progress = load_checkpoint(folder / STATE_FILE).progress
-    _, predictions = validate(potential, everything, train.loss, final_forces(train), world)
+    _, predictions = validate(potential, everything, train.loss, train.final_forces, world)
     errors = predictions.errors_by_group(everything.task_names)
     rows = world.from_first(history.rows)
     result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
@@ -300,11 +300,6 @@ def _graphs(
         cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
         dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
-
-
-def final_forces(config: TrainConfig) -> Any:
-    """How the finished network is meant to predict forces."""
-    return config.forces if config.conservative_after is None else "conservative"
 
 
 def _yaml(content: Any) -> str:

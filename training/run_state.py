@@ -197,9 +197,12 @@ class RunState:
         """Errors of the averaged weights on the validation set; keeps the best model."""
         progress, job = self.progress, self.job
         self.agree()
-        began = self.elapsed()
+        began, forces = self.elapsed(), self.forces()
+        if progress.validated_forces not in ("", forces):
+            progress.forget_best()  # errors of direct and of conservative forces are of two kinds
+        progress.validated_forces = forces
         with self.averaged():
-            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces(), job.world)
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, forces, job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
             best = metric < progress.best_loss

@@ -54,6 +54,7 @@ def pretrain(
     from ..training.config import config_to_dict
     from ..training.distributed import started
     from ..training.pretrain import PretrainOptions, load_recipe, outputs, run
+    from ..training.report import next_line
     from ..training.runfolder import RunLog, has_state, silent
 
     if override and not resume:
@@ -87,4 +88,4 @@ def pretrain(
             for name in outputs(loaded):
                 if (common.out / name).exists():
                     command.add_output(common.out / name, "pre-training")
-            say(f'next: atoms.calc = JMPCalculator("{result.model}")')
+            say(f"next: {next_line(result.model, None, loaded.train.final_forces)}")
