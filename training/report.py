@@ -72,6 +72,8 @@ def write_settings(
     files: dict[str, Any] = {
         name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
     files |= {name: [_absolute(text) for text in getattr(data, name)] for name in ("retain", "replay")}
+    if isinstance(data.references, str | Path) and str(data.references) not in ("auto", "isolated", "lstsq"):
+        files["references"] = _absolute(str(data.references))
     content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
                "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)

@@ -61,7 +61,7 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         return {}
     recipe = data.get("recipe")
     if recipe:
-        own = {"recipe": recipe["name"], "data_folder": data.get("train"), "split": data.get("split"),
+        own = {"recipe": recipe["name"], "variant": recipe.get("variant"), "data_folder": data.get("train"), "split": data.get("split"),
                "test_frames": data.get("test_frames"), "on_bad": data.get("on_bad")}
         return {**own, **{name: data.get(name) for name in (*_EARLIER, "references", "allow")}, **_share(data)}
     if isinstance(data.get("references"), dict):

@@ -172,11 +172,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path).potential.state_dict()
 
 
-def test_the_configuration_of_a_run_is_enough_to_run_again(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+def test_the_configuration_of_a_run_is_enough_to_run_again(
+    run: Run, tmp_path: Path, data: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "e0s.yaml").write_text("{Cu: 3.5, Al: 3.2}")
+    monkeypatch.chdir(tmp_path)
     first, again, changed = tmp_path / "run", tmp_path / "again", tmp_path / "changed"
     done = run("finetune", data, "-m", model, "-o", first, *FAST, "--seed", 5, "--valid-every", 4, "--no-ema",
-               "--energy-weight", 0.5, "--E0s", "lstsq")
+               "--energy-weight", 0.5, "--E0s", "e0s.yaml")
     assert done.exit_code == 0, done.output
+    monkeypatch.chdir(tmp_path / "sub")
     done = run("finetune", "--config", first / "config.yaml", "-o", again)
     assert done.exit_code == 0, done.output
     for name in ("best.safetensors", "last.safetensors"):
