@@ -23,7 +23,7 @@ from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .replay import SHARE, check_share
 from .split import every_nth, split_frames
-from .start import ModelOptions, load_start
+from .start import ModelOptions, load_start, refuse_old_weights
 from .target_task import TargetTask
 from .targets import FittedTarget, fit_target, with_target
 
@@ -119,6 +119,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
     _check_earlier(data, start)
+    refuse_old_weights(start, config)
     loaded = load_start(start)
     given = read(data.train, data.index)
     assert given is not None
@@ -157,6 +158,7 @@ def prepare_recipe(
     task = recipe.target_task
     config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
     config = config if task is None else config.for_target()
+    refuse_old_weights(start, config)
     messages = list(found.messages)
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "

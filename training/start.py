@@ -16,6 +16,7 @@ from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadCon
 
 from .batches import Batches
 from .binding import with_fitted_energies
+from .config import TrainConfig
 from .dataset import FrameGraphs
 from .earlier import EarlierSet, EarlierTask, bound
 from .labels import Frame
@@ -119,6 +120,16 @@ class Start:
         """Old heads that are not trained."""
         trained = {self.head.name, *(item.task.head for item in self.replayed)}
         return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
+
+
+def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:
+    """UsageError for settings about the weights of the start model in a run that takes its architecture only."""
+    about = {"--freeze": config.freeze != "none", "--lora-rank": config.lora_rank is not None,
+             "--head": options.init_head not in ("auto", "scratch"), "--keep-heads": options.keep_heads}
+    given = [name for name, is_given in about.items() if is_given]
+    if options.from_scratch and given:
+        raise UsageError(f"--from-scratch and {given[0]} contradict each other", where=f"start model {options.model}",
+                         hint="leave one of them out: new weights are all trained, under one new head")
 
 
 def load_start(options: ModelOptions) -> LoadedModel:

@@ -78,6 +78,12 @@ def test_dry_run_shows_the_plan_and_writes_nothing(run: Run, tmp_path: Path, dat
     assert not (tmp_path / "run").exists()
 
 
+def test_what_needs_old_weights_is_refused_from_scratch(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    for options in (("--freeze", "backbone"), ("--lora-rank", 2), ("--head", "any"), ("--keep-heads",)):
+        done = run("finetune", data, "-m", f"scratch:{model}", "-o", tmp_path / "run", *options)
+        assert done.exit_code == 2 and f"--from-scratch and {options[0]} contradict" in done.output, done.output
+
+
 @pytest.mark.parametrize("options", [
     ("--from-scratch", "--freeze", "backbone"), ("--from-scratch", "--keep-heads"), ("--resume", "--overwrite"),
     ("--valid", "v.xyz", "--valid-fraction", "0.2"), ("--no-ema", "--ema-decay", "0.9"), ("--override",),
