@@ -18,7 +18,7 @@ from .batches import Batches
 from .binding import with_fitted_energies
 from .config import TrainConfig
 from .dataset import FrameGraphs
-from .earlier import EarlierSet, EarlierTask, bound
+from .earlier import EarlierSet, EarlierTask, bound, with_own_titles
 from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
@@ -165,8 +165,9 @@ def make_start(
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
     # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
     old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
-    watched, trained = (tuple(bound(item, old, direct=direct_forces, device=device) for item in items)
-                        for items in (retained, replayed))
+    watched, trained = (
+        with_own_titles([bound(item, old, direct=direct_forces, device=device) for item in items], items)
+        for items in (retained, replayed))
     kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
