@@ -129,15 +129,16 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:
-        split = (every_nth(train, data.valid_every) if data.valid_every
+        split = (every_nth(train, data.valid_every) if data.valid_every is not None
                  else split_frames(train, data.valid_fraction, data.seed))
         train, valid = split
-        how = f"every {data.valid_every}th frame" if data.valid_every else "contiguous blocks of every group"
+        how = f"every {data.valid_every}th frame" if data.valid_every is not None else "contiguous blocks of every group"
         messages.append(f"validation: {len(valid)} of {len(given.frames)} training frames, {how}")
     if not train or not valid:
         raise UsageError(f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
                          where=str(data.train), hint="give more frames, or a file with --valid")
     test = test_set.frames if test_set else ()
+    _refuse_nothing(train, data, config)
     return _examined(train, valid, test, given.isolated, data, loaded, required, messages, began, say)
 
 
@@ -195,6 +196,16 @@ def _examined(
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
+
+
+def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainConfig) -> None:
+    """UsageError if no training frame (of the stress alone: not every one) has what the loss counts: no gradient then."""
+    weights = {label: getattr(config.loss, f"{label}_weight") for label in ("energy", "forces", "stress")}
+    counting = [label for label, weight in weights.items() if weight > 0]
+    without = sum(all(getattr(frame, label) is None for label in counting) for frame in train)
+    if data.target is None and without > (0 if counting == ["stress"] else len(train) - 1):
+        raise UsageError(f"{without} of {len(train)} training frames lack all that the loss counts: {', '.join(counting)}.",
+                         where=str(data.train), hint="raise the weight of a label that the file has (--forces-weight)")
 
 
 def str_finding(finding: Finding) -> str:

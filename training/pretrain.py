@@ -116,7 +116,7 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
                          hint="its tables are mixture, model, train, heads and sets")
     try:
         model = parse(NetworkOptions, content.get("model", {}), "model")
-        train = parse(TrainConfig, content.get("train", {}), "train")
+        train = parse(TrainConfig, _without_averaging(content.get("train", {})), "train")
     except ModelError as error:
         raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
     if train.optim.lr is None:
@@ -124,6 +124,14 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
     if train.forces == "none":
         raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
     return PretrainRecipe(mixture_of(content), model, train, content)
+
+
+def _without_averaging(train: dict[str, Any]) -> dict[str, Any]:
+    """The [train] table with ``ema_decay = "none"`` as what it means: TOML has no null."""
+    optim = train.get("optim")
+    if not isinstance(optim, dict) or optim.get("ema_decay") != "none":
+        return train
+    return {**train, "optim": {**optim, "ema_decay": None}}
 
 
 def pretrain(
@@ -283,6 +291,9 @@ def validation_batches(
 ) -> Batches:
     """All validation frames, never re-balanced."""
     sizes = np.concatenate([source.valid_sizes for source in sets])
+    if not len(sizes):
+        raise UsageError("No set has validation frames.", where=f"recipe {recipe.mixture.name}",
+                         hint="raise mixture.validation_fraction or mixture.validation_max, or give valid_records")
     graphs = _graphs(sets, [source.valid for source in sets], sizes, recipe, potential)
     room = max(recipe.train.max_edges_per_batch, int(sizes[:, 1].max()))
     return Batches(graphs, Fixed(sizes, max_edges=room), device=device, rank=world.rank, world_size=world.size)

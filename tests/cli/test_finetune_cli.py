@@ -100,6 +100,7 @@ def test_conflicting_options_are_refused(
 @pytest.mark.parametrize("options", [
     ("--epochs", "0"), ("--max-time", "-3"), ("--max-time", "soon"), ("--lr", "-1"), ("--freeze", "everything"),
     ("--valid-fraction", "1.5"), ("--batch-size", "0"), ("--energy-weight", "-1"), ("--energy-unit", "furlong"),
+    ("--valid-every", "0"), ("--valid-every", "1"), ("--energy-weight", "0", "--forces-weight", "0"),
 ])
 def test_values_that_cannot_be_meant_are_refused(
     run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
