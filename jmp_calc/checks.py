@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,12 +164,6 @@ def refuse_if_too_large(n_atoms: int, n_edges: int, needed_bytes: float, availab
         )
 
 
-def available_memory() -> int | None:
-    """Bytes this process can still allocate on the host: free memory, bounded by the control group; None: unknown."""
-    bounds = [bound for bound in (_meminfo_available(), _cgroup_available()) if bound is not None]
-    return min(bounds) if bounds else None
-
-
 def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
@@ -275,26 +268,3 @@ def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     _, _, basis = np.linalg.svd(full[pbc])
     full[~pbc] = basis[int(pbc.sum()):]
     return full
-
-
-def _meminfo_available() -> int | None:
-    try:
-        with open("/proc/meminfo") as handle:
-            for line in handle:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
-
-
-def _cgroup_available() -> int | None:
-    """What the control group of a container or batch job still allows (version 2 files); None: no limit or no group."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(limit - used + int(stat.get("inactive_file", 0)), 0)  # file cache is given back on demand
-    except (OSError, ValueError):
-        return None

@@ -128,6 +128,12 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
             f"{settings.model} was trained with smooth graphs; the official ones would give another function",
             hint="leave out graph='official'",
         )
+    if policy.name == "smooth" and settings.cutoff is not None and settings.cutoff != policy.cutoff:
+        raise ModelError(
+            f"{settings.model} was trained with a cutoff of {policy.cutoff:g} Å; with {settings.cutoff:g} Å it would give "
+            "another function",
+            hint="leave out cutoff",
+        )
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
@@ -138,6 +144,8 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
         from .graph.policies import smooth_for_official
 
         policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
+    if policy.name == "smooth" and settings.tags == "atoms":
+        raise UsageError("smooth graphs do not read tags", hint="leave out tags, or use official weights with graph='official'")
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

@@ -121,7 +121,7 @@ def _scatter() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from ..checks import available_memory
+    from ..host_memory import available_memory
 
     free = available_memory()
     text = "not known on this system" if free is None else f"{free / 2**30:.1f} GiB free"

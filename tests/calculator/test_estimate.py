@@ -30,7 +30,7 @@ def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jmp_calc.estimation.probe_machine", lambda device, dtype: SLOW)
 
 
-@pytest.mark.parametrize("options", [{}, {"cutoff": 3.5}, {"graph": "smooth"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"graph": "smooth"}], ids=str)
 def test_edges_are_those_of_the_calculator(model_path: Path, ethanol: Atoms, options: dict) -> None:
     found = estimate(ethanol, model_path, device="cpu", **options)
     graph = JMPCalculator(model_path, device="cpu", **options).build_graph(ethanol)

@@ -158,6 +158,20 @@ def test_smooth_model_is_not_evaluated_with_official_graphs(model_path: Path) ->
         JMPCalculator(model_path, device="cpu", graph="official")
 
 
+def test_smooth_model_is_not_evaluated_with_another_cutoff(model_path: Path) -> None:
+    """Official weights know several; a network trained with one gives nonsense with another, without a sign of it."""
+    trained = JMPCalculator(model_path, device="cpu").info.policy.cutoff
+    assert JMPCalculator(model_path, device="cpu", cutoff=trained).info.policy.cutoff == trained
+    with pytest.raises(ModelError, match=f"was trained with a cutoff of {trained:g} Å"):
+        JMPCalculator(model_path, device="cpu", cutoff=trained + 1.0)
+
+
+def test_tags_that_would_not_be_read_are_refused(model_path: Path, official_path: Path) -> None:
+    for path, graph in ((model_path, None), (official_path, "smooth")):
+        with pytest.raises(UsageError, match="smooth graphs do not read tags"):
+            JMPCalculator(path, device="cpu", graph=graph, tags="atoms")
+
+
 def test_official_model_can_be_evaluated_smoothly(official_path: Path, ethanol: Atoms) -> None:
     calc = JMPCalculator(official_path, device="cpu", dtype="float64", graph="smooth")
     assert calc.info.policy.name == "smooth"
