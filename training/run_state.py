@@ -197,12 +197,12 @@ class RunState:
         """Errors of the averaged weights on the validation set; keeps the best model."""
         progress, job = self.progress, self.job
         self.agree()
-        began, forces = self.elapsed(), self.forces()
-        if progress.validated_forces not in ("", forces):
+        began, mode = self.elapsed(), self.forces()
+        if progress.validated_forces not in ("", mode):
             progress.forget_best()  # errors of direct and of conservative forces are of two kinds
-        progress.validated_forces = forces
+        progress.validated_forces = mode
         with self.averaged():
-            loss, predictions = validate(job.potential, job.valid, self.config.loss, forces, job.world)
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, mode, job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
             best = metric < progress.best_loss
