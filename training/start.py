@@ -125,7 +125,7 @@ class Start:
 def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:
     """UsageError for settings about the weights of the start model in a run that takes its architecture only."""
     about = {"--freeze": config.freeze != "none", "--lora-rank": config.lora_rank is not None,
-             "--head": options.init_head not in ("auto", "scratch"), "--keep-heads": options.keep_heads}
+             "--head": options.init_head not in ("auto", "scratch")}
     given = [name for name, is_given in about.items() if is_given]
     if options.from_scratch and given:
         raise UsageError(f"--from-scratch and {given[0]} contradict each other", where=f"start model {options.model}",
