@@ -80,23 +80,31 @@ def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
 
 def has_charge(info: dict[str, Any]) -> bool:
     """Whether info['charge'] is anything but absent, None or zero."""
-    return info.get("charge") is not None and info["charge"] != 0
+    return _charge(info) != 0.0
 
 
 def check_charge(info: dict[str, Any]) -> None:
     """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
-    charge = info.get("charge")
-    if charge is None:
-        return
-    try:
-        value = float(charge)
-    except (TypeError, ValueError):
-        raise BadStructureError(f"atoms.info['charge'] is {charge!r}, not a number") from None
+    value = _charge(info)
+    if value is None:
+        raise BadStructureError(f"atoms.info['charge'] is {info['charge']!r}, not a number",
+                                hint="it is the total charge of the structure; delete the key or set it to 0 to go on")
     if value != 0:
         raise BadStructureError(
             f"atoms.info['charge'] is {value:g}, but this model has no charge input",
             hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
         )
+
+
+def _charge(info: dict[str, Any]) -> float | None:
+    """The total charge, 0 where none is given; None: not one number."""
+    charge = info.get("charge")
+    if charge is None:
+        return 0.0
+    try:
+        return float(np.asarray(charge).item())  # files give arrays of one number too
+    except (TypeError, ValueError):
+        return None
 
 
 def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:

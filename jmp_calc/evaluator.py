@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .graph.build import Graph
     from .model.potential import Layer, Prediction
 
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+
 logger = logging.getLogger("jmp_calc")
 
 
@@ -213,6 +215,17 @@ class Evaluator:
             keep_large_arrays()
         if needed > SMALL:
             checks.refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
+
+
+def check_properties(properties: Sequence[str]) -> None:
+    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not compute."""
+    if isinstance(properties, str):
+        raise UsageError(f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]")
+    unknown = sorted(set(properties) - set(PROPERTIES))
+    if unknown:
+        raise PropertyNotImplementedError(
+            f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
+        )
 
 
 def needs_gradient(properties: Sequence[str]) -> bool:

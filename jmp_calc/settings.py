@@ -7,13 +7,17 @@ import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import ModelError, UsageError
 from .info import describe_heads
 from .memory import Checkpointing
 from .model.config import GraphPolicy, HeadConfig, HeadKind, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,24 @@ def output_of(head: HeadConfig) -> Output:
 
 
 def portable(model: str | os.PathLike[str]) -> str:
-    """The model as a string that means the same in another working directory: paths are made absolute."""
+    """The model as a string that means the same in another working directory: paths are made absolute.
+
+    Names of the registry come first: a file or folder of that name is given as ./NAME.
+    """
+    from .zoo.registry import load_registry
+
     text = os.fspath(model)
-    return str(Path(text).absolute()) if Path(text).exists() else text
+    return text if text in load_registry() else absolute(text)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The absolute path of what exists; other text as it is, for an error in the user's words."""
+    return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
+
+
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """'float32' of 'float32' and of torch.float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def check_settings(settings: Settings) -> None:
@@ -75,7 +94,9 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name}={value!r} is not a choice", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
-        if value is not None and not value > 0:
+        if value is not None and not isinstance(value, Real):
+            raise UsageError(f"{name} must be a number, got {value!r}")
+        if value is not None and not float(value) > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
     if settings.compile and settings.compiled is not None:
         raise UsageError(

@@ -141,6 +141,14 @@ def test_nothing_is_loaded_and_nothing_is_changed(
     assert torch.get_num_threads() == threads
 
 
+def test_settings_that_cannot_be_meant(model_path: Path, ethanol: Atoms) -> None:
+    with pytest.raises(UsageError, match="activation_checkpointing='ON' is not a choice"):
+        estimate(ethanol, model_path, device="cpu", activation_checkpointing="ON")
+    for threads in (0, 100_000):  # so many threads end the process
+        with pytest.raises(UsageError, match=f"threads={threads} on"):
+            estimate(ethanol, model_path, device="cpu", threads=threads)
+
+
 def test_errors_are_those_of_the_calculator(model_path: Path, two_heads: Path) -> None:
     water = molecule("H2O")
     with pytest.raises(ModelError, match="unknown model 'jmp-xl'"):
