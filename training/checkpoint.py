@@ -17,8 +17,6 @@ from torch import Tensor
 from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.io.atomic import replacing
 
-from .config import config_diff
-
 FORMAT_VERSION = 1
 
 
@@ -44,12 +42,20 @@ class Progress:
     """Validations since the best one."""
     validated_at: int = -1
     """Step of the last validation."""
+    validated_forces: str = ""
+    """Whether its forces were conservative or direct."""
     plateau: dict[str, Any] | None = None
     """Fields of the Plateau once its stage has begun."""
     loss_scale: float = 1.0
     """Factor on the loss while it is differentiated (float16 only)."""
     scale_held: int = 0
     """Steps since the factor changed."""
+
+    def forget_best(self) -> None:
+        """Validation errors from now on are of another kind: the next one is the best so far."""
+        self.best_loss, self.since_best = float("inf"), 0
+        if self.plateau is not None:
+            self.plateau = {**self.plateau, "best": float("inf"), "bad": 0}
 
 
 @dataclass(frozen=True)
@@ -105,16 +111,6 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     return Checkpoint(progress=Progress(**content["progress"]), **{name: content[name] for name in _PARTS})
 
 
-def refuse_changes(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path) -> None:
-    """UsageError with the list of differences if the settings or the data are not those of the saved run."""
-    before, now = ({key: value for key, value in c.items() if key not in _FREE} for c in (checkpoint.config, config))
-    changes = config_diff(before, now) + config_diff(checkpoint.data, data, "data.")
-    if changes:
-        old = f"--config {saved}" if (saved := path.with_name("config.yaml")).is_file() else "the old settings"
-        raise UsageError(f"The run was started with other settings or data: {'; '.join(changes)}.", where=str(path),
-                         hint=f"go on with {old}, or with --override and the new ones")
-
-
 def rng_state() -> dict[str, Any]:
     """State of torch's global generators (CPU and, if used, CUDA)."""
     state: dict[str, Any] = {"cpu": torch.get_rng_state()}
@@ -130,6 +126,4 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
 
 
-_FREE = ("save_every_s",)
-"""Settings that do not decide the numbers of a run."""
 _PARTS = ("weights", "ema", "optimizer", "rng", "totals", "config", "model_config", "data")

@@ -250,6 +250,11 @@ class TrainConfig:
         """Number of epochs after which the run ends; None: only max_time or max_steps ends it."""
         return self.epochs if self.epochs is not None or self.max_time is not None or self.max_steps is not None else 100
 
+    @property
+    def final_forces(self) -> ForcesMode:
+        """How the finished network is meant to predict forces."""
+        return self.forces if self.conservative_after is None else "conservative"
+
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """Plain nested dict of the settings, ready for JSON or YAML."""

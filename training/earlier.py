@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from .old_heads import energy_heads, force_errors, knowing
 from .tasks import Task
 
 if TYPE_CHECKING:
+    from jmp_calc.model.config import ModelConfig
     from jmp_calc.model.potential import Potential
 
 MAX_EDGES = 200_000
@@ -72,34 +73,54 @@ def refuse_known(retained: Sequence[EarlierSet], frames: Sequence[Frame]) -> Non
                                 f"{first[1].where}.", where=item.name, hint="retain frames that the training never sees")
 
 
-def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch.device) -> EarlierTask:
-    """The frames with their old head and fitted references.
+def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
+    """Names of the old heads that the frames may be under: the one that was named, or all that know the elements.
 
     UsageError if the head does not exist, does not know the elements, or cannot be chosen for want of forces.
     """
     elements = {int(z) for frame in item.frames for z in np.unique(frame.numbers)}
-    heads = energy_heads(potential.config, direct=False)
-    known = knowing(heads, elements)
-    name = item.head or _closest(item, [head.name for head in known], potential, device)
-    if name not in {head.name for head in known}:
-        reason = "does not know all the elements" if name in {head.name for head in heads} else "does not exist"
-        raise UsageError(f"The old head {name!r} {reason}.", where=item.name,
-                         hint=f"choose one of {', '.join(head.name for head in known) or 'another model'}")
+    heads = energy_heads(config, direct=False)
+    known = [head.name for head in knowing(heads, elements)]
+    if item.head is not None and item.head not in known:
+        reason = "does not know all the elements" if item.head in {head.name for head in heads} else "does not exist"
+        raise UsageError(f"The old head {item.head!r} {reason}.", where=item.name,
+                         hint=f"choose one of {', '.join(known) or 'another model'}")
+    if not known:
+        raise UsageError("No old head of the start model knows all the elements.", where=item.name,
+                         hint="leave the other frames out, or choose another model")
+    if item.head is None and len(known) > 1 and all(frame.forces is None for frame in item.frames):
+        raise UsageError("Without forces the old head must be named.", where=item.name,
+                         hint=f"FILE:HEAD with one of {', '.join(known)}")
+    return known if item.head is None else [item.head]
+
+
+def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch.device) -> EarlierTask:
+    """The frames with their old head (of several the one with the smallest force error) and fitted references.
+
+    Raises the errors of ``possible_heads``.
+    """
+    names = possible_heads(item, potential.config)
+    errors = {} if len(names) == 1 else force_errors(potential, names, item.frames, direct=False, device=device)
+    unusable = [name for name, error in errors.items() if not np.isfinite(error)]
+    if unusable:
+        raise UsageError(f"The old head {unusable[0]!r} gives forces that are not finite.", where=item.name,
+                         hint="name the head of these frames: FILE:HEAD")
+    name = min(errors, key=errors.__getitem__) if errors else names[0]
     labelled = [frame for frame in item.frames if frame.n_atoms > 1]
     missing = missing_energies(potential, name, labelled, device, max_edges=MAX_EDGES)
     task = Task(name, f"{item.name}:{name}", references=missing)
     return EarlierTask(item.frames, task, direct and potential.config.head(name).direct_forces)
 
 
-def _closest(item: EarlierSet, names: Sequence[str], potential: Potential, device: torch.device) -> str:
-    if not names:
-        raise UsageError("No old head of the start model knows all the elements.", where=item.name,
-                         hint="leave the other frames out, or choose another model")
-    if len(names) == 1:
-        return names[0]
-    errors = force_errors(potential, names, item.frames, direct=False, device=device)
-    best = min(errors, key=errors.__getitem__)
-    if not np.isfinite(errors[best]):
-        raise UsageError("Without forces the old head must be named.", where=item.name,
-                         hint=f"FILE:HEAD with one of {', '.join(names)}")
-    return best
+def with_own_titles(tasks: Sequence[EarlierTask], items: Sequence[EarlierSet]) -> tuple[EarlierTask, ...]:
+    """Tasks whose titles tell them apart: the whole path for files of one name under one head.
+
+    UsageError if a file is given twice under one head.
+    """
+    titles = [task.task.title for task in tasks]
+    whole = [f"{item.path}:{task.task.head}" if titles.count(title) > 1 else title
+             for item, task, title in zip(items, tasks, titles, strict=True)]
+    twice = [title for title in whole if whole.count(title) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice.", hint="leave it out once")
+    return tuple(replace(task, task=replace(task.task, name=title)) for task, title in zip(tasks, whole, strict=True))

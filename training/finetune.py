@@ -19,9 +19,10 @@ from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
 from .binding import with_fitted_energies
-from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes
+from .checkpoint import Checkpoint, Progress, load_checkpoint
 from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
+from .continuation import refuse_changes
 from .distributed import DistributedConfig, started
 from .finetune_batches import evaluation_batches, training_batches
 from .finetune_recipes import finetune_recipe
@@ -148,8 +149,7 @@ def run(
     potential = begun.potential
     if resume:
         state = load_checkpoint(folder / STATE_FILE)
-        if not override:
-            refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE)
+        refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE, override=override)
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
@@ -161,7 +161,7 @@ def run(
     if world.is_first:
         write_settings(folder, data, start, config, prepared)
     if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config.loss, config.forces, world)[1].errors()
+        test_before = validate(potential, sets["test"], config.loss, config.final_forces, world)[1].errors()
         say(f"test, before training: {test_before}")
 
     # Of the start, so that a resumed run compares with the same numbers.
@@ -195,14 +195,14 @@ def run(
 
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config.loss, config.forces, world)[1]
+        name: validate(best, sets[name], config.loss, config.final_forces, world)[1]
         for name in ("valid", "test") if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
     if config.optim.ema_decay is not None:
         potential.load_state_dict(state.weights)
-        raw = validate(potential, sets["valid"], config.loss, config.forces, world)[1].errors()
+        raw = validate(potential, sets["valid"], config.loss, config.final_forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
     constant = {} if prepared.target is None else {
@@ -225,7 +225,7 @@ def run(
     outputs: list[Path] = []
     if world.is_first:
         card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
-        outputs = write_report(folder, result, prepared, found)
+        outputs = write_report(folder, result, prepared, found, config.final_forces)
     for name, values in found.items():
         note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
         say(f"{name}: {values.errors()}{note}")

@@ -92,6 +92,8 @@ class FinetuneRecipe:
     patience: int = 50
     """Validations without improvement after which the run stops."""
     from_scratch: bool = False
+    variant: Variant = "default"
+    """Whose settings these are."""
 
     @property
     def target_task(self) -> TargetTask | None:
@@ -147,14 +149,14 @@ def finetune_recipe(name: str, variant: Variant = "default") -> FinetuneRecipe:
     choose(variant, get_args(Variant), "variant of recipes")
     bare = name.lower().removeprefix(SCRATCH_PREFIX)
     key = choose(bare, recipe_names(), "recipe")
-    recipe = _TASKS[key](variant)
+    recipe = dataclasses.replace(_TASKS[key](variant), variant=variant)
     return _from_scratch(recipe) if name.lower().startswith(SCRATCH_PREFIX) else recipe
 
 
 def disagreements(name: str) -> dict[str, dict[str, Any]]:
     """Settings of a recipe on which default, paper and code are not of one opinion: name -> variant -> value."""
     variants = {v: _flat(dataclasses.asdict(finetune_recipe(name, v))) for v in get_args(Variant)}
-    keys = variants["default"]
+    keys = [key for key in variants["default"] if key != "variant"]
     values = {key: {v: found[key] for v, found in variants.items()} for key in keys}
     return {key: row for key, row in values.items() if len({repr(value) for value in row.values()}) > 1}
 

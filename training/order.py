@@ -7,8 +7,9 @@ added. A resumed run makes the same plan and leaves out what it has done.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Protocol
 
@@ -25,6 +26,8 @@ DENSE_DEGREE = 24
 """Most edges of one atom above which a frame counts as dense: the network pads sums to the largest degree in a batch,
 so molecules and metals are evaluated apart and their gradients added."""
 _BLOCK = 4096
+_COUNTED = 1_000_000
+"""Items of an epoch whose steps are counted, in about a second; longer epochs are taken for as many steps per item."""
 
 
 class Order(Protocol):
@@ -144,28 +147,32 @@ class Mixed:
         return sum(self.enlarged)
 
     def n_steps(self, epoch: int) -> int:
-        """Steps that the mean number of edges lets expect."""
-        first = np.cumsum((0, *self.counts))
-        edges = sum(
-            items * float(self.sizes[a:b, 1].mean()) for items, a, b in zip(self.enlarged, first, first[1:]) if items)
-        batches = max(self.n_structures / self.max_structures, edges / self.max_edges)
-        return max(1, math.ceil(batches / self.accumulate))
+        """Steps of the first epoch (others differ a little): counted, or from the share of its first million items."""
+        return self._first_steps
+
+    @cached_property
+    def _first_steps(self) -> int:
+        counted = min(self.n_structures, _COUNTED)
+        steps = sum(1 for _ in self._filled(islice(self._frames(0), counted)))
+        return math.ceil(steps * self.n_structures / counted)
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
         """Steps of at most two parts without accumulation, sparse and dense frames apart."""
-        return islice(self._steps(epoch), skip, None)
+        filled = islice(self._filled(self._frames(epoch)), skip, None)
+        return (parts(chosen, self.sizes, self.max_edges) for chosen in filled)
 
-    def _steps(self, epoch: int) -> Iterator[Step]:
+    def _filled(self, frames: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+        """Frames of every step: as many as its structures and edges allow."""
         chosen: list[int] = []
         edges, most, room = 0, self.accumulate * self.max_structures, self.accumulate * self.max_edges
-        for frame, size in self._frames(epoch):
+        for frame, size in frames:
             if chosen and (len(chosen) == most or edges + size > room):
-                yield parts(chosen, self.sizes, self.max_edges)
+                yield chosen
                 chosen, edges = [], 0
             chosen.append(frame)
             edges += size
         if chosen:
-            yield parts(chosen, self.sizes, self.max_edges)
+            yield chosen
 
     def _frames(self, epoch: int) -> Iterator[tuple[int, int]]:
         """Frame numbers with their main edges, in the order of the epoch."""

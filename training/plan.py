@@ -20,12 +20,11 @@ from jmp_calc.model.shapes import shapes_only
 
 from .config import TrainConfig
 from .cost import RunCost, run_cost
-from .earlier import EarlierSet, EarlierTask
+from .earlier import EarlierSet, EarlierTask, possible_heads
 from .finetune import resolved
 from .finetune_batches import evaluation_batches, training_batches
 from .loop import check_combination
 from .lora import train_low_rank
-from .old_heads import energy_heads
 from .optim import freeze
 from .parallel import check_processes
 from .prepare import DataOptions, Prepared
@@ -143,8 +142,8 @@ def _with_new_head(
 
 
 def _old_head(item: EarlierSet, model: ModelConfig) -> str:
-    """The head that was named, else any: which one fits best is found by evaluating them."""
-    return item.head or energy_heads(model, direct=False)[0].name
+    """The head that was named, else any that may be: which one fits best is found by evaluating them."""
+    return possible_heads(item, model)[0]
 
 
 def _bound(item: EarlierSet, model: ModelConfig) -> EarlierTask:

@@ -23,7 +23,7 @@ from .recipe_data import force_rms, read_recipe_frames
 from .references import References, fit_references
 from .replay import SHARE, check_share
 from .split import every_nth, split_frames
-from .start import ModelOptions, load_start
+from .start import ModelOptions, load_start, refuse_old_weights
 from .target_task import TargetTask
 from .targets import FittedTarget, fit_target, with_target
 
@@ -119,6 +119,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
         return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
     _check_earlier(data, start)
+    refuse_old_weights(start, config)
     loaded = load_start(start)
     given = read(data.train, data.index)
     assert given is not None
@@ -128,15 +129,16 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     valid_set, test_set = read(data.valid), read(data.test)
     train, valid = given.frames, valid_set.frames if valid_set else ()
     if valid_set is None:
-        split = (every_nth(train, data.valid_every) if data.valid_every
+        split = (every_nth(train, data.valid_every) if data.valid_every is not None
                  else split_frames(train, data.valid_fraction, data.seed))
         train, valid = split
-        how = f"every {data.valid_every}th frame" if data.valid_every else "contiguous blocks of every group"
+        how = f"every {data.valid_every}th frame" if data.valid_every is not None else "contiguous blocks of every group"
         messages.append(f"validation: {len(valid)} of {len(given.frames)} training frames, {how}")
     if not train or not valid:
         raise UsageError(f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
                          where=str(data.train), hint="give more frames, or a file with --valid")
     test = test_set.frames if test_set else ()
+    _refuse_nothing(train, data, config)
     return _examined(train, valid, test, given.isolated, data, loaded, required, messages, began, say)
 
 
@@ -157,6 +159,7 @@ def prepare_recipe(
     task = recipe.target_task
     config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
     config = config if task is None else config.for_target()
+    refuse_old_weights(start, config)
     messages = list(found.messages)
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(f"the recipe has layer-wise learning rates for JMP-S and JMP-L only, none for {blocks} blocks: "
@@ -193,6 +196,16 @@ def _examined(
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
+
+
+def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainConfig) -> None:
+    """UsageError if no training frame (of the stress alone: not every one) has what the loss counts: no gradient then."""
+    weights = {label: getattr(config.loss, f"{label}_weight") for label in ("energy", "forces", "stress")}
+    counting = [label for label, weight in weights.items() if weight > 0]
+    without = sum(all(getattr(frame, label) is None for label in counting) for frame in train)
+    if data.target is None and without > (0 if counting == ["stress"] else len(train) - 1):
+        raise UsageError(f"{without} of {len(train)} training frames lack all that the loss counts: {', '.join(counting)}.",
+                         where=str(data.train), hint="raise the weight of a label that the file has (--forces-weight)")
 
 
 def str_finding(finding: Finding) -> str:

@@ -27,6 +27,7 @@ from jmp_calc.zoo.schema import parse
 from .batches import Batches
 from .checkpoint import Progress, load_checkpoint
 from .config import TrainConfig, config_to_dict
+from .continuation import refuse_changes
 from .dataset import FrameGraphs
 from .distributed import DistributedConfig, started
 from .history import METRICS, TASKS
@@ -37,6 +38,7 @@ from .order import Fixed, Mixed
 from .pack import build
 from .packed import Packed, load_packed, save_packed
 from .plots import plot_tasks
+from .pretrain_identity import pretrain_identity, refuse_other_network
 from .pretrain_model import NetworkOptions, fresh_network, network_config
 from .pretrain_sets import Joined, SourceSet, packed_sets, record_set, task_of, with_few_valid
 from .publish import publish
@@ -114,7 +116,7 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
                          hint="its tables are mixture, model, train, heads and sets")
     try:
         model = parse(NetworkOptions, content.get("model", {}), "model")
-        train = parse(TrainConfig, content.get("train", {}), "train")
+        train = parse(TrainConfig, _without_averaging(content.get("train", {})), "train")
     except ModelError as error:
         raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
     if train.optim.lr is None:
@@ -122,6 +124,14 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
     if train.forces == "none":
         raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
     return PretrainRecipe(mixture_of(content), model, train, content)
+
+
+def _without_averaging(train: dict[str, Any]) -> dict[str, Any]:
+    """The [train] table with ``ema_decay = "none"`` as what it means: TOML has no null."""
+    optim = train.get("optim")
+    if not isinstance(optim, dict) or optim.get("ema_decay") != "none":
+        return train
+    return {**train, "optim": {**optim, "ema_decay": None}}
 
 
 def pretrain(
@@ -175,9 +185,12 @@ def run(
     world.wait()  # for the pack, which the others only read
     if not world.is_first:
         sets = source_sets(recipe, folder, options, say)
+    facts = pretrain_identity(recipe, sets)
     if resume:
         # The state names its own network, so that an architecture that has changed since cannot slip in.
         state = load_checkpoint(folder / STATE_FILE)
+        refuse_changes(state, config_to_dict(train), facts, folder / STATE_FILE, override=override)
+        refuse_other_network(state, recipe, folder / STATE_FILE)
         network = model_config_from_dict(state.model_config)
         potential = Potential.from_state(network, state.weights).to(dtype=choose_dtype(options.dtype), device=device)
     else:
@@ -196,15 +209,14 @@ def run(
             publish(path, potential, recipe.mixture, described, {})
 
     job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
-              to_dict(network), {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets},
-              save, say, time.monotonic() - began, world=world)
+              to_dict(network), facts, save, say, time.monotonic() - began, world=world)
     steps = total_steps(job.train, train)
     say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
         f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}")
     history = fit(job, train, resume=resume, override=override)
     progress = load_checkpoint(folder / STATE_FILE).progress
-    _, predictions = validate(potential, everything, train.loss, final_forces(train), world)
+    _, predictions = validate(potential, everything, train.loss, train.final_forces, world)
     errors = predictions.errors_by_group(everything.task_names)
     rows = world.from_first(history.rows)
     result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
@@ -279,6 +291,9 @@ def validation_batches(
 ) -> Batches:
     """All validation frames, never re-balanced."""
     sizes = np.concatenate([source.valid_sizes for source in sets])
+    if not len(sizes):
+        raise UsageError("No set has validation frames.", where=f"recipe {recipe.mixture.name}",
+                         hint="raise mixture.validation_fraction or mixture.validation_max, or give valid_records")
     graphs = _graphs(sets, [source.valid for source in sets], sizes, recipe, potential)
     room = max(recipe.train.max_edges_per_batch, int(sizes[:, 1].max()))
     return Batches(graphs, Fixed(sizes, max_edges=room), device=device, rank=world.rank, world_size=world.size)
@@ -296,11 +311,6 @@ def _graphs(
         cache_bytes=GRAPH_CACHE_BYTES, sizes=sizes, edge_dropout=recipe.train.edge_dropout,
         dropout_seed=recipe.train.seed, dropout_compensation=recipe.train.edge_dropout_compensation,
     )
-
-
-def final_forces(config: TrainConfig) -> Any:
-    """How the finished network is meant to predict forces."""
-    return config.forces if config.conservative_after is None else "conservative"
 
 
 def _yaml(content: Any) -> str:

@@ -6,7 +6,7 @@ Robins, Connection Science 7, 123 (1995); for potentials with several heads: Bat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class WithReplay:
         counts: frames of every set.
         share: of the structures of a step, on average.
         max_edges: main edges of one part of a step.
-        seed: of the choice of frames, with the number of the epoch.
+        seed: of the choice of frames, with the number of passes over their set.
         """
         check_share(share)
         self._order, self._sizes, self._counts, self._seed = order, sizes, tuple(counts), seed
@@ -56,29 +56,31 @@ class WithReplay:
         return self._order.n_structures + int(self._order.n_structures * self._per_structure)
 
     def _steps(self, epoch: int) -> Iterator[Step]:
-        stream = self._replayed(epoch)
-        seen = taken = 0
+        # Shares and turns go on from the epochs before, so that a few new frames do not leave out sets, or all of them.
+        seen = epoch * self._order.n_structures
+        taken = self._wanted(seen)
+        stream = self._replayed(taken)
         for step in self._order.steps(epoch):
             batches: Step = []
             for part in step:
                 seen += len(part)
-                wanted = int(seen * self._per_structure + 1e-9)
+                wanted = self._wanted(seen)
                 batches += parts([*part, *islice(stream, wanted - taken)], self._sizes, self._max_edges)
                 taken = wanted
             yield batches
 
-    def _replayed(self, epoch: int) -> Iterator[int]:
-        """Frames without end: every set in turn, its frames in an order drawn anew after each pass."""
-        first = len(self._sizes) - sum(self._counts)
-        sets = []
-        for number, count in enumerate(self._counts):
-            sets.append(_passes(first, count, np.random.default_rng([self._seed, epoch, 1 + number])))
-            first += count
-        while True:
-            for frames in sets:
-                yield next(frames)
+    def _wanted(self, seen: int) -> int:
+        """Replayed frames that belong to so many new ones since the run began."""
+        return int(seen * self._per_structure + 1e-9)
 
-
-def _passes(first: int, count: int, rng: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from (first + rng.permutation(count)).tolist()
+    def _replayed(self, taken: int) -> Iterator[int]:
+        """Frames without end after the first ``taken`` of the run: every set in turn, in an order drawn anew after each pass."""
+        firsts = len(self._sizes) - sum(self._counts) + np.cumsum((0, *self._counts))
+        orders: dict[int, tuple[int, np.ndarray]] = {}
+        for number in count(taken):
+            turn, chosen = divmod(number, len(self._counts))
+            done, place = divmod(turn, self._counts[chosen])
+            if orders.get(chosen, (-1,))[0] != done:
+                rng = np.random.default_rng([self._seed, done, 1 + chosen])
+                orders[chosen] = done, rng.permutation(self._counts[chosen])
+            yield int(firsts[chosen] + orders[chosen][1][place])

@@ -12,7 +12,7 @@ from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
 from jmp_calc.zoo.container import describe_model
 
 from .classes import FittedClasses, confusion, confusion_dict
-from .config import TrainConfig, config_to_dict
+from .config import ForcesMode, TrainConfig, config_to_dict
 from .frames import write_predictions
 from .plots import plot_confusion, plot_losses, plot_parity
 from .train_result import OUTPUTS, TrainResult
@@ -72,6 +72,8 @@ def write_settings(
     files: dict[str, Any] = {
         name: str(Path(path).absolute()) for name in ("train", "valid", "test") if (path := getattr(data, name))}
     files |= {name: [_absolute(text) for text in getattr(data, name)] for name in ("retain", "replay")}
+    if isinstance(data.references, str | Path) and str(data.references) not in ("auto", "isolated", "lstsq"):
+        files["references"] = _absolute(str(data.references))
     content = {"data": {**_fields(data), **files}, "start": {**_fields(start), "model": start.absolute_model},
                "training": config_to_dict(config)}
     _write_yaml(folder / "config.yaml", content)
@@ -79,7 +81,7 @@ def write_settings(
 
 
 def write_report(
-    folder: Path, result: TrainResult, prepared: Prepared, predictions: Mapping[str, Predictions]
+    folder: Path, result: TrainResult, prepared: Prepared, predictions: Mapping[str, Predictions], forces: ForcesMode
 ) -> list[Path]:
     """Predictions, plots and report.yaml; returns all files of the run that exist."""
     target = prepared.target
@@ -101,14 +103,14 @@ def write_report(
         "messages": list(result.messages),
         "saved_weights": {path.stem: describe_model(path).card.notes[0] for path in (result.best, result.last)},
     }
-    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target)}\n")
+    write_text_atomic(folder / "report.yaml", f"{_yaml(content)}next: |\n  {next_line(result.best, target, forces)}\n")
     return [folder / name for name in OUTPUTS if (folder / name).exists()]
 
 
-def next_line(best: Path, target: FittedTarget | None) -> str:
-    """The line to copy, for a model of energies or of ``target``."""
+def next_line(best: Path, target: FittedTarget | None, forces: ForcesMode) -> str:
+    """The line to copy, for a model of energies with the ``forces`` that were trained, or of ``target``."""
     if target is None:
-        return f'atoms.calc = JMPCalculator("{best}")'
+        return f'atoms.calc = JMPCalculator("{best}"' + (', forces="direct")' if forces == "direct" else ")")
     function = {"class": "predict_classes", "vector": "predict_vectors"}.get(target.task.kind or "", "predict")
     return f'jmp_calc.{function}(structures, model="{best}")'
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from jmp_calc.errors import UsageError
 
 from .batches import Batches
-from .checkpoint import Checkpoint, Progress, load_checkpoint, refuse_changes, rng_state, save_checkpoint, set_rng_state
+from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from .config import ForcesMode, TrainConfig, config_to_dict
+from .continuation import has_other_rates, is_measured_otherwise, refuse_changes
 from .ema import EMA
 from .history import History, Row, duration
 from .optim import Schedule, is_clipped
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 STATE_FILE = "state.pt"
 FIRST_LOSS_SCALE, SCALE_HOLDS = 2.0**16, 2000
 """Of float16: the loss scale starts here, is halved where a gradient overflows, and doubled after so many good steps."""
+OF_GROUPS = ("lr_factor", "weight_decay", "betas", "eps")
+"""Settings in the groups of the optimizer, which its saved state must not bring back."""
 VALIDATION_SHARE = 0.15
 """Validation runs so often that it costs about this share of the time."""
 
@@ -194,9 +197,12 @@ class RunState:
         """Errors of the averaged weights on the validation set; keeps the best model."""
         progress, job = self.progress, self.job
         self.agree()
-        began = self.elapsed()
+        began, mode = self.elapsed(), self.forces()
+        if progress.validated_forces not in ("", mode):
+            progress.forget_best()  # errors of direct and of conservative forces are of two kinds
+        progress.validated_forces = mode
         with self.averaged():
-            loss, predictions = validate(job.potential, job.valid, self.config.loss, self.forces(), job.world)
+            loss, predictions = validate(job.potential, job.valid, self.config.loss, mode, job.world)
             errors = predictions.errors()
             metric = chosen_metric(self.config, loss, errors)
             best = metric < progress.best_loss
@@ -277,11 +283,15 @@ class RunState:
         self._saved = self.elapsed()
 
     def load(self, override: bool) -> None:
-        """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set."""
+        """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set.
+
+        Settings of the optimizer are those of now. What was best, and a plateau, are forgotten where they mean nothing any more.
+        """
         path = self.job.folder / STATE_FILE
         state = load_checkpoint(path, next(self.job.potential.parameters()).device)
-        if not override:
-            refuse_changes(state, config_to_dict(self.config), self.job.data, path)
+        config = config_to_dict(self.config)
+        refuse_changes(state, config, self.job.data, path, override=override)
+        settings = [{key: group[key] for key in OF_GROUPS} for group in self.optimizer.param_groups]
         try:
             self.job.potential.load_state_dict(state.weights)
             for name, weight in self.network.named_parameters():
@@ -292,6 +302,12 @@ class RunState:
         except (ValueError, KeyError, RuntimeError) as err:
             raise UsageError("The saved state belongs to another network.", where=str(path),
                              hint="start again with --overwrite") from err
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
+        if is_measured_otherwise(state, config, self.job.data):
+            state.progress.forget_best()
+        if has_other_rates(state, config):
+            state.progress.plateau = None
         set_rng_state(state.rng)
         self.progress, self.totals = state.progress, Totals(**state.totals)
         self.begin(state.progress.begun)

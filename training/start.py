@@ -16,8 +16,9 @@ from jmp_calc.settings import portable
 
 from .batches import Batches
 from .binding import with_fitted_energies
+from .config import TrainConfig
 from .dataset import FrameGraphs
-from .earlier import EarlierSet, EarlierTask, bound
+from .earlier import EarlierSet, EarlierTask, bound, with_own_titles
 from .labels import Frame
 from .old_heads import energy_heads, force_errors, knowing
 from .order import Shuffled
@@ -120,6 +121,16 @@ class Start:
         return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
 
 
+def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:
+    """UsageError for settings about the weights of the start model in a run that takes its architecture only."""
+    about = {"--freeze": config.freeze != "none", "--lora-rank": config.lora_rank is not None,
+             "--head": options.init_head not in ("auto", "scratch")}
+    given = [name for name, is_given in about.items() if is_given]
+    if options.from_scratch and given:
+        raise UsageError(f"--from-scratch and {given[0]} contradict each other", where=f"start model {options.model}",
+                         hint="leave one of them out: new weights are all trained, under one new head")
+
+
 def load_start(options: ModelOptions) -> LoadedModel:
     """The model file behind the options."""
     from jmp_calc.zoo.names import resolve
@@ -153,8 +164,9 @@ def make_start(
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
     # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
     old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
-    watched, trained = (tuple(bound(item, old, direct=direct_forces, device=device) for item in items)
-                        for items in (retained, replayed))
+    watched, trained = (
+        with_own_titles([bound(item, old, direct=direct_forces, device=device) for item in items], items)
+        for items in (retained, replayed))
     kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)

@@ -74,16 +74,21 @@ class Common:
 
 
 def common_options(
-    *, out: str, dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True
+    *, out: str, dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True, network: bool = True
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
     ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are left out else.
+    ``network``: whether model, head and seed are options; a recipe decides them else.
     """
-    options = [
+    choices = [
         click.option("-m", "--model", default=model, required=model is None, show_default=model is not None,
                      help="Model name, or path of a .safetensors or official .pt file."),
         click.option("--head", default=None, help="Head of the model (default: the one the file names)."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
+    ]
+    options = [
+        *(choices if network else []),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--dtype", type=click.Choice(["float32", "float64"]), default=dtype, show_default=True,
                      help="Precision of the network."),
@@ -91,7 +96,6 @@ def common_options(
                      help="Output folder."),
         click.option("--prefix", default="", help="Put PREFIX- before every output file name."),
         click.option("--overwrite/--no-overwrite", default=False, help="Replace earlier outputs (default: refuse)."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
         click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, compute nothing."),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no messages except errors."),
@@ -107,8 +111,8 @@ def common_options(
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapper(
-            *args: Any, model: str, head: str | None, device: str, dtype: str, out: Path, prefix: str, overwrite: bool,
-            seed: int, dry_run: bool, as_json: bool, quiet: bool, compile_network: bool = False,
+            *args: Any, device: str, dtype: str, out: Path, prefix: str, overwrite: bool, dry_run: bool, as_json: bool,
+            quiet: bool, model: str = "", head: str | None = None, seed: int = 0, compile_network: bool = False,
             compiled: Path | None = None, **rest: Any,
         ) -> Any:
             if "/" in prefix or "\\" in prefix:
@@ -294,7 +298,7 @@ def dry_run_report(
     common: Common, command: str, facts: Mapping[str, Any], sections: Mapping[str, Section] | None = None
 ) -> None:
     """Print what a run would do, ``facts`` first, then section by section; as JSON with --json."""
-    record = {"command": command, "model": common.model, "out": str(common.out), **facts}
+    record = {"command": command, **({"model": common.model} if common.model else {}), "out": str(common.out), **facts}
     sections = sections or {}
     if common.json:
         from ..io.summary import plain

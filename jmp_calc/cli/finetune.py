@@ -126,7 +126,7 @@ def finetune(
             command.results = result.to_dict()
             for path in result.outputs:
                 command.add_output(path, "fine-tuning")
-            say(f"next: {next_line(result.best, prepared.target)}")
+            say(f"next: {next_line(result.best, prepared.target, config.final_forces)}")
 
 
 def _prepared(

@@ -33,11 +33,7 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
                              hint="the recipe says which frames and labels are used")
     pairs = [
         (options["split"] is not None and options["fold"] is not None, "--split and --fold"),
-        (options["from_scratch"] and options["freeze"] not in (None, "none"), "--from-scratch and --freeze"),
         (options["lora_rank"] is not None and options["freeze"] not in (None, "none"), "--lora-rank and --freeze"),
-        (options["from_scratch"] and options["lora_rank"] is not None, "--from-scratch and --lora-rank"),
-        (options["from_scratch"] and common.head not in (None, "scratch"), "--from-scratch and --head"),
-        (options["from_scratch"] and options["keep_heads"], "--from-scratch and --keep-heads"),
         (options["from_scratch"] and options["retain"], "--from-scratch and --retain"),
         (options["from_scratch"] and options["replay"], "--from-scratch and --replay"),
         (options["target"] is not None and options["replay"], "--target and --replay"),

@@ -41,7 +41,7 @@ def _data_options(function: Any) -> Any:
         click.option("--test", type=click.Path(path_type=Path), help="Test frames, evaluated before and after."),
         click.option("--valid-fraction", type=float, default=None,
                      help="Share of TRAIN set aside for validation, in contiguous blocks.  [default: 0.1]"),
-        click.option("--valid-every", type=int, default=None, help="Every N-th frame for validation instead."),
+        click.option("--valid-every", type=click.IntRange(min=2), default=None, help="Every N-th frame for validation instead."),
         click.option("--index", default=":", show_default=True, help="Frames of TRAIN, as a slice."),
         click.option("--group", "groups", multiple=True,
                      help="Only frames of this config_type or with these elements (Si, Cu-O); may be repeated."),

@@ -24,8 +24,9 @@ Examples:
   jmp-calc pretrain jmp-xs --data data -o runs/cold --set mixture.temperature=1 --set train.loss.structure_wise=false
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
 
+The recipe decides the network and the seeds (--set train.seed=7 --set mixture.seed=7 for others).
 The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
-train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay, train.optim.pcgrad,
+train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay (none: off), train.optim.pcgrad,
 energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
 A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
 
@@ -44,7 +45,7 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--override", is_flag=True, help="Resume although settings or data have changed.")
 @distributed_options
-@common_options(out="pretraining", calculator=False)
+@common_options(out="pretraining", calculator=False, network=False)
 def pretrain(
     recipe: str, common: Common, data: Path | None, pack: Path | None, changes: tuple[str, ...],
     valid_frames: int | None, workers: int, precision: Precision | None, resume: bool, override: bool,
@@ -54,6 +55,7 @@ def pretrain(
     from ..training.config import config_to_dict
     from ..training.distributed import started
     from ..training.pretrain import PretrainOptions, load_recipe, outputs, run
+    from ..training.report import next_line
     from ..training.runfolder import RunLog, has_state, silent
 
     if override and not resume:
@@ -87,4 +89,4 @@ def pretrain(
             for name in outputs(loaded):
                 if (common.out / name).exists():
                     command.add_output(common.out / name, "pre-training")
-            say(f'next: atoms.calc = JMPCalculator("{result.model}")')
+            say(f"next: {next_line(result.model, None, loaded.train.final_forces)}")

@@ -61,8 +61,8 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         return {}
     recipe = data.get("recipe")
     if recipe:
-        own = {"recipe": recipe["name"], "data_folder": data.get("train"), "split": data.get("split"),
-               "test_frames": data.get("test_frames"), "on_bad": data.get("on_bad")}
+        own = {"recipe": recipe["name"], "variant": recipe.get("variant"), "data_folder": data.get("train"),
+               "split": data.get("split"), "test_frames": data.get("test_frames"), "on_bad": data.get("on_bad")}
         return {**own, **{name: data.get(name) for name in (*_EARLIER, "references", "allow")}, **_share(data)}
     if isinstance(data.get("references"), dict):
         raise UsageError("reference energies in the configuration of a run cannot be read", where=f"{path}, data.references",

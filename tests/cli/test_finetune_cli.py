@@ -78,6 +78,12 @@ def test_dry_run_shows_the_plan_and_writes_nothing(run: Run, tmp_path: Path, dat
     assert not (tmp_path / "run").exists()
 
 
+def test_what_needs_old_weights_is_refused_from_scratch(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    for options in (("--freeze", "backbone"), ("--lora-rank", 2), ("--head", "any")):
+        done = run("finetune", data, "-m", f"scratch:{model}", "-o", tmp_path / "run", *options)
+        assert done.exit_code == 2 and f"--from-scratch and {options[0]} contradict" in done.output, done.output
+
+
 @pytest.mark.parametrize("options", [
     ("--from-scratch", "--freeze", "backbone"), ("--from-scratch", "--keep-heads"), ("--resume", "--overwrite"),
     ("--valid", "v.xyz", "--valid-fraction", "0.2"), ("--no-ema", "--ema-decay", "0.9"), ("--override",),
@@ -94,6 +100,7 @@ def test_conflicting_options_are_refused(
 @pytest.mark.parametrize("options", [
     ("--epochs", "0"), ("--max-time", "-3"), ("--max-time", "soon"), ("--lr", "-1"), ("--freeze", "everything"),
     ("--valid-fraction", "1.5"), ("--batch-size", "0"), ("--energy-weight", "-1"), ("--energy-unit", "furlong"),
+    ("--valid-every", "0"), ("--valid-every", "1"),
 ])
 def test_values_that_cannot_be_meant_are_refused(
     run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
@@ -172,11 +179,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_model(path).potential.state_dict()
 
 
-def test_the_configuration_of_a_run_is_enough_to_run_again(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+def test_the_configuration_of_a_run_is_enough_to_run_again(
+    run: Run, tmp_path: Path, data: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "e0s.yaml").write_text("{Cu: 3.5, Al: 3.2}")
+    monkeypatch.chdir(tmp_path)
     first, again, changed = tmp_path / "run", tmp_path / "again", tmp_path / "changed"
     done = run("finetune", data, "-m", model, "-o", first, *FAST, "--seed", 5, "--valid-every", 4, "--no-ema",
-               "--energy-weight", 0.5, "--E0s", "lstsq")
+               "--energy-weight", 0.5, "--E0s", "e0s.yaml")
     assert done.exit_code == 0, done.output
+    monkeypatch.chdir(tmp_path / "sub")
     done = run("finetune", "--config", first / "config.yaml", "-o", again)
     assert done.exit_code == 0, done.output
     for name in ("best.safetensors", "last.safetensors"):

@@ -52,6 +52,16 @@ def test_fault_56_options_that_contradict_each_other(
     assert "hint:" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--retain", "--replay"])
+def test_a_dry_run_has_the_errors_of_the_run_about_old_heads(
+    run: Run, tmp_path: Path, data: Path, model: str, option: str
+) -> None:
+    words = ("finetune", data, "-m", model, "-o", tmp_path / "run", option, f"{labelled(tmp_path / 'old.xyz', 3, 7)}:nohead")
+    for more in ((), ("--dry-run",)):
+        done = run(*words, *more)
+        assert done.exit_code == 2 and "The old head 'nohead' does not exist." in done.stderr, done.output
+
+
 def test_a_missing_file_of_earlier_data_is_named(run: Run, tmp_path: Path, data: Path, model: str) -> None:
     done = run("finetune", data, "-m", model, "-o", tmp_path / "run", "--retain", tmp_path / "gone.xyz", "--dry-run")
     assert done.exit_code == 4, done.output

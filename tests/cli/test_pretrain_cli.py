@@ -9,6 +9,7 @@ import pytest
 import yaml
 from click.testing import Result
 
+from jmp_calc.training.pretrain import load_recipe
 from tests.training.mixture_data import write_mixture
 
 Run = Callable[..., Result]
@@ -62,7 +63,16 @@ def test_ablations_are_settings(run: Run, tmp_path: Path, recipe: Path, settings
         assert found == value or str(found) == value, key
 
 
+def test_averaging_can_be_switched_off(recipe: Path) -> None:
+    content = recipe.read_text().replace("ema_decay = 0.9", 'ema_decay = "none"')
+    recipe.with_name("without.toml").write_text(content)
+    assert load_recipe(recipe.with_name("without.toml")).train.optim.ema_decay is None
+    assert load_recipe(recipe, ["train.optim.ema_decay=none"]).train.optim.ema_decay is None
+
+
 @pytest.mark.parametrize("words, text", [
+    (("--seed", "7"), "No such option"), (("-m", "jmp-s"), "No such option"), (("--head", "metal"), "No such option"),
+    (("--set", "mixture.validation_max=0", "--set", "mixture.validation_fraction=0"), "No set has validation frames"),
     (("--set", "train.epoch=1"), "did you mean 'epochs'"), (("--set", "epochs=1"), "is not a setting"),
     (("--set", "train.epochs"), "is not a setting"), (("--override",), "without --resume"),
     (("--resume", "--overwrite"), "contradict"), (("--pack", "x.npz"), "contradict"), (("--resume",), "no run to resume"),

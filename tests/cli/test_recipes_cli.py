@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -14,11 +15,14 @@ import yaml
 from click.testing import Result
 
 from jmp_calc import finetune
+from jmp_calc.cli.run_config import options_of_run
+from jmp_calc.io.summary import plain
 from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, GraphPolicy
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.config import OptimConfig, TrainConfig
-from jmp_calc.training.finetune_recipes import finetune_recipe
+from jmp_calc.training.finetune_recipes import Variant, finetune_recipe
 from jmp_calc.training.history import read_history
+from jmp_calc.training.prepare import DataOptions
 from jmp_calc.training.recipe_data import force_rms, read_recipe_frames
 from jmp_calc.training.start import ModelOptions, load_start, make_start
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
@@ -103,6 +107,13 @@ def test_refusals(run: Run, rmd17: Path, model: str, tmp_path: Path) -> None:
     done = run("finetune", "--recipe", "rmd17-uracil", "--data", rmd17, "-m", model, "-o", tmp_path / "run")
     assert done.exit_code == 4
     assert "rMD17 uracil was not found" in done.output
+
+
+@pytest.mark.parametrize("variant", ["default", "paper", "code"])
+def test_the_configuration_of_a_run_keeps_the_variant(tmp_path: Path, variant: Variant) -> None:
+    data = DataOptions(tmp_path, recipe=finetune_recipe("qmof-bandgap", variant))
+    options = options_of_run(click.Context(click.Command("finetune")), {"data": plain(data)}, tmp_path / "config.yaml")
+    assert finetune_recipe(options["recipe"], options["variant"]) == data.recipe
 
 
 def test_list_and_show(run: Run) -> None:

@@ -119,7 +119,7 @@ def test_fault_53_all_energies_equal(run: Run, tmp_path: Path, model: str) -> No
 
 
 def test_fault_54_element_only_outside_the_training_set(run: Run, tmp_path: Path, data: Path, model: str) -> None:
-    foreign = copper(2, seed=9)
+    foreign = copper(1, seed=9)
     for atoms in foreign:
         energy, forces = atoms.get_potential_energy(), atoms.get_forces()
         atoms.symbols[0] = "Al"
@@ -239,6 +239,19 @@ def test_how_often_the_state_is_saved_may_change(run: Run, tmp_path: Path, data:
     words = ("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST)
     assert run(*words).exit_code == 0
     assert run(*words, "--resume", "--save-every", "5s").exit_code == 0
+
+
+def test_the_first_lines_of_the_documentation_go_on_with_a_run(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+    block = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text().split("```bash\n")[1].split("```")[0]
+    lines = [line.split("#")[0].split()[1:] for line in block.splitlines()]
+    assert len(lines) == 4
+    places = {"train.extxyz": data, "valid.extxyz": saved(tmp_path / "valid.extxyz", copper(1, seed=9)), "jmp-xs": model,
+              "test.extxyz": saved(tmp_path / "test.extxyz", copper(1, seed=10)), "run": tmp_path / "run", "150": 2, "2": 1,
+              "run/config.yaml": tmp_path / "run" / "config.yaml"}
+    for number, line in enumerate(lines):
+        done = run(*(places.get(word, word) for word in line), *(FAST if number == 0 else ()))
+        assert done.exit_code == 0, done.output
+    assert [row.epoch for row in read_history(tmp_path / "run" / "metrics.csv")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("averaged", "words"), [(True, "averaged over steps (EMA, decay 0.99)"), (False, "not averaged")])

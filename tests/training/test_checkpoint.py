@@ -15,7 +15,6 @@ from jmp_calc.training.checkpoint import (
     Checkpoint,
     Progress,
     load_checkpoint,
-    refuse_changes,
     rng_state,
     save_checkpoint,
     set_rng_state,
@@ -106,11 +105,3 @@ def test_truncated_state_is_a_message(tmp_path: Path) -> None:
 def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to resume"):
         load_checkpoint(tmp_path / "state.pt")
-
-
-def test_changed_settings_or_data_are_refused_with_the_difference(tmp_path: Path) -> None:
-    refuse_changes(state(), {"lr": 1e-3}, {"frames": 5}, tmp_path)
-    with pytest.raises(UsageError, match=r"lr: 0\.001 -> 0\.002"):
-        refuse_changes(state(), {"lr": 2e-3}, {"frames": 5}, tmp_path)
-    with pytest.raises(UsageError, match=r"data\.frames: 5 -> 6"):
-        refuse_changes(state(), {"lr": 1e-3}, {"frames": 6}, tmp_path)

@@ -159,6 +159,19 @@ def test_missing_forces_are_refused_unless_allowed(tmp_path: Path, model: Path) 
     assert result.valid.energy_mae_mev_per_atom is not None
 
 
+@pytest.mark.parametrize("without", [8, 1])
+def test_stress_alone_is_trained_on_only_if_every_frame_has_one(tmp_path: Path, model: Path, without: int) -> None:
+    """Elsewhere a batch would have no gradient."""
+    images = emt_atoms(8)
+    for atoms in images[:without]:
+        del atoms.calc.results["stress"]
+    data = tmp_path / "train.extxyz"
+    write(data, images, format="extxyz")
+    config = dataclasses.replace(SHORT, loss=LossConfig(energy_weight=0.0, forces_weight=0.0))
+    with pytest.raises(UsageError, match="training frames lack all that the loss counts: stress"):
+        finetune(data, model=str(model), out=tmp_path / "run", config=config, say=lambda line: None)
+
+
 def test_earlier_results_are_not_replaced_silently(tmp_path: Path, model: Path, data: Path) -> None:
     finetune(data, model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None)
     with pytest.raises(UsageError, match="exists already"):

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.batches import Batches
 from jmp_calc.training.checkpoint import Progress, load_checkpoint
-from jmp_calc.training.config import OptimConfig, TrainConfig
+from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
 from jmp_calc.training.history import read_history
 from jmp_calc.training.labels import Frame
@@ -164,6 +165,31 @@ def test_changed_settings_are_refused_on_resume_unless_overridden(tmp_path: Path
     with pytest.raises(UsageError, match="epochs: 3 -> 4"):
         fit(job(tmp_path), longer, resume=True)
     assert fit(job(tmp_path), longer, resume=True, override=True).rows[-1].epoch == 4
+
+
+def test_override_brings_its_settings_to_the_optimizer_and_forgets_what_was_best(tmp_path: Path) -> None:
+    fit(job(tmp_path), CONFIG)
+    before = load_checkpoint(tmp_path / "state.pt").progress.best_loss
+    other = dataclasses.replace(
+        CONFIG, epochs=4, loss=LossConfig(energy_weight=2000.0),
+        optim=dataclasses.replace(CONFIG.optim, weight_decay=0.5, betas=(0.8, 0.9), eps=1e-6))
+    written: list[str] = []
+    rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), other, resume=True, override=True).rows
+    state = load_checkpoint(tmp_path / "state.pt")
+    for group in state.optimizer["param_groups"]:
+        assert (group["weight_decay"], tuple(group["betas"]), group["eps"]) == (0.5, (0.8, 0.9), 1e-6)
+    assert "best" in written and rows[-1].best
+    assert state.progress.best_loss == rows[-1].valid_loss > before
+
+
+@pytest.mark.parametrize(("changes", "difference"), [
+    ({"freeze": "embedding"}, "freeze: none -> embedding"), ({"lora_rank": 2}, "lora_rank: None -> 2"),
+    ({"optim": dataclasses.replace(CONFIG.optim, ema_decay=None)}, "optim.ema_decay: averaged -> none"),
+])
+def test_what_the_saved_state_cannot_follow_is_named(tmp_path: Path, changes: dict[str, Any], difference: str) -> None:
+    fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=1))
+    with pytest.raises(UsageError, match=difference):
+        fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=2, **changes), resume=True, override=True)
 
 
 def test_nan_stops_the_run_saves_the_batch_and_names_the_frames(tmp_path: Path) -> None:

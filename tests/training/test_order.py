@@ -109,6 +109,20 @@ def test_a_resumed_mixture_goes_on_with_the_same_steps() -> None:
     assert list(order.steps(5)) != plan
 
 
+@pytest.mark.parametrize("edges", [(60, 5000), (300, 3000), (100, 6000)])
+def test_the_steps_of_sets_of_two_sizes_are_counted(edges: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = np.array([[10, edges[0], 10]] * 2000 + [[60, edges[1], 30]] * 200)
+
+    def mixed() -> Mixed:
+        return Mixed((2000, 200), sizes, 2.0, 6000, 32)
+
+    taken = sum(1 for _ in mixed().steps(0))
+    assert mixed().n_steps(0) == taken
+    assert mixed().n_steps(5) == pytest.approx(sum(1 for _ in mixed().steps(5)), rel=0.05)
+    monkeypatch.setattr("jmp_calc.training.order._COUNTED", 500)
+    assert mixed().n_steps(0) == pytest.approx(taken, rel=0.2)
+
+
 def test_limits_without_room_are_refused() -> None:
     with pytest.raises(UsageError):
         Shuffled(sizes(3), max_edges=0)

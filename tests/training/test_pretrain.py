@@ -119,6 +119,27 @@ def test_another_pack_is_refused_when_resuming(prepared: Prepared, finished: Pre
         trained(with_train(recipe, epochs=1), other, finished.model.parent, resume=True)
 
 
+@pytest.mark.parametrize(("change", "difference"), [
+    ("mixture.temperature=inf", "data.mixture.temperature: 2.0 -> inf"), ("mixture.seed=9", "data.mixture.seed: 0 -> 9"),
+    ("mixture.normalisation=jmp", "normalisation: force_scale -> jmp"),
+    ("sets.molecules.weight=50.0", "data.mixture.sets.molecules.weight: 2.0 -> 50.0"),
+    ("model.dropout=0.3", "data.model.dropout: 0.0 -> 0.3"),
+])
+def test_another_mixture_or_network_is_refused_when_resuming(
+    prepared: Prepared, finished: PretrainResult, change: str, difference: str
+) -> None:
+    folder = finished.model.parent
+    other = with_train(load_recipe(prepared[1].parent / "tiny.toml", [change]), epochs=1)
+    written = (folder / "recipe.yaml").read_text()
+    with pytest.raises(UsageError) as refused:
+        trained(other, prepared[1], folder, resume=True)
+    assert difference in refused.value.fact
+    if change.startswith("model"):
+        with pytest.raises(UsageError, match="has another network: model.dropout"):
+            trained(other, prepared[1], folder, resume=True, override=True)
+    assert (folder / "recipe.yaml").read_text() == written
+
+
 @pytest.mark.parametrize("how", ["workers", "processes"])
 def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
     prepared: Prepared, finished: PretrainResult, tmp_path: Path, how: str

@@ -56,6 +56,17 @@ def test_sets_take_equal_turns_and_their_frames_too() -> None:
     assert set(second) == {4}
 
 
+def test_shares_and_turns_go_on_through_the_epochs() -> None:
+    """Three new frames of an epoch alone would never be worth a replayed one, eight only two of three sets."""
+    sizes = np.array([(4, 40, 12)] * 38)
+    few = WithReplay(Shuffled(sizes[:3], max_edges=999, max_structures=4), sizes[:13], (10,), share=0.2, max_edges=999)
+    replayed = [frame for epoch in range(40) for frame in frames(list(few.steps(epoch))) if frame >= 3]
+    assert sorted(replayed) == sorted([*range(3, 13)] * 3)  # 120 / 4 frames: three passes
+    three = WithReplay(Shuffled(sizes[:8], max_edges=999, max_structures=4), sizes, (10, 10, 10), share=0.2, max_edges=999)
+    turns = Counter((frame - 8) // 10 for epoch in range(45) for frame in frames(list(three.steps(epoch))) if frame >= 8)
+    assert turns == {0: 30, 1: 30, 2: 30}
+
+
 def test_epochs_differ_and_a_resumed_one_goes_on_where_it_was() -> None:
     whole = list(order().steps(3))
     assert list(order().steps(3, skip=4)) == whole[4:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def known(tmp_path: Path, model: Path) -> Path:
 def run(data: Path, model: Path, config: TrainConfig = CONFIG, **options: object) -> TrainResult:
     return finetune(data, model=str(model), out=data.parent / "run", config=config, say=lambda line: None,
                     data=DataOptions(data, **options))  # type: ignore[arg-type]
+
+
+def test_files_of_one_name_have_rows_of_their_own_and_a_file_given_twice_is_refused(data: Path, model: Path) -> None:
+    files = []
+    for number, folder in enumerate(("a", "b")):
+        (data.parent / folder).mkdir()
+        files.append(f"{emt_file(data.parent / folder / 'known.extxyz', 2, seed=3 + number)}:old")
+    result = run(data, model, replace(CONFIG, max_steps=1), retain=tuple(files))
+    with open(result.out / "tasks.csv", newline="") as file:
+        assert [row["task"] for row in csv.DictReader(file)] == 2 * files
+    assert [item.title for item in result.forgetting] == files
+    with pytest.raises(UsageError, match="known.extxyz:old is given twice"):
+        finetune(data, model=str(model), out=data.parent / "twice", config=CONFIG, say=lambda line: None,
+                 data=DataOptions(data, retain=(files[0], files[0])))
 
 
 def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: Path, known: Path) -> None:
