@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from jmp_calc.errors import BadInputError
+
 from .consistency import FORCE_FACTORS, STRESS_FACTORS, force_work, stress_work
 from .labels import Frame
 
@@ -50,6 +52,12 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
                 "error", f"missing_{label}", f"{len(missing)} of {len(frames)} frames have no {label}.",
                 _places(frames, missing), f"Check the key (--{label}-key), or train these frames without it."))
     return found
+
+
+def refuse_not_finite(frames: Sequence[Frame]) -> None:
+    """BadInputError naming file and frames if a label is not finite."""
+    for finding in check_labels(frames, require=()):
+        raise BadInputError(finding.message, where=finding.where, hint=finding.hint)
 
 
 def check_target(frames: Sequence[Frame], target: str) -> list[Finding]:
