@@ -71,7 +71,8 @@ class DataOptions:
     on_bad: OnBad = "fail"
     """Whether a bad frame of the recipe's data set is an error or left out and counted."""
     retain: tuple[str, ...] = ()
-    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training."""
+    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training; keys and units
+    are those of the training frames."""
     replay: tuple[str, ...] = ()
     """The same for earlier data that are trained on, each under its old head, beside the new ones."""
     replay_share: float = SHARE
@@ -186,10 +187,16 @@ def _examined(
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
                    target=data.target.key if data.target and data.target.kind != "vector" else None)
-    retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
+    retained, replayed = (
+        tuple(read_earlier(text, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit) for text in texts)
+        for texts in (data.retain, data.replay))
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
+    units = " and ".join(unit for unit in (data.energy_unit, data.length_unit) if unit)
     for use, sets in (("retained", retained), ("replayed", replayed)):
-        messages.extend(f"{item.name}: {len(item.frames)} frames are {use}" for item in sets)
+        for item in sets:
+            messages.append(f"{item.name}: {len(item.frames)} frames are {use}"
+                            f"{f', converted from {units} as the training frames' if units else ''}")
+            messages.extend(f"{item.name}: {message}" for message in item.messages)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
