@@ -360,8 +360,9 @@ def is_isolated(raw: RawFrame, frame: Frame) -> bool:
 
 
 def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
-    if frame.energy is None:
-        raise BadInputError("An isolated atom has no energy.", where=frame.where)
+    if frame.energy is None or not np.isfinite(frame.energy):
+        raise BadInputError(f"An isolated atom has {'no energy' if frame.energy is None else 'an energy that is not finite'}.",
+                            where=frame.where)
     number = int(frame.numbers[0])
     if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
         raise BadInputError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from .earlier import EarlierSet, read_earlier, refuse_known
 from .finetune_recipes import FinetuneRecipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
-from .references import References, fit_references
+from .references import MODES, References, fit_references, load_references
 from .replay import SHARE, check_share
 from .split import every_nth, split_frames
 from .start import ModelOptions, load_start
@@ -50,7 +50,8 @@ class DataOptions:
     valid_every: int | None = None
     """Every n-th frame for validation instead of contiguous blocks (for files without trajectories)."""
     references: str | Path | dict[str, float] = "auto"
-    """auto, isolated, lstsq, a YAML file, or energies by symbol (eV)."""
+    """auto, isolated, lstsq, energies by symbol (eV), a YAML file of them, or a file of isolated atoms, with the keys and
+    units of the training frames."""
     allow_missing: tuple[str, ...] = ()
     """Labels that some or all frames may lack; they are masked."""
     allow_truncated: bool = False
@@ -183,7 +184,7 @@ def _examined(
         messages.append(target.message)
         train, valid, test = (target.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
-        references = fit_references(train, isolated, data.references)
+        references = fit_references(train, isolated, _reference_mode(data))
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
                    target=data.target.key if data.target and data.target.kind != "vector" else None)
@@ -200,6 +201,14 @@ def _examined(
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
+
+
+def _reference_mode(data: DataOptions) -> str | Mapping[Any, float]:
+    """How the references are found, or their values if a file has them."""
+    given = data.references
+    if isinstance(given, Mapping) or str(given) in MODES:
+        return given if isinstance(given, Mapping) else str(given)
+    return load_references(given, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit)
 
 
 def str_finding(finding: Finding) -> str:
