@@ -228,12 +228,17 @@ def choose_keys(
                 _refuse_conflict(frames, label, present[0], present[1], path)
             messages.append(_report(frames, label, present[0]))
     if chosen["stress"] is not None and chosen["virials"] is not None:
-        if keys.virials is not None and keys.stress is None:
+        if keys.stress is None and (keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])):
+            messages.append(f"stress ({chosen['stress']!r}) not used: {chosen['virials']!r} come first.")
             chosen["stress"] = None
         else:
             messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
             chosen["virials"] = None
     return LabelKeys(**chosen), messages
+
+
+def _is_ref(key: str) -> bool:
+    return key.startswith("REF_")
 
 
 def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
