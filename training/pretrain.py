@@ -230,14 +230,21 @@ def model_name(mixture: Mixture) -> str:
 def source_sets(
     recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``."""
+    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``.
+
+    UsageError naming those that the pack lacks.
+    """
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
         found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
-    return [found[item.name] for item in mixture.sets if item.name in found]
+    absent = [item.name for item in mixture.sets if item.name not in found]
+    if absent:  # their heads would be written untrained
+        raise UsageError(f"The pack has no frames to train on of {', '.join(absent)}.", where=str(options.pack or folder),
+                         hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of the recipe")
+    return [found[item.name] for item in mixture.sets]
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:

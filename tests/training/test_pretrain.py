@@ -119,6 +119,22 @@ def test_another_pack_is_refused_when_resuming(prepared: Prepared, finished: Pre
         trained(with_train(recipe, epochs=1), other, finished.model.parent, resume=True)
 
 
+@pytest.mark.parametrize("lost", ["sets", "frames"])
+def test_a_pack_without_a_set_of_the_recipe_is_refused(prepared: Prepared, tmp_path: Path, lost: str) -> None:
+    """The head of the molecules would have random weights."""
+    recipe, pack = prepared
+    packed = load_packed(pack)
+    molecules = packed.set_index == [item.name for item in packed.sets].index("molecules")
+    if lost == "sets":
+        packed = replace(packed, sets=tuple(
+            replace(item, name="others") if item.name == "molecules" else item for item in packed.sets))
+    else:
+        packed = replace(packed, valid=packed.valid | molecules)
+    save_packed(tmp_path / "other.npz", packed, {})
+    with pytest.raises(UsageError, match="no frames to train on of molecules"):
+        trained(recipe, tmp_path / "other.npz", tmp_path / "run")
+
+
 @pytest.mark.parametrize("how", ["workers", "processes"])
 def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
     prepared: Prepared, finished: PretrainResult, tmp_path: Path, how: str
