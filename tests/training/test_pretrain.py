@@ -216,7 +216,7 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         ("lr = 5e-3", "", "no learning rate", "train.optim"),
         ("[model]", "[network]", "unknown table", ""),
         ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
-        ("[mixture]", '[mixture]\nnormalisation = "none"', "no normalisation", ""),
+        ("[mixture]", '[mixture]\nnormalisation = "none"', "expected one of force_scale, jmp", "mixture.normalisation"),
     ):
         path = tmp_path / "recipe.toml"
         path.write_text(text.replace(old, new))
