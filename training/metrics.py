@@ -1,6 +1,7 @@
 """Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa, units of a scalar; total and by group.
 
-Force errors are by component (mean over atoms and x, y, z), as in most papers.
+Force errors are by component (mean over atoms and x, y, z), as in most papers, without the atoms that the calculation held in
+place (OC20; ``training.md`` section 9.3).
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Collector:
             "n_atoms": n_atoms,
             "energy": value if kind is None else unknown,
             "energy_true": unknown if kind else _masked(target.energy - target.reference_energy, target.energy_mask),
-            **_compared("forces", prediction.forces, target.forces, target.forces_mask[target.batch.structure]),
+            **_compared("forces", prediction.forces, target.forces, target.free & target.forces_mask[target.batch.structure]),
             **_compared("stress", prediction.stress, target.stress, target.stress_mask),
             "scalar": scalars[0], "scalar_true": scalars[1],
             "chosen": classes[0], "chosen_true": classes[1],

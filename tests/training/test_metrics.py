@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from jmp_calc.model.potential import Prediction
 from jmp_calc.training.config import LossConfig, TrainConfig
 from jmp_calc.training.dataset import FrameGraphs
 from jmp_calc.training.evaluate import evaluate
+from jmp_calc.training.loss import loss_terms
 from jmp_calc.training.metrics import Collector, Predictions
 from jmp_calc.training.tasks import Task
 from jmp_calc.training.validation import chosen_metric
@@ -52,6 +54,23 @@ def test_what_is_not_predicted_or_not_labelled_does_not_count() -> None:
     unlabelled = compared([0.0, 0.0, torch.nan], None)
     unlabelled.energy_true[2] = np.nan
     assert unlabelled.errors().energy_mae_mev == pytest.approx(0.0, abs=1e-9)
+
+
+def test_forces_of_fixed_atoms_count_in_the_loss_and_not_in_the_errors() -> None:
+    """Two of four atoms are held in place, and only their forces are wrong; they may even be NaN."""
+    frame = dataclasses.replace(FRAMES[0], fixed=np.array([True, True, False, False]))
+    target = FrameGraphs([frame], POLICY, Task("old")).collate([0])
+
+    def prediction(error: float) -> Prediction:
+        return Prediction(target.energy, torch.zeros(4), target.forces + torch.tensor([[error] * 3] * 2 + [[0.01] * 3] * 2), None)
+
+    collector = Collector()
+    collector.add(prediction(5.0), target)
+    assert collector.finish().errors().forces_mae_mev_per_a == pytest.approx(10.0, rel=1e-4)
+    small, large = (float(loss_terms(prediction(error), target, LossConfig()).forces) for error in (0.01, 5.0))
+    assert large > 100.0 * small
+    collector.add(prediction(float("nan")), target)
+    assert collector.finish().errors().n_not_finite is None
 
 
 def test_no_model_is_chosen_by_predictions_that_are_not_finite() -> None:
