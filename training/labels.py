@@ -132,7 +132,7 @@ def read_labelled(
     kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
     or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
     stresses; frames may lack it. Single atoms marked
-    ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
+    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they can be references.
     Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
     """
     path = Path(path)
@@ -158,7 +158,7 @@ def read_labelled(
         from ase.data import chemical_symbols
 
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
-        messages.append(f"Isolated atoms, used as references and not for training: {names}.")
+        messages.append(f"Isolated atoms, left out of the frames: {names}.")
     _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
 

@@ -110,19 +110,22 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     target = data.target.key if data.target else None
     messages: list[str] = []
 
-    def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
+    def read(path: str | Path | None, index: str = ":", *, for_training: bool = False) -> LabelledSet | None:
         if path is None:
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
                               require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
                               target_kind=data.target.label_kind if data.target else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
+        if found.isolated and not for_training:
+            messages.append(f"{Path(path).name}: its isolated atoms are not used: references come from the training file, or "
+                            "from this one with --E0s FILE")
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
     _check_earlier(data, start)
     loaded = load_start(start)
-    given = read(data.train, data.index)
+    given = read(data.train, data.index, for_training=True)
     assert given is not None
     if data.target is not None:  # the other files are read as this one
         data = dataclasses.replace(

@@ -15,7 +15,7 @@ from jmp_calc.training.prepare import DataOptions, prepare
 from jmp_calc.training.references import fit_references, load_references
 from jmp_calc.training.start import ModelOptions
 
-from .tiny import emt_atoms, tiny_model
+from .tiny import emt_atoms, emt_file, tiny_model
 
 TRUE = {1: -13.6, 6: -1029.5, 8: -2042.0}
 
@@ -79,7 +79,8 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     atoms.write_text("".join(f"1\nenergy={e} config_type=IsolatedAtom\n{s} 0 0 0\n" for s, e in
                              (("H", -13.6), ("C", -1029.5), ("O", -2042.0))), encoding="utf-8")
     assert load_references(atoms) == pytest.approx(TRUE)
-    for bad, fact in (({"H": -13.6}, "no energy for C, O"), ({"Hx": 1.0}, "not an element"), ({"H": "x"}, "in eV")):
+    for bad, fact in (({"H": -13.6}, "no energy for C, O"), ({"Hx": 1.0}, "not an element"), ({"H": "x"}, "in eV"),
+                      ({"²": 1.0}, "not an element"), ({1.5: 1.0}, "not an element")):
         with pytest.raises(UsageError, match=fact):
             fit_references(VARIED, mode=bad)
     path.write_text("- 1\n", encoding="utf-8")
@@ -117,6 +118,27 @@ def test_the_finetuning_reads_them_as_its_frames(tmp_path: Path) -> None:
     found = prepare(options, ModelOptions(str(model)), TrainConfig(), lambda line: None).references
     assert found is not None and found.kind == "isolated_atoms"
     assert found.values == pytest.approx({13: 0.1 * ENERGY_UNITS["hartree"], 29: -0.2 * ENERGY_UNITS["hartree"]})
+
+
+def test_isolated_atoms_of_the_validation_file_are_said_to_be_unused(tmp_path: Path) -> None:
+    train, valid = emt_file(tmp_path / "train.extxyz", 6), emt_file(tmp_path / "valid.extxyz", 2, seed=1)
+    atoms = "".join(f"1\nenergy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n" for name, energy in (("Al", 1), ("Cu", 2)))
+    model = ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors")))
+    said: list[str] = []
+
+    def references() -> dict[int, float]:
+        found = prepare(DataOptions(train, valid=valid), model, TrainConfig(), said.append).references
+        assert found is not None
+        return found.values
+
+    valid.write_text(valid.read_text() + atoms)
+    assert references() != {13: 1.0, 29: 2.0}
+    assert any(line.startswith("valid.extxyz: its isolated atoms are not used") for line in said)
+    assert not any("used as references" in line for line in said)
+    said.clear()
+    train.write_text(train.read_text() + atoms)
+    assert references() == {13: 1.0, 29: 2.0}
+    assert "References: isolated atoms." in said and not any(line.startswith("train.extxyz: its isolated") for line in said)
 
 
 def test_frames_without_energy() -> None:
