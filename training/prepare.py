@@ -13,7 +13,7 @@ import numpy as np
 
 from jmp_calc.errors import UsageError
 
-from .audit import AuditReport, audit
+from .audit import AuditReport, audit, check_codes
 from .config import TrainConfig
 from .datasets.checks import OnBad
 from .earlier import EarlierSet, read_earlier, refuse_known
@@ -81,6 +81,9 @@ class DataOptions:
     n_train: int | None = None
     """Size of a random subset of the training frames; None: all."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_codes(self.allow)
 
 
 @dataclass(frozen=True, eq=False)

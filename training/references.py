@@ -127,7 +127,7 @@ def _parse_mapping(mapping: Mapping[Any, Any]) -> dict[int, float]:
 
     values = {}
     for key, energy in mapping.items():
-        number = atomic_numbers.get(key) if isinstance(key, str) and not key.isdigit() else int(key)
+        number = int(key) if isinstance(key, int) or str(key).isdecimal() else atomic_numbers.get(key)
         try:
             value = float(energy)
         except (TypeError, ValueError):
