@@ -1,4 +1,4 @@
-"""JMP interatomic potentials for ASE: ``atoms.calc = JMPCalculator("jmp-xs")``.
+"""JMP interatomic potentials for ASE: ``atoms.calc = JMPCalculator("jmp-xs", head="pbe")``.
 
 The public names are imported when they are first used, so that ``import jmp_calc`` loads neither torch nor ASE.
 ``finetune`` and ``evaluate`` are the only ones that live in the training part.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
 from .device import free_memory
-from .errors import JMPError
+from .errors import JMPError, UsageError
 from .evaluator import Evaluator, needs_gradient
 from .memory import ROOM
 from .model.cost import GraphCounts
@@ -25,6 +25,18 @@ WINDOW = 256
 """Structures whose graphs are in memory at once; within a window they are sorted by size."""
 CPU_BYTES = 2**29
 """Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations unimportant."""
+
+
+def listed(structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
+    """One structure or several as a list; UsageError for anything else."""
+    from ase import Atoms
+
+    found = [structures] if isinstance(structures, Atoms) else list(structures)
+    for number, atoms in enumerate(found):
+        if not isinstance(atoms, Atoms):
+            raise UsageError(f"structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object",
+                             hint="give one Atoms object or a list of them")
+    return found
 
 
 def evaluate_many(

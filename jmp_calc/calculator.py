@@ -11,21 +11,22 @@ import copy
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import Calculator, all_changes
 
 from . import checks
 from .errors import ModelError, UsageError
-from .evaluator import Evaluator
+from .evaluator import PROPERTIES, Evaluator, check_properties
 from .graph.skin import ReusedNeighbours
 from .memory import Checkpointing
 from .model.config import PolicyName
-from .settings import Settings, portable
+from .settings import Settings, absolute, dtype_name, portable
 
 if TYPE_CHECKING:
+    import torch
     from ase import Atoms
 
     from .descriptors import Descriptors
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 SKIN = 0.6
 """Å that the kept neighbour list reaches beyond the cutoff; benchmarks/skin.py measures what it gains."""
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 
 class JMPCalculator(Calculator):
@@ -46,7 +46,7 @@ class JMPCalculator(Calculator):
         model: name ('jmp-xs', 'jmp-s', 'jmp-l'), path of one of our files, or path of an official checkpoint (.pt).
         head: which output of the model; None takes the file's default head. Fixed for the life of the calculator.
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'.
-        dtype: precision of the network, 'float32' or 'float64'; positions and energy sums are float64 always.
+        dtype: precision of the network, 'float32' or 'float64' (or torch's); positions and energy sums are float64 always.
         forces: 'conservative' (gradient of the energy) or 'direct' (own output, only some official heads).
         weights: which weights of an official checkpoint: 'ema', 'raw' or 'official-ft'.
         graph: None takes the file's policy; 'official' or 'smooth' asks for one by name.
@@ -69,8 +69,8 @@ class JMPCalculator(Calculator):
         model: str | os.PathLike[str],
         *,
         head: str | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
         forces: Literal["conservative", "direct"] = "conservative",
         weights: Literal["ema", "raw", "official-ft"] = "ema",
         graph: PolicyName | None = None,
@@ -83,8 +83,8 @@ class JMPCalculator(Calculator):
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model), head, str(device), str(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing, bool(compile), None if compiled is None else portable(compiled),
+            portable(model), head, str(device), dtype_name(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
+            activation_checkpointing, bool(compile), None if compiled is None else absolute(compiled),
         )  # fmt: skip
         self._evaluator = Evaluator(settings)
         self._settings, self.info = settings, self._evaluator.info
@@ -115,10 +115,7 @@ class JMPCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property of `atoms`, from the cache if nothing changed; a copy, so callers may change it."""
         with self._lock:
-            if name not in self.implemented_properties:
-                raise PropertyNotImplementedError(
-                    f"{name} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
-                )
+            check_properties([name])
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
                 self._evaluator.require_stress(subject)
@@ -138,11 +135,7 @@ class JMPCalculator(Calculator):
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
                 raise UsageError("calculate was called without atoms")
-            unknown = sorted(set(properties) - set(PROPERTIES))
-            if unknown:
-                raise PropertyNotImplementedError(
-                    f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
-                )
+            check_properties(properties)
             # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a wrong one.
             self.atoms, self.results = None, {}
             snapshot = atoms.copy()
@@ -190,20 +183,21 @@ class JMPCalculator(Calculator):
         return self._evaluator.config
 
     def batch(
-        self, structures: Sequence[Atoms], properties: Sequence[str] = ("energy", "forces")
+        self, structures: Atoms | Iterable[Atoms], properties: Sequence[str] = ("energy", "forces")
     ) -> list[dict[str, Any]]:
-        """Results of many structures of any size and periodicity, one dictionary each, in as few passes as fit memory.
+        """Results of one structure or many of any size and periodicity, one dictionary each, in as few passes as fit memory.
 
         The numbers are those of single calls. The calculator's own cache and the structures stay as they are.
 
         Raises:
             The errors of ``calculate``, with the number of the structure.
         """
-        from .batching import evaluate_many
+        from .batching import evaluate_many, listed
 
-        return evaluate_many(self._evaluator, structures, properties)
+        check_properties(properties)
+        return evaluate_many(self._evaluator, listed(structures), properties)
 
-    def descriptors(self, structures: Atoms | Sequence[Atoms], *, layer: Layer = "final") -> Descriptors:
+    def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:
         """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
 
         Args:
@@ -214,9 +208,10 @@ class JMPCalculator(Calculator):
             UsageError: no such layer.
             The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
         """
+        from .batching import listed
         from .descriptors import describe
 
-        return describe(self._evaluator, structures, layer)
+        return describe(self._evaluator, listed(structures), layer)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

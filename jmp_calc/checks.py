@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,23 +80,31 @@ def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
 
 def has_charge(info: dict[str, Any]) -> bool:
     """Whether info['charge'] is anything but absent, None or zero."""
-    return info.get("charge") is not None and info["charge"] != 0
+    return _charge(info) != 0.0
 
 
 def check_charge(info: dict[str, Any]) -> None:
     """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
-    charge = info.get("charge")
-    if charge is None:
-        return
-    try:
-        value = float(charge)
-    except (TypeError, ValueError):
-        raise BadStructureError(f"atoms.info['charge'] is {charge!r}, not a number") from None
+    value = _charge(info)
+    if value is None:
+        raise BadStructureError(f"atoms.info['charge'] is {info['charge']!r}, not a number",
+                                hint="it is the total charge of the structure; delete the key or set it to 0 to go on")
     if value != 0:
         raise BadStructureError(
             f"atoms.info['charge'] is {value:g}, but this model has no charge input",
             hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
         )
+
+
+def _charge(info: dict[str, Any]) -> float | None:
+    """The total charge, 0 where none is given; None: not one number."""
+    charge = info.get("charge")
+    if charge is None:
+        return 0.0
+    try:
+        return float(np.asarray(charge).item())  # files give arrays of one number too
+    except (TypeError, ValueError):
+        return None
 
 
 def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
@@ -163,12 +170,6 @@ def refuse_if_too_large(n_atoms: int, n_edges: int, needed_bytes: float, availab
             f"model, {free} is free",
             hint="use a smaller cell, a smaller model or a machine with more memory; jmp-calc estimate says what fits",
         )
-
-
-def available_memory() -> int | None:
-    """Bytes this process can still allocate on the host: free memory, bounded by the control group; None: unknown."""
-    bounds = [bound for bound in (_meminfo_available(), _cgroup_available()) if bound is not None]
-    return min(bounds) if bounds else None
 
 
 def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
@@ -275,26 +276,3 @@ def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     _, _, basis = np.linalg.svd(full[pbc])
     full[~pbc] = basis[int(pbc.sum()):]
     return full
-
-
-def _meminfo_available() -> int | None:
-    try:
-        with open("/proc/meminfo") as handle:
-            for line in handle:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
-
-
-def _cgroup_available() -> int | None:
-    """What the control group of a container or batch job still allows (version 2 files); None: no limit or no group."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = int((folder / "memory.max").read_text())
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(limit - used + int(stat.get("inactive_file", 0)), 0)  # file cache is given back on demand
-    except (OSError, ValueError):
-        return None

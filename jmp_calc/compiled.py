@@ -26,6 +26,7 @@ from torch import Tensor
 
 from .errors import JMPWarning
 from .graph.batch import Batch, Edges, map_tensors
+from .host_memory import allocation_errors
 from .model.potential import Prediction
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class CompiledEvaluation:
             with self._lock:  # copies of a calculator share this object, and may be used by several threads
                 program = self._program or compiled_program(self._network, batch)
                 self._program = program
-            prediction = program(batch)
+            with allocation_errors():
+                prediction = program(batch)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers fail in many ways, and the network needs none of them

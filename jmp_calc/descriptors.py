@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
 from .batching import in_batches
@@ -19,6 +18,8 @@ from .errors import UsageError
 from .results import check_results
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from .evaluator import Evaluator
     from .graph.build import Graph
     from .model.config import ModelConfig
@@ -55,7 +56,11 @@ class Descriptors:
     """Of every structure."""
 
     def of(self, structure: int) -> NDArray[np.floating]:
-        """Features of the atoms of one structure, counted from 0; shape (n_atoms, D)."""
+        """Features of the atoms of one structure, counted from 0, or from the end with -1; shape (n_atoms, D)."""
+        count = len(self.formulas)
+        if not -count <= structure < count:
+            raise UsageError(f"there is no structure {structure}", hint=f"there are {count}, counted from 0")
+        structure %= count
         return self.per_atom[self.offsets[structure] : self.offsets[structure + 1]]
 
     def sum(self) -> NDArray[np.float64]:
@@ -75,10 +80,9 @@ class Descriptors:
         return ElementMeans(pairs[:, 0], pairs[:, 1], total / np.bincount(row.ravel(), minlength=len(pairs))[:, None])
 
 
-def describe(evaluator: Evaluator, structures: Atoms | Sequence[Atoms], layer: Layer) -> Descriptors:
-    """Descriptors of one structure or several; errors as in ``JMPCalculator.descriptors``."""
+def describe(evaluator: Evaluator, structures: Sequence[Atoms], layer: Layer) -> Descriptors:
+    """Descriptors of all structures; errors as in ``JMPCalculator.descriptors``."""
     check_layer(layer, evaluator.config)
-    many = [structures] if isinstance(structures, Atoms) else structures
 
     def compute(_: Sequence[Atoms], graphs: Sequence[Graph]) -> list[NDArray[np.floating]]:
         features = evaluator.descriptors(graphs, layer).cpu().numpy()
@@ -87,13 +91,13 @@ def describe(evaluator: Evaluator, structures: Atoms | Sequence[Atoms], layer: L
             check_results({"descriptors": one})
         return single
 
-    found = in_batches(evaluator, many, ("descriptors",), compute)
+    found = in_batches(evaluator, structures, ("descriptors",), compute)
     empty = np.zeros((0, evaluator.config.backbone.emb_size_atom))
     return Descriptors(
         per_atom=np.concatenate(found) if found else empty,
-        offsets=np.cumsum([0, *(len(atoms) for atoms in many)]),
-        numbers=np.concatenate([np.zeros(0, dtype=np.int64), *(atoms.numbers for atoms in many)]),
-        formulas=tuple(atoms.get_chemical_formula() for atoms in many),
+        offsets=np.cumsum([0, *(len(atoms) for atoms in structures)]),
+        numbers=np.concatenate([np.zeros(0, dtype=np.int64), *(atoms.numbers for atoms in structures)]),
+        formulas=tuple(atoms.get_chemical_formula() for atoms in structures),
     )
 
 

@@ -46,7 +46,7 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on the device; None: not known."""
     import torch
 
-    from .checks import available_memory
+    from .host_memory import available_memory
 
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -64,3 +64,9 @@ class GuardError(JMPError):
 
 class JMPWarning(UserWarning):
     """Every warning of this package, so that users can filter them."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, in Python or in torch, which on a CPU raises a plain RuntimeError."""
+    name, message = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in message

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import checks
 from .device import choose_device, choose_dtype, free_memory
+from .errors import UsageError
 from .machine import Machine, probe_machine
 from .memory import Checkpointing, Purpose, choose_recompute, estimated_bytes, expected_counts
 from .model.config import PolicyName
 from .model.cost import GraphCounts, dense_flops, dense_layers, kept_values
 from .preparation import check_covered, structure_graph
-from .settings import Settings, check_settings, choose_head, choose_policy, portable
+from .settings import Settings, check_settings, choose_head, choose_policy, dtype_name, portable
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .model.recompute import Recompute
 
 Terms = tuple[float, float, float, float]
+MOST_THREADS_PER_CORE = 8
 FORWARD_SHARE = 0.45
 """Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43 to 0.50)."""
 
@@ -145,8 +147,8 @@ def estimate(
     model: str | os.PathLike[str],
     *,
     head: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "float32",
     forces: Literal["conservative", "direct"] = "conservative",
     graph: PolicyName | None = None,
     cutoff: float | None = None,
@@ -160,15 +162,20 @@ def estimate(
     The arguments are those of JMPCalculator; ``threads`` are those of the CPU (None: those that torch uses now).
 
     Raises:
+        UsageError: threads far beyond the cores.
         The errors of JMPCalculator for the model, the settings and the structure. A structure that would not fit is no
         error here: see ``Estimate.fits``.
     """
     from .zoo.describe import describe_file
     from .zoo.names import locate
 
-    settings = Settings(portable(model), head, device, dtype, forces, "ema", graph, cutoff, max_neighbors, tags)
+    dtype = dtype_name(dtype)
+    settings = Settings(
+        portable(model), head, str(device), dtype, forces, "ema", graph, cutoff, max_neighbors, tags, activation_checkpointing
+    )
     check_settings(settings)
-    place, precision = choose_device(device), choose_dtype(dtype)
+    _check_threads(threads)
+    place, precision = choose_device(settings.device), choose_dtype(dtype)
     found = locate(settings.model, may_fetch=False)
     config, card, _ = describe_file(found.path, official=found.official)
     chosen = choose_head(config, settings)
@@ -199,6 +206,13 @@ def _counts(atoms: Atoms, config: ModelConfig, itemsize: int, free: int | None) 
         if free is None or estimated_bytes(config, expected, itemsize, "forces", "blocks") > free:
             return expected, False
     return GraphCounts.of(structure_graph(atoms, config)), True
+
+
+def _check_threads(threads: int | None) -> None:
+    """UsageError for numbers of threads that torch would crash with."""
+    cores = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= MOST_THREADS_PER_CORE * cores:
+        raise UsageError(f"threads={threads} on {cores} CPU cores", hint=f"give 1 to {cores}, or leave it out")
 
 
 def _probe(device: torch.device, dtype: torch.dtype, threads: int | None) -> tuple[int, Machine]:

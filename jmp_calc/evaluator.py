@@ -21,6 +21,7 @@ from .allocator import LARGE_BYTES, keep_large_arrays
 from .device import choose_device, choose_dtype, free_memory
 from .errors import JMPError, OutOfMemoryError, UsageError
 from .graph.neighbours import NeighbourSearch, neighbour_edges
+from .host_memory import allocation_errors
 from .info import model_info
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts
 from .model.cost import GraphCounts
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from .compiled import CompiledEvaluation, Evaluation
     from .graph.build import Graph
     from .model.potential import Layer, Prediction
+
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 logger = logging.getLogger("jmp_calc")
 
@@ -124,6 +127,7 @@ class Evaluator:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(allocation_errors())
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
             if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
@@ -153,7 +157,7 @@ class Evaluator:
         """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""
         from .graph.batch import collate
 
-        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False), allocation_errors():
             return self.potential.descriptors(collate(graphs, device=self.device), layer)  # type: ignore[no-any-return]
 
     def memory_plan(self, counts: GraphCounts) -> Recompute:
@@ -211,6 +215,17 @@ class Evaluator:
             keep_large_arrays()
         if needed > SMALL:
             checks.refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
+
+
+def check_properties(properties: Sequence[str]) -> None:
+    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not compute."""
+    if isinstance(properties, str):
+        raise UsageError(f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]")
+    unknown = sorted(set(properties) - set(PROPERTIES))
+    if unknown:
+        raise PropertyNotImplementedError(
+            f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
+        )
 
 
 def needs_gradient(properties: Sequence[str]) -> bool:

@@ -71,7 +71,8 @@ def warn_of_jumps(report: JumpReport) -> None:
     warnings.warn(
         JMPWarning(
             f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for jumps, so "
-            "energy is not conserved in dynamics and phonons are unreliable; graph='smooth' has none"
+            "energy is not conserved in dynamics and phonons are unreliable. Models fine-tuned from this one are smooth "
+            "(jmp-calc finetune); in Python, JMPCalculator(..., graph='smooth') is at once, with other forces (docs/smooth.md)"
         ),
         stacklevel=3,
     )

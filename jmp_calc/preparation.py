@@ -28,10 +28,11 @@ def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, mo
         for other in config.heads
         if other.kind == "energy" and other.elements is not None and not uncovered(other, numbers)
     ]
+    fit = f"heads that cover this structure: {', '.join(others)}; choose one with head='NAME' (--head NAME)"
     raise ModelError(
         f"head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
         f"it covers {' '.join(symbols(head.elements or ()))}",
-        hint=f"heads that cover this structure: {', '.join(others)}" if others else f"no head of {model} covers this structure",
+        hint=fit if others else f"no head of {model} covers this structure",
     )
 
 

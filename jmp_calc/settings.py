@@ -7,13 +7,17 @@ import difflib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import ModelError, UsageError
 from .info import describe_heads
 from .memory import Checkpointing
 from .model.config import GraphPolicy, HeadConfig, HeadKind, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,24 @@ def output_of(head: HeadConfig) -> Output:
 
 
 def portable(model: str | os.PathLike[str]) -> str:
-    """The model as a string that means the same in another working directory: paths are made absolute."""
+    """The model as a string that means the same in another working directory: paths are made absolute.
+
+    Names of the registry come first: a file or folder of that name is given as ./NAME.
+    """
+    from .zoo.registry import load_registry
+
     text = os.fspath(model)
-    return str(Path(text).absolute()) if Path(text).exists() else text
+    return text if text in load_registry() else absolute(text)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """The absolute path of what exists; other text as it is, for an error in the user's words."""
+    return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
+
+
+def dtype_name(dtype: str | torch.dtype) -> str:
+    """'float32' of 'float32' and of torch.float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 def check_settings(settings: Settings) -> None:
@@ -75,7 +94,9 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name}={value!r} is not a choice", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
-        if value is not None and not value > 0:
+        if value is not None and not isinstance(value, Real):
+            raise UsageError(f"{name} must be a number, got {value!r}")
+        if value is not None and not float(value) > 0:
             raise UsageError(f"{name} must be positive, got {value!r}")
     if settings.compile and settings.compiled is not None:
         raise UsageError(
@@ -128,6 +149,12 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
             f"{settings.model} was trained with smooth graphs; the official ones would give another function",
             hint="leave out graph='official'",
         )
+    if policy.name == "smooth" and settings.cutoff is not None and settings.cutoff != policy.cutoff:
+        raise ModelError(
+            f"{settings.model} was trained with a cutoff of {policy.cutoff:g} Å; with {settings.cutoff:g} Å it would give "
+            "another function",
+            hint="leave out cutoff",
+        )
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
@@ -138,6 +165,8 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
         from .graph.policies import smooth_for_official
 
         policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
+    if policy.name == "smooth" and settings.tags == "atoms":
+        raise UsageError("smooth graphs do not read tags", hint="leave out tags, or use official weights with graph='official'")
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 

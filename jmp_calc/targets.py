@@ -8,20 +8,22 @@ Examples: ``predict(ase.io.read("crystals.xyz", ":"), model="run/best.safetensor
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
-from .batching import evaluate_many, in_batches
+from .batching import evaluate_many, in_batches, listed
 from .evaluator import Evaluator
 from .graph.build import Graph
 from .model.config import HeadConfig, PolicyName
 from .results import check_results, to_numpy
 from .settings import Settings, portable
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class ClassPrediction:
 
 
 def predict(
-    structures: Atoms | Sequence[Atoms],
+    structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
     head: str | None = None,
@@ -68,12 +70,12 @@ def predict(
         BadStructureError: naming the structure.
     """
     evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="scalar")
-    many = [structures] if isinstance(structures, Atoms) else structures
-    return np.array([found["energy"] for found in evaluate_many(evaluator, many, ("energy",))], dtype=np.float64)
+    results = evaluate_many(evaluator, listed(structures), ("energy",))
+    return np.array([found["energy"] for found in results], dtype=np.float64)
 
 
 def predict_classes(
-    structures: Atoms | Sequence[Atoms],
+    structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
     head: str | None = None,
@@ -89,7 +91,7 @@ def predict_classes(
 
 
 def predict_vectors(
-    structures: Atoms | Sequence[Atoms],
+    structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
     head: str | None = None,
@@ -119,9 +121,9 @@ def probabilities(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares
 
 
-def _outputs(evaluator: Evaluator, structures: Atoms | Sequence[Atoms], width: int) -> NDArray[np.float64]:
+def _outputs(evaluator: Evaluator, structures: Atoms | Iterable[Atoms], width: int) -> NDArray[np.float64]:
     """(S, width) what the head gives, finite; (S, 1) of a binary head."""
-    many = [structures] if isinstance(structures, Atoms) else structures
+    many = listed(structures)
     width = 1 if evaluator.head.kind == "binary" else width
 
     def compute(_: Sequence[Atoms], graphs: Sequence[Graph]) -> list[NDArray[np.float64]]:

@@ -3,11 +3,15 @@
     import torch_sim as ts
     from jmp_calc.torchsim import JMPModel
     relaxed = ts.optimize(system=structures, model=JMPModel("jmp-xs", head="pbe"), optimizer=ts.Optimizer.fire)
+
+TorchSim knows one periodicity for all systems and directions: from ASE, what is not periodic in all three becomes a molecule.
+Slabs need ``pbc = True`` and a vacuum beyond the cutoff.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,9 +19,9 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from .errors import UsageError
+from .errors import JMPWarning, UsageError
 from .evaluator import Evaluator
-from .settings import Settings, portable
+from .settings import Settings, dtype_name, portable
 
 try:
     from torch_sim.models.interface import ModelInterface
@@ -27,7 +31,11 @@ except ImportError as error:
 
 
 class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hints that mypy can follow
-    """A JMP model behind TorchSim's interface: energy (S,) eV, forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³."""
+    """A JMP model behind TorchSim's interface: energy (S,) eV, forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³.
+
+    The stress of systems that are not periodic is NaN, as TorchSim has it for models without stress. The first such system with
+    a cell warns: TorchSim may have made it of a slab.
+    """
 
     def __init__(
         self,
@@ -51,11 +59,12 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: as JMPCalculator.
         """
         super().__init__()
-        settings = Settings(portable(model), head, str(device), str(dtype).removeprefix("torch."))
+        settings = Settings(portable(model), head, str(device), dtype_name(dtype))
         self._evaluator = Evaluator(settings)
         self._device, self._dtype = self._evaluator.device, dtype
         self._compute_forces, self._compute_stress = True, compute_stress
         self._memory_scales_with = "n_atoms_x_density"
+        self._warned = False
 
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, Tensor]:
         """Energies, forces and stresses of all systems of a state, which is only read.
@@ -64,13 +73,27 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: naming the system, as JMPCalculator.
         """
         found = state if isinstance(state, SimState) else SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
-        graphs = self._evaluator.prepare_all(structures(found), ["energy", "forces"], "system")
+        systems = structures(found)
+        self._warn_of_lost_periodicity(systems)
+        graphs = self._evaluator.prepare_all(systems, ["energy", "forces"], "system")
         prediction = self._evaluator.predict(graphs, forces=True, stress=self._compute_stress)
         assert prediction.forces is not None
         results = {"energy": prediction.energy, "forces": prediction.forces}
         if prediction.stress is not None:
-            results["stress"] = prediction.stress
+            has_none = torch.tensor([not atoms.pbc.any() for atoms in systems], device=self._device)
+            results["stress"] = torch.where(has_none[:, None, None], torch.nan, prediction.stress)
         return {name: value.detach().to(self._device, self._dtype) for name, value in results.items()}
+
+    def _warn_of_lost_periodicity(self, systems: list[Atoms]) -> None:
+        lost = [number for number, atoms in enumerate(systems) if not atoms.pbc.any() and atoms.cell.rank == 3]
+        if not lost or self._warned:
+            return
+        self._warned = True
+        text = (
+            f"system {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is computed as a molecule; "
+            "a slab or a wire needs pbc=True and a vacuum beyond the cutoff, because TorchSim keeps no mixed periodicity"
+        )
+        warnings.warn(JMPWarning(text), stacklevel=3)
 
 
 def structures(state: SimState) -> list[Atoms]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 
 from jmp_calc.errors import UsageError
 from jmp_calc.model.config import CONDITIONAL_NEIGHBORS, FewerNeighbors, HeadConfig, ModelConfig
+from jmp_calc.settings import portable
 
 from .batches import Batches
 from .binding import with_fitted_energies
@@ -78,8 +78,7 @@ class ModelOptions:
     @property
     def absolute_model(self) -> str:
         """``model``, with the absolute path if it is one."""
-        name = self.model.removeprefix(SCRATCH)
-        path = str(Path(name).absolute()) if Path(name).is_file() else name
+        path = portable(self.model.removeprefix(SCRATCH))
         return f"{SCRATCH}{path}" if self.from_scratch else path
 
     def for_recipe(self, recipe: FinetuneRecipe) -> ModelOptions:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError
+from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError, is_out_of_memory
 from ..io.atomic import remove_partial
 from ..io.outdir import check_free, locked, make_folder, remove_old
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
@@ -253,7 +253,7 @@ def outcome(error: BaseException | None) -> tuple[str, int]:
         return "interrupted", getattr(error, "exit_code", 130)
     if isinstance(error, JMPError):
         return "failed", error.exit_code
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "failed", 6
     return "failed", 1
 

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ..errors import JMPError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 REQUIRED = ("torch", "ase", "numpy", "scipy", "matscipy", "phonopy", "spglib", "seekpath", "safetensors", "click",
             "filelock", "platformdirs", "yaml", "tqdm")  # fmt: skip
@@ -121,7 +124,7 @@ def _scatter() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from ..checks import available_memory
+    from ..host_memory import available_memory
 
     free = available_memory()
     text = "not known on this system" if free is None else f"{free / 2**30:.1f} GiB free"
@@ -161,9 +164,8 @@ def _models() -> Iterator[Finding]:
 
 
 def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]:
-    """Energy and forces of a water molecule; forces of a molecule must sum to zero."""
+    """Energy and forces of a molecule of elements that the head knows; they must sum to zero."""
     import numpy as np
-    from ase.build import molecule
 
     from ..calculator import JMPCalculator
     from ..zoo.names import locate
@@ -172,15 +174,28 @@ def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]
     try:
         locate(model, may_fetch=False)
         calculator = JMPCalculator(model, head=head, device=device)
-        atoms = molecule("H2O")
+        atoms = _molecule(calculator.model_config.head(calculator.info.head).elements)
         energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     except JMPError as error:
         yield Finding("calculation", "fail", f"{model}: {error}")
         return
     wall, rest = time.perf_counter() - started, float(np.abs(forces.sum(axis=0)).max())
     state: Literal["ok", "fail"] = "ok" if rest < 1e-3 else "fail"
-    yield Finding("calculation", state, f"{model}, head {calculator.info.head}: water {energy:.4f} eV in {wall:.1f} s, "
-                  f"net force {rest:.1e} eV/Å")  # fmt: skip
+    yield Finding("calculation", state, f"{model}, head {calculator.info.head}: {atoms.symbols} {energy:.4f} eV in "
+                  f"{wall:.1f} s, net force {rest:.1e} eV/Å")  # fmt: skip
+
+
+def _molecule(elements: tuple[int, ...] | None) -> Atoms:
+    """Water where the head knows it (None: any element), else two atoms of its lightest element at bond length."""
+    from ase import Atoms
+    from ase.build import molecule
+
+    from ..model.elements import COVALENT_RADII
+
+    if elements is None or {1, 8} <= set(elements):
+        return molecule("H2O")
+    lightest = min(elements)
+    return Atoms([lightest, lightest], positions=[[0.0, 0.0, 0.0], [2 * COVALENT_RADII[lightest], 0.0, 0.0]])
 
 
 def _version(module: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from ..errors import JMPError, error_lines
+from ..errors import JMPError, error_lines, is_out_of_memory
 from ..interrupt import Interrupted, sigterm_raises
 
 COMMANDS = {
@@ -121,7 +121,7 @@ def report(error: BaseException) -> int:
         note = cause.note if isinstance(cause, Interrupted) else ""
         code = cause.exit_code if isinstance(cause, Interrupted) else 130
         return _lines("interrupted", None, note or None, code=code)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         hint = "use a smaller structure or batch, --dtype float32, or --device cpu"
         return _lines("out of memory", None, hint, code=6)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

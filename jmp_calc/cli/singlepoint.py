@@ -22,7 +22,7 @@ LISTED_FRAMES = 1000
 
 @click.command(epilog="""\b
 Examples:
-  jmp-calc singlepoint molecule.xyz
+  jmp-calc singlepoint molecule.xyz --head b3lyp
   jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces""")
 @structure_argument
 @common_options()

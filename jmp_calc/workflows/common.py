@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 EV_PER_A3_IN_GPA = 160.21766208
+LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
+"""Names, also after REF_, under which files carry what was computed elsewhere."""
 
 
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
@@ -29,6 +31,9 @@ def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> 
 def working_copy(atoms: Atoms) -> Atoms:
     """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
 
+    Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out: they belong to the positions of the input, and training
+    would take them for labels of the frames that are written.
+
     Raises:
         UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is named
             here, before optimizers, integrators and spglib see NaN or a cell without volume.
@@ -37,6 +42,9 @@ def working_copy(atoms: Atoms) -> Atoms:
         raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)
     copy = atoms.copy()
+    for fields in (copy.info, copy.arrays):
+        for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
+            del fields[key]
     copy.calc = atoms.calc
     return copy
 

@@ -167,11 +167,16 @@ def phonons(
 
 
 def check_lattice(atoms: Atoms) -> None:
-    """Refuse molecules and wires, constraints; warn that a slab repeats through its vacuum."""
+    """Refuse molecules and wires, left-handed cells, constraints; warn that a slab repeats through its vacuum."""
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise BadStructureError(
             "this structure has no lattice, so it has no phonons",
             hint="for a molecule: ase.vibrations.Vibrations(atoms) with the same calculator",
+        )
+    if atoms.cell.handedness < 0:
+        raise BadStructureError(
+            "the cell vectors are left-handed, and phonopy takes right-handed ones only",
+            hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and supercells stay",
         )
     if atoms.constraints:
         raise UsageError("phonons need free atoms, the structure has constraints", hint="atoms.set_constraint()")

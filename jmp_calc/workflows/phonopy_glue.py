@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import JMPError, UsageError
+from ..errors import BadStructureError, JMPError, UsageError
 from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
             f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are computed for",
             hint="give a smaller --supercell or --min-length",
         )
+    if round(n_atoms) < 2:
+        raise UsageError(
+            "the supercell has one atom, which moves against nothing: it has no phonons", hint='write --supercell "2 2 2" or more'
+        )
     unitcell = PhonopyAtoms(
         symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
         masses=atoms.get_masses(),
@@ -51,17 +55,42 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
     with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
         warnings.filterwarnings("ignore", message="primitive_matrix defaulted to 'auto'")
         phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
+    if _reads_tags(atoms):
+        _check_tags(phonon, atoms)
     phonon.generate_displacements(distance=settings.displacement)
     return phonon
 
 
+def _reads_tags(atoms: Atoms) -> bool:
+    """Whether tags change the energy (only a JMPCalculator with tags='atoms')."""
+    return getattr(getattr(getattr(atoms.calc, "info", None), "policy", None), "tags", None) == "atoms"
+
+
+def _check_tags(phonon: Any, atoms: Atoms) -> None:
+    """UsageError where phonopy, which knows no tags, would take atoms with different tags for equivalent ones."""
+    source, equivalent = _unit_atoms(phonon), phonon.symmetry.get_map_atoms()
+    differing = np.flatnonzero(atoms.get_tags()[source] != atoms.get_tags()[source[equivalent]])
+    if len(differing):
+        first = int(differing[0])
+        raise UsageError(
+            f"atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have different tags, which "
+            "this model reads", hint="give them the same tag, or leave out tags='atoms'",
+        )
+
+
+def _unit_atoms(phonon: Any) -> np.ndarray:
+    """For every atom of the supercell, its atom in the unit cell."""
+    cell = phonon.supercell
+    return np.array([cell.u2u_map[int(i)] for i in cell.s2u_map])
+
+
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
-    """The displaced supercells, in phonopy's atom order, with the calculator of ``atoms``."""
+    """The displaced supercells, in phonopy's atom order, with the tags and the calculator of ``atoms``."""
     from ase import Atoms as AseAtoms
 
-    cells = []
+    cells, tags = [], atoms.get_tags()[_unit_atoms(phonon)]
     for cell in phonon.supercells_with_displacements:
-        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc)
+        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc, tags=tags)
         copy.calc = atoms.calc
         cells.append(copy)
     return cells
@@ -78,6 +107,11 @@ def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
     with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
         warnings.filterwarnings("ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning)
         phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
+    if not np.any(phonon.mesh.frequencies):
+        raise BadStructureError(
+            "a displaced atom feels no force, so all frequencies are zero",
+            hint="the atoms are farther apart than the potential reaches: check cell and positions",
+        )
     phonon.run_total_dos()
     phonon.run_thermal_properties(
         t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True

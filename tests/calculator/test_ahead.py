@@ -78,12 +78,6 @@ def test_a_program_for_something_else_is_refused_with_the_difference(
     assert caught.value.where == str(path)
 
 
-def test_a_program_is_of_one_cutoff(simple_path: Path, header: ProgramHeader, tmp_path: Path) -> None:
-    path = package(tmp_path / "program.pt2", header)
-    with pytest.raises(ModelError, match="is for other graphs"):
-        JMPCalculator(simple_path, device="cpu", cutoff=4.0, compiled=path)
-
-
 def test_files_that_are_no_programs_are_refused(simple_path: Path, header: ProgramHeader, tmp_path: Path) -> None:
     def refused(path: Path, reason: str) -> None:
         with pytest.raises(ModelError, match=reason):

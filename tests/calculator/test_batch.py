@@ -10,7 +10,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from jmp_calc import JMPCalculator
-from jmp_calc.errors import BadStructureError, OutOfMemoryError
+from jmp_calc.errors import BadStructureError, OutOfMemoryError, UsageError
 
 
 def mixed() -> list[Atoms]:
@@ -88,6 +88,24 @@ def test_errors_name_the_structure(calc: JMPCalculator) -> None:
     assert caught.value.where == "structure 1"
     with pytest.raises(PropertyNotImplementedError, match="structure 1: "):
         calc.batch([bulk("Cu"), molecule("H2O")], ["stress"])
+
+
+def test_one_structure_or_an_iterator_does_as_well(calc: JMPCalculator) -> None:
+    expected = calc.batch([molecule("H2O")])[0]["energy"]
+    assert [found["energy"] for found in calc.batch(molecule("H2O"))] == [expected]
+    assert [found["energy"] for found in calc.batch(iter([molecule("H2O")]))] == [expected]
+    assert len(calc.descriptors(iter([molecule("H2O")])).formulas) == 1
+    for method in (calc.batch, calc.descriptors):
+        with pytest.raises(UsageError, match="structure 1 is of type str, not an ASE Atoms"):
+            method([molecule("H2O"), "H2O"])
+
+
+def test_names_of_properties_are_checked_as_for_one_structure(calc: JMPCalculator) -> None:
+    for name in ("dipole", "force"):
+        with pytest.raises(PropertyNotImplementedError, match=f"{name} is not implemented by JMPCalculator; available: "):
+            calc.batch([molecule("H2O")], [name])
+    with pytest.raises(UsageError, match=r"list of names.*write \['forces'\]"):
+        calc.batch([molecule("H2O")], "forces")
 
 
 def test_nothing_gives_nothing(calc: JMPCalculator) -> None:

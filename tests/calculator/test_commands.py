@@ -19,6 +19,7 @@ from ase.io import read, write
 
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.cli.main import cli
+from jmp_calc.model.config import HeadConfig
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -178,6 +179,15 @@ def test_doctor_reports_packages_device_models_and_a_calculation(run: Run, model
     assert f"torch {torch.__version__.split('+')[0]}" in found["packages"]["text"]
     assert found["calculation"]["state"] == "ok"
     assert {"device", "sums", "memory", "cache", "jmp-s", "jmp-l"} <= set(found)
+
+
+def test_doctor_computes_with_elements_of_the_default_head(run: Run, make_model: Callable[..., Path]) -> None:
+    code, out, _ = run("doctor", "--device", "cpu", "--json")
+    found = {finding["check"]: finding for finding in json.loads(out)["findings"]}
+    assert (code, found["calculation"]["state"]) == (0, "ok"), found["calculation"]["text"]
+    silicon = make_model(heads=(HeadConfig("si", hidden=16, num_layers=2, elements=(14,)),), default="si")
+    out = run("doctor", "-m", silicon, "--device", "cpu")[1]
+    assert "head si: Si2 " in out and "everything works" in out
 
 
 def test_doctor_names_what_fails_and_leaves_with_code_1(run: Run) -> None:

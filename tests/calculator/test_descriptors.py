@@ -177,3 +177,11 @@ def test_errors_name_the_structure(calc: JMPCalculator) -> None:
     with pytest.raises(BadStructureError) as caught:
         calc.descriptors([molecule("H2O"), bad])
     assert caught.value.where == "structure 1"
+
+
+def test_structures_are_counted_from_either_end(calc: JMPCalculator) -> None:
+    found = calc.descriptors([molecule("H2O"), molecule("CH3CH2OH")])
+    assert found.of(-1).shape[0] == 9 and np.array_equal(found.of(-2), found.of(0))
+    for missing in (2, -3):
+        with pytest.raises(UsageError, match=f"no structure {missing}"):
+            found.of(missing)

@@ -30,7 +30,7 @@ def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jmp_calc.estimation.probe_machine", lambda device, dtype: SLOW)
 
 
-@pytest.mark.parametrize("options", [{}, {"cutoff": 3.5}, {"graph": "smooth"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"graph": "smooth"}], ids=str)
 def test_edges_are_those_of_the_calculator(model_path: Path, ethanol: Atoms, options: dict) -> None:
     found = estimate(ethanol, model_path, device="cpu", **options)
     graph = JMPCalculator(model_path, device="cpu", **options).build_graph(ethanol)
@@ -139,6 +139,14 @@ def test_nothing_is_loaded_and_nothing_is_changed(
     assert isinstance(estimate(ethanol, model_path, device="cpu", threads=threads + 1), Estimate)
     assert ethanol == before
     assert torch.get_num_threads() == threads
+
+
+def test_settings_that_cannot_be_meant(model_path: Path, ethanol: Atoms) -> None:
+    with pytest.raises(UsageError, match="activation_checkpointing='ON' is not a choice"):
+        estimate(ethanol, model_path, device="cpu", activation_checkpointing="ON")
+    for threads in (0, 100_000):  # so many threads end the process
+        with pytest.raises(UsageError, match=f"threads={threads} on"):
+            estimate(ethanol, model_path, device="cpu", threads=threads)
 
 
 def test_errors_are_those_of_the_calculator(model_path: Path, two_heads: Path) -> None:

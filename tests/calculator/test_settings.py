@@ -69,6 +69,7 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
         ({"tags": "all"}, "tags='all'"),
         ({"dtype": "float16"}, "unknown dtype 'float16' use float32 or float64"),
         ({"cutoff": -1.0}, "cutoff must be positive"),
+        ({"cutoff": "5"}, "cutoff must be a number, got '5'"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
         ({"max_neighbors": 20}, "max_neighbors has no meaning here"),
         ({"compile": True, "compiled": "x.pt2"}, "compile=True makes a program and compiled=... names a file"),
@@ -158,6 +159,20 @@ def test_smooth_model_is_not_evaluated_with_official_graphs(model_path: Path) ->
         JMPCalculator(model_path, device="cpu", graph="official")
 
 
+def test_smooth_model_is_not_evaluated_with_another_cutoff(model_path: Path) -> None:
+    """Official weights know several; a network trained with one gives nonsense with another, without a sign of it."""
+    trained = JMPCalculator(model_path, device="cpu").info.policy.cutoff
+    assert JMPCalculator(model_path, device="cpu", cutoff=trained).info.policy.cutoff == trained
+    with pytest.raises(ModelError, match=f"was trained with a cutoff of {trained:g} Å"):
+        JMPCalculator(model_path, device="cpu", cutoff=trained + 1.0)
+
+
+def test_tags_that_would_not_be_read_are_refused(model_path: Path, official_path: Path) -> None:
+    for path, graph in ((model_path, None), (official_path, "smooth")):
+        with pytest.raises(UsageError, match="smooth graphs do not read tags"):
+            JMPCalculator(path, device="cpu", graph=graph, tags="atoms")
+
+
 def test_official_model_can_be_evaluated_smoothly(official_path: Path, ethanol: Atoms) -> None:
     calc = JMPCalculator(official_path, device="cpu", dtype="float64", graph="smooth")
     assert calc.info.policy.name == "smooth"
@@ -184,3 +199,21 @@ def test_molecule_scan_is_deterministic(model_path: Path) -> None:
     atoms = molecule("C6H6")
     first, second = (JMPCalculator(model_path, device="cpu").get_forces(atoms) for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_registered_names_come_before_files_of_the_same_name(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jmp-xs").mkdir()
+    assert JMPCalculator("jmp-xs", device="cpu").info.name == "jmp-xs"
+    (tmp_path / "jmp-xs").rmdir()
+    (tmp_path / "jmp-xs").write_bytes(model_path.read_bytes())
+    assert JMPCalculator("jmp-xs", device="cpu").info.name == "jmp-xs"
+    assert JMPCalculator("./jmp-xs", device="cpu").info.name == "tiny"
+
+
+def test_dtype_may_be_that_of_torch(model_path: Path) -> None:
+    assert JMPCalculator(model_path, device=torch.device("cpu"), dtype=torch.float64).info.dtype == "float64"
+    with pytest.raises(UsageError, match="unknown dtype 'float16'"):
+        JMPCalculator(model_path, device="cpu", dtype=torch.float16)

@@ -193,11 +193,14 @@ def test_charges_and_magmoms_are_ignored_with_one_line(
 
 
 def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms) -> None:
-    for harmless in (0, 0.0, None, np.int64(0)):
+    for harmless in (0, 0.0, None, np.int64(0), np.array([0.0])):
         ethanol.info["charge"] = harmless
         energy = calc.get_potential_energy(ethanol)
     ethanol.info["charge"] = -1
     refused(calc, ethanol, r"info\['charge'\] is -1")
+    for nonsense in (np.array([0, 0]), "none"):
+        ethanol.info["charge"] = nonsense
+        refused(calc, ethanol, r"info\['charge'\] is .*, not a number")
     ethanol.info["charge"] = 0
     assert calc.get_potential_energy(ethanol) == energy
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111, molecule
 
 from jmp_calc import JMPCalculator
-from jmp_calc.errors import BadStructureError
+from jmp_calc.errors import BadStructureError, JMPWarning
 
 ts = pytest.importorskip("torch_sim")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(model_path: Path):
     from jmp_calc.torchsim import JMPModel
 
@@ -69,3 +70,33 @@ def test_errors_name_the_system(model) -> None:
     with pytest.raises(BadStructureError) as caught:
         model(ts.io.atoms_to_state(atoms, torch.device("cpu"), torch.float64))
     assert caught.value.where == "system 1"
+
+
+def test_slabs_that_became_molecules_warn_once_and_vacuum_keeps_them(model_path: Path, calc: JMPCalculator) -> None:
+    from jmp_calc.torchsim import JMPModel
+
+    fresh = JMPModel(model_path, device="cpu", dtype=torch.float64)
+    slab = fcc111("Cu", (1, 1, 2), vacuum=8.0)
+    slab.rattle(0.05, seed=1)
+    expected = calc.batch(slab)[0]["energy"]
+
+    def energy(atoms: Atoms) -> float:
+        return float(fresh(ts.io.atoms_to_state([atoms], torch.device("cpu"), torch.float64))["energy"])
+
+    with pytest.warns(JMPWarning, match="system 0 .* no periodic direction .* pbc=True and a vacuum"):
+        assert abs(energy(slab) - expected) > 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        energy(slab)
+        slab.pbc = True
+        assert energy(slab) == pytest.approx(expected, abs=1e-9)
+
+
+def test_molecules_have_no_stress_and_do_not_warn(model) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = model(ts.io.atoms_to_state([molecule("H2O")], torch.device("cpu"), torch.float64))
+    assert torch.isnan(results["stress"]).all() and torch.isfinite(results["forces"]).all()
+    boxed = molecule("H2O", vacuum=5.0)
+    with pytest.warns(JMPWarning, match="as a molecule"):
+        assert torch.isnan(model(ts.io.atoms_to_state([boxed], torch.device("cpu"), torch.float64))["stress"]).all()

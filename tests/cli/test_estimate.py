@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -10,6 +11,8 @@ import pytest
 from ase.build import bulk
 
 from jmp_calc.machine import Machine
+from jmp_calc.model.config import GraphPolicy
+from jmp_calc.zoo.container import load_model, save_model
 
 KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "forces", "counts", "counted",
         "recompute", "memory_bytes", "weight_bytes", "free_bytes", "dense_flops", "machine", "seconds", "fits",
@@ -35,9 +38,14 @@ def test_table_and_json_say_the_same(run, model: str, salt: Path) -> None:
     assert found["ns_per_day"] == pytest.approx(2e-6 * 86400 / found["seconds"])
 
 
-def test_options_reach_the_estimate(run, model: str, salt: Path) -> None:
+def test_options_reach_the_estimate(run, model: str, salt: Path, tmp_path: Path) -> None:
+    official = tmp_path / "official.safetensors"
+    small = load_model(model)
+    policy = GraphPolicy("official", cutoff=4.0, max_neighbors=30)
+    save_model(official, small.potential.with_config(replace(small.potential.config, policy=policy)), small.card)
+
     def edges(*options: object) -> int:
-        result = run("estimate", salt, "-m", model, "--device", "cpu", "--json", *options)
+        result = run("estimate", salt, "-m", official, "--device", "cpu", "--json", *options)
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)["counts"]["main"]
 

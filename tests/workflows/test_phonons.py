@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import phonopy
@@ -146,6 +147,50 @@ def test_molecules_and_constraints_are_refused(primitive: Atoms) -> None:
     primitive.set_constraint(FixAtoms([0]))
     with pytest.raises(UsageError, match="free atoms"):
         phonons(primitive)
+
+
+def test_left_handed_cells_are_refused_with_the_way_to_turn_them(primitive: Atoms) -> None:
+    expected = phonons(primitive, **QUICK).frequencies_thz.max()
+    primitive.set_cell(primitive.cell[[1, 0, 2]])
+    with pytest.raises(BadStructureError, match=r"left-handed.*set_cell\(-atoms.cell\)"):
+        phonons(primitive, **QUICK)
+    primitive.set_cell(-primitive.cell)
+    assert phonons(primitive, **QUICK).frequencies_thz.max() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_supercell_that_cannot_vibrate_is_refused(primitive: Atoms) -> None:
+    with pytest.raises(UsageError, match="one atom.*--supercell"):
+        phonons(primitive, **{**QUICK, "supercell": "1 1 1"})
+    apart = bulk("Cu", "sc", a=9.0)  # beyond the reach of the potential
+    apart.calc = primitive.calc
+    with pytest.raises(BadStructureError, match="feels no force"):
+        phonons(apart, **QUICK)
+
+
+def test_tags_are_carried_into_the_supercells(primitive: Atoms) -> None:
+    salt = bulk("NaCl", "rocksalt", a=5.0)
+    salt.set_tags([1, 2])
+    salt.calc = primitive.calc
+    seen = phonopy_glue.ase_supercells(phonopy_glue.displaced(salt, 2 * np.eye(3, dtype=int), PhononSettings()), salt)
+    for cell in seen:
+        assert len(cell) == 16
+        assert [{"Na": 1, "Cl": 2}[symbol] for symbol in cell.symbols] == cell.get_tags().tolist()
+
+
+def test_tags_that_break_the_symmetry_are_refused_where_the_model_reads_them(copper: Atoms) -> None:
+    class ReadsTags(type(copper.calc)):
+        info = SimpleNamespace(policy=SimpleNamespace(tags="atoms"))
+
+    cubic = bulk("Cu", "fcc", a=3.31, cubic=True)
+    cubic.calc = copper.calc
+    cubic.set_tags([0, 0, 2, 2])
+    matrix, settings = 2 * np.eye(3, dtype=int), PhononSettings()
+    phonopy_glue.displaced(cubic, matrix, settings)
+    cubic.calc = ReadsTags()
+    with pytest.raises(UsageError, match="atoms 0 and 2 are equivalent by symmetry but have different tags"):
+        phonopy_glue.displaced(cubic, matrix, settings)
+    cubic.set_tags(2)
+    phonopy_glue.displaced(cubic, matrix, settings)
 
 
 @pytest.mark.parametrize("wrong, message", [

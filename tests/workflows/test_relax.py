@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -17,6 +18,7 @@ from ase.constraints import FixAtoms
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.interrupt import Interrupted
 from jmp_calc.workflows import progress
+from jmp_calc.workflows.md import md
 from jmp_calc.workflows.relax import relax
 
 EV_PER_A3_IN_GPA = 160.21766208
@@ -53,6 +55,33 @@ def test_relaxing_the_shape_removes_shear(copper: Atoms) -> None:
     assert max(abs(s) for s in result.stress_gpa) < 0.1
     kept = relax(copper, cell="volume", fmax=1e-3)
     assert kept.atoms.cell.angles() == pytest.approx(copper.cell.angles(), abs=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["volume", "lengths", "full"])
+def test_the_stress_that_is_left_is_reported(copper: Atoms, cell: str) -> None:
+    atoms = bulk("Cu", "fcc", a=3.6)  # stretched, and no forces by symmetry
+    atoms.calc = copper.calc
+    result = relax(atoms, cell=cell, pressure_gpa=2.0, steps=1)
+    with pytest.raises(NotConvergedError, match=r"largest stress left ([\d.]+) GPa.*forces on the atoms are small") as caught:
+        result.require_converged()
+    pressure = -result.atoms.get_stress()[:3].mean() * EV_PER_A3_IN_GPA
+    assert result.stress_left_gpa == pytest.approx(2.0 - pressure, rel=1e-6)
+    assert f"{2.0 - pressure:.3g} GPa" in str(caught.value)
+    assert relax(atoms, cell=cell, pressure_gpa=2.0).stress_left_gpa == pytest.approx(0.0, abs=0.14)  # 0.01 eV/Å per 11.6 Å³
+
+
+def test_labels_of_the_input_do_not_pass_for_labels_of_the_new_positions(copper: Atoms, tmp_path: Path) -> None:
+    copper.rattle(0.05, seed=1)
+    copper.info |= {"REF_energy": -1.0, "virials": np.eye(3), "name": "kept"}
+    copper.set_array("REF_forces", np.ones((len(copper), 3)))
+    copper.set_array("site", np.arange(len(copper)))
+    result = relax(copper, steps=3, out=tmp_path)
+    for frame in (result.atoms, *ase.io.read(tmp_path / "traj.extxyz", ":")):
+        assert not {"REF_energy", "virials"} & set(frame.info) and "REF_forces" not in frame.arrays
+        assert frame.info["name"] == "kept" and frame.arrays["site"].tolist() == list(range(len(copper)))
+    assert copper.info["REF_energy"] == -1.0 and "REF_forces" in copper.arrays
+    run = md(copper, ensemble="nve", steps=1, temperature_k=10)
+    assert "REF_energy" not in run.atoms.info and "REF_forces" not in run.atoms.arrays
 
 
 def test_slab_keeps_its_vacuum() -> None:
