@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 
 from . import plausibility
 from .fingerprints import NEAR, find_matches, is_copy
 from .labels import Frame
-from .plausibility import Finding
+from .plausibility import Code, Finding
 
 NEVER_ALLOWED = frozenset({"not_finite", "too_few_frames", "no_training_frames"})
 """Findings with which no step can be taken."""
@@ -81,6 +81,14 @@ class AuditReport:
         way_out = "" if first.code in NEVER_ALLOWED else f" If the data are right, repeat with --allow {first.code}."
         hint = f"{first.hint}{way_out}".strip()
         raise BadInputError(fact, where=first.where or None, hint=hint)
+
+
+def check_codes(allow: Collection[str]) -> None:
+    """UsageError for a code that no finding can have."""
+    unknown = sorted(set(allow) - set(get_args(Code)))
+    if unknown:
+        raise UsageError(f"No finding of the audit has the code {unknown[0]!r}.", where="--allow",
+                         hint=f"its codes are {', '.join(sorted(set(get_args(Code)) - NEVER_ALLOWED))}")
 
 
 def audit(

@@ -31,7 +31,7 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
     """The network with a head that has the right mean energy for every composition; the weights are those of ``potential``.
 
     References from least squares are corrected. Other references (isolated atoms, given ones) stay what they are, and the
-    correction becomes the head's ``binding``, which vanishes for a lone atom. Without energies nothing changes.
+    correction is added to the head's ``binding``, which vanishes for a lone atom. Without energies nothing changes.
     """
     from jmp_calc.model.potential import Potential
 
@@ -44,7 +44,9 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
         references = {z: energy + missing.get(z, 0.0) for z, energy in config.references.items()}
         config = dataclasses.replace(config, references=references)
     else:
-        config = dataclasses.replace(config, binding=missing)
+        # The predictions have the binding of an earlier fit already.
+        binding = {z: config.binding.get(z, 0.0) + missing.get(z, 0.0) for z in sorted({*config.binding, *missing})}
+        config = dataclasses.replace(config, binding=binding)
     heads = tuple(config if known.name == head else known for known in potential.config.heads)
     return Potential.from_state(dataclasses.replace(potential.config, heads=heads), potential.state_dict())
 

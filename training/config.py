@@ -224,7 +224,7 @@ class TrainConfig:
         _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
         _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
-        _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdigit(), "freeze",
+        _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdecimal(), "freeze",
                "must be none, embedding, backbone or a number of blocks")
         _check(self.lora_rank is None or self.lora_rank > 0, "lora_rank", "must be positive")
         _check(self.lora_rank is None or self.freeze == "none", "lora_rank", "cannot be combined with freeze")

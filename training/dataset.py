@@ -37,6 +37,9 @@ class TargetBatch:
     """(N, 3) float32, eV/Å"""
     forces_mask: Tensor
     """(S,) bool"""
+    free: Tensor
+    """(N,) bool: atoms that the calculation did not hold in place. Errors are over these, the loss over all (``training.md``
+    section 8)."""
     stress: Tensor
     """(S, 3, 3) float32, eV/Å^3, positive = tension"""
     stress_mask: Tensor
@@ -190,6 +193,7 @@ class FrameGraphs:
         frames, tasks = [self.frames[i] for i in indices], [self.task(i) for i in indices]
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
         stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
+        free = [np.ones(f.n_atoms, dtype=bool) if f.fixed is None else ~f.fixed for f in frames]
         pairs = list(zip(tasks, frames))
         values, known = _targets(pairs)
         target = TargetBatch(
@@ -197,7 +201,7 @@ class FrameGraphs:
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
             energy_mask=torch.tensor([f.energy is not None for f in frames]),
             forces=torch.from_numpy(np.concatenate(forces)).float(),
-            forces_mask=torch.tensor([f.forces is not None for f in frames]),
+            forces_mask=torch.tensor([f.forces is not None for f in frames]), free=torch.from_numpy(np.concatenate(free)),
             stress=torch.from_numpy(np.stack(stress)).float(),
             stress_mask=torch.tensor([f.stress is not None for f in frames]),
             target_value=torch.from_numpy(values), target_mask=torch.tensor(known), target=tasks[0].target,

@@ -14,8 +14,9 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from .binding import missing_energies
 from .fingerprints import EXACT, find_matches
-from .labels import Frame, read_labelled
+from .labels import Frame, LabelKeys, read_labelled
 from .old_heads import energy_heads, force_errors, knowing
+from .plausibility import refuse_not_finite
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class EarlierSet:
     frames: tuple[Frame, ...]
     head: str | None
     """Old head of the start model; None: the one with the smallest force error on a few of the frames."""
+    messages: tuple[str, ...] = ()
+    """How the labels were read."""
 
     @property
     def name(self) -> str:
@@ -52,15 +55,21 @@ class EarlierTask:
     """Whether the forces are those of the direct head."""
 
 
-def read_earlier(text: str) -> EarlierSet:
-    """Read ``FILE`` or ``FILE:HEAD``; BadInputError if a frame has no energy, or if there is no frame."""
+def read_earlier(
+    text: str, *, keys: LabelKeys = LabelKeys(), energy_unit: str | None = None, length_unit: str | None = None
+) -> EarlierSet:
+    """Read ``FILE`` or ``FILE:HEAD``, with keys and units as in ``read_labelled``.
+
+    BadInputError if a frame has no energy or a label that is not finite, or if there is no frame.
+    """
     path, head = text, None
     if ":" in text and not Path(text).exists():
         path, head = text.rsplit(":", 1)
-    found = read_labelled(path, require=("energy",))
+    found = read_labelled(path, keys=keys, require=("energy",), energy_unit=energy_unit, length_unit=length_unit)
     if not found.frames:
         raise BadInputError("There are no labelled structures of more than one atom.", where=path)
-    return EarlierSet(Path(path), found.frames, head)
+    refuse_not_finite(found.frames)
+    return EarlierSet(Path(path), found.frames, head, found.messages)
 
 
 def refuse_known(retained: Sequence[EarlierSet], frames: Sequence[Frame]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.io.summary import plain, write_text_atomic
 from jmp_calc.settings import output_of
+from jmp_calc.zoo.schema import first_five
 
 from .batches import Batches
 from .classes import confusion, confusion_dict, with_numbers
@@ -25,6 +26,7 @@ from .frames import write_predictions
 from .labels import Frame, LabelKeys, read_labelled
 from .metrics import Errors, Predictions
 from .order import Fixed
+from .plausibility import refuse_not_finite
 from .plots import plot_confusion, plot_parity
 from .target_labels import TargetKind
 from .targets import task_of_head, with_target
@@ -106,6 +108,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Compare predictions with the labels of a file; labels that are missing do not count.
 
+    A label that is not finite is a BadInputError; a prediction that is not makes the error NaN, and a message says so.
+
     Args:
         data: labelled structures (any format that ASE reads, packed or not).
         model: name, path of one of our files, or official checkpoint.
@@ -138,6 +142,7 @@ def evaluate(
     labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
                              energy_unit=energy_unit, length_unit=length_unit, target=target, target_kind=task.target_kind)
     frames = labelled.frames if target is None else with_target(labelled.frames, target)
+    refuse_not_finite(frames)
     if target is not None and classes:
         frames = with_numbers(frames, target, classes, "The head was not trained on others.")
     if not frames or (target is None and all(f.energy is None and f.forces is None and f.stress is None for f in frames)):
@@ -152,7 +157,11 @@ def evaluate(
                          where=str(data), hint="choose a head that does: jmp-calc models info " + str(model))
     potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
-    for message in labelled.messages:
+    messages = labelled.messages
+    if len(frames) < len(labelled.frames):
+        messages += (f"{len(labelled.frames) - len(frames)} of {len(labelled.frames)} frames have no finite {target!r} and do "
+                     "not count.",)
+    for message in messages:
         say(message)
     graphs = FrameGraphs(frames, policy, task, qint_tags=potential.config.backbone.qint_tags)
     order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=64)
@@ -160,13 +169,17 @@ def evaluate(
     config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
     config = config if target is None else config.for_target(task.target_kind)
     _, predictions = validate(potential, batches, config.loss, config.forces)
+    failed = [frame.where for frame, bad in zip(frames, predictions.not_finite) if bad]
+    if failed:
+        messages += (f"The predictions for {len(failed)} of {len(frames)} frames are not finite: {first_five(failed)}.",)
+        say(messages[-1])
     groups = [_group(frame, group_by) for frame in frames]
     offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
-    known = offset[np.isfinite(offset)]
+    known = offset[~np.isnan(predictions.energy_true)]
     return EvaluationResult(
         predictions.errors(), predictions.errors_by_group(groups),
         round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
-        labelled.messages, target, classes,
+        messages, target, classes,
     )
 
 

@@ -85,5 +85,5 @@ def write_predictions(
 def _predicted(predictions: Predictions, i: int, classes: Sequence[str]) -> float | str | np.ndarray:
     """What was predicted for a structure: the name of a class, a vector, or a number."""
     if classes:
-        return classes[int(predictions.chosen[i])]
+        return classes[int(predictions.chosen[i])] if np.isfinite(predictions.chosen[i]) else "not finite"
     return predictions.vector[i] if np.isfinite(predictions.vector[i]).all() else float(predictions.scalar[i])

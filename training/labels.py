@@ -132,7 +132,7 @@ def read_labelled(
     kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
     or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
     stresses; frames may lack it. Single atoms marked
-    ``config_type=IsolatedAtom``, or without periodicity, become references and not training frames.
+    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they can be references.
     Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
     """
     path = Path(path)
@@ -158,7 +158,7 @@ def read_labelled(
         from ase.data import chemical_symbols
 
         names = ", ".join(chemical_symbols[z] for z in sorted(isolated))
-        messages.append(f"Isolated atoms, used as references and not for training: {names}.")
+        messages.append(f"Isolated atoms, left out of the frames: {names}.")
     _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
 
@@ -228,12 +228,17 @@ def choose_keys(
                 _refuse_conflict(frames, label, present[0], present[1], path)
             messages.append(_report(frames, label, present[0]))
     if chosen["stress"] is not None and chosen["virials"] is not None:
-        if keys.virials is not None and keys.stress is None:
+        if keys.stress is None and (keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])):
+            messages.append(f"stress ({chosen['stress']!r}) not used: {chosen['virials']!r} come first.")
             chosen["stress"] = None
         else:
             messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
             chosen["virials"] = None
     return LabelKeys(**chosen), messages
+
+
+def _is_ref(key: str) -> bool:
+    return key.startswith("REF_")
 
 
 def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
@@ -360,8 +365,9 @@ def is_isolated(raw: RawFrame, frame: Frame) -> bool:
 
 
 def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
-    if frame.energy is None:
-        raise BadInputError("An isolated atom has no energy.", where=frame.where)
+    if frame.energy is None or not np.isfinite(frame.energy):
+        raise BadInputError(f"An isolated atom has {'no energy' if frame.energy is None else 'an energy that is not finite'}.",
+                            where=frame.where)
     number = int(frame.numbers[0])
     if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
         raise BadInputError(

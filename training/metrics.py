@@ -1,6 +1,7 @@
 """Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa, units of a scalar; total and by group.
 
-Force errors are by component (mean over atoms and x, y, z), as in most papers.
+Force errors are by component (mean over atoms and x, y, z), as in most papers, without the atoms that the calculation held in
+place (OC20; ``training.md`` section 9.3).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Errors:
     vector_mae: float | None = None
     """By component, units of the labels."""
     vector_length_mae: float | None = None
+    n_not_finite: int | None = None
+    """Structures with a label and a prediction that is not finite: the error is NaN (a class is wrong); None: no such."""
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain dict of the errors that exist, numbers rounded to five significant digits."""
@@ -71,12 +74,17 @@ class Errors:
             parts.append(f"accuracy {self.accuracy:.4f}, balanced {self.balanced_accuracy:.4f}")
         if self.vector_mae is not None:
             parts.append(f"MAE {self.vector_mae:.4g} by component, {self.vector_length_mae:.4g} of the length")
+        if self.n_not_finite is not None:
+            parts.append(f"predictions not finite for {self.n_not_finite} of {self.n_structures} structures")
         return ", ".join(parts) or "no labels"
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predicted and true values of structures in order; NaN where there is no label or prediction."""
+    """Predicted and true values of structures in order; the true one is NaN where there is no label or nothing is predicted.
+
+    A prediction that is NaN beside a label is a failure of the network, and counts.
+    """
 
     n_atoms: np.ndarray
     """(S,)"""
@@ -107,18 +115,32 @@ class Predictions:
     def errors(self, chosen: np.ndarray | None = None) -> Errors:
         """Errors over the structures of a mask (S,); None: all."""
         chosen = np.ones(len(self.n_atoms), dtype=bool) if chosen is None else chosen
-        energy = (self.energy - self.energy_true)[chosen]
-        per_atom = energy / self.n_atoms[chosen]
-        forces = (self.forces - self.forces_true)[chosen[self.structure]]
-        stress = (self.stress - self.stress_true)[chosen]
-        scalar = (self.scalar - self.scalar_true)[chosen]
+        atoms = chosen[self.structure]
+        energy = _errors(self.energy[chosen], self.energy_true[chosen])
+        per_atom = energy / self.n_atoms[chosen & ~np.isnan(self.energy_true)]
+        forces = _errors(self.forces[atoms], self.forces_true[atoms])
+        stress = _errors(self.stress[chosen], self.stress_true[chosen])
+        scalar = _errors(self.scalar[chosen], self.scalar_true[chosen])
         classes = accuracies(self.chosen[chosen], self.chosen_true[chosen])
         vectors = vector_errors(self.vector[chosen], self.vector_true[chosen])
         return Errors(
             int(chosen.sum()), _mae(per_atom, 1e3), _rmse(per_atom, 1e3), _mae(energy, 1e3), _mae(forces, 1e3),
             _rmse(forces, 1e3), _mae(stress, GPA_PER_EV_A3), _rmse(stress, GPA_PER_EV_A3),
             _mae(scalar, 1.0), _rmse(scalar, 1.0), _r2(scalar, self.scalar_true[chosen]), *classes, *vectors,
+            int(self.not_finite[chosen].sum()) or None,
         )
+
+    @property
+    def not_finite(self) -> np.ndarray:
+        """(S,) whether a structure has a label with a prediction that is not finite."""
+        failed = np.zeros(len(self.n_atoms), dtype=bool)
+        for predicted, true in ((self.energy, self.energy_true), (self.scalar, self.scalar_true),
+                                (self.chosen, self.chosen_true), (self.stress, self.stress_true),
+                                (self.vector, self.vector_true)):
+            failed |= (~np.isfinite(predicted) & ~np.isnan(true)).reshape(len(failed), -1).any(axis=1)
+        atoms = (~np.isfinite(self.forces) & ~np.isnan(self.forces_true)).any(axis=1)
+        failed[self.structure[atoms]] = True
+        return failed
 
     def errors_by_group(self, groups: Sequence[str]) -> dict[str, Errors]:
         """Errors of every group, in the order of first appearance."""
@@ -146,11 +168,9 @@ class Collector:
         add = {
             "n_atoms": n_atoms,
             "energy": value if kind is None else unknown,
-            "energy_true": _masked(target.energy - target.reference_energy, target.energy_mask),
-            "forces": _or_nan(prediction.forces, target.forces),
-            "forces_true": _masked(target.forces.double(), target.forces_mask[target.batch.structure]),
-            "stress": _or_nan(prediction.stress, target.stress),
-            "stress_true": _masked(target.stress.double(), target.stress_mask),
+            "energy_true": unknown if kind else _masked(target.energy - target.reference_energy, target.energy_mask),
+            **_compared("forces", prediction.forces, target.forces, target.free & target.forces_mask[target.batch.structure]),
+            **_compared("stress", prediction.stress, target.stress, target.stress_mask),
             "scalar": scalars[0], "scalar_true": scalars[1],
             "chosen": classes[0], "chosen_true": classes[1],
             "vector": vectors[0], "vector_true": vectors[1],
@@ -198,24 +218,32 @@ def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(shaped, values, torch.full_like(values, torch.nan))
 
 
-def _or_nan(values: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    return torch.full_like(like, torch.nan, dtype=torch.float64) if values is None else values.double()
+def _compared(name: str, predicted: torch.Tensor | None, label: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Prediction and label as columns; both NaN where nothing was to be predicted."""
+    label = _masked(label.double(), mask)
+    unknown = torch.full_like(label, torch.nan)
+    return {name: unknown if predicted is None else predicted.double(),
+            f"{name}_true": unknown if predicted is None else label}
+
+
+def _errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Differences where there is a label; NaN of a prediction stays."""
+    known = ~np.isnan(true)
+    return np.asarray(predicted[known] - true[known])
 
 
 def _mae(error: np.ndarray, scale: float) -> float | None:
-    known = error[np.isfinite(error)]
-    return float(np.abs(known).mean() * scale) if known.size else None
+    return float(np.abs(error).mean() * scale) if error.size else None
 
 
 def _rmse(error: np.ndarray, scale: float) -> float | None:
-    known = error[np.isfinite(error)]
-    return float(np.sqrt(np.square(known).mean()) * scale) if known.size else None
+    return float(np.sqrt(np.square(error).mean()) * scale) if error.size else None
 
 
 def _r2(error: np.ndarray, true: np.ndarray) -> float | None:
-    known = np.isfinite(error)
+    known = ~np.isnan(true)
     variance = float(np.var(true[known])) if known.any() else 0.0
-    return 1.0 - float(np.square(error[known]).mean()) / variance if variance > 0 else None
+    return 1.0 - float(np.square(error).mean()) / variance if variance > 0 else None
 
 
 def _rounded(value: float) -> float | int:

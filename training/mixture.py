@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.zoo.schema import parse
 
 HERE = Path(__file__).parent
 HOLDOUT_FILE = HERE / "holdout.toml"
 
 Select = Literal["even", "random"]
 Normalisation = Literal["force_scale", "jmp"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -181,17 +184,43 @@ def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
 
 
 def load_mixture(name_or_path: str | Path) -> Mixture:
-    """The mixture of a recipe; unknown keys, heads without sets and held-out sets are refused."""
-    return mixture_of(read_recipe(name_or_path))
+    """The mixture of a recipe; unknown keys, values of a wrong type, heads without sets and held-out sets are refused."""
+    return mixture_of(read_recipe(name_or_path), str(name_or_path))
 
 
-def mixture_of(data: dict[str, Any]) -> Mixture:
-    """The same from the content of a recipe."""
-    heads = tuple(_build(MixtureHead, {"name": name, **entry}) for name, entry in data.get("heads", {}).items())
-    sets = tuple(_build(MixtureSet, {"name": name, **entry}) for name, entry in data.get("sets", {}).items())
-    mixture: Mixture = _build(Mixture, {**data.get("mixture", {}), "sets": sets, "heads": heads})
+def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
+    """The same from the content of a recipe; ``where`` is named in errors."""
+    heads = [parse_table(MixtureHead, *named, where) for named in _named(content, "heads", where)]
+    sets = [parse_table(MixtureSet, *named, where) for named in _named(content, "sets", where)]
+    table = dict(_table(content, "mixture", where))
+    if equal_shares := table.get("temperature") == math.inf:  # the only number of a recipe that may be infinite
+        del table["temperature"]
+    parts = {"heads": [dataclasses.asdict(head) for head in heads], "sets": [dataclasses.asdict(item) for item in sets]}
+    mixture = parse_table(Mixture, {**table, **parts}, "mixture", where)
+    mixture = dataclasses.replace(mixture, temperature=math.inf) if equal_shares else mixture
     refuse_holdout(mixture)
     return mixture
+
+
+def parse_table(kind: type[T], table: object, key: str, where: str) -> T:
+    """One table of a recipe as a dataclass; UsageError naming the key that cannot be meant."""
+    try:
+        return parse(kind, table, key)
+    except ModelError as error:
+        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
+
+
+def _named(content: dict[str, Any], key: str, where: str) -> list[tuple[object, str]]:
+    """Every table under ``key`` with its name as an entry, and its path."""
+    return [({"name": name, **entry} if isinstance(entry, dict) else entry, f"{key}.{name}")
+            for name, entry in _table(content, key, where).items()]
+
+
+def _table(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    table = content.get(key, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"The recipe: {key} is not a table but {table!r}.", where=where)
+    return table
 
 
 def holdout_patterns(path: Path = HOLDOUT_FILE) -> dict[str, tuple[str, ...]]:
@@ -220,12 +249,3 @@ def refuse_holdout(mixture: Mixture) -> None:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _build(cls: type[Any], entries: dict[str, Any]) -> Any:
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = sorted(set(entries) - known)
-    if unknown:
-        raise UsageError(f"Unknown recipe entry {unknown[0]!r} in {entries.get('name', cls.__name__)}.",
-                         hint=f"known: {', '.join(sorted(known))}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()})

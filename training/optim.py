@@ -32,7 +32,7 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
         prefixes += ("embedding.",)
     if what == "backbone":
         prefixes += ("backbone.",)
-    elif what.isdigit():
+    elif what.isdecimal():
         n_blocks, there = int(what), len({name.split(".")[2] for name, _ in potential.named_parameters()
                                           if name.startswith(_INT_BLOCKS)})
         if n_blocks > there:

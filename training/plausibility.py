@@ -8,9 +8,20 @@ from typing import Literal
 
 import numpy as np
 
+from jmp_calc.errors import BadInputError
+
 from .consistency import FORCE_FACTORS, STRESS_FACTORS, force_work, stress_work
 from .labels import Frame
 
+Code = Literal[
+    "too_few_frames", "no_training_frames", "no_validation_frames", "few_frames", "fewer_than_batch", "unseen_element",
+    "duplicates", "near_duplicates", "repeated_frames", "contradicting_labels", "not_finite", "missing_energy",
+    "missing_forces", "missing_stress", "constant_target", "zero_forces", "constant_forces", "net_force", "huge_forces",
+    "large_forces", "constant_energies", "energy_unit", "energy_per_atom", "energy_zeros", "energy_outliers",
+    "forces_disagree", "forces_unrelated", "stress_disagrees", "large_stress",
+]
+"""What can be found."""
+_MISSING: dict[str, Code] = {"energy": "missing_energy", "forces": "missing_forces", "stress": "missing_stress"}
 _HARTREE = 27.211386
 _ATOM_HARTREE = (
     0.5, 2.862, 7.433, 14.573, 24.529, 37.689, 54.401, 74.809, 99.409, 128.547, 161.859, 199.615, 241.877, 288.854,
@@ -28,7 +39,7 @@ class Finding:
     """One thing that the audit found."""
 
     severity: Literal["error", "warning"]
-    code: str
+    code: Code
     message: str
     where: str = ""
     hint: str = ""
@@ -37,7 +48,7 @@ class Finding:
 def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Finding]:
     """Missing and non-finite labels."""
     found = []
-    for label in ("energy", "forces", "stress"):
+    for label, code in _MISSING.items():
         values = [getattr(frame, label) for frame in frames]
         bad = [i for i, value in enumerate(values) if value is not None and not np.isfinite(value).all()]
         if bad:
@@ -47,9 +58,15 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
         missing = [i for i, value in enumerate(values) if value is None]
         if label in require and missing:
             found.append(Finding(
-                "error", f"missing_{label}", f"{len(missing)} of {len(frames)} frames have no {label}.",
+                "error", code, f"{len(missing)} of {len(frames)} frames have no {label}.",
                 _places(frames, missing), f"Check the key (--{label}-key), or train these frames without it."))
     return found
+
+
+def refuse_not_finite(frames: Sequence[Frame]) -> None:
+    """BadInputError naming file and frames if a label is not finite."""
+    for finding in check_labels(frames, require=()):
+        raise BadInputError(finding.message, where=finding.where, hint=finding.hint)
 
 
 def check_target(frames: Sequence[Frame], target: str) -> list[Finding]:

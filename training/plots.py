@@ -138,5 +138,5 @@ def _panels(predictions: Mapping[str, Predictions], target: str) -> list[tuple[s
 
 
 def _known(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = np.isfinite(true) & np.isfinite(predicted)
+    known = ~np.isnan(true)  # a prediction that is NaN has no point, but the MAE says so
     return true[known], predicted[known]

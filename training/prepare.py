@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jmp_calc.errors import UsageError
 
-from .audit import AuditReport, audit
+from .audit import AuditReport, audit, check_codes
 from .config import TrainConfig
 from .datasets.checks import OnBad
 from .earlier import EarlierSet, read_earlier, refuse_known
 from .finetune_recipes import FinetuneRecipe
 from .labels import Frame, LabelKeys, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
-from .references import References, fit_references
+from .references import MODES, References, fit_references, load_references
 from .replay import SHARE, check_share
 from .split import every_nth, split_frames
 from .start import ModelOptions, load_start, refuse_old_weights
@@ -50,7 +50,8 @@ class DataOptions:
     valid_every: int | None = None
     """Every n-th frame for validation instead of contiguous blocks (for files without trajectories)."""
     references: str | Path | dict[str, float] = "auto"
-    """auto, isolated, lstsq, a YAML file, or energies by symbol (eV)."""
+    """auto, isolated, lstsq, energies by symbol (eV), a YAML file of them, or a file of isolated atoms, with the keys and
+    units of the training frames."""
     allow_missing: tuple[str, ...] = ()
     """Labels that some or all frames may lack; they are masked."""
     allow_truncated: bool = False
@@ -71,7 +72,8 @@ class DataOptions:
     on_bad: OnBad = "fail"
     """Whether a bad frame of the recipe's data set is an error or left out and counted."""
     retain: tuple[str, ...] = ()
-    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training."""
+    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training; keys and units
+    are those of the training frames."""
     replay: tuple[str, ...] = ()
     """The same for earlier data that are trained on, each under its old head, beside the new ones."""
     replay_share: float = SHARE
@@ -79,6 +81,9 @@ class DataOptions:
     n_train: int | None = None
     """Size of a random subset of the training frames; None: all."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_codes(self.allow)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +113,23 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
     target = data.target.key if data.target else None
     messages: list[str] = []
 
-    def read(path: str | Path | None, index: str = ":") -> LabelledSet | None:
+    def read(path: str | Path | None, index: str = ":", *, for_training: bool = False) -> LabelledSet | None:
         if path is None:
             return None
         found = read_labelled(path, keys=data.keys, index=index, allow_truncated=data.allow_truncated,
                               require=required, energy_unit=data.energy_unit, length_unit=data.length_unit, target=target,
                               target_kind=data.target.label_kind if data.target else None)
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
+        if found.isolated and not for_training:
+            messages.append(f"{Path(path).name}: its isolated atoms are not used: references come from the training file, or "
+                            "from this one with --E0s FILE")
         frames = _chosen(found.frames, data.groups, path)
         return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
     _check_earlier(data, start)
     refuse_old_weights(start, config)
     loaded = load_start(start)
-    given = read(data.train, data.index)
+    given = read(data.train, data.index, for_training=True)
     assert given is not None
     if data.target is not None:  # the other files are read as this one
         data = dataclasses.replace(
@@ -185,14 +193,20 @@ def _examined(
         messages.append(target.message)
         train, valid, test = (target.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
-        references = fit_references(train, isolated, data.references)
+        references = fit_references(train, isolated, _reference_mode(data))
         messages.extend(references.messages)
     report = audit(train, valid, test, require=required, allow=data.allow,
                    target=data.target.key if data.target and data.target.kind != "vector" else None)
-    retained, replayed = (tuple(map(read_earlier, texts)) for texts in (data.retain, data.replay))
+    retained, replayed = (
+        tuple(read_earlier(text, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit) for text in texts)
+        for texts in (data.retain, data.replay))
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
+    units = " and ".join(unit for unit in (data.energy_unit, data.length_unit) if unit)
     for use, sets in (("retained", retained), ("replayed", replayed)):
-        messages.extend(f"{item.name}: {len(item.frames)} frames are {use}" for item in sets)
+        for item in sets:
+            messages.append(f"{item.name}: {len(item.frames)} frames are {use}"
+                            f"{f', converted from {units} as the training frames' if units else ''}")
+            messages.extend(f"{item.name}: {message}" for message in item.messages)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed)
@@ -206,6 +220,14 @@ def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainCo
     if data.target is None and without > (0 if counting == ["stress"] else len(train) - 1):
         raise UsageError(f"{without} of {len(train)} training frames lack all that the loss counts: {', '.join(counting)}.",
                          where=str(data.train), hint="raise the weight of a label that the file has (--forces-weight)")
+
+
+def _reference_mode(data: DataOptions) -> str | Mapping[Any, float]:
+    """How the references are found, or their values if a file has them."""
+    given = data.references
+    if isinstance(given, Mapping) or str(given) in MODES:
+        return given if isinstance(given, Mapping) else str(given)
+    return load_references(given, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit)
 
 
 def str_finding(finding: Finding) -> str:

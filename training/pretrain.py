@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.errors import UsageError
 from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.io.summary import plain, write_text_atomic
 from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
 from jmp_calc.model.potential import Potential
-from jmp_calc.zoo.schema import parse
 
 from .batches import Batches
 from .checkpoint import Progress, load_checkpoint
@@ -33,7 +32,7 @@ from .distributed import DistributedConfig, started
 from .history import METRICS, TASKS
 from .loop import fit
 from .metrics import Errors
-from .mixture import Mixture, changed, mixture_of, read_recipe
+from .mixture import Mixture, changed, mixture_of, parse_table, read_recipe
 from .order import Fixed, Mixed
 from .pack import build
 from .packed import Packed, load_packed, save_packed
@@ -114,16 +113,13 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
     if unknown:
         raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=where,
                          hint="its tables are mixture, model, train, heads and sets")
-    try:
-        model = parse(NetworkOptions, content.get("model", {}), "model")
-        train = parse(TrainConfig, _without_averaging(content.get("train", {})), "train")
-    except ModelError as error:
-        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
+    model = parse_table(NetworkOptions, content.get("model", {}), "model", where)
+    train = parse_table(TrainConfig, _without_averaging(content.get("train", {})), "train", where)
     if train.optim.lr is None:
         raise UsageError("The recipe has no learning rate.", where=f"{where} [train.optim]", hint="lr = 3e-4")
     if train.forces == "none":
         raise UsageError("Pre-training needs forces: conservative or direct.", where=f"{where} [train]")
-    return PretrainRecipe(mixture_of(content), model, train, content)
+    return PretrainRecipe(mixture_of(content, where), model, train, content)
 
 
 def _without_averaging(train: dict[str, Any]) -> dict[str, Any]:
@@ -242,14 +238,21 @@ def model_name(mixture: Mixture) -> str:
 def source_sets(
     recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``."""
+    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``.
+
+    UsageError naming those that the pack lacks.
+    """
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
         found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
-    return [found[item.name] for item in mixture.sets if item.name in found]
+    absent = [item.name for item in mixture.sets if item.name not in found]
+    if absent:  # their heads would be written untrained
+        raise UsageError(f"The pack has no frames to train on of {', '.join(absent)}.", where=str(options.pack or folder),
+                         hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of the recipe")
+    return [found[item.name] for item in mixture.sets]
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:

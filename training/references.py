@@ -15,9 +15,11 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from .labels import Frame, read_labelled
+from .labels import Frame, LabelKeys, read_labelled
 
 Kind = Literal["isolated_atoms", "least_squares"]
+MODES = ("auto", "isolated", "lstsq")
+"""Where the references come from, unless the user gives them."""
 _IMPLAUSIBLE_BINDING = 30.0
 """eV/atom: no structure is bound or compressed that strongly, so such atoms belong to other energies."""
 
@@ -51,13 +53,13 @@ class References:
 def fit_references(
     frames: Sequence[Frame],
     isolated: Mapping[int, float] | None = None,
-    mode: str | Path | Mapping[Any, float] = "auto",
+    mode: str | Mapping[Any, float] = "auto",
 ) -> References:
     """Reference energies for the elements of ``frames`` (those without an energy are ignored).
 
     ``auto``: isolated atoms when they cover every element and belong to the same energies, else least squares;
-    ``isolated``: those or an error; ``lstsq``: always the fit; a mapping ``{"C": -1029.5}`` or a file (load_references).
-    Raises BadInputError if no frame has an energy or isolated atoms are unusable, UsageError for a bad mapping.
+    ``isolated``: those or an error; ``lstsq``: always the fit; or a mapping ``{"C": -1029.5}``.
+    Raises BadInputError if no frame has an energy or isolated atoms are unusable, UsageError for a mapping that is.
     """
     labelled = [frame for frame in frames if frame.energy is not None]
     if not labelled:
@@ -75,8 +77,13 @@ def fit_references(
             float(np.sqrt(np.mean(residual**2))), tuple(notes),
         )
 
-    if isinstance(mode, Mapping) or (isinstance(mode, (str, Path)) and str(mode) not in ("auto", "isolated", "lstsq")):
-        return finish(_given(mode, elements), "isolated_atoms", ["Reference energies as given by the user."])
+    if isinstance(mode, Mapping):
+        given = _given(mode, elements)
+        problem = _isolated_problem(labelled, given, elements)
+        if problem is not None:
+            raise UsageError(f"The given references cannot be right: {problem}",
+                             hint="Are they in eV (--energy-unit is that of a file of structures)? --E0s lstsq fits them.")
+        return finish(given, "isolated_atoms", ["Reference energies as given by the user."])
     notes: list[str] = []
     if mode in ("auto", "isolated"):
         problem = _isolated_problem(labelled, isolated or {}, elements)
@@ -91,12 +98,17 @@ def fit_references(
     return finish(dict(zip(elements, values.tolist(), strict=True)), "least_squares", notes)
 
 
-def load_references(path: str | Path) -> dict[int, float]:
-    """References from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a structure file."""
+def load_references(
+    path: str | Path, *, keys: LabelKeys = LabelKeys(), energy_unit: str | None = None, length_unit: str | None = None
+) -> dict[int, float]:
+    """References in eV from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a structure file.
+
+    Keys and units are those of the structure file, as in ``read_labelled``.
+    """
     import yaml
 
     if ".xyz" in Path(path).name or Path(path).suffix.lower() in (".extxyz", ".traj", ".db"):
-        return read_labelled(path, require=()).isolated
+        return read_labelled(path, keys=keys, require=(), energy_unit=energy_unit, length_unit=length_unit).isolated
 
     try:
         with open(path, encoding="utf-8") as stream:
@@ -115,7 +127,7 @@ def _parse_mapping(mapping: Mapping[Any, Any]) -> dict[int, float]:
 
     values = {}
     for key, energy in mapping.items():
-        number = atomic_numbers.get(key) if isinstance(key, str) and not key.isdigit() else int(key)
+        number = int(key) if isinstance(key, int) or str(key).isdecimal() else atomic_numbers.get(key)
         try:
             value = float(energy)
         except (TypeError, ValueError):
@@ -126,8 +138,8 @@ def _parse_mapping(mapping: Mapping[Any, Any]) -> dict[int, float]:
     return values
 
 
-def _given(mode: str | Path | Mapping[Any, float], elements: Sequence[int]) -> dict[int, float]:
-    values = _parse_mapping(mode) if isinstance(mode, Mapping) else load_references(mode)
+def _given(mapping: Mapping[Any, float], elements: Sequence[int]) -> dict[int, float]:
+    values = _parse_mapping(mapping)
     missing = [z for z in elements if z not in values]
     if missing:
         raise UsageError(f"The given references have no energy for {_names(missing)}.", hint="Add them.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import NotConvergedError, UsageError
 
 from .batches import Batches
 from .config import ForcesMode, LossConfig, TrainConfig
@@ -42,7 +42,12 @@ def validate(
 
 
 def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
-    """The validation error that decides which model is the best; UsageError if no frame has its label."""
+    """The validation error that decides which model is the best.
+
+    UsageError if no frame has its label; NotConvergedError if a prediction is not finite, because no model could be chosen.
+    """
+    if errors.n_not_finite is not None:
+        raise NotConvergedError(f"Validation: {errors}.", hint="jmp-calc evaluate names the frames; remove them, or lower --lr")
     if config.metric == "loss":
         return loss
     value = {"forces_mae": errors.forces_mae_mev_per_a, "energy_mae": errors.energy_mae_mev,

@@ -93,8 +93,11 @@ def error_length(error: Tensor) -> Tensor:
 
 
 def vector_errors(predicted: np.ndarray, true: np.ndarray) -> tuple[float | None, float | None]:
-    """Mean absolute errors of a component and of the length, of vectors (S, 3); None without labels."""
-    known = np.isfinite(true).all(axis=1) & np.isfinite(predicted).all(axis=1)
+    """Mean absolute errors of a component and of the length, of vectors (S, 3); None without labels.
+
+    A prediction that is NaN makes them NaN.
+    """
+    known = ~np.isnan(true).any(axis=1)
     if not known.any():
         return None, None
     length = np.linalg.norm(predicted[known], axis=1) - np.linalg.norm(true[known], axis=1)

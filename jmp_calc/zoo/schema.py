@@ -67,7 +67,9 @@ def _value(hint: Any, data: object, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if data is None and type(None) in args:
             return None
-        return _value(next(arg for arg in args if arg is not type(None)), data, where)
+        kinds = [arg for arg in args if arg is not type(None)]
+        # Of several scalars the one that the value is.
+        return _value(next((kind for kind in kinds if type(data) is kind), kinds[0]), data, where)
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise _error(where, "a list", data)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.audit import AuditReport, audit
 from jmp_calc.training.consistency import force_work, stress_work
 from jmp_calc.training.fingerprints import EXACT, find_matches, is_copy, signature
 from jmp_calc.training.labels import Frame
+from jmp_calc.training.prepare import DataOptions
 
 from .md_frames import molecule_md, scaled, strained_copper
 
@@ -214,3 +215,9 @@ def test_matches_are_those_of_all_pairs() -> None:
         i for i, a in enumerate(close) if min(np.abs(signature(a) - signature(b)).max() for b in frames) <= 0.01
     }
     assert {match.a for match in find_matches(close, frames)} == expected and expected
+
+
+def test_only_codes_of_findings_can_be_allowed() -> None:
+    with pytest.raises(UsageError, match="'nonsense'") as refused:
+        DataOptions("train.extxyz", allow=("duplicates", "nonsense"))
+    assert "duplicates" in str(refused.value.hint) and "not_finite" not in str(refused.value.hint)

@@ -53,6 +53,16 @@ def test_constants_per_element_are_found_exactly(kind: str) -> None:
         assert head.binding == pytest.approx({13: 3.0, 29: -4.0})
 
 
+@pytest.mark.parametrize("kind", ["isolated_atoms", "least_squares"])
+def test_a_second_fit_adds_to_the_first(kind: str) -> None:
+    """As in training on forces only: a fit at the start, and one of the weights that are written."""
+    potential = with_references(kind)
+    first = with_fitted_energies(potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU)
+    frames = shifted(emt_frames(6), potential, {13: 3.5, 29: -4.25})
+    second = with_fitted_energies(first, "old", frames, CPU)
+    assert energies(second, frames) == pytest.approx([f.energy for f in frames], abs=1e-8)
+
+
 def test_an_isolated_atom_keeps_its_reference() -> None:
     potential = with_references("isolated_atoms")
     fitted = with_fitted_energies(potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU)

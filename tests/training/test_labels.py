@@ -246,6 +246,21 @@ def test_missing_labels_are_refused_unless_allowed(tmp_path: Path) -> None:
         read_labelled(write_text(path, text("energy=-1")))
 
 
+@pytest.mark.parametrize(("stress", "virials", "keys", "xx"), [
+    ("stress", "REF_virials", {}, -1.0), ("REF_stress", "REF_virials", {}, 0.5), ("stress", "virials", {}, 0.5),
+    ("REF_stress", "virials", {}, 0.5), ("stress", "REF_virials", {"stress": "stress"}, 0.5),
+    ("REF_stress", "virials", {"virials": "virials"}, -1.0),
+])
+def test_of_stress_and_virials_the_key_of_the_user_and_then_ref_come_first(
+    tmp_path: Path, stress: str, virials: str, keys: dict[str, str], xx: float
+) -> None:
+    labels = f'{stress}="0.5 0 0 0 0 0 0 0 0" {virials}="64 0 0 0 0 0 0 0 0"'
+    found = read_labelled(write_text(tmp_path / "a.xyz", text(f"{CUBE} {FORCES} energy=0 {labels}", ROWS)),
+                          keys=LabelKeys(**keys))
+    assert found.frames[0].stress[0, 0] == pytest.approx(xx)
+    assert any(f"({(stress if xx < 0 else virials)!r}) not used" in message for message in found.messages)
+
+
 def test_isolated_atoms_are_references(tmp_path: Path) -> None:
     atom = "1\nProperties=species:S:1:pos:R:3 energy={} {}\n{} 0 0 0\n"
     content = atom.format(-13.6, "config_type=IsolatedAtom", "H") + atom.format(-430.0, "", "O")

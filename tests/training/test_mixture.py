@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jmp_calc.errors import UsageError
-from jmp_calc.training.mixture import MixtureHead, MixtureSet, holdout_reason, load_mixture, refuse_holdout
+from jmp_calc.training.mixture import (
+    MixtureHead,
+    MixtureSet,
+    changed,
+    holdout_reason,
+    load_mixture,
+    mixture_of,
+    refuse_holdout,
+)
 from jmp_calc.training.pretrain import load_recipe
 from jmp_calc.training.pretrain_recipes import PRETRAIN_RECIPES
 
@@ -91,12 +101,41 @@ def test_training_file_is_not_held_out(file: str) -> None:
     ('default_head = "a"', 'default_head = "z"', "default head"),
     ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
     ("cap = 10", "cap = ", "TOML"),
+    ("cap = 10", "groups = 'bulk*'", "expected a list, found 'bulk"),
+    ("cap = 10", "not_stress_groups = 'mol*'", "expected a list, found 'mol"),
+    ('files = ["one.xyz"]', "files = 'one.xyz'", "expected a list"),
+    ("cap = 10", "weight = 'two'", "expected a number, found 'two'"),
+    ("cap = 10", "info = {charge = [0]}", "expected an integer"),
+    ("[mixture]", "[mixture]\ntemperature = 'abc'", "expected a number, found 'abc'"),
+    ("[mixture]", "[mixture]\ntemperature = nan", "expected a finite number"),
 ])
 def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace(old, new))
     with pytest.raises(UsageError, match=message):
         load_mixture(path)
+
+
+@pytest.mark.parametrize(("change", "message", "where"), [
+    ("heads.a=3", "expected an object, found 3", "[heads.a]"), ("heads={}", "is not a setting", "--set"),
+    ("heads.b.keep=false", "'level_of_theory' is missing", "[heads.b]"),
+    ("sets.one.weight=two", "expected a number", "[sets.one.weight]"),
+    ("sets.one.groups=bulk*", "expected a list", "[sets.one.groups]"),
+    ("mixture.temperature=abc", "expected a number", "[mixture.temperature]"),
+])
+def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(change: str, message: str, where: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        mixture_of(changed(tomllib.loads(RECIPE), [change]), "tiny")
+    assert where in str(refused.value.where)
+
+
+def test_values_of_several_kinds_are_kept() -> None:
+    changes = ["mixture.temperature=inf", "sets.one.info={charge = 0, spin = 0.5, phase = 'bulk'}", "sets.one.groups=['bulk*']"]
+    mixture = mixture_of(changed(tomllib.loads(RECIPE), changes))
+    assert mixture.temperature == math.inf
+    assert mixture.sets[0].info == {"charge": 0, "spin": 0.5, "phase": "bulk"} and mixture.sets[0].groups == ("bulk*",)
+    with pytest.raises(UsageError, match="mixture is not a table"):
+        mixture_of({"mixture": 3})
 
 
 def test_recipe_that_does_not_exist_names_the_known_ones() -> None:

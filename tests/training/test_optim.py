@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from jmp_calc.errors import UsageError
-from jmp_calc.training.config import OptimConfig
+from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.optim import Schedule, clip_gradients, divide_shared_gradients, freeze, make_optimizer
 
 from .tiny import tiny_potential
@@ -111,3 +111,8 @@ def test_more_blocks_than_there_are_cannot_be_frozen() -> None:
     with pytest.raises(UsageError, match="freeze=2, but the network has 1 blocks"):
         freeze(tiny_potential(), "2")
     assert freeze(tiny_potential(), "1") > 0
+
+
+def test_a_superscript_is_no_number_of_blocks() -> None:
+    with pytest.raises(UsageError, match="freeze must be"):
+        TrainConfig(freeze="²")

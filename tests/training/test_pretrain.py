@@ -140,6 +140,22 @@ def test_another_mixture_or_network_is_refused_when_resuming(
     assert (folder / "recipe.yaml").read_text() == written
 
 
+@pytest.mark.parametrize("lost", ["sets", "frames"])
+def test_a_pack_without_a_set_of_the_recipe_is_refused(prepared: Prepared, tmp_path: Path, lost: str) -> None:
+    """The head of the molecules would have random weights."""
+    recipe, pack = prepared
+    packed = load_packed(pack)
+    molecules = packed.set_index == [item.name for item in packed.sets].index("molecules")
+    if lost == "sets":
+        packed = replace(packed, sets=tuple(
+            replace(item, name="others") if item.name == "molecules" else item for item in packed.sets))
+    else:
+        packed = replace(packed, valid=packed.valid | molecules)
+    save_packed(tmp_path / "other.npz", packed, {})
+    with pytest.raises(UsageError, match="no frames to train on of molecules"):
+        trained(recipe, tmp_path / "other.npz", tmp_path / "run")
+
+
 @pytest.mark.parametrize("how", ["workers", "processes"])
 def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
     prepared: Prepared, finished: PretrainResult, tmp_path: Path, how: str
@@ -221,7 +237,7 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         ("lr = 5e-3", "", "no learning rate", "train.optim"),
         ("[model]", "[network]", "unknown table", ""),
         ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
-        ("[mixture]", '[mixture]\nnormalisation = "none"', "no normalisation", ""),
+        ("[mixture]", '[mixture]\nnormalisation = "none"', "expected one of force_scale, jmp", "mixture.normalisation"),
     ):
         path = tmp_path / "recipe.toml"
         path.write_text(text.replace(old, new))

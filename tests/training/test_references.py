@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
-from jmp_calc.training.labels import Frame
-from jmp_calc.training.references import fit_references
+from jmp_calc.training.config import TrainConfig
+from jmp_calc.training.labels import ENERGY_UNITS, Frame, LabelKeys
+from jmp_calc.training.prepare import DataOptions, prepare
+from jmp_calc.training.references import fit_references, load_references
+from jmp_calc.training.start import ModelOptions
+
+from .tiny import emt_atoms, emt_file, tiny_model
 
 TRUE = {1: -13.6, 6: -1029.5, 8: -2042.0}
 
@@ -68,17 +74,71 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     assert fit_references(VARIED, mode={"H": -13.6, 6: -1029.5, "8": -2042}).values == pytest.approx(TRUE)
     path = tmp_path / "e0.yaml"
     path.write_text("H: -13.6\nC: -1029.5\nO: -2042.0\n", encoding="utf-8")
-    assert fit_references(VARIED, mode=path).values == pytest.approx(TRUE)
+    assert load_references(path) == pytest.approx(TRUE)
     atoms = tmp_path / "atoms.xyz"
     atoms.write_text("".join(f"1\nenergy={e} config_type=IsolatedAtom\n{s} 0 0 0\n" for s, e in
                              (("H", -13.6), ("C", -1029.5), ("O", -2042.0))), encoding="utf-8")
-    assert fit_references(VARIED, mode=str(atoms)).values == pytest.approx(TRUE)
-    for bad, fact in (({"H": -13.6}, "no energy for C, O"), ({"Hx": 1.0}, "not an element"), ({"H": "x"}, "in eV")):
+    assert load_references(atoms) == pytest.approx(TRUE)
+    for bad, fact in (({"H": -13.6}, "no energy for C, O"), ({"Hx": 1.0}, "not an element"), ({"H": "x"}, "in eV"),
+                      ({"²": 1.0}, "not an element"), ({1.5: 1.0}, "not an element")):
         with pytest.raises(UsageError, match=fact):
             fit_references(VARIED, mode=bad)
     path.write_text("- 1\n", encoding="utf-8")
     with pytest.raises(UsageError, match="not a table"):
-        fit_references(VARIED, mode=path)
+        load_references(path)
+
+
+def test_isolated_atoms_in_a_file_have_its_units_and_keys(tmp_path: Path) -> None:
+    atoms = tmp_path / "atoms.xyz"
+    atoms.write_text("".join(f"1\nE={TRUE[z] / ENERGY_UNITS['hartree']} config_type=IsolatedAtom\n{s} 0 0 0\n"
+                             for z, s in ((1, "H"), (6, "C"), (8, "O"))), encoding="utf-8")
+    assert load_references(atoms, keys=LabelKeys("E"), energy_unit="hartree") == pytest.approx(TRUE)
+
+
+def test_given_references_of_other_energies_are_refused() -> None:
+    """The same values in hartree: the binding would be hundreds of eV per atom."""
+    hartree = {z: energy / ENERGY_UNITS["hartree"] for z, energy in TRUE.items()}
+    with pytest.raises(UsageError, match="binding energy of -.* eV/atom"):
+        fit_references(VARIED, mode=hartree)
+
+
+def test_the_finetuning_reads_them_as_its_frames(tmp_path: Path) -> None:
+    """Training frames and isolated atoms in hartree give references in eV."""
+    images = emt_atoms(6)
+    for image in images:
+        results, image.calc = image.calc.results, None
+        image.info["REF_energy"] = results["energy"] / ENERGY_UNITS["hartree"]
+        image.arrays["REF_forces"] = results["forces"] / ENERGY_UNITS["hartree"]
+    write(tmp_path / "train.extxyz", images, format="extxyz")
+    (tmp_path / "atoms.xyz").write_text("".join(
+        f"1\nREF_energy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n" for name, energy in (("Al", 0.1), ("Cu", -0.2))),
+        encoding="utf-8")
+    model = tiny_model(tmp_path / "tiny.safetensors")
+    options = DataOptions(tmp_path / "train.extxyz", references=tmp_path / "atoms.xyz", energy_unit="hartree")
+    found = prepare(options, ModelOptions(str(model)), TrainConfig(), lambda line: None).references
+    assert found is not None and found.kind == "isolated_atoms"
+    assert found.values == pytest.approx({13: 0.1 * ENERGY_UNITS["hartree"], 29: -0.2 * ENERGY_UNITS["hartree"]})
+
+
+def test_isolated_atoms_of_the_validation_file_are_said_to_be_unused(tmp_path: Path) -> None:
+    train, valid = emt_file(tmp_path / "train.extxyz", 6), emt_file(tmp_path / "valid.extxyz", 2, seed=1)
+    atoms = "".join(f"1\nenergy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n" for name, energy in (("Al", 1), ("Cu", 2)))
+    model = ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors")))
+    said: list[str] = []
+
+    def references() -> dict[int, float]:
+        found = prepare(DataOptions(train, valid=valid), model, TrainConfig(), said.append).references
+        assert found is not None
+        return found.values
+
+    valid.write_text(valid.read_text() + atoms)
+    assert references() != {13: 1.0, 29: 2.0}
+    assert any(line.startswith("valid.extxyz: its isolated atoms are not used") for line in said)
+    assert not any("used as references" in line for line in said)
+    said.clear()
+    train.write_text(train.read_text() + atoms)
+    assert references() == {13: 1.0, 29: 2.0}
+    assert "References: isolated atoms." in said and not any(line.startswith("train.extxyz: its isolated") for line in said)
 
 
 def test_frames_without_energy() -> None:

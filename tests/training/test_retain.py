@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from ase.io import write
+from ase.io import read, write
 
 from jmp_calc import JMPCalculator, finetune
 from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.earlier import EarlierTask
 from jmp_calc.training.finetune import DataOptions, TrainResult
+from jmp_calc.training.labels import ENERGY_UNITS, LabelKeys
 from jmp_calc.training.prepare import prepare
 from jmp_calc.training.retain import retained
 from jmp_calc.training.start import ModelOptions
@@ -25,6 +26,7 @@ from jmp_calc.zoo.container import load_model
 
 from .tiny import emt_atoms, emt_file, emt_frames, tiny_model, tiny_potential
 
+HARTREE = ENERGY_UNITS["hartree"]
 CONFIG = TrainConfig(max_steps=3, validate_every=1, batch_size=4,
                      optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=0))
 
@@ -102,6 +104,33 @@ def test_processes_share_the_frames(few: bool) -> None:
     ]
     assert sorted([*shares[0], *shares[1]]) == list(range(7))
     assert min(map(len, shares)) >= 3
+
+
+@pytest.mark.parametrize("use", ["retain", "replay"])
+def test_a_label_that_is_not_finite_is_refused_with_its_file_and_frame(data: Path, model: Path, known: Path, use: str) -> None:
+    images = read(known, ":")
+    images[2].info["REF_energy"] = float("nan")
+    write(known, images, format="extxyz")
+    with pytest.raises(BadInputError, match="an energy that is not finite") as refused:
+        prepare(DataOptions(data, **{use: (f"{known}:old",)}), ModelOptions(str(model)), CONFIG, lambda line: None)
+    assert refused.value.where == "known.extxyz frames 2"
+
+
+def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(tmp_path: Path, model: Path) -> None:
+    for name, seed in (("new", 0), ("earlier", 7)):
+        images = emt_atoms(6, seed=seed)
+        for atoms in images:
+            results, atoms.calc = atoms.calc.results, None
+            atoms.info["E"], atoms.arrays["F"] = results["energy"] / HARTREE, results["forces"] / HARTREE
+        write(tmp_path / f"{name}.extxyz", images, format="extxyz")
+    said: list[str] = []
+    options = DataOptions(tmp_path / "new.extxyz", keys=LabelKeys("E", "F"), energy_unit="hartree",
+                          retain=(f"{tmp_path / 'earlier.extxyz'}:old",))
+    (found,) = prepare(options, ModelOptions(str(model)), CONFIG, said.append).retained
+    for frame, expected in zip(found.frames, emt_frames(6, seed=7)):
+        assert frame.energy == pytest.approx(expected.energy) and frame.forces == pytest.approx(expected.forces, abs=1e-6)
+    assert "earlier.extxyz: 6 frames are retained, converted from hartree as the training frames" in said
+    assert "earlier.extxyz: energy: key 'E' in 6 of 6 frames." in said
 
 
 def test_a_frozen_backbone_forgets_nothing(data: Path, model: Path) -> None:
