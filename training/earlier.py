@@ -14,7 +14,8 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from .binding import missing_energies
 from .fingerprints import EXACT, find_matches
-from .labels import Frame, LabelKeys, read_labelled
+from .label_keys import LabelKeys
+from .labels import Frame, read_labelled
 from .old_heads import energy_heads, force_errors, knowing
 from .plausibility import refuse_not_finite
 from .tasks import Task

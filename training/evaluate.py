@@ -23,7 +23,8 @@ from .classes import confusion, confusion_dict, with_numbers
 from .config import TrainConfig
 from .dataset import FrameGraphs
 from .frames import write_predictions
-from .labels import Frame, LabelKeys, read_labelled
+from .label_keys import LabelKeys
+from .labels import Frame, read_labelled
 from .metrics import Errors, Predictions
 from .order import Fixed
 from .plausibility import refuse_not_finite

@@ -14,7 +14,8 @@ from jmp_calc.errors import BadInputError
 
 from .datasets.checks import Screen
 from .extxyz import RawFrame
-from .labels import Frame, LabelKeys, check_given, check_unit_known, choose_keys, is_isolated, label_frame, unit_scales
+from .label_keys import LabelKeys, check_given, choose_keys
+from .labels import Frame, check_unit_known, is_isolated, label_frame, unit_scales
 from .readers import stream_raw
 
 _BLOCK = 256

@@ -1,12 +1,7 @@
-"""Labelled structures: which keys hold energy, forces and stress, and their conversion to eV, Å and ASE's signs.
-
-Order of keys (design note ux.md 2.2): the user's own, then ``REF_*``, then the standard names (attached calculator,
-``info``, ``arrays``). Which was used is reported. Nothing is guessed beyond that list.
-"""
+"""Labelled structures: their conversion to eV, Å and ASE's signs, isolated atoms apart."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +11,11 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from .extxyz import RawFrame, as_floats
+from .extxyz import RawFrame
+from .label_keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
 from .readers import read_raw
 from .target_labels import TargetKind, kind_of_labels, target_labels
 
-_AUTOMATIC = {
-    "energy": ("REF_energy", "energy"),
-    "forces": ("REF_forces", "forces"),
-    "stress": ("REF_stress", "stress"),
-    "virials": ("REF_virials", "REF_virial", "virials", "virial"),
-}
-_CONFLICT_TOLERANCE = {"energy": 1e-5, "forces": 1e-4}
 LENGTH_UNITS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "nm": 10.0}
 """Å per unit."""
 ENERGY_UNITS = {
@@ -34,16 +23,6 @@ ENERGY_UNITS = {
     "ry": 13.605693122994, "kcal/mol": 0.0433641153087705, "kj/mol": 0.0103642696562621,
 }
 """eV per unit (CODATA 2018)."""
-
-
-@dataclass(frozen=True)
-class LabelKeys:
-    """Names of the labels in a file; None: found automatically. ``virials`` become stress = -virials / volume."""
-
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    virials: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +122,7 @@ def read_labelled(
     used, messages = choose_keys(raw.frames, keys, target, path)
     kind: TargetKind = target_kind or "scalar"
     if target is not None and target_kind is None:
-        labels = (_lookup(frame, "target", target) for frame in raw.frames)
+        labels = (lookup(frame, "target", target) for frame in raw.frames)
         kind, reason = kind_of_labels([label for label in labels if label is not None], target)
         messages.append(reason)
     frames: list[Frame] = []
@@ -185,113 +164,7 @@ def _unit(name: str | None, table: dict[str, float], what: str) -> float:
     return table[name.lower()]
 
 
-# ---- which key ----------------------------------------------------------------------------------------------------
-
-
-def _lookup(frame: RawFrame, label: str, key: str) -> Any:
-    """The value of a label, or None; a calculator's own result comes first for the standard names."""
-    if key in frame.results:
-        return frame.results[key]
-    if label == "forces":
-        return frame.arrays.get(key)
-    return frame.info.get(key)
-
-
-def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path) -> None:
-    """BadInputError if no frame has a label, or the target, under the key that the user gave."""
-    given = vars(keys).items() if target is None else [("target", target)]
-    for label, key in given:
-        if key is not None and all(_lookup(frame, label, key) is None for frame in frames):
-            what = f"{label} under the key {key!r}" if target is None else f"the target {key!r}"
-            raise BadInputError(f"No frame of {path.name} has {what}.", where=str(path),
-                                hint=f"Keys of the file: {', '.join(_available(frames, label)) or 'none'}.")
-
-
-def choose_keys(
-    frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path
-) -> tuple[LabelKeys, list[str]]:
-    """The key of each label, and messages on them; BadInputError for contradictory labels. With a target, no other label."""
-    if target is not None:
-        return LabelKeys(), [_report(frames, "target", target)]
-    chosen: dict[str, str | None] = {}
-    messages = []
-    for label, candidates in _AUTOMATIC.items():
-        explicit = getattr(keys, label)
-        if explicit is not None:
-            chosen[label] = explicit
-            messages.append(_report(frames, label, explicit))
-            continue
-        present = [key for key in candidates if any(_lookup(frame, label, key) is not None for frame in frames)]
-        chosen[label] = present[0] if present else None
-        if present:
-            if label in _CONFLICT_TOLERANCE and len(present) > 1:
-                _refuse_conflict(frames, label, present[0], present[1], path)
-            messages.append(_report(frames, label, present[0]))
-    if chosen["stress"] is not None and chosen["virials"] is not None:
-        if keys.stress is None and (keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])):
-            messages.append(f"stress ({chosen['stress']!r}) not used: {chosen['virials']!r} come first.")
-            chosen["stress"] = None
-        else:
-            messages.append(f"virials ({chosen['virials']!r}) not used: the file has a stress.")
-            chosen["virials"] = None
-    return LabelKeys(**chosen), messages
-
-
-def _is_ref(key: str) -> bool:
-    return key.startswith("REF_")
-
-
-def _report(frames: Sequence[RawFrame], label: str, key: str) -> str:
-    count = sum(_lookup(frame, label, key) is not None for frame in frames)
-    sign = " (stress = -virials / volume)" if label == "virials" else ""
-    return f"{label}: key {key!r} in {count} of {len(frames)} frames{sign}."
-
-
-def _available(frames: Sequence[RawFrame], label: str) -> list[str]:
-    """Keys of the file that could hold the label, most frequent first."""
-    counts: Counter[str] = Counter()
-    for frame in frames:
-        if label == "forces":
-            counts.update([*(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,)),
-                           *(key for key in frame.results if key == label)])
-        else:
-            counts.update([*frame.info, *(key for key in frame.results if key == label)])
-    return [key for key, _ in counts.most_common(12) if key not in ("config_type", "pbc")]
-
-
-def _refuse_conflict(frames: Sequence[RawFrame], label: str, first: str, second: str, path: Path) -> None:
-    """Two different labels in one file: nobody but the user can say which is meant."""
-    different = []
-    for frame in frames:
-        a, b = _lookup(frame, label, first), _lookup(frame, label, second)
-        if a is None or b is None:
-            continue
-        x, y = _numbers(a, label, path.name, frame), _numbers(b, label, path.name, frame)
-        if x.shape != y.shape or np.abs(x - y).max(initial=0.0) > _CONFLICT_TOLERANCE[label]:
-            different.append((frame.index, x, y))
-    if not different:
-        return
-    shown = "; ".join(
-        f"frame {i}: {float(x):.6f} and {float(y):.6f}" if label == "energy" and x.size == y.size == 1
-        else f"frame {i}: largest |F| {np.abs(x).max():.4f} and {np.abs(y).max():.4f}"
-        for i, x, y in different[:5]
-    )
-    raise BadInputError(
-        f"{path.name} has {first!r} and {second!r}, and they differ in {len(different)} frames: {shown}.",
-        where=str(path), hint=f"Choose one with --{label}-key.",
-    )
-
-
 # ---- one frame ----------------------------------------------------------------------------------------------------
-
-
-def _numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray:
-    try:
-        return as_floats(value)
-    except (ValueError, TypeError):
-        raise BadInputError(
-            f"The {label} {str(value)[:60]!r} is not numeric.", where=f"{source} frame {frame.index}"
-        ) from None
 
 
 def label_frame(
@@ -305,8 +178,8 @@ def label_frame(
 
     def value(label: str) -> np.ndarray | None:
         key = getattr(keys, label)
-        found = None if key is None else _lookup(raw, label, key)
-        return None if found is None else _numbers(found, label, source, raw)
+        found = None if key is None else lookup(raw, label, key)
+        return None if found is None else label_numbers(found, label, source, raw)
 
     cell = raw.cell * length_scale
     energy, forces = value("energy"), value("forces")
@@ -323,7 +196,7 @@ def label_frame(
         elif virials is not None:
             stress = -_matrix(virials, "virials", where) * energy_scale / volume
     tags = raw.arrays.get("tags")
-    given = None if target is None else _lookup(raw, "target", target)
+    given = None if target is None else lookup(raw, "target", target)
     scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
         numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
@@ -389,11 +262,11 @@ def _require(
         if not missing:
             continue
         first = ", ".join(str(i) for i in missing[:5])
-        available = ", ".join(_available(raw, label)) or "none"
+        available = ", ".join(available_keys(raw, label)) or "none"
         everywhere = len(missing) == len(frames)
         by_number = {frame.index: frame for frame in raw}
-        for other in _AUTOMATIC[label]:
-            count = sum(_lookup(by_number[i], label, other) is not None for i in missing)
+        for other in AUTOMATIC[label]:
+            count = sum(lookup(by_number[i], label, other) is not None for i in missing)
             if count:
                 raise BadInputError(
                     f"{count} of {len(frames)} frames have their {label} under {other!r} and not under {getattr(used, label)!r}.",

@@ -18,7 +18,8 @@ from .config import TrainConfig
 from .datasets.checks import OnBad
 from .earlier import EarlierSet, read_earlier, refuse_known
 from .finetune_recipes import FinetuneRecipe
-from .labels import Frame, LabelKeys, LabelledSet, read_labelled
+from .label_keys import LabelKeys
+from .labels import Frame, LabelledSet, read_labelled
 from .recipe_data import force_rms, read_recipe_frames
 from .references import MODES, References, fit_references, load_references
 from .replay import SHARE, check_share

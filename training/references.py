@@ -15,7 +15,8 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from .labels import Frame, LabelKeys, read_labelled
+from .label_keys import LabelKeys
+from .labels import Frame, read_labelled
 
 Kind = Literal["isolated_atoms", "least_squares"]
 MODES = ("auto", "isolated", "lstsq")

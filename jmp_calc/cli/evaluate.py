@@ -41,7 +41,8 @@ def evaluate(
     from ..training.classes import confusion_text
     from ..training.evaluate import OUTPUTS, target_of_model
     from ..training.evaluate import evaluate as run_evaluate
-    from ..training.labels import LabelKeys, read_labelled
+    from ..training.label_keys import LabelKeys
+    from ..training.labels import read_labelled
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
     settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def data_options(train: Path | None, common: Common, options: dict[str, Any]) -> DataOptions:
     """The options about data."""
     from ..training.finetune_recipes import finetune_recipe
-    from ..training.labels import LabelKeys
+    from ..training.label_keys import LabelKeys
     from ..training.prepare import DataOptions
     from ..training.target_task import TargetTask
 

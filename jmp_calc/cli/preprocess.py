@@ -71,8 +71,8 @@ def preprocess(paths: tuple[Path, ...], out: Path, **options: Any) -> None:
 
 
 def _inputs(paths: tuple[Path, ...], options: dict[str, Any]) -> Inputs:
+    from ..training.label_keys import LabelKeys
     from ..training.label_stream import LabelOptions
-    from ..training.labels import LabelKeys
     from ..training.preprocess import FileInputs, data_set, find_files
 
     about_labels = ("energy_key", "forces_key", "stress_key", "virials_key", "target", "energy_unit", "length_unit",

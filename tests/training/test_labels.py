@@ -16,7 +16,8 @@ from ase.db import connect
 from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
-from jmp_calc.training.labels import LabelKeys, read_labelled
+from jmp_calc.training.label_keys import LabelKeys
+from jmp_calc.training.labels import read_labelled
 from jmp_calc.training.readers import read_raw
 
 
@@ -259,6 +260,21 @@ def test_of_stress_and_virials_the_key_of_the_user_and_then_ref_come_first(
                           keys=LabelKeys(**keys))
     assert found.frames[0].stress[0, 0] == pytest.approx(xx)
     assert any(f"({(stress if xx < 0 else virials)!r}) not used" in message for message in found.messages)
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.traj"])
+def test_energies_without_smearing_are_told_because_the_forces_belong_to_the_free_energy(tmp_path: Path, name: str) -> None:
+    atoms = crystal()
+    atoms.calc.results["free_energy"] = atoms.calc.results["energy"] - 4 * 0.003
+    write(tmp_path / name, atoms)
+    found = read_labelled(tmp_path / name)
+    assert [line for line in found.messages if "3.0 meV/atom from the free energy" in line]
+    free = read_labelled(tmp_path / name, LabelKeys(energy="free_energy"))
+    assert free.frames[0].energy == pytest.approx(atoms.calc.results["free_energy"])
+    assert not [line for line in free.messages if "smearing" in line]
+    atoms.calc.results["free_energy"] = atoms.calc.results["energy"]
+    write(tmp_path / "same.extxyz", atoms)
+    assert not [line for line in read_labelled(tmp_path / "same.extxyz").messages if "smearing" in line]
 
 
 def test_isolated_atoms_are_references(tmp_path: Path) -> None:

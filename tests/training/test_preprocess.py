@@ -16,8 +16,9 @@ from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.datasets.checks import Screen
+from jmp_calc.training.label_keys import LabelKeys
 from jmp_calc.training.label_stream import LabelOptions, stream_labelled
-from jmp_calc.training.labels import LabelKeys, read_labelled
+from jmp_calc.training.labels import read_labelled
 from jmp_calc.training.preprocess import DataSetInput, FileInputs, data_set, find_files, preprocess
 from jmp_calc.training.preprocess_pool import Progress
 from jmp_calc.training.records import RecordSet

@@ -10,7 +10,8 @@ from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.config import TrainConfig
-from jmp_calc.training.labels import ENERGY_UNITS, Frame, LabelKeys
+from jmp_calc.training.label_keys import LabelKeys
+from jmp_calc.training.labels import ENERGY_UNITS, Frame
 from jmp_calc.training.prepare import DataOptions, prepare
 from jmp_calc.training.references import fit_references, load_references
 from jmp_calc.training.start import ModelOptions

@@ -16,7 +16,8 @@ from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.earlier import EarlierTask
 from jmp_calc.training.finetune import DataOptions, TrainResult
-from jmp_calc.training.labels import ENERGY_UNITS, LabelKeys
+from jmp_calc.training.label_keys import LabelKeys
+from jmp_calc.training.labels import ENERGY_UNITS
 from jmp_calc.training.prepare import prepare
 from jmp_calc.training.retain import retained
 from jmp_calc.training.start import ModelOptions
