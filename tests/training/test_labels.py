@@ -269,7 +269,7 @@ def test_energies_without_smearing_are_told_because_the_forces_belong_to_the_fre
     write(tmp_path / name, atoms)
     found = read_labelled(tmp_path / name)
     assert [line for line in found.messages if "3.0 meV/atom from the free energy" in line]
-    free = read_labelled(tmp_path / name, LabelKeys(energy="free_energy"))
+    free = read_labelled(tmp_path / name, keys=LabelKeys(energy="free_energy"))
     assert free.frames[0].energy == pytest.approx(atoms.calc.results["free_energy"])
     assert not [line for line in free.messages if "smearing" in line]
     atoms.calc.results["free_energy"] = atoms.calc.results["energy"]
