@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .errors import is_out_of_memory
 
@@ -38,14 +39,20 @@ def available_memory() -> int | None:
 
 def free_heap() -> int:
     """Bytes of glibc's heap that are free for new arrays; 0 with another malloc or before glibc 2.33."""
-    if platform.libc_ver()[0] != "glibc":
-        return 0
+    mallinfo2 = _mallinfo2()
+    return 0 if mallinfo2 is None else int(mallinfo2().fordblks)
+
+
+@cache
+def _mallinfo2() -> Callable[[], _MallocInfo] | None:
+    if platform.libc_ver()[0] != "glibc":  # reads the interpreter's file
+        return None
     try:
-        mallinfo2 = ctypes.CDLL(None).mallinfo2
+        function = ctypes.CDLL(None).mallinfo2
     except AttributeError:
-        return 0
-    mallinfo2.restype = _MallocInfo
-    return int(mallinfo2().fordblks)
+        return None
+    function.restype = _MallocInfo
+    return cast("Callable[[], _MallocInfo]", function)
 
 
 class _MallocInfo(ctypes.Structure):
