@@ -119,7 +119,7 @@ def test_fault_53_all_energies_equal(run: Run, tmp_path: Path, model: str) -> No
 
 
 def test_fault_54_element_only_outside_the_training_set(run: Run, tmp_path: Path, data: Path, model: str) -> None:
-    foreign = copper(1, seed=9)
+    foreign = copper(2, seed=9)
     for atoms in foreign:
         energy, forces = atoms.get_potential_energy(), atoms.get_forces()
         atoms.symbols[0] = "Al"
