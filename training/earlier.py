@@ -56,6 +56,14 @@ class EarlierTask:
     """Whether the forces are those of the direct head."""
 
 
+def file_and_head(text: str) -> tuple[str, str | None]:
+    """The parts of ``FILE`` or ``FILE:HEAD``."""
+    if ":" not in text or Path(text).exists():
+        return text, None
+    path, head = text.rsplit(":", 1)
+    return path, head
+
+
 def read_earlier(
     text: str, *, keys: LabelKeys = LabelKeys(), energy_unit: str | None = None, length_unit: str | None = None
 ) -> EarlierSet:
@@ -63,9 +71,7 @@ def read_earlier(
 
     BadInputError if a frame has no energy or a label that is not finite, or if there is no frame.
     """
-    path, head = text, None
-    if ":" in text and not Path(text).exists():
-        path, head = text.rsplit(":", 1)
+    path, head = file_and_head(text)
     found = read_labelled(path, keys=keys, require=("energy",), energy_unit=energy_unit, length_unit=length_unit)
     if not found.frames:
         raise BadInputError("There are no labelled structures of more than one atom.", where=path)

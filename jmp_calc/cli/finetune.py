@@ -82,6 +82,7 @@ def finetune(
     that the new one starts from (default: the one with the smallest force error; scratch: new weights).
     """
     from ..training.distributed import started
+    from ..training.earlier import file_and_head
     from ..training.finetune import OUTPUTS, run
     from ..training.loggers import LOGGERS, require_installed
     from ..training.report import next_line
@@ -95,7 +96,13 @@ def finetune(
                          hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER")
     check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
+    earlier = (file_and_head(text)[0] for text in (*data.retain, *data.replay))
+    command = CommandRun(
+        common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+        inputs=[Path(path) for path in (data.train, data.valid, data.test, *earlier) if path is not None],
+        resume=options["resume"], resume_hint="--resume goes on with it")
     if common.dry_run:
+        command.check()
         prepared, data, config = _prepared(data, start, common, options, silent)
         show_finetune(common, prepared, data, start, config, distributed)
         return
@@ -109,16 +116,11 @@ def finetune(
             prepared.audit.raise_if_refused()
             training(prepared, data, start, config, common.out, say=silent)
             return
-        with (
-            CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-                       inputs=[Path(path) for path in (data.train, data.valid, data.test) if path is not None],
-                       resume=options["resume"], resume_hint="--resume goes on with it") as command,
-            RunLog(common.out, common.say, resumed=resume) as say,
-        ):
+        with command, RunLog(common.out, common.say, resumed=resume) as say:
             prepared, data, config = _prepared(data, start, common, options, say)
             command.settings = {"data": data, "start": start, "training": config}
-            earlier = (item.path for item in (*prepared.retained, *prepared.replayed))
-            for path in (data.train, data.valid, data.test, *earlier):
+            used = (item.path for item in (*prepared.retained, *prepared.replayed))
+            for path in (data.train, data.valid, data.test, *used):
                 if path is not None and Path(path).is_file():
                     command.add_input(path)
             prepared.audit.raise_if_refused()

@@ -71,7 +71,10 @@ def pretrain(
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
     options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+    command = CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, inputs=[pack], resume=resume,
+                         resume_hint="--resume goes on with it")
     if common.dry_run:
+        command.check()
         show_pretrain(common, loaded, options, distributed)
         return
     with started(distributed, common.device) as world:
@@ -79,11 +82,7 @@ def pretrain(
         if not world.is_first:
             run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
             return
-        with (
-            CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, inputs=[pack],
-                       resume=resume, resume_hint="--resume goes on with it") as command,
-            RunLog(common.out, common.say, resumed=resuming) as say,
-        ):
+        with command, RunLog(common.out, common.say, resumed=resuming) as say:
             result = run(loaded, common.out, options, resume=resuming, override=override, world=world, say=say)
             command.results = result.to_dict()
             for name in outputs(loaded):

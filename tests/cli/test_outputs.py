@@ -48,6 +48,26 @@ def test_overwrite_removes_no_model_that_the_run_starts_from(run, model: str, sa
     assert best.read_bytes() == Path(model).read_bytes()
 
 
+@pytest.mark.parametrize("option", ["--retain", "--replay"])
+def test_overwrite_removes_no_earlier_data_of_a_fine_tuning(
+    run, model: str, salt: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    shutil.copy(salt, out / "predictions-test.extxyz")
+    result = run("finetune", salt, "-m", model, option, f"{out / 'predictions-test.extxyz'}:any", "-o", out, "--overwrite")
+    assert result.exit_code == 2, result.output
+    assert "predictions-test.extxyz" in result.stderr
+    assert (out / "predictions-test.extxyz").read_bytes() == salt.read_bytes()
+
+
+def test_dry_run_of_a_fine_tuning_refuses_a_folder_with_a_run(run, model: str, salt: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_text("earlier")
+    result = run("finetune", salt, "-m", model, "-o", tmp_path, "--dry-run")
+    assert result.exit_code == 2, result.output
+    assert "best.safetensors" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["singlepoint", "descriptors"])
 def test_a_structure_that_cannot_be_read_removes_no_results(run, model: str, tmp_path: Path, command: str) -> None:
     names = ("results.extxyz", "descriptors.npz")
