@@ -43,8 +43,7 @@ def refuse_changes(
 
 def is_measured_otherwise(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any]) -> bool:
     """Whether validation errors from now on cannot be compared with the saved ones: another loss, metric or data for it."""
-    facts = ({key: value for key, value in c.items() if key != "train"} for c in (checkpoint.data, data))
-    old, new = facts
+    old, new = ({key: value for key, value in facts.items() if key != "train"} for facts in (checkpoint.data, data))
     return old != new or any(checkpoint.config.get(key) != config.get(key) for key in ("loss", "metric", "forces"))
 
 
