@@ -29,7 +29,7 @@ import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError, is_out_of_memory
 from ..io.atomic import remove_partial
-from ..io.outdir import check_folder, check_free, check_inputs_kept, locked, make_folder, remove_old
+from ..io.outdir import check_folder, check_free, check_inputs_kept, locked, make_folder, remove_old, with_prefix
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
 
@@ -161,7 +161,7 @@ class CommandRun:
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
         self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
-        self.names = [self._prefixed(name) for name in (*outputs, "summary.yaml")]
+        self.names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
         self.resume, self.resume_hint = resume, resume_hint
         self.results: Mapping[str, Any] = {}
         self.model: Mapping[str, Any] = {}
@@ -170,12 +170,9 @@ class CommandRun:
         self._outputs: list[OutputFile] = []
         self._stack = ExitStack()
 
-    def _prefixed(self, name: str) -> str:
-        return f"{self.common.prefix}-{name}" if self.common.prefix else name
-
     def path(self, name: str) -> Path:
         """Path of an output file, with the prefix."""
-        return self.common.out / self._prefixed(name)
+        return self.common.out / with_prefix(name, self.common.prefix)
 
     def add_input(self, path: str | Path, *, n_frames: int | None = None, formula: str | None = None) -> None:
         """Record a file that was read, with its hash."""
@@ -201,7 +198,7 @@ class CommandRun:
         if self.common.overwrite and not self.resume:
             check_inputs_kept(folder, self.names, self.inputs)
         elif not self.resume:
-            check_free(folder, self.names, summary=self._prefixed("summary.yaml"), resume_hint=self.resume_hint)
+            check_free(folder, self.names, summary=self.names[-1], resume_hint=self.resume_hint)
 
     def __enter__(self) -> CommandRun:
         folder = make_folder(self.common.out)

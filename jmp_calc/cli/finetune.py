@@ -96,11 +96,10 @@ def finetune(
                          hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER")
     check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
-    earlier = (file_and_head(text)[0] for text in (*data.retain, *data.replay))
-    command = CommandRun(
-        common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-        inputs=[Path(path) for path in (data.train, data.valid, data.test, *earlier) if path is not None],
-        resume=options["resume"], resume_hint="--resume goes on with it")
+    earlier = [file_and_head(text)[0] for text in (*data.retain, *data.replay)]
+    command = CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
+                         inputs=(data.train, data.valid, data.test, *earlier),
+                         resume=options["resume"], resume_hint="--resume goes on with it")
     if common.dry_run:
         command.check()
         prepared, data, config = _prepared(data, start, common, options, silent)
@@ -119,8 +118,7 @@ def finetune(
         with command, RunLog(common.out, common.say, resumed=resume) as say:
             prepared, data, config = _prepared(data, start, common, options, say)
             command.settings = {"data": data, "start": start, "training": config}
-            used = (item.path for item in (*prepared.retained, *prepared.replayed))
-            for path in (data.train, data.valid, data.test, *used):
+            for path in (data.train, data.valid, data.test, *earlier):
                 if path is not None and Path(path).is_file():
                     command.add_input(path)
             prepared.audit.raise_if_refused()

@@ -53,8 +53,8 @@ def md(
     Exit codes: 7 when the guard stopped the run (last good frame saved), 130 or 143 when interrupted (restart saved).
     """
     from ..errors import UsageError
+    from ..io.outdir import with_prefix
     from ..io.structures import parse_structure, read_structure
-    from ..workflows.common import with_prefix
     from ..workflows.md import OUTPUTS, continues_run_in
     from ..workflows.md import md as run_md
     from ..workflows.md_settings import MDSettings

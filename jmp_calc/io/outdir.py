@@ -17,6 +17,11 @@ from .summary import read_summary
 LOCK_NAME = ".jmp-calc.lock"
 
 
+def with_prefix(name: str, prefix: str) -> str:
+    """Name of an output file."""
+    return f"{prefix}-{name}" if prefix else name
+
+
 def make_folder(folder: Path) -> Path:
     """Create ``folder`` and prove that it can be written to; UsageError otherwise."""
     try:

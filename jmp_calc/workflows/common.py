@@ -15,6 +15,7 @@ import numpy as np
 
 from ..checks import check_sound
 from ..errors import UsageError
+from ..io.outdir import with_prefix
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 EV_PER_A3_IN_GPA = 160.21766208
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
-
-
-def with_prefix(name: str, prefix: str) -> str:
-    """Name of an output file."""
-    return f"{prefix}-{name}" if prefix else name
 
 
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:

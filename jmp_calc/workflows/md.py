@@ -18,13 +18,13 @@ import numpy as np
 
 from ..errors import BadStructureError, GuardError, UsageError
 from ..interrupt import Interrupted, deferred_signals
+from ..io.outdir import with_prefix
 from .common import (
     EV_PER_A3_IN_GPA,
     model_fingerprint,
     output_path,
     snapshot,
     warn_if_not_smooth,
-    with_prefix,
     working_copy,
     write_frames,
 )

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..errors import BadInputError, NotConvergedError, UsageError
 from ..interrupt import Interrupted, deferred_signals
-from .common import EV_PER_A3_IN_GPA, has_stress, output_path, snapshot, with_prefix, working_copy, write_frames
+from ..io.outdir import with_prefix
+from .common import EV_PER_A3_IN_GPA, has_stress, output_path, snapshot, working_copy, write_frames
 from .progress import Progress
 
 if TYPE_CHECKING:
