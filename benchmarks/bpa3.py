@@ -64,7 +64,7 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     from jmp_calc import finetune
     from jmp_calc.training.config import OptimConfig, TrainConfig
     from jmp_calc.training.finetune import DataOptions
-    from jmp_calc.training.start import ModelOptions
+    from jmp_calc.training.finetuning.options import ModelOptions
     from jmp_calc.zoo.names import resolve
 
     out = args.work / f"{name}-{args.minutes:g}min-{args.processes}processes"

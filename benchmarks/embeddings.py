@@ -2,7 +2,7 @@
 
     python benchmarks/embeddings.py        a few minutes on one core; with umap-learn (extra `embeddings`) two panels
 
-Up to 40 structures of each of 17 sets from 5 domains, mean features of each (jmp_calc/descriptors.py). Three descriptions are
+Up to 40 structures of each of 17 sets from 5 domains, mean features of each (jmp_calc/inference/descriptors.py). Three descriptions are
 compared: jmp-xs; a network of the same architecture with random weights (scale factors fitted on one structure of each
 set); and the bare composition, the share of each element. Numbers: explained variance of principal components; leave-one-out
 accuracy of the nearest neighbour (Euclidean) for the set and for the domain; the same for the domain when the own set is left

@@ -2,7 +2,7 @@
 
     python benchmarks/estimates.py                        all rows, each in a process of its own
     python benchmarks/estimates.py --rows jmp-s/aspirin   one row
-    python benchmarks/estimates.py --fit                  constants of jmp_calc/estimation.py from the recorded rows
+    python benchmarks/estimates.py --fit                  constants of jmp_calc/inference/estimate.py from the recorded rows
 
 The estimate's probes and warm calls with moved atoms take turns; medians. Memory: what the process has at its peak during the
 first call, beyond what it had before. ratio = estimated / measured. Writes benchmarks/results/estimates.yaml.
@@ -51,9 +51,9 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(args.threads)
-    from jmp_calc.estimation import Work
-    from jmp_calc.machine import Machine, probe_machine
-    from jmp_calc.memory import estimated_bytes
+    from jmp_calc.inference.estimate import Work
+    from jmp_calc.inference.memory import estimated_bytes
+    from jmp_calc.machine.speed import Machine, probe_machine
     from jmp_calc.model.cost import GraphCounts
 
     atoms = loaded(name, args.work)
@@ -82,7 +82,7 @@ def fit(rows: dict[str, dict[str, Any]]) -> None:
     import numpy as np
     from scipy.optimize import nnls
 
-    from jmp_calc.estimation import TimeConstants
+    from jmp_calc.inference.estimate import TimeConstants
 
     seconds = np.array([row["seconds"] for row in rows.values()])
     shares = np.array([row["terms_s"] for row in rows.values()]) / seconds[:, None]

@@ -72,8 +72,8 @@ def thinned(source: Path, target: Path, every: int, without: Path | None = None)
 
 def copied(path: Path, other: Path) -> set[int]:
     """Numbers of the frames of ``path`` that ``other`` has too."""
-    from jmp_calc.training.fingerprints import EXACT, find_matches
-    from jmp_calc.training.labels import read_labelled
+    from jmp_calc.training.data.copies import EXACT, find_matches
+    from jmp_calc.training.data.labels import read_labelled
 
     frames = read_labelled(path).frames
     return {frames[match.a].index for match in find_matches(frames, read_labelled(other).frames, EXACT)}

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import Graph, build_graph
-from jmp_calc.graph.policies import smooth_for_official
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.graph.selection import smooth_for_official
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.official import read_official
 

@@ -30,9 +30,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from rows import RESULTS, write_row
 
-from jmp_calc.training.checkpoint import load_checkpoint
-from jmp_calc.training.history import Row, read_history
-from jmp_calc.training.runfolder import LOG_FILE, STATE_FILE
+from jmp_calc.training.run.checkpoint import load_checkpoint
+from jmp_calc.training.run.folder import STATE_FILE
+from jmp_calc.training.run.log import LOG_FILE
+from jmp_calc.training.validation.history import Row, read_history
 from jmp_calc.zoo.container import load_model
 
 MODELS = ("best.safetensors", "last.safetensors")

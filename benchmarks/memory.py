@@ -24,7 +24,7 @@ from rows import peak_bytes, read_rows
 from speed import loaded, prepare, timed
 
 if TYPE_CHECKING:
-    from jmp_calc.memory import Checkpointing
+    from jmp_calc.inference.memory import Checkpointing
 
 SYSTEMS = {
     "jmp-xs": ("aspirin", "ac-ala5-nhme", "water192", "nanotube370", "Cu256", "Cu1008"),
@@ -83,10 +83,10 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
 def training_step(atoms: Any, checkpointing: Checkpointing) -> Callable[[], None]:
     """One step of all weights; the calculator gives way to a network that can be trained."""
     from jmp_calc.graph.batch import collate
-    from jmp_calc.memory import choose_recompute
+    from jmp_calc.inference.memory import choose_recompute
     from jmp_calc.model.cost import GraphCounts
     from jmp_calc.training.config import OptimConfig
-    from jmp_calc.training.optim import make_optimizer
+    from jmp_calc.training.optim.optimizer import make_optimizer
     from jmp_calc.zoo.names import resolve
 
     batch, info, config = collate([atoms.calc.build_graph(atoms)]), atoms.calc.info, atoms.calc.model_config

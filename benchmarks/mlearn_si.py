@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-GPA = 160.21766208
+from jmp_calc.units import GPA_PER_EV_A3
+
+GPA = GPA_PER_EV_A3
 RESULTS = Path(__file__).parent / "results"
 AIM = {"lattice_constant_percent": 0.5, "bulk_modulus_percent": 10.0, "lowest_phonon_thz": -0.1}
 YARDSTICK = {"MACE from scratch, 10 min": {"test_forces_mae_mev_per_a": 64.0, "test_stress_mae_gpa": 0.36}}
@@ -81,7 +83,7 @@ def main() -> None:
 def properties(train: Path, model: Path, out: Path) -> dict[str, Any]:
     """DFT and model numbers of the crystal, with deviations."""
     from jmp_calc import JMPCalculator, phonons, relax
-    from jmp_calc.training.labels import read_labelled
+    from jmp_calc.training.data.labels import read_labelled
 
     calculator = JMPCalculator(str(model), dtype="float64")
     frames = strained_cells(read_labelled(train).frames)

@@ -67,7 +67,7 @@ def averages() -> Lines:
 
 def disagreements() -> Lines:
     """Settings on which paper and code differ, for groups of recipes with the same values."""
-    from jmp_calc.training.finetune_recipes import disagreements, finetune_recipe, recipe_names
+    from jmp_calc.training.finetuning.recipes import disagreements, finetune_recipe, recipe_names
 
     seen: dict[tuple[str, ...], list[str]] = {}
     for name in recipe_names():
@@ -98,7 +98,7 @@ def _text(value: Any) -> str:
 
 def steps() -> Lines:
     """What one optimizer step of the recipes took, by network and data set."""
-    from jmp_calc.training.finetune_recipes import recipe_names
+    from jmp_calc.training.finetuning.recipes import recipe_names
 
     rows = read_rows(RESULTS / "recipes.yaml")
     lines = [["network", "data set", "recipes run", "trained weights (M)", "weights that did not move",

@@ -6,7 +6,7 @@
 
 Surfaces, bulk metals, zeolites, water clusters, alkanes and reactions of hydrogen with oxygen: sizes from 300 to 6000
 frames, so that the temperature matters, and from 2 to 130 atoms, so that the reduction of the loss matters. All rows take
-the same number of steps of the same size; held-out sets (training/holdout.toml) are refused. A row that was stopped goes
+the same number of steps of the same size; held-out sets (training/pretraining/holdout.toml) are refused. A row that was stopped goes
 on where it was; only finished rows are written to benchmarks/results/pretraining.yaml, with a figure.
 """
 
@@ -32,7 +32,7 @@ STEPS, VALIDATE_EVERY, VALID_FRAMES = 1800, 200, 15
 
 def content(temperature: float, structure_wise: bool, processes: int) -> dict[str, Any]:
     """The recipe of jmp-xs with six of its sets, fewer steps, and the settings of a row."""
-    from jmp_calc.training.mixture import read_recipe
+    from jmp_calc.training.pretraining.mixture import read_recipe
 
     recipe = read_recipe("jmp-xs")
     recipe["sets"] = {name: {**recipe["sets"][name], "cap": cap, "weight": 1.0} for name, cap in SETS.items()}
@@ -49,11 +49,13 @@ def content(temperature: float, structure_wise: bool, processes: int) -> dict[st
 
 def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train (going on with an earlier part) and return the errors and their curves."""
-    from jmp_calc.training.history import read_tasks
-    from jmp_calc.training.mixture import mixture_of
-    from jmp_calc.training.pack import build
-    from jmp_calc.training.packed import save_packed
-    from jmp_calc.training.pretrain import PretrainOptions, pretrain, recipe_of
+    from jmp_calc.training.pretrain import pretrain
+    from jmp_calc.training.pretraining.build_pack import build
+    from jmp_calc.training.pretraining.mixture import mixture_of
+    from jmp_calc.training.pretraining.options import PretrainOptions
+    from jmp_calc.training.pretraining.pack import save_packed
+    from jmp_calc.training.pretraining.recipe import recipe_of
+    from jmp_calc.training.validation.history import read_tasks
 
     began = cpu_seconds()
     recipe, out, pack = recipe_of(content(*ROWS[row], args.processes), row), args.work / row, args.work / "pack.npz"

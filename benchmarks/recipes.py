@@ -31,7 +31,7 @@ WHAT = ("one optimizer step of the full-size network (random weights, float32) o
 
 def main() -> None:
     """Measure the rows that were asked for."""
-    from jmp_calc.training.finetune_recipes import recipe_names
+    from jmp_calc.training.finetuning.recipes import recipe_names
 
     names = [f"{network}/{recipe}" for network in NETWORKS for recipe in recipe_names()]
     parser = with_networks(measuring_parser(__doc__, names), "runs/recipes")

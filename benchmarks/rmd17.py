@@ -33,7 +33,7 @@ from rows import Clock, read_rows
 
 if TYPE_CHECKING:
     from jmp_calc.training.config import TrainConfig
-    from jmp_calc.training.finetune_recipes import FinetuneRecipe
+    from jmp_calc.training.finetuning.recipes import FinetuneRecipe
 
 WHAT = "recipe rmd17-aspirin in a fixed time; benchmarks/rmd17.py; yardstick: MACE from scratch, 10 minutes, force MAE 35 meV/Å"
 YARDSTICK = Yardstick("MACE from scratch, 10 min", 35.0)
@@ -71,7 +71,7 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     from jmp_calc import finetune
     from jmp_calc.training.config import config_diff, config_to_dict
     from jmp_calc.training.finetune import DataOptions
-    from jmp_calc.training.finetune_recipes import finetune_recipe
+    from jmp_calc.training.finetuning.recipes import finetune_recipe
     from jmp_calc.zoo.names import resolve
 
     folder = write_rmd17(args.data / "aspirin_rmd17.xyz.gz", args.work / "data")
@@ -117,7 +117,8 @@ def write_rmd17(source: Path, folder: Path) -> Path:
     """``rmd17_aspirin.npz`` and the index files of the first official split in ``folder``, made once."""
     from ase.io import read
 
-    from jmp_calc.training.datasets.base import KCAL_MOL, legacy_shuffle
+    from jmp_calc.training.datasets.base import legacy_shuffle
+    from jmp_calc.units import KCAL_MOL
 
     last = folder / "index_test_01.csv"
     if last.exists():

@@ -28,7 +28,7 @@ CHUNK = 10_000
 
 def molecules(count: int) -> Iterator[Any]:
     """Labelled frames with energies that are sums over elements plus noise of 1 eV."""
-    from jmp_calc.training.labels import Frame
+    from jmp_calc.training.data.frame import Frame
 
     rng = np.random.default_rng(0)
     of_element = np.zeros(10)
@@ -51,7 +51,7 @@ def molecules(count: int) -> Iterator[Any]:
 
 def write(folder: Path, count: int) -> dict[str, Any]:
     """Write the set."""
-    from jmp_calc.training.record_writer import RecordWriter
+    from jmp_calc.training.records.writer import RecordWriter
 
     began, cpu = time.perf_counter(), time.process_time()
     with RecordWriter(folder, overwrite=True) as writer:
@@ -67,8 +67,8 @@ def write(folder: Path, count: int) -> dict[str, Any]:
 
 def read(folder: Path, began: float) -> dict[str, Any]:
     """Open and read in shuffled order."""
-    from jmp_calc.training.records import RecordSet
-    from jmp_calc.training.shuffle import Permutation
+    from jmp_calc.training.batches.shuffle import Permutation
+    from jmp_calc.training.records.record_set import RecordSet
 
     records = RecordSet(folder)
     order = Permutation(len(records), seed=0)

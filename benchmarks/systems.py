@@ -93,7 +93,8 @@ def network(name: str, folder: Path) -> str:
         return name
     from jmp_calc.graph.batch import collate
     from jmp_calc.graph.build import build_graph
-    from jmp_calc.model.config import JMP_L, JMP_S, GraphPolicy, HeadConfig, ModelConfig
+    from jmp_calc.graph.policy import GraphPolicy
+    from jmp_calc.model.config import JMP_L, JMP_S, HeadConfig, ModelConfig
     from jmp_calc.model.potential import Potential
     from jmp_calc.zoo.container import ModelCard, save_model
 

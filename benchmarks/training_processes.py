@@ -3,7 +3,7 @@
     python benchmarks/training_processes.py [--rounds 12]
 
 Batches of eight 3BPA frames. Writes benchmarks/results/training_processes.yaml: median seconds per step and the ratio to
-one thread. The gradients are the same (tests/training/test_parallel.py).
+one thread. The gradients are the same (tests/training/distributed/test_cpu_pool.py).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import yaml
 
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.batches import Batches
+from jmp_calc.training.batches.dataset import FrameGraphs
+from jmp_calc.training.batches.loader import Batches
+from jmp_calc.training.batches.order import Fixed
+from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import TrainConfig
-from jmp_calc.training.dataset import FrameGraphs
-from jmp_calc.training.gradients import SummedGradients, step_shares
-from jmp_calc.training.labels import read_labelled
-from jmp_calc.training.order import Fixed
-from jmp_calc.training.parallel import GradientPool
-from jmp_calc.training.tasks import Task
+from jmp_calc.training.data.labels import read_labelled
+from jmp_calc.training.distributed.cpu_pool import GradientPool
+from jmp_calc.training.optim.gradients import SummedGradients, step_shares
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -68,12 +68,12 @@ def step_and_call(name: str, size: int, work: Path) -> tuple[Callable[[], object
     from jmp_calc.graph.batch import collate
     from jmp_calc.graph.build import build_graph
     from jmp_calc.training.config import OptimConfig
-    from jmp_calc.training.optim import clip_gradients, make_optimizer
+    from jmp_calc.training.optim.optimizer import clip_gradients, make_optimizer
     from jmp_calc.zoo.names import resolve
 
     model, system = name.split("/")
     if model == "jmp-xs":
-        with resources.as_file(resources.files("jmp_calc.data") / "bpa3_sample.xyz.gz") as sample:
+        with resources.as_file(resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz") as sample:
             structures = [atoms for atoms in read(sample, index=":") if len(atoms) > 1][:size]
     else:
         structures = [structure(system.split("-")[0]) for _ in range(size)]

@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from jmp_calc import finetune
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions

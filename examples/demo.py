@@ -42,7 +42,7 @@ class Row:
 
 def split_sample(folder: Path) -> tuple[Path, Path, list[Atoms]]:
     """Write the shipped sample as train.extxyz (isolated atoms included) and test.extxyz; returns the test frames."""
-    packed = (resources.files("jmp_calc.data") / "bpa3_sample.xyz.gz").read_bytes()
+    packed = (resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz").read_bytes()
     frames = read(io.StringIO(gzip.decompress(packed).decode()), ":", format="extxyz")
     train, test = folder / "train.extxyz", folder / "test.extxyz"
     write(train, frames[:-N_TEST])

@@ -1,4 +1,4 @@
-"""Make jmp_calc/data/bpa3_sample.xyz.gz from the published 3BPA files (attribution: NOTICE).
+"""Make jmp_calc/samples/bpa3_sample.xyz.gz from the published 3BPA files (attribution: NOTICE).
 
     python examples/make_bpa3_sample.py ../shared/data/bpa3_train.xyz.gz ../shared/data/bpa3_iso.xyz.gz
 

@@ -9,30 +9,31 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jmp_calc.version import __version__
+
 if TYPE_CHECKING:
     from jmp_calc.calculator import JMPCalculator
-    from jmp_calc.estimation import estimate
-    from jmp_calc.targets import predict, predict_classes, predict_vectors
+    from jmp_calc.inference.estimate import estimate
+    from jmp_calc.inference.predict import predict, predict_classes, predict_vectors
     from jmp_calc.training.evaluate import evaluate
     from jmp_calc.training.finetune import finetune
     from jmp_calc.workflows.md import md
     from jmp_calc.workflows.phonons import phonons
     from jmp_calc.workflows.relax import relax
 
-__version__ = "0.1.0"
 __all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "predict", "predict_classes",
            "predict_vectors", "relax"]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
-    "estimate": "jmp_calc.estimation",
+    "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
     "phonons": "jmp_calc.workflows.phonons",
-    "predict": "jmp_calc.targets",
-    "predict_classes": "jmp_calc.targets",
-    "predict_vectors": "jmp_calc.targets",
+    "predict": "jmp_calc.inference.predict",
+    "predict_classes": "jmp_calc.inference.predict",
+    "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
 }
 

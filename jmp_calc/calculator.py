@@ -19,19 +19,19 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from . import checks
 from .errors import ModelError, UsageError
-from .evaluator import PROPERTIES, Evaluator, check_properties
+from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
-from .memory import Checkpointing
-from .model.config import PolicyName
-from .settings import Settings, absolute, dtype_name, portable
+from .inference.evaluator import PROPERTIES, Evaluator, check_properties
+from .inference.memory import Checkpointing
+from .inference.settings import Settings, absolute, dtype_name, portable
 
 if TYPE_CHECKING:
     import torch
     from ase import Atoms
 
-    from .descriptors import Descriptors
     from .graph.build import Graph
-    from .jumps import JumpReport
+    from .inference.descriptors import Descriptors
+    from .inference.jumps import JumpReport
     from .model.config import ModelConfig
     from .model.potential import Layer
 
@@ -56,7 +56,7 @@ class JMPCalculator(Calculator):
         activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower; 'off' keeps all;
             'auto' keeps what the free memory allows. Results are the same.
         compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small structures, see
-            jmp_calc.compiled.
+            jmp_calc.inference.compiled.
         compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain without the minutes.
             The file holds code of a processor that is executed: name only files that you trust.
     """
@@ -86,8 +86,8 @@ class JMPCalculator(Calculator):
             portable(model), head, str(device), dtype_name(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
             activation_checkpointing, bool(compile), None if compiled is None else absolute(compiled),
         )  # fmt: skip
-        self._evaluator = Evaluator(settings)
-        self._settings, self.info = settings, self._evaluator.info
+        self.evaluator = Evaluator(settings)
+        self._settings, self.info = settings, self.evaluator.info
         self.parameters = dataclasses.asdict(settings)
         self._start()
 
@@ -104,7 +104,7 @@ class JMPCalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """ASE's comparison (positions, numbers, cell, pbc), a charge in info, and tags where the model reads them."""
         changes = super().check_state(atoms, tol=tol)
-        if self._evaluator.policy.tags == "atoms" and (
+        if self.evaluator.policy.tags == "atoms" and (
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
         ):
             changes.append("tags")
@@ -118,7 +118,7 @@ class JMPCalculator(Calculator):
             check_properties([name])
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
-                self._evaluator.require_stress(subject)
+                self.evaluator.require_stress(subject)
             return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
@@ -139,7 +139,7 @@ class JMPCalculator(Calculator):
             # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a wrong one.
             self.atoms, self.results = None, {}
             snapshot = atoms.copy()
-            results = self._evaluator.evaluate(snapshot, properties, self._search)
+            results = self.evaluator.evaluate(snapshot, properties, self._search)
             self._tags = snapshot.get_tags()
             self.atoms, self.results = snapshot, results
 
@@ -164,15 +164,15 @@ class JMPCalculator(Calculator):
     # ------------------------------------------------------------------ beyond ASE
 
     def measured_jump(self, atoms: Atoms, *, displacement: float = 0.01, probes: int = 4) -> JumpReport:
-        """How far the energy jumps where neighbours swap near this structure; see jmp_calc.jumps."""
-        from .jumps import measured_jump
+        """How far the energy jumps where neighbours swap near this structure; see jmp_calc.inference.jumps."""
+        from .inference.jumps import measured_jump
 
         return measured_jump(self, atoms, displacement=displacement, probes=probes)
 
     def warn_if_not_smooth(self, atoms: Atoms) -> None:
         """Before dynamics or phonons: warn once if the energy has jumps, with their size measured at `atoms`."""
-        if self._evaluator.policy.name == "official" and not self._jump_warned:
-            from .jumps import warn_of_jumps
+        if self.evaluator.policy.name == "official" and not self._jump_warned:
+            from .inference.jumps import warn_of_jumps
 
             self._jump_warned = True
             warn_of_jumps(self.measured_jump(atoms))
@@ -180,7 +180,7 @@ class JMPCalculator(Calculator):
     @property
     def model_config(self) -> ModelConfig:
         """Sizes, graphs and heads of the model, with the graphs that this calculator uses."""
-        return self._evaluator.config
+        return self.evaluator.config
 
     def batch(
         self, structures: Atoms | Iterable[Atoms], properties: Sequence[str] = ("energy", "forces")
@@ -192,10 +192,10 @@ class JMPCalculator(Calculator):
         Raises:
             The errors of ``calculate``, with the number of the structure.
         """
-        from .batching import evaluate_many, listed
+        from .inference.batching import evaluate_many, listed
 
         check_properties(properties)
-        return evaluate_many(self._evaluator, listed(structures), properties)
+        return evaluate_many(self.evaluator, listed(structures), properties)
 
     def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:
         """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
@@ -208,14 +208,14 @@ class JMPCalculator(Calculator):
             UsageError: no such layer.
             The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
         """
-        from .batching import listed
-        from .descriptors import describe
+        from .inference.batching import listed
+        from .inference.descriptors import describe
 
-        return describe(self._evaluator, listed(structures), layer)
+        return describe(self.evaluator, listed(structures), layer)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""
-        return self._evaluator.build_graph(atoms)
+        return self.evaluator.build_graph(atoms)
 
     # ------------------------------------------------------------------ copies
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import BadStructureError, JMPWarning, OutOfMemoryError
+from .errors import BadStructureError, JMPWarning
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -160,16 +160,6 @@ def closest_pair(
     return min(i, j), max(i, j), float(distance[i])
 
 
-def refuse_if_too_large(n_atoms: int, n_edges: int, needed_bytes: float, available_bytes: float | None) -> None:
-    """OutOfMemoryError when the estimate exceeds what is free; above 100 000 atoms also when that is unknown."""
-    unknown = available_bytes is None and n_atoms > MANY_ATOMS
-    if unknown or (available_bytes is not None and needed_bytes > available_bytes):
-        free = "an unknown amount" if available_bytes is None else f"{available_bytes / 2**30:.1f} GiB"
-        raise OutOfMemoryError(
-            f"{n_atoms} atoms with {n_edges / n_atoms:.0f} edges each need about {needed_bytes / 2**30:.1f} GiB with this "
-            f"model, {free} is free",
-            hint="use a smaller cell, a smaller model or a machine with more memory; jmp-calc estimate says what fits",
-        )
 
 
 def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:

@@ -20,8 +20,8 @@ from ase import Atoms
 from torch import Tensor
 
 from .errors import JMPWarning, UsageError
-from .evaluator import Evaluator
-from .settings import Settings, dtype_name, portable
+from .inference.evaluator import Evaluator
+from .inference.settings import Settings, dtype_name, portable
 
 try:
     from torch_sim.models.interface import ModelInterface

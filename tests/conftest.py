@@ -10,3 +10,16 @@ import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from tests.small_network import (  # noqa: E402, F401  fixtures of every folder, imported after the number of threads is set
+    calc,
+    ethanol,
+    evaluations,
+    loaded,
+    make_model,
+    model_path,
+    official_path,
+    salt,
+    simple_path,
+    two_heads,
+)

@@ -36,7 +36,7 @@ def test_sample_is_small_real_and_attributed() -> None:
     """504 frames of 3BPA below 1 MB: four isolated atoms, 500 molecules with forces that nearly sum to zero."""
     from ase.io import read
 
-    sample = resources.files("jmp_calc.data") / "bpa3_sample.xyz.gz"
+    sample = resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz"
     packed = sample.read_bytes()
     assert len(packed) < 1_000_000
     frames = read(io.StringIO(gzip.decompress(packed).decode()), ":", format="extxyz")

@@ -35,7 +35,7 @@ def test_the_rounded_entries_give_the_averages_that_the_paper_quotes(paper_table
 
 
 def test_every_task_of_the_paper_is_a_recipe(paper_tables: ModuleType) -> None:
-    from jmp_calc.training.finetune_recipes import recipe_names
+    from jmp_calc.training.finetuning.recipes import recipe_names
 
     tasks = {row["task"].removesuffix("/fold0").removesuffix("/mean").replace("/", "-").lower()
              for row in paper_tables.published()}

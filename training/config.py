@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import Compensation
-from jmp_calc.memory import Checkpointing
+from jmp_calc.inference.memory import Checkpointing
 
-from .target_labels import TargetKind
+from .data.target_labels import TargetKind
 
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]

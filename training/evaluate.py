@@ -14,28 +14,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.inference.settings import output_of
+from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
-from jmp_calc.settings import output_of
-from jmp_calc.zoo.schema import first_five
 
-from .batches import Batches
-from .classes import confusion, confusion_dict, with_numbers
+from .audit.plausibility import refuse_not_finite
+from .batches.dataset import FrameGraphs
+from .batches.loader import Batches
+from .batches.order import Fixed
 from .config import TrainConfig
-from .dataset import FrameGraphs
-from .frames import write_predictions
-from .label_keys import LabelKeys
-from .labels import Frame, read_labelled
-from .metrics import Errors, Predictions
-from .order import Fixed
-from .plausibility import refuse_not_finite
-from .plots import plot_confusion, plot_parity
-from .target_labels import TargetKind
-from .targets import task_of_head, with_target
-from .validation import validate
+from .data.frame import Frame
+from .data.keys import LabelKeys
+from .data.labels import read_labelled
+from .data.target_labels import TargetKind
+from .targets.classes import with_numbers
+from .targets.fit import task_of_head, with_target
+from .validation.confusion import confusion, confusion_dict
+from .validation.metrics import Errors, Predictions
+from .validation.plots import plot_confusion, plot_parity
+from .validation.predictions import write_predictions
+from .validation.validate import validate
 
 if TYPE_CHECKING:
+    from jmp_calc.inference.settings import Output, Settings
     from jmp_calc.model.config import HeadConfig, ModelConfig
-    from jmp_calc.settings import Output, Settings
 
 OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg", "confusion.svg")
 MAX_EDGES = 40_000
@@ -130,9 +132,9 @@ def evaluate(
         max_edges: size of a batch.
         say: receives messages.
     """
-    from jmp_calc.device import choose_device, choose_dtype
-    from jmp_calc.settings import Settings, choose_policy, uncovered
-    from jmp_calc.targets import class_names
+    from jmp_calc.inference.predict import class_names
+    from jmp_calc.inference.settings import Settings, choose_policy, uncovered
+    from jmp_calc.machine.device import choose_device, choose_dtype
     from jmp_calc.zoo.names import resolve
 
     loaded = resolve(model, weights=weights)
@@ -152,9 +154,9 @@ def evaluate(
     policy = choose_policy(loaded.potential.config, chosen, settings)
     unknown = uncovered(chosen, {int(z) for frame in frames for z in np.unique(frame.numbers)})
     if unknown:
-        from ase.data import chemical_symbols
+        from jmp_calc.model.elements import symbol
 
-        raise ModelError(f"Head {chosen.name!r} does not know {', '.join(chemical_symbols[z] for z in unknown)}.",
+        raise ModelError(f"Head {chosen.name!r} does not know {', '.join(symbol(z) for z in unknown)}.",
                          where=str(data), hint="choose a head that does: jmp-calc models info " + str(model))
     potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
@@ -186,7 +188,7 @@ def evaluate(
 
 def target_of_model(model: str | Path, head: str | None, weights: str, target: str | None) -> tuple[str | None, TargetKind]:
     """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and stresses."""
-    from jmp_calc.settings import Settings
+    from jmp_calc.inference.settings import Settings
     from jmp_calc.zoo.names import resolve
 
     config = resolve(model, weights=weights).potential.config
@@ -196,7 +198,7 @@ def target_of_model(model: str | Path, head: str | None, weights: str, target: s
 
 def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:
     """The head, and for one without energies the name of its labels."""
-    from jmp_calc.settings import choose_head
+    from jmp_calc.inference.settings import choose_head
 
     named = [head for head in config.heads if head.name == (settings.head or config.default_head)]
     gives: Output = output_of(named[0]) if named else "energy"
@@ -219,6 +221,6 @@ def _group(frame: Frame, group_by: str) -> str:
 
 
 def _symbol(number: int) -> str:
-    from ase.data import chemical_symbols
+    from jmp_calc.model.elements import symbol
 
-    return str(chemical_symbols[number])
+    return symbol(number)

@@ -7,7 +7,6 @@ Example: ``finetune("train.extxyz", model="jmp-xs", out="run")`` writes ``run/be
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,36 +15,40 @@ from typing import TYPE_CHECKING
 
 from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
+from jmp_calc.io.progress import Say
 from jmp_calc.model.config import model_config_from_dict, to_dict
 
-from .binding import with_fitted_energies
-from .checkpoint import Checkpoint, Progress, load_checkpoint
-from .classes import FittedClasses, confusion, confusion_text
 from .config import TrainConfig, config_to_dict
-from .continuation import refuse_changes
-from .distributed import DistributedConfig, started
-from .finetune_batches import evaluation_batches, training_batches
-from .finetune_recipes import finetune_recipe
-from .loggers import LoggerName, open_loggers, require_installed
+from .distributed.launch import DistributedConfig, started
+from .distributed.world import World
+from .finetuning.batches import evaluation_batches, training_batches
+from .finetuning.fitted_energies import with_fitted_energies
+from .finetuning.forgetting import Forgetting, retained
+from .finetuning.identity import run_identity
+from .finetuning.options import DataOptions, ModelOptions
+from .finetuning.prepare import Prepared, prepare, prepare_recipe
+from .finetuning.recipes import finetune_recipe
+from .finetuning.report import OUTPUTS, TrainResult
+from .finetuning.start import _to_publish, make_start, resolved
 from .loop import fit
-from .lora import merged, without_updates
-from .metrics import Errors, Predictions
-from .prepare import DataOptions, Prepared, Say, prepare, prepare_recipe
-from .retain import Forgetting, retained
-from .run_identity import run_identity
-from .run_state import STATE_FILE, Job, total_steps
-from .runfolder import RunLog, has_state, silent
-from .schedule_report import rate_lines
-from .start import ModelOptions, make_start
-from .target_task import TargetTask
-from .train_result import OUTPUTS, TrainResult
-from .validation import validate
-from .world import World
+from .optim.lora import merged, without_updates
+from .optim.schedule_report import rate_lines
+from .run.checkpoint import Checkpoint, Progress, load_checkpoint
+from .run.folder import has_state
+from .run.job import STATE_FILE, Job, total_steps
+from .run.log import RunLog, silent
+from .run.resume import refuse_changes
+from .targets.classes import FittedClasses
+from .targets.options import TargetTask
+from .validation.confusion import confusion, confusion_text
+from .validation.loggers import LoggerName, open_loggers, require_installed
+from .validation.metrics import Errors, Predictions
+from .validation.validate import validate
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
-    from .history import Row
+    from .validation.history import Row
 
 def finetune(
     train: str | Path,
@@ -132,9 +135,9 @@ def run(
 
     Called by all processes of ``world``, which see the same folder; the first one writes.
     """
-    from jmp_calc.device import choose_device
+    from jmp_calc.machine.device import choose_device
 
-    from .report import Card, saved_weights, write_report, write_settings
+    from .finetuning.report import Card, saved_weights, write_report, write_settings
 
     where = world.device or choose_device(device)
     begun = make_start(
@@ -238,26 +241,8 @@ def run(
     return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
 
 
-def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
-    """The settings with learning rate (by size of the network), batch size (by number of training structures) and
-    what a target decides."""
-    if config.batch_size is None:
-        config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
-    if prepared.target is not None:
-        config = prepared.target.configured(config)
-    if config.optim.lr is not None:
-        return config
-    n_weights = sum(p.numel() for p in potential.parameters())
-    # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
-    lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
-    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
 
 
-def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
-    """The network without the old heads that it had for earlier data, unless they are to be kept."""
-    if start.keep_heads or len(potential.config.heads) == 1:
-        return potential
-    return potential.with_heads([start.head], start.head)
 
 
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from jmp_calc.errors import NotConvergedError, UsageError
-from jmp_calc.interrupt import Interrupted, deferred_signals
+from jmp_calc.machine.signals import Interrupted, deferred_signals
 
 from .config import TrainConfig
-from .ema import EMA
-from .gradients import ProjectedGradients, SummedGradients, step_shares
-from .history import History
-from .lora import train_low_rank
-from .optim import (
+from .distributed.cpu_pool import GradientPool
+from .distributed.sharding import drop_unused, shard
+from .optim.ema import EMA
+from .optim.gradients import ProjectedGradients, ShardedGradients, SummedGradients, step_shares
+from .optim.lora import train_low_rank
+from .optim.optimizer import (
     clip_gradients,
     divide_shared_gradients,
     freeze,
@@ -28,13 +29,12 @@ from .optim import (
     make_optimizer,
     undo_loss_scale,
 )
-from .parallel import GradientPool
-from .run_state import Job, RunState
-from .sharding import ShardedGradients, drop_unused, shard
-from .world import World
+from .run.job import Job, check_combination
+from .run.state import RunState
+from .validation.history import History
 
 if TYPE_CHECKING:
-    from .dataset import TargetBatch
+    from .batches.dataset import TargetBatch
 
 
 def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool = False) -> History:
@@ -115,19 +115,6 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     return history
 
 
-def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> None:
-    """UsageError for settings that do not go together."""
-    if config.precision != "32-true" and dtype != torch.float32:
-        raise UsageError(f"--precision {config.precision} is for weights in float32.", hint="--dtype float32")
-    if config.precision == "16-mixed" and config.optim.pcgrad:
-        raise UsageError("PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed")
-    if world.size > 1 and config.processes > 1:
-        raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
-    if world.shards and config.lora_rank is not None:
-        raise UsageError("Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp")
-    if world.size > 1 and config.optim.pcgrad:
-        raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
-                         hint="use one device, or pcgrad = false")
 
 
 def largest_rate(optimizer: torch.optim.Optimizer) -> float:
@@ -144,7 +131,7 @@ def ema_to_weights(ema: EMA) -> None:
 
 def stopped_by_nan(job: Job, parts: Sequence[TargetBatch], step: int, numbers: Sequence[float]) -> NotConvergedError:
     """Save the batch and make the error that names its frames."""
-    from .frames import write_frames
+    from .data.to_ase import write_frames
 
     numbers_of_all = job.world.collect([i for part in parts for i in part.frames])
     path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for found in numbers_of_all for i in found]

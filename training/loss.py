@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .classes import cross_entropy
 from .config import LossConfig
-from .vectors import NORM_EPS, error_length
-from .world import World
+from .distributed.world import World
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
 
-    from .dataset import TargetBatch
+    from .batches.dataset import TargetBatch
+
+NORM_EPS = 1e-6
+"""Added in quadrature to every error vector (in units of the scale), because the length of a zero vector has no gradient."""
+
 
 @dataclass(frozen=True)
 class LossTerms:
@@ -148,3 +150,20 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the entries with a true mask; exactly zero if there is none."""
     # where and not multiplication: a label that is missing may be stored as NaN.
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
+
+
+def error_length(error: Tensor) -> Tensor:
+    """Length of error vectors (S, 3) in units of the scale, (S,)."""
+    return torch.sqrt(error.square().sum(dim=1) + NORM_EPS**2)
+
+
+def cross_entropy(logits: Tensor, number: Tensor, weights: Sequence[float]) -> Tensor:
+    """-w log p of the true class of every structure, (S,) float32; of a single logit (S,), of yes (1) against no (0).
+
+    Not divided by the mean weight of a batch, so that parts of a batch add up.
+    """
+    if logits.dim() == 1:
+        logits = torch.stack([torch.zeros_like(logits), logits], dim=1)
+    true = number.long()
+    losses = torch.nn.functional.cross_entropy(logits.float(), true, reduction="none")
+    return losses * losses.new_tensor(weights)[true] if weights else losses

@@ -103,7 +103,7 @@ def common_options(
     ]
     if calculator:
         compile_option = click.option("--compile", "compile_network", is_flag=True,
-                                      help="Compile the network: minutes at first, then faster steps; see jmp_calc.compiled.")
+                                      help="Compile the network: minutes at first, then faster steps; see jmp_calc.inference.compiled.")
         compiled_option = click.option("--compiled", type=click.Path(path_type=Path), default=None,
                                        help="File of jmp-calc export for this model, head and dtype; only one that you trust.")
         options += [compile_option, compiled_option]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..calculator import JMPCalculator
-    from ..descriptors import Descriptors
+    from ..inference.descriptors import Descriptors
     from ..model.potential import Layer
 
 
@@ -74,9 +74,9 @@ def _compute(
     import numpy as np
     from ase.io import write
 
-    from ..descriptors import check_layer
+    from ..inference.descriptors import check_layer
+    from ..io.progress import Progress
     from ..io.structures import parse_structure, windows
-    from ..workflows.progress import Progress
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
@@ -157,7 +157,7 @@ def _labelled(atoms: Atoms, found: Descriptors, number: int, *, per_atom: bool) 
 
 def _dry_run(struct: str, common: Common, index: str | None, layer: Layer, settings: dict[str, Any]) -> None:
     """Read and check every frame and load the model; compute and write nothing."""
-    from ..descriptors import check_layer
+    from ..inference.descriptors import check_layer
     from ..io.structures import check_frames
 
     calculator = common.calculator()

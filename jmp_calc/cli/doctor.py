@@ -95,7 +95,7 @@ def _packages() -> Iterator[Finding]:
 def _device(name: str) -> Iterator[Finding]:
     import torch
 
-    from ..device import choose_device
+    from ..machine.device import choose_device
 
     try:
         device = choose_device(name)
@@ -124,7 +124,7 @@ def _scatter() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from ..host_memory import available_memory
+    from ..machine.host_memory import available_memory
 
     free = available_memory()
     text = "not known on this system" if free is None else f"{free / 2**30:.1f} GiB free"

@@ -11,7 +11,7 @@ from .common import structure_argument
 from .config import config_option
 
 if TYPE_CHECKING:
-    from ..estimation import Estimate
+    from ..inference.estimate import Estimate
 
 
 @click.command(epilog="""\b
@@ -48,7 +48,7 @@ def estimate(
     the structure would not fit into the free memory.
     """
     from ..errors import JMPError
-    from ..estimation import estimate as make_estimate
+    from ..inference.estimate import estimate as make_estimate
     from ..io.structures import read_structure
 
     atoms = read_structure(struct)

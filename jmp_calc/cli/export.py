@@ -29,8 +29,8 @@ def export(model: str, out: Path | None, head: str | None, dtype: str, overwrite
     The file serves one head in one precision, with this version of torch and jmp-calc. It holds machine code that
     runs where it is used: use only files that you trust.
     """
-    from ..ahead import export_program
     from ..calculator import JMPCalculator
+    from ..inference.export import export_program
     from ..io.outdir import check_file_free
 
     calculator = JMPCalculator(model, head=head, device="cpu", dtype=dtype)

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from ..errors import JMPError, error_lines, is_out_of_memory
-from ..interrupt import Interrupted, sigterm_raises
+from ..machine.signals import Interrupted, sigterm_raises
 
 COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures.",
@@ -42,6 +42,8 @@ COMMANDS = {
     "doctor": "Check this installation.",
 }
 ALIASES = {"geomopt": "relax"}
+TRAINING = {"finetune", "pretrain", "recipes", "data", "preprocess", "evaluate"}
+"""Commands in the sub-package ``training``."""
 
 EPILOG = """\b
 Examples:
@@ -63,11 +65,11 @@ class JMPGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import ``jmp_calc.cli.<name>`` and return its command; None for an unknown name."""
+        """Import the module of a command and return its command; None for an unknown name."""
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module_name = f"{__package__}.{name}"
+        module_name = f"{__package__}.{'training.' * (name in TRAINING)}{name}"
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as err:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..model.config import GraphPolicy
 from .neighbours import Floats, Ints
+from .policy import GraphPolicy
 
 BACKGROUND_POWER = 8
 """q: the background only matters where an atom has fewer than n neighbours within R."""
@@ -35,13 +35,13 @@ def _solve(target: Ints, length: Floats, n_atoms: int, wanted: float, largest: f
     low, high = np.full(n_atoms, 1e-3 * largest), np.full(n_atoms, largest)
     for _ in range(60):  # bisection to the last bit: robust, and cheap beside the network
         middle = 0.5 * (low + high)
-        count = np.bincount(target, weights=smooth_step(length / middle[target]), minlength=n_atoms)
+        count = np.bincount(target, weights=falling_step(length / middle[target]), minlength=n_atoms)
         below = count + wanted * (middle / largest) ** BACKGROUND_POWER < wanted
         low, high = np.where(below, middle, low), np.where(below, high, middle)
     return 0.5 * (low + high)
 
 
-def smooth_step(x: Floats) -> Floats:
+def falling_step(x: Floats) -> Floats:
     """C3 step: 1 below STEP_START, 0 above 1."""
     s = np.clip((1.0 - x) / (1.0 - STEP_START), 0.0, 1.0)
     return s**4 * (35.0 + s * (-84.0 + s * (70.0 - 20.0 * s)))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.config import GraphPolicy
 from .dropout import EdgeDrop, EdgeScales
 from .neighbours import EdgeList, Floats, Ints, NeighbourSearch, neighbour_edges
-from .policies import select_graphs
+from .policy import GraphPolicy
+from .selection import select_graphs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..graph.batch import Batch
-from .config import BackboneConfig, GraphPolicy
+from ..graph.policy import GraphPolicy
+from .config import BackboneConfig
 from .geometry import EdgeGeometry, Geometry, QuadrupletGeometry
 from .harmonics import constant, fourier_matrix, legendre_matrix, right_angle_values
 from .layers import EdgeEmbedding, Linear, Prepared, Scaled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 SYMBOLS: tuple[str, ...] = tuple(
     (
         "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
@@ -34,3 +36,13 @@ ATOMIC_MASSES: tuple[float, ...] = (
     289.194, 293.204, 293.208, 294.214,
 )
 """u; IUPAC 2016 standard atomic weights."""
+
+
+def symbol(number: int) -> str:
+    """Chemical symbol of an atomic number; one without a symbol appears as 'Z=119'."""
+    return SYMBOLS[number] if 0 <= number < len(SYMBOLS) else f"Z={number}"
+
+
+def symbols(numbers: Iterable[int]) -> tuple[str, ...]:
+    """Chemical symbols of atomic numbers, sorted by number; numbers without a symbol appear as 'Z=119'."""
+    return tuple(symbol(z) for z in sorted(numbers))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..graph.adaptive import BACKGROUND_POWER, SHARES, STEP_START
-from .config import GraphPolicy
+from ..graph.policy import GraphPolicy
 from .segment import segment_sum
 
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..graph.batch import Batch
+from ..graph.policy import GraphPolicy
 from .bases import Bases, BasisValues, LinearBasis
-from .config import BackboneConfig, GraphPolicy
+from .config import BackboneConfig
 from .geometry import Geometry
 from .interactions import (
     AtomEdgeInteraction,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..graph.batch import Batch, Edges
-from .config import BackboneConfig, GraphPolicy
+from ..graph.policy import GraphPolicy
+from .config import BackboneConfig
 from .envelopes import edge_taper, polynomial_envelope, refined_cutoffs, smooth_step
 from .harmonics import complex_modes, legendre_values, perpendicular_frame, spherical_harmonics
 from .segment import gather_padded

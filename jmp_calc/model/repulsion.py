@@ -9,13 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..units import BOHR, COULOMB
 from .elements import COVALENT_RADII
 from .envelopes import smooth_step
 from .tables import Float64Table
 
-COULOMB = 14.399645478
-"""e²/(4πε₀) in eV Å."""
-SCREENING_LENGTH = 0.8854 * 0.529177210903
+SCREENING_LENGTH = 0.8854 * BOHR
 """Å; divided by Z_i^0.23 + Z_j^0.23."""
 FADE = (0.35, 0.75)
 """Shares of the sum of covalent radii between which the repulsion goes from full strength to zero."""

@@ -20,7 +20,6 @@ from ..io.outdir import with_prefix
 if TYPE_CHECKING:
     from ase import Atoms
 
-EV_PER_A3_IN_GPA = 160.21766208
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
 

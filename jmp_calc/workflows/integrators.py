@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .common import EV_PER_A3_IN_GPA
+from ..units import GPA_PER_EV_A3
 from .md_settings import MDSettings
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Integrator:
         assert s.barostat_time_fs is not None
         dynamics = StressFirst(
             self.atoms, s.timestep_fs * units.fs, temperature_K=s.temperature_k,
-            pressure_au=s.pressure_gpa / EV_PER_A3_IN_GPA, tdamp=s.thermostat_time_fs * units.fs,
+            pressure_au=s.pressure_gpa / GPA_PER_EV_A3, tdamp=s.thermostat_time_fs * units.fs,
             pdamp=s.barostat_time_fs * units.fs,
         )
         dynamics._thermostat = NoseHooverChainThermostat(

@@ -17,21 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import BadStructureError, GuardError, UsageError
-from ..interrupt import Interrupted, deferred_signals
 from ..io.outdir import with_prefix
-from .common import (
-    EV_PER_A3_IN_GPA,
-    model_fingerprint,
-    output_path,
-    snapshot,
-    warn_if_not_smooth,
-    working_copy,
-    write_frames,
-)
+from ..io.progress import Progress
+from ..machine.signals import Interrupted, deferred_signals
+from ..units import GPA_PER_EV_A3
+from .common import model_fingerprint, output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
 from .md_settings import MDSettings, check_structure_for
-from .progress import Progress
 from .restart import MDState
 from .stats import COLUMNS, NPT_COLUMNS, DriftVerdict, StatsTable, TrajectoryFile, averages, drift_verdict
 from .velocities import degrees_of_freedom, start_velocities, temperature
@@ -240,7 +233,7 @@ class _Run:
         row = [self.step, time_fs, potential, kinetic, potential + kinetic, temperature(self.atoms, self.dof)]
         if self.settings.ensemble == "npt":
             stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
-            pressure = -np.trace(stress) / 3 * EV_PER_A3_IN_GPA
+            pressure = -np.trace(stress) / 3 * GPA_PER_EV_A3
             row += [pressure, self.atoms.get_volume(), self.integrator.conserved_energy()]
         return row
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInputError, BadStructureError, JMPWarning, NotConvergedError, UsageError
-from ..interrupt import Interrupted, deferred_signals
+from ..io.progress import Progress
+from ..machine.signals import Interrupted, deferred_signals
 from . import phonopy_glue as glue
 from .common import output_path, raw_forces, snapshot, warn_if_not_smooth, working_copy, write_frames
 from .phonon_settings import PhononSettings, supercell_matrix
-from .progress import Progress
 from .relax import relax as run_relax
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..errors import BadInputError, NotConvergedError, UsageError
-from ..interrupt import Interrupted, deferred_signals
 from ..io.outdir import with_prefix
-from .common import EV_PER_A3_IN_GPA, has_stress, output_path, snapshot, working_copy, write_frames
-from .progress import Progress
+from ..io.progress import Progress
+from ..machine.signals import Interrupted, deferred_signals
+from ..units import GPA_PER_EV_A3
+from .common import has_stress, output_path, snapshot, working_copy, write_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -98,7 +99,7 @@ class RelaxResult:
         left = self.stress_left_gpa
         if left is not None:
             # ASE's cell filters hold the virial per atom against fmax.
-            largest = wanted * len(self.atoms) / self.atoms.get_volume() * EV_PER_A3_IN_GPA
+            largest = wanted * len(self.atoms) / self.atoms.get_volume() * GPA_PER_EV_A3
             fact += f"; largest stress left {left:.3g} GPa, wanted about {largest:.2g}"
             if self.fmax <= wanted:
                 where = "the forces on the atoms are small enough, the cell is not relaxed"
@@ -213,7 +214,7 @@ class _Run:
         sizes = np.linalg.norm(last.get_forces(), axis=1)
         stress = None
         if self.settings.cell != "none":
-            stress = tuple(float(s) * EV_PER_A3_IN_GPA for s in last.get_stress())
+            stress = tuple(float(s) * GPA_PER_EV_A3 for s in last.get_stress())
         return RelaxResult(
             converged=self.converged, atoms=last, energy_ev=float(last.get_potential_energy()), fmax=float(sizes.max()),
             worst_atom=int(sizes.argmax()), stress_gpa=stress, n_steps=self.n_steps, trajectory=tuple(self.frames),
@@ -242,7 +243,7 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     if not has_stress(atoms):
         raise UsageError("the calculator gives no stress for this structure", hint=hint)
     mask = _free_strains(atoms, settings)
-    pressure = settings.pressure_gpa / EV_PER_A3_IN_GPA
+    pressure = settings.pressure_gpa / GPA_PER_EV_A3
     if settings.cell == "volume":
         return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
     return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)

@@ -16,10 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from jmp_calc.errors import ModelError
+from jmp_calc.io.schema import parse
 from jmp_calc.zoo.container import write_atomically
 from jmp_calc.zoo.download import Expected, Progress, download, locked
 from jmp_calc.zoo.registry import RegistryEntry, home
-from jmp_calc.zoo.schema import parse
 
 OFFLINE = "JMP_CALC_OFFLINE"
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from jmp_calc.errors import ModelError
 from jmp_calc.io.atomic import replacing
+from jmp_calc.io.schema import first_five, parse
 from jmp_calc.model.config import ModelConfig, to_dict
 from jmp_calc.zoo.header import Header, TensorEntry, encode_header, plain_json, read_header
 from jmp_calc.zoo.limits import check_config
-from jmp_calc.zoo.schema import first_five, parse
 
 if TYPE_CHECKING:
     from torch import Tensor

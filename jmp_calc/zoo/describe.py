@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.info import REFERENCE_TEXT, symbols
-from jmp_calc.model.config import GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import REFERENCE_TEXT, HeadConfig, ModelConfig
+from jmp_calc.model.elements import symbols
 from jmp_calc.zoo import cache
 from jmp_calc.zoo.container import ModelCard, describe_model
 from jmp_calc.zoo.names import ModelFile

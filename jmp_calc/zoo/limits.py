@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from jmp_calc.errors import ModelError
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
 
 MAX_SIZE = 1 << 16
 MAX_DEPTH = 64

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jmp_calc.errors import ModelError
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.io.schema import first_five
+from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.zoo.archive import TorchArchive
 from jmp_calc.zoo.official_heads import PRETRAINING_DATA, OfficialHeads, finetuned_heads, pretraining_heads
 from jmp_calc.zoo.official_layout import RADIAL_BASES, Shape, backbone_layout, infer_backbone
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
-from jmp_calc.zoo.schema import first_five
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jmp_calc.errors import ModelError
-from jmp_calc.zoo.schema import parse
+from jmp_calc.io.schema import parse
 
 _PACKAGE = Path(__file__).parent
 

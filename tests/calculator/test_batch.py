@@ -39,8 +39,8 @@ def test_batch_equals_single_calls_in_any_order(calc: JMPCalculator) -> None:
 def test_small_batches_give_the_same(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
     structures = mixed()
     whole = calc.batch(structures)
-    monkeypatch.setattr("jmp_calc.batching.CPU_BYTES", 1.0)
-    monkeypatch.setattr("jmp_calc.batching.WINDOW", 3)
+    monkeypatch.setattr("jmp_calc.inference.batching.CPU_BYTES", 1.0)
+    monkeypatch.setattr("jmp_calc.inference.batching.WINDOW", 3)
     for found, expected in zip(calc.batch(structures), whole):
         assert np.abs(found["forces"] - expected["forces"]).max() <= 1e-9
 
@@ -48,7 +48,7 @@ def test_small_batches_give_the_same(calc: JMPCalculator, monkeypatch: pytest.Mo
 def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
     structures, sizes = mixed(), []
     whole = calc.batch(structures)
-    predict = calc._evaluator.predict
+    predict = calc.evaluator.predict
 
     def short_of_memory(graphs, **options):
         sizes.append(len(graphs))
@@ -56,7 +56,7 @@ def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: py
             raise torch.OutOfMemoryError
         return predict(graphs, **options)
 
-    monkeypatch.setattr(calc._evaluator, "predict", short_of_memory)
+    monkeypatch.setattr(calc.evaluator, "predict", short_of_memory)
     for found, expected in zip(calc.batch(structures), whole):
         assert np.abs(found["forces"] - expected["forces"]).max() <= 1e-9
     assert sizes[0] == 7 and max(size for size in sizes if size <= 2) == 2
@@ -66,7 +66,7 @@ def test_one_structure_that_does_not_fit_is_an_error(calc: JMPCalculator, monkey
     def no_memory(*_, **__):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(calc._evaluator, "predict", no_memory)
+    monkeypatch.setattr(calc.evaluator, "predict", no_memory)
     with pytest.raises(OutOfMemoryError, match="9 atoms"):
         calc.batch([molecule("CH3CH2OH")])
 
@@ -115,7 +115,7 @@ def test_nothing_gives_nothing(calc: JMPCalculator) -> None:
 def test_a_structure_beyond_the_memory_is_refused_before_it_is_evaluated(
     calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jmp_calc.evaluator.free_memory", lambda device: 2**20)
+    monkeypatch.setattr("jmp_calc.inference.evaluator.free_memory", lambda device: 2**20)
     with pytest.raises(OutOfMemoryError, match="is free") as caught:
         calc.batch([molecule("H2O"), bulk("Cu", cubic=True) * (5, 5, 5)])
     assert caught.value.where == "structure 1"

@@ -95,7 +95,7 @@ def test_memory_is_constant_over_many_calls(model_path: Path) -> None:
     after = run(150)
     assert after[0] <= warm[0]
     assert after[1] - warm[1] < 16 * 2**20
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in calc._evaluator.potential.parameters())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in calc.evaluator.potential.parameters())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_interrupt_in_the_middle_leaves_the_next_call_right(calc: JMPCalculator,
     other = molecule("CH3CH2OH")
     want_old, want_new = copy.copy(calc).get_forces(ethanol), copy.copy(calc).get_forces(other)
     calc.get_forces(ethanol)
-    block = calc._evaluator.potential.backbone.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    block = calc.evaluator.potential.backbone.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGINT))
     for call in (lambda: calc.get_forces(other), lambda: calc.calculate(other, ["forces"])):
         with pytest.raises(KeyboardInterrupt):
             call()

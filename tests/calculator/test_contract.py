@@ -203,7 +203,7 @@ def test_images_of_a_band_may_share_one_calculator(calc: JMPCalculator) -> None:
 def test_copies_share_weights_but_not_results(calc: JMPCalculator, salt: Atoms) -> None:
     forces = calc.get_forces(salt)
     for duplicate in (copy.copy(calc), copy.deepcopy(calc)):
-        assert duplicate._evaluator is calc._evaluator
+        assert duplicate.evaluator is calc.evaluator
         assert not duplicate.check_state(salt)
         np.testing.assert_array_equal(duplicate.get_forces(salt), forces)
         duplicate.results["forces"][:] = 0
@@ -254,7 +254,7 @@ def test_settings_are_fixed(calc: JMPCalculator) -> None:
 def test_non_finite_results_are_an_error(make_model, ethanol: Atoms) -> None:
     calc = JMPCalculator(make_model(seed=4), device="cpu")
     with torch.no_grad():
-        calc._evaluator.potential.heads["materials"].energy[0].weight[0, 0] = torch.inf
+        calc.evaluator.potential.heads["materials"].energy[0].weight[0, 0] = torch.inf
     with pytest.raises(ModelError, match="non-finite energy"):
         calc.get_potential_energy(ethanol)
     assert not calc.results

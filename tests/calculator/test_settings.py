@@ -15,8 +15,7 @@ from jmp_calc.calculator import JMPCalculator
 from jmp_calc.errors import JMPError, JMPWarning, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.segment import SegmentSum
-
-from .conftest import ANY, CHON, OFFICIAL
+from tests.small_network import ANY, CHON, OFFICIAL
 
 
 def test_several_heads_and_no_default_lists_them(two_heads: Path) -> None:

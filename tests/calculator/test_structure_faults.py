@@ -259,7 +259,7 @@ def test_mixed_periodicity_in_one_batch(calc: JMPCalculator, salt: Atoms, ethano
     slab.pbc = [True, False, True]
     structures = [ethanol, salt, slab, Atoms("He")]
     batch = collate([calc.build_graph(atoms) for atoms in structures])
-    together = calc._evaluator.potential(batch, heads="materials", forces="conservative")
+    together = calc.evaluator.potential(batch, heads="materials", forces="conservative")
     single = [calc.get_potential_energy(atoms) for atoms in structures]
     np.testing.assert_allclose(together.energy.detach().numpy(), single, atol=1e-9)
     forces = np.concatenate([calc.get_forces(atoms) for atoms in structures])

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 from jmp_calc.cli.main import cli
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 

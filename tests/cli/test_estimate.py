@@ -10,8 +10,8 @@ import ase.io
 import pytest
 from ase.build import bulk
 
-from jmp_calc.machine import Machine
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.machine.speed import Machine
 from jmp_calc.zoo.container import load_model, save_model
 
 KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "forces", "counts", "counted",
@@ -22,7 +22,7 @@ KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "
 @pytest.fixture(autouse=True)
 def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(flops=1e11, bytes_per_s=1e10, read_bytes_per_s=1e10, layer_s=1e-4)
-    monkeypatch.setattr("jmp_calc.estimation.probe_machine", lambda device, dtype: machine)
+    monkeypatch.setattr("jmp_calc.inference.estimate.probe_machine", lambda device, dtype: machine)
 
 
 def test_table_and_json_say_the_same(run, model: str, salt: Path) -> None:
@@ -70,7 +70,7 @@ def test_frames_are_chosen_as_in_relax_and_md(run, model: str, tmp_path: Path) -
 def test_fault_23_a_structure_beyond_the_memory_leaves_with_code_6(
     run, model: str, salt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jmp_calc.estimation.free_memory", lambda device: 2**14)
+    monkeypatch.setattr("jmp_calc.inference.estimate.free_memory", lambda device: 2**14)
     result = run("estimate", salt, "-m", model, "--device", "cpu")
     assert result.exit_code == 6
     assert "DOES NOT FIT" in result.stdout

@@ -22,7 +22,7 @@ from jmp_calc.errors import (
     OutOfMemoryError,
     UsageError,
 )
-from jmp_calc.interrupt import Interrupted
+from jmp_calc.machine.signals import Interrupted
 
 
 def shell(*words: object, **variables: str) -> subprocess.CompletedProcess[bytes]:

@@ -12,8 +12,8 @@ from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import Graph, build_graph
 from jmp_calc.graph.dropout import EdgeDrop, EdgeScales
 from jmp_calc.graph.neighbours import EdgeList, edge_lengths
-from jmp_calc.graph.policies import neighbour_limits, smooth_for_official
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.graph.selection import neighbour_limits, smooth_for_official
 
 OFFICIAL = GraphPolicy("official", cutoff=5.0, max_neighbors=9)
 SMOOTH = GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.5, a2ee2a_cutoff=4.0, qint_cutoff=3.0)

@@ -17,21 +17,16 @@ from jmp_calc.graph.adaptive import adaptive_cutoffs
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import Graph, build_graph
 from jmp_calc.graph.neighbours import neighbour_edges
-from jmp_calc.graph.policies import smooth_for_official
-from jmp_calc.memory import expected_counts
-from jmp_calc.model.config import (
-    CONDITIONAL_NEIGHBORS,
-    FewerNeighbors,
-    GraphPolicy,
-    model_config_from_dict,
-    to_dict,
-)
+from jmp_calc.graph.policy import CONDITIONAL_NEIGHBORS, FewerNeighbors, GraphPolicy
+from jmp_calc.graph.selection import smooth_for_official
+from jmp_calc.inference.memory import expected_counts
+from jmp_calc.inference.settings import Settings, choose_policy
+from jmp_calc.model.config import model_config_from_dict, to_dict
 from jmp_calc.model.potential import Potential
-from jmp_calc.settings import Settings, choose_policy
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 from jmp_calc.zoo.describe import describe
 from jmp_calc.zoo.names import locate
-from tests.training.tiny import tiny_config
+from tests.training.helpers.tiny import tiny_config
 
 OPEN = np.zeros((3, 3)), np.zeros(3, dtype=bool)
 PUBLISHED = GraphPolicy("official", cutoff=60.0, fewer_neighbors=CONDITIONAL_NEIGHBORS)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.dropout import EdgeDrop
 from jmp_calc.graph.neighbours import neighbour_edges
-from jmp_calc.graph.policies import nearest, symmetrised
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.graph.selection import nearest, symmetrised
 
 CELLS = {
     "cube": [[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]],

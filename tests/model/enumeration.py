@@ -17,7 +17,8 @@ from torch import Tensor
 
 from jmp_calc.graph.build import Graph
 from jmp_calc.graph.neighbours import EdgeList
-from jmp_calc.model.config import BackboneConfig, GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import BackboneConfig
 from jmp_calc.model.potential import Potential
 
 Image = tuple[int, int, int]

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, JMP_XS_POLICY, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.cost import GraphCounts, dense_flops, kept_values
 from jmp_calc.model.potential import Potential
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from jmp_calc.graph.batch import Batch, collate
 from jmp_calc.graph.build import Graph, build_graph
 from jmp_calc.graph.dropout import Compensation, EdgeDrop, EdgeScales
-from jmp_calc.model.config import GraphPolicy, HeadConfig, ModelConfig, model_config_from_dict, to_dict
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import HeadConfig, ModelConfig, model_config_from_dict, to_dict
 from jmp_calc.model.gemnet_oc import OutputBlock
 from jmp_calc.model.layers import Dense, Scaled
 from jmp_calc.model.potential import Potential

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from jmp_calc.graph.batch import Batch, collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.model.config import GraphPolicy, HeadConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.scaling import observed, scale_factors
 from tests.reference.data import FINETUNED, MODELS, SHARED, Arrays, Reference, from_compact, from_shared

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import Graph, build_graph
-from jmp_calc.graph.policies import smooth_for_official
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.graph.selection import smooth_for_official
+from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from tests.model.enumeration import enumerated_energy
 from tests.reference.data import from_compact

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from jmp_calc.graph.batch import Batch, collate
 from jmp_calc.graph.build import Graph, build_graph
-from jmp_calc.graph.policies import smooth_for_official
-from jmp_calc.model.config import BackboneConfig, GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.graph.selection import smooth_for_official
+from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential, Prediction
 from jmp_calc.model.recompute import Recompute
 from jmp_calc.zoo.names import resolve

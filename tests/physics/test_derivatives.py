@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.recompute import Recompute
 from tests.physics.models import Model, published, scratch
 from tests.physics.structures import DISORDERED, PERFECT, SPECIAL

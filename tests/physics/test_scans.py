@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from jmp_calc.graph.adaptive import adaptive_cutoffs
 from jmp_calc.graph.neighbours import neighbour_edges
-from jmp_calc.model.config import GraphPolicy
+from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.recompute import Memory
 from tests.physics.models import ADAPTIVE, Model, published, scratch
 

@@ -12,15 +12,14 @@ import torch
 
 from jmp_calc.graph.batch import Batch, collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.interrupt import Interrupted
+from jmp_calc.machine.signals import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
+from jmp_calc.training.distributed.cpu_pool import GradientPool
 from jmp_calc.training.loop import fit
-from jmp_calc.training.parallel import GradientPool
-from jmp_calc.training.run_state import Job
-
-from .test_loop import CONFIG, crash_at, job, weights
-from .tiny import POLICY, emt_frames, tiny_potential
+from jmp_calc.training.run.job import Job
+from tests.training.helpers.tiny import POLICY, emt_frames, tiny_potential
+from tests.training.test_loop import CONFIG, crash_at, job, weights
 
 
 def with_dropout(potential: Potential, share: float = 0.3) -> Potential:

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import EdgeScales
-from jmp_calc.interrupt import Interrupted
-from jmp_calc.training.dataset import FrameGraphs, TargetBatch
+from jmp_calc.machine.signals import Interrupted
+from jmp_calc.training.batches.dataset import FrameGraphs, TargetBatch
+from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.loop import fit
-from jmp_calc.training.run_state import Job
-from jmp_calc.training.tasks import Task
-
-from .test_loop import CONFIG, FRAMES, crash_at, job, weights
-from .tiny import POLICY, tiny_potential
+from jmp_calc.training.run.job import Job
+from tests.training.helpers.tiny import POLICY, tiny_potential
+from tests.training.test_loop import CONFIG, FRAMES, crash_at, job, weights
 
 
 def data(**options: Any) -> FrameGraphs:

@@ -16,10 +16,9 @@ from jmp_calc import evaluate, finetune
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
-from jmp_calc.training.start import ModelOptions
+from jmp_calc.training.finetuning.options import ModelOptions
 from jmp_calc.zoo.container import load_model
-
-from .tiny import emt_atoms, emt_file, tiny_model
+from tests.training.helpers.tiny import emt_atoms, emt_file, tiny_model
 
 SHORT = TrainConfig(epochs=2, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2))
 

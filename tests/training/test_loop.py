@@ -16,23 +16,22 @@ import torch
 from ase.io import read
 
 from jmp_calc.errors import NotConvergedError, UsageError
-from jmp_calc.interrupt import Interrupted
+from jmp_calc.machine.signals import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.batches import Batches
-from jmp_calc.training.checkpoint import Progress, load_checkpoint
+from jmp_calc.training.batches.dataset import FrameGraphs
+from jmp_calc.training.batches.loader import Batches
+from jmp_calc.training.batches.order import Fixed, Shuffled
+from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
-from jmp_calc.training.dataset import FrameGraphs
-from jmp_calc.training.history import read_history
-from jmp_calc.training.labels import Frame
+from jmp_calc.training.data.frame import Frame
+from jmp_calc.training.data.references import fit_references
 from jmp_calc.training.loop import fit
-from jmp_calc.training.order import Fixed, Shuffled
-from jmp_calc.training.references import fit_references
-from jmp_calc.training.run_state import Job
-from jmp_calc.training.tasks import Task
-from jmp_calc.training.validation import validate, without_weight_gradients
-
-from .tiny import emt_frames, tiny_potential
+from jmp_calc.training.run.checkpoint import Progress, load_checkpoint
+from jmp_calc.training.run.job import Job
+from jmp_calc.training.validation.history import read_history
+from jmp_calc.training.validation.validate import validate, without_weight_gradients
+from tests.training.helpers.tiny import emt_frames, tiny_potential
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
 FRAMES = emt_frames(12)

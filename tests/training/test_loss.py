@@ -10,13 +10,12 @@ import torch
 
 from jmp_calc.errors import UsageError
 from jmp_calc.model.potential import Prediction
+from jmp_calc.training.batches.dataset import FrameGraphs, TargetBatch
+from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import LossConfig
-from jmp_calc.training.dataset import FrameGraphs, TargetBatch
-from jmp_calc.training.labels import Frame
+from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.loss import NORM_EPS, elementwise, loss_terms, masked_mean
-from jmp_calc.training.tasks import Task
-
-from .tiny import POLICY, emt_frames, tiny_potential
+from tests.training.helpers.tiny import POLICY, emt_frames, tiny_potential
 
 PLAIN = LossConfig(energy_weight=1.0, forces_weight=1.0, stress_weight=1.0, energy="l1", stress="l1")
 

@@ -16,26 +16,20 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.training.checkpoint import load_checkpoint
-from jmp_calc.training.history import read_history, read_tasks
-from jmp_calc.training.mixture import load_mixture
-from jmp_calc.training.pack import build
-from jmp_calc.training.packed import load_packed, save_packed
-from jmp_calc.training.pretrain import (
-    PretrainOptions,
-    PretrainRecipe,
-    PretrainResult,
-    load_recipe,
-    pretrain,
-    run,
-    training_batches,
-)
-from jmp_calc.training.pretrain_model import network_config
-from jmp_calc.training.pretrain_sets import packed_sets, task_of
+from jmp_calc.training.pretrain import PretrainResult, pretrain, run
+from jmp_calc.training.pretraining.batches import training_batches
+from jmp_calc.training.pretraining.build_pack import build
+from jmp_calc.training.pretraining.mixture import load_mixture
+from jmp_calc.training.pretraining.network import network_config
+from jmp_calc.training.pretraining.options import PretrainOptions
+from jmp_calc.training.pretraining.pack import load_packed, save_packed
+from jmp_calc.training.pretraining.recipe import PretrainRecipe, load_recipe
+from jmp_calc.training.pretraining.sets import packed_sets, task_of
+from jmp_calc.training.run.checkpoint import load_checkpoint
+from jmp_calc.training.validation.history import read_history, read_tasks
 from jmp_calc.zoo.container import load_model
-
-from .mixture_data import write_mixture
-from .stopped import stopped_at
+from tests.training.helpers.mixture_data import write_mixture
+from tests.training.helpers.stopped import stopped_at
 
 Prepared = tuple[PretrainRecipe, Path]
 
@@ -258,7 +252,7 @@ def test_a_finished_folder_is_not_overwritten(prepared: Prepared, finished: Pret
 
 def test_records_on_disk_train_like_the_files_they_come_from(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
-    from jmp_calc.training.preprocess import FileInputs, preprocess
+    from jmp_calc.training.records.preprocess import FileInputs, preprocess
 
     recipe, pack = prepared
     data = pack.parent
@@ -282,8 +276,8 @@ def test_records_on_disk_train_like_the_files_they_come_from(prepared: Prepared,
 
 def test_records_of_a_held_out_file_are_refused(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
-    from jmp_calc.training.preprocess import FileInputs, preprocess
-    from jmp_calc.training.pretrain_sets import record_set
+    from jmp_calc.training.pretraining.sets import record_set
+    from jmp_calc.training.records.preprocess import FileInputs, preprocess
 
     recipe, pack = prepared
     held = tmp_path / "bpa3_train.xyz"
@@ -295,7 +289,7 @@ def test_records_of_a_held_out_file_are_refused(prepared: Prepared, tmp_path: Pa
 
 
 def test_a_set_needs_files_or_records_and_not_both() -> None:
-    from jmp_calc.training.mixture import mixture_of
+    from jmp_calc.training.pretraining.mixture import mixture_of
 
     content = {"mixture": {"name": "m", "default_head": "h"}, "heads": {"h": {"level_of_theory": "none"}}}
     for entry in ({"head": "h"}, {"head": "h", "files": ["a.xyz"], "records": "a"}):

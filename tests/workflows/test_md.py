@@ -17,7 +17,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from jmp_calc.errors import BadInputError, GuardError, JMPWarning, UsageError
-from jmp_calc.interrupt import Interrupted
+from jmp_calc.machine.signals import Interrupted
 from jmp_calc.workflows.md import md
 from jmp_calc.workflows.restart import MDState
 from jmp_calc.workflows.stats import COLUMNS, drift_verdict

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from jmp_calc import JMPCalculator
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.training.mixture import holdout_reason
+from jmp_calc.training.pretraining.mixture import holdout_reason
 from jmp_calc.zoo.container import LoadedModel
 from jmp_calc.zoo.names import resolve
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from jmp_calc.errors import ModelError
-from jmp_calc.model.config import GraphPolicy, HeadConfig, ModelConfig
+from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.zoo.container import ModelCard, describe_model, load_model, save_model
 from tests.zoo import synthetic
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.units import HARTREE
 
-from ..labels import Frame
-from .base import HARTREE, SEED, choose, find_file, molecule_frame
-from .hdf5 import GroupedFrames, Keys, group_size, opened
+from ..data.frame import Frame
+from .base import SEED, choose, find_file, molecule_frame
+from .formats.hdf5 import GroupedFrames, Keys, group_size, opened
 
 KEYS = Keys("atomic_numbers", "coordinates", "wb97x_dz.energy", "wb97x_dz.forces")
 """Names of data sets, not paths: their dots mean nothing."""

@@ -17,13 +17,10 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from ..labels import ENERGY_UNITS, LENGTH_UNITS, Frame
+from ..data.frame import Frame
 
 SEED = 42
 """Of every split of the official recipes (``datasets.md`` 0.3)."""
-HARTREE = ENERGY_UNITS["hartree"]
-KCAL_MOL = ENERGY_UNITS["kcal/mol"]
-BOHR = LENGTH_UNITS["bohr"]
 
 
 class FrameSource(ABC):

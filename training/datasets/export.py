@@ -11,10 +11,10 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from ..frames import to_atoms
-from ..labels import Frame
+from ..data.frame import Frame
+from ..data.screen import OnBad, Screen
+from ..data.to_ase import to_atoms
 from .base import SEED, FrameSource
-from .checks import OnBad, Screen
 from .registry import family
 
 PARTS = ("all", "train", "valid", "test")

@@ -13,8 +13,8 @@ import numpy as np
 from jmp_calc.errors import BadInputError
 
 from .base import FrameSource, Parts, choose, find_file, legacy_shuffle
-from .crystals import Crystal, CrystalFrames, parse_structure
-from .json_stream import stream_object
+from .formats.crystals import Crystal, CrystalFrames, parse_structure
+from .formats.json_stream import stream_object
 
 N_FOLDS = 5
 FOLD_SEED = 18012019

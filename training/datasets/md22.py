@@ -10,7 +10,7 @@ from pathlib import Path
 from jmp_calc.errors import BadInputError
 
 from .base import FrameSource, Parts, choose, find_file, shuffled_parts
-from .npz import kcal_frames, read_members
+from .formats.npz import kcal_frames, read_members
 
 TRAIN_AND_VALID = {
     "Ac-Ala3-NHMe": 6000, "DHA": 8000, "stachyose": 8000, "AT-AT": 3000, "AT-AT-CG-CG": 2000,

@@ -14,8 +14,8 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 
-from ..extxyz import RawFrame, as_floats, open_bytes, read_extxyz
-from ..labels import Frame
+from ..data.extxyz import RawFrame, as_floats, open_bytes, read_extxyz
+from ..data.frame import Frame
 from .base import FrameSource
 
 REFERENCE = "reference_energy"

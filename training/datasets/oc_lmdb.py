@@ -14,10 +14,10 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 
-from ..labels import Frame
-from ..lmdb_files import LmdbFile
+from ..data.frame import Frame
+from ..data.lmdb import LmdbFile
 from .base import FrameSource, choose
-from .graph_pickles import load_plain, load_record
+from .formats.graph_pickles import load_plain, load_record
 from .oc20 import OC20Chunks
 
 OC20_PARTS = ("train", "200K", "2M", "20M", "all", "val_id", "val_ood_ads", "val_ood_cat", "val_ood_both", "rattled", "md")

@@ -10,9 +10,9 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 
-from ..labels import Frame
+from ..data.frame import Frame
 from .base import FrameSource, Parts, choose, find_file, molecule_frame, shuffled_parts
-from .molfile import joined, read_pdb, sdf_blocks
+from .formats.molfile import joined, read_pdb, sdf_blocks
 
 TARGET = "-log10 K"
 SPLITS = ("random",)

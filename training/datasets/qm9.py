@@ -7,16 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from jmp_calc.errors import BadInputError
 
-from ..labels import Frame
-from .base import FrameSource, Parts, choose, molecule_frame, shuffled_parts
+from .base import FrameSource, Parts, choose, shuffled_parts
+from .qm9_frames import TARGETS
 
-TARGETS = ("mu", "alpha", "eps_HOMO", "eps_LUMO", "delta_eps", "R_2_Abs", "ZPVE", "U_0", "U", "H", "G", "c_v",
-           "U_0_ATOM", "U_ATOM", "H_ATOM", "G_ATOM", "A", "B", "C")
-"""Order of the graph form; the first twelve are the benchmark."""
 UNITS = ("D", "a0^3", "eV", "eV", "eV", "a0^2", "eV", "eV", "eV", "eV", "eV", "cal/mol/K", "eV", "eV", "eV", "eV",
          "GHz", "GHz", "GHz")
 N_MOLECULES = 130_831
@@ -24,39 +19,6 @@ N_TRAIN, N_VALID, N_TEST = 110_831, 10_000, 10_000
 SPLITS = ("jmp",)
 
 
-class QM9Frames(FrameSource):
-    """Molecules with their properties as columns."""
-
-    def __init__(
-        self, path: Path, offset: np.ndarray, numbers: np.ndarray, positions: np.ndarray, names: tuple[str, ...],
-        targets: np.ndarray,
-    ) -> None:
-        """Args:
-        path: the file.
-        offset: (F + 1,) first atom of each molecule.
-        numbers: (A,).
-        positions: (A, 3) Å.
-        names: ``gdb_k`` of each molecule.
-        targets: (F, 19) float64 in ``UNITS``; NaN where a form lacks a property.
-        """
-        self.path, self._offset, self._numbers, self._positions = path, offset, numbers, positions
-        self.names, self.targets = names, targets
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def n_atoms(self) -> np.ndarray:
-        """(molecules,) int64."""
-        return np.diff(self._offset)
-
-    def __getitem__(self, index: int) -> Frame:
-        atoms = slice(int(self._offset[index]), int(self._offset[index + 1]))
-        present = zip(TARGETS, self.targets[index].tolist())
-        return molecule_frame(
-            self._numbers[atoms], self._positions[atoms], self.path.name, int(index), "qm9", identifier=self.names[index],
-            targets={name: value for name, value in present if not np.isnan(value)},
-        )
 
 
 def open_qm9(folder: Path, member: str = "all", *, complete: bool = True) -> FrameSource:

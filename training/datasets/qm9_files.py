@@ -13,10 +13,10 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.units import HARTREE, KCAL_MOL
 
-from .base import HARTREE, KCAL_MOL
-from .molfile import sdf_blocks
-from .qm9 import TARGETS, QM9Frames
+from .formats.molfile import sdf_blocks
+from .qm9_frames import TARGETS, QM9Frames
 
 N_UNCHARACTERISED = 3054
 _XYZ_ORDER = ("A", "B", "C", "mu", "alpha", "eps_HOMO", "eps_LUMO", "delta_eps", "R_2_Abs", "ZPVE", "U_0", "U", "H",

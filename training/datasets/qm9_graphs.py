@@ -17,8 +17,8 @@ from jmp_calc.zoo.archive import TorchArchive
 from jmp_calc.zoo.official import read_tensor
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
 
-from .graph_pickles import load_old_torch, materialise
-from .qm9 import TARGETS, QM9Frames
+from .formats.graph_pickles import load_old_torch, materialise
+from .qm9_frames import TARGETS, QM9Frames
 
 _MAX_ENTRIES = 2_000_000
 _MAX_PICKLE_BYTES = 1 << 30

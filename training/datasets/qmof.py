@@ -11,8 +11,8 @@ import numpy as np
 from jmp_calc.errors import BadInputError
 
 from .base import Parts, choose, find_file, legacy_shuffle
-from .crystals import Crystal, CrystalFrames, parse_structure
-from .json_stream import stream_array
+from .formats.crystals import Crystal, CrystalFrames, parse_structure
+from .formats.json_stream import stream_array
 
 TARGET = "bandgap"
 SPLITS = ("paper10k", "code")

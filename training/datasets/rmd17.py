@@ -12,7 +12,7 @@ import numpy as np
 from jmp_calc.errors import BadInputError
 
 from .base import FrameSource, Parts, choose, find_file, shuffled_parts
-from .npz import kcal_frames, read_members
+from .formats.npz import kcal_frames, read_members
 
 MOLECULES = ("aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol",
              "salicylic", "toluene", "uracil")

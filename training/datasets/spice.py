@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.units import BOHR, HARTREE
 
-from ..labels import Frame
-from .base import BOHR, HARTREE, FrameSource, Parts, choose, legacy_shuffle, molecule_frame, shuffled_parts
-from .hdf5 import array, check_shapes, opened
+from ..data.frame import Frame
+from .base import FrameSource, Parts, choose, legacy_shuffle, molecule_frame, shuffled_parts
+from .formats.hdf5 import array, check_shapes, opened
 
 _PREFIXES = {
     "dipeptides": "SPICE Dipeptides Single Points Dataset",

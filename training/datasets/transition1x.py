@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jmp_calc.errors import BadInputError
 
-from ..labels import Frame
+from ..data.frame import Frame
 from .base import choose, find_file, molecule_frame
-from .hdf5 import GroupedFrames, Keys, opened
+from .formats.hdf5 import GroupedFrames, Keys, opened
 
 KEYS = Keys("atomic_numbers", "positions", "wB97x_6-31G(d).energy", "wB97x_6-31G(d).forces")
 PARTS = ("train", "val", "test")

@@ -16,7 +16,8 @@ from ase.io import write
 from ase.io.jsonio import encode
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.training.labels import LabelledSet, read_labelled
+from jmp_calc.training.data.frame import LabelledSet
+from jmp_calc.training.data.labels import read_labelled
 
 
 def images() -> list[Atoms]:

@@ -19,13 +19,12 @@ from click.testing import CliRunner, Result
 
 from jmp_calc.cli.main import cli
 from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.datasets import catalogue
 from jmp_calc.training.datasets.catalogue import Publication, PublishedFile, fetch, load_catalogue
 from jmp_calc.training.datasets.registry import FAMILIES
-from jmp_calc.training.labels import read_labelled
+from tests.training.helpers import hdf5_layouts, layouts
 from tests.zoo.test_download import Server, serving
-
-from . import hdf5_layouts, layouts
 
 
 def run(*words: object) -> Result:
@@ -183,7 +182,7 @@ def test_export_leaves_nothing_behind_when_a_frame_is_bad(tmp_path: Path) -> Non
 
 
 def test_checks_name_what_is_wrong() -> None:
-    from jmp_calc.training.datasets.checks import find_fault
+    from jmp_calc.training.data.screen import find_fault
 
     good = layouts_frame()
     assert find_fault(good) is None

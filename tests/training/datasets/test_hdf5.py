@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.training.data.screen import Screen
 from jmp_calc.training.datasets import base
 from jmp_calc.training.datasets.ani1x import open_ani1x, split_formulas
-from jmp_calc.training.datasets.checks import Screen
 from jmp_calc.training.datasets.spice import open_spice, split_spice
 from jmp_calc.training.datasets.transition1x import open_transition1x
-
-from . import hdf5_layouts
-from .hdf5_layouts import DIPEPTIDES, SOLVATED
+from tests.training.helpers import hdf5_layouts
+from tests.training.helpers.hdf5_layouts import DIPEPTIDES, SOLVATED
 
 MOLECULES = {"ala-gly": (DIPEPTIDES, 3), "arg": (SOLVATED, 2), "gly-gly": (DIPEPTIDES.replace("v1.2", "v1.3"), 5)}
 

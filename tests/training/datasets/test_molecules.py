@@ -11,8 +11,7 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.datasets.base import shuffled_parts
 from jmp_calc.training.datasets.md22 import open_md22, split_md22
 from jmp_calc.training.datasets.rmd17 import open_rmd17, split_rmd17
-
-from . import layouts
+from tests.training.helpers import layouts
 
 
 def test_rmd17_is_converted_to_ev_in_float64(tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ import pytest
 import torch
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.training.datasets.checks import find_fault
+from jmp_calc.training.data.screen import find_fault
 from jmp_calc.training.datasets.oc20 import REFERENCE, OC20Chunks
 from jmp_calc.training.datasets.oc_lmdb import OCDatabase, open_oc20, open_oc22
-
-from . import oc_layouts
+from tests.training.helpers import oc_layouts
 
 
 def test_chunks_give_totals_raw_forces_tags_and_fixed_atoms(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from jmp_calc.errors import BadInputError, UsageError
-from jmp_calc.training.datasets.graph_pickles import load_old_torch
-from jmp_calc.training.datasets.qm9 import TARGETS, UNITS, FrameSource, open_qm9, split_qm9
-
-from . import layouts
+from jmp_calc.training.datasets.formats.graph_pickles import load_old_torch
+from jmp_calc.training.datasets.qm9 import UNITS, FrameSource, open_qm9, split_qm9
+from jmp_calc.training.datasets.qm9_frames import TARGETS
+from tests.training.helpers import layouts
 
 FORMS = ("xyz", "tar", "sdf", "pt", "old pt", "zip")
 

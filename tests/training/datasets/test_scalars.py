@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from jmp_calc.errors import BadInputError, UsageError
-from jmp_calc.training.datasets.json_stream import stream_array, stream_object
+from jmp_calc.training.datasets.formats.json_stream import stream_array, stream_object
 from jmp_calc.training.datasets.matbench import TASKS, identifier, kfold, open_matbench, split_matbench
 from jmp_calc.training.datasets.pdbbind import TARGET, open_pdbbind, split_pdbbind
 from jmp_calc.training.datasets.qmof import open_qmof, split_qmof
-
-from . import layouts
+from tests.training.helpers import layouts
 
 
 def test_matbench_structures_targets_and_names(tmp_path: Path) -> None:

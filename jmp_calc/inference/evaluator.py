@@ -1,0 +1,256 @@
+"""A loaded model with everything that one evaluation needs: checks, graphs, prediction, results.
+
+``JMPCalculator`` is the ASE side of it. Nothing here keeps results: calls do not depend on each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from .. import checks
+from ..errors import JMPError, OutOfMemoryError, UsageError
+from ..graph.neighbours import NeighbourSearch, neighbour_edges
+from ..machine.device import choose_device, choose_dtype, free_memory
+from ..machine.host_memory import allocation_errors
+from ..machine.malloc import LARGE_BYTES, keep_large_arrays
+from ..model.cost import GraphCounts
+from ..model.recompute import Recompute
+from ..version import __version__
+from .info import model_info
+from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
+from .results import single_results
+from .settings import (
+    Output,
+    Settings,
+    check_covered,
+    check_known,
+    check_settings,
+    choose_head,
+    choose_policy,
+    structure_graph,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..graph.build import Graph
+    from ..model.potential import Layer, Prediction
+    from .compiled import CompiledEvaluation, Evaluation
+    from .program import ProgramHeader
+
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+
+logger = logging.getLogger("jmp_calc")
+
+
+class Evaluator:
+    """Evaluates structures with one head of one model on one device."""
+
+    def __init__(self, settings: Settings, *, gives: Output = "energy") -> None:
+        """Load the model; errors of the settings, the file and the device as in JMPCalculator.
+
+        ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
+        """
+        check_settings(settings)
+        self.settings = settings
+        self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
+        from ..model.potential import Potential
+        from ..zoo.names import resolve
+
+        # The caller may be inside inference_mode: weights made there could never carry a gradient.
+        with torch.inference_mode(False):
+            loaded = resolve(settings.model, weights=settings.weights)
+            self.head = choose_head(loaded.potential.config, settings, gives=gives)
+            self.policy = choose_policy(loaded.potential.config, self.head, settings)
+            potential = loaded.potential
+            if self.policy != potential.config.policy:
+                config = dataclasses.replace(potential.config, policy=self.policy)
+                potential = Potential.from_state(config, potential.state_dict())
+            self.potential = potential.to(device=self.device, dtype=dtype).eval()
+            self.potential.freeze("direct" if settings.forces == "direct" or gives == "vector" else "conservative")
+        self.config = self.potential.config
+        self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
+        self._compiled: CompiledEvaluation | None = None
+        if settings.compile or settings.compiled is not None:
+            self._compiled = self._compiled_evaluation(dtype)
+        self._pid = os.getpid()
+        self._told: frozenset[str] = frozenset()
+
+    def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
+        """Results of one structure: what was asked for, and what comes at no extra cost."""
+        graph, gradient = self.prepare(atoms, properties, search), needs_gradient(properties)
+        # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
+        stress = gradient and self.why_no_stress(atoms) is None
+        try:
+            prediction = self.predict([graph], forces=gradient, stress=stress)
+        except torch.OutOfMemoryError as error:
+            raise self.out_of_memory(graph) from error
+        return single_results(prediction, [len(atoms)], [stress])[0]
+
+    def prepare(
+        self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch = neighbour_edges
+    ) -> Graph:
+        """The graphs of one structure, after refusing what cannot be computed or would not fit into memory."""
+        gradient = needs_gradient(properties)
+        self._check(atoms, properties)
+        if "stress" in properties:
+            self.require_stress(atoms)
+        graph = self.build_graph(atoms, search)
+        self._guard_memory(GraphCounts.of(graph), gradient)
+        return graph
+
+    def prepare_all(self, structures: Iterable[Atoms], properties: Sequence[str], what: str, first: int = 0) -> list[Graph]:
+        """The graphs of several structures; errors name the structure as ``what`` and its number."""
+        graphs = []
+        for number, atoms in enumerate(structures, start=first):
+            try:
+                graphs.append(self.prepare(atoms, properties))
+            except JMPError as error:
+                raise type(error)(error.fact, where=f"{what} {number}", hint=error.hint) from error
+            except PropertyNotImplementedError as error:
+                raise PropertyNotImplementedError(f"{what} {number}: {error}") from error
+        return graphs
+
+    def build_graph(self, atoms: Atoms, search: NeighbourSearch = neighbour_edges) -> Graph:
+        """The neighbour graphs of one structure (numpy)."""
+        return structure_graph(atoms, self.config, search)
+
+    def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
+        """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
+
+        With a compiled network, a single structure gets forces and stress in any case.
+        """
+        from ..graph.batch import collate
+
+        mode = self.settings.forces if forces else "none"
+        with ExitStack() as stack:
+            # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the forces.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(allocation_errors())
+            batch = collate(graphs, device=self.device)
+            recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
+            if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
+                return self._compiled(batch)
+            return self.potential(  # type: ignore[no-any-return]
+                batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
+            )
+
+    @property
+    def network(self) -> Evaluation:
+        """The network with all outputs that this calculator can be asked for."""
+        conservative = self.settings.forces == "conservative"
+        return partial(self.potential, heads=self.head.name, forces=self.settings.forces, stress=conservative)
+
+    def program_header(self) -> ProgramHeader:
+        """The header of a compiled program that this evaluation could use."""
+        from .program import FORMAT_VERSION, ProgramHeader
+
+        info = self.info
+        return ProgramHeader(
+            format_version=FORMAT_VERSION, jmp_calc=__version__, torch=torch.__version__, device=self.device.type,
+            system=f"{platform.system()} {platform.machine()}", instructions=torch.backends.cpu.get_cpu_capability(),
+            model=info.name, sha256=info.sha256, weights=info.weights, head=info.head, dtype=info.dtype,
+            forces=info.forces, policy=info.policy,
+        )
+
+    def _compiled_evaluation(self, dtype: torch.dtype) -> CompiledEvaluation:
+        from .compiled import CompiledEvaluation
+
+        program, choice = None, "compile=True"
+        if self.settings.compiled is not None:
+            from .program import load_program
+
+            program, choice = load_program(self.settings.compiled, self.program_header()), f"compiled={self.settings.compiled!r}"
+        quadruplets = self.config.backbone.quad_interaction
+        return CompiledEvaluation(self.network, dtype, quadruplets=quadruplets, program=program, choice=choice)
+
+    def descriptors(self, graphs: Sequence[Graph], layer: Layer) -> torch.Tensor:
+        """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""
+        from ..graph.batch import collate
+
+        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False), allocation_errors():
+            return self.potential.descriptors(collate(graphs, device=self.device), layer)  # type: ignore[no-any-return]
+
+    def memory_plan(self, counts: GraphCounts) -> Recompute:
+        """What is recomputed for forces, from the setting and the free memory."""
+        choice = self.settings.activation_checkpointing
+        return choose_recompute(self.config, counts, self.potential.dtype.itemsize, "forces", choice, self.device)
+
+    def out_of_memory(self, graph: Graph) -> OutOfMemoryError:
+        """The error for a structure that did not fit."""
+        return OutOfMemoryError(
+            f"{self.device} ran out of memory for {graph.n_atoms} atoms and {graph.n_edges} edges",
+            hint="use a smaller cell, a smaller model, or device='cpu'",
+        )
+
+    def needed_bytes(self, counts: GraphCounts, gradient: bool) -> float:
+        """Estimated memory of one structure's evaluation with its memory plan."""
+        itemsize = self.potential.dtype.itemsize
+        if not gradient:
+            return estimated_bytes(self.config, counts, itemsize, "energy")
+        return estimated_bytes(self.config, counts, itemsize, "forces", self.memory_plan(counts))
+
+    def why_no_stress(self, atoms: Atoms) -> str | None:
+        """The reason why a structure has no stress, or None."""
+        if self.settings.forces == "direct":
+            return "stress needs the gradient of the energy, and this calculator was made with forces='direct'"
+        return checks.why_no_stress(atoms.cell.array, atoms.pbc)
+
+    def require_stress(self, atoms: Atoms) -> None:
+        """PropertyNotImplementedError with the reason where there is no stress."""
+        reason = self.why_no_stress(atoms)
+        if reason is not None:
+            raise PropertyNotImplementedError(reason)
+
+    def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
+        if self.device.type == "cuda" and os.getpid() != self._pid:
+            raise UsageError(
+                "this calculator lives on a GPU and cannot be used in a forked process",
+                hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
+            )
+        checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
+        if "descriptors" in properties:  # they are the same for all heads
+            check_known(self.config, atoms.numbers, self.info.name)
+        else:
+            check_covered(self.config, self.head, atoms.numbers, self.info.name)
+        ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
+        if ignored:
+            self._told |= ignored
+            logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
+        if len(atoms) > checks.MANY_ATOMS:
+            self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
+
+    def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
+        needed = self.needed_bytes(counts, gradient)
+        if needed > LARGE_BYTES and self.device.type == "cpu":
+            keep_large_arrays()
+        if needed > SMALL:
+            refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
+
+
+def check_properties(properties: Sequence[str]) -> None:
+    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not compute."""
+    if isinstance(properties, str):
+        raise UsageError(f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]")
+    unknown = sorted(set(properties) - set(PROPERTIES))
+    if unknown:
+        raise PropertyNotImplementedError(
+            f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
+        )
+
+
+def needs_gradient(properties: Sequence[str]) -> bool:
+    """Whether any of the properties is a derivative of the energy."""
+    return "forces" in properties or "stress" in properties

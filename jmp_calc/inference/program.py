@@ -1,0 +1,121 @@
+"""Load a compiled program and refuse one that was made for another model, setting, torch or machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import ModelError
+from ..graph.policy import GraphPolicy
+from ..io.schema import parse
+from ..zoo.header import plain_json
+from .compiled import Program, first_line
+
+FORMAT_VERSION = 1
+
+
+HEADER = "jmp_calc.json"
+
+
+ARCHITECTURES = {"DEFAULT": "x86-64", "AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
+"""What the C++ compiler may use on x86, by torch's name of the processor's vector instructions; the later have the earlier."""
+
+
+OUTPUTS = {"conservative": ("energy", "energies", "forces", "stress"), "direct": ("energy", "energies", "forces")}
+"""What a program gives, by the kind of its forces, in the order of ``Prediction``."""
+
+
+LABELS = {
+    "format_version": "format version", "jmp_calc": "jmp-calc", "torch": "torch", "device": "device", "system": "system",
+    "instructions": "processors with", "weights": "weights", "head": "head", "dtype": "dtype", "forces": "forces",
+}  # fmt: skip
+
+
+SETTINGS = ("device", "weights", "head", "dtype", "forces")
+"""Those of the header that are arguments of a calculator."""
+
+
+HINT = "make the file again: jmp-calc export MODEL --to aoti"
+
+
+@dataclass(frozen=True)
+class ProgramHeader:
+    """What a program was made of and for."""
+
+    format_version: int
+    jmp_calc: str
+    torch: str
+    device: str
+    system: str
+    """Operating system and processor, such as "Linux x86_64"."""
+    instructions: str
+    """torch's name of the vector instructions: DEFAULT, AVX2, AVX512, or another on other processors."""
+    model: str
+    sha256: str
+    """Of the model's file."""
+    weights: str
+    head: str
+    dtype: str
+    forces: str
+    policy: GraphPolicy
+
+
+def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program:
+    """The program in a file, which must have been made for what ``wanted`` says.
+
+    Raises:
+        ModelError: not such a file, damaged, or made for something else.
+    """
+    header = read_header(Path(path))
+    check_header(header, wanted, str(path))
+    # The loader behind torch._inductor.aoti_load_package, which imports the whole compiler (seconds) around it.
+    try:
+        loader = torch._C._aoti.AOTIModelPackageLoader(os.fspath(path), "model", False, 1, -1)
+    except RuntimeError as error:
+        raise ModelError(f"the compiled program cannot be loaded: {first_line(error)}", where=str(path), hint=HINT) from error
+    return Program(loader.run, OUTPUTS[header.forces])
+
+
+def read_header(path: Path) -> ProgramHeader:
+    """What a program was made for; loads no code. ModelError: no such file, or not one of ours."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(f"/extra/{HEADER}")]
+            text = archive.read(names[0]).decode() if len(names) == 1 else ""
+        if not text:
+            raise ValueError("it has no header")
+        return parse(ProgramHeader, plain_json(text), "header")
+    except OSError as error:
+        raise ModelError(f"cannot open the compiled program: {error.strerror}", where=str(path), hint=HINT) from error
+    except (zipfile.BadZipFile, ValueError, ModelError) as error:
+        raise ModelError(f"this is no file of jmp-calc export --to aoti, or it is damaged: {error}", where=str(path),
+                         hint=HINT) from error  # fmt: skip
+
+
+def check_header(found: ProgramHeader, wanted: ProgramHeader, where: str) -> None:
+    """ModelError that names the first difference between what a program was made for and what it is to be used for."""
+    for item in dataclasses.fields(ProgramHeader):
+        theirs, ours = getattr(found, item.name), getattr(wanted, item.name)
+        if item.name == "model" or theirs == ours:  # the model is told by its sha256
+            continue
+        if item.name == "instructions" and runs_on(theirs, ours):
+            continue
+        if item.name == "policy":
+            fact = "the compiled program is for other graphs (cutoffs, neighbours or tags) than those of this calculator"
+        elif item.name == "sha256":
+            fact = f"the compiled program is of another file of {found.model} (sha256 {theirs[:12]}…, this: {ours[:12]}…)"
+        else:
+            fact = f"the compiled program is for {LABELS[item.name]} {theirs}, not {ours}"
+        hint = f"choose {item.name}={theirs!r}, or {HINT}" if item.name in SETTINGS else HINT
+        raise ModelError(fact, where=where, hint=hint)
+
+
+def runs_on(theirs: str, ours: str) -> bool:
+    """Whether code for the vector instructions ``theirs`` runs on an x86 processor with ``ours``."""
+    names = list(ARCHITECTURES)
+    return theirs in names and ours in names and names.index(theirs) <= names.index(ours)

@@ -1,0 +1,123 @@
+"""Packing keeps what the frames say, fits references per set, and leaves held-out and double geometries out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import read, write
+
+from jmp_calc.errors import BadInputError
+from jmp_calc.training.data.geometry_hash import Seen, key
+from jmp_calc.training.pretraining.build_pack import build, subsample
+from jmp_calc.training.pretraining.mixture import load_mixture
+from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
+from tests.training.helpers.mixture_data import labelled, write_mixture
+
+
+def packed_in(folder: Path) -> Packed:
+    """The packed mixture of a folder with data."""
+    return build(load_mixture(folder / "tiny.toml"), folder, say=lambda text: None)
+
+
+def same(a: Atoms, b: Atoms) -> bool:
+    """Whether two structures count as one geometry."""
+    seen = Seen()
+    seen.add(key(a.numbers, a.positions, a.cell.array, a.pbc), "first")
+    return seen.find(key(b.numbers, b.positions, b.cell.array, b.pbc)) is not None
+
+
+def test_file_holds_the_frames_and_what_is_packed_is_told(tmp_path: Path) -> None:
+    lines: list[str] = []
+    recipe = write_mixture(tmp_path)
+    save_packed(tmp_path / "p.npz", build(load_mixture(recipe), tmp_path, say=lines.append), {})
+    assert lines[-1].startswith("total: ")
+    packed = load_packed(tmp_path / "p.npz")
+    copper = read(tmp_path / "copper.xyz", ":")
+    members = np.flatnonzero(packed.set_index == 0)
+    assert len(members) == len(copper)
+    energies = sorted(packed.energy[members])
+    assert np.allclose(energies, sorted(atoms.get_potential_energy() for atoms in copper), rtol=0, atol=1e-6)
+    frame = packed.frame(int(members[0]))
+    match = next(atoms for atoms in copper if abs(atoms.get_potential_energy() - (frame.energy or 0.0)) < 1e-6)
+    assert np.abs(frame.positions - match.positions).max() < 1e-5
+    assert frame.forces is not None and np.abs(frame.forces - match.get_forces()).max() < 1e-5
+    assert frame.stress is not None and np.abs(frame.stress - match.get_stress(voigt=False)).max() < 1e-6
+
+
+def test_each_set_has_its_own_reference(tmp_path: Path) -> None:
+    write_mixture(tmp_path)
+    packed = packed_in(tmp_path)
+    copper, shifted = packed.sets[0].references[29], packed.sets[1].references[29]
+    assert shifted - copper == pytest.approx(7.0, abs=0.3)
+    per_atom = (packed.energy - packed.reference_energies()) / np.diff(packed.offset)
+    for index in range(len(packed.sets)):
+        assert abs(per_atom[packed.set_index == index].mean()) < 0.5
+
+
+def test_validation_frames_are_marked_and_stress_is_dropped_where_the_recipe_says(tmp_path: Path) -> None:
+    write_mixture(tmp_path)
+    packed = packed_in(tmp_path)
+    for index, item in enumerate(packed.sets):
+        assert packed.valid[packed.set_index == index].sum() == item.n_valid > 0
+    assert np.isnan(packed.stress[packed.set_index == 1]).all()
+    assert not np.isnan(packed.stress[packed.set_index == 0]).any()
+
+
+def test_geometry_of_a_held_out_file_is_left_out(tmp_path: Path) -> None:
+    write_mixture(tmp_path)
+    copper = read(tmp_path / "copper.xyz", "2")
+    copper.rotate(30.0, (1, 2, 3), rotate_cell=True)
+    write(tmp_path / "mlearn_test.xyz", labelled(copper[np.random.default_rng(0).permutation(len(copper))]))
+    packed = packed_in(tmp_path)
+    assert packed.sets[0].dropped["held out"] == 1
+    assert (packed.set_index == 0).sum() == 11
+
+
+def test_frame_that_is_in_two_sets_stays_in_the_first(tmp_path: Path) -> None:
+    write_mixture(tmp_path)
+    frames = [*read(tmp_path / "shifted.xyz", ":"), read(tmp_path / "copper.xyz", "0")]
+    write(tmp_path / "shifted.xyz", frames, format="extxyz")
+    assert packed_in(tmp_path).sets[1].dropped["duplicate"] == 1
+
+
+def test_set_without_usable_frames_is_an_error_with_the_reasons(tmp_path: Path) -> None:
+    recipe = write_mixture(tmp_path)
+    recipe.write_text(recipe.read_text().replace('head = "aside"\ncap = 4', 'head = "aside"\ncap = 4\nmax_force = 1e-6'))
+    with pytest.raises(BadInputError, match="aside") as caught:
+        packed_in(tmp_path)
+    assert "force" in (caught.value.hint or "")
+
+
+def test_file_that_is_no_pack_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(b"no zip")
+    with pytest.raises(BadInputError, match="not a packed mixture"):
+        load_packed(tmp_path / "x.npz")
+
+
+def test_geometry_keys_do_not_see_order_origin_and_orientation_but_see_a_small_move() -> None:
+    rng = np.random.default_rng(5)
+    water, silicon = molecule("CH3CH2OH"), bulk("Si", cubic=True)
+    for atoms in (water, silicon):
+        atoms.rattle(0.1, rng=rng)
+        other = atoms[rng.permutation(len(atoms))]
+        other.positions += rng.normal(size=3)
+        if atoms.pbc.any():
+            other.wrap()
+        else:
+            other.rotate(77.0, (1, -1, 3))
+        assert same(atoms, other)
+        other.positions[0] += 0.03
+        assert not same(atoms, other)
+
+
+def test_even_subsample_spans_the_file_and_keeps_the_order(tmp_path: Path) -> None:
+    write_mixture(tmp_path)
+    packed = packed_in(tmp_path)
+    frames = [packed.frame(i) for i in range(len(packed))]
+    chosen = [frame.index for frame in subsample(frames, 5, "even", 0)]
+    assert chosen == sorted(chosen)
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, len(packed) - 1, 5)

@@ -1,0 +1,1 @@
+"""Labelled frames as batches of network input: tasks, order, shuffling, replay."""

@@ -1,0 +1,1 @@
+"""From files to labelled frames: keys, units, references, copies and splits."""

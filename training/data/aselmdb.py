@@ -1,0 +1,77 @@
+"""ASE's LMDB databases (``.aselmdb``, as fairchem publishes them): zlib-packed JSON rows, read without ase-db-backends."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError
+
+from .extxyz import RawFrame, RawStream, select
+from .lmdb import LmdbFile
+
+MAX_ROW_BYTES = 1 << 28
+_RESULTS = ("energy", "free_energy", "forces", "stress")
+_RESERVED = {"nextid", "deleted_ids", "metadata"}
+
+
+def stream_aselmdb(path: Path, selection: slice) -> RawStream:
+    """Selected rows in the order of their ids (deleted ones are not there), one after the other.
+
+    Reading raises BadInputError naming the row for one that is damaged or has no structure.
+    """
+    stream = RawStream(fraction=0.0)
+    stream.frames = select(_rows(path, stream), selection)
+    return stream
+
+
+def _rows(path: Path, stream: RawStream) -> Iterator[RawFrame]:
+    file = LmdbFile(path)
+    names = set(file.names())
+    ids = sorted(int(name) for name in names if name.isdigit())
+    if not ids and not names & _RESERVED:
+        raise BadInputError(f"{path.name} is no ASE database.", where=str(path),
+                            hint="OC20 and OC22 databases are read with the data set's own reader.")
+    for index, number in enumerate(ids):
+        stream.fraction = (index + 1) / len(ids)
+        yield _raw(_row(file.get(str(number)), f"{path} row {number}"), index, f"{path} row {number}")
+
+
+def _row(data: bytes | None, where: str) -> dict[str, Any]:
+    from ase.io.jsonio import decode
+
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(data or b"", MAX_ROW_BYTES)
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"more than {MAX_ROW_BYTES} bytes")
+        row = decode(text.decode("utf-8"))
+    # ASE's decoder raises whatever a broken text makes it raise.
+    except Exception as error:
+        raise BadInputError(f"The row cannot be read: {error}", where=where, hint="Fetch the file again.") from error
+    if not isinstance(row, dict):
+        raise BadInputError(f"The row is a {type(row).__name__}.", where=where)
+    return row
+
+
+def _raw(row: dict[str, Any], index: int, where: str) -> RawFrame:
+    try:
+        numbers = np.asarray(row["numbers"], dtype=np.int64)
+        positions = np.asarray(row["positions"], dtype=float).reshape(-1, 3)
+        cell = np.asarray(row.get("cell", np.zeros((3, 3))), dtype=float).reshape(3, 3)
+        pbc = np.asarray(row.get("pbc", np.zeros(3)), dtype=bool).reshape(3)
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInputError(f"The row has no structure ({error!r}).", where=where) from error
+    if len(numbers) != len(positions):
+        raise BadInputError(f"{len(numbers)} atomic numbers for {len(positions)} positions.", where=where)
+    pairs = {**(row.get("key_value_pairs") or {}), **(row.get("data") or {})}
+    arrays = {key: np.asarray(value) for key, value in pairs.items() if np.shape(value) == (len(numbers), 3)}
+    if "tags" in row:
+        arrays["tags"] = np.asarray(row["tags"], dtype=np.int64)
+    # Forces of the calculator are stored raw: constraints do not zero them.
+    results = {key: np.asarray(row[key]) if key in ("forces", "stress") else row[key] for key in _RESULTS if key in row}
+    return RawFrame(numbers, positions, cell, pbc, index, pairs, arrays, results)

@@ -1,0 +1,204 @@
+"""Labelled structures: their conversion to eV, Å and ASE's signs, isolated atoms apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.units import ENERGY_UNITS, LENGTH_UNITS
+
+from .extxyz import RawFrame
+from .frame import Frame, LabelledSet
+from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
+from .raw import read_raw
+from .target_labels import TargetKind, kind_of_labels, target_labels
+
+
+def read_labelled(
+    path: str | Path,
+    *,
+    keys: LabelKeys = LabelKeys(),
+    index: str | int = ":",
+    allow_truncated: bool = False,
+    require: Sequence[str] = ("energy", "forces"),
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+    target: str | None = None,
+    target_kind: TargetKind | None = None,
+) -> LabelledSet:
+    """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
+
+    ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
+    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
+    or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
+    stresses; frames may lack it. Single atoms marked
+    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they can be references.
+    Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
+    """
+    path = Path(path)
+    raw = read_raw(path, index=index, allow_truncated=allow_truncated)
+    check_unit_known(raw.foreign_units, energy_unit, path)
+    energy_scale, length_scale = unit_scales(energy_unit, length_unit)
+    check_given(raw.frames, keys, target, path)
+    used, messages = choose_keys(raw.frames, keys, target, path)
+    kind: TargetKind = target_kind or "scalar"
+    if target is not None and target_kind is None:
+        labels = (lookup(frame, "target", target) for frame in raw.frames)
+        kind, reason = kind_of_labels([label for label in labels if label is not None], target)
+        messages.append(reason)
+    frames: list[Frame] = []
+    isolated: dict[int, float] = {}
+    for item in raw.frames:
+        frame = label_frame(item, used, path.name, energy_scale, length_scale, target, kind)
+        if target is None and is_isolated(item, frame):
+            _add_isolated(isolated, frame)
+        else:
+            frames.append(frame)
+    if isolated:
+        from jmp_calc.model.elements import symbol
+
+        names = ", ".join(symbol(z) for z in sorted(isolated))
+        messages.append(f"Isolated atoms, left out of the frames: {names}.")
+    _require(frames, require if target is None else (), raw.frames, used, path)
+    return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
+
+
+def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None:
+    """BadInputError for a layout whose unit of energy only the user can know."""
+    if foreign and energy_unit is None:
+        raise BadInputError(
+            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
+            hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
+        )
+
+
+def unit_scales(energy_unit: str | None, length_unit: str | None) -> tuple[float, float]:
+    """eV and Å per unit; UsageError for an unknown one."""
+    return _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
+
+
+def _unit(name: str | None, table: dict[str, float], what: str) -> float:
+    if name is None:
+        return 1.0
+    if name.lower() not in table:
+        raise UsageError(f"Unknown {what} unit {name!r}.", hint=f"Choose one of {', '.join(table)}.")
+    return table[name.lower()]
+
+
+# ---- one frame ----------------------------------------------------------------------------------------------------
+
+
+def label_frame(
+    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None,
+    target_kind: TargetKind = "scalar",
+) -> Frame:
+    """One frame in eV and Å with the labels under ``keys``; BadInputError for labels of a wrong shape or not finite places."""
+    where = f"{source} frame {raw.index}"
+    if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
+        raise BadInputError("Positions or cell are not finite.", where=where)
+
+    def value(label: str) -> np.ndarray | None:
+        key = getattr(keys, label)
+        found = None if key is None else lookup(raw, label, key)
+        return None if found is None else label_numbers(found, label, source, raw)
+
+    cell = raw.cell * length_scale
+    energy, forces = value("energy"), value("forces")
+    if energy is not None and energy.size != 1:
+        raise BadInputError(f"The energy has shape {energy.shape}, not one number.", where=where)
+    if forces is not None and forces.shape != (len(raw.numbers), 3):
+        raise BadInputError(f"The forces have shape {forces.shape}, not {(len(raw.numbers), 3)}.", where=where)
+    volume = abs(float(np.linalg.det(cell)))
+    stress = None
+    if raw.pbc.sum() >= 2 and volume > 0:
+        given, virials = value("stress"), value("virials")
+        if given is not None:
+            stress = _matrix(given, "stress", where) * energy_scale / length_scale**3
+        elif virials is not None:
+            stress = -_matrix(virials, "virials", where) * energy_scale / volume
+    tags = raw.arrays.get("tags")
+    given = None if target is None else lookup(raw, "target", target)
+    scalars, classes, vectors = target_labels(target, given, target_kind, where)
+    return Frame(
+        numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
+        energy=None if energy is None else float(energy.reshape(())) * energy_scale,
+        forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
+        group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
+        tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
+        targets=scalars, classes=classes, vectors=vectors,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
+    """Symmetric (3, 3) from (3, 3), 9 numbers or Voigt-6 (xx yy zz yz xz xy)."""
+    if value.shape == (6,):
+        xx, yy, zz, yz, xz, xy = value
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if value.shape not in ((9,), (3, 3)):
+        raise BadInputError(f"The {label} has shape {value.shape}, not (3, 3), (9,) or (6,).", where=where)
+    matrix = value.reshape(3, 3)
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if asymmetry > 0.05 * np.abs(matrix).max() + 1e-3:
+        raise BadInputError(f"The {label} is not symmetric (difference {asymmetry:.3g}).", where=where)
+    return 0.5 * (matrix + matrix.T)
+
+
+# ---- isolated atoms and completeness ------------------------------------------------------------------------------
+
+
+def is_isolated(raw: RawFrame, frame: Frame) -> bool:
+    """Whether a frame is one atom that gives a reference energy."""
+    if len(raw.numbers) != 1:
+        return False
+    name = "".join(c for c in str(raw.info.get("config_type", "")).lower() if c.isalnum())
+    return name == "isolatedatom" or (frame.energy is not None and not raw.pbc.any())
+
+
+def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
+    if frame.energy is None or not np.isfinite(frame.energy):
+        raise BadInputError(f"An isolated atom has {'no energy' if frame.energy is None else 'an energy that is not finite'}.",
+                            where=frame.where)
+    number = int(frame.numbers[0])
+    if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
+        raise BadInputError(
+            f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and {frame.energy:.6f} eV.",
+            where=frame.where, hint="Keep the one that belongs to these calculations.",
+        )
+
+
+def _require(
+    frames: Sequence[Frame], labels: Sequence[str], raw: Sequence[RawFrame], used: LabelKeys, path: Path
+) -> None:
+    checks: dict[str, Callable[[Frame], bool]] = {
+        "energy": lambda f: f.energy is None,
+        "forces": lambda f: f.forces is None,
+        "stress": lambda f: f.stress is None,
+    }
+    for label in labels:
+        missing = [frame.index for frame in frames if checks[label](frame)]
+        if not missing:
+            continue
+        first = ", ".join(str(i) for i in missing[:5])
+        available = ", ".join(available_keys(raw, label)) or "none"
+        everywhere = len(missing) == len(frames)
+        by_number = {frame.index: frame for frame in raw}
+        for other in AUTOMATIC[label]:
+            count = sum(lookup(by_number[i], label, other) is not None for i in missing)
+            if count:
+                raise BadInputError(
+                    f"{count} of {len(frames)} frames have their {label} under {other!r} and not under {getattr(used, label)!r}.",
+                    where=f"{path} frames {first}", hint="Write all of them under one key, or train on two files apart.")
+        raise BadInputError(
+            f"{path.name} has no {label}." if everywhere
+            else f"{len(missing)} of {len(frames)} frames have no {label}.",
+            where=str(path) if everywhere else f"{path} frames {first}",
+            hint=f"Name the key with --{label}-key (found: {available}), or train without: --allow-missing {label}.",
+        )

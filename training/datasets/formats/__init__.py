@@ -1,0 +1,1 @@
+"""File formats that public data sets come in."""

@@ -1,0 +1,230 @@
+"""Pickled graph objects of PyTorch Geometric and torch.save's old single-stream form, read without executing anything.
+
+The OC20 and OC22 databases hold one pickled ``Data`` object per record, with tensors inside as bytes that torch.save
+wrote. Their classes become plain records here, their tensors numpy arrays; everything else is as in jmp_calc.zoo.pickled.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError
+from jmp_calc.zoo.pickled import (
+    Inert,
+    LazyStorage,
+    LazyTensor,
+    Rules,
+    StorageType,
+    load_pickle,
+    parse_storage,
+    resolve,
+)
+
+_MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+_PROTOCOL_VERSION = 1001
+_RECORDS = ("Data", "GlobalStorage", "BaseStorage", "DataBatch", "Batch")
+_NUMPY_TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+_MAX_NUMBERS = 1 << 28
+
+
+class Record:
+    """A graph object: whatever attributes its pickle gives it, as a dict."""
+
+    state: dict[str, Any]
+
+    def __new__(cls, *args: object) -> Record:
+        record = super().__new__(cls)
+        record.state = {}
+        return record
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) == 2:
+            state = state[0] or state[1]
+        self.state = dict(state) if isinstance(state, dict) else {}
+
+
+@dataclass(frozen=True)
+class _LoadedStorage(LazyStorage):
+    """A storage whose numbers came with the pickle."""
+
+    numbers: np.ndarray
+
+
+@dataclass
+class _NumpyType:
+    """Stands for numpy.dtype while a scalar is read."""
+
+    code: str
+    order: str = "<"
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
+            self.order = state[1]
+
+
+def load_record(data: bytes, where: str) -> dict[str, Any]:
+    """Attributes of one pickled graph object by name, tensors as numpy arrays (both the old and the new layout).
+
+    BadInputError, naming ``where``, for anything else, and for a pickle that names code; nothing of it is run.
+    """
+    found = load_pickle(data, _rules(where))
+    if not isinstance(found, Record):
+        raise BadInputError(f"The record is a {type(found).__name__}, not a graph object.", where=where)
+    state = found.state
+    inner = state.get("_store")
+    if isinstance(inner, Record):
+        state = inner.state.get("_mapping", {})
+    if not isinstance(state, dict):
+        raise BadInputError("The graph object has no attributes.", where=where)
+    return {str(key).strip("_"): materialise(value, _loaded) for key, value in state.items() if value is not None}
+
+
+def load_plain(data: bytes, where: str) -> Any:
+    """A pickle of numbers, text and containers (numpy numbers too); BadInputError if it names code."""
+    return load_pickle(data, _rules(where))
+
+
+def load_old_torch(data: bytes, where: str) -> Any:
+    """The object in a file (or bytes) that torch.save wrote before its zip form, tensors as numpy arrays."""
+    rules = _rules(where)
+    storages: dict[str, LazyStorage] = {}
+
+    def storage(pid: Any) -> LazyStorage:
+        found = parse_storage(pid)
+        return storages.setdefault(found.key, found)
+
+    parts, position = [], 0
+    for number in range(5):
+        end = _pickle_end(data, position, rules)
+        parts.append(load_pickle(data[position:end], rules, storage if number == 3 else None))
+        position = end
+    if parts[0] != _MAGIC_NUMBER or parts[1] != _PROTOCOL_VERSION:
+        raise rules.refuse("it was not written by torch.save", "fetch it again")
+    loaded: dict[str, np.ndarray] = {}
+    for key in parts[4]:
+        kind, count = storages[key].kind, storages[key].n_items
+        start, size = position + 8, count * kind.item_size
+        if int.from_bytes(data[position:start], "little") != count or start + size > len(data):
+            raise rules.refuse(f"the tensor storage {key} is cut off", "fetch it again")
+        loaded[key] = _numbers(data[start : start + size], kind.dtype)
+        position = start + size
+    if set(storages) - set(loaded):
+        raise rules.refuse("a tensor storage is missing", "fetch it again")
+
+    def read(tensor: LazyTensor) -> np.ndarray:
+        return _strided(loaded[tensor.storage.key], tensor)
+
+    found = parts[3]
+    if isinstance(found, LazyStorage):
+        return loaded[found.key]
+    return materialise(found, read)
+
+
+def materialise(value: Any, read: Callable[[LazyTensor], np.ndarray]) -> Any:
+    """``value`` with every LazyTensor in dicts, lists and tuples replaced by an array."""
+    if isinstance(value, LazyTensor):
+        return read(value)
+    if isinstance(value, dict):
+        return {key: materialise(item, read) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(materialise(item, read) for item in value)
+    return value
+
+
+def _rules(where: str) -> Rules:
+    def refuse(fact: str, hint: str) -> BadInputError:
+        return BadInputError(f"The pickled data are refused: {fact}.", where=where, hint=hint)
+
+    return Rules(_resolve, refuse)
+
+
+def _resolve(module: str, name: str) -> Any:
+    if module.startswith("torch_geometric.data") and name in _RECORDS:
+        return Record
+    return _OWN.get((module, name)) or resolve(module, name)
+
+
+def _load_from_bytes(data: object) -> LazyStorage:
+    """A storage that was pickled inside a tensor."""
+    if not isinstance(data, bytes):
+        raise pickle.UnpicklingError("broken tensor")
+    numbers = load_old_torch(data, "inside a record")
+    if not isinstance(numbers, np.ndarray) or numbers.ndim != 1:
+        raise pickle.UnpicklingError("broken tensor")
+    kind = next(kind for kind in _KINDS if kind.dtype == _torch_name(numbers.dtype))
+    return _LoadedStorage("0", kind, len(numbers), numbers)
+
+
+def _scalar(kind: object, data: object = b"") -> Any:
+    """A numpy number."""
+    if not isinstance(kind, _NumpyType) or not isinstance(data, bytes):
+        raise pickle.UnpicklingError("broken numpy number")
+    return np.frombuffer(data, dtype=_plain_type(kind), count=1)[0].item()
+
+
+def _numpy_type(code: object, *_: object) -> _NumpyType:
+    if code not in _NUMPY_TYPES:
+        raise pickle.UnpicklingError(f"numpy type {code!r}")
+    return _NumpyType(str(code))
+
+
+def _plain_type(kind: _NumpyType) -> np.dtype[Any]:
+    return np.dtype(kind.code).newbyteorder("=" if kind.order == "|" else kind.order)  # type: ignore[arg-type]
+
+
+def _loaded(tensor: LazyTensor) -> np.ndarray:
+    if not isinstance(tensor.storage, _LoadedStorage):
+        raise pickle.UnpicklingError("a tensor without numbers")
+    return _strided(tensor.storage.numbers, tensor)
+
+
+def _strided(numbers: np.ndarray, tensor: LazyTensor) -> np.ndarray:
+    """The tensor's view of its storage, as a copy (its bounds were checked when the pickle was read)."""
+    if math.prod(tensor.shape) > _MAX_NUMBERS:
+        raise pickle.UnpicklingError(f"a tensor of shape {tensor.shape}")
+    item = numbers.dtype.itemsize
+    strides = tuple(step * item for step in tensor.stride)
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False).copy()
+
+
+def _numbers(data: bytes, dtype: str) -> np.ndarray:
+    if dtype == "bfloat16":
+        raise pickle.UnpicklingError("bfloat16 numbers")
+    return np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<"))
+
+
+def _torch_name(dtype: np.dtype[Any]) -> str:
+    return str(dtype.name)
+
+
+def _pickle_end(data: bytes, start: int, rules: Rules) -> int:
+    """Position behind the pickle that begins at ``start``."""
+    try:
+        *_, (_, _, stop) = pickletools.genops(io.BytesIO(data[start:]))
+    except Exception as error:  # pickletools raises many kinds for damaged input
+        raise rules.refuse(f"its pickle is damaged ({error})", "fetch it again") from error
+    if stop is None:
+        raise rules.refuse("its pickle has no end", "fetch it again")
+    return start + int(stop) + 1
+
+
+_STORAGES = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_KINDS = [kind for name in _STORAGES if isinstance(kind := resolve("torch", f"{name}Storage"), StorageType)]
+_OWN: dict[tuple[str, str], Any] = {
+    ("torch.storage", "_load_from_bytes"): _load_from_bytes,
+    ("numpy", "dtype"): _numpy_type,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("builtins", "object"): Inert,
+}

@@ -1,0 +1,1 @@
+"""Several processes of one run: launch, gradients, shards, shutdown."""

@@ -1,0 +1,190 @@
+"""The network a fine-tuning starts from: which weights, which old head, which scales and references."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from ..config import TrainConfig
+from .options import ModelOptions
+from .prepare import Prepared
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from jmp_calc.model.config import HeadConfig, ModelConfig
+
+from ..batches.dataset import FrameGraphs
+from ..batches.loader import Batches
+from ..batches.order import Shuffled
+from ..batches.tasks import Task
+from ..data.frame import Frame
+from ..data.references import References
+from ..targets.fit import FittedTarget
+from .earlier import EarlierSet, EarlierTask, bound, with_own_titles
+from .fitted_energies import with_fitted_energies
+from .network import check_old_head, kept_heads, network_for, new_head, with_layers
+from .old_heads import energy_heads, force_errors, knowing
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.container import LoadedModel
+
+
+N_SCALE_BATCHES = 8
+"""Batches for the scale factors; every factor takes one pass over them, so they are small."""
+
+
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network that is ready for training, and where it comes from."""
+
+    potential: Potential
+    head: HeadConfig
+    source: str
+    """Name and hash of the start model, in words."""
+    licence: str
+    training_data: tuple[dict[str, object], ...]
+    """What the start weights have seen."""
+    init_head: str | None
+    """Old head the new one started from; None: new weights."""
+    probe: dict[str, float]
+    """Force RMSE of the old heads on a few frames, eV/Å."""
+    messages: tuple[str, ...]
+    retained: tuple[EarlierTask, ...] = ()
+    """Earlier data under old heads, which the network has beside the new one, that are watched;"""
+    replayed: tuple[EarlierTask, ...] = ()
+    """and those that are trained on."""
+
+    @property
+    def fixed_heads(self) -> tuple[str, ...]:
+        """Old heads that are not trained."""
+        trained = {self.head.name, *(item.task.head for item in self.replayed)}
+        return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
+
+
+
+
+
+
+def make_start(
+    loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
+    direct_forces: bool, device: torch.device, seed: int, max_edges: int, target: FittedTarget | None = None,
+    retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
+) -> Start:
+    """Build the network with its new head, and with the old ones that earlier data or the user need.
+
+    ``frames`` are the training frames, ``target`` what replaces energies.
+    """
+    from jmp_calc.machine.device import choose_dtype
+    from jmp_calc.model.potential import Potential
+
+    messages: list[str] = []
+    config = network_for(loaded, options, target, direct_forces=direct_forces, messages=messages)
+    head = new_head(options, frames, references, target, direct_forces=direct_forces)
+    dtype = choose_dtype(options.dtype)
+    torch.manual_seed(seed)
+    if options.from_scratch:
+        potential = with_fitted_energies(
+            _from_scratch(config, head, options, frames, dtype, device, seed, max_edges), head.name, frames, device)
+        source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
+        return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
+                     tuple(messages))
+    source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
+    # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
+    old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
+    watched, trained = (
+        with_own_titles([bound(item, old, direct=direct_forces, device=device) for item in items], items)
+        for items in (retained, replayed))
+    kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
+    check_old_head(options, config, head, direct=direct_forces)
+    template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
+    potential = with_fitted_energies(
+        _add_head(old, head, template, options, kept), head.name, frames, device)
+    return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
+                 loaded.card.training_data, template, probe, tuple(messages), watched, trained)
+
+
+def _add_head(
+    old: Potential, head: HeadConfig, template: str | None, options: ModelOptions, kept: Sequence[str]
+) -> Potential:
+    """The old network with the new head as default, and with the old heads that are kept."""
+    head = with_layers(head, old.config, options, template)
+    if template:
+        shape = old.config.head(template)
+        head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
+                                   direct_forces=shape.direct_forces and head.direct_forces)
+    return old.with_new_head(head, kept, init_from=template)
+
+
+def _from_scratch(
+    config: ModelConfig, head: HeadConfig, options: ModelOptions, frames: Sequence[Frame], dtype: torch.dtype,
+    device: torch.device, seed: int, max_edges: int,
+) -> Potential:
+    """New weights in the same architecture, with scale factors fitted on the training frames."""
+    from jmp_calc.model.potential import Potential
+
+    config = config.with_new_head(with_layers(head, config, options, None), kept=())
+    potential = Potential(config).to(dtype=dtype, device=device)
+    chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
+    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
+                         qint_tags=config.backbone.qint_tags)
+    order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
+    batches = Batches(graphs, order, device=device)
+    potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
+    return potential
+
+
+def _similar_head(
+    potential: Potential, options: ModelOptions, head: HeadConfig, frames: Sequence[Frame], direct: bool,
+    device: torch.device, messages: list[str],
+) -> tuple[str | None, dict[str, float]]:
+    """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
+    heads = energy_heads(potential.config, direct=direct)
+    if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
+        return None, {}
+    if options.init_head != "auto":
+        return options.init_head, {}
+    cover = [h.name for h in knowing(heads, head.elements or ())]
+    if not cover:
+        messages.append("no old head knows all the elements: the new head starts from new weights")
+        return None, {}
+    probe = force_errors(potential, cover, frames, direct=direct, device=device) if len(cover) > 1 else {}
+    best = min(probe, key=probe.__getitem__) if probe else cover[0]
+    ranked = sorted(probe.items(), key=lambda item: item[1])[:5]
+    text = ", ".join(f"{name} {1e3 * rmse:.0f}" for name, rmse in ranked)
+    why = f" (force RMSE before training, meV/Å: {text})" if text else ""
+    messages.append(f"the new head starts from {best!r}{why}")
+    return best, probe
+
+
+def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
+    """The settings with learning rate (by size of the network), batch size (by number of training structures) and
+    what a target decides."""
+    if config.batch_size is None:
+        config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
+    if prepared.target is not None:
+        config = prepared.target.configured(config)
+    if config.optim.lr is not None:
+        return config
+    n_weights = sum(p.numel() for p in potential.parameters())
+    # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
+    lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
+
+
+def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
+    """The network without the old heads that it had for earlier data, unless they are to be kept."""
+    if start.keep_heads or len(potential.config.heads) == 1:
+        return potential
+    return potential.with_heads([start.head], start.head)

@@ -1,0 +1,1 @@
+"""How weights move: optimizer, gradients, schedules, averages, low rank."""

@@ -1,0 +1,1 @@
+"""What a pre-training adds to the common loop: recipes, mixture of sets, publishing."""

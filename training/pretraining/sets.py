@@ -1,0 +1,262 @@
+"""The data sets of a pre-training as one sequence of frames: from a pack in memory, or from record folders on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.progress import Say
+
+from ..batches.tasks import Task
+from ..data.frame import Frame
+from ..records.record_set import RecordSet
+from .build_pack import build
+from .mixture import Mixture, MixtureSet, holdout_reason
+from .options import PretrainOptions
+from .pack import Packed, PackedSet, load_packed, save_packed
+from .recipe import PACK_FILE, PretrainRecipe
+
+FORCE_SCALE_RANGE = (0.3, 2.0)
+"""eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
+ENERGY_LENGTH = 0.1
+"""Å: energy errors per atom count in units of this times the force scale of the set."""
+TYPICAL_NEIGHBORS = 30
+"""Main edges per atom of the published graphs, for records whose edges were not counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSet:
+    """One data set: its frames, apart for training and validation, and the statistics of the training frames."""
+
+    described: PackedSet
+    """Head, linear references, licence and source."""
+    train: Sequence[Frame]
+    valid: Sequence[Frame]
+    train_sizes: np.ndarray
+    """(frames, 3) atoms, main edges, most main edges of one atom; may be a memory map."""
+    valid_sizes: np.ndarray
+    energy_std: float
+    """eV: population standard deviation of the referenced total energies."""
+    mean_atoms: float
+    fingerprint: str
+    """Hash of the frames and labels."""
+
+    @property
+    def name(self) -> str:
+        """Name in the recipe."""
+        return self.described.name
+
+    @property
+    def references(self) -> Mapping[int, float]:
+        """Linear reference, eV by atomic number."""
+        return self.described.references
+
+    @property
+    def force_rms(self) -> float:
+        """eV/Å, by component."""
+        return self.described.force_rms
+
+
+class LazyFrames(Sequence[Frame]):
+    """Frames that are made when they are asked for."""
+
+    def frame(self, index: int) -> Frame:
+        """One frame; ``index`` counts from 0."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Frame]: ...
+    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
+        if isinstance(index, slice):
+            return [self.frame(i) for i in range(*index.indices(len(self)))]
+        return self.frame(range(len(self))[index])
+
+
+class Joined(LazyFrames):
+    """Several sequences of frames, one after the other; frames are read when they are asked for."""
+
+    def __init__(self, parts: Sequence[Sequence[Frame]]) -> None:
+        self._parts = parts
+        self._first = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def frame(self, index: int) -> Frame:
+        """One frame of the part that it is in."""
+        part = bisect_right(self._first, index) - 1
+        return self._parts[part][index - self._first[part]]
+
+
+class PackedFrames(LazyFrames):
+    """Some frames of a pack."""
+
+    def __init__(self, packed: Packed, indices: np.ndarray) -> None:
+        self._packed, self._indices = packed, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def frame(self, index: int) -> Frame:
+        """One frame of those chosen."""
+        return self._packed.frame(int(self._indices[index]))
+
+
+class Part(LazyFrames):
+    """Consecutive frames of another sequence."""
+
+    def __init__(self, frames: Sequence[Frame], start: int, stop: int) -> None:
+        self._frames, self._start, self._count = frames, start, stop - start
+
+    def __len__(self) -> int:
+        return self._count
+
+    def frame(self, index: int) -> Frame:
+        """One frame, counted from the first of the part."""
+        return self._frames[self._start + index]
+
+
+def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
+    """The sets of a pack without frames that are too large for the mixture."""
+    atoms = np.diff(packed.offset)
+    sizes = np.stack([atoms, packed.n_edges, packed.degree], axis=1).astype(np.int64)
+    references, whole = packed.reference_energies(), fingerprint(packed)
+    sources = []
+    for number, item in enumerate(packed.sets):
+        members = packed.set_index == number
+        train = np.flatnonzero(members & ~packed.valid & (packed.n_edges <= mixture.max_frame_edges))
+        valid = np.flatnonzero(members & packed.valid)
+        if not len(train):
+            continue
+        rest = (packed.energy - references)[train]
+        sources.append(SourceSet(
+            item, PackedFrames(packed, train), PackedFrames(packed, valid), sizes[train], sizes[valid],
+            float(np.nanstd(rest)) if np.isfinite(rest).any() else 1.0, float(atoms[train].mean()), whole,
+        ))
+    return sources
+
+
+def with_few_valid(source: SourceSet, count: int) -> SourceSet:
+    """The same set with at most ``count`` validation frames."""
+    few = min(count, len(source.valid))
+    return replace(source, valid=Part(source.valid, 0, few), valid_sizes=source.valid_sizes[:few])
+
+
+def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
+    """A set that is read from ``jmp-calc preprocess`` folders while training.
+
+    UsageError if the records come from a held-out file, BadInputError if they have no energies or forces.
+    """
+    records = RecordSet(folder / item.records)
+    statistics, count = records.statistics, len(records)
+    for source in records.info.sources:
+        reason = holdout_reason(source.path)
+        if reason is not None:
+            raise UsageError(f"{source.path} is held out ({reason}) and must not be trained on.", where=item.records,
+                             hint=f"take it out of set {item.name!r}")
+    if statistics.energy_std is None or statistics.force_rms is None:
+        raise BadInputError("The records have no energies or no forces.", where=str(records.path))
+    others = RecordSet(folder / item.valid_records) if item.valid_records else None
+    n_valid = 0 if others else min(mixture.validation_max, max(1, int(mixture.validation_fraction * count)))
+    if count - n_valid < 1:
+        raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
+    train = Part(records, 0, count - n_valid)
+    valid = Part(others, 0, min(len(others), mixture.validation_max)) if others else Part(records, len(train), count)
+    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train):]
+    described = PackedSet(
+        name=item.name, head=item.head, weight=item.weight, references=statistics.references,
+        full_rank=statistics.rank == len(statistics.references), force_rms=statistics.force_rms,
+        energy_std=statistics.energy_std, n_train=len(train), n_valid=len(valid), dropped=records.info.left_out,
+        licence=item.licence, source=item.source, citation=item.citation,
+        files=tuple(source.path for source in records.info.sources),
+    )
+    return SourceSet(described, train, valid, with_edges(records.sizes[: len(train)]), with_edges(valid_sizes),
+                     statistics.energy_std, statistics.mean_atoms, records.info.fingerprint)
+
+
+def with_edges(sizes: np.ndarray) -> np.ndarray:
+    """The same sizes, with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
+    unknown = sizes[:, 1] == 0
+    if not unknown.any():
+        return sizes
+    filled = np.array(sizes)
+    filled[unknown, 1] = TYPICAL_NEIGHBORS * filled[unknown, 0]
+    filled[unknown, 2] = TYPICAL_NEIGHBORS
+    return filled
+
+
+def fingerprint(packed: Packed) -> str:
+    """Hash of all frames and labels of a pack."""
+    digest = hashlib.sha256()
+    for array in (packed.numbers, packed.positions, packed.forces, packed.energy, packed.cell, packed.stress,
+                  packed.set_index, packed.valid):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
+    """The units in which the errors of a set enter the loss.
+
+    ``jmp``: referenced energies in units of their standard deviation, forces of their root mean square, force errors times
+    the mean number of atoms (``training.md`` sections 3 and 8). ``force_scale``: energies per atom, forces and virials per
+    atom in units of the force scale, so that no level of theory or temperature dominates.
+    """
+    task = Task(item.head, item.name, references=source.references, energy_margin=item.energy_margin,
+                forces_margin=item.forces_margin, cutoff=item.cutoff)
+    if mixture.normalisation == "jmp":
+        return replace(task, energy_unit=source.energy_std or 1.0, energy_per_atom=False,
+                       forces_unit=source.force_rms / round(source.mean_atoms))
+    scale = force_scale(source.force_rms)
+    return replace(task, energy_unit=ENERGY_LENGTH * scale, forces_unit=scale, stress_unit=None)
+
+
+def force_scale(force_rms: float) -> float:
+    """Unit of force errors of a set, eV/Å."""
+    return float(np.clip(force_rms, *FORCE_SCALE_RANGE))
+
+
+def source_sets(
+    recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
+) -> list[SourceSet]:
+    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``.
+
+    UsageError naming those that the pack lacks.
+    """
+    mixture, found = recipe.mixture, {}
+    if any(item.files for item in mixture.sets):
+        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
+    for item in mixture.sets:
+        if item.records:
+            found[item.name] = record_set(item, options.data or Path(), mixture)
+    absent = [item.name for item in mixture.sets if item.name not in found]
+    if absent:  # their heads would be written untrained
+        raise UsageError(f"The pack has no frames to train on of {', '.join(absent)}.", where=str(options.pack or folder),
+                         hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of the recipe")
+    return [found[item.name] for item in mixture.sets]
+
+
+def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
+    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there.
+
+    Without a folder nothing is written.
+    """
+    own = None if folder is None else folder / PACK_FILE
+    if options.pack is not None:
+        return load_packed(options.pack)
+    if own is not None and own.is_file():
+        return load_packed(own)
+    if options.data is None:
+        raise UsageError("There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe")
+    packed = build(recipe.mixture, options.data, say=say)
+    if own is not None:
+        save_packed(own, packed, recipe.content)
+    return packed

@@ -1,0 +1,1 @@
+"""Labelled sets larger than memory: files, statistics, preprocessing."""

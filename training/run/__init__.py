@@ -1,0 +1,1 @@
+"""One run on disk: its folder, log, state and how it goes on."""

@@ -1,0 +1,31 @@
+"""The folder of a run: whether it can be resumed, and its log.
+
+``train.log`` holds every line that is printed, with the time, and goes on over restarts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jmp_calc.errors import UsageError
+from jmp_calc.io.progress import Say
+from jmp_calc.io.summary import read_summary
+
+from .job import STATE_FILE
+
+SETTINGS_FILES = ("config.yaml", "recipe.yaml")
+"""Written by fine-tuning and by pre-training before the first step."""
+
+
+def has_state(folder: Path, say: Say) -> bool:
+    """Whether a run can go on here; False, with a line for the user, if it was ended before its first saved state.
+
+    UsageError if no run has begun here. To be asked before anything is written into the folder.
+    """
+    if (folder / STATE_FILE).is_file():
+        return True
+    stopped = (read_summary(folder / "summary.yaml") or {}).get("status") in ("running", "interrupted")
+    if stopped or any((folder / name).is_file() for name in SETTINGS_FILES):
+        say("the earlier run was ended before its first saved state: this one starts at the beginning")
+        return False
+    raise UsageError("There is no run to resume here.", where=str(folder), hint="start it without --resume")

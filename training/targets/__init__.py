@@ -1,0 +1,1 @@
+"""Scalars, classes and vectors as labels instead of energies."""

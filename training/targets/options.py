@@ -1,0 +1,34 @@
+"""What is trained on instead of energies and forces: the key and kind of a target, and the form of its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jmp_calc.model.config import Reduction
+
+from ..data.target_labels import TargetKind
+
+
+@dataclass(frozen=True)
+class TargetTask:
+    """The target and the form of its head; what is None is chosen by the training frames."""
+
+    key: str
+    """Of the labels: in a file in ``info``, in ``Frame`` that of ``targets``, ``classes`` or ``vectors``."""
+    kind: Literal["scalar", "spatial_extent", "class", "vector"] | None = None
+    """None: class if the labels are text or booleans, else scalar."""
+    pooling: Reduction | None = None
+    """How atoms are combined; None: sum for an extensive scalar and for vectors, else mean."""
+    referenced: bool | None = None
+    """Whether values per element are subtracted (least squares); None: for an extensive target with sum."""
+    normalise: bool = True
+    """Whether mean and standard deviation are taken out."""
+    unit: str = "label units"
+    class_weights: Literal["equal", "balanced"] = "equal"
+    """Of classes: whether every training frame counts alike, or every class."""
+
+    @property
+    def label_kind(self) -> TargetKind | None:
+        """How the labels are read; None: as they look."""
+        return "scalar" if self.kind == "spatial_extent" else self.kind
