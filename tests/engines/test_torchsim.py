@@ -19,7 +19,7 @@ ts = pytest.importorskip("torch_sim")
 
 @pytest.fixture
 def model(model_path: Path):
-    from jmp_calc.torchsim import JMPModel
+    from jmp_calc.engines.torchsim import JMPModel
 
     return JMPModel(model_path, device="cpu", dtype=torch.float64)
 
@@ -73,7 +73,7 @@ def test_errors_name_the_system(model) -> None:
 
 
 def test_slabs_that_became_molecules_warn_once_and_vacuum_keeps_them(model_path: Path, calc: JMPCalculator) -> None:
-    from jmp_calc.torchsim import JMPModel
+    from jmp_calc.engines.torchsim import JMPModel
 
     fresh = JMPModel(model_path, device="cpu", dtype=torch.float64)
     slab = fcc111("Cu", (1, 1, 2), vacuum=8.0)

@@ -1,0 +1,1 @@
+"""Our models behind the interfaces of simulation engines other than ASE."""
