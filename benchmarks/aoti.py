@@ -2,9 +2,10 @@
 
     python benchmarks/aoti.py [--threads 2]
 
-jmp-xs in float32. ``start_s``: from the start of Python to the first forces of ethanol, in a process of its own; with
-compile=True once with an empty cache (``first_start_s``) and once more. Calls per second: energy and forces of moved atoms
-through the calculator, the three kinds in turn in one process. Writes benchmarks/results/aoti.yaml.
+jmp-xs in float32. ``start_s``: from the start of Python to the first forces of ethanol, in a process of its
+own; with compile=True once with an empty cache (``first_start_s``) and once more. Calls per second: energy
+and forces of moved atoms through the calculator, the three kinds in turn in one process. Writes
+benchmarks/results/aoti.yaml.
 """
 
 from __future__ import annotations
@@ -34,23 +35,33 @@ SYSTEMS = ("ethanol", "Si64")
 
 def main() -> None:
     """Export, start each kind, then compare their calls."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--program", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        measured = calls(args.program) if args.measure == "calls" else {"done": start(args.measure, args.program)}
+        measured = (
+            calls(args.program) if args.measure == "calls" else {"done": start(args.measure, args.program)}
+        )
         print(json.dumps(measured))
         return
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.pt2"
-        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": f"{folder}/cache", "OMP_NUM_THREADS": str(args.threads)}
+        environment = {
+            **os.environ,
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/cache",
+            "OMP_NUM_THREADS": str(args.threads),
+        }
 
         def run(*words: str) -> tuple[dict[str, Any], float]:
             """What a process prints last, and when it was started."""
             begin = time.time()
-            done = subprocess.run([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
             print(words[-1], f"{time.time() - begin:.0f} s", done.stdout, flush=True)
             return json.loads(done.stdout.splitlines()[-1]), begin
 
@@ -68,7 +79,14 @@ def main() -> None:
         rates, _ = run(__file__, "--program", str(program), "--measure", "calls")
     for kind in KINDS:
         what = "jmp-xs, energy and forces, float32: eager, compile=True, exported program; benchmarks/aoti.py"
-        write_row(RESULTS / "aoti.yaml", kind, {**starts[kind], **rates[kind]}, what=what, threads=args.threads, order=KINDS)
+        write_row(
+            RESULTS / "aoti.yaml",
+            kind,
+            {**starts[kind], **rates[kind]},
+            what=what,
+            threads=args.threads,
+            order=KINDS,
+        )
 
 
 def calculator(kind: str, program: Path) -> JMPCalculator:
@@ -88,7 +106,8 @@ def start(kind: str, program: Path) -> float:
 
 
 def calls(program: Path) -> dict[str, dict[str, float]]:
-    """Calls per second of every kind, and its largest differences to eager calls; the first two calls are not counted."""
+    """Calls per second of every kind, and its largest differences to eager calls; the first two calls are not
+    counted."""
     from systems import structure
 
     calculators = {kind: calculator(kind, program) for kind in KINDS}

@@ -2,8 +2,8 @@
 
     python benchmarks/batch.py
 
-Rounds of single calls and of one batch call take turns. Also the largest difference of energies and forces in float64, in
-another order. Writes benchmarks/results/batch.yaml.
+Rounds of single calls and of one batch call take turns. Also the largest difference of energies and forces in
+float64, in another order. Writes benchmarks/results/batch.yaml.
 """
 
 from __future__ import annotations
@@ -33,14 +33,20 @@ def molecules(data: Path) -> list[Atoms]:
     import io
 
     text = gzip.decompress((data / "spice_mini_train.xyz.gz").read_bytes()).decode()
-    found = [a for a in read(io.StringIO(text), index=":", format="extxyz") if 5 <= len(a) <= 50 and not a.info.get("charge")]
+    found = [
+        a
+        for a in read(io.StringIO(text), index=":", format="extxyz")
+        if 5 <= len(a) <= 50 and not a.info.get("charge")
+    ]
     chosen = [found[i] for i in np.linspace(0, len(found) - 1, 64).astype(int)]
     return [Atoms(a.numbers, a.positions) for a in chosen]
 
 
 def main() -> None:
     """Time, compare, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
@@ -64,16 +70,25 @@ def main() -> None:
     difference = 0.0
     for number, found in zip(order, together):
         exact.calculate(structures[number], ["energy", "forces"])
-        difference = max(difference, abs(found["energy"] - exact.results["energy"]),
-                         np.abs(found["forces"] - exact.results["forces"]).max())
+        difference = max(
+            difference,
+            abs(found["energy"] - exact.results["energy"]),
+            np.abs(found["forces"] - exact.results["forces"]).max(),
+        )
     content = {
-        "what": "64 molecules of spice_mini, energy and forces, jmp-xs; benchmarks/batch.py", "threads": 2,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "atoms": [len(a) for a in structures],
-        "single_s": round(statistics.median(seconds["single"]), 3), "batch_s": round(statistics.median(seconds["batch"]), 3),
-        "ratio": round(statistics.median(ratios), 3), "largest_difference_float64": float(f"{difference:.2g}"),
+        "what": "64 molecules of spice_mini, energy and forces, jmp-xs; benchmarks/batch.py",
+        "threads": 2,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "atoms": [len(a) for a in structures],
+        "single_s": round(statistics.median(seconds["single"]), 3),
+        "batch_s": round(statistics.median(seconds["batch"]), 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "largest_difference_float64": float(f"{difference:.2g}"),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "batch.yaml").write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+    (RESULTS / "batch.yaml").write_text(
+        yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+    )
     print({key: value for key, value in content.items() if key != "atoms"})
 
 

@@ -1,12 +1,13 @@
-"""3BPA in a fixed time: force errors after fine-tuning jmp-xs and after training the same network from scratch.
+"""3BPA in a fixed time: force errors after fine-tuning jmp-xs and after training the same network from
+scratch.
 
     python benchmarks/bpa3.py                      all rows that are missing, 10 minutes each on 2 cores
     python benchmarks/bpa3.py --rows jmp-xs        one row
     python benchmarks/bpa3.py --table              only print and plot what is there
 
-450 frames of bpa3_train (300 K) to train on, every tenth for validation; test: bpa3_test (300, 600, 1200 K). The time
-covers reading, graphs, training and validation, not the test. A row that was stopped goes on where it was; only rows
-that ran their full time are written to benchmarks/results/bpa3.yaml.
+450 frames of bpa3_train (300 K) to train on, every tenth for validation; test: bpa3_test (300, 600, 1200 K).
+The time covers reading, graphs, training and validation, not the test. A row that was stopped goes on where
+it was; only rows that ran their full time are written to benchmarks/results/bpa3.yaml.
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from curves import Yardstick, plot_curves
 from row_programs import check_full_time, compute_missing, training_parser
 from rows import read_rows
 
-WHAT = ("force and energy errors on 3BPA after a fixed time; benchmarks/bpa3.py; yardstick: MACE 32x0e+1o, 5 Å, from scratch, "
-        "force MAE on validation and test frames: 10 min 32 and 69, 20 min 23 and 53 meV/Å")
-YARDSTICKS = [Yardstick("MACE 32x0e+1o, 5 Å, from scratch, 10 min", 32.0, 69.0), Yardstick("the same, 20 min", 23.0, 53.0)]
+WHAT = (
+    "force and energy errors on 3BPA after a fixed time; benchmarks/bpa3.py; yardstick: MACE 32x0e+1o, 5 Å, "
+    "from scratch, "
+    "force MAE on validation and test frames: 10 min 32 and 69, 20 min 23 and 53 meV/Å"
+)
+YARDSTICKS = [
+    Yardstick("MACE 32x0e+1o, 5 Å, from scratch, 10 min", 32.0, 69.0),
+    Yardstick("the same, 20 min", 23.0, 53.0),
+]
 """Validation and test force MAE in meV/Å, measured on such a machine (project issue 3)."""
 
 
@@ -52,8 +59,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     args = parser.parse_args()
     path = args.results / "bpa3.yaml"
-    compute_missing(path, [] if args.table else args.rows, lambda name: run_row(name, ROWS[name], args), what=WHAT,
-                  order=list(ROWS), same={"minutes": args.minutes, "processes": args.processes}, threads=args.processes)
+    compute_missing(
+        path,
+        [] if args.table else args.rows,
+        lambda name: run_row(name, ROWS[name], args),
+        what=WHAT,
+        order=list(ROWS),
+        same={"minutes": args.minutes, "processes": args.processes},
+        threads=args.processes,
+    )
     rows = read_rows(path)
     show(rows)
     plot_curves(args.results / "bpa3.svg", rows, YARDSTICKS, "3BPA, 450 training frames")
@@ -70,20 +84,34 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     out = args.work / f"{name}-{args.minutes:g}min-{args.processes}processes"
     train = args.data / "bpa3_train.xyz.gz"
     result = finetune(
-        train, test=args.data / "bpa3_test.xyz.gz", model=row.model, out=out, device="cpu",
-        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes, optim=OptimConfig(lr=row.lr)),
+        train,
+        test=args.data / "bpa3_test.xyz.gz",
+        model=row.model,
+        out=out,
+        device="cpu",
+        config=TrainConfig(
+            max_time=60.0 * args.minutes, processes=args.processes, optim=OptimConfig(lr=row.lr)
+        ),
         resume=(out / "state.pt").exists(),
-        data=DataOptions(train, valid_every=10), start=ModelOptions(init_head=row.init_head),
+        data=DataOptions(train, valid_every=10),
+        start=ModelOptions(init_head=row.init_head),
     )
     assert result.test is not None
     check_full_time(name, result.train_s, args.minutes)
     settings = yaml.safe_load((out / "config.yaml").read_text())["training"]
     return {
-        "model": row.model, "start_sha256": resolve(row.model.removeprefix("scratch:")).sha256,
-        "init_head": result.init_head or "new weights", "lr": settings["optim"]["lr"], "minutes": args.minutes,
-        "processes": args.processes, "epochs": result.n_epochs, "steps": result.n_steps,
-        "train_s": result.train_s, "valid_before": result.before.to_dict(),
-        "valid": result.valid.to_dict(), "test": result.test.to_dict(),
+        "model": row.model,
+        "start_sha256": resolve(row.model.removeprefix("scratch:")).sha256,
+        "init_head": result.init_head or "new weights",
+        "lr": settings["optim"]["lr"],
+        "minutes": args.minutes,
+        "processes": args.processes,
+        "epochs": result.n_epochs,
+        "steps": result.n_steps,
+        "train_s": result.train_s,
+        "valid_before": result.before.to_dict(),
+        "valid": result.valid.to_dict(),
+        "test": result.test.to_dict(),
         "curve_s": [line.elapsed_s for line in result.history],
         "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
     }
@@ -96,8 +124,11 @@ def show(rows: dict[str, Any]) -> None:
         print(f"{yardstick.name:44s} {yardstick.valid:8.1f} {yardstick.test:8.1f}")
     for name, row in rows.items():
         label = f"{name} (lr {row['lr']:g}, {row['minutes']:g} min, {row['epochs']} epochs)"
-        numbers = [row[part][key] for key in ("forces_mae_mev_per_a", "energy_mae_mev_per_atom")
-                   for part in ("valid", "test")]
+        numbers = [
+            row[part][key]
+            for key in ("forces_mae_mev_per_a", "energy_mae_mev_per_atom")
+            for part in ("valid", "test")
+        ]
         print(f"{label:44s} {numbers[0]:8.1f} {numbers[1]:8.1f}         {numbers[2]:8.2f} {numbers[3]:8.2f}")
 
 

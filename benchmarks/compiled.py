@@ -2,10 +2,10 @@
 
     python benchmarks/compiled.py [--systems ethanol Si64] [--threads 2]
 
-jmp-xs in float32, energy and forces of moved atoms through the calculator; eager calls, compiled calls and a matrix product
-of 2048 x 2048 (the speed of the machine) follow each other in one process. The program is first compiled in another process
-with an empty cache (first_call_s), then again from the cache (cached_call_s). Writes its run into
-benchmarks/results/compiled.yaml.
+jmp-xs in float32, energy and forces of moved atoms through the calculator; eager calls, compiled calls and a
+matrix product of 2048 x 2048 (the speed of the machine) follow each other in one process. The program is
+first compiled in another process with an empty cache (first_call_s), then again from the cache
+(cached_call_s). Writes its run into benchmarks/results/compiled.yaml.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ CALLS = {"ethanol": 60, "aspirin": 50, "ac-ala5-nhme": 25, "Si64": 25, "water192
 
 def main() -> None:
     """Compile once, then measure all systems."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--systems", nargs="*", choices=list(CALLS), default=list(CALLS)[:4])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", choices=("compile", "calls"), help=argparse.SUPPRESS)
@@ -89,7 +91,9 @@ def measure(systems: list[str]) -> dict[str, Any]:
     """One row per system."""
     from jmp_calc import JMPCalculator
 
-    eager, compiled = (JMPCalculator("jmp-xs", head=HEAD, device="cpu", compile=choice) for choice in (False, True))
+    eager, compiled = (
+        JMPCalculator("jmp-xs", head=HEAD, device="cpu", compile=choice) for choice in (False, True)
+    )
     rows = {}
     for name in systems:
         rows[name] = row(name, eager, compiled)
@@ -103,24 +107,31 @@ def row(name: str, eager: JMPCalculator, compiled: JMPCalculator) -> dict[str, A
     from systems import structure
 
     atoms, left = structure(name), torch.rand(2048, 2048)
-    calls = {"probe": lambda: left @ left, "eager": lambda: eager.get_forces(atoms),
-             "compiled": lambda: compiled.get_forces(atoms)}
+    calls = {
+        "probe": lambda: left @ left,
+        "eager": lambda: eager.get_forces(atoms),
+        "compiled": lambda: compiled.get_forces(atoms),
+    }
     times: dict[str, list[float]] = {key: [] for key in calls}
     differences = []
     for number in range(CALLS[name] + 2):
         atoms.rattle(0.001, seed=number)
         for key, call in calls.items():
             times[key].append(timed(call))
-        differences.append([np.abs(eager.results[key] - compiled.results[key]).max() for key in ("energies", "forces")])
+        differences.append(
+            [np.abs(eager.results[key] - compiled.results[key]).max() for key in ("energies", "forces")]
+        )
     middle = {key: statistics.median(seconds[2:]) for key, seconds in times.items()}
     energies, forces = np.max(differences, axis=0)
     return {
-        "atoms": len(atoms), "main_edges": eager.build_graph(atoms).n_edges,
+        "atoms": len(atoms),
+        "main_edges": eager.build_graph(atoms).n_edges,
         "eager_calls_per_s": significant(1.0 / middle["eager"]),
         "compiled_calls_per_s": significant(1.0 / middle["compiled"]),
         "gain": significant(middle["eager"] / middle["compiled"]),
         "rate_gflops": significant(2e-9 * 2048**3 / middle["probe"]),
-        "largest_difference_ev_per_atom": significant(energies, 2), "largest_difference_ev_per_a": significant(forces, 2),
+        "largest_difference_ev_per_atom": significant(energies, 2),
+        "largest_difference_ev_per_a": significant(forces, 2),
     }
 
 

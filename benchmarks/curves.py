@@ -1,4 +1,5 @@
-"""The figure of fine-tuning runs: validation force error against time or steps, with the errors of other codes as lines."""
+"""The figure of fine-tuning runs: validation force error against time or steps, with the errors of other
+codes as lines."""
 
 from __future__ import annotations
 
@@ -23,10 +24,13 @@ class Yardstick:
         return self.name if self.test is None else f"{self.name} (test {self.test:.0f})"
 
 
-def plot_curves(path: Path, rows: Mapping[str, Mapping[str, Any]], yardsticks: Sequence[Yardstick], title: str) -> None:
+def plot_curves(
+    path: Path, rows: Mapping[str, Mapping[str, Any]], yardsticks: Sequence[Yardstick], title: str
+) -> None:
     """Write the figure of ``rows`` (name -> numbers as in the results files); nothing if there are none.
 
-    Rows that know their steps are drawn against them: on a machine that others use, wall time compares nothing.
+    Rows that know their steps are drawn against them: on a machine that others use, wall time compares
+    nothing.
     """
     if not rows:
         return
@@ -41,8 +45,13 @@ def plot_curves(path: Path, rows: Mapping[str, Mapping[str, Any]], yardsticks: S
         axes.plot(x, row["curve_valid_forces_mae_mev_per_a"], label=label)
     for yardstick in yardsticks:
         axes.axhline(yardstick.valid, color="grey", lw=0.8, ls="--")
-        axes.annotate(yardstick.label, (0.01, yardstick.valid * 1.03), xycoords=("axes fraction", "data"), fontsize=7,
-                      color="grey")
+        axes.annotate(
+            yardstick.label,
+            (0.01, yardstick.valid * 1.03),
+            xycoords=("axes fraction", "data"),
+            fontsize=7,
+            color="grey",
+        )
     cores = " or ".join(str(n) for n in sorted({row["processes"] for row in rows.values()}))
     xlabel = "training step" if by_step else f"wall time on {cores} cores (min)"
     axes.set(xlabel=xlabel, ylabel="validation force MAE (meV/Å)", yscale="log", title=title)

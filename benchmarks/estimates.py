@@ -4,8 +4,9 @@
     python benchmarks/estimates.py --rows jmp-s/aspirin   one row
     python benchmarks/estimates.py --fit                  constants of jmp_calc/inference/estimate.py from the recorded rows
 
-The estimate's probes and warm calls with moved atoms take turns; medians. Memory: what the process has at its peak during the
-first call, beyond what it had before. ratio = estimated / measured. Writes benchmarks/results/estimates.yaml.
+The estimate's probes and warm calls with moved atoms take turns; medians. Memory: what the process has at its
+peak during the first call, beyond what it had before. ratio = estimated / measured. Writes
+benchmarks/results/estimates.yaml.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from rows import peak_bytes, read_rows
 from speed import loaded, prepare, timed
 
 CALLS = {
-    "jmp-xs/ethanol": 20, "jmp-xs/aspirin": 20, "jmp-xs/ac-ala5-nhme": 10, "jmp-xs/Si64": 10, "jmp-xs/water192": 6,
+    "jmp-xs/ethanol": 20, "jmp-xs/aspirin": 20, "jmp-xs/ac-ala5-nhme": 10, "jmp-xs/Si64": 10,
+    "jmp-xs/water192": 6,
     "jmp-xs/Cu256": 6, "jmp-s/ethanol": 10, "jmp-s/aspirin": 6, "jmp-s/ac-ala5-nhme": 4, "jmp-s/Si64": 4,
     "jmp-s/water192": 3, "jmp-s/Cu256": 3, "jmp-l/aspirin": 3,
-}
+}  # fmt: skip
 """Rows, and the number of timed calls."""
 WHAT = "estimated and measured time and memory of energy and forces, float32; benchmarks/estimates.py"
 
@@ -38,12 +40,24 @@ def main() -> None:
         fit(read_rows(path))
         return
     for name, numbers in measured_rows(
-        __file__, args.rows, path, "--work", str(args.work), threads=args.threads, what=WHAT, order=list(CALLS),
+        __file__,
+        args.rows,
+        path,
+        "--work",
+        str(args.work),
+        threads=args.threads,
+        what=WHAT,
+        order=list(CALLS),
         prepare=lambda name: prepare(name, args.work),
     ):
-        print(f"{name:20s} {numbers['seconds'] * 1e3:9.1f} ms, estimated {numbers['estimated_seconds'] * 1e3:9.1f}, ratio "
-              f"{numbers['time_ratio']:.2f}   memory {numbers['call_gb']:.3f} GB, estimated {numbers['estimated_gb']:.3f}, "
-              f"ratio {numbers['memory_ratio']:.2f}", flush=True)
+        print(
+            f"{name:20s} {numbers['seconds'] * 1e3:9.1f} ms, estimated "
+            f"{numbers['estimated_seconds'] * 1e3:9.1f}, ratio "
+            f"{numbers['time_ratio']:.2f}   memory {numbers['call_gb']:.3f} GB, estimated "
+            f"{numbers['estimated_gb']:.3f}, "
+            f"ratio {numbers['memory_ratio']:.2f}",
+            flush=True,
+        )
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -67,18 +81,28 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         atoms.rattle(0.001, seed=number)
         times.append(timed(atoms.get_forces))
     seconds = statistics.median(times[1:])
-    machine = Machine(*(statistics.median(getattr(probe, field.name) for probe in probes[1:]) for field in fields(Machine)))
+    machine = Machine(
+        *(statistics.median(getattr(probe, field.name) for probe in probes[1:]) for field in fields(Machine))
+    )
     work = Work.of(config.backbone, config.heads[0], counts, "float32")
     return {
-        "atoms": counts.atoms, "main_edges": counts.main, "seconds": seconds, "estimated_seconds": work.seconds(machine),
-        "time_ratio": work.seconds(machine) / seconds, "call_gb": (peak - before) / 1e9, "estimated_gb": estimated / 1e9,
-        "memory_ratio": estimated / (peak - before), "calls": CALLS[name], "terms_s": list(work.times(machine)),
+        "atoms": counts.atoms,
+        "main_edges": counts.main,
+        "seconds": seconds,
+        "estimated_seconds": work.seconds(machine),
+        "time_ratio": work.seconds(machine) / seconds,
+        "call_gb": (peak - before) / 1e9,
+        "estimated_gb": estimated / 1e9,
+        "memory_ratio": estimated / (peak - before),
+        "calls": CALLS[name],
+        "terms_s": list(work.times(machine)),
         "machine": asdict(machine),
     }
 
 
 def fit(rows: dict[str, dict[str, Any]]) -> None:
-    """Least squares of the relative errors, no constant below zero; dense products are held at the probe's rate."""
+    """Least squares of the relative errors, no constant below zero; dense products are held at the probe's
+    rate."""
     import numpy as np
     from scipy.optimize import nnls
 

@@ -1,14 +1,15 @@
-"""What fine-tuning forgets: jmp-xs on 3BPA with freezing, low-rank updates and replay, and errors on earlier data.
+"""What fine-tuning forgets: jmp-xs on 3BPA with freezing, low-rank updates and replay, and errors on earlier
+data.
 
     python benchmarks/forgetting.py                      all rows that are missing
     python benchmarks/forgetting.py --rows plain replay
     python benchmarks/forgetting.py --table              only print what is there
 
-All rows take the same number of steps on the same 450 frames of 3BPA (300 K), with the same settings, so that a busy
-machine does not matter. Retained are frames of the test parts of mlearn (bulk, PBE; a few have twins in its training part)
-and of a part of SPICE (molecules, wB97M-D3), under their old heads. Replayed are frames that jmp-xs was pre-trained on, of
-the training parts of the same sets, without those twins. A row that was stopped goes on where it was; only finished rows
-are recorded.
+All rows take the same number of steps on the same 450 frames of 3BPA (300 K), with the same settings, so that
+a busy machine does not matter. Retained are frames of the test parts of mlearn (bulk, PBE; a few have twins
+in its training part) and of a part of SPICE (molecules, wB97M-D3), under their old heads. Replayed are frames
+that jmp-xs was pre-trained on, of the training parts of the same sets, without those twins. A row that was
+stopped goes on where it was; only finished rows are recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from typing import Any
 from row_programs import training_parser
 from rows import read_rows, write_row
 
-WHAT = "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; benchmarks/forgetting.py"
+WHAT = (
+    "errors after fine-tuning jmp-xs on 3BPA, and on earlier data under their old heads; "
+    "benchmarks/forgetting.py"
+)
 STEPS = 500
 TEST_EVERY = 10
 RETAIN_EVERY = {"bulk": 7, "molecules": 3}
@@ -86,22 +90,49 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str
     from jmp_calc.training.finetune import DataOptions
 
     out, data, train = args.work / f"{name}-{args.steps}", args.data, args.data / "bpa3_train.xyz.gz"
-    held = {"bulk": (data / "mlearn_test.xyz.gz", "pbe"), "molecules": (data / "spice_mini_test.xyz.gz", "wb97m-d3")}
-    known = {"bulk": (data / "mlearn_train.xyz.gz", "pbe"), "molecules": (data / "spice_mini_train.xyz.gz", "wb97m-d3")}
-    retain = {kind: thinned(path, args.work / f"retain-{kind}.extxyz", RETAIN_EVERY[kind])
-              for kind, (path, _) in held.items()}
-    replay = {kind: thinned(path, args.work / f"replay-{kind}.extxyz", REPLAY_EVERY[kind], without=retain[kind])
-              for kind, (path, _) in known.items()} if row.replay else {}
+    held = {
+        "bulk": (data / "mlearn_test.xyz.gz", "pbe"),
+        "molecules": (data / "spice_mini_test.xyz.gz", "wb97m-d3"),
+    }
+    known = {
+        "bulk": (data / "mlearn_train.xyz.gz", "pbe"),
+        "molecules": (data / "spice_mini_train.xyz.gz", "wb97m-d3"),
+    }
+    retain = {
+        kind: thinned(path, args.work / f"retain-{kind}.extxyz", RETAIN_EVERY[kind])
+        for kind, (path, _) in held.items()
+    }
+    replay = (
+        {
+            kind: thinned(path, args.work / f"replay-{kind}.extxyz", REPLAY_EVERY[kind], without=retain[kind])
+            for kind, (path, _) in known.items()
+        }
+        if row.replay
+        else {}
+    )
     result = finetune(
-        train, test=thinned(data / "bpa3_test.xyz.gz", args.work / "test.extxyz", TEST_EVERY), model="jmp-xs", out=out,
-        device="cpu", resume=(out / "state.pt").exists(),
-        config=TrainConfig(max_steps=args.steps, validate_every=args.steps, processes=args.processes, **row.settings),
-        data=DataOptions(train, valid_every=10, retain=tuple(f"{path}:{held[kind][1]}" for kind, path in retain.items()),
-                         replay=tuple(f"{path}:{known[kind][1]}" for kind, path in replay.items())),
+        train,
+        test=thinned(data / "bpa3_test.xyz.gz", args.work / "test.extxyz", TEST_EVERY),
+        model="jmp-xs",
+        out=out,
+        device="cpu",
+        resume=(out / "state.pt").exists(),
+        config=TrainConfig(
+            max_steps=args.steps, validate_every=args.steps, processes=args.processes, **row.settings
+        ),
+        data=DataOptions(
+            train,
+            valid_every=10,
+            retain=tuple(f"{path}:{held[kind][1]}" for kind, path in retain.items()),
+            replay=tuple(f"{path}:{known[kind][1]}" for kind, path in replay.items()),
+        ),
     )
     assert result.test is not None
-    columns = {"valid": (result.before, result.valid), "test": (result.test_before, result.test),
-               **{kind: (item.before, item.after) for kind, item in zip(held, result.forgetting)}}
+    columns = {
+        "valid": (result.before, result.valid),
+        "test": (result.test_before, result.test),
+        **{kind: (item.before, item.after) for kind, item in zip(held, result.forgetting)},
+    }
 
     def numbers(position: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -111,8 +142,10 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str
                 found[f"{label} E (meV/atom)"] = errors.energy_mae_mev_per_atom
         return found
 
-    return {START: {"steps": 0, "trained weights": 0, **numbers(0)},
-            name: {"steps": result.n_steps, "trained weights": result.n_trained, **numbers(1)}}
+    return {
+        START: {"steps": 0, "trained weights": 0, **numbers(0)},
+        name: {"steps": result.n_steps, "trained weights": result.n_trained, **numbers(1)},
+    }
 
 
 def main() -> None:

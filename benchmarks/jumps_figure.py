@@ -1,11 +1,13 @@
-"""Energy and force along three paths under both policies, with the same weights: the figure of docs/smooth.md.
+"""Energy and force along three paths under both policies, with the same weights: the figure of
+docs/smooth.md.
 
     python benchmarks/jumps_figure.py      writes docs/images/jumps.png and benchmarks/results/jumps.yaml
 
-Weights: the small official-layout model tiny-s of ../shared/reference (ema, float64, head ani1x: 8 Å, n = 30). Its energies
-mean nothing chemically, its graphs and bases are those of the published models. The bends of a line of four atoms, a
-pair at the cutoff and an atom of aspirin whose neighbours change rank are moved in small steps. Every place where an edge
-appears or disappears is bracketed by bisection; the jump there is what remains of f(s0 + δ) - f(s0 - δ) at δ = 0.
+Weights: the small official-layout model tiny-s of ../shared/reference (ema, float64, head ani1x: 8 Å, n =
+    30). Its energies mean nothing chemically, its graphs and bases are those of the published models. The
+    bends of a line of four atoms, a pair at the cutoff and an atom of aspirin whose neighbours change rank
+    are moved in small steps. Every place where an edge appears or disappears is bracketed by bisection; the
+    jump there is what remains of f(s0 + δ) - f(s0 - δ) at δ = 0.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ NEAR_LINE = (1e-2, 1e-3, 1e-4, 1e-5)
 
 @dataclass(frozen=True)
 class Scan:
-    """One atom moved along a line: structure at s (Å), range of s, moved atom, force component shown, special places."""
+    """One atom moved along a line: structure at s (Å), range of s, moved atom, force component shown, special
+    places."""
 
     title: str
     path: Callable[[float], Atoms]
@@ -67,25 +70,35 @@ class Curve:
 
 def main() -> None:
     """Scan, measure, plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", type=Path, default=REFERENCE)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "images" / "jumps.png")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "jumps.yaml")
     args = parser.parse_args()
-    checkpoint, aspirin = args.reference / "checkpoints" / "tiny-s.pt", args.reference / "cases" / "aspirin_8A.npz"
+    checkpoint, aspirin = (
+        args.reference / "checkpoints" / "tiny-s.pt",
+        args.reference / "cases" / "aspirin_8A.npz",
+    )
     for needed in (checkpoint, aspirin):
         if not needed.exists():
             raise SystemExit(f"{needed} is not there: give the folder of the reference data with --reference")
     official = read_official(checkpoint).potential.double().requires_grad_(False)
     models = {name: with_policy(official, policy) for name, policy in POLICIES.items()}
     scans = all_scans(aspirin)
-    curves = {scan.title: {name: curve(model, scan, args.points) for name, model in models.items()} for scan in scans}
+    curves = {
+        scan.title: {name: curve(model, scan, args.points) for name, model in models.items()}
+        for scan in scans
+    }
     report = {
         "what": "jumps along the paths of docs/images/jumps.png; benchmarks/jumps_figure.py",
         "model": "tiny-s of ../shared/reference, head ani1x, float64; the same weights under both policies",
         "units": {"energy_jump": "meV", "force_jump": "eV/Å, any component of any atom", "s, distance": "Å"},
-        "scans": {scan.title: {name: measured(model, scan) for name, model in models.items()} for scan in scans},
+        "scans": {
+            scan.title: {name: measured(model, scan) for name, model in models.items()} for scan in scans
+        },
     }
     args.results.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(report, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
@@ -95,7 +108,8 @@ def main() -> None:
 
 
 def all_scans(aspirin: Path) -> list[Scan]:
-    """A pair through the cutoff, an atom of aspirin through changes of rank, a line of four atoms through straightness."""
+    """A pair through the cutoff, an atom of aspirin through changes of rank, a line of four atoms through
+    straightness."""
     with np.load(aspirin) as case:
         numbers, positions = case["Z"], case["pos"]
 
@@ -148,7 +162,8 @@ def curve(model: Potential, scan: Scan, points: int) -> Curve:
 
 
 def measured(model: Potential, scan: Scan) -> dict[str, Any]:
-    """Number of places where edges come or go, the largest jumps there, and the force near a straight line."""
+    """Number of places where edges come or go, the largest jumps there, and the force near a straight
+    line."""
     places = [*events(model, scan), *scan.special]
     found = [jump(model, scan, place) for place in places]
     worst: dict[str, Any] = {"places": len(places), "energy_jump": rounded(1000.0 * max(e for e, _ in found))}
@@ -172,7 +187,9 @@ def events(model: Potential, scan: Scan, grid: int = 200) -> list[float]:
 
     def edges(s: float) -> tuple[NDArray, ...]:
         g = graph(model, scan.path(s))
-        return tuple(np.stack([e.source, e.target]) for e in (g.main, g.a2a, g.a2ee2a, g.qint))  # no images here
+        return tuple(
+            np.stack([e.source, e.target]) for e in (g.main, g.a2a, g.a2ee2a, g.qint)
+        )  # no images here
 
     def same(one: tuple[NDArray, ...], other: tuple[NDArray, ...]) -> bool:
         return all(np.array_equal(a, b) for a, b in zip(one, other))
@@ -192,8 +209,12 @@ def events(model: Potential, scan: Scan, grid: int = 200) -> list[float]:
 
 def jump(model: Potential, scan: Scan, place: float) -> tuple[float, float]:
     """Extrapolated jumps of the energy (eV) and of the largest force component (eV/Å) at one place."""
-    energies, forces = evaluated(model, [scan.path(place + sign * delta) for delta in DELTAS for sign in (1, -1)])
-    weights = np.linalg.solve(np.vander(DELTAS, increasing=True).T, [1.0, 0.0, 0.0])  # quadratic in δ, at δ = 0
+    energies, forces = evaluated(
+        model, [scan.path(place + sign * delta) for delta in DELTAS for sign in (1, -1)]
+    )
+    weights = np.linalg.solve(
+        np.vander(DELTAS, increasing=True).T, [1.0, 0.0, 0.0]
+    )  # quadratic in δ, at δ = 0
     energy, force = (v.reshape(len(DELTAS), 2, -1) for v in (energies, forces))
     return (
         float(np.abs(weights @ (energy[:, 0] - energy[:, 1])).max()),
@@ -209,9 +230,14 @@ def plot(scans: Sequence[Scan], curves: dict[str, dict[str, Curve]], path: Path)
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(2, len(scans), figsize=(11, 5.6), sharex="col", constrained_layout=True)
-    styles: dict[str, dict[str, Any]] = {"official": {"color": "#c44e52", "ms": 4.5}, "smooth": {"color": "#2f5d8c", "ms": 2.0}}
+    styles: dict[str, dict[str, Any]] = {
+        "official": {"color": "#c44e52", "ms": 4.5},
+        "smooth": {"color": "#2f5d8c", "ms": 2.0},
+    }
     for column, scan in enumerate(scans):
-        trend = np.polynomial.Polynomial.fit(curves[scan.title]["smooth"].s, curves[scan.title]["smooth"].energy, 1)
+        trend = np.polynomial.Polynomial.fit(
+            curves[scan.title]["smooth"].s, curves[scan.title]["smooth"].energy, 1
+        )
         for name, line in curves[scan.title].items():
             # The same straight line is taken off both, so that jumps show beside the slope.
             bent = line.energy - trend(line.s)
@@ -221,7 +247,9 @@ def plot(scans: Sequence[Scan], curves: dict[str, dict[str, Curve]], path: Path)
         axes[1, column].set_xlabel("moved atom, s (Å)")
     axes[0, 0].set_ylabel("energy minus a straight line (meV)")
     axes[1, 0].set_ylabel("force on the moved atom (eV/Å)")
-    axes[1, -1].annotate("across the plane: grows like 1/s", (0.03, 0.06), xycoords="axes fraction", fontsize=9)
+    axes[1, -1].annotate(
+        "across the plane: grows like 1/s", (0.03, 0.06), xycoords="axes fraction", fontsize=9
+    )
     axes[0, 0].legend(markerscale=3, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

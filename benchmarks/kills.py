@@ -2,11 +2,11 @@
 
     python benchmarks/kills.py --kills 50
 
-fine-tunes jmp-xs through the command line on one process, kills it with SIGKILL at random moments (every third time in
-the middle of writing a file), looks through the run folder after every kill, goes on with ``--resume``, and compares the
-best and the last weights with those of the uninterrupted run. A run that ends before all kills are done is compared and
-started anew. Writes benchmarks/results/kills.yaml; the moments follow from ``--seed``, but what the process was doing
-then depends on the speed of the machine.
+fine-tunes jmp-xs through the command line on one process, kills it with SIGKILL at random moments (every
+third time in the middle of writing a file), looks through the run folder after every kill, goes on with
+``--resume``, and compares the best and the last weights with those of the uninterrupted run. A run that ends
+before all kills are done is compared and started anew. Writes benchmarks/results/kills.yaml; the moments
+follow from ``--seed``, but what the process was doing then depends on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ main()
 """
 PHASES = (
     ("state.pt being written", ("in save_checkpoint",)), ("model being written", ("in save_model",)),
-    ("other file being written", ("in replacing", "in write_summary", "in _write")), ("validation", ("in validate",)),
+    ("other file being written", ("in replacing", "in write_summary", "in _write")), ("validation",
+    ("in validate",)),
     ("steps", ("in fit",)), ("start or report", ("in run", "in prepare")),
-)
+)  # fmt: skip
 """What the process was doing, by the functions on its stack; the first that fits."""
 
 
@@ -108,10 +109,11 @@ class Run:
     def __init__(self, data: Path, out: Path, model: str, epochs: int) -> None:
         self.out, self.stack = out, out.parent / "stack.txt"
         self.words = [
-            sys.executable, "-c", CHILD, str(self.stack), "finetune", str(data), "-m", model, "-o", str(out), "--epochs",
+            sys.executable, "-c", CHILD, str(self.stack), "finetune", str(data), "-m", model, "-o", str(out),
+                                             "--epochs",
             str(epochs), "--batch-size", "4", "--lr", "1e-3", "--valid-fraction", "0.3", "--processes", "1",
             "--save-every", "0.5s", "--quiet",
-        ]
+        ]  # fmt: skip
 
     def start(self) -> subprocess.Popen[bytes]:
         """With ``--resume`` if anything of an earlier start is there."""
@@ -194,8 +196,11 @@ def differences(a: Path, b: Path) -> list[str]:
     return found
 
 
-def torture(data: Path, folder: Path, model: str, epochs: int, kills: int, seed: int, longest: float) -> Kills:
-    """Kill and resume until ``kills`` is reached and the run has ended; compare with the uninterrupted run."""
+def torture(
+    data: Path, folder: Path, model: str, epochs: int, kills: int, seed: int, longest: float
+) -> Kills:
+    """Kill and resume until ``kills`` is reached and the run has ended; compare with the uninterrupted
+    run."""
     whole, seen, rng = Run(data, folder / "whole", model, epochs), Kills(), np.random.default_rng(seed)
     whole.finish()
     while sum(seen.by_phase.values()) < kills:
@@ -205,7 +210,11 @@ def torture(data: Path, folder: Path, model: str, epochs: int, kills: int, seed:
             before = run.temporaries()
             phase = run.kill(Moment.drawn(rng, longest))
             ended = phase is None
-            if phase not in (None, "imports", "interpreter starting"):  # those have not yet come to the folder
+            if phase not in (
+                None,
+                "imports",
+                "interpreter starting",
+            ):  # those have not yet come to the folder
                 seen.left_over += [name for name in run.temporaries() if name in before]
             if phase is not None:
                 seen.by_phase[phase] += 1
@@ -233,14 +242,30 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         data = write_data(Path(folder) / "train.extxyz", options.frames)
         began = time.monotonic()
-        seen = torture(data, Path(folder), options.model, options.epochs, options.kills, options.seed, options.longest)
-    write_row(options.output, options.model, {
-        "kills": sum(seen.by_phase.values()), "runs": seen.runs, "seed": options.seed, "epochs": options.epochs,
-        "training_frames": options.frames, "killed_in": dict(seen.by_phase.most_common()),
-        "temporary_files_of_kills": seen.temporary, "temporary_files_left": seen.left_over,
-        "unreadable_files": seen.unreadable, "unequal_tensors": seen.unequal, "minutes": (time.monotonic() - began) / 60,
-    }, what="fine-tuning killed with SIGKILL and resumed, against the uninterrupted run (best and last weights)",
-        threads=1, order=())
+        seen = torture(
+            data, Path(folder), options.model, options.epochs, options.kills, options.seed, options.longest
+        )
+    write_row(
+        options.output,
+        options.model,
+        {
+            "kills": sum(seen.by_phase.values()),
+            "runs": seen.runs,
+            "seed": options.seed,
+            "epochs": options.epochs,
+            "training_frames": options.frames,
+            "killed_in": dict(seen.by_phase.most_common()),
+            "temporary_files_of_kills": seen.temporary,
+            "temporary_files_left": seen.left_over,
+            "unreadable_files": seen.unreadable,
+            "unequal_tensors": seen.unequal,
+            "minutes": (time.monotonic() - began) / 60,
+        },
+        what="fine-tuning killed with SIGKILL and resumed, against the uninterrupted run (best and last "
+        "weights)",
+        threads=1,
+        order=(),
+    )
     print(options.output.read_text())
     return 1 if seen.unequal or seen.unreadable or seen.left_over else 0
 

@@ -1,12 +1,13 @@
-"""Silicon: fine-tune with stress, then compare lattice constant, bulk modulus, C11, C12 and phonons with the same DFT.
+"""Silicon: fine-tune with stress, then compare lattice constant, bulk modulus, C11, C12 and phonons with the
+same DFT.
 
     python benchmarks/mlearn_si.py                 fine-tune 10 minutes (resumable), then the properties
     python benchmarks/mlearn_si.py --minutes 30
 
-Data: the silicon part of mlearn_train (PBE), test errors on mlearn_test. The reference numbers come from the file's
-own uniaxially strained 64-atom cells: with strain e along one axis the mean stress is B e + O(e^2), sigma_1 = C11 e and
-sigma_2 = C12 e; the lattice constant is where the mean stress vanishes. The model is evaluated on the same cells, and
-also by an isotropic equation of state of the relaxed crystal.
+Data: the silicon part of mlearn_train (PBE), test errors on mlearn_test. The reference numbers come from the
+    file's own uniaxially strained 64-atom cells: with strain e along one axis the mean stress is B e +
+    O(e^2), sigma_1 = C11 e and sigma_2 = C12 e; the lattice constant is where the mean stress vanishes. The
+    model is evaluated on the same cells, and also by an isotropic equation of state of the relaxed crystal.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Elastic:
 
 def main() -> None:
     """Train, then compute the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="jmp-xs")
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -58,9 +61,16 @@ def main() -> None:
     from jmp_calc.training.config import TrainConfig
     from jmp_calc.training.finetune import DataOptions
 
-    out, train = args.work / f"{args.minutes:g}min-{args.processes}processes", args.data / "mlearn_train.xyz.gz"
+    out, train = (
+        args.work / f"{args.minutes:g}min-{args.processes}processes",
+        args.data / "mlearn_train.xyz.gz",
+    )
     result = finetune(
-        train, test=args.data / "mlearn_test.xyz.gz", model=args.model, out=out, device=args.device,
+        train,
+        test=args.data / "mlearn_test.xyz.gz",
+        model=args.model,
+        out=out,
+        device=args.device,
         config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes),
         resume=(out / "state.pt").exists(),
         data=DataOptions(train, groups=("Si",)),
@@ -69,9 +79,15 @@ def main() -> None:
         raise SystemExit("the training did not run its full time; nothing is recorded")
     assert result.test is not None
     numbers = {
-        "what": "silicon after fine-tuning with stress; benchmarks/mlearn_si.py", "model": args.model,
-        "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs, "yardstick": YARDSTICK,
-        "valid": result.valid.to_dict(), "test": result.test.to_dict(), "aim": AIM,
+        "what": "silicon after fine-tuning with stress; benchmarks/mlearn_si.py",
+        "model": args.model,
+        "minutes": args.minutes,
+        "processes": args.processes,
+        "epochs": result.n_epochs,
+        "yardstick": YARDSTICK,
+        "valid": result.valid.to_dict(),
+        "test": result.test.to_dict(),
+        "aim": AIM,
         **properties(train, result.best, out),
     }
     args.results.mkdir(parents=True, exist_ok=True)
@@ -99,14 +115,17 @@ def properties(train: Path, model: Path, out: Path) -> dict[str, Any]:
     bands = phonons(primitive, min_length=15.0)
     bands.write(out / "phonons")
     return {
-        "dft_strained_cells": dft.to_dict(), "model_strained_cells": predicted.to_dict(),
-        "model_relaxed_lattice_constant": round(lattice, 4), "model_eos_bulk_modulus_gpa": round(eos_bulk, 2),
+        "dft_strained_cells": dft.to_dict(),
+        "model_strained_cells": predicted.to_dict(),
+        "model_relaxed_lattice_constant": round(lattice, 4),
+        "model_eos_bulk_modulus_gpa": round(eos_bulk, 2),
         "lowest_phonon_thz": round(bands.lowest_thz, 4),
         "deviation": {
             "lattice_constant_percent": round(100.0 * (lattice / dft.lattice_constant - 1.0), 3),
             "bulk_modulus_percent": round(100.0 * (eos_bulk / dft.bulk_modulus_gpa - 1.0), 2),
             "bulk_modulus_same_cells_percent": round(
-                100.0 * (predicted.bulk_modulus_gpa / dft.bulk_modulus_gpa - 1.0), 2),
+                100.0 * (predicted.bulk_modulus_gpa / dft.bulk_modulus_gpa - 1.0), 2
+            ),
         },
     }
 
@@ -122,7 +141,9 @@ def strained_cells(frames: Any) -> list[Any]:
     """The 64-atom cells of perfect silicon, unstrained or strained along one axis."""
     chosen = []
     for frame in frames:
-        perfect = frame.n_atoms == 64 and set(frame.numbers.tolist()) == {14} and np.abs(frame.forces).max() < 1e-3
+        perfect = (
+            frame.n_atoms == 64 and set(frame.numbers.tolist()) == {14} and np.abs(frame.forces).max() < 1e-3
+        )
         diagonal = np.abs(frame.cell - np.diag(np.diag(frame.cell))).max() < 1e-6
         if perfect and diagonal and frame.stress is not None:
             chosen.append(frame)

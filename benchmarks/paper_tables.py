@@ -28,11 +28,20 @@ def published() -> list[dict[str, str]]:
 def errors(dataset: str) -> Lines:
     """Published errors of one data set beside ours."""
     head = ["task", "unit", "GN-OC-S", "GN-OC-L", "JMP-S", "JMP-L", "best other", "ours"]
-    return [head, *(
-        [row["task"].removeprefix(f"{dataset}/"), row["unit"],
-         *(row[key] or "–" for key in ("gnoc_s", "gnoc_l", "jmp_s", "jmp_l")),
-         f"{row['prior_best']} ({row['prior_model']})" if row["prior_best"] else "–", ours(row["task"])]
-        for row in published() if row["task"].startswith(f"{dataset}/"))]
+    return [
+        head,
+        *(
+            [
+                row["task"].removeprefix(f"{dataset}/"),
+                row["unit"],
+                *(row[key] or "–" for key in ("gnoc_s", "gnoc_l", "jmp_s", "jmp_l")),
+                f"{row['prior_best']} ({row['prior_model']})" if row["prior_best"] else "–",
+                ours(row["task"]),
+            ]
+            for row in published()
+            if row["task"].startswith(f"{dataset}/")
+        ),
+    ]
 
 
 def ours(task: str) -> str:
@@ -40,15 +49,21 @@ def ours(task: str) -> str:
     if task != "rmd17/aspirin":
         return NOT_RUN
     rows = read_rows(RESULTS / "rmd17.yaml")
-    found = [f"{row['test']['forces_mae_mev_per_a']:.1f} (jmp-xs{' from scratch' if name == 'scratch' else ''}, other split)"
-             for name, row in rows.items()]
+    found = [
+        f"{row['test']['forces_mae_mev_per_a']:.1f} (jmp-xs{' from scratch' if name == 'scratch' else ''}, "
+        "other split)"
+        for name, row in rows.items()
+    ]
     return ", ".join(found) or NOT_RUN
 
 
 def averages() -> Lines:
     """Mean relative improvements in percent, by data set and over the 40 tasks, from the rounded entries."""
-    pairs = {"GN-OC-L over GN-OC-S": ("gnoc_s", "gnoc_l"), "JMP-L over JMP-S": ("jmp_s", "jmp_l"),
-             "JMP-L over GN-OC-L": ("gnoc_l", "jmp_l")}
+    pairs = {
+        "GN-OC-L over GN-OC-S": ("gnoc_s", "gnoc_l"),
+        "JMP-L over JMP-S": ("jmp_s", "jmp_l"),
+        "JMP-L over GN-OC-L": ("gnoc_l", "jmp_l"),
+    }
     lines = [["data set", *pairs, "ours"]]
     means: dict[str, list[list[float]]] = {}
     for row in published():
@@ -74,9 +89,16 @@ def disagreements() -> Lines:
         for setting, values in disagreements(name).items():
             key = (setting, *(_text(values[variant]) for variant in ("default", "paper", "code")))
             seen.setdefault(key, []).append(name)
-    everything = {dataset: {n for n in recipe_names() if finetune_recipe(n).dataset == dataset} for dataset in ORDER}
-    return [["setting", "recipes", "ours", "paper", "code"],
-            *([key[0], ", ".join(_grouped(set(names), everything)), *key[1:]] for key, names in sorted(seen.items()))]
+    everything = {
+        dataset: {n for n in recipe_names() if finetune_recipe(n).dataset == dataset} for dataset in ORDER
+    }
+    return [
+        ["setting", "recipes", "ours", "paper", "code"],
+        *(
+            [key[0], ", ".join(_grouped(set(names), everything)), *key[1:]]
+            for key, names in sorted(seen.items())
+        ),
+    ]
 
 
 def _grouped(names: set[str], everything: dict[str, set[str]]) -> Iterator[str]:
@@ -92,8 +114,13 @@ def _grouped(names: set[str], everything: dict[str, set[str]]) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else {True: "yes", False: "no", None: "none"}.get(
-        value, str(value)) if isinstance(value, bool | None) else str(value)
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, tuple)
+        else {True: "yes", False: "no", None: "none"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
 
 
 def steps() -> Lines:
@@ -101,8 +128,17 @@ def steps() -> Lines:
     from jmp_calc.training.finetuning.recipes import recipe_names
 
     rows = read_rows(RESULTS / "recipes.yaml")
-    lines = [["network", "data set", "recipes run", "trained weights (M)", "weights that did not move",
-              "CPU seconds of the step", "memory of the process (GB)"]]
+    lines = [
+        [
+            "network",
+            "data set",
+            "recipes run",
+            "trained weights (M)",
+            "weights that did not move",
+            "CPU seconds of the step",
+            "memory of the process (GB)",
+        ]
+    ]
     for network in ("jmp-s", "jmp-l"):
         for dataset in ORDER:
             known = [f"{network}/{name}" for name in recipe_names() if name.startswith(f"{dataset}-")]
@@ -110,12 +146,17 @@ def steps() -> Lines:
             if not found:
                 lines.append([network, dataset, f"0 of {len(known)}", *[NOT_RUN] * 4])
                 continue
-            lines.append([
-                network, dataset, f"{len(found)} of {len(known)}",
-                _range([(row["weights"] - row["without_gradient"]) / 1e6 for row in found], ".1f"),
-                str(sum(row["unmoved"] for row in found)),
-                _range([row["step_s"] for row in found], ".1f"), _range([row["peak_gb"] for row in found], ".1f"),
-            ])
+            lines.append(
+                [
+                    network,
+                    dataset,
+                    f"{len(found)} of {len(known)}",
+                    _range([(row["weights"] - row["without_gradient"]) / 1e6 for row in found], ".1f"),
+                    str(sum(row["unmoved"] for row in found)),
+                    _range([row["step_s"] for row in found], ".1f"),
+                    _range([row["peak_gb"] for row in found], ".1f"),
+                ]
+            )
     return lines
 
 
@@ -129,40 +170,108 @@ def runs(name: str) -> Lines | None:
     rows = read_rows(RESULTS / f"{name}.yaml")
     if not rows:
         return None
-    kept = {key: {k: v for k, v in _flat(row).items() if not isinstance(v, list)} for key, row in rows.items()}
+    kept = {
+        key: {k: v for k, v in _flat(row).items() if not isinstance(v, list)} for key, row in rows.items()
+    }
     columns = list(dict.fromkeys(column for row in kept.values() for column in row))
-    return [["run", *columns], *([key, *(str(row.get(column, "–")) for column in columns)] for key, row in kept.items())]
+    return [
+        ["run", *columns],
+        *([key, *(str(row.get(column, "–")) for column in columns)] for key, row in kept.items()),
+    ]
 
 
 def rmd17() -> Lines | None:
     """Aspirin in a fixed time."""
     rows = read_rows(RESULTS / "rmd17.yaml")
-    head = ["run", "recipe", "split", "minutes", "cores that it had", "epochs", "test before (meV/Å)", "validation (meV/Å)",
-            "test (meV/Å)"]
-    return [head, *(
-        [name, row["recipe"], row["split"], f"{row['minutes']:g}", f"{row['busy_cores']:.2g}", str(row["epochs"]),
-         *(f"{row[part]['forces_mae_mev_per_a']:.1f}" for part in ("test_before", "valid", "test"))]
-        for name, row in rows.items())] if rows else None
+    head = [
+        "run",
+        "recipe",
+        "split",
+        "minutes",
+        "cores that it had",
+        "epochs",
+        "test before (meV/Å)",
+        "validation (meV/Å)",
+        "test (meV/Å)",
+    ]
+    return (
+        [
+            head,
+            *(
+                [
+                    name,
+                    row["recipe"],
+                    row["split"],
+                    f"{row['minutes']:g}",
+                    f"{row['busy_cores']:.2g}",
+                    str(row["epochs"]),
+                    *(
+                        f"{row[part]['forces_mae_mev_per_a']:.1f}"
+                        for part in ("test_before", "valid", "test")
+                    ),
+                ]
+                for name, row in rows.items()
+            ),
+        ]
+        if rows
+        else None
+    )
 
 
 def scalars() -> Lines | None:
     """Scalars in a fixed time."""
     rows = read_rows(RESULTS / "scalars.yaml")
     head = ["run", "unit", "minutes", "cores that it had", "epochs", "test MAE", "constant predictor", "R²"]
-    return [head, *(
-        [name, row["unit"], f"{row['minutes']:g}", f"{row['busy_cores']:.2g}", str(row["epochs"]), f"{row['test_mae']:.4g}",
-         f"{row['constant_mae']:.4g}", f"{row['test_r2']:.2f}"] for name, row in rows.items())] if rows else None
+    return (
+        [
+            head,
+            *(
+                [
+                    name,
+                    row["unit"],
+                    f"{row['minutes']:g}",
+                    f"{row['busy_cores']:.2g}",
+                    str(row["epochs"]),
+                    f"{row['test_mae']:.4g}",
+                    f"{row['constant_mae']:.4g}",
+                    f"{row['test_r2']:.2f}",
+                ]
+                for name, row in rows.items()
+            ),
+        ]
+        if rows
+        else None
+    )
 
 
 def pretraining() -> Lines | None:
     """Validation errors by set, with and without temperature and structure-wise loss."""
     rows = read_rows(RESULTS / "pretraining.yaml")
     tasks = list(dict.fromkeys(task for row in rows.values() for task in row["valid"]))
-    head = ["run", "temperature", "structure-wise loss", "steps", *(f"{task}, force MAE (meV/Å)" for task in tasks)]
-    return [head, *(
-        [name, f"{row['temperature']:g}", "yes" if row["structure_wise"] else "no", str(row["steps"]),
-         *(f"{row['valid'][task]['forces_mae_mev_per_a']:.0f}" for task in tasks)] for name, row in rows.items())
-    ] if rows else None
+    head = [
+        "run",
+        "temperature",
+        "structure-wise loss",
+        "steps",
+        *(f"{task}, force MAE (meV/Å)" for task in tasks),
+    ]
+    return (
+        [
+            head,
+            *(
+                [
+                    name,
+                    f"{row['temperature']:g}",
+                    "yes" if row["structure_wise"] else "no",
+                    str(row["steps"]),
+                    *(f"{row['valid'][task]['forces_mae_mev_per_a']:.0f}" for task in tasks),
+                ]
+                for name, row in rows.items()
+            ),
+        ]
+        if rows
+        else None
+    )
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -173,7 +282,15 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 PAPER_TABLES: dict[str, Callable[[], Lines | None]] = {
-    **{f"paper_{name}": (lambda name=name: errors(name)) for name in ("qm9", "rmd17", "md22", "spice", "matbench", "qmof")},
-    "paper_averages": averages, "paper_disagreements": disagreements, "recipes": steps, "rmd17": rmd17, "scalars": scalars,
-    "pretraining": pretraining, "forgetting": lambda: runs("forgetting"),
+    **{
+        f"paper_{name}": (lambda name=name: errors(name))
+        for name in ("qm9", "rmd17", "md22", "spice", "matbench", "qmof")
+    },
+    "paper_averages": averages,
+    "paper_disagreements": disagreements,
+    "recipes": steps,
+    "rmd17": rmd17,
+    "scalars": scalars,
+    "pretraining": pretraining,
+    "forgetting": lambda: runs("forgetting"),
 }

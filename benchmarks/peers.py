@@ -1,11 +1,13 @@
-"""Steps of NVE dynamics per second through ASE: jmp-xs against MACE of the published sizes, interleaved in one run.
+"""Steps of NVE dynamics per second through ASE: jmp-xs against MACE of the published sizes, interleaved in
+one run.
 
     python -m venv mace-env && mace-env/bin/pip install torch==2.13.0 mace-torch ase
     python benchmarks/peers.py --mace-python mace-env/bin/python
     python benchmarks/peers.py --mace-python mace-env/bin/python --rows small/Si64
 
-Both programs run in processes and environments of their own, with the same structure, threads, time step and precision
-(float32), and take turns: rounds of a few steps each, with a 2048³ matrix product before each round. MACE has random
+Both programs run in processes and environments of their own, with the same structure, threads, time step and
+precision (float32), and take turns: rounds of a few steps each, with a 2048³ matrix product before each
+round. MACE has random
 weights and 89 elements: "small" is 128x0e, "medium" 128x0e + 128x1o, two layers, 6 Å, as in MACE-MP-0. Writes
 benchmarks/results/peers.yaml row by row.
 """
@@ -33,10 +35,16 @@ AIM = {"ethanol": 1.5, "aspirin": 1.5, "Si64": 3.0, "water192": 3.0, "Cu256": 3.
 
 def main() -> None:
     """Run the rows that were asked for, or serve one program of a row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     rows = [f"{size}/{name}" for size in HIDDEN for name in STEPS]
-    parser.add_argument("--mace-python", default=sys.executable, help="interpreter of the environment with mace-torch")
-    parser.add_argument("--rows", nargs="*", choices=rows, default=[row for row in rows if row.startswith("small")])
+    parser.add_argument(
+        "--mace-python", default=sys.executable, help="interpreter of the environment with mace-torch"
+    )
+    parser.add_argument(
+        "--rows", nargs="*", choices=rows, default=[row for row in rows if row.startswith("small")]
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -49,8 +57,11 @@ def main() -> None:
         size, name = row.split("/")
         numbers = compare(size, name, args)
         write_row(args.results, row, numbers, args)
-        print(f"{row:18s} jmp-xs {numbers['jmp_xs_ms']:8.1f} ms   MACE {numbers['mace_ms']:8.1f} ms   ratio "
-              f"{numbers['ratio']:.2f}   (rate {numbers['rate_gflops']:.0f} GFLOP/s, aim {numbers['aim']})", flush=True)
+        print(
+            f"{row:18s} jmp-xs {numbers['jmp_xs_ms']:8.1f} ms   MACE {numbers['mace_ms']:8.1f} ms   ratio "
+            f"{numbers['ratio']:.2f}   (rate {numbers['rate_gflops']:.0f} GFLOP/s, aim {numbers['aim']})",
+            flush=True,
+        )
 
 
 def compare(size: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -71,9 +82,13 @@ def compare(size: str, name: str, args: argparse.Namespace) -> dict[str, Any]:
     ours.close()
     theirs.close()
     return {
-        "jmp_xs_ms": 1e3 * statistics.median(seconds["ours"]), "mace_ms": 1e3 * statistics.median(seconds["theirs"]),
-        "ratio": statistics.median(ratios), "rate_gflops": statistics.median(rates) / 1e9, "rounds": args.rounds,
-        "steps_per_round": STEPS[name], "aim": AIM[name] if size == "small" else None,
+        "jmp_xs_ms": 1e3 * statistics.median(seconds["ours"]),
+        "mace_ms": 1e3 * statistics.median(seconds["theirs"]),
+        "ratio": statistics.median(ratios),
+        "rate_gflops": statistics.median(rates) / 1e9,
+        "rounds": args.rounds,
+        "steps_per_round": STEPS[name],
+        "aim": AIM[name] if size == "small" else None,
     }
 
 
@@ -82,10 +97,17 @@ class Program:
 
     def __init__(self, interpreter: list[str], program: str, structure: str, threads: int) -> None:
         command = [*interpreter, __file__, "--serve", program, structure, "--threads", str(threads)]
-        # e3nn 0.4, which MACE needs, reads a file of constants of its own with a pickle that newer torch refuses.
+        # e3nn 0.4, which MACE needs, reads a file of constants of its own with a pickle that newer torch
+        # refuses.
         environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if program in HIDDEN else None
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
 
     def run(self, steps: int) -> tuple[float, float]:
         """Seconds per step of one round, and the rate of a matrix product just before it."""
@@ -148,12 +170,24 @@ def mace_calculator(size: str) -> Any:
     torch.set_default_dtype(torch.float32)
     elements = list(range(1, 90))
     model = modules.ScaleShiftMACE(
-        r_max=6.0, num_bessel=10, num_polynomial_cutoff=5, max_ell=3, num_interactions=2, num_elements=len(elements),
+        r_max=6.0,
+        num_bessel=10,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        num_interactions=2,
+        num_elements=len(elements),
         interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
-        hidden_irreps=o3.Irreps(HIDDEN[size]), MLP_irreps=o3.Irreps("16x0e"), gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(len(elements)), avg_num_neighbors=60.0, atomic_numbers=elements, correlation=3,
-        radial_type="bessel", atomic_inter_scale=0.01, atomic_inter_shift=0.0,
+        hidden_irreps=o3.Irreps(HIDDEN[size]),
+        MLP_irreps=o3.Irreps("16x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(len(elements)),
+        avg_num_neighbors=60.0,
+        atomic_numbers=elements,
+        correlation=3,
+        radial_type="bessel",
+        atomic_inter_scale=0.01,
+        atomic_inter_shift=0.0,
     )
     return MACECalculator(models=[model], device="cpu", default_dtype="float32")
 
@@ -164,9 +198,15 @@ def write_row(folder: Path, row: str, numbers: dict[str, Any], args: argparse.Na
 
     path = folder / "peers.yaml"
     rows = (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
-    rows[row] = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in numbers.items()}
-    content = {"what": "milliseconds per NVE step through ASE, float32; ratio > 1: jmp-xs is faster; benchmarks/peers.py",
-               "threads": args.threads, "machine": f"{platform.machine()}, {os.cpu_count()} cores", "rows": rows}
+    rows[row] = {
+        key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in numbers.items()
+    }
+    content = {
+        "what": "milliseconds per NVE step through ASE, float32; ratio > 1: jmp-xs is faster; benchmarks/peers.py",
+        "threads": args.threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rows": rows,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
 

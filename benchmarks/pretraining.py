@@ -1,13 +1,15 @@
-"""Sampling temperature and structure-wise loss: four pre-trainings of jmp-xs on six sets of different domains.
+"""Sampling temperature and structure-wise loss: four pre-trainings of jmp-xs on six sets of different
+domains.
 
     python benchmarks/pretraining.py                      all rows that are missing, 1800 steps each
     python benchmarks/pretraining.py --rows T1 --processes 2
     python benchmarks/pretraining.py --table              only print and plot what is there
 
-Surfaces, bulk metals, zeolites, water clusters, alkanes and reactions of hydrogen with oxygen: sizes from 300 to 6000
-frames, so that the temperature matters, and from 2 to 130 atoms, so that the reduction of the loss matters. All rows take
-the same number of steps of the same size; held-out sets (training/pretraining/holdout.toml) are refused. A row that was stopped goes
-on where it was; only finished rows are written to benchmarks/results/pretraining.yaml, with a figure.
+Surfaces, bulk metals, zeolites, water clusters, alkanes and reactions of hydrogen with oxygen: sizes from 300
+to 6000 frames, so that the temperature matters, and from 2 to 130 atoms, so that the reduction of the loss
+matters. All rows take the same number of steps of the same size; held-out sets
+(training/pretraining/holdout.toml) are refused. A row that was stopped goes on where it was; only finished
+rows are written to benchmarks/results/pretraining.yaml, with a figure.
 """
 
 from __future__ import annotations
@@ -22,10 +24,20 @@ from rows import read_rows
 
 WHAT = "validation errors of six sets after pre-training with and without temperature and structure-wise loss"
 ROWS = {
-    "T1": (1.0, False), "T2": (2.0, False), "T1-structure-wise": (1.0, True), "T2-structure-wise": (2.0, True),
+    "T1": (1.0, False),
+    "T2": (2.0, False),
+    "T1-structure-wise": (1.0, True),
+    "T2-structure-wise": (2.0, True),
 }
 """Temperature, and whether forces are averaged over the atoms of a structure first."""
-SETS = {"qm22-alkanes": 6000, "h2-combustion": 4000, "oc20-trajs": 1500, "mlearn": 600, "zeolites": 300, "water-mp2": 300}
+SETS = {
+    "qm22-alkanes": 6000,
+    "h2-combustion": 4000,
+    "oc20-trajs": 1500,
+    "mlearn": 600,
+    "zeolites": 300,
+    "water-mp2": 300,
+}
 """Frames of each set, validation included."""
 STEPS, VALIDATE_EVERY, VALID_FRAMES = 1800, 200, 15
 
@@ -43,7 +55,7 @@ def content(temperature: float, structure_wise: bool, processes: int) -> dict[st
         "max_steps": STEPS, "validate_every": VALIDATE_EVERY, "max_edges_per_batch": 6000, "batch_size": 32,
         "processes": processes, "loss": {**recipe["train"]["loss"], "structure_wise": structure_wise},
         "optim": {**recipe["train"]["optim"], "warmup_steps": 50, "ema_decay": 0.99},
-    }
+    }  # fmt: skip
     return recipe
 
 
@@ -58,7 +70,11 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     from jmp_calc.training.validation.history import read_tasks
 
     began = cpu_seconds()
-    recipe, out, pack = recipe_of(content(*ROWS[row], args.processes), row), args.work / row, args.work / "pack.npz"
+    recipe, out, pack = (
+        recipe_of(content(*ROWS[row], args.processes), row),
+        args.work / row,
+        args.work / "pack.npz",
+    )
     if not pack.exists():
         save_packed(pack, build(mixture_of(recipe.content), args.data), recipe.content)
     options = PretrainOptions(pack=pack, device="cpu", valid_frames=VALID_FRAMES)
@@ -70,9 +86,13 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
         for label, key in (("energy", "energy_mae_mev_per_atom"), ("forces", "forces_mae_mev_per_a")):
             curve[label].append(float(point[key]) if point[key] else None)
     return {
-        "temperature": ROWS[row][0], "structure_wise": ROWS[row][1], "steps": result.n_steps,
-        "processes": args.processes, "cpu_minutes_of_the_last_start": (cpu_seconds() - began) / 60.0,
-        "valid": {name: errors.to_dict() for name, errors in result.errors.items()}, "curves": curves,
+        "temperature": ROWS[row][0],
+        "structure_wise": ROWS[row][1],
+        "steps": result.n_steps,
+        "processes": args.processes,
+        "cpu_minutes_of_the_last_start": (cpu_seconds() - began) / 60.0,
+        "valid": {name: errors.to_dict() for name, errors in result.errors.items()},
+        "curves": curves,
     }
 
 
@@ -84,7 +104,9 @@ def cpu_seconds() -> float:
 def show(rows: dict[str, Any]) -> None:
     """Force errors of every set, a line per row."""
     for name, row in rows.items():
-        numbers = "  ".join(f"{task} {errors['forces_mae_mev_per_a']:.0f}" for task, errors in row["valid"].items())
+        numbers = "  ".join(
+            f"{task} {errors['forces_mae_mev_per_a']:.0f}" for task, errors in row["valid"].items()
+        )
         print(f"{name:20s} force MAE (meV/Å): {numbers}")
 
 
@@ -101,9 +123,16 @@ def plot(rows: dict[str, Any], path: Path) -> None:
         for axes, label in zip(grid[:, column], ("forces", "energy")):
             for name, row in rows.items():
                 curve = row["curves"][task]
-                points = [(step, value) for step, value in zip(curve["step"], curve[label]) if value is not None]
-                axes.plot(*zip(*points), label=name, lw=1.0, ls="-" if row["structure_wise"] else "--",
-                          color="C0" if row["temperature"] == 1.0 else "C1")
+                points = [
+                    (step, value) for step, value in zip(curve["step"], curve[label]) if value is not None
+                ]
+                axes.plot(
+                    *zip(*points),
+                    label=name,
+                    lw=1.0,
+                    ls="-" if row["structure_wise"] else "--",
+                    color="C0" if row["temperature"] == 1.0 else "C1",
+                )
             axes.set(yscale="log")
         grid[0, column].set(title=task)
         grid[1, column].set(xlabel="step")
@@ -120,8 +149,15 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     path = args.results / "pretraining.yaml"
-    compute_missing(path, [] if args.table else args.rows, lambda row: run_row(row, args), what=WHAT, order=list(ROWS),
-                  threads=args.processes, same={"steps": STEPS})
+    compute_missing(
+        path,
+        [] if args.table else args.rows,
+        lambda row: run_row(row, args),
+        what=WHAT,
+        order=list(ROWS),
+        threads=args.processes,
+        same={"steps": STEPS},
+    )
     rows = read_rows(path)
     show(rows)
     plot(rows, args.results / "pretraining.svg")

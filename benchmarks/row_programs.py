@@ -17,7 +17,9 @@ from rows import RESULTS, in_process, read_rows, write_row
 
 def measuring_parser(description: str | None, rows: Sequence[str]) -> argparse.ArgumentParser:
     """Options of a program whose rows are measured."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="*", choices=rows, default=list(rows), metavar="ROW")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -27,13 +29,18 @@ def measuring_parser(description: str | None, rows: Sequence[str]) -> argparse.A
 
 def with_networks(parser: argparse.ArgumentParser, folder: str = "runs/speed") -> argparse.ArgumentParser:
     """The same with the folder where networks with random weights are kept."""
-    parser.add_argument("--work", type=Path, default=Path(folder), help="folder for files with random weights")
+    parser.add_argument(
+        "--work", type=Path, default=Path(folder), help="folder for files with random weights"
+    )
     return parser
 
 
 def with_calculator_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """The same with further arguments of JMPCalculator; rows with any have them in their names (``suffix``)."""
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON: further arguments of JMPCalculator")
+    """The same with further arguments of JMPCalculator; rows with any have them in their names
+    (``suffix``)."""
+    parser.add_argument(
+        "--options", type=json.loads, default={}, help="JSON: further arguments of JMPCalculator"
+    )
     return parser
 
 
@@ -54,10 +61,18 @@ def parsed(
 
 
 def measured_rows(
-    script: str, names: Sequence[str], path: Path, *options: str, threads: int, what: str, order: Sequence[str],
-    prepare: Callable[[str], object] = lambda name: None, suffix: str = "",
+    script: str,
+    names: Sequence[str],
+    path: Path,
+    *options: str,
+    threads: int,
+    what: str,
+    order: Sequence[str],
+    prepare: Callable[[str], object] = lambda name: None,
+    suffix: str = "",
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Measure each row with ``script --measure NAME``, write it into ``path`` as NAME and suffix, and give it back.
+    """Measure each row with ``script --measure NAME``, write it into ``path`` as NAME and suffix, and give it
+    back.
 
     ``prepare`` is called with the name before, ``options`` go to the script.
     """
@@ -70,7 +85,9 @@ def measured_rows(
 
 def training_parser(description: str | None, name: str, *, processes: int = 2) -> argparse.ArgumentParser:
     """Options of a program whose rows are trained, in folders below ``runs/NAME``."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
     parser.add_argument("--processes", type=int, default=processes, help="CPU processes, one thread each")
     parser.add_argument("--work", type=Path, default=Path("runs") / name, help="folder of the runs")
@@ -80,8 +97,14 @@ def training_parser(description: str | None, name: str, *, processes: int = 2) -
 
 
 def compute_missing(
-    path: Path, names: Sequence[str], compute: Callable[[str], dict[str, Any]], *, threads: int, what: str,
-    order: Sequence[str], same: Mapping[str, Any] = MappingProxyType({}),
+    path: Path,
+    names: Sequence[str],
+    compute: Callable[[str], dict[str, Any]],
+    *,
+    threads: int,
+    what: str,
+    order: Sequence[str],
+    same: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Compute and write the rows that ``path`` does not have yet with these numbers (``same``)."""
     for name in names:

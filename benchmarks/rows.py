@@ -1,4 +1,5 @@
-"""Rows of a results file: each measured in a process of its own and written at once; and the memory of one call."""
+"""Rows of a results file: each measured in a process of its own and written at once; and the memory of one
+call."""
 
 from __future__ import annotations
 
@@ -21,8 +22,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def in_process(script: str, row: str, *options: str) -> dict[str, Any]:
-    """Numbers that ``script --measure row`` prints as JSON in its last line; ends the program where it fails."""
-    done = subprocess.run([sys.executable, script, "--measure", row, *options], capture_output=True, text=True, check=False)
+    """Numbers that ``script --measure row`` prints as JSON in its last line; ends the program where it
+    fails."""
+    done = subprocess.run(
+        [sys.executable, script, "--measure", row, *options], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{row} failed:\n{done.stderr}")
     numbers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -34,13 +38,20 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     return (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
 
 
-def write_row(path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]) -> None:
-    """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come last."""
+def write_row(
+    path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]
+) -> None:
+    """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come
+    last."""
     rows = read_rows(path)
     rows[row] = rounded(numbers)
     names = [name for name in order if name in rows] + [name for name in rows if name not in order]
-    content = {"what": what, "threads": threads, "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-               "rows": {name: rows[name] for name in names}}
+    content = {
+        "what": what,
+        "threads": threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rows": {name: rows[name] for name in names},
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
@@ -58,10 +69,11 @@ def rounded(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Clock:
-    """Wall and processor time from now on: how much of its cores a run of fixed time had on a machine that others use.
+    """Wall and processor time from now on: how much of its cores a run of fixed time had on a machine that
+    others use.
 
-    ``nice`` does not help it there: Linux shares the cores between sessions first (sched_autogroup), whatever their nice
-    values. Other work steps back if it starts with ``echo 19 > /proc/self/autogroup``.
+    ``nice`` does not help it there: Linux shares the cores between sessions first (sched_autogroup), whatever
+    their nice values. Other work steps back if it starts with ``echo 19 > /proc/self/autogroup``.
     """
 
     wall: float = field(default_factory=time.monotonic)

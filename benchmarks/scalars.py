@@ -1,14 +1,16 @@
-"""Scalars in a fixed time: errors after fine-tuning jmp-xs, from scratch, and of always predicting the training mean.
+"""Scalars in a fixed time: errors after fine-tuning jmp-xs, from scratch, and of always predicting the
+training mean.
 
     python benchmarks/scalars.py                              all rows that are missing, 5 minutes each on one core
     python benchmarks/scalars.py --tasks dielectric-n --folds 0
     python benchmarks/scalars.py --table                      only print what is there
 
-qm9-atomization: atomization energies of 1513 small QM9 molecules (every tenth for validation), tested on 1480 (34 molecules of
-the training file and none of the test file have homo and lumo, too few for a gap). dielectric-n and dielectric-gap: refractive
-index and band gap of 1056 crystals with the rule of MatBench's folds: KFold(5, shuffled, seed 18012019), 90 % of the training
-rows to train on. The time covers reading, graphs, training and validation, not the test. A row that was stopped goes on where it
-was; only rows that ran their full time are written to benchmarks/results/scalars.yaml.
+qm9-atomization: atomization energies of 1513 small QM9 molecules (every tenth for validation), tested on 1480
+(34 molecules of the training file and none of the test file have homo and lumo, too few for a gap).
+dielectric-n and dielectric-gap: refractive index and band gap of 1056 crystals with the rule of MatBench's
+folds: KFold(5, shuffled, seed 18012019), 90 % of the training rows to train on. The time covers reading,
+graphs, training and validation, not the test. A row that was stopped goes on where it was; only rows that ran
+their full time are written to benchmarks/results/scalars.yaml.
 """
 
 from __future__ import annotations
@@ -53,16 +55,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     args = parser.parse_args()
     path = args.results / "scalars.yaml"
-    compute_missing(path, [] if args.table else wanted(args), lambda row: run_row(row, args), what=WHAT, order=order(),
-                  same={"minutes": args.minutes, "processes": args.processes}, threads=args.processes)
+    compute_missing(
+        path,
+        [] if args.table else wanted(args),
+        lambda row: run_row(row, args),
+        what=WHAT,
+        order=order(),
+        same={"minutes": args.minutes, "processes": args.processes},
+        threads=args.processes,
+    )
     for row, numbers in read_rows(path).items():
-        print(f"{row:28s} {numbers['minutes']:5g} min, {numbers['epochs']:4d} epochs: test MAE {numbers['test_mae']:8.4g}, "
-              f"constant {numbers['constant_mae']:8.4g} {numbers['unit']}, R² {numbers['test_r2']:.3f}")
+        print(
+            f"{row:28s} {numbers['minutes']:5g} min, {numbers['epochs']:4d} epochs: test MAE "
+            f"{numbers['test_mae']:8.4g}, "
+            f"constant {numbers['constant_mae']:8.4g} {numbers['unit']}, R² {numbers['test_r2']:.3f}"
+        )
 
 
 def wanted(args: argparse.Namespace) -> list[str]:
     """Names of rows: task, fold where it has any, start."""
-    return [f"{part}/{start}" for task in args.tasks for part in parts(task, args.folds) for start in args.starts]
+    return [
+        f"{part}/{start}" for task in args.tasks for part in parts(task, args.folds) for start in args.starts
+    ]
 
 
 def order() -> list[str]:
@@ -85,23 +99,41 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     task = TASKS[name]
     out = args.work / f"{row.replace('/', '-')}-{args.minutes:g}min-{args.processes}processes"
     if fold:
-        train, valid, test = write_fold(args.data / task.file, args.work / fold[0], int(fold[0].removeprefix("fold-")))
+        train, valid, test = write_fold(
+            args.data / task.file, args.work / fold[0], int(fold[0].removeprefix("fold-"))
+        )
         options = DataOptions(train, allow=("unseen_element", "duplicates"))
     else:
         train, valid, test = args.data / task.file, None, args.data / str(task.test_file)
         options = DataOptions(train, valid_every=10)
     clock = Clock()
     result = finetune(
-        train, valid=valid, test=test, target=task.key, model=STARTS[start], out=out, device="cpu", data=options,
-        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes), resume=(out / "state.pt").exists(),
+        train,
+        valid=valid,
+        test=test,
+        target=task.key,
+        model=STARTS[start],
+        out=out,
+        device="cpu",
+        data=options,
+        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes),
+        resume=(out / "state.pt").exists(),
     )
     assert result.test is not None
     check_full_time(row, result.train_s, args.minutes)
     return {
-        "unit": task.unit, "minutes": args.minutes, "processes": args.processes, "epochs": result.n_epochs,
-        "steps": result.n_steps, "busy_cores": clock.cores(), "valid_mae": result.valid.scalar_mae,
-        "test_mae": result.test.scalar_mae, "test_rmse": result.test.scalar_rmse, "test_r2": result.test.scalar_r2,
-        "constant_mae": result.constant_mae["test"], "n_test": result.test.n_structures,
+        "unit": task.unit,
+        "minutes": args.minutes,
+        "processes": args.processes,
+        "epochs": result.n_epochs,
+        "steps": result.n_steps,
+        "busy_cores": clock.cores(),
+        "valid_mae": result.valid.scalar_mae,
+        "test_mae": result.test.scalar_mae,
+        "test_rmse": result.test.scalar_rmse,
+        "test_r2": result.test.scalar_r2,
+        "constant_mae": result.constant_mae["test"],
+        "n_test": result.test.n_structures,
         "curve_s": [round(r.elapsed_s, 1) for r in result.history],
         "curve_valid_mae": [r.valid_scalar_mae for r in result.history],
     }

@@ -3,9 +3,10 @@
     python benchmarks/skin.py                       both rows
     python benchmarks/skin.py --rows npt            one row
 
-2000 steps of Si64 with jmp-xs, NVE at 600 K and NPT (Berendsen), once with the kept list and once with a search in every
-step. The trajectories must be bit-equal. The time of building graphs is measured on the first 500 frames of the trajectory,
-with and without the list in turn. Writes benchmarks/results/skin.yaml row by row.
+2000 steps of Si64 with jmp-xs, NVE at 600 K and NPT (Berendsen), once with the kept list and once with a
+search in every step. The trajectories must be bit-equal. The time of building graphs is measured on the first
+500 frames of the trajectory, with and without the list in turn. Writes benchmarks/results/skin.yaml row by
+row.
 """
 
 from __future__ import annotations
@@ -44,8 +45,15 @@ def trajectory(ensemble: str, steps: int, skin: float) -> tuple[np.ndarray, Reus
     if ensemble == "nve":
         dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
     else:
-        dynamics = NPTBerendsen(atoms, 1.0 * units.fs, temperature_K=600.0, pressure_au=0.0, taut=100.0 * units.fs,
-                                taup=1000.0 * units.fs, compressibility_au=1e-2 / units.GPa)
+        dynamics = NPTBerendsen(
+            atoms,
+            1.0 * units.fs,
+            temperature_K=600.0,
+            pressure_au=0.0,
+            taut=100.0 * units.fs,
+            taup=1000.0 * units.fs,
+            compressibility_au=1e-2 / units.GPa,
+        )
     frames: list[np.ndarray] = []
     dynamics.attach(lambda: frames.append(np.concatenate([atoms.positions, atoms.cell.array])))
     dynamics.run(steps)
@@ -53,9 +61,13 @@ def trajectory(ensemble: str, steps: int, skin: float) -> tuple[np.ndarray, Reus
 
 
 def graph_ms(frames: np.ndarray) -> dict[str, float]:
-    """Median time in ms of building the graphs of the first frames, in turn with a kept list and with searches."""
+    """Median time in ms of building the graphs of the first frames, in turn with a kept list and with
+    searches."""
     numbers, pbc = np.full(64, 14), np.ones(3, dtype=bool)
-    policy, kept = JMPCalculator("jmp-xs", head="pbe", device="cpu").model_config.policy, ReusedNeighbours(SKIN)
+    policy, kept = (
+        JMPCalculator("jmp-xs", head="pbe", device="cpu").model_config.policy,
+        ReusedNeighbours(SKIN),
+    )
     seconds: dict[str, list[float]] = {"kept": [], "search": []}
     for frame in frames[:500]:
         for name, search in (("kept", kept), ("search", neighbour_edges)):
@@ -67,7 +79,9 @@ def graph_ms(frames: np.ndarray) -> dict[str, float]:
 
 def main() -> None:
     """Run the ensembles with and without the list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", nargs="*", choices=ENSEMBLES, default=ENSEMBLES)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=2)
@@ -78,10 +92,15 @@ def main() -> None:
         kept, search = trajectory(ensemble, args.steps, SKIN)
         plain, _ = trajectory(ensemble, args.steps, 0.0)
         numbers = {
-            "steps": args.steps, "bit_equal": bool(np.array_equal(kept, plain)), "calls": search.calls,
-            "searches": search.searches, "graph_ms": graph_ms(kept),
+            "steps": args.steps,
+            "bit_equal": bool(np.array_equal(kept, plain)),
+            "calls": search.calls,
+            "searches": search.searches,
+            "graph_ms": graph_ms(kept),
         }
-        write_row(args.results / "skin.yaml", ensemble, numbers, what=WHAT, threads=args.threads, order=ENSEMBLES)
+        write_row(
+            args.results / "skin.yaml", ensemble, numbers, what=WHAT, threads=args.threads, order=ENSEMBLES
+        )
         print(ensemble, numbers, flush=True)
 
 

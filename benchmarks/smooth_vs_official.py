@@ -1,12 +1,14 @@
-"""How far the ``smooth`` policy moves the forces of official weights: every structure of ../shared/reference, both models.
+"""How far the ``smooth`` policy moves the forces of official weights: every structure of ../shared/reference,
+both models.
 
     python benchmarks/smooth_vs_official.py        writes benchmarks/results/smooth_vs_official.yaml
 
-float64, gradient forces, weight set ema, tags ignored, cutoff and neighbour number of each case; head ani1x for molecules
-and oc20 for periodic cases. The reference models are small and hardly trained, so their forces follow every detail of
-the graphs; the published models are expected to move less, but their weights are not at hand.
-Besides the policy the product uses, two variants show where the change comes from: a narrower taper at the cutoffs and a
-narrower taper around collinear bonds.
+float64, gradient forces, weight set ema, tags ignored, cutoff and neighbour number of each case; head ani1x
+for molecules and oc20 for periodic cases. The reference models are small and hardly trained, so their forces
+follow every detail of the graphs; the published models are expected to move less, but their weights are not
+at hand.
+Besides the policy the product uses, two variants show where the change comes from: a narrower taper at the
+cutoffs and a narrower taper around collinear bonds.
 """
 
 from __future__ import annotations
@@ -32,17 +34,23 @@ MODELS = ("tiny-s", "tiny-l")
 ILL_POSED = ("si8_perfect_12A",)
 """Neighbour ties and collinear bonds: the official numbers there are one arbitrary realisation."""
 VARIANTS: dict[str, dict[str, float]] = {
-    "smooth": {}, "cutoff_taper_0.1": {"taper": 0.1}, "collinear_width_0.02": {"collinear_width": 0.02},
-}  # fmt: skip
+    "smooth": {},
+    "cutoff_taper_0.1": {"taper": 0.1},
+    "collinear_width_0.02": {"collinear_width": 0.02},
+}
 
 
 def main() -> None:
     """Measure all cases and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reference", type=Path, default=REFERENCE)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    missing = [path for name in MODELS if not (path := args.reference / "checkpoints" / f"{name}.pt").exists()]
+    missing = [
+        path for name in MODELS if not (path := args.reference / "checkpoints" / f"{name}.pt").exists()
+    ]
     if missing:
         raise SystemExit(f"{missing[0]} is not there: give the folder of the reference data with --reference")
     models = {}
@@ -51,12 +59,24 @@ def main() -> None:
         potential.requires_grad_(False)
         cases = sorted((args.reference / "cases").glob("*.npz"))
         models[name] = {path.stem: compared(potential, path) for path in cases if path.stem not in ILL_POSED}
-    text = yaml.safe_dump({
-        "what": "forces of official weights under smooth minus under official; benchmarks/smooth_vs_official.py",
-        "units": {"mean_force": "eV/Å, mean |F| under official", "mean, max": "of |ΔF| per atom, eV/Å",
-                  "mean_percent": "mean |ΔF| / mean |F|", "energy": "meV/atom"},
-        "policy": dataclasses.asdict(smooth_for_official(12.0, 30)), "left_out": list(ILL_POSED), "models": models,
-    }, sort_keys=False, allow_unicode=True, default_flow_style=None, width=130)  # fmt: skip
+    text = yaml.safe_dump(
+        {
+            "what": "forces of official weights under smooth minus under official; benchmarks/smooth_vs_official.py",
+            "units": {
+                "mean_force": "eV/Å, mean |F| under official",
+                "mean, max": "of |ΔF| per atom, eV/Å",
+                "mean_percent": "mean |ΔF| / mean |F|",
+                "energy": "meV/atom",
+            },
+            "policy": dataclasses.asdict(smooth_for_official(12.0, 30)),
+            "left_out": list(ILL_POSED),
+            "models": models,
+        },
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=130,
+    )
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(text)
     print(text)
@@ -75,10 +95,11 @@ def compared(potential: Potential, path: Path) -> dict[str, object]:
         other_energy, other = evaluated(potential, arrays, dataclasses.replace(smooth, **changes))
         change = np.linalg.norm(other - forces, axis=1)
         row[name] = {
-            "mean": round(float(change.mean()), 5), "max": round(float(change.max()), 5),
+            "mean": round(float(change.mean()), 5),
+            "max": round(float(change.max()), 5),
             "mean_percent": round(100.0 * float(change.mean()) / mean_force, 2),
             "energy": round(1000.0 * (other_energy - energy) / len(forces), 3),
-        }  # fmt: skip
+        }
     return row
 
 

@@ -2,10 +2,11 @@
 
     python benchmarks/streaming.py --work /tmp/streaming [--records 2000000]
 
-Writes random molecules of 4 to 12 atoms into WORK (0.6 GB, kept for the next call), takes the files out of the page cache
-and reads in a fresh process: the seconds from the start of the program, imports included, to the first shuffled batch of 64
-frames; anonymous memory (the pages of LMDB belong to its file) after 10,000 and 200,000 shuffled frames; frames per second.
-Writes benchmarks/results/streaming.yaml.
+Writes random molecules of 4 to 12 atoms into WORK (0.6 GB, kept for the next call), takes the files out of
+the page cache
+and reads in a fresh process: the seconds from the start of the program, imports included, to the first
+shuffled batch of 64 frames; anonymous memory (the pages of LMDB belong to its file) after 10,000 and 200,000
+shuffled frames; frames per second. Writes benchmarks/results/streaming.yaml.
 """
 
 from __future__ import annotations
@@ -43,9 +44,16 @@ def molecules(count: int) -> Iterator[Any]:
         for i, (end, size) in enumerate(zip(ends.tolist(), sizes.tolist(), strict=True)):
             atoms = slice(end - size, end)
             yield Frame(
-                numbers=numbers[atoms], positions=positions[atoms], cell=cell, pbc=pbc,
-                energy=float(of_element[numbers[atoms]].sum() + noise[i]), forces=forces[atoms], stress=None,
-                group="random", source="benchmark", index=start + i,
+                numbers=numbers[atoms],
+                positions=positions[atoms],
+                cell=cell,
+                pbc=pbc,
+                energy=float(of_element[numbers[atoms]].sum() + noise[i]),
+                forces=forces[atoms],
+                stress=None,
+                group="random",
+                source="benchmark",
+                index=start + i,
             )
 
 
@@ -59,9 +67,12 @@ def write(folder: Path, count: int) -> dict[str, Any]:
             writer.add(frame)
         records = writer.finish()
     return {
-        "records": count, "megabytes": sum(p.stat().st_size for p in folder.iterdir()) / 1e6,
-        "seconds": time.perf_counter() - began, "records_per_cpu_s": count / (time.process_time() - cpu),
-        "anonymous_mb": anonymous_mb(), "energy_std": records.statistics.energy_std or 0.0,
+        "records": count,
+        "megabytes": sum(p.stat().st_size for p in folder.iterdir()) / 1e6,
+        "seconds": time.perf_counter() - began,
+        "records_per_cpu_s": count / (time.process_time() - cpu),
+        "anonymous_mb": anonymous_mb(),
+        "energy_std": records.statistics.energy_std or 0.0,
     }
 
 
@@ -75,7 +86,11 @@ def read(folder: Path, began: float) -> dict[str, Any]:
     batch = [records[int(i)] for i in order.block(0, 64)]
     started = time.perf_counter() - began
     atoms = sum(frame.n_atoms for frame in batch)
-    result: dict[str, Any] = {"start_s": started, "start_cpu_s": time.process_time(), "first_batch_atoms": atoms}
+    result: dict[str, Any] = {
+        "start_s": started,
+        "start_cpu_s": time.process_time(),
+        "first_batch_atoms": atoms,
+    }
     at, cpu = time.perf_counter(), time.process_time()
     for start in range(64, 200_064, 500):
         for i in order.block(start, start + 500):
@@ -106,7 +121,9 @@ def drop_from_cache(folder: Path) -> None:
 def main() -> None:
     """Write where there is no set of that size, then read."""
     began = time.perf_counter()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("/tmp/jmp-streaming"))
     parser.add_argument("--records", type=int, default=2_000_000)
     parser.add_argument("--measure", choices=ORDER)

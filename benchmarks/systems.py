@@ -2,9 +2,9 @@
 
     python benchmarks/systems.py          lists them
 
-Molecules (ethanol, aspirin, the peptide Ac-Ala5-NHMe of 62 atoms) are MMFF94 geometries that RDKit made from SMILES (CCO,
-CC(=O)Oc1ccccc1C(=O)O, CC(=O)NC(C)C(=O)...NC), kept in benchmarks/structures because RDKit is no dependency. The others
-are built by ASE. All are rattled by 0.03 Å, so that nothing is symmetric.
+Molecules (ethanol, aspirin, the peptide Ac-Ala5-NHMe of 62 atoms) are MMFF94 geometries that RDKit made from
+SMILES (CCO, CC(=O)Oc1ccccc1C(=O)O, CC(=O)NC(C)C(=O)...NC), kept in benchmarks/structures because RDKit is no
+dependency. The others are built by ASE. All are rattled by 0.03 Å, so that nothing is symmetric.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ MOLECULES = ("ethanol", "aspirin", "ac-ala5-nhme")
 
 
 def structure(name: str) -> Atoms:
-    """A molecule by name, ``Si64``, ``Cu256`` (any number 4 n³), ``water192`` (any number 3 n³) or ``nanotube370``."""
+    """A molecule by name, ``Si64``, ``Cu256`` (any number 4 n³), ``water192`` (any number 3 n³) or
+    ``nanotube370``."""
     if name in MOLECULES:
         atoms = read(HERE / "structures" / f"{name}.xyz")
     elif name == "Si64":
@@ -42,8 +43,13 @@ def structure(name: str) -> Atoms:
 def repeats(name: str, prefix: str, per_cell: int) -> tuple[int, int, int]:
     """Nearly cubic repeats (n1, n2, n3) whose product times ``per_cell`` is the number in the name."""
     cells, rest = divmod(int(name.removeprefix(prefix)), per_cell)
-    options = [(i, j, cells // (i * j)) for i in range(1, cells + 1) if cells % i == 0
-               for j in range(i, cells // i + 1) if (cells // i) % j == 0 and cells // (i * j) >= j]
+    options = [
+        (i, j, cells // (i * j))
+        for i in range(1, cells + 1)
+        if cells % i == 0
+        for j in range(i, cells // i + 1)
+        if (cells // i) % j == 0 and cells // (i * j) >= j
+    ]
     if rest or not options:
         raise SystemExit(f"{name} is no whole number of cells")
     return min(options, key=lambda shape: shape[2] - shape[0])
@@ -86,8 +92,8 @@ def end_hydrogens(wall: Atoms) -> Atoms:
 def network(name: str, folder: Path) -> str:
     """``jmp-xs``, or the path of a file of ``jmp-s`` or ``jmp-l`` with random weights, written on first use.
 
-    Time and memory do not depend on the weights as long as values stay in range, and rounding is small only where slopes are:
-    scale factors are fitted to two molecules and a crystal.
+    Time and memory do not depend on the weights as long as values stay in range, and rounding is small only
+    where slopes are: scale factors are fitted to two molecules and a crystal.
     """
     if name == "jmp-xs":
         return name

@@ -1,10 +1,11 @@
-"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from benchmarks/results/*.yaml.
+"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from
+benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
     python benchmarks/tables.py --check   only say whether they are up to date (exit code 1 if not)
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet, the command that
-makes it is named instead.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Where a results file does not exist yet,
+the command that makes it is named instead.
 """
 
 from __future__ import annotations
@@ -21,82 +22,195 @@ from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
 PAGES = tuple(
-    Path(__file__).parent.parent / "docs" / name for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md"))
+    Path(__file__).parent.parent / "docs" / name
+    for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md")
+)
 Rows = dict[str, dict[str, Any]]
 
 
 def speed(rows: Rows) -> list[list[str]]:
     """Time, dense work and share of the matrix rate."""
-    head = ["model/structure", "atoms", "edges", "ms", "dense work (GFLOP)", "share of the matrix rate", "process (GB)"]
-    return [head, *([name, row["atoms"], row["main_edges"], f"{1e3 * row['seconds']:.0f}", f"{row['dense_gflop']:.3g}",
-                     f"{row['share_of_rate']:.2f}", f"{row['peak_gb']:.2f}"] for name, row in rows.items())]
+    head = [
+        "model/structure",
+        "atoms",
+        "edges",
+        "ms",
+        "dense work (GFLOP)",
+        "share of the matrix rate",
+        "process (GB)",
+    ]
+    return [
+        head,
+        *(
+            [
+                name,
+                row["atoms"],
+                row["main_edges"],
+                f"{1e3 * row['seconds']:.0f}",
+                f"{row['dense_gflop']:.3g}",
+                f"{row['share_of_rate']:.2f}",
+                f"{row['peak_gb']:.2f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def peers(rows: Rows) -> list[list[str]]:
     """Milliseconds per step of both."""
     head = ["MACE size/structure", "jmp-xs (ms per step)", "MACE (ms per step)", "ratio"]
-    return [head, *([name, f"{row['jmp_xs_ms']:.0f}", f"{row['mace_ms']:.0f}", f"{row['ratio']:.2f}"]
-                    for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [name, f"{row['jmp_xs_ms']:.0f}", f"{row['mace_ms']:.0f}", f"{row['ratio']:.2f}"]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def estimates(rows: Rows) -> list[list[str]]:
     """Estimated against measured."""
-    head = ["model/structure", "ms", "estimated / measured time", "GB of a call", "estimated / measured memory"]
-    return [head, *([name, f"{1e3 * row['seconds']:.0f}", f"{row['time_ratio']:.2f}", f"{row['call_gb']:.3f}",
-                     f"{row['memory_ratio']:.2f}"] for name, row in rows.items())]
+    head = [
+        "model/structure",
+        "ms",
+        "estimated / measured time",
+        "GB of a call",
+        "estimated / measured memory",
+    ]
+    return [
+        head,
+        *(
+            [
+                name,
+                f"{1e3 * row['seconds']:.0f}",
+                f"{row['time_ratio']:.2f}",
+                f"{row['call_gb']:.3f}",
+                f"{row['memory_ratio']:.2f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def memory(rows: Rows) -> list[list[str]]:
     """Peak of a call and of the process."""
     head = ["model/structure/kind", "atoms", "GB of the call", "GB of the process", "s"]
-    return [head, *([name, row["atoms"], f"{row['call_gb']:.2f}", f"{row['process_gb']:.2f}", f"{row['seconds']:.2f}"]
-                    for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [name, row["atoms"], f"{row['call_gb']:.2f}", f"{row['process_gb']:.2f}", f"{row['seconds']:.2f}"]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def scaling(rows: Rows) -> list[list[str]]:
     """Time, time in products, memory."""
     head = ["structure", "edges", "s", "time (GFLOP at the matrix rate)", "GB of the call"]
-    return [head, *([name, row["main_edges"], f"{row['seconds']:.2f}", f"{row['products']:.0f}", f"{row['call_gb']:.2f}"]
-                    for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [
+                name,
+                row["main_edges"],
+                f"{row['seconds']:.2f}",
+                f"{row['products']:.0f}",
+                f"{row['call_gb']:.2f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def compiled(rows: Rows) -> list[list[str]]:
     """Eager and compiled calls per second."""
     head = ["structure", "main edges", "calls/s", "compiled calls/s", "gain", "largest difference (eV/Å)"]
-    return [head, *([name, row["main_edges"], f"{row['eager_calls_per_s']:.3g}", f"{row['compiled_calls_per_s']:.3g}",
-                     f"{row['gain']:.2f}", f"{row['largest_difference_ev_per_a']:.0e}"] for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [
+                name,
+                row["main_edges"],
+                f"{row['eager_calls_per_s']:.3g}",
+                f"{row['compiled_calls_per_s']:.3g}",
+                f"{row['gain']:.2f}",
+                f"{row['largest_difference_ev_per_a']:.0e}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def aoti(rows: Rows) -> list[list[str]]:
     """Start and calls of the three kinds."""
     head = ["", "start (s)", "ethanol (calls/s)", "Si64 (calls/s)", "largest difference (eV/Å)"]
-    return [head, *([f"`{name}`" if "=" in name else name, f"{row['start_s']:.1f}", f"{row['ethanol_calls_per_s']:.3g}",
-                     f"{row['Si64_calls_per_s']:.3g}",
-                     f"{max(row['ethanol_largest_difference_ev_per_a'], row['Si64_largest_difference_ev_per_a']):.0e}"]
-                    for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [
+                f"`{name}`" if "=" in name else name,
+                f"{row['start_s']:.1f}",
+                f"{row['ethanol_calls_per_s']:.3g}",
+                f"{row['Si64_calls_per_s']:.3g}",
+                f"{max(row['ethanol_largest_difference_ev_per_a'], row['Si64_largest_difference_ev_per_a']):.0e}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def training_step(rows: Rows) -> list[list[str]]:
     """A training step in inference calls."""
     head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
-    return [head, *([name, row["structures"], row["atoms"], f"{1e3 * row['step_s']:.0f}", f"{1e3 * row['call_s']:.0f}",
-                     f"{row['ratio']:.1f}"] for name, row in rows.items())]
+    return [
+        head,
+        *(
+            [
+                name,
+                row["structures"],
+                row["atoms"],
+                f"{1e3 * row['step_s']:.0f}",
+                f"{1e3 * row['call_s']:.0f}",
+                f"{row['ratio']:.1f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 def embeddings(rows: Rows) -> list[list[str]]:
     """How well sets and domains lie apart, and the share of few components."""
-    head = ["description", "nearest neighbour from the same set", "from the same domain", "the same without the own set",
-            "variance in 2 components", "components for 95 %", "3BPA: distance against energy"]
-    return [head, *([name, f"{row['set_accuracy']:.0%}", f"{row['domain_accuracy']:.0%}",
-                     f"{row['domain_accuracy_from_other_sets']:.0%}", f"{row['variance_in_2_components']:.0%}",
-                     row["components_for_95_percent"], f"{row['bpa3_distance_against_energy']:.2f}"]
-                    for name, row in rows.items())]
+    head = [
+        "description",
+        "nearest neighbour from the same set",
+        "from the same domain",
+        "the same without the own set",
+        "variance in 2 components",
+        "components for 95 %",
+        "3BPA: distance against energy",
+    ]
+    return [
+        head,
+        *(
+            [
+                name,
+                f"{row['set_accuracy']:.0%}",
+                f"{row['domain_accuracy']:.0%}",
+                f"{row['domain_accuracy_from_other_sets']:.0%}",
+                f"{row['variance_in_2_components']:.0%}",
+                row["components_for_95_percent"],
+                f"{row['bpa3_distance_against_energy']:.2f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
 
 
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
-    "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling, "compiled": compiled,
+    "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling,
+    "compiled": compiled,
     "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
-}
+}  # fmt: skip
 
 
 def table(name: str) -> str:
@@ -124,7 +238,9 @@ def filled(text: str) -> str:
 
 def main() -> None:
     """Rewrite or check the pages."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     for page in PAGES:

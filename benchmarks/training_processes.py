@@ -1,9 +1,10 @@
-"""Time of a training step of jmp-xs on a CPU: one thread, two threads, two processes with one thread each, interleaved.
+"""Time of a training step of jmp-xs on a CPU: one thread, two threads, two processes with one thread each,
+interleaved.
 
     python benchmarks/training_processes.py [--rounds 12]
 
-Batches of eight 3BPA frames. Writes benchmarks/results/training_processes.yaml: median seconds per step and the ratio to
-one thread. The gradients are the same (tests/training/distributed/test_cpu_pool.py).
+Batches of eight 3BPA frames. Writes benchmarks/results/training_processes.yaml: median seconds per step and
+the ratio to one thread. The gradients are the same (tests/training/distributed/test_cpu_pool.py).
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     """Time the three ways in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
     torch.manual_seed(0)
     head = HeadConfig("energy", hidden=32, num_layers=3)
-    model = ModelConfig(JMP_XS, JMP_XS_POLICY, (head,), "energy", subtract_lone_atom=True, pair_repulsion=True)
+    model = ModelConfig(
+        JMP_XS, JMP_XS_POLICY, (head,), "energy", subtract_lone_atom=True, pair_repulsion=True
+    )
     frames = read_labelled(args.data / "bpa3_train.xyz.gz", index=":8").frames
     graphs = FrameGraphs(frames, JMP_XS_POLICY, Task("energy"))
     batches = Batches(graphs, Fixed(graphs.sizes, max_edges=10**6, max_structures=8))
@@ -57,10 +62,13 @@ def main() -> None:
                 times.append(time.perf_counter() - began)
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     content = {
-        "what": "training step of jmp-xs, 8 frames of 3BPA; benchmarks/training_processes.py", "n_cores": os.cpu_count(),
-        "rounds": args.rounds, "median_s": {name: round(value, 4) for name, value in medians.items()},
+        "what": "training step of jmp-xs, 8 frames of 3BPA; benchmarks/training_processes.py",
+        "n_cores": os.cpu_count(),
+        "rounds": args.rounds,
+        "median_s": {name: round(value, 4) for name, value in medians.items()},
         "times_faster_than_one_thread": {
-            name: round(medians["one thread"] / value, 2) for name, value in medians.items()},
+            name: round(medians["one thread"] / value, 2) for name, value in medians.items()
+        },
     }
     RESULTS.mkdir(exist_ok=True)
     text = yaml.safe_dump(content, sort_keys=False)

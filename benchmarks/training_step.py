@@ -2,10 +2,11 @@
 
     python benchmarks/training_step.py
 
-jmp-xs on batches of 3BPA (frames of the bundled sample), jmp-s with random weights on aspirin (8 Å, 30 neighbours). A step is
-what the fine-tuning loop does: energies and forces with their graph, the loss, its gradient, clipping, AdamW. An inference
-call is that of the calculator: combined weights, no gradients of weights, energies and forces. Both take turns, with a
-product of 2048³ between them. Writes benchmarks/results/training_step.yaml.
+jmp-xs on batches of 3BPA (frames of the bundled sample), jmp-s with random weights on aspirin (8 Å, 30
+neighbours). A step is what the fine-tuning loop does: energies and forces with their graph, the loss, its
+gradient, clipping, AdamW. An inference
+call is that of the calculator: combined weights, no gradients of weights, energies and forces. Both take
+turns, with a product of 2048³ between them. Writes benchmarks/results/training_step.yaml.
 """
 
 from __future__ import annotations
@@ -23,18 +24,32 @@ from systems import covering_head, network, structure
 
 ROWS = {"jmp-xs/bpa3": (4, 8), "jmp-xs/bpa3-16": (16, 4), "jmp-s/aspirin": (1, 5), "jmp-s/aspirin-4": (4, 3)}
 """Structures in the batch, and the number of timed pairs."""
-WHAT = "training step on gradient forces over inference calls of the same batch, float32; benchmarks/training_step.py"
+WHAT = (
+    "training step on gradient forces over inference calls of the same batch, float32; "
+    "benchmarks/training_step.py"
+)
 
 
 def main() -> None:
     """Measure the rows that were asked for."""
     args = parsed(with_networks(measuring_parser(__doc__, list(ROWS))), measure)
     for name, numbers in measured_rows(
-        __file__, args.rows, args.results / "training_step.yaml", "--work", str(args.work), threads=args.threads, what=WHAT,
-        order=list(ROWS), prepare=lambda name: prepare(name, args.work),
+        __file__,
+        args.rows,
+        args.results / "training_step.yaml",
+        "--work",
+        str(args.work),
+        threads=args.threads,
+        what=WHAT,
+        order=list(ROWS),
+        prepare=lambda name: prepare(name, args.work),
     ):
-        print(f"{name:18s} step {numbers['step_s'] * 1e3:8.1f} ms   call {numbers['call_s'] * 1e3:8.1f} ms   ratio "
-              f"{numbers['ratio']:.2f}", flush=True)
+        print(
+            f"{name:18s} step {numbers['step_s'] * 1e3:8.1f} ms   call {numbers['call_s'] * 1e3:8.1f} ms   "
+            "ratio "
+            f"{numbers['ratio']:.2f}",
+            flush=True,
+        )
 
 
 def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
@@ -52,8 +67,11 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         product = timed(lambda: left @ left)
         times.append((timed(step), timed(call), product))
     return {
-        "structures": size, "atoms": atoms, "step_s": statistics.median(t[0] for t in times),
-        "call_s": statistics.median(t[1] for t in times), "ratio": statistics.median(t[0] / t[1] for t in times),
+        "structures": size,
+        "atoms": atoms,
+        "step_s": statistics.median(t[0] for t in times),
+        "call_s": statistics.median(t[1] for t in times),
+        "ratio": statistics.median(t[0] / t[1] for t in times),
         "rate_gflops": 2 * 2048**3 / statistics.median(t[2] for t in times) / 1e9,
     }
 
@@ -83,7 +101,9 @@ def step_and_call(name: str, size: int, work: Path) -> tuple[Callable[[], object
     if model != "jmp-xs":
         cutoff = CUTOFF.get(system, 8.0)
         trained = trained.with_config(
-            dataclasses.replace(trained.config, policy=dataclasses.replace(trained.config.policy, cutoff=cutoff))
+            dataclasses.replace(
+                trained.config, policy=dataclasses.replace(trained.config.policy, cutoff=cutoff)
+            )
         )
     frozen = trained.with_config(trained.config).eval()
     frozen.freeze("conservative")

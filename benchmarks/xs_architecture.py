@@ -1,9 +1,10 @@
-"""Which small network learns most in equal time: variants of jmp-xs from scratch on 3BPA, one process and thread each.
+"""Which small network learns most in equal time: variants of jmp-xs from scratch on 3BPA, one process and
+thread each.
 
     python benchmarks/xs_architecture.py [--minutes 3] [--rows jmp-xs quadruplets ...]
 
-Writes benchmarks/results/xs_architecture.yaml: validation force error, steps, cost in MFLOP (matrix products) per main
-edge for energy and forces. This decided that jmp-xs has no quadruplet interaction.
+Writes benchmarks/results/xs_architecture.yaml: validation force error, steps, cost in MFLOP (matrix products)
+per main edge for energy and forces. This decided that jmp-xs has no quadruplet interaction.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from jmp_calc.training.finetune import DataOptions
 from jmp_calc.zoo.container import ModelCard, save_model
 
 RESULTS = Path(__file__).parent / "results"
-WITH_QUADS = dataclasses.replace(JMP_XS, quad_interaction=True, emb_size_quad_in=16, emb_size_quad_out=16, emb_size_sbf=16)
+WITH_QUADS = dataclasses.replace(
+    JMP_XS, quad_interaction=True, emb_size_quad_in=16, emb_size_quad_out=16, emb_size_sbf=16
+)
 QUAD_POLICY = dataclasses.replace(JMP_XS_POLICY, qint_cutoff=3.5)
 VARIANTS: dict[str, tuple[BackboneConfig, GraphPolicy]] = {
     "jmp-xs": (JMP_XS, JMP_XS_POLICY),
@@ -44,7 +47,9 @@ def new_network(backbone: BackboneConfig, policy: GraphPolicy) -> Potential:
     """Random weights, the same seed for all."""
     torch.manual_seed(0)
     head = HeadConfig("energy", hidden=32, num_layers=3)
-    return Potential(ModelConfig(backbone, policy, (head,), "energy", subtract_lone_atom=True, pair_repulsion=True))
+    return Potential(
+        ModelConfig(backbone, policy, (head,), "energy", subtract_lone_atom=True, pair_repulsion=True)
+    )
 
 
 def mflop_per_edge(potential: Potential) -> float:
@@ -65,11 +70,20 @@ def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
     save_model(folder / "start.safetensors", potential, ModelCard(name=name))
     train = args.data / "bpa3_train.xyz.gz"
     config = TrainConfig(max_time=60 * args.minutes, batch_size=4, optim=OptimConfig(lr=2e-3))
-    result = finetune(train, model=f"scratch:{folder / 'start.safetensors'}", out=folder / "run", overwrite=True,
-                      data=DataOptions(train, valid_every=10), device="cpu", config=config)
+    result = finetune(
+        train,
+        model=f"scratch:{folder / 'start.safetensors'}",
+        out=folder / "run",
+        overwrite=True,
+        data=DataOptions(train, valid_every=10),
+        device="cpu",
+        config=config,
+    )
     return {
         "weights": sum(p.numel() for p in potential.backbone.parameters()),
-        "mflop_per_main_edge": round(mflop_per_edge(potential), 3), "minutes": args.minutes, "steps": result.n_steps,
+        "mflop_per_main_edge": round(mflop_per_edge(potential), 3),
+        "minutes": args.minutes,
+        "steps": result.n_steps,
         "valid_forces_mae_mev_per_a": result.valid.forces_mae_mev_per_a,
         "valid_energy_mae_mev_per_atom": result.valid.energy_mae_mev_per_atom,
     }
@@ -77,7 +91,9 @@ def run(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Run the variants one after the other; rows are written as they are finished."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--rows", nargs="*", choices=sorted(VARIANTS), default=list(VARIANTS))
@@ -89,9 +105,15 @@ def main() -> None:
         rows = yaml.safe_load(path.read_text())["rows"] if path.exists() else {}
         rows[name] = run(name, args)
         RESULTS.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(
-            {"what": "3BPA from scratch in equal time, one thread; benchmarks/xs_architecture.py", "rows": rows},
-            sort_keys=False))
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "what": "3BPA from scratch in equal time, one thread; benchmarks/xs_architecture.py",
+                    "rows": rows,
+                },
+                sort_keys=False,
+            )
+        )
         print(name, rows[name], flush=True)
 
 

@@ -1,7 +1,8 @@
 """The job of `make demo`: from a small model and 400 labelled frames to a potential you can use, in minutes.
 
-Fine-tunes jmp-xs on the shipped 3BPA sample (wB97X/6-31G(d)), shows the errors on 50 unseen frames before and after,
-relaxes the molecule, runs NVE dynamics with a verdict on energy conservation, and computes the phonons of silicon.
+Fine-tunes jmp-xs on the shipped 3BPA sample (wB97X/6-31G(d)), shows the errors on 50 unseen frames before and
+after, relaxes the molecule, runs NVE dynamics with a verdict on energy conservation, and computes the phonons
+of silicon.
 
     python examples/demo.py [--steps 300] [--model jmp-xs] [--out demo_results]
 """
@@ -41,7 +42,8 @@ class Row:
 
 
 def split_sample(folder: Path) -> tuple[Path, Path, list[Atoms]]:
-    """Write the shipped sample as train.extxyz (isolated atoms included) and test.extxyz; returns the test frames."""
+    """Write the shipped sample as train.extxyz (isolated atoms included) and test.extxyz; returns the test
+    frames."""
     packed = (resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz").read_bytes()
     frames = read(io.StringIO(gzip.decompress(packed).decode()), ":", format="extxyz")
     train, test = folder / "train.extxyz", folder / "test.extxyz"
@@ -79,7 +81,9 @@ def plot_errors(path: Path, frames: list[Atoms], calculators: dict[str, JMPCalcu
     figure.savefig(path, dpi=150)
 
 
-def plot_dynamics(path: Path, time_ps: np.ndarray, mev_per_atom: np.ndarray, temperature_k: np.ndarray) -> None:
+def plot_dynamics(
+    path: Path, time_ps: np.ndarray, mev_per_atom: np.ndarray, temperature_k: np.ndarray
+) -> None:
     """Total energy per atom about its mean, and temperature, against time."""
     figure = Figure(figsize=(7.5, 4.3), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
@@ -93,8 +97,14 @@ def plot_dynamics(path: Path, time_ps: np.ndarray, mev_per_atom: np.ndarray, tem
 def train(folder: Path, model: str, steps: int) -> tuple[Path, list[Row]]:
     """Fine-tune, plot the errors before and after; returns the best model file."""
     train_file, test_file, frames = split_sample(folder)
-    result = finetune(train_file, test=test_file, model=model, out=folder / "finetune", head="wb97x-3bpa",
-                      config=TrainConfig(max_steps=steps, processes=min(2, os.cpu_count() or 1)))
+    result = finetune(
+        train_file,
+        test=test_file,
+        model=model,
+        out=folder / "finetune",
+        head="wb97x-3bpa",
+        config=TrainConfig(max_steps=steps, processes=min(2, os.cpu_count() or 1)),
+    )
     before = JMPCalculator(model, head=result.init_head)
     plot_errors(folder / "errors.png", frames, {"before": before, "after": JMPCalculator(result.best)})
     assert result.test_before is not None
@@ -118,14 +128,28 @@ def simulate(folder: Path, best: Path) -> list[Row]:
     steps = int(min(LONGEST_DYNAMICS, DYNAMICS_SECONDS / step_s))
     run = md(start, ensemble="nve", temperature_k=300, timestep_fs=0.5, steps=steps, out=folder / "md")
     table = dict(zip(run.columns, run.stats.T))
-    plot_dynamics(folder / "nve.png", table["time_fs"] / 1000, 1000 * table["etot_eV"] / len(atoms),
-                  table["temperature_K"])
+    plot_dynamics(
+        folder / "nve.png",
+        table["time_fs"] / 1000,
+        1000 * table["etot_eV"] / len(atoms),
+        table["temperature_K"],
+    )
     drift = run.drift
-    slope = "" if drift is None else f"{drift.drift_mev_per_atom_per_ps:+.3f} ± {drift.standard_error:.3f} meV/atom/ps"
+    slope = (
+        ""
+        if drift is None
+        else f"{drift.drift_mev_per_atom_per_ps:+.3f} ± {drift.standard_error:.3f} meV/atom/ps"
+    )
     return [
-        Row("3BPA relaxed", f"largest force {relaxed.fmax:.4f} eV/Å after {relaxed.n_steps} steps"
-            + ("" if relaxed.converged else " (not converged)")),
-        Row(f"NVE, {steps * 0.5 / 1000:.2f} ps, from 300 K", f"{slope}: {drift.verdict if drift else 'too short'}"),
+        Row(
+            "3BPA relaxed",
+            f"largest force {relaxed.fmax:.4f} eV/Å after {relaxed.n_steps} steps"
+            + ("" if relaxed.converged else " (not converged)"),
+        ),
+        Row(
+            f"NVE, {steps * 0.5 / 1000:.2f} ps, from 300 K",
+            f"{slope}: {drift.verdict if drift else 'too short'}",
+        ),
         Row("speed", f"{1000 * step_s:.0f} ms per MD step of {len(atoms)} atoms"),
     ]
 
@@ -143,16 +167,25 @@ def silicon(folder: Path, model: str) -> list[Row]:
     return [
         Row("silicon, lattice constant", f"{constant:.3f} Å (experiment 5.431, PBE 5.47)"),
         Row("silicon, optical mode at Γ", f"{at_gamma.max():.2f} THz (experiment 15.5)"),
-        Row("silicon, lowest frequency", f"{result.lowest_thz:.3f} THz, {len(result.imaginary)} imaginary modes"),
+        Row(
+            "silicon, lowest frequency",
+            f"{result.lowest_thz:.3f} THz, {len(result.imaginary)} imaginary modes",
+        ),
     ]
 
 
 def main() -> None:
     """Run the four parts and print what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300, help="training steps (default 300: 100 s on 2 cores)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--steps", type=int, default=300, help="training steps (default 300: 100 s on 2 cores)"
+    )
     parser.add_argument("--model", default="jmp-xs", help="start model (default jmp-xs)")
-    parser.add_argument("--out", type=Path, default=Path("demo_results"), help="folder; an earlier demo is replaced")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_results"), help="folder; an earlier demo is replaced"
+    )
     options = parser.parse_args()
     folder, began = options.out, time.perf_counter()
     if (folder / "demo.txt").exists():

@@ -2,7 +2,8 @@
 
     python examples/make_bpa3_sample.py ../shared/data/bpa3_train.xyz.gz ../shared/data/bpa3_iso.xyz.gz
 
-The frames are copied as text, so that no digit changes; isolated atoms come first, as config_type=IsolatedAtom.
+The frames are copied as text, so that no digit changes; isolated atoms come first, as
+config_type=IsolatedAtom.
 The gzip header carries no time stamp: the same input gives the same bytes.
 """
 

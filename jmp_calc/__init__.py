@@ -1,7 +1,7 @@
 """JMP interatomic potentials for ASE: ``atoms.calc = JMPCalculator("jmp-xs", head="pbe")``.
 
-The public names are imported when they are first used, so that ``import jmp_calc`` loads neither torch nor ASE.
-``finetune`` and ``evaluate`` are the only ones that live in the training part.
+The public names are imported when they are first used, so that ``import jmp_calc`` loads neither torch nor
+ASE. ``finetune`` and ``evaluate`` are the only ones that live in the training part.
 """
 
 from __future__ import annotations
@@ -21,8 +21,19 @@ if TYPE_CHECKING:
     from jmp_calc.workflows.phonons import phonons
     from jmp_calc.workflows.relax import relax
 
-__all__ = ["JMPCalculator", "__version__", "estimate", "evaluate", "finetune", "md", "phonons", "predict", "predict_classes",
-           "predict_vectors", "relax"]
+__all__ = [
+    "JMPCalculator",
+    "__version__",
+    "estimate",
+    "evaluate",
+    "finetune",
+    "md",
+    "phonons",
+    "predict",
+    "predict_classes",
+    "predict_vectors",
+    "relax",
+]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",

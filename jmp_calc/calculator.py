@@ -1,8 +1,8 @@
 """JMPCalculator: a JMP model as an ASE calculator.
 
-Energies are in eV, forces in eV/Å and stresses in eV/Å³ (Voigt-6, ASE's sign). But for the memory that the process keeps
-after a call of more than a gigabyte on a CPU (``allocator.py``), nothing global is touched: no default
-dtype, TF32 switch, environment variable or random state, and the user's Atoms are only read.
+Energies are in eV, forces in eV/Å and stresses in eV/Å³ (Voigt-6, ASE's sign). But for the memory that the
+process keeps after a call of more than a gigabyte on a CPU (``allocator.py``), nothing global is touched: no
+default dtype, TF32 switch, environment variable or random state, and the user's Atoms are only read.
 """
 
 from __future__ import annotations
@@ -43,22 +43,27 @@ class JMPCalculator(Calculator):
     """Energies, forces and stresses of a JMP model for ASE.
 
     Args:
-        model: name ('jmp-xs', 'jmp-s', 'jmp-l'), path of one of our files, or path of an official checkpoint (.pt).
-        head: which output of the model; None takes the file's default head. Fixed for the life of the calculator.
+        model: name ('jmp-xs', 'jmp-s', 'jmp-l'), path of one of our files, or path of an official checkpoint
+            (.pt).
+        head: which output of the model; None takes the file's default head. Fixed for the life of the
+            calculator.
         device: 'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'.
-        dtype: precision of the network, 'float32' or 'float64' (or torch's); positions and energy sums are float64 always.
+        dtype: precision of the network, 'float32' or 'float64' (or torch's); positions and energy sums are
+            float64 always.
         forces: 'conservative' (gradient of the energy) or 'direct' (own output, only some official heads).
         weights: which weights of an official checkpoint: 'ema', 'raw' or 'official-ft'.
         graph: None takes the file's policy; 'official' or 'smooth' asks for one by name.
         cutoff: overrides the cutoff in Å (smooth: of the main graph).
         max_neighbors: overrides the one neighbour number of the policy.
-        tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as 2.
-        activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower; 'off' keeps all;
-            'auto' keeps what the free memory allows. Results are the same.
-        compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small structures, see
-            jmp_calc.inference.compiled.
-        compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain without the minutes.
-            The file holds code of a processor that is executed: name only files that you trust.
+        tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as
+            2.
+        activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower;
+            'off' keeps all; 'auto' keeps what the free memory allows. Results are the same.
+        compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small
+            structures, see jmp_calc.inference.compiled.
+        compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain
+            without the minutes. The file holds code of a processor that is executed: name only files that you
+            trust.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -83,9 +88,20 @@ class JMPCalculator(Calculator):
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model), head, str(device), dtype_name(dtype), forces, weights, graph, cutoff, max_neighbors, tags,
-            activation_checkpointing, bool(compile), None if compiled is None else absolute(compiled),
-        )  # fmt: skip
+            portable(model),
+            head,
+            str(device),
+            dtype_name(dtype),
+            forces,
+            weights,
+            graph,
+            cutoff,
+            max_neighbors,
+            tags,
+            activation_checkpointing,
+            bool(compile),
+            None if compiled is None else absolute(compiled),
+        )
         self.evaluator = Evaluator(settings)
         self._settings, self.info = settings, self.evaluator.info
         self.parameters = dataclasses.asdict(settings)
@@ -102,7 +118,8 @@ class JMPCalculator(Calculator):
     # ------------------------------------------------------------------ ASE interface
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """ASE's comparison (positions, numbers, cell, pbc), a charge in info, and tags where the model reads them."""
+        """ASE's comparison (positions, numbers, cell, pbc), a charge in info, and tags where the model reads
+        them."""
         changes = super().check_state(atoms, tol=tol)
         if self.evaluator.policy.tags == "atoms" and (
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
@@ -136,7 +153,8 @@ class JMPCalculator(Calculator):
             if atoms is None:
                 raise UsageError("calculate was called without atoms")
             check_properties(properties)
-            # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a wrong one.
+            # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a
+            # wrong one.
             self.atoms, self.results = None, {}
             snapshot = atoms.copy()
             results = self.evaluator.evaluate(snapshot, properties, self._search)
@@ -164,13 +182,15 @@ class JMPCalculator(Calculator):
     # ------------------------------------------------------------------ beyond ASE
 
     def measured_jump(self, atoms: Atoms, *, displacement: float = 0.01, probes: int = 4) -> JumpReport:
-        """How far the energy jumps where neighbours swap near this structure; see jmp_calc.inference.jumps."""
+        """How far the energy jumps where neighbours swap near this structure; see
+        jmp_calc.inference.jumps."""
         from .inference.jumps import measured_jump
 
         return measured_jump(self, atoms, displacement=displacement, probes=probes)
 
     def warn_if_not_smooth(self, atoms: Atoms) -> None:
-        """Before dynamics or phonons: warn once if the energy has jumps, with their size measured at `atoms`."""
+        """Before dynamics or phonons: warn once if the energy has jumps, with their size measured at
+        `atoms`."""
         if self.evaluator.policy.name == "official" and not self._jump_warned:
             from .inference.jumps import warn_of_jumps
 
@@ -185,7 +205,8 @@ class JMPCalculator(Calculator):
     def batch(
         self, structures: Atoms | Iterable[Atoms], properties: Sequence[str] = ("energy", "forces")
     ) -> list[dict[str, Any]]:
-        """Results of one structure or many of any size and periodicity, one dictionary each, in as few passes as fit memory.
+        """Results of one structure or many of any size and periodicity, one dictionary each, in as few passes
+        as fit memory.
 
         The numbers are those of single calls. The calculator's own cache and the structures stay as they are.
 
@@ -198,7 +219,8 @@ class JMPCalculator(Calculator):
         return evaluate_many(self.evaluator, listed(structures), properties)
 
     def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:
-        """Invariant features of the atoms of one structure or several, as the network sees them (docs/descriptors.md).
+        """Invariant features of the atoms of one structure or several, as the network sees them
+        (docs/descriptors.md).
 
         Args:
             structures: of any size and periodicity; the features do not depend on what they are batched with.
@@ -206,7 +228,8 @@ class JMPCalculator(Calculator):
 
         Raises:
             UsageError: no such layer.
-            The errors of ``calculate``, with the number of the structure; elements only have to be known to some head.
+            The errors of ``calculate``, with the number of the structure; elements only have to be known to
+            some head.
         """
         from .inference.batching import listed
         from .inference.descriptors import describe

@@ -23,7 +23,8 @@ TOO_CLOSE = 0.3
 """Å; closer than any bond: allowed, but worth a warning."""
 MANY_ATOMS = 100_000
 FLAT = 1e-6
-"""Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is zero."""
+"""Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is
+zero."""
 
 logger = logging.getLogger("jmp_calc")
 
@@ -31,14 +32,18 @@ logger = logging.getLogger("jmp_calc")
 def check_structure(
     numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, num_elements: int = 120
 ) -> None:
-    """Raise BadStructureError for a structure that cannot be evaluated; warn where atoms are unphysically close.
+    """Raise BadStructureError for a structure that cannot be evaluated; warn where atoms are unphysically
+    close.
 
-    numbers (N,), positions (N,3) Å, cell (3,3) Å rows, pbc (3,); atomic numbers up to num_elements are accepted.
+    numbers (N,), positions (N,3) Å, cell (3,3) Å rows, pbc (3,); atomic numbers up to num_elements are
+    accepted.
     """
     numbers, positions, cell = np.asarray(numbers), np.asarray(positions), np.asarray(cell)
     pbc = np.asarray(pbc, dtype=bool)
     if len(numbers) == 0:
-        raise BadStructureError("the structure has zero atoms", hint="check the file or the selection that made it")
+        raise BadStructureError(
+            "the structure has zero atoms", hint="check the file or the selection that made it"
+        )
     _check_finite(positions, cell)
     _check_numbers(numbers, num_elements)
     _check_cell(cell, pbc)
@@ -50,10 +55,12 @@ def check_structure(
     if distance < SAME_PLACE:
         shown = "0" if distance < 1e-10 else f"{distance:.2g} Å"
         raise BadStructureError(
-            f"distance {shown} {pair}: two atoms at the same place", hint="remove the duplicate or move it apart"
+            f"distance {shown} {pair}: two atoms at the same place",
+            hint="remove the duplicate or move it apart",
         )
     warnings.warn(
-        JMPWarning(f"distance {distance:.3f} Å {pair} is below {TOO_CLOSE} Å; no model is reliable there"), stacklevel=2
+        JMPWarning(f"distance {distance:.3f} Å {pair} is below {TOO_CLOSE} Å; no model is reliable there"),
+        stacklevel=2,
     )
 
 
@@ -87,8 +94,10 @@ def check_charge(info: dict[str, Any]) -> None:
     """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
     value = _charge(info)
     if value is None:
-        raise BadStructureError(f"atoms.info['charge'] is {info['charge']!r}, not a number",
-                                hint="it is the total charge of the structure; delete the key or set it to 0 to go on")
+        raise BadStructureError(
+            f"atoms.info['charge'] is {info['charge']!r}, not a number",
+            hint="it is the total charge of the structure; delete the key or set it to 0 to go on",
+        )
     if value != 0:
         raise BadStructureError(
             f"atoms.info['charge'] is {value:g}, but this model has no charge input",
@@ -108,7 +117,8 @@ def _charge(info: dict[str, Any]) -> float | None:
 
 
 def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
-    """Names of non-zero inputs on the Atoms that the models do not read: initial charges, magnetic moments."""
+    """Names of non-zero inputs on the Atoms that the models do not read: initial charges, magnetic
+    moments."""
     names = (("initial_charges", "initial charges"), ("initial_magmoms", "initial magnetic moments"))
     return tuple(label for key, label in names if key in atoms.arrays and np.any(atoms.arrays[key]))
 
@@ -142,10 +152,13 @@ def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:
 def closest_pair(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, below: float
 ) -> tuple[int, int, float] | None:
-    """Closest two atoms, images included, as (i, j, distance in Å), or None if all are at least `below` apart."""
+    """Closest two atoms, images included, as (i, j, distance in Å), or None if all are at least `below`
+    apart."""
     from scipy.spatial import cKDTree
 
-    inside, origin = _with_images(np.asarray(positions, dtype=float), cell, np.asarray(pbc, dtype=bool), below)
+    inside, origin = _with_images(
+        np.asarray(positions, dtype=float), cell, np.asarray(pbc, dtype=bool), below
+    )
     n_atoms = len(positions)
     if len(inside) < 2:
         return None
@@ -158,8 +171,6 @@ def closest_pair(
         return None
     j = int(origin[neighbours[i, other[i]]])
     return min(i, j), max(i, j), float(distance[i])
-
-
 
 
 def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
@@ -181,7 +192,8 @@ def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
     index, number = int(bad[0]), int(numbers[bad[0]])
     if number == 0:
         raise BadStructureError(
-            f"atom {index} is a ghost atom (symbol X, atomic number 0)", hint="delete ghost atoms before a calculation"
+            f"atom {index} is a ghost atom (symbol X, atomic number 0)",
+            hint="delete ghost atoms before a calculation",
         )
     raise BadStructureError(f"atom {index} has atomic number {number}; the model knows 1 to {num_elements}")
 
@@ -223,7 +235,8 @@ def _check_constraints(atoms: Atoms) -> None:
         outside = indices[(indices >= len(atoms)) | (indices < -len(atoms))]
         if len(outside):
             raise BadStructureError(
-                f"constraint {type(constraint).__name__} names atom {outside[0]}, the structure has {len(atoms)} atoms "
+                f"constraint {type(constraint).__name__} names atom {outside[0]}, the structure has "
+                f"{len(atoms)} atoms "
                 f"(0 to {len(atoms) - 1})",
                 hint="rebuild the constraint after adding or deleting atoms",
             )
@@ -232,9 +245,11 @@ def _check_constraints(atoms: Atoms) -> None:
 def _with_images(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, margin: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms wrapped along periodic axes, followed by all images within `margin` of the wrapped cell, and their origin.
+    """Atoms wrapped along periodic axes, followed by all images within `margin` of the wrapped cell, and
+    their origin.
 
-    Works in fractional coordinates of a completed cell, so it is exact for skewed cells and cells thinner than margin.
+    Works in fractional coordinates of a completed cell, so it is exact for skewed cells and cells thinner
+    than margin.
     """
     origin = np.arange(len(positions))
     if not pbc.any():
@@ -264,5 +279,5 @@ def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """The cell with its non-periodic vectors replaced by unit vectors orthogonal to the periodic ones."""
     full = np.array(cell, dtype=float)
     _, _, basis = np.linalg.svd(full[pbc])
-    full[~pbc] = basis[int(pbc.sum()):]
+    full[~pbc] = basis[int(pbc.sum()) :]
     return full

@@ -8,7 +8,7 @@ LENGTH_UNITS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "n
 ENERGY_UNITS = {
     "ev": 1.0, "mev": 1e-3, "hartree": 27.211386245988, "ha": 27.211386245988, "rydberg": 13.605693122994,
     "ry": 13.605693122994, "kcal/mol": 0.0433641153087705, "kj/mol": 0.0103642696562621,
-}
+}  # fmt: skip
 """eV per unit."""
 
 HARTREE = ENERGY_UNITS["hartree"]

@@ -1,8 +1,8 @@
 """What all test processes share, and the programs that they start inherit.
 
-One thread each, set before torch is imported: the networks of the tests are small, and processes that share the cores with
-waiting threads are many times slower. Ctrl-C raises KeyboardInterrupt even where the shell that started pytest in the
-background made it ignored.
+One thread each, set before torch is imported: the networks of the tests are small, and processes that share
+the cores with waiting threads are many times slower. Ctrl-C raises KeyboardInterrupt even where the shell
+that started pytest in the background made it ignored.
 """
 
 import os

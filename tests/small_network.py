@@ -1,4 +1,5 @@
-"""Fixtures: a small smooth network with random weights and fitted scale factors, saved as one of our files."""
+"""Fixtures: a small smooth network with random weights and fitted scale factors, saved as one of our
+files."""
 
 from __future__ import annotations
 
@@ -22,16 +23,39 @@ from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
 BACKBONE = BackboneConfig(
-    num_spherical=3, num_radial=16, num_blocks=1, emb_size_atom=16, emb_size_edge=16, emb_size_trip_in=8,
-    emb_size_trip_out=8, emb_size_quad_in=8, emb_size_quad_out=8, emb_size_aint_in=8, emb_size_aint_out=8,
-    emb_size_rbf=8, emb_size_cbf=8, emb_size_sbf=8, num_before_skip=1, num_after_skip=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=0, num_global_out_layers=1, radial_cutoff=5.0,
+    num_spherical=3,
+    num_radial=16,
+    num_blocks=1,
+    emb_size_atom=16,
+    emb_size_edge=16,
+    emb_size_trip_in=8,
+    emb_size_trip_out=8,
+    emb_size_quad_in=8,
+    emb_size_quad_out=8,
+    emb_size_aint_in=8,
+    emb_size_aint_out=8,
+    emb_size_rbf=8,
+    emb_size_cbf=8,
+    emb_size_sbf=8,
+    num_before_skip=1,
+    num_after_skip=1,
+    num_atom=1,
+    num_output_afteratom=1,
+    num_atom_emb_layers=0,
+    num_global_out_layers=1,
+    radial_cutoff=5.0,
 )
 SMOOTH = GraphPolicy("smooth", cutoff=4.5, a2a_cutoff=5.0, a2ee2a_cutoff=4.0, qint_cutoff=3.5)
 OFFICIAL = GraphPolicy("official", cutoff=5.0, max_neighbors=8)
 CHON = HeadConfig(
-    "organic", hidden=16, num_layers=2, level_of_theory="ωB97X/6-31G(d)", elements=(1, 6, 7, 8), direct_forces=True,
-    references={1: -13.6, 6: -1027.0, 7: -1484.0, 8: -2038.0}, reference_kind="isolated_atoms",
+    "organic",
+    hidden=16,
+    num_layers=2,
+    level_of_theory="ωB97X/6-31G(d)",
+    elements=(1, 6, 7, 8),
+    direct_forces=True,
+    references={1: -13.6, 6: -1027.0, 7: -1484.0, 8: -2038.0},
+    reference_kind="isolated_atoms",
 )
 ANY = HeadConfig("materials", hidden=16, num_layers=2, level_of_theory="PBE", reference_kind="none")
 
@@ -48,12 +72,22 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
     """Write a model file; same seed, so that equal arguments give equal weights."""
 
     def make(
-        *, policy: GraphPolicy = SMOOTH, heads: tuple[HeadConfig, ...] = (ANY,), default: str | None = None,
-        seed: int = 0, subtract_lone_atom: bool = True, pair_repulsion: bool = True, quadruplets: bool = True,
+        *,
+        policy: GraphPolicy = SMOOTH,
+        heads: tuple[HeadConfig, ...] = (ANY,),
+        default: str | None = None,
+        seed: int = 0,
+        subtract_lone_atom: bool = True,
+        pair_repulsion: bool = True,
+        quadruplets: bool = True,
     ) -> Path:
         config = ModelConfig(
-            replace(BACKBONE, quad_interaction=quadruplets), policy, heads, default_head=default,
-            subtract_lone_atom=subtract_lone_atom, pair_repulsion=pair_repulsion,
+            replace(BACKBONE, quad_interaction=quadruplets),
+            policy,
+            heads,
+            default_head=default,
+            subtract_lone_atom=subtract_lone_atom,
+            pair_repulsion=pair_repulsion,
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -89,7 +123,9 @@ def two_heads(make_model: ModelFactory) -> Path:
 @pytest.fixture(scope="session")
 def official_path(make_model: ModelFactory) -> Path:
     """The same network under the published graph rules."""
-    return make_model(policy=OFFICIAL, heads=(CHON,), default="organic", subtract_lone_atom=False, pair_repulsion=False)
+    return make_model(
+        policy=OFFICIAL, heads=(CHON,), default="organic", subtract_lone_atom=False, pair_repulsion=False
+    )
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +159,8 @@ def ethanol() -> Atoms:
 def salt() -> Atoms:
     """Two-atom rock salt, strained to a triclinic cell smaller than the cutoff, atoms off their sites."""
     atoms = bulk("NaCl", "rocksalt", a=5.6)
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + [[0.02, 0.03, 0.01], [0.0, -0.03, 0.02], [0.01, 0.0, 0.04]]), True)
+    atoms.set_cell(
+        atoms.cell.array @ (np.eye(3) + [[0.02, 0.03, 0.01], [0.0, -0.03, 0.02], [0.01, 0.0, 0.04]]), True
+    )
     atoms.rattle(0.05, seed=2)
     return atoms

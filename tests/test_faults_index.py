@@ -28,7 +28,9 @@ def defined_tests(file: str) -> frozenset[str]:
     """Names of the test functions that a file defines."""
     tree = ast.parse((TESTS.parent / file).read_text(encoding="utf-8"))
     return frozenset(
-        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     )
 
 

@@ -33,7 +33,10 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             prefix = ".".join([*base, *([node.module] if node.module else [])])
             yield node.lineno, prefix
             yield from ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module":
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
+        ):
             yield from ((node.lineno, str(arg.value)) for arg in node.args if isinstance(arg, ast.Constant))
 
 
@@ -65,7 +68,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "cli __init__",
     )
 )
-"""Rooms from the ground up, those that are planned among them; an arrow leads to a lower floor or stays in its room."""
+"""Rooms from the ground up, those that are planned among them; an arrow leads to a lower floor or stays in
+its room."""
 
 
 def room(module: str) -> str:
@@ -138,14 +142,23 @@ def test_arrows_lead_to_lower_floors() -> None:
 
 
 FORBIDDEN = [
-    ("jmp_calc.graph", "ase click h5py phonopy safetensors yaml jmp_calc.model jmp_calc.inference jmp_calc.machine"),
-    ("jmp_calc.model", "ase click h5py phonopy safetensors yaml jmp_calc.inference jmp_calc.machine jmp_calc.io"),
+    (
+        "jmp_calc.graph",
+        "ase click h5py phonopy safetensors yaml jmp_calc.model jmp_calc.inference jmp_calc.machine",
+    ),
+    (
+        "jmp_calc.model",
+        "ase click h5py phonopy safetensors yaml jmp_calc.inference jmp_calc.machine jmp_calc.io",
+    ),
     ("jmp_calc.zoo", "click phonopy jmp_calc.inference"),
     ("jmp_calc.inference", "click phonopy"),
     ("jmp_calc.calculator", "click phonopy"),
     ("jmp_calc.engines", "click phonopy"),
     ("jmp_calc.checks", "click phonopy"),
-    ("jmp_calc.workflows", "click jmp_calc.model jmp_calc.graph jmp_calc.zoo jmp_calc.inference jmp_calc.calculator"),
+    (
+        "jmp_calc.workflows",
+        "click jmp_calc.model jmp_calc.graph jmp_calc.zoo jmp_calc.inference jmp_calc.calculator",
+    ),
     ("jmp_calc.io", "click"),
     ("jmp_calc.training", "click"),
 ]
@@ -201,11 +214,15 @@ def test_training_names_its_own_modules_relatively() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
-            bad = [name for name in names if is_within(name, "jmp_calc.training") or is_within(name, "training")]
+            bad = [
+                name for name in names if is_within(name, "jmp_calc.training") or is_within(name, "training")
+            ]
             found += [f"{path.relative_to(ROOT)}:{node.lineno} {name}" for name in bad]
             if isinstance(node, ast.ImportFrom) and node.level:
                 depth = len(path.relative_to(ROOT).parts) - 1
-                found += [f"{path.relative_to(ROOT)}:{node.lineno} leaves training/"] if node.level > depth else []
+                found += (
+                    [f"{path.relative_to(ROOT)}:{node.lineno} leaves training/"] if node.level > depth else []
+                )
     assert not found
 
 

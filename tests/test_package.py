@@ -33,7 +33,8 @@ def test_constraints_pin_every_dependency() -> None:
 
 
 def test_sample_is_small_real_and_attributed() -> None:
-    """504 frames of 3BPA below 1 MB: four isolated atoms, 500 molecules with forces that nearly sum to zero."""
+    """504 frames of 3BPA below 1 MB: four isolated atoms, 500 molecules with forces that nearly sum to
+    zero."""
     from ase.io import read
 
     sample = resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz"

@@ -10,5 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_tables_are_up_to_date() -> None:
-    done = subprocess.run([sys.executable, ROOT / "benchmarks" / "tables.py", "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "tables.py", "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

@@ -37,7 +37,8 @@ class LossConfig:
     stress_weight: float = 20.0
     """Weight of the stress error (mean over the nine components)."""
     scalar_weight: float = 0.0
-    """Weight of the error of the target in units of ``scalar_unit``, for a head that gives one instead of energies."""
+    """Weight of the error of the target in units of ``scalar_unit``, for a head that gives one instead of
+    energies."""
     energy: EnergyLoss = "huber"
     forces: ForcesLoss = "norm"
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
@@ -47,32 +48,45 @@ class LossConfig:
     scalar_unit: float | None = None
     """Label units that count as an error of 1; None: standard deviation over the training frames."""
     class_weights: tuple[float, ...] = ()
-    """Weights of the frames of each class in the cross-entropy; empty: 1, or as the task of the target says."""
+    """Weights of the frames of each class in the cross-entropy; empty: 1, or as the task of the target
+    says."""
     huber_delta: float = 0.01
     """Error (eV/atom, eV/Å, eV/Å³, scalar units) above which a Huber loss is linear."""
     structure_wise: bool = True
-    """Forces: mean over the atoms of a structure, then over structures (JMP); else over all atoms of a batch."""
+    """Forces: mean over the atoms of a structure, then over structures (JMP); else over all atoms of a
+    batch."""
 
     def __post_init__(self) -> None:
         weights = self.energy_weight, self.forces_weight, self.stress_weight
         for name in ("energy_weight", "forces_weight", "stress_weight", "scalar_weight"):
-            _check(getattr(self, name) >= 0 and math.isfinite(getattr(self, name)), name, "must be finite and >= 0")
+            _check(
+                getattr(self, name) >= 0 and math.isfinite(getattr(self, name)),
+                name,
+                "must be finite and >= 0",
+            )
         _check(sum(weights) + self.scalar_weight > 0, "loss", "has only zero weights")
-        _check(sum(weights) == 0 or self.scalar_weight == 0, "scalar_weight",
-               "cannot be combined with weights of energies, forces or stress")
+        _check(
+            sum(weights) == 0 or self.scalar_weight == 0,
+            "scalar_weight",
+            "cannot be combined with weights of energies, forces or stress",
+        )
         _check(self.scalar_unit is None or self.scalar_unit > 0, "scalar_unit", "must be positive")
         _check(self.huber_delta > 0, "huber_delta", "must be positive")
         _check_choice(self.energy, ("huber", "l1", "l2"), "energy loss")
         _check_choice(self.forces, ("norm", "l1", "l2", "huber"), "forces loss")
         _check_choice(self.stress, ("huber", "l1", "l2"), "stress loss")
         _check_choice(self.scalar, get_args(ScalarLoss), "scalar loss")
-        _check(all(weight > 0 and math.isfinite(weight) for weight in self.class_weights), "class_weights",
-               "must be positive")
+        _check(
+            all(weight > 0 and math.isfinite(weight) for weight in self.class_weights),
+            "class_weights",
+            "must be positive",
+        )
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """The three stages of JMP fine-tuning, in epochs: warm-up, cosine, reduce on plateau (``training.md`` section 16)."""
+    """The three stages of JMP fine-tuning, in epochs: warm-up, cosine, reduce on plateau (``training.md``
+    section 16)."""
 
     warmup_epochs: int = 5
     warmup_start: float = 0.1
@@ -93,13 +107,19 @@ class StageConfig:
     stop_below: float = 1e-8
     """Training ends when the largest learning rate is below."""
     limit: StageLimit = "epochs"
-    """epochs: as published; time: warm-up and cosine are shortened alike, so that the cosine ends within ``max_time``."""
+    """epochs: as published; time: warm-up and cosine are shortened alike, so that the cosine ends within
+    ``max_time``."""
 
     def __post_init__(self) -> None:
         _check(self.warmup_epochs >= 0, "warmup_epochs", "must be >= 0")
         _check(self.cosine_epochs >= 0, "cosine_epochs", "must be >= 0")
-        _check(self.cosine_after_warmup or self.cosine_epochs == self.warmup_epochs == 0
-               or self.cosine_epochs > self.warmup_epochs, "cosine_epochs", "must be more than warmup_epochs")
+        _check(
+            self.cosine_after_warmup
+            or self.cosine_epochs == self.warmup_epochs == 0
+            or self.cosine_epochs > self.warmup_epochs,
+            "cosine_epochs",
+            "must be more than warmup_epochs",
+        )
         _check(0 <= self.warmup_start <= 1, "warmup_start", "must lie in [0, 1]")
         _check(0 < self.final_lr <= 1, "final_lr", "must lie in (0, 1]")
         _check(0 < self.plateau_factor < 1, "plateau_factor", "must lie in (0, 1)")
@@ -129,9 +149,11 @@ class OptimConfig:
     clip_norm: float | None = 10.0
     """Largest global norm of the gradient; None: no clipping."""
     clip_value: float | None = None
-    """Largest absolute value of every gradient element (JMP fine-tuning), applied before the norm; None: no limit."""
+    """Largest absolute value of every gradient element (JMP fine-tuning), applied before the norm; None: no
+    limit."""
     layer_rates: tuple[float, ...] = ()
-    """Peak learning rates of the embedding and of each block, as shares of ``lr``; the rest has ``lr``. Empty: all."""
+    """Peak learning rates of the embedding and of each block, as shares of ``lr``; the rest has ``lr``.
+    Empty: all."""
     stages: StageConfig | None = None
     """Schedule by epochs instead of ``warmup_steps``, ``warmup_start`` and ``final_lr``."""
     ema_decay: float | None = 0.99
@@ -165,21 +187,23 @@ class TrainConfig:
     max_steps: int | None = None
     """Optimizer steps after which the run ends; schedules by step end there, stages by epoch are cut off."""
     batch_size: int | None = None
-    """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32. All processes of a
-    distributed run share a batch, so that their number does not change the run."""
+    """Largest number of structures in a batch; None: 4, or a 500th of a large training set, at most 32. All
+    processes of a distributed run share a batch, so that their number does not change the run."""
     max_edges_per_batch: int = 20_000
     """Largest number of main-graph edges in a batch (a single larger structure is its own batch)."""
     accumulate: int = 1
     """Batches whose gradients are added for one optimizer step: larger steps in the memory of one batch."""
     precision: Precision = "32-true"
-    """What matrix products of the network are computed in: as the weights (32-true), or bfloat16 or float16 beside float32
-    weights; geometry, sums of energies and the loss stay what they are."""
+    """What matrix products of the network are computed in: as the weights (32-true), or bfloat16 or float16
+    beside float32 weights; geometry, sums of energies and the loss stay what they are."""
     patience: int | None = None
     """Validations without improvement after which the run stops; None: never."""
     metric: Metric = "loss"
-    """What the best model is chosen by, and what stops the run and reduces the learning rate: a validation error."""
+    """What the best model is chosen by, and what stops the run and reduces the learning rate: a validation
+    error."""
     validate_every: int | None = None
-    """Steps between validations; None: whole epochs, so many that validation takes a small share of the time."""
+    """Steps between validations; None: whole epochs, so many that validation takes a small share of the
+    time."""
     forces: ForcesMode = "conservative"
     """none: no derivative is computed, for targets."""
     conservative_after: float | None = None
@@ -187,18 +211,23 @@ class TrainConfig:
     edge_dropout: float = 0.0
     """Probability that an edge is left out of a training graph (pre-training of JMP: 0.1)."""
     edge_dropout_compensation: Compensation = "output_sums"
-    """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges (paper)."""
+    """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges
+    (paper)."""
     activation_checkpointing: Checkpointing = "auto"
-    """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory allows."""
+    """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory
+    allows."""
     freeze: str = "none"
-    """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they are."""
+    """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they
+    are."""
     lora_rank: int | None = None
-    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the weights."""
+    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the
+    weights."""
     lora_alpha: float | None = None
     """α of these updates (α/r) B A; None: twice the rank."""
     processes: int = 1
-    """Processes that share each batch on a CPU, one thread each: faster than threads for a small network. With more
-    than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes import it."""
+    """Processes that share each batch on a CPU, one thread each: faster than threads for a small network.
+    With more than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes
+    import it."""
     seed: int = 0
     save_every_s: float = 120.0
     """Seconds between saved states when validations are further apart; may change in a resumed run."""
@@ -214,41 +243,66 @@ class TrainConfig:
         _check(self.max_edges_per_batch > 0, "max_edges_per_batch", "must be positive")
         _check_choice(self.precision, ("32-true", "bf16-mixed", "16-mixed"), "precision")
         _check(self.validate_every is None or self.validate_every > 0, "validate_every", "must be positive")
-        _check(self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),
-               "conservative_after", "must lie between 0 and 1, with forces direct")
+        _check(
+            self.conservative_after is None or (self.forces == "direct" and 0 < self.conservative_after < 1),
+            "conservative_after",
+            "must lie between 0 and 1, with forces direct",
+        )
         _check(self.processes == 1 or not self.optim.pcgrad, "pcgrad", "needs one process")
         _check(self.patience is None or self.patience > 0, "patience", "must be positive")
         _check_choice(self.metric, get_args(Metric), "metric")
         _check_choice(self.forces, ("conservative", "direct", "none"), "forces")
-        _check((self.forces == "none") == (self.loss.scalar_weight > 0), "forces", "must be none for scalars only")
+        _check(
+            (self.forces == "none") == (self.loss.scalar_weight > 0),
+            "forces",
+            "must be none for scalars only",
+        )
         _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
         _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
-        _check(self.freeze in ("none", "embedding", "backbone") or self.freeze.isdecimal(), "freeze",
-               "must be none, embedding, backbone or a number of blocks")
+        _check(
+            self.freeze in ("none", "embedding", "backbone") or self.freeze.isdecimal(),
+            "freeze",
+            "must be none, embedding, backbone or a number of blocks",
+        )
         _check(self.lora_rank is None or self.lora_rank > 0, "lora_rank", "must be positive")
         _check(self.lora_rank is None or self.freeze == "none", "lora_rank", "cannot be combined with freeze")
-        _check(self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0), "lora_alpha",
-               "must be positive, with a lora_rank")
+        _check(
+            self.lora_alpha is None or (self.lora_rank is not None and self.lora_alpha > 0),
+            "lora_alpha",
+            "must be positive, with a lora_rank",
+        )
 
     def for_target(self, kind: TargetKind = "scalar") -> TrainConfig:
         """The same settings for a target: its loss alone, no derivatives, best model by its error.
 
-        The loss is that of the settings for a scalar, cross-entropy for a class, the length of the error for a vector. A kind
-        that the labels have yet to say counts as scalar.
+        The loss is that of the settings for a scalar, cross-entropy for a class, the length of the error for
+        a vector. A kind that the labels have yet to say counts as scalar.
         """
         forms: dict[TargetKind, tuple[ScalarLoss, Metric]] = {
-            "scalar": (self.loss.scalar, "scalar_mae"), "class": ("cross_entropy", "balanced_accuracy"),
-            "vector": ("norm", "vector_mae")}
+            "scalar": (self.loss.scalar, "scalar_mae"),
+            "class": ("cross_entropy", "balanced_accuracy"),
+            "vector": ("norm", "vector_mae"),
+        }
         form, metric = forms[kind]
-        loss = dataclasses.replace(self.loss, energy_weight=0.0, forces_weight=0.0, stress_weight=0.0,
-                                   scalar_weight=self.loss.scalar_weight or 1.0, scalar=form)
+        loss = dataclasses.replace(
+            self.loss,
+            energy_weight=0.0,
+            forces_weight=0.0,
+            stress_weight=0.0,
+            scalar_weight=self.loss.scalar_weight or 1.0,
+            scalar=form,
+        )
         return dataclasses.replace(self, loss=loss, forces="none", metric=metric)
 
     @property
     def n_epochs(self) -> int | None:
         """Number of epochs after which the run ends; None: only max_time or max_steps ends it."""
-        return self.epochs if self.epochs is not None or self.max_time is not None or self.max_steps is not None else 100
+        return (
+            self.epochs
+            if self.epochs is not None or self.max_time is not None or self.max_steps is not None
+            else 100
+        )
 
     @property
     def final_forces(self) -> ForcesMode:
@@ -279,10 +333,15 @@ def config_diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
 
 def _check(good: bool, name: str, demand: str) -> None:
     if not good:
-        raise UsageError(f"{name} {demand}.", where=f"training setting {name}", hint="jmp-calc finetune --help")
+        raise UsageError(
+            f"{name} {demand}.", where=f"training setting {name}", hint="jmp-calc finetune --help"
+        )
 
 
 def _check_choice(value: str, choices: tuple[str, ...], name: str) -> None:
     if value not in choices:
-        raise UsageError(f"{name} cannot be {value!r}.", where=f"training setting {name}",
-                         hint=f"choose one of {', '.join(choices)}")
+        raise UsageError(
+            f"{name} cannot be {value!r}.",
+            where=f"training setting {name}",
+            hint=f"choose one of {', '.join(choices)}",
+        )

@@ -68,7 +68,9 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Errors as plain numbers."""
         return {
-            "head": self.head, "n_structures": len(self.frames), "errors": self.errors.to_dict(),
+            "head": self.head,
+            "n_structures": len(self.frames),
+            "errors": self.errors.to_dict(),
             "energy_offset_mev_per_atom": self.energy_offset_mev_per_atom,
             **({"confusion": confusion_dict(self.confusion, self.classes)} if self.classes else {}),
             "by_group": {name: value.to_dict() for name, value in self.by_group.items()},
@@ -76,7 +78,8 @@ class EvaluationResult:
         }
 
     def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write predictions.extxyz, errors.yaml and parity.svg (of classes confusion.svg); returns their paths."""
+        """Write predictions.extxyz, errors.yaml and parity.svg (of classes confusion.svg); returns their
+        paths."""
         import yaml
 
         folder = Path(folder)
@@ -111,7 +114,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Compare predictions with the labels of a file; labels that are missing do not count.
 
-    A label that is not finite is a BadInputError; a prediction that is not makes the error NaN, and a message says so.
+    A label that is not finite is a BadInputError; a prediction that is not makes the error NaN, and a message
+    says so.
 
     Args:
         data: labelled structures (any format that ASE reads, packed or not).
@@ -121,7 +125,8 @@ def evaluate(
         graph: official or smooth; None: the file's own.
         weights: ema, raw or official-ft of an official checkpoint.
         keys: names of the labels; None: found automatically.
-        target: for a head of scalars, classes or vectors: key of the labels in ``info``; None: as in its training data.
+        target: for a head of scalars, classes or vectors: key of the labels in ``info``; None: as in its
+            training data.
         index: frames, as a slice.
         allow_truncated: use the complete frames of a file that was cut off.
         energy_unit: unit of the energies in the file, if not eV.
@@ -142,28 +147,48 @@ def evaluate(
     chosen, target = _head_and_target(loaded.potential.config, settings, target)
     task = task_of_head(chosen, target)
     classes = class_names(chosen) if output_of(chosen) == "class" else ()
-    labelled = read_labelled(data, keys=keys or LabelKeys(), index=index, allow_truncated=allow_truncated, require=(),
-                             energy_unit=energy_unit, length_unit=length_unit, target=target, target_kind=task.target_kind)
+    labelled = read_labelled(
+        data,
+        keys=keys or LabelKeys(),
+        index=index,
+        allow_truncated=allow_truncated,
+        require=(),
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+        target=target,
+        target_kind=task.target_kind,
+    )
     frames = labelled.frames if target is None else with_target(labelled.frames, target)
     refuse_not_finite(frames)
     if target is not None and classes:
         frames = with_numbers(frames, target, classes, "The head was not trained on others.")
-    if not frames or (target is None and all(f.energy is None and f.forces is None and f.stress is None for f in frames)):
-        raise BadInputError("There is nothing to compare with: no frame has an energy, forces or a stress.",
-                            where=str(data), hint="name the keys with --energy-key, --forces-key, --stress-key")
+    if not frames or (
+        target is None and all(f.energy is None and f.forces is None and f.stress is None for f in frames)
+    ):
+        raise BadInputError(
+            "There is nothing to compare with: no frame has an energy, forces or a stress.",
+            where=str(data),
+            hint="name the keys with --energy-key, --forces-key, --stress-key",
+        )
     policy = choose_policy(loaded.potential.config, chosen, settings)
     unknown = uncovered(chosen, {int(z) for frame in frames for z in np.unique(frame.numbers)})
     if unknown:
         from jmp_calc.model.elements import symbol
 
-        raise ModelError(f"Head {chosen.name!r} does not know {', '.join(symbol(z) for z in unknown)}.",
-                         where=str(data), hint="choose a head that does: jmp-calc models info " + str(model))
+        raise ModelError(
+            f"Head {chosen.name!r} does not know {', '.join(symbol(z) for z in unknown)}.",
+            where=str(data),
+            hint="choose a head that does: jmp-calc models info " + str(model),
+        )
     potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     messages = labelled.messages
     if len(frames) < len(labelled.frames):
-        messages += (f"{len(labelled.frames) - len(frames)} of {len(labelled.frames)} frames have no finite {target!r} and do "
-                     "not count.",)
+        messages += (
+            f"{len(labelled.frames) - len(frames)} of {len(labelled.frames)} frames have no finite "
+            f"{target!r} and do "
+            "not count.",
+        )
     for message in messages:
         say(message)
     graphs = FrameGraphs(frames, policy, task, qint_tags=potential.config.backbone.qint_tags)
@@ -174,20 +199,32 @@ def evaluate(
     _, predictions = validate(potential, batches, config.loss, config.forces)
     failed = [frame.where for frame, bad in zip(frames, predictions.not_finite) if bad]
     if failed:
-        messages += (f"The predictions for {len(failed)} of {len(frames)} frames are not finite: {first_five(failed)}.",)
+        messages += (
+            f"The predictions for {len(failed)} of {len(frames)} frames are not finite: "
+            f"{first_five(failed)}.",
+        )
         say(messages[-1])
     groups = [_group(frame, group_by) for frame in frames]
     offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
     known = offset[~np.isnan(predictions.energy_true)]
     return EvaluationResult(
-        predictions.errors(), predictions.errors_by_group(groups),
-        round(float(known.mean() * 1e3), 4) if len(known) else None, chosen.name, predictions, frames,
-        messages, target, classes,
+        predictions.errors(),
+        predictions.errors_by_group(groups),
+        round(float(known.mean() * 1e3), 4) if len(known) else None,
+        chosen.name,
+        predictions,
+        frames,
+        messages,
+        target,
+        classes,
     )
 
 
-def target_of_model(model: str | Path, head: str | None, weights: str, target: str | None) -> tuple[str | None, TargetKind]:
-    """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and stresses."""
+def target_of_model(
+    model: str | Path, head: str | None, weights: str, target: str | None
+) -> tuple[str | None, TargetKind]:
+    """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and
+    stresses."""
     from jmp_calc.inference.settings import Settings
     from jmp_calc.zoo.names import resolve
 
@@ -196,7 +233,9 @@ def target_of_model(model: str | Path, head: str | None, weights: str, target: s
     return task.target, task.target_kind
 
 
-def _head_and_target(config: ModelConfig, settings: Settings, target: str | None) -> tuple[HeadConfig, str | None]:
+def _head_and_target(
+    config: ModelConfig, settings: Settings, target: str | None
+) -> tuple[HeadConfig, str | None]:
     """The head, and for one without energies the name of its labels."""
     from jmp_calc.inference.settings import choose_head
 
@@ -207,8 +246,11 @@ def _head_and_target(config: ModelConfig, settings: Settings, target: str | None
         gives = others.pop() if len(others) == 1 else "scalar"
     head = choose_head(config, settings, gives=gives)
     if gives != "energy" and target is None and head.target is None:
-        raise UsageError(f"Head {head.name!r} does not say which {gives} it gives.", where=settings.model,
-                         hint="name the key of the labels with --target")
+        raise UsageError(
+            f"Head {head.name!r} does not say which {gives} it gives.",
+            where=settings.model,
+            hint="name the key of the labels with --target",
+        )
     return head, target or head.target
 
 

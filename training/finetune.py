@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from .validation.history import Row
 
+
 def finetune(
     train: str | Path,
     *,
@@ -80,13 +81,13 @@ def finetune(
         model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
         out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
         head: name of the new head.
-        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces (``data.target`` says
-            more about it: its kind, pooling, unit).
+        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces
+            (``data.target`` says more about it: its kind, pooling, unit).
         config: loss, optimizer, length; None: the defaults.
         data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
         start: further choices about the start model (its model and head are replaced).
-        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set, and ``config``
-            replaces the settings of the recipe if it is given.
+        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set,
+            and ``config`` replaces the settings of the recipe if it is given.
         device: auto, cpu, cuda, cuda:N.
         resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
         override: resume although settings or data have changed.
@@ -97,7 +98,9 @@ def finetune(
     """
     data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
     if target is not None:
-        data = dataclasses.replace(data, target=dataclasses.replace(data.target or TargetTask(target), key=target))
+        data = dataclasses.replace(
+            data, target=dataclasses.replace(data.target or TargetTask(target), key=target)
+        )
     start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
     if recipe is not None:
         data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
@@ -123,13 +126,34 @@ def finetune(
         else:
             prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
         prepared.audit.raise_if_refused()
-        return run(prepared, data, start, config, folder, device=device, resume=resume, override=override,
-                   loggers=loggers, world=world, say=log)
+        return run(
+            prepared,
+            data,
+            start,
+            config,
+            folder,
+            device=device,
+            resume=resume,
+            override=override,
+            loggers=loggers,
+            world=world,
+            say=log,
+        )
 
 
 def run(
-    prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, folder: Path, *,
-    device: str, resume: bool, override: bool, loggers: Sequence[LoggerName] = (), world: World = World(), say: Say,
+    prepared: Prepared,
+    data: DataOptions,
+    start: ModelOptions,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    device: str,
+    resume: bool,
+    override: bool,
+    loggers: Sequence[LoggerName] = (),
+    world: World = World(),
+    say: Say,
 ) -> TrainResult:
     """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller).
 
@@ -141,9 +165,17 @@ def run(
 
     where = world.device or choose_device(device)
     begun = make_start(
-        prepared.loaded, start, prepared.train, prepared.references,
-        direct_forces=config.forces == "direct", device=where, seed=config.seed, max_edges=config.max_edges_per_batch,
-        target=prepared.target, retained=prepared.retained, replayed=prepared.replayed,
+        prepared.loaded,
+        start,
+        prepared.train,
+        prepared.references,
+        direct_forces=config.forces == "direct",
+        device=where,
+        seed=config.seed,
+        max_edges=config.max_edges_per_batch,
+        target=prepared.target,
+        retained=prepared.retained,
+        replayed=prepared.replayed,
     )
     for message in begun.messages:
         say(message)
@@ -156,10 +188,17 @@ def run(
         # The state names its own network, so that a start model that has changed since cannot slip in.
         potential = _rebuilt(state, potential)
     test_before = None
-    sets = {"train": training_batches(prepared, potential, begun, config, data.replay_share, where, world),
-            **{name: evaluation_batches(getattr(prepared, name), potential, begun, config, where, world)
-               for name in ("valid", "test")}}
-    watched = {few: retained(begun.retained, potential.config, config, where, world, few=few) for few in (True, False)}
+    sets = {
+        "train": training_batches(prepared, potential, begun, config, data.replay_share, where, world),
+        **{
+            name: evaluation_batches(getattr(prepared, name), potential, begun, config, where, world)
+            for name in ("valid", "test")
+        },
+    }
+    watched = {
+        few: retained(begun.retained, potential.config, config, where, world, few=few)
+        for few in (True, False)
+    }
     card = Card(prepared, begun, data, config)
     if world.is_first:
         write_settings(folder, data, start, config, prepared)
@@ -176,18 +215,33 @@ def run(
         # The best model has the heads of earlier data until it has been evaluated on them.
         written = merged(potential) if name == "best" else _to_publish(merged(potential), start)
         if config.loss.energy_weight == 0:
-            # Forces leave the constant of the energy open: it is fitted to the energies of the training frames.
+            # Forces leave the constant of the energy open: it is fitted to the energies of the training
+            # frames.
             written = with_fitted_energies(written, begun.head.name, prepared.train, where)
         card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
 
     steps = total_steps(sets["train"], config)
-    say(f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
+    say(
+        f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
         f"{f'{steps} steps' if steps else 'as many steps as fit'}, "
-        f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}")
+        f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}"
+    )
     for line in rate_lines(config, sets["train"].n_steps(0), steps):
         say(line)
-    job = Job(potential, sets["train"], sets["valid"], folder, to_dict(potential.config), facts, save,
-              say, time.monotonic() - prepared.began, world=world, fixed_heads=begun.fixed_heads, retained=watched[True])
+    job = Job(
+        potential,
+        sets["train"],
+        sets["valid"],
+        folder,
+        to_dict(potential.config),
+        facts,
+        save,
+        say,
+        time.monotonic() - prepared.began,
+        world=world,
+        fixed_heads=begun.fixed_heads,
+        retained=watched[True],
+    )
     done = state.progress.validated_at if resume else None
     with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
         history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
@@ -199,7 +253,8 @@ def run(
     best = load_model(folder / "best.safetensors").potential.to(where)
     found: dict[str, Predictions] = {
         name: validate(best, sets[name], config.loss, config.final_forces, world)[1]
-        for name in ("valid", "test") if getattr(prepared, name)
+        for name in ("valid", "test")
+        if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
@@ -208,20 +263,38 @@ def run(
         raw = validate(potential, sets["valid"], config.loss, config.final_forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
-    constant = {} if prepared.target is None else {
-        name: prepared.target.constant(getattr(prepared, name)) for name in found}
+    constant = (
+        {}
+        if prepared.target is None
+        else {name: prepared.target.constant(getattr(prepared, name)) for name in found}
+    )
     baseline = None if prepared.target is None else prepared.target.baseline
     result = TrainResult(
-        best=folder / "best.safetensors", last=folder / "last.safetensors", out=folder, before=before,
-        valid=found["valid"].errors(), test=found["test"].errors() if "test" in found else None,
-        test_before=test_before, valid_by_group=found["valid"].errors_by_group(groups["valid"]),
+        best=folder / "best.safetensors",
+        last=folder / "last.safetensors",
+        out=folder,
+        before=before,
+        valid=found["valid"].errors(),
+        test=found["test"].errors() if "test" in found else None,
+        test_before=test_before,
+        valid_by_group=found["valid"].errors_by_group(groups["valid"]),
         test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
-        history=tuple(history.rows), n_steps=progress.step, n_epochs=progress.epoch, train_s=progress.elapsed,
-        valid_last=last, valid_last_raw=raw, n_clipped=progress.n_clipped,
-        init_head=begun.init_head, probe=begun.probe, constant_mae=constant if baseline == "mae" else {},
-        constant_accuracy=constant if baseline == "accuracy" else {}, messages=prepared.messages + begun.messages,
-        forgetting=tuple(Forgetting(item.title, earlier.task.head, errors, item.errors(best))
-                         for item, earlier, errors in zip(watched[False], begun.retained, known_before)),
+        history=tuple(history.rows),
+        n_steps=progress.step,
+        n_epochs=progress.epoch,
+        train_s=progress.elapsed,
+        valid_last=last,
+        valid_last_raw=raw,
+        n_clipped=progress.n_clipped,
+        init_head=begun.init_head,
+        probe=begun.probe,
+        constant_mae=constant if baseline == "mae" else {},
+        constant_accuracy=constant if baseline == "accuracy" else {},
+        messages=prepared.messages + begun.messages,
+        forgetting=tuple(
+            Forgetting(item.title, earlier.task.head, errors, item.errors(best))
+            for item, earlier, errors in zip(watched[False], begun.retained, known_before)
+        ),
         n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
     )
     best_step = max((row.step for row in history.rows if row.best), default=progress.step)
@@ -230,7 +303,11 @@ def run(
         card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
         outputs = write_report(folder, result, prepared, found, config.final_forces)
     for name, values in found.items():
-        note = f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}" if constant else ""
+        note = (
+            f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}"
+            if constant
+            else ""
+        )
         say(f"{name}: {values.errors()}{note}")
         if isinstance(prepared.target, FittedClasses):
             say(confusion_text(confusion(values, prepared.target.names), prepared.target.names))
@@ -239,10 +316,6 @@ def run(
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
     return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
-
-
-
-
 
 
 def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:
@@ -257,10 +330,26 @@ def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
     if not rows:
         return Errors(n_structures)
     row = rows[position]
-    return Errors(n_structures, energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
-                  forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a, stress_mae_gpa=row.valid_stress_mae_gpa,
-                  scalar_mae=row.valid_scalar_mae, accuracy=row.valid_accuracy,
-                  balanced_accuracy=row.valid_balanced_accuracy, vector_mae=row.valid_vector_mae)
+    return Errors(
+        n_structures,
+        energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
+        forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a,
+        stress_mae_gpa=row.valid_stress_mae_gpa,
+        scalar_mae=row.valid_scalar_mae,
+        accuracy=row.valid_accuracy,
+        balanced_accuracy=row.valid_balanced_accuracy,
+        vector_mae=row.valid_vector_mae,
+    )
 
 
-__all__ = ["OUTPUTS", "DataOptions", "Prepared", "TrainResult", "config_to_dict", "finetune", "prepare", "prepare_recipe", "run"]
+__all__ = [
+    "OUTPUTS",
+    "DataOptions",
+    "Prepared",
+    "TrainResult",
+    "config_to_dict",
+    "finetune",
+    "prepare",
+    "prepare_recipe",
+    "run",
+]

@@ -1,7 +1,8 @@
 """The training loop: one for fine-tuning and pre-training, any number of data sets and heads per step.
 
 ``fit`` is the whole algorithm; what is compared lives in ``loss.py``, how gradients of tasks are combined in
-``gradients.py``, how weights move in ``optim.py`` and ``ema.py``, what is validated, printed and saved in ``run_state.py``.
+``gradients.py``, how weights move in ``optim.py`` and ``ema.py``, what is validated, printed and saved in
+``run_state.py``.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool = False) -> History:
     """Train ``job.potential`` in place; afterwards it has the averaged weights of the last step.
 
-    Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models through
-    ``job.save_model`` ("best", "last"). Raises Interrupted after saving the state, NotConvergedError at the first loss
-    that is not finite.
+    Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
+    through ``job.save_model`` ("best", "last"). Raises Interrupted after saving the state, NotConvergedError
+    at the first loss that is not finite.
     """
     potential, optim, world = job.potential, config.optim, job.world
     check_combination(config, world, potential.dtype)
@@ -60,8 +61,12 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     if resume:
         run.load(override)
     # Of a run that was killed between a validation and the state after it, the row is written again.
-    history = History(job.folder if world.is_first else None, run.progress.validated_at if resume else None, job.loggers)
-    evaluate = (ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients)(config)
+    history = History(
+        job.folder if world.is_first else None, run.progress.validated_at if resume else None, job.loggers
+    )
+    evaluate = (
+        ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients
+    )(config)
 
     with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
         if not resume:
@@ -69,18 +74,24 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             run.begin(run.elapsed())
             run.save()
         elif run.validation_due(epoch_ended=False):
-            run.validate(history, lr=largest_rate(optimizer))  # the run was ended between a step and its validation
+            run.validate(
+                history, lr=largest_rate(optimizer)
+            )  # the run was ended between a step and its validation
             run.save()
         progress = run.progress
         if progress.step == 0 and run.out_of_time():
-            raise UsageError(f"The time of {config.max_time:g} s is over before the first step.",
-                             hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time")
+            raise UsageError(
+                f"The time of {config.max_time:g} s is over before the first step.",
+                hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time",
+            )
         while not run.finished():
             epoch_ended, stop = False, None
             for step in job.train.steps(progress.epoch, progress.batch, config.processes):
                 run.set_learning_rates()
                 with world.own_random_numbers():
-                    terms = pool.gradients(step_shares(step, config, run.forces(), world, progress.loss_scale))
+                    terms = pool.gradients(
+                        step_shares(step, config, run.forces(), world, progress.loss_scale)
+                    )
                 stop = run.agree(signals.received)
                 terms = world.add_gradients(trained, terms)
                 if world.shards:
@@ -89,15 +100,20 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
                 divide_shared_gradients(shared)
                 largest = world.greatest(largest_gradient(trained))
                 norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
-                # The only wait for the device in a step; before the update, so that NaN never reaches the weights.
-                *numbers, peak = torch.cat([terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]).tolist()
+                # The only wait for the device in a step; before the update, so that NaN never reaches the
+                # weights.
+                *numbers, peak = torch.cat(
+                    [terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]
+                ).tolist()
                 if all(math.isfinite(number) for number in numbers):
                     optimizer.step()
                     ema.update()
                     run.advance(numbers, peak)
                 elif not run.skip(numbers):
                     run.save()
-                    raise stopped_by_nan(job, [part for parts in step for part in parts], progress.step, numbers)
+                    raise stopped_by_nan(
+                        job, [part for parts in step for part in parts], progress.step, numbers
+                    )
                 if stop or run.finished() or run.validation_due(epoch_ended=False):
                     break
             else:
@@ -115,8 +131,6 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     return history
 
 
-
-
 def largest_rate(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate of the group that has the largest."""
     return max(group["lr"] for group in optimizer.param_groups)
@@ -129,16 +143,23 @@ def ema_to_weights(ema: EMA) -> None:
         ema._weights[name].copy_(averaged)
 
 
-def stopped_by_nan(job: Job, parts: Sequence[TargetBatch], step: int, numbers: Sequence[float]) -> NotConvergedError:
+def stopped_by_nan(
+    job: Job, parts: Sequence[TargetBatch], step: int, numbers: Sequence[float]
+) -> NotConvergedError:
     """Save the batch and make the error that names its frames."""
     from .data.to_ase import write_frames
 
     numbers_of_all = job.world.collect([i for part in parts for i in part.frames])
-    path, frames = job.folder / "nan-batch.extxyz", [job.train.frames[i] for found in numbers_of_all for i in found]
+    path, frames = (
+        job.folder / "nan-batch.extxyz",
+        [job.train.frames[i] for found in numbers_of_all for i in found],
+    )
     if job.world.is_first:
         write_frames(path, frames)
     what = "loss" if not math.isfinite(numbers[0]) else "gradient"
     return NotConvergedError(
-        f"The {what} is not finite at step {step}.", where=", ".join(frame.where for frame in frames[:8]),
-        hint=f"look at {path} (the batch); the state before this step is saved; lower --lr, or train with --dtype float64",
+        f"The {what} is not finite at step {step}.",
+        where=", ".join(frame.where for frame in frames[:8]),
+        hint=f"look at {path} (the batch); the state before this step is saved; lower --lr, or train with "
+        "--dtype float64",
     )

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .batches.dataset import TargetBatch
 
 NORM_EPS = 1e-6
-"""Added in quadrature to every error vector (in units of the scale), because the length of a zero vector has no gradient."""
+"""Added in quadrature to every error vector (in units of the scale), because the length of a zero vector has
+no gradient."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
     """Loss of one batch: every term is a mean over the structures that have the label.
 
     Args:
-        prediction: energy (S,) eV (of a target: label units, logits or vectors), forces (N, 3) eV/Å or None, stress (S, 3, 3)
-            eV/Å³ or None.
-        target: the same with masks, units and weights; structures without a label do not count. Its reference energy is
-            what the energies of the data set have beyond those of the head (zero in fine-tuning).
+        prediction: energy (S,) eV (of a target: label units, logits or vectors), forces (N, 3) eV/Å or None,
+            stress (S, 3, 3) eV/Å³ or None.
+        target: the same with masks, units and weights; structures without a label do not count. Its reference
+            energy is what the energies of the data set have beyond those of the head (zero in fine-tuning).
         config: weights and forms.
     """
     zero = prediction.energy.new_zeros((), dtype=torch.float32)
@@ -70,12 +71,17 @@ def target_losses(output: Tensor, label: Tensor, config: LossConfig) -> Tensor:
     if config.scalar == "cross_entropy":
         return cross_entropy(output, label, config.class_weights)
     error = ((output - label) / (config.scalar_unit or 1.0)).float()
-    return error_length(error) if config.scalar == "norm" else elementwise(error, config.scalar, config.huber_delta)
+    return (
+        error_length(error)
+        if config.scalar == "norm"
+        else elementwise(error, config.scalar, config.huber_delta)
+    )
 
 
 @dataclass(frozen=True)
 class LossShare:
-    """A part of a batch that one process evaluates, and the share that each of its loss terms has in the batch."""
+    """A part of a batch that one process evaluates, and the share that each of its loss terms has in the
+    batch."""
 
     target: TargetBatch
     energy: float = 1.0
@@ -85,14 +91,22 @@ class LossShare:
 
     def of(self, terms: LossTerms) -> Tensor:
         """(5,) total, energy, forces, stress, scalar of this part as summands of the terms of the batch."""
-        parts = torch.stack([
-            self.energy * terms.energy, self.forces * terms.forces, self.stress * terms.stress, self.scalar * terms.scalar,
-        ])
+        parts = torch.stack(
+            [
+                self.energy * terms.energy,
+                self.forces * terms.forces,
+                self.stress * terms.stress,
+                self.scalar * terms.scalar,
+            ]
+        )
         return torch.cat([parts.sum().reshape(1), parts])
 
 
-def loss_shares(targets: Sequence[TargetBatch], config: LossConfig, world: World = World()) -> list[LossShare]:
-    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``, of all processes."""
+def loss_shares(
+    targets: Sequence[TargetBatch], config: LossConfig, world: World = World()
+) -> list[LossShare]:
+    """Parts whose loss terms add up to those of one batch with the structures of all ``targets``, of all
+    processes."""
     if len(targets) == 1 and world.size == 1:
         return [LossShare(targets[0])]
     none = torch.zeros(0, 4, dtype=torch.int64)
@@ -104,11 +118,14 @@ def loss_shares(targets: Sequence[TargetBatch], config: LossConfig, world: World
 def label_counts(target: TargetBatch, config: LossConfig) -> Tensor:
     """(4,) int64: how many energies, forces, stresses and targets the means of the loss are taken over."""
     forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
-    return torch.stack([mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.target_mask)])
+    return torch.stack(
+        [mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.target_mask)]
+    )
 
 
 def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tensor:
-    """Unweighted force term: per atom, then per structure (``structure_wise``) or over all atoms of the batch."""
+    """Unweighted force term: per atom, then per structure (``structure_wise``) or over all atoms of the
+    batch."""
     structure = target.batch.structure
     scaled = error / target.forces_unit[structure, None]
     if config.forces == "norm":
@@ -158,7 +175,8 @@ def error_length(error: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, number: Tensor, weights: Sequence[float]) -> Tensor:
-    """-w log p of the true class of every structure, (S,) float32; of a single logit (S,), of yes (1) against no (0).
+    """-w log p of the true class of every structure, (S,) float32; of a single logit (S,), of yes (1) against
+    no (0).
 
     Not divided by the mean weight of a batch, so that parts of a batch add up.
     """

@@ -1,7 +1,8 @@
-"""Pre-training: one backbone on several data sets, a head per level of theory, from a recipe (``training.md`` part I).
+"""Pre-training: one backbone on several data sets, a head per level of theory, from a recipe (``training.md``
+part I).
 
-Example: ``pretrain("jmp-xs", data="data", out="run")`` writes ``run/jmp_xs.safetensors`` with the averaged weights. The loop
-is that of fine-tuning; here are the network, the data sets and the files.
+Example: ``pretrain("jmp-xs", data="data", out="run")`` writes ``run/jmp_xs.safetensors`` with the averaged
+    weights. The loop is that of fine-tuning; here are the network, the data sets and the files.
 """
 
 from __future__ import annotations
@@ -55,21 +56,25 @@ class PretrainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict without the network."""
-        return {"model": str(self.model), "n_steps": self.n_steps, "n_epochs": self.n_epochs,
-                "train_s": round(self.train_s, 1),
-                "valid": {name: errors.to_dict() for name, errors in self.errors.items()}}
-
-
-
-
-
-
+        return {
+            "model": str(self.model),
+            "n_steps": self.n_steps,
+            "n_epochs": self.n_epochs,
+            "train_s": round(self.train_s, 1),
+            "valid": {name: errors.to_dict() for name, errors in self.errors.items()},
+        }
 
 
 def pretrain(
-    recipe: str | Path | PretrainRecipe, out: str | Path, options: PretrainOptions = PretrainOptions(), *,
-    resume: bool = False, override: bool = False, overwrite: bool = False,
-    distributed: DistributedConfig = DistributedConfig(), say: Say = print,
+    recipe: str | Path | PretrainRecipe,
+    out: str | Path,
+    options: PretrainOptions = PretrainOptions(),
+    *,
+    resume: bool = False,
+    override: bool = False,
+    overwrite: bool = False,
+    distributed: DistributedConfig = DistributedConfig(),
+    say: Say = print,
 ) -> PretrainResult:
     """Pre-train the network of a recipe, or go on with the run in ``out``.
 
@@ -96,16 +101,25 @@ def pretrain(
                 check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
             resume = resume and has_state(folder, say)
             log = stack.enter_context(RunLog(folder, say, resumed=resume))
-        return run(recipe, folder, options, resume=world.from_first(resume), override=override, world=world, say=log)
+        return run(
+            recipe, folder, options, resume=world.from_first(resume), override=override, world=world, say=log
+        )
 
 
 def run(
-    recipe: PretrainRecipe, folder: Path, options: PretrainOptions, *, resume: bool, override: bool,
-    world: World = World(), say: Say,
+    recipe: PretrainRecipe,
+    folder: Path,
+    options: PretrainOptions,
+    *,
+    resume: bool,
+    override: bool,
+    world: World = World(),
+    say: Say,
 ) -> PretrainResult:
     """Read, train, validate and write everything into ``folder`` (locked by the caller).
 
-    Called by all processes of ``world``, which see the same folder; the first one packs the data, writes and talks.
+    Called by all processes of ``world``, which see the same folder; the first one packs the data, writes and
+    talks.
     """
     from jmp_calc.machine.device import choose_device, choose_dtype
 
@@ -124,28 +138,56 @@ def run(
         refuse_changes(state, config_to_dict(train), facts, folder / STATE_FILE, override=override)
         refuse_other_network(state, recipe, folder / STATE_FILE)
         network = model_config_from_dict(state.model_config)
-        potential = Potential.from_state(network, state.weights).to(dtype=choose_dtype(options.dtype), device=device)
+        potential = Potential.from_state(network, state.weights).to(
+            dtype=choose_dtype(options.dtype), device=device
+        )
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
-        potential = fresh_network(network, sets, device=device, dtype=choose_dtype(options.dtype), seed=train.seed)
+        potential = fresh_network(
+            network, sets, device=device, dtype=choose_dtype(options.dtype), seed=train.seed
+        )
     if world.is_first:
-        write_text_atomic(folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)}))
+        write_text_atomic(
+            folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)})
+        )
     path = folder / model_name(recipe.mixture)
     everything = validation_batches(sets, recipe, potential, device, world)
-    some = everything if options.valid_frames is None else validation_batches(
-        [with_few_valid(source, options.valid_frames) for source in sets], recipe, potential, device, world)
+    some = (
+        everything
+        if options.valid_frames is None
+        else validation_batches(
+            [with_few_valid(source, options.valid_frames) for source in sets],
+            recipe,
+            potential,
+            device,
+            world,
+        )
+    )
     described = [source.described for source in sets]
 
     def save(name: str, progress: Progress) -> None:
         if name == "last":
             publish(path, potential, recipe.mixture, described, {})
 
-    job = Job(potential, training_batches(sets, recipe, potential, device, options.workers, world), some, folder,
-              to_dict(network), facts, save, say, time.monotonic() - began, world=world)
+    job = Job(
+        potential,
+        training_batches(sets, recipe, potential, device, options.workers, world),
+        some,
+        folder,
+        to_dict(network),
+        facts,
+        save,
+        say,
+        time.monotonic() - began,
+        world=world,
+    )
     steps = total_steps(job.train, train)
-    say(f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under {len(network.heads)} heads, "
+    say(
+        f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under "
+        f"{len(network.heads)} heads, "
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
-        f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}")
+        f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}"
+    )
     history = fit(job, train, resume=resume, override=override)
     progress = load_checkpoint(folder / STATE_FILE).progress
     _, predictions = validate(potential, everything, train.loss, train.final_forces, world)
@@ -159,20 +201,6 @@ def run(
     for name, found in errors.items():
         say(f"{name}: {found}")
     return result
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 
 
 def _yaml(content: Any) -> str:

@@ -29,7 +29,15 @@ import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError, is_out_of_memory
 from ..io.atomic import remove_partial
-from ..io.outdir import check_folder, check_free, check_inputs_kept, locked, make_folder, remove_old, with_prefix
+from ..io.outdir import (
+    check_folder,
+    check_free,
+    check_inputs_kept,
+    locked,
+    make_folder,
+    remove_old,
+    with_prefix,
+)
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .config import config_option
 
@@ -64,7 +72,12 @@ class Common:
         from ..calculator import JMPCalculator
 
         return JMPCalculator(
-            self.model, head=self.head, device=self.device, dtype=self.dtype, compile=self.compile, compiled=self.compiled
+            self.model,
+            head=self.head,
+            device=self.device,
+            dtype=self.dtype,
+            compile=self.compile,
+            compiled=self.compiled,
         )
 
     def say(self, text: str) -> None:
@@ -74,53 +87,112 @@ class Common:
 
 
 def common_options(
-    *, out: str, dtype: str = "float32", model: str | None = "jmp-xs", calculator: bool = True, network: bool = True
+    *,
+    out: str,
+    dtype: str = "float32",
+    model: str | None = "jmp-xs",
+    calculator: bool = True,
+    network: bool = True,
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
-    ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are left out else.
-    ``network``: whether model, head and seed are options; a recipe decides them else.
+    ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
+        left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
     """
     choices = [
-        click.option("-m", "--model", default=model, required=model is None, show_default=model is not None,
-                     help="Model name, or path of a .safetensors or official .pt file."),
+        click.option(
+            "-m",
+            "--model",
+            default=model,
+            required=model is None,
+            show_default=model is not None,
+            help="Model name, or path of a .safetensors or official .pt file.",
+        ),
         click.option("--head", default=None, help="Head of the model (default: the one the file names)."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
     ]
     options = [
         *(choices if network else []),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--dtype", type=click.Choice(["float32", "float64"]), default=dtype, show_default=True,
-                     help="Precision of the network."),
-        click.option("-o", "--out", type=click.Path(path_type=Path), default=Path(out), show_default=True,
-                     help="Output folder."),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "float64"]),
+            default=dtype,
+            show_default=True,
+            help="Precision of the network.",
+        ),
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path(out),
+            show_default=True,
+            help="Output folder.",
+        ),
         click.option("--prefix", default="", help="Put PREFIX- before every output file name."),
-        click.option("--overwrite/--no-overwrite", default=False, help="Replace earlier outputs (default: refuse)."),
-        click.option("--dry-run", is_flag=True, help="Check everything, print what would be done, compute nothing."),
+        click.option(
+            "--overwrite/--no-overwrite", default=False, help="Replace earlier outputs (default: refuse)."
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="Check everything, print what would be done, compute nothing."
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout."),
         click.option("-q", "--quiet", is_flag=True, help="No progress and no messages except errors."),
         config_option,
     ]
     if calculator:
-        compile_option = click.option("--compile", "compile_network", is_flag=True,
-                                      help="Compile the network: minutes at first, then faster steps; see jmp_calc.inference.compiled.")
-        compiled_option = click.option("--compiled", type=click.Path(path_type=Path), default=None,
-                                       help="File of jmp-calc export for this model, head and dtype; only one that you trust.")
+        compile_option = click.option(
+            "--compile",
+            "compile_network",
+            is_flag=True,
+            help="Compile the network: minutes at first, then faster steps; see jmp_calc.inference.compiled.",
+        )
+        compiled_option = click.option(
+            "--compiled",
+            type=click.Path(path_type=Path),
+            default=None,
+            help="File of jmp-calc export for this model, head and dtype; only one that you trust.",
+        )
         options += [compile_option, compiled_option]
 
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapper(
-            *args: Any, device: str, dtype: str, out: Path, prefix: str, overwrite: bool, dry_run: bool, as_json: bool,
-            quiet: bool, model: str = "", head: str | None = None, seed: int = 0, compile_network: bool = False,
-            compiled: Path | None = None, **rest: Any,
+            *args: Any,
+            device: str,
+            dtype: str,
+            out: Path,
+            prefix: str,
+            overwrite: bool,
+            dry_run: bool,
+            as_json: bool,
+            quiet: bool,
+            model: str = "",
+            head: str | None = None,
+            seed: int = 0,
+            compile_network: bool = False,
+            compiled: Path | None = None,
+            **rest: Any,
         ) -> Any:
             if "/" in prefix or "\\" in prefix:
-                raise UsageError("--prefix is a name, not a path", where=prefix, hint="choose the folder with -o DIR")
+                raise UsageError(
+                    "--prefix is a name, not a path", where=prefix, hint="choose the folder with -o DIR"
+                )
             common = Common(
-                model, head, device, dtype, compile_network, compiled, out, prefix, overwrite, dry_run, as_json, quiet,
+                model,
+                head,
+                device,
+                dtype,
+                compile_network,
+                compiled,
+                out,
+                prefix,
+                overwrite,
+                dry_run,
+                as_json,
+                quiet,
                 seed,
-            )  # fmt: skip
+            )
             return function(*args, common=common, **rest)
 
         decorated: Any = wrapper
@@ -151,13 +223,20 @@ class CommandRun:
     """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
 
     ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
-    Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it, normally
-    or by an error, writes the final summary.
+    Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
+    normally or by an error, writes the final summary.
     """
 
     def __init__(
-        self, common: Common, command: str, *, outputs: Sequence[str], settings: Mapping[str, Any],
-        inputs: Sequence[str | Path | None] = (), resume: bool = False, resume_hint: str = "",
+        self,
+        common: Common,
+        command: str,
+        *,
+        outputs: Sequence[str],
+        settings: Mapping[str, Any],
+        inputs: Sequence[str | Path | None] = (),
+        resume: bool = False,
+        resume_hint: str = "",
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
         self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
@@ -189,7 +268,8 @@ class CommandRun:
         self._outputs.append(OutputFile(str(path), what))
 
     def check(self) -> None:
-        """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or removed."""
+        """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or
+        removed."""
         check_folder(self.common.out)
         self._check_old_outputs()
 
@@ -239,13 +319,20 @@ class CommandRun:
             for o in self._outputs
         )
         summary = Summary(
-            command=self.command, started=self._started, status=status, exit_code=code,
+            command=self.command,
+            started=self._started,
+            status=status,
+            exit_code=code,
             finished=time.strftime("%Y-%m-%dT%H:%M:%S%z") if ended else None,
             wall_s=round(time.monotonic() - self._clock, 3) if ended else None,
-            inputs=tuple(self._inputs), model=self.model, settings=self.settings,
-            environment=environment(self.model.get("device", self.common.device)), results=self.results,
+            inputs=tuple(self._inputs),
+            model=self.model,
+            settings=self.settings,
+            environment=environment(self.model.get("device", self.common.device)),
+            results=self.results,
             warnings=tuple(self.warnings),
-            outputs=outputs, error=None if error is None else f"{type(error).__name__}: {error}",
+            outputs=outputs,
+            error=None if error is None else f"{type(error).__name__}: {error}",
         )
         write_summary(self.path("summary.yaml"), summary)
         return summary
@@ -279,7 +366,17 @@ def model_record(calculator: Any) -> dict[str, Any]:
     info = getattr(calculator, "info", None)
     if info is None:
         return {"name": type(calculator).__name__}
-    keys = ("name", "sha256", "head", "dtype", "device", "licence", "format_version", "path", "level_of_theory")
+    keys = (
+        "name",
+        "sha256",
+        "head",
+        "dtype",
+        "device",
+        "licence",
+        "format_version",
+        "path",
+        "level_of_theory",
+    )
     return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) is not None}
 
 
@@ -295,7 +392,12 @@ def dry_run_report(
     common: Common, command: str, facts: Mapping[str, Any], sections: Mapping[str, Section] | None = None
 ) -> None:
     """Print what a run would do, ``facts`` first, then section by section; as JSON with --json."""
-    record = {"command": command, **({"model": common.model} if common.model else {}), "out": str(common.out), **facts}
+    record = {
+        "command": command,
+        **({"model": common.model} if common.model else {}),
+        "out": str(common.out),
+        **facts,
+    }
     sections = sections or {}
     if common.json:
         from ..io.summary import plain

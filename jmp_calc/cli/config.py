@@ -16,7 +16,9 @@ _NOT_IN_FILES = ("config", "help", "struct_option")
 class CommandWithSections(click.Command):
     """A command whose configuration files may have sections beside options."""
 
-    def options_of_sections(self, context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    def options_of_sections(
+        self, context: click.Context, content: dict[Any, Any], path: Path
+    ) -> dict[Any, Any]:
         """Options by name, from the content of a file."""
         raise NotImplementedError
 
@@ -67,7 +69,9 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
         mark = getattr(err, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(err, "problem", None) or "not valid YAML"
-        raise UsageError(f"YAML error: {problem}", where=place, hint="YAML indents with spaces, never tabs") from err
+        raise UsageError(
+            f"YAML error: {problem}", where=place, hint="YAML indents with spaces, never tabs"
+        ) from err
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -84,10 +88,14 @@ def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, 
     wrong = isinstance(value, bool) != is_flag or (whole and isinstance(value, float))
     try:
         if wrong and value is not None:
-            raise click.BadParameter(f"{value!r} is not {'true or false' if is_flag else f'a {parameter.type.name}'}")
+            raise click.BadParameter(
+                f"{value!r} is not {'true or false' if is_flag else f'a {parameter.type.name}'}"
+            )
         parameter.type_cast_value(context, value)
     except click.BadParameter as err:
-        raise UsageError(f"wrong type: {err.message}", where=where, hint=f"expected {parameter.type.name}") from err
+        raise UsageError(
+            f"wrong type: {err.message}", where=where, hint=f"expected {parameter.type.name}"
+        ) from err
     return value
 
 
@@ -97,6 +105,10 @@ def _apply(context: click.Context, parameter: click.Parameter, path: Path | None
 
 
 config_option = click.option(
-    "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_apply,
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_apply,
     help="YAML file with options (keys as on the command line); the command line wins.",
 )

@@ -15,10 +15,20 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("checkpoint")
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None,
-              help="File to write (default: name of the checkpoint with .safetensors, in this folder).")
-@click.option("--weights", type=click.Choice(["ema", "raw", "official-ft"]), default="ema", show_default=True,
-              help="Which of the checkpoint's weight sets.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File to write (default: name of the checkpoint with .safetensors, in this folder).",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["ema", "raw", "official-ft"]),
+    default="ema",
+    show_default=True,
+    help="Which of the checkpoint's weight sets.",
+)
 @click.option("--overwrite/--no-overwrite", default=False, help="Replace an existing file (default: refuse).")
 @click.option("--dry-run", is_flag=True, help="Check the checkpoint, write nothing.")
 def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dry_run: bool) -> None:
@@ -33,7 +43,9 @@ def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dr
 
     found = locate(checkpoint)
     if not found.official:
-        raise ModelError("this is no official checkpoint", where=str(found.path), hint="it needs no conversion")
+        raise ModelError(
+            "this is no official checkpoint", where=str(found.path), hint="it needs no conversion"
+        )
     target = out or Path(f"{found.path.stem}.safetensors")
     if target.is_dir():
         target = target / f"{found.path.stem}.safetensors"

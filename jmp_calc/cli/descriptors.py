@@ -21,33 +21,56 @@ if TYPE_CHECKING:
     from ..model.potential import Layer
 
 
-@click.command(epilog="""\b
+@click.command(
+    epilog="""\b
 Examples:
   jmp-calc descriptors train.extxyz -m jmp-xs -o features
   jmp-calc descriptors md.traj --index ::10 --no-per-atom
-  jmp-calc descriptors POSCAR -m jmp-l --head oc20 --layer 3 --per-element""")
+  jmp-calc descriptors POSCAR -m jmp-l --head oc20 --layer 3 --per-element"""
+)
 @structure_argument
 @common_options(out="./jmp_results/descriptors", calculator=False)
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
-@click.option("--layer", default="final", show_default=True,
-              help="final: what the heads read; 1, 2, ...: after that interaction block.")
-@click.option("--per-atom/--no-per-atom", default=True, show_default=True, help="Write the features of every atom.")
+@click.option(
+    "--layer",
+    default="final",
+    show_default=True,
+    help="final: what the heads read; 1, 2, ...: after that interaction block.",
+)
+@click.option(
+    "--per-atom/--no-per-atom", default=True, show_default=True, help="Write the features of every atom."
+)
 @click.option("--per-element", is_flag=True, help="Also write the means over the atoms of each element.")
-@click.option("--extxyz", is_flag=True, help="Also write the structures with their features to descriptors.extxyz.")
+@click.option(
+    "--extxyz", is_flag=True, help="Also write the structures with their features to descriptors.extxyz."
+)
 def descriptors(
-    struct: str, common: Common, index: str | None, layer: str, per_atom: bool, per_element: bool, extxyz: bool
+    struct: str,
+    common: Common,
+    index: str | None,
+    layer: str,
+    per_atom: bool,
+    per_element: bool,
+    extxyz: bool,
 ) -> None:
     """Features of atoms and structures that do not change under rotations and translations.
 
-    Writes descriptors.npz (S structures, N atoms, D features): mean (S, D), n_atoms (S,), formulas (S,); with the atoms
-    numbers (N,), per_atom (N, D) and offsets (S+1,): structure i has the rows offsets[i] to offsets[i+1]. With --per-element
-    element_structure (P,), element_number (P,) and element_mean (P, D). A sum over atoms is n_atoms times the mean.
+    Writes descriptors.npz (S structures, N atoms, D features): mean (S, D), n_atoms (S,), formulas (S,); with
+    the atoms numbers (N,), per_atom (N, D) and offsets (S+1,): structure i has the rows offsets[i] to
+    offsets[i+1]. With --per-element element_structure (P,), element_number (P,) and element_mean (P, D). A
+    sum over atoms is n_atoms times the mean.
     """
     from ..io.structures import iter_frames, parse_structure
 
     chosen: Any = int(layer) if layer.isdecimal() else layer
-    settings = {"struct": struct, "index": index or ":", "layer": chosen, "per_atom": per_atom,
-                "per_element": per_element, "extxyz": extxyz}
+    settings = {
+        "struct": struct,
+        "index": index or ":",
+        "layer": chosen,
+        "per_atom": per_atom,
+        "per_element": per_element,
+        "extxyz": extxyz,
+    }
     outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
     inputs = [parse_structure(struct).path]
     run = CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs)
@@ -69,7 +92,12 @@ def descriptors(
 
 
 def _compute(
-    run: CommandRun, struct: str, images: Iterable[Atoms], layer: Layer, columns: _Columns, stream: IO[str] | None
+    run: CommandRun,
+    struct: str,
+    images: Iterable[Atoms],
+    layer: Layer,
+    columns: _Columns,
+    stream: IO[str] | None,
 ) -> None:
     import numpy as np
     from ase.io import write
@@ -83,7 +111,9 @@ def _compute(
     check_layer(layer, calculator.model_config)
     with Progress("descriptors", None, quiet=run.common.quiet) as progress:
         for window in windows(images):
-            found = _described(calculator, window, layer, where=f"{struct}, selected frame", first=columns.n_structures)
+            found = _described(
+                calculator, window, layer, where=f"{struct}, selected frame", first=columns.n_structures
+            )
             columns.add(found)
             for number, atoms in enumerate(window):
                 if stream is not None:
@@ -94,9 +124,17 @@ def _compute(
     run.add_input(parse_structure(struct).path, n_frames=columns.n_structures)
     run.add_output(run.path("descriptors.npz"), "features")
     n_atoms, n_features = int(arrays["n_atoms"].sum()), arrays["mean"].shape[1]
-    run.results = {"n_frames": columns.n_structures, "n_atoms": n_atoms, "n_features": n_features, "layer": layer,
-                   "arrays": {name: list(array.shape) for name, array in arrays.items()}}
-    run.common.say(f"{columns.n_structures} structures, {n_atoms} atoms, {n_features} features: {run.path('descriptors.npz')}")
+    run.results = {
+        "n_frames": columns.n_structures,
+        "n_atoms": n_atoms,
+        "n_features": n_features,
+        "layer": layer,
+        "arrays": {name: list(array.shape) for name, array in arrays.items()},
+    }
+    run.common.say(
+        f"{columns.n_structures} structures, {n_atoms} atoms, {n_features} features: "
+        f"{run.path('descriptors.npz')}"
+    )
 
 
 class _Columns:
@@ -111,13 +149,20 @@ class _Columns:
         """Keep what is to be written of more structures."""
         import numpy as np
 
-        parts = {"mean": found.mean(), "n_atoms": np.diff(found.offsets), "formulas": np.array(found.formulas)}
+        parts = {
+            "mean": found.mean(),
+            "n_atoms": np.diff(found.offsets),
+            "formulas": np.array(found.formulas),
+        }
         if self.per_atom:
             parts |= {"numbers": found.numbers, "per_atom": found.per_atom}
         if self.per_element:
             means = found.element_means()
-            parts |= {"element_structure": self.n_structures + means.structure, "element_number": means.number,
-                      "element_mean": means.mean}
+            parts |= {
+                "element_structure": self.n_structures + means.structure,
+                "element_number": means.number,
+                "element_mean": means.mean,
+            }
         for name, part in parts.items():
             self._parts[name].append(part)
         self.n_structures += len(found.formulas)
@@ -132,7 +177,9 @@ class _Columns:
         return found
 
 
-def _described(calculator: JMPCalculator, window: list[Atoms], layer: Layer, *, where: str, first: int) -> Descriptors:
+def _described(
+    calculator: JMPCalculator, window: list[Atoms], layer: Layer, *, where: str, first: int
+) -> Descriptors:
     """Descriptors of a window; where it fails, the faulty frame is looked for and named."""
     try:
         return calculator.descriptors(window, layer=layer)
@@ -146,7 +193,8 @@ def _described(calculator: JMPCalculator, window: list[Atoms], layer: Layer, *, 
 
 
 def _labelled(atoms: Atoms, found: Descriptors, number: int, *, per_atom: bool) -> Atoms:
-    """A copy of a structure, labels included, with jmp_descriptors_mean and, of every atom, jmp_descriptors."""
+    """A copy of a structure, labels included, with jmp_descriptors_mean and, of every atom,
+    jmp_descriptors."""
     out: Atoms = atoms.copy()
     out.calc = atoms.calc
     out.info["jmp_descriptors_mean"] = found.of(number).mean(axis=0, dtype=float)

@@ -20,8 +20,22 @@ from ..errors import JMPError
 if TYPE_CHECKING:
     from ase import Atoms
 
-REQUIRED = ("torch", "ase", "numpy", "scipy", "matscipy", "phonopy", "spglib", "seekpath", "safetensors", "click",
-            "filelock", "platformdirs", "yaml", "tqdm")  # fmt: skip
+REQUIRED = (
+    "torch",
+    "ase",
+    "numpy",
+    "scipy",
+    "matscipy",
+    "phonopy",
+    "spglib",
+    "seekpath",
+    "safetensors",
+    "click",
+    "filelock",
+    "platformdirs",
+    "yaml",
+    "tqdm",
+)
 OPTIONAL = {
     "matplotlib": "plots and fine-tuning reports; pip install 'jmp-calc[plot]'",
     "h5py": "the data sets SPICE, ANI-1x and Transition-1x; pip install 'jmp-calc[data]'",
@@ -38,10 +52,12 @@ class Finding:
     text: str
 
 
-@click.command(epilog="""\b
+@click.command(
+    epilog="""\b
 Examples:
   jmp-calc doctor
-  jmp-calc doctor -m run/best.safetensors --device cuda""")
+  jmp-calc doctor -m run/best.safetensors --device cuda"""
+)
 @click.option("-m", "--model", default="jmp-xs", show_default=True, help="Model for the test calculation.")
 @click.option("--head", default=None, help="Head of the model (default: the one the file names).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -53,9 +69,15 @@ def doctor(ctx: click.Context, model: str, head: str | None, device: str, as_jso
     Nothing is downloaded and nothing is changed.
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _python, _packages, lambda: _device(device), _scatter, _memory, _cache, _models,
+        _python,
+        _packages,
+        lambda: _device(device),
+        _scatter,
+        _memory,
+        _cache,
+        _models,
         lambda: _calculation(model, head, device),
-    )  # fmt: skip
+    )
     findings: list[Finding] = []
     for check in checks:
         for finding in check():
@@ -64,7 +86,9 @@ def doctor(ctx: click.Context, model: str, head: str | None, device: str, as_jso
                 click.echo(f"{finding.state:<5} {finding.check:<12} {finding.text}")
     failed = sum(finding.state == "fail" for finding in findings)
     if as_json:
-        click.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=1))
+        click.echo(
+            json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}, indent=1)
+        )
     else:
         click.echo("everything works" if not failed else f"{failed} problem{'s' if failed > 1 else ''} found")
     ctx.exit(1 if failed else 0)
@@ -104,7 +128,10 @@ def _device(name: str) -> Iterator[Finding]:
         return
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        text = f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
+        text = (
+            f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB), CUDA "
+            f"{torch.version.cuda}"
+        )
     else:
         text = f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
     yield Finding("device", "ok", text)
@@ -120,7 +147,9 @@ def _scatter() -> Iterator[Finding]:
         first = (str(error).splitlines() or [""])[0]
         yield Finding("sums", "note", f"native torch; torch-scatter is installed but broken ({first})")
         return
-    yield Finding("sums", "ok", f"native torch; torch-scatter {_version('torch_scatter')} works when asked for")
+    yield Finding(
+        "sums", "ok", f"native torch; torch-scatter {_version('torch_scatter')} works when asked for"
+    )
 
 
 def _memory() -> Iterator[Finding]:
@@ -181,12 +210,17 @@ def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]
         return
     wall, rest = time.perf_counter() - started, float(np.abs(forces.sum(axis=0)).max())
     state: Literal["ok", "fail"] = "ok" if rest < 1e-3 else "fail"
-    yield Finding("calculation", state, f"{model}, head {calculator.info.head}: {atoms.symbols} {energy:.4f} eV in "
-                  f"{wall:.1f} s, net force {rest:.1e} eV/Å")  # fmt: skip
+    yield Finding(
+        "calculation",
+        state,
+        f"{model}, head {calculator.info.head}: {atoms.symbols} {energy:.4f} eV in "
+        f"{wall:.1f} s, net force {rest:.1e} eV/Å",
+    )
 
 
 def _molecule(elements: tuple[int, ...] | None) -> Atoms:
-    """Water where the head knows it (None: any element), else two atoms of its lightest element at bond length."""
+    """Water where the head knows it (None: any element), else two atoms of its lightest element at bond
+    length."""
     from ase import Atoms
     from ase.build import molecule
 

@@ -14,38 +14,75 @@ if TYPE_CHECKING:
     from ..inference.estimate import Estimate
 
 
-@click.command(epilog="""\b
+@click.command(
+    epilog="""\b
 Examples:
   jmp-calc estimate POSCAR
   jmp-calc estimate protein.pdb -m jmp-l --head ani1x --threads 8
-  jmp-calc estimate run.traj@0 --timestep 2 --json""")
+  jmp-calc estimate run.traj@0 --timestep 2 --json"""
+)
 @structure_argument
-@click.option("-m", "--model", default="jmp-xs", show_default=True,
-              help="Model name, or path of a .safetensors or official .pt file.")
+@click.option(
+    "-m",
+    "--model",
+    default="jmp-xs",
+    show_default=True,
+    help="Model name, or path of a .safetensors or official .pt file.",
+)
 @click.option("--head", default=None, help="Head of the model (default: the one the file names).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True,
-              help="Precision of the network.")
-@click.option("--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True,
-              help="Gradient of the energy, or the head's own output.")
-@click.option("--graph", type=click.Choice(["official", "smooth"]), default=None,
-              help="Graph policy (default: the file's).")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the network.",
+)
+@click.option(
+    "--forces",
+    type=click.Choice(["conservative", "direct"]),
+    default="conservative",
+    show_default=True,
+    help="Gradient of the energy, or the head's own output.",
+)
+@click.option(
+    "--graph",
+    type=click.Choice(["official", "smooth"]),
+    default=None,
+    help="Graph policy (default: the file's).",
+)
 @click.option("--cutoff", type=float, default=None, help="Cutoff, Å (default: the head's or the file's).")
 @click.option("--max-neighbors", type=int, default=None, help="Most neighbours (default: the file's).")
-@click.option("--threads", type=click.IntRange(min=1), default=None, help="CPU threads (default: as torch chooses).")
-@click.option("--timestep", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
-              help="Of dynamics, fs.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=None, help="CPU threads (default: as torch chooses)."
+)
+@click.option(
+    "--timestep",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Of dynamics, fs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @config_option
 def estimate(
-    struct: str, model: str, head: str | None, device: str, dtype: str, forces: Literal["conservative", "direct"],
-    graph: Literal["official", "smooth"] | None, cutoff: float | None, max_neighbors: int | None, threads: int | None,
-    timestep: float, as_json: bool,
+    struct: str,
+    model: str,
+    head: str | None,
+    device: str,
+    dtype: str,
+    forces: Literal["conservative", "direct"],
+    graph: Literal["official", "smooth"] | None,
+    cutoff: float | None,
+    max_neighbors: int | None,
+    threads: int | None,
+    timestep: float,
+    as_json: bool,
 ) -> None:
     """Edges, peak memory and seconds per step of energy and forces of STRUCT (any ASE file, FILE@INDEX).
 
-    The graphs are built, the network is not evaluated; a second of probes says how fast this machine is. Exit code 6 when
-    the structure would not fit into the free memory.
+    The graphs are built, the network is not evaluated; a second of probes says how fast this machine is. Exit
+    code 6 when the structure would not fit into the free memory.
     """
     from ..errors import JMPError
     from ..inference.estimate import estimate as make_estimate
@@ -54,13 +91,26 @@ def estimate(
     atoms = read_structure(struct)
     try:
         found = make_estimate(
-            atoms, model, head=head, device=device, dtype=dtype, forces=forces, graph=graph, cutoff=cutoff,
-            max_neighbors=max_neighbors, threads=threads,
+            atoms,
+            model,
+            head=head,
+            device=device,
+            dtype=dtype,
+            forces=forces,
+            graph=graph,
+            cutoff=cutoff,
+            max_neighbors=max_neighbors,
+            threads=threads,
         )
     except JMPError as error:
         raise type(error)(error.fact, where=error.where or struct, hint=error.hint) from error
     if as_json:
-        record = {"structure": struct, **found.to_dict(), "timestep_fs": timestep, "ns_per_day": found.ns_per_day(timestep)}
+        record = {
+            "structure": struct,
+            **found.to_dict(),
+            "timestep_fs": timestep,
+            "ns_per_day": found.ns_per_day(timestep),
+        }
         click.echo(json.dumps(record, indent=1))
     else:
         _print(found, timestep)
@@ -71,16 +121,27 @@ def _print(found: Estimate, timestep: float) -> None:
     counts, machine = found.counts, found.machine
     edges = f"main {counts.main}, a2a {counts.a2a}, a2ee2a {counts.a2ee2a}, qint {counts.qint}"
     free = "free memory unknown" if found.free_bytes is None else f"{found.free_bytes / 2**30:.1f} GiB free"
-    most = "" if found.atoms_that_fit is None else f", room for about {float(f'{found.atoms_that_fit:.2g}'):.0f} such atoms"
+    most = (
+        ""
+        if found.atoms_that_fit is None
+        else f", room for about {float(f'{found.atoms_that_fit:.2g}'):.0f} such atoms"
+    )
     verdict = "fits" if found.fits else "DOES NOT FIT"
     rows = (
         ("structure", f"{found.formula}, {counts.atoms} atoms"),
         ("model", f"{found.model}, head {found.head}, {found.forces} forces, {found.dtype}"),
         ("device", f"{found.device}, CPU threads: {found.threads}"),
         ("edges", edges if found.counted else f"{edges} (expected from the density, not counted)"),
-        ("memory", f"{_gib(found.memory_bytes)} per call and {_gib(found.weight_bytes)} of weights, {free}: {verdict}{most}"),
+        (
+            "memory",
+            f"{_gib(found.memory_bytes)} per call and {_gib(found.weight_bytes)} of weights, {free}: "
+            f"{verdict}{most}",
+        ),
         ("recomputed", found.recompute),
-        ("dense work", f"{found.dense_flops / 1e9:.4g} GFLOP; this machine does {machine.flops / 1e9:.0f} GFLOP/s"),
+        (
+            "dense work",
+            f"{found.dense_flops / 1e9:.4g} GFLOP; this machine does {machine.flops / 1e9:.0f} GFLOP/s",
+        ),
         ("time", f"{found.seconds:.3g} s per step, {1 / found.seconds:.3g} steps/s"),
         ("dynamics", f"{found.ns_per_day(timestep):.3g} ns/day at {timestep:g} fs"),
     )

@@ -95,7 +95,9 @@ class JMPGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **__: Any) -> Any:
+    def main(
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **__: Any
+    ) -> Any:
         """Run and leave by SystemExit with the documented exit code."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
@@ -129,7 +131,11 @@ def report(error: BaseException) -> int:
         hint = "use a smaller structure or batch, --dtype float32, or --device cpu"
         return _lines("out of memory", None, hint, code=6)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        fact = "the file is larger than this account may write" if error.errno == errno.EFBIG else "no space left on the disk"
+        fact = (
+            "the file is larger than this account may write"
+            if error.errno == errno.EFBIG
+            else "no space left on the disk"
+        )
         return _lines(fact, error.filename, "free some space or choose another -o DIR", code=1)
     if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return _lines(error.strerror or "not permitted", error.filename, "choose another place", code=1)

@@ -36,10 +36,15 @@ def list_models(as_json: bool) -> None:
     for name, entry in load_registry().items():
         path = cache.cached_path(name, entry)
         where = "bundled" if entry.bundled else "on this machine"
-        rows.append({
-            "name": name, "status": where if path.is_file() else "not on this machine", "licence": entry.licence,
-            "size_bytes": path.stat().st_size if path.is_file() else entry.size, "summary": entry.summary,
-        })
+        rows.append(
+            {
+                "name": name,
+                "status": where if path.is_file() else "not on this machine",
+                "licence": entry.licence,
+                "size_bytes": path.stat().st_size if path.is_file() else entry.size,
+                "summary": entry.summary,
+            }
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

@@ -21,20 +21,27 @@ LISTED_FRAMES = 1000
 """Above this many frames the summary gives no per-frame values; they are in results.extxyz."""
 
 
-@click.command(epilog="""\b
+@click.command(
+    epilog="""\b
 Examples:
   jmp-calc singlepoint molecule.xyz --head b3lyp
-  jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces""")
+  jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces"""
+)
 @structure_argument
 @common_options(out="./jmp_results/singlepoint")
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
-@click.option("--properties", default=None, metavar="LIST",
-              help=f"Comma-separated, of {', '.join(CHOICES)} (default: all that the structure has).")
+@click.option(
+    "--properties",
+    default=None,
+    metavar="LIST",
+    help=f"Comma-separated, of {', '.join(CHOICES)} (default: all that the structure has).",
+)
 def singlepoint(struct: str, common: Common, index: str | None, properties: str | None) -> None:
     """Energy, forces and stress of structures.
 
-    Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress (eV/Å³,
-    Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept as they are.
+    Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress
+    (eV/Å³, Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept
+    as they are.
     """
     from ..io.structures import iter_frames, parse_structure
 
@@ -64,7 +71,9 @@ def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tupl
     count = 0
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
         for window in windows(images):
-            for atoms, results in _evaluate(calculator, window, wanted, where=f"{struct}, selected frame", first=count):
+            for atoms, results in _evaluate(
+                calculator, window, wanted, where=f"{struct}, selected frame", first=count
+            ):
                 count += 1
                 _say_once(run.common, atoms, notes)
                 write(stream, _labelled(atoms, results), format="extxyz")
@@ -84,7 +93,8 @@ def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tupl
 def _evaluate(
     calculator: JMPCalculator, window: list[Atoms], wanted: tuple[str, ...] | None, *, where: str, first: int
 ) -> Iterator[tuple[Atoms, dict[str, Any]]]:
-    """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame, which is named."""
+    """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame, which is
+    named."""
     from ..checks import why_no_stress
 
     def names(atoms: Atoms) -> tuple[str, ...]:
@@ -116,7 +126,8 @@ def _single(calculator: JMPCalculator, atoms: Atoms, names: tuple[str, ...], whe
 
 
 def _labelled(atoms: Atoms, results: dict[str, Any]) -> Atoms:
-    """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard keys."""
+    """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard
+    keys."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     out = atoms.copy()
@@ -150,7 +161,9 @@ def _say_once(common: Common, atoms: Atoms, notes: set[str]) -> None:
 
     ignored, constraints = ignored_inputs(atoms), describe_constraints(atoms)
     found = [f"{name} are ignored: the model does not read them" for name in ignored]
-    found += [f"constraints found ({', '.join(constraints)}): the forces written are raw"] if constraints else []
+    found += (
+        [f"constraints found ({', '.join(constraints)}): the forces written are raw"] if constraints else []
+    )
     for note in found:
         if note not in notes:
             notes.add(note)

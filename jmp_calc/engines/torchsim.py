@@ -2,10 +2,11 @@
 
     import torch_sim as ts
     from jmp_calc.engines.torchsim import JMPModel
-    relaxed = ts.optimize(system=structures, model=JMPModel("jmp-xs", head="pbe"), optimizer=ts.Optimizer.fire)
+    relaxed = ts.optimize(system=structures, model=JMPModel("jmp-xs", head="pbe"),
+    optimizer=ts.Optimizer.fire)
 
-TorchSim knows one periodicity for all systems and directions: from ASE, what is not periodic in all three becomes a molecule.
-Slabs need ``pbc = True`` and a vacuum beyond the cutoff.
+TorchSim knows one periodicity for all systems and directions: from ASE, what is not periodic in all three
+becomes a molecule. Slabs need ``pbc = True`` and a vacuum beyond the cutoff.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ except ImportError as error:
 class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hints that mypy can follow
     """A JMP model behind TorchSim's interface: energy (S,) eV, forces (N, 3) eV/Å, stress (S, 3, 3) eV/Å³.
 
-    The stress of systems that are not periodic is NaN, as TorchSim has it for models without stress. The first such system with
+    The stress of systems that are not periodic is NaN, as TorchSim has it for models without stress. The
+    first such system with
     a cell warns: TorchSim may have made it of a slab.
     """
 
@@ -72,7 +74,11 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
         Raises:
             JMPError: naming the system, as JMPCalculator.
         """
-        found = state if isinstance(state, SimState) else SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
+        found = (
+            state
+            if isinstance(state, SimState)
+            else SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
+        )
         systems = structures(found)
         self._warn_of_lost_periodicity(systems)
         graphs = self._evaluator.prepare_all(systems, ["energy", "forces"], "system")
@@ -85,13 +91,17 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
         return {name: value.detach().to(self._device, self._dtype) for name, value in results.items()}
 
     def _warn_of_lost_periodicity(self, systems: list[Atoms]) -> None:
-        lost = [number for number, atoms in enumerate(systems) if not atoms.pbc.any() and atoms.cell.rank == 3]
+        lost = [
+            number for number, atoms in enumerate(systems) if not atoms.pbc.any() and atoms.cell.rank == 3
+        ]
         if not lost or self._warned:
             return
         self._warned = True
         text = (
-            f"system {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is computed as a molecule; "
-            "a slab or a wire needs pbc=True and a vacuum beyond the cutoff, because TorchSim keeps no mixed periodicity"
+            f"system {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is "
+            "computed as a molecule; "
+            "a slab or a wire needs pbc=True and a vacuum beyond the cutoff, because TorchSim keeps no "
+            "mixed periodicity"
         )
         warnings.warn(JMPWarning(text), stacklevel=3)
 
@@ -101,7 +111,10 @@ def structures(state: SimState) -> list[Atoms]:
     positions = state.positions.detach().cpu().numpy().astype(float)
     numbers, system = state.atomic_numbers.cpu().numpy(), state.system_idx.cpu().numpy()
     cells = state.row_vector_cell.detach().cpu().numpy().astype(float)
-    pbc = np.broadcast_to(np.asarray(state.pbc.cpu() if isinstance(state.pbc, Tensor) else state.pbc, dtype=bool), (3,))
+    pbc = np.broadcast_to(
+        np.asarray(state.pbc.cpu() if isinstance(state.pbc, Tensor) else state.pbc, dtype=bool), (3,)
+    )
     return [
-        Atoms(numbers[system == i], positions[system == i], cell=cell, pbc=pbc) for i, cell in enumerate(cells)
+        Atoms(numbers[system == i], positions[system == i], cell=cell, pbc=pbc)
+        for i, cell in enumerate(cells)
     ]

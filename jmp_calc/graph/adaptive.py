@@ -1,9 +1,11 @@
 """Smooth per-atom cutoffs that keep about as many neighbours as the published rank limits.
 
-The cutoff r of an atom solves  n (r/R)^q + sum_j t(d_j / r) = n  with the wanted number n, the largest cutoff R and
-a C3 step t: strictly increasing in r, so there is exactly one root, it never exceeds R, and by the implicit function
-theorem it is as smooth in the positions as t. ``adaptive_cutoffs`` finds it in numpy to choose edges;
-``jmp_calc.model.envelopes`` repeats the last two Newton steps in torch, which makes derivatives to third order exact.
+The cutoff r of an atom solves  n (r/R)^q + sum_j t(d_j / r) = n  with the wanted number n, the largest cutoff
+R and
+a C3 step t: strictly increasing in r, so there is exactly one root, it never exceeds R, and by the implicit
+function theorem it is as smooth in the positions as t. ``adaptive_cutoffs`` finds it in numpy to choose
+edges; ``jmp_calc.model.envelopes`` repeats the last two Newton steps in torch, which makes derivatives to
+third order exact.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ SHARES = (1.0, 20 / 30, 8 / 30)
 
 
 def adaptive_cutoffs(target: Ints, length: Floats, n_atoms: int, policy: GraphPolicy) -> list[Floats]:
-    """Cutoffs (n_atoms,) in Å of main, a2ee2a and qint from all edges of a structure up to ``policy.cutoff``."""
+    """Cutoffs (n_atoms,) in Å of main, a2ee2a and qint from all edges of a structure up to
+    ``policy.cutoff``."""
     within = length < policy.cutoff
     target, length = target[within], length[within]
     n = policy.neighbors_of(n_atoms)

@@ -41,11 +41,12 @@ class Edges:
 
 @dataclass(frozen=True)
 class Batch:
-    """Several structures, one graph each (see ``Graph``); maps point to E (one past the end) where nothing is.
+    """Several structures, one graph each (see ``Graph``); maps point to E (one past the end) where nothing
+    is.
 
     positions (N, 3) and cell (S, 3, 3) are float64, Å. swap (E_main,) is the mirror edge.
-    triangle (N, D, D_q): place in the flattened (E_q, D) middle-input pairs of the bond that closes output edge slot
-    and middle edge slot, E_q * D where there is none.
+    triangle (N, D, D_q): place in the flattened (E_q, D) middle-input pairs of the bond that closes output
+    edge slot and middle edge slot, E_q * D where there is none.
     a2ee2a may be the object main: the same edges, evaluated once.
     lone_numbers (U,) are the distinct elements, lone_of_atom (N,) their index per atom.
     scales compensate for dropped edges; they are ones without edge dropout.
@@ -100,7 +101,8 @@ def map_tensors(container: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batch:
-    """Concatenate structures into one batch on ``device``; ValueError if their edges were dropped in different ways."""
+    """Concatenate structures into one batch on ``device``; ValueError if their edges were dropped in
+    different ways."""
     scales = {graph.scales for graph in graphs}
     if len(scales) > 1:
         raise ValueError("graphs of one batch must have the same edge dropout")

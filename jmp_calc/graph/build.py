@@ -1,8 +1,8 @@
 """From positions to the integer topology that the network needs: four graphs and the maps between them.
 
 No edge-edge triplet list and no quadruplet list is ever made (``docs/equations.md``): only which edge is the
-same physical bond in another graph, and for pairs of an output edge and a middle edge that share the target atom the
-bond that closes the triangle.
+same physical bond in another graph, and for pairs of an output edge and a middle edge that share the target
+atom the bond that closes the triangle.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Graph:
     """Topology of one structure. Lengths in Å; -1 in a map means "no such edge".
 
     main, a2a, a2ee2a, qint: edge lists; main lists K edges, then their mirrors in the same order.
-    a2ee2a_of_main (E_main,), main_of_a2ee2a (E_ae,), qint_of_main (E_main,): the same bond in the other graph.
-    mirror_of_qint (E_q,): the main edge target -> source of the middle edge.
-    triangles (n, 3): main edge c->a, qint edge b->a, main edge c->b that closes them.
+    a2ee2a_of_main (E_main,), main_of_a2ee2a (E_ae,), qint_of_main (E_main,): the same bond in the other
+    graph. mirror_of_qint (E_q,): the main edge target -> source of the middle edge. triangles (n, 3): main
+    edge c->a, qint edge b->a, main edge c->b that closes them.
     scales: what compensates for dropped edges; ones without edge dropout.
     """
 
@@ -82,7 +82,9 @@ def build_graph(
     positions = np.ascontiguousarray(positions, dtype=np.float64)
     pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
     cell = np.array(cell, dtype=np.float64)
-    four = select_graphs(positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags, search, drop)
+    four = select_graphs(
+        positions, np.where(pbc[:, None], cell, 0.0), pbc, policy, tags, qint_tags, search, drop
+    )
     main, qint = four.main, four.qint
     index = _EdgeIndex(main, len(positions))
     return Graph(
@@ -115,7 +117,9 @@ class _EdgeIndex:
 
     def _keys(self, source: Ints, target: Ints, shift: Ints) -> Ints:
         span = 2 * self.reach + 1
-        image = ((shift[:, 0] + self.reach) * span + shift[:, 1] + self.reach) * span + shift[:, 2] + self.reach
+        image = (
+            ((shift[:, 0] + self.reach) * span + shift[:, 1] + self.reach) * span + shift[:, 2] + self.reach
+        )
         return (source * self.n_atoms + target) * span**3 + image
 
     def find(self, source: Ints, target: Ints, shift: Ints) -> Ints:

@@ -1,7 +1,7 @@
 """Neighbour search on matscipy: any pbc mix, any cell, unwrapped atoms, molecules without a cell.
 
-Conventions (``gemnet_oc.md`` section 1): an edge goes from source to target; ``shift`` is the integer image of
-the source, so the raw difference is ``D = x_source + shift @ cell - x_target``.
+Conventions (``gemnet_oc.md`` section 1): an edge goes from source to target; ``shift`` is the integer image
+of the source, so the raw difference is ``D = x_source + shift @ cell - x_target``.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ class NeighbourSearch(Protocol):
         ...
 
 
-def neighbour_edges(positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float) -> tuple[EdgeList, Floats]:
-    """All directed edges with length <= cutoff (Å), ordered by target, source and image; and their lengths."""
+def neighbour_edges(
+    positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[EdgeList, Floats]:
+    """All directed edges with length <= cutoff (Å), ordered by target, source and image; and their
+    lengths."""
     from matscipy.neighbours import neighbour_list
 
     if len(positions) == 0:
@@ -77,8 +80,8 @@ def _search_frame(
 ) -> tuple[Floats, Ints, Floats, Ints]:
     """A compact cell with room along open directions.
 
-    Returns: search cell (3, 3); basis (3, 3) with image_in_cell = image_in_search_cell @ basis; positions wrapped
-    into the search cell (N, 3); the wraps removed (N, 3), in the search cell.
+    Returns: search cell (3, 3); basis (3, 3) with image_in_cell = image_in_search_cell @ basis; positions
+        wrapped into the search cell (N, 3); the wraps removed (N, 3), in the search cell.
     """
     basis = np.zeros((3, 3), dtype=np.int64)
     basis[np.ix_(pbc, pbc)] = _reduce_lattice(cell[pbc])

@@ -35,10 +35,11 @@ class GraphPolicy:
     cutoff: float = 12.0
     """official: all four graphs, Å; smooth: the main graph."""
     max_neighbors: int = 30
-    """official: n of from_goc_base_proportions(n); smooth: used only by the adaptive form (n, 2n/3, 4n/15)."""
+    """official: n of from_goc_base_proportions(n); smooth: used only by the adaptive form (n, 2n/3,
+    4n/15)."""
     fewer_neighbors: tuple[FewerNeighbors, ...] = ()
-    """Smaller n of large structures, wherever ``max_neighbors`` is used. With it energies are not extensive: a supercell
-    may have another n than its cell."""
+    """Smaller n of large structures, wherever ``max_neighbors`` is used. With it energies are not extensive:
+    a supercell may have another n than its cell."""
     a2a_cutoff: float = 12.0
     a2ee2a_cutoff: float = 12.0
     qint_cutoff: float = 12.0
@@ -48,10 +49,15 @@ class GraphPolicy:
     taper: float = 1.0
     """smooth only: share of a cutoff over which its envelope falls from 1 to 0 (1: over the whole range)."""
     collinear_width: float = 0.0
-    """smooth only: 0 weights Fourier mode m by (|u||v|)^m; > 0 tapers the official basis to zero where the sine
-    of the angle is below this width (for official weights)."""
+    """smooth only: 0 weights Fourier mode m by (|u||v|)^m; > 0 tapers the official basis to zero where the
+    sine of the angle is below this width (for official weights)."""
     tags: Literal["ignore", "atoms"] = "ignore"
 
     def neighbors_of(self, n_atoms: int) -> int:
         """n for a structure of ``n_atoms`` atoms."""
-        return min([self.max_neighbors, *(fewer.max_neighbors for fewer in self.fewer_neighbors if n_atoms > fewer.above)])
+        return min(
+            [
+                self.max_neighbors,
+                *(fewer.max_neighbors for fewer in self.fewer_neighbors if n_atoms > fewer.above),
+            ]
+        )

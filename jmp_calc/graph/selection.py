@@ -1,11 +1,13 @@
 """The two ways to choose the four graphs: ``official`` ranks and ``smooth`` envelopes (docs/smooth.md).
 
-Graphs (``gemnet_oc.md`` section 3): ``main`` carries the edge embeddings and is symmetric, ``a2a`` the atom-atom
-interaction, ``a2ee2a`` the atom-edge and edge-atom interactions, ``qint`` the middle bonds of quadruplets.
+Graphs (``gemnet_oc.md`` section 3): ``main`` carries the edge embeddings and is symmetric, ``a2a`` the
+atom-atom interaction, ``a2ee2a`` the atom-edge and edge-atom interactions, ``qint`` the middle bonds of
+quadruplets.
 
-With edge dropout (training) the edges that all four are chosen from are first thinned out: directed edges, each on its
-own, under ``official`` those of the a2a graph, under ``smooth`` all within the longest cutoff. Ranks and adaptive cutoffs
-are those of the survivors, so that farther neighbours take the places of the dropped. The main graph is made symmetric
+With edge dropout (training) the edges that all four are chosen from are first thinned out: directed edges,
+each on its own, under ``official`` those of the a2a graph, under ``smooth`` all within the longest cutoff.
+Ranks and adaptive cutoffs are those of the survivors, so that farther neighbours take the places of the
+dropped. The main graph is made symmetric
 as always: a bond is in it, in both directions, if its edge from the lower to the higher atom survived.
 """
 
@@ -45,7 +47,8 @@ def select_graphs(
     search: NeighbourSearch,
     drop: EdgeDrop | None,
 ) -> FourGraphs:
-    """Choose the edges of all four graphs by the policy's rule, from all edges or from the survivors of ``drop``."""
+    """Choose the edges of all four graphs by the policy's rule, from all edges or from the survivors of
+    ``drop``."""
     longest = policy.cutoff
     if policy.name == "smooth":
         longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
@@ -66,7 +69,12 @@ def neighbour_limits(max_neighbors: int) -> tuple[int, int, int, int]:
 
 
 def _official(
-    edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy, tags: Ints | None, qint_tags: tuple[int, ...],
+    edges: EdgeList,
+    length: Floats,
+    n_atoms: int,
+    policy: GraphPolicy,
+    tags: Ints | None,
+    qint_tags: tuple[int, ...],
     drop: EdgeDrop | None,
 ) -> FourGraphs:
     main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.neighbors_of(n_atoms))
@@ -128,7 +136,8 @@ def nearest(edges: EdgeList, length: Floats, limit: int) -> NDArray[np.bool_]:
 
 
 def symmetrised(edges: EdgeList) -> EdgeList:
-    """Edges with source < target (own images: negative image) followed by their mirrors (``gemnet_oc.md`` 3.6)."""
+    """Edges with source < target (own images: negative image) followed by their mirrors (``gemnet_oc.md``
+    3.6)."""
     leading = np.zeros(len(edges), dtype=np.int64)
     for axis in (2, 1, 0):  # the first non-zero component of the image decides
         leading = np.where(edges.shift[:, axis] != 0, edges.shift[:, axis], leading)
@@ -151,6 +160,14 @@ def smooth_for_official(
         fewer_neighbors: smaller n of large structures.
     """
     return GraphPolicy(
-        name="smooth", cutoff=cutoff, a2a_cutoff=cutoff, a2ee2a_cutoff=cutoff, qint_cutoff=cutoff,
-        max_neighbors=max_neighbors, fewer_neighbors=fewer_neighbors, adaptive=True, taper=0.3, collinear_width=0.1,
-    )  # fmt: skip
+        name="smooth",
+        cutoff=cutoff,
+        a2a_cutoff=cutoff,
+        a2ee2a_cutoff=cutoff,
+        qint_cutoff=cutoff,
+        max_neighbors=max_neighbors,
+        fewer_neighbors=fewer_neighbors,
+        adaptive=True,
+        taper=0.3,
+        collinear_width=0.1,
+    )

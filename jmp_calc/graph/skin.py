@@ -1,7 +1,7 @@
 """A neighbour list that is kept while atoms and cell move little: dynamics searches once in many steps.
 
-The kept list reaches further than the cutoff by a skin. Every call filters it with the current lengths, in the order that a
-new search would have, so that results are bit-equal to those of a new search.
+The kept list reaches further than the cutoff by a skin. Every call filters it with the current lengths, in
+the order that a new search would have, so that results are bit-equal to those of a new search.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from .neighbours import MIN_DISTANCE, EdgeList, Floats, edge_lengths, neighbour_
 
 @dataclass(frozen=True)
 class _Frame:
-    """Positions (N, 3), lattice vectors (3, 3; zero rows along open directions) and periodicity of one call."""
+    """Positions (N, 3), lattice vectors (3, 3; zero rows along open directions) and periodicity of one
+    call."""
 
     positions: Floats
     cell: Floats
     pbc: NDArray[np.bool_]
 
     def reach(self, then: _Frame, cutoff: float) -> float:
-        """How long, in ``then``, a vector between atoms can have been that is now within ``cutoff``; inf: any length.
+        """How long, in ``then``, a vector between atoms can have been that is now within ``cutoff``; inf: any
+        length.
 
-        With the change F of the lattice and the displacements u beyond it, D_now = D_then F + u_source - u_target.
+        With the change F of the lattice and the displacements u beyond it, D_now = D_then F + u_source -
+        u_target.
         """
         if self.positions.shape != then.positions.shape or not np.array_equal(self.pbc, then.pbc):
             return np.inf
@@ -54,7 +57,8 @@ class ReusedNeighbours:
     def __call__(
         self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float
     ) -> tuple[EdgeList, Floats]:
-        """All directed edges with length <= cutoff (Å), ordered by target, source and image; and their lengths."""
+        """All directed edges with length <= cutoff (Å), ordered by target, source and image; and their
+        lengths."""
         now = _Frame(positions.copy(), cell.copy(), pbc.copy())
         last, self._last = self._last, now
         self.calls += 1

@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 WINDOW = 256
 """Structures whose graphs are in memory at once; within a window they are sorted by size."""
 CPU_BYTES = 2**29
-"""Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations unimportant."""
+"""Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations
+unimportant."""
 
 
 def listed(structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
@@ -34,8 +35,10 @@ def listed(structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
     found = [structures] if isinstance(structures, Atoms) else list(structures)
     for number, atoms in enumerate(found):
         if not isinstance(atoms, Atoms):
-            raise UsageError(f"structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object",
-                             hint="give one Atoms object or a list of them")
+            raise UsageError(
+                f"structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object",
+                hint="give one Atoms object or a list of them",
+            )
     return found
 
 
@@ -54,13 +57,18 @@ def evaluate_many(
 
 
 def in_batches(
-    evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str],
+    evaluator: Evaluator,
+    structures: Sequence[Atoms],
+    properties: Sequence[str],
     compute: Callable[[Sequence[Atoms], Sequence[Graph]], list[Result]],
 ) -> list[Result]:
-    """What ``compute`` makes of each structure, in their order; it is called with those that are evaluated together."""
+    """What ``compute`` makes of each structure, in their order; it is called with those that are evaluated
+    together."""
     results: list[Result] = []
     for first in range(0, len(structures), WINDOW):
-        results += _Window(evaluator, structures[first : first + WINDOW], properties, compute, first).results()
+        results += _Window(
+            evaluator, structures[first : first + WINDOW], properties, compute, first
+        ).results()
     return results
 
 
@@ -68,8 +76,12 @@ class _Window(Generic[Result]):
     """Structures that are evaluated together, in batches of similar density and limited memory."""
 
     def __init__(
-        self, evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str],
-        compute: Callable[[Sequence[Atoms], Sequence[Graph]], list[Result]], first: int,
+        self,
+        evaluator: Evaluator,
+        structures: Sequence[Atoms],
+        properties: Sequence[str],
+        compute: Callable[[Sequence[Atoms], Sequence[Graph]], list[Result]],
+        first: int,
     ) -> None:
         self.evaluator, self.structures, self.compute, self.first = evaluator, structures, compute, first
         self.gradient = needs_gradient(properties)
@@ -83,13 +95,16 @@ class _Window(Generic[Result]):
         return [self.found[number] for number in range(len(self.structures))]
 
     def _batches(self) -> Iterator[list[int]]:
-        """Neighbours in size together: sums are padded to the largest number of edges of an atom in the batch."""
+        """Neighbours in size together: sums are padded to the largest number of edges of an atom in the
+        batch."""
         needed = [self.evaluator.needed_bytes(GraphCounts.of(graph), self.gradient) for graph in self.graphs]
         free = free_memory(self.evaluator.device)
         room = ROOM * free if free is not None else float("inf")
         if self.evaluator.device.type == "cpu":
             room = min(room, CPU_BYTES)
-        order = sorted(range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i))
+        order = sorted(
+            range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i)
+        )
         chosen: list[int] = []
         taken = 0.0
         for number in order:
@@ -119,4 +134,8 @@ class _Window(Generic[Result]):
 
     def _names(self, chosen: list[int]) -> str:
         numbers = sorted(self.first + number for number in chosen)
-        return f"among structures {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"structure {numbers[0]}"
+        return (
+            f"among structures {numbers[0]} to {numbers[-1]}"
+            if len(numbers) > 1
+            else f"structure {numbers[0]}"
+        )

@@ -1,14 +1,15 @@
 """The network as compiled code (torch's inductor): many small operations become fewer and larger ones.
 
-One program is made per calculator, at its first call: energy, forces and stress of one structure, derived by autograd and
-traced with symbols for all sizes, so that it serves any structure and no step of a dynamics compiles again. It holds the
-same equations as the network: it is traced from it. Where a program cannot be made, or does not agree with the network,
-the network itself is used, with a warning. Single structures only: ``JMPCalculator.batch`` has large operations already.
-``ahead.py`` keeps such a program in a file.
+One program is made per calculator, at its first call: energy, forces and stress of one structure, derived by
+autograd and traced with symbols for all sizes, so that it serves any structure and no step of a dynamics
+compiles again. It holds the
+same equations as the network: it is traced from it. Where a program cannot be made, or does not agree with
+the network, the network itself is used, with a warning. Single structures only: ``JMPCalculator.batch`` has
+large operations already. ``ahead.py`` keeps such a program in a file.
 
-What jmp-xs gains on 2 cores (benchmarks/compiled.py): 3.7 times the steps for ethanol, 3.1 for aspirin, 2.1 for a peptide of
-62 atoms, 1.8 for Si64, 1.4 for 192 atoms of water. The first call takes 1.5 minutes, half a minute in later processes, from
-inductor's cache on disk. CUDA takes the same way; it has not been measured.
+What jmp-xs gains on 2 cores (benchmarks/compiled.py): 3.7 times the steps for ethanol, 3.1 for aspirin, 2.1
+for a peptide of 62 atoms, 1.8 for Si64, 1.4 for 192 atoms of water. The first call takes 1.5 minutes, half a
+minute in later processes, from inductor's cache on disk. CUDA takes the same way; it has not been measured.
 """
 
 from __future__ import annotations
@@ -35,26 +36,36 @@ if TYPE_CHECKING:
 logger = logging.getLogger("jmp_calc")
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-"""Largest difference to the network in eV per atom, eV/Å and eV/Å³, for forces up to 1 eV/Å; larger ones scale it."""
+"""Largest difference to the network in eV per atom, eV/Å and eV/Å³, for forces up to 1 eV/Å; larger ones
+scale it."""
 LARGEST_EDGES = 12_000
-"""Main edges up to which a program is used: so far the gain was measured, and the network cares for memory beyond."""
+"""Main edges up to which a program is used: so far the gain was measured, and the network cares for memory
+beyond."""
 EXAMPLE_ATOMS, EXAMPLE_ELEMENTS = 23, 5
 EXAMPLE_MAIN, EXAMPLE_A2A, EXAMPLE_A2EE2A, EXAMPLE_QINT = (302, 19), (358, 29), (262, 17), (131, 11)
-"""Sizes that are traced: edges and slots per atom. No two are equal, or they would count as one size for ever."""
+"""Sizes that are traced: edges and slots per atom. No two are equal, or they would count as one size for
+ever."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"cpp_wrapper": True, "cpp_wrapper_build_separate": True},
     "cuda": {},
 }
-"""Of inductor. On a CPU C++ also calls the operations (a third faster for ethanol), and compiles beside its kernels."""
+"""Of inductor. On a CPU C++ also calls the operations (a third faster for ethanol), and compiles beside its
+kernels."""
 
 Evaluation = Callable[[Batch], Prediction]
 
 
 class CompiledEvaluation:
-    """An evaluation of batches of one structure: by a program where there is one, by the network otherwise."""
+    """An evaluation of batches of one structure: by a program where there is one, by the network
+    otherwise."""
 
     def __init__(
-        self, network: Evaluation, dtype: torch.dtype, *, quadruplets: bool, program: Program | None = None,
+        self,
+        network: Evaluation,
+        dtype: torch.dtype,
+        *,
+        quadruplets: bool,
+        program: Program | None = None,
         choice: str = "compile=True",
     ) -> None:
         """Compiles nothing yet.
@@ -79,8 +90,9 @@ class CompiledEvaluation:
         too_large = batch.main.count > LARGEST_EDGES
         if self._given_up or too_large or min(sizes) < 2:  # sizes 0 and 1 are never symbols
             return self._network(batch)
-        # The program may take another path for other sizes: it is checked once for every power of two. The network goes
-        # first, because it keeps constants that it makes, and those of a traced call would be symbols.
+        # The program may take another path for other sizes: it is checked once for every power of two. The
+        # network goes first, because it keeps constants that it makes, and those of a traced call would be
+        # symbols.
         size_class = tuple(size.bit_length() for size in sizes)
         expected = None if size_class in self._checked else self._network(batch)
         try:
@@ -144,7 +156,8 @@ def compiled_program(network: Evaluation, batch: Batch) -> Program:
 
 
 def traced(network: Evaluation, batch: Batch) -> tuple[GraphModule, list[Any], tuple[str, ...]]:
-    """All operations of an evaluation with symbols for sizes, its inputs as fake tensors, and what its outputs are."""
+    """All operations of an evaluation with symbols for sizes, its inputs as fake tensors, and what its
+    outputs are."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     if batch.positions.device.type == "cpu":
@@ -179,9 +192,13 @@ def example_batch(batch: Batch) -> Batch:
 
     def edges(count: int, width: int) -> Edges:
         return Edges(
-            source=integers(count), target=integers(count), shift=reals(count, 3), structure=integers(count),
-            slots=integers(EXAMPLE_ATOMS, width), place=integers(count),
-        )  # fmt: skip
+            source=integers(count),
+            target=integers(count),
+            shift=reals(count, 3),
+            structure=integers(count),
+            slots=integers(EXAMPLE_ATOMS, width),
+            place=integers(count),
+        )
 
     main = edges(*EXAMPLE_MAIN)
     a2ee2a = main if batch.a2ee2a is batch.main else edges(*EXAMPLE_A2EE2A)
@@ -225,14 +242,16 @@ def filled(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
 
 
 def scattered_sum(start: Tensor, dim: int, index: Tensor, rows: Tensor) -> Tensor:
-    """``index_add`` along axis 0, that inductor leaves to torch with several threads: its own has another order in every run."""
+    """``index_add`` along axis 0, that inductor leaves to torch with several threads: its own has another
+    order in every run."""
     places = index.view(-1, *[1] * (rows.dim() - 1)).expand_as(rows)
     return start.scatter_reduce(dim, places, rows, "sum")
 
 
 @torch.no_grad()
 def largest_difference(found: Prediction, expected: Prediction) -> float:
-    """Largest difference of two predictions in eV per atom, eV/Å and eV/Å³, divided by the largest force beyond 1 eV/Å."""
+    """Largest difference of two predictions in eV per atom, eV/Å and eV/Å³, divided by the largest force
+    beyond 1 eV/Å."""
     differences = []
     for item in ("energies", "forces", "stress"):
         one, other = getattr(found, item), getattr(expected, item)

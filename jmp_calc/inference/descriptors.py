@@ -1,7 +1,8 @@
-"""Features of atoms and structures: what the network knows of a structure before a head turns it into an energy.
+"""Features of atoms and structures: what the network knows of a structure before a head turns it into an
+energy.
 
-Example: ``JMPCalculator("jmp-xs").descriptors(frames).mean()`` is one vector per frame, for pictures of a data set,
-outliers, or a choice of diverse frames (docs/descriptors.md).
+Example: ``JMPCalculator("jmp-xs").descriptors(frames).mean()`` is one vector per frame, for pictures of a
+    data set, outliers, or a choice of diverse frames (docs/descriptors.md).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ElementMeans:
-    """Means over the atoms of one element of one structure: P pairs of the two, in the order of structures and elements."""
+    """Means over the atoms of one element of one structure: P pairs of the two, in the order of structures
+    and elements."""
 
     structure: NDArray[np.int64]
     """(P,), counted from 0."""
@@ -42,8 +44,8 @@ class ElementMeans:
 class Descriptors:
     """D features of every atom of S structures with N atoms in all.
 
-    They do not change when a structure is rotated, reflected, moved or repeated, and follow the order of its atoms. They have
-    no unit, and only features of the same layer of the same model can be compared.
+    They do not change when a structure is rotated, reflected, moved or repeated, and follow the order of its
+    atoms. They have no unit, and only features of the same layer of the same model can be compared.
     """
 
     per_atom: NDArray[np.floating]
@@ -56,7 +58,8 @@ class Descriptors:
     """Of every structure."""
 
     def of(self, structure: int) -> NDArray[np.floating]:
-        """Features of the atoms of one structure, counted from 0, or from the end with -1; shape (n_atoms, D)."""
+        """Features of the atoms of one structure, counted from 0, or from the end with -1; shape (n_atoms,
+        D)."""
         count = len(self.formulas)
         if not -count <= structure < count:
             raise UsageError(f"there is no structure {structure}", hint=f"there are {count}, counted from 0")
@@ -77,7 +80,9 @@ class Descriptors:
         pairs, row = np.unique(np.column_stack([structure, self.numbers]), axis=0, return_inverse=True)
         total = np.zeros((len(pairs), self.per_atom.shape[1]))
         np.add.at(total, row.ravel(), self.per_atom)
-        return ElementMeans(pairs[:, 0], pairs[:, 1], total / np.bincount(row.ravel(), minlength=len(pairs))[:, None])
+        return ElementMeans(
+            pairs[:, 0], pairs[:, 1], total / np.bincount(row.ravel(), minlength=len(pairs))[:, None]
+        )
 
 
 def describe(evaluator: Evaluator, structures: Sequence[Atoms], layer: Layer) -> Descriptors:
@@ -106,5 +111,7 @@ def check_layer(layer: Layer, config: ModelConfig) -> None:
     blocks = config.backbone.num_blocks
     if layer == "final" or (type(layer) is int and 1 <= layer <= blocks):
         return
-    raise UsageError(f"layer={layer!r} is not a layer of this network",
-                     hint=f"choose 'final', or one of its interaction blocks, 1 to {blocks}")
+    raise UsageError(
+        f"layer={layer!r} is not a layer of this network",
+        hint=f"choose 'final', or one of its interaction blocks, 1 to {blocks}",
+    )

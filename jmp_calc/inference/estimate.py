@@ -3,8 +3,9 @@
     from jmp_calc import estimate
     print(estimate(atoms, "jmp-l").seconds)
 
-The graphs are built as the calculator builds them; of the model file only the description is read. The time is a sum of
-what must be done, each divided by how fast this machine does it (``machine.py``), times a constant of ``TimeConstants``.
+The graphs are built as the calculator builds them; of the model file only the description is read. The time
+is a sum of what must be done, each divided by how fast this machine does it (``machine.py``), times a
+constant of ``TimeConstants``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from ..graph.policy import PolicyName
 from ..machine.device import choose_device, choose_dtype, free_memory
 from ..machine.speed import Machine, probe_machine
 from ..model.cost import GraphCounts, dense_flops, dense_layers, kept_values
-from .memory import Checkpointing, Purpose, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
+from .memory import (
+    Checkpointing,
+    Purpose,
+    choose_recompute,
+    estimated_bytes,
+    expected_counts,
+    refuse_if_too_large,
+)
 from .settings import (
     Settings,
     check_covered,
@@ -42,7 +50,8 @@ if TYPE_CHECKING:
 Terms = tuple[float, float, float, float]
 MOST_THREADS_PER_CORE = 8
 FORWARD_SHARE = 0.45
-"""Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43 to 0.50)."""
+"""Elementwise work and operations without derivatives, over those with forces (time of energies alone: 0.43
+to 0.50)."""
 
 
 RECOMPUTE_TIME: dict[Recompute, float] = {"nothing": 1.0, "interactions": 1.25, "blocks": 1.6}
@@ -56,7 +65,8 @@ class TimeConstants:
     dense: float = 1.0
     """1: the dense layers run at the rate of a large product."""
     moved: float = 38.0
-    """Bytes moved elementwise, by gathers and by small batched products, over the bytes of the values that are kept."""
+    """Bytes moved elementwise, by gathers and by small batched products, over the bytes of the values that
+    are kept."""
     weights: float = 5.5
     """Bytes moved per byte of the weights: they are read from memory and packed for the products, twice."""
     layers: float = 4.2
@@ -76,7 +86,15 @@ class Work:
     layers: float
 
     @classmethod
-    def of(cls, config: BackboneConfig, head: HeadConfig, counts: GraphCounts, dtype: str, *, direct: bool = False) -> Work:
+    def of(
+        cls,
+        config: BackboneConfig,
+        head: HeadConfig,
+        counts: GraphCounts,
+        dtype: str,
+        *,
+        direct: bool = False,
+    ) -> Work:
         """The work of energy and forces of a structure, conservative or direct."""
         itemsize, share = 8 if dtype == "float64" else 4, FORWARD_SHARE if direct else 1.0
         layers = dense_layers(config, head, counts, direct=direct)
@@ -88,9 +106,11 @@ class Work:
     def times(self, machine: Machine) -> Terms:
         """Seconds of each term on a machine, in the order of TimeConstants, before its constant."""
         return (
-            self.dense_flops / machine.flops, self.kept_bytes / machine.bytes_per_s,
-            self.weight_bytes / machine.read_bytes_per_s, self.layers * machine.layer_s,
-        )  # fmt: skip
+            self.dense_flops / machine.flops,
+            self.kept_bytes / machine.bytes_per_s,
+            self.weight_bytes / machine.read_bytes_per_s,
+            self.layers * machine.layer_s,
+        )
 
     def seconds(self, machine: Machine, constants: TimeConstants = CONSTANTS) -> float:
         """Estimated time of one call."""
@@ -110,7 +130,8 @@ class Estimate:
     forces: str
     counts: GraphCounts
     counted: bool
-    """False: more than 100 000 atoms that would not fit anyway; edges are expected from the density, not counted."""
+    """False: more than 100 000 atoms that would not fit anyway; edges are expected from the density, not
+    counted."""
     recompute: Recompute
     """Memory plan: what is computed again for the forces."""
     memory_bytes: float
@@ -129,7 +150,8 @@ class Estimate:
 
     @property
     def atoms_that_fit(self) -> int | None:
-        """About how many atoms of such a structure fit into the free memory; None: not known, or an atom without edges."""
+        """About how many atoms of such a structure fit into the free memory; None: not known, or an atom
+        without edges."""
         if self.free_bytes is None or not self.memory_bytes:
             return None
         return int(self.counts.atoms * max(self.free_bytes - self.weight_bytes, 0) / self.memory_bytes)
@@ -146,7 +168,11 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with what follows from the fields."""
-        derived = {"fits": self.fits, "atoms_that_fit": self.atoms_that_fit, "steps_per_s": 1.0 / self.seconds}
+        derived = {
+            "fits": self.fits,
+            "atoms_that_fit": self.atoms_that_fit,
+            "steps_per_s": 1.0 / self.seconds,
+        }
         return {**dataclasses.asdict(self), **derived}
 
 
@@ -167,11 +193,13 @@ def estimate(
 ) -> Estimate:
     """Edges, memory and time of energy and forces of ``atoms``; nothing is evaluated, fetched or kept.
 
-    The arguments are those of JMPCalculator; ``threads`` are those of the CPU (None: those that torch uses now).
+    The arguments are those of JMPCalculator; ``threads`` are those of the CPU (None: those that torch uses
+    now).
 
     Raises:
         UsageError: threads far beyond the cores.
-        The errors of JMPCalculator for the model, the settings and the structure. A structure that would not fit is no
+        The errors of JMPCalculator for the model, the settings and the structure. A structure that would not
+        fit is no
         error here: see ``Estimate.fits``.
     """
     from ..zoo.describe import describe_file
@@ -179,7 +207,17 @@ def estimate(
 
     dtype = dtype_name(dtype)
     settings = Settings(
-        portable(model), head, str(device), dtype, forces, "ema", graph, cutoff, max_neighbors, tags, activation_checkpointing
+        portable(model),
+        head,
+        str(device),
+        dtype,
+        forces,
+        "ema",
+        graph,
+        cutoff,
+        max_neighbors,
+        tags,
+        activation_checkpointing,
     )
     check_settings(settings)
     _check_threads(threads)
@@ -197,18 +235,34 @@ def estimate(
     work = Work.of(config.backbone, chosen, counts, dtype, direct=direct)
     used, machine = _probe(place, precision, threads)
     purpose: Purpose = "energy" if direct else "forces"
-    recompute = "nothing" if direct else choose_recompute(config, counts, size, purpose, activation_checkpointing, place)
+    recompute = (
+        "nothing"
+        if direct
+        else choose_recompute(config, counts, size, purpose, activation_checkpointing, place)
+    )
     return Estimate(
-        formula=atoms.get_chemical_formula(), model=name, head=chosen.name, device=str(place), threads=used, dtype=dtype,
-        forces=forces, counts=counts, counted=counted, recompute=recompute,
+        formula=atoms.get_chemical_formula(),
+        model=name,
+        head=chosen.name,
+        device=str(place),
+        threads=used,
+        dtype=dtype,
+        forces=forces,
+        counts=counts,
+        counted=counted,
+        recompute=recompute,
         memory_bytes=estimated_bytes(config, counts, size, purpose, recompute),
-        weight_bytes=work.weight_bytes, free_bytes=free, dense_flops=work.dense_flops, machine=machine,
+        weight_bytes=work.weight_bytes,
+        free_bytes=free,
+        dense_flops=work.dense_flops,
+        machine=machine,
         seconds=RECOMPUTE_TIME[recompute] * work.seconds(machine),
-    )  # fmt: skip
+    )
 
 
 def _counts(atoms: Atoms, config: ModelConfig, itemsize: int, free: int | None) -> tuple[GraphCounts, bool]:
-    """Edges of the real graphs; of very many atoms that would not fit anyway, those that the density lets expect."""
+    """Edges of the real graphs; of very many atoms that would not fit anyway, those that the density lets
+    expect."""
     if len(atoms) > checks.MANY_ATOMS:
         expected = expected_counts(atoms, config.policy)
         if free is None or estimated_bytes(config, expected, itemsize, "forces", "blocks") > free:
@@ -220,7 +274,9 @@ def _check_threads(threads: int | None) -> None:
     """UsageError for numbers of threads that torch would crash with."""
     cores = os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= MOST_THREADS_PER_CORE * cores:
-        raise UsageError(f"threads={threads} on {cores} CPU cores", hint=f"give 1 to {cores}, or leave it out")
+        raise UsageError(
+            f"threads={threads} on {cores} CPU cores", hint=f"give 1 to {cores}, or leave it out"
+        )
 
 
 def _probe(device: torch.device, dtype: torch.dtype, threads: int | None) -> tuple[int, Machine]:

@@ -77,7 +77,9 @@ class Evaluator:
                 config = dataclasses.replace(potential.config, policy=self.policy)
                 potential = Potential.from_state(config, potential.state_dict())
             self.potential = potential.to(device=self.device, dtype=dtype).eval()
-            self.potential.freeze("direct" if settings.forces == "direct" or gives == "vector" else "conservative")
+            self.potential.freeze(
+                "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
+            )
         self.config = self.potential.config
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
@@ -100,7 +102,8 @@ class Evaluator:
     def prepare(
         self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch = neighbour_edges
     ) -> Graph:
-        """The graphs of one structure, after refusing what cannot be computed or would not fit into memory."""
+        """The graphs of one structure, after refusing what cannot be computed or would not fit into
+        memory."""
         gradient = needs_gradient(properties)
         self._check(atoms, properties)
         if "stress" in properties:
@@ -109,7 +112,9 @@ class Evaluator:
         self._guard_memory(GraphCounts.of(graph), gradient)
         return graph
 
-    def prepare_all(self, structures: Iterable[Atoms], properties: Sequence[str], what: str, first: int = 0) -> list[Graph]:
+    def prepare_all(
+        self, structures: Iterable[Atoms], properties: Sequence[str], what: str, first: int = 0
+    ) -> list[Graph]:
         """The graphs of several structures; errors name the structure as ``what`` and its number."""
         graphs = []
         for number, atoms in enumerate(structures, start=first):
@@ -134,7 +139,8 @@ class Evaluator:
 
         mode = self.settings.forces if forces else "none"
         with ExitStack() as stack:
-            # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the forces.
+            # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the
+            # forces.
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad() if mode == "conservative" else torch.no_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
@@ -159,10 +165,19 @@ class Evaluator:
 
         info = self.info
         return ProgramHeader(
-            format_version=FORMAT_VERSION, jmp_calc=__version__, torch=torch.__version__, device=self.device.type,
-            system=f"{platform.system()} {platform.machine()}", instructions=torch.backends.cpu.get_cpu_capability(),
-            model=info.name, sha256=info.sha256, weights=info.weights, head=info.head, dtype=info.dtype,
-            forces=info.forces, policy=info.policy,
+            format_version=FORMAT_VERSION,
+            jmp_calc=__version__,
+            torch=torch.__version__,
+            device=self.device.type,
+            system=f"{platform.system()} {platform.machine()}",
+            instructions=torch.backends.cpu.get_cpu_capability(),
+            model=info.name,
+            sha256=info.sha256,
+            weights=info.weights,
+            head=info.head,
+            dtype=info.dtype,
+            forces=info.forces,
+            policy=info.policy,
         )
 
     def _compiled_evaluation(self, dtype: torch.dtype) -> CompiledEvaluation:
@@ -172,21 +187,33 @@ class Evaluator:
         if self.settings.compiled is not None:
             from .program import load_program
 
-            program, choice = load_program(self.settings.compiled, self.program_header()), f"compiled={self.settings.compiled!r}"
+            program, choice = (
+                load_program(self.settings.compiled, self.program_header()),
+                f"compiled={self.settings.compiled!r}",
+            )
         quadruplets = self.config.backbone.quad_interaction
-        return CompiledEvaluation(self.network, dtype, quadruplets=quadruplets, program=program, choice=choice)
+        return CompiledEvaluation(
+            self.network, dtype, quadruplets=quadruplets, program=program, choice=choice
+        )
 
     def descriptors(self, graphs: Sequence[Graph], layer: Layer) -> torch.Tensor:
-        """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not fit."""
+        """Features of all atoms (N, D) of structures as one batch; torch.OutOfMemoryError where they do not
+        fit."""
         from ..graph.batch import collate
 
-        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False), allocation_errors():
+        with (
+            torch.inference_mode(False),
+            torch.autocast(self.device.type, enabled=False),
+            allocation_errors(),
+        ):
             return self.potential.descriptors(collate(graphs, device=self.device), layer)  # type: ignore[no-any-return]
 
     def memory_plan(self, counts: GraphCounts) -> Recompute:
         """What is recomputed for forces, from the setting and the free memory."""
         choice = self.settings.activation_checkpointing
-        return choose_recompute(self.config, counts, self.potential.dtype.itemsize, "forces", choice, self.device)
+        return choose_recompute(
+            self.config, counts, self.potential.dtype.itemsize, "forces", choice, self.device
+        )
 
     def out_of_memory(self, graph: Graph) -> OutOfMemoryError:
         """The error for a structure that did not fit."""
@@ -205,7 +232,9 @@ class Evaluator:
     def why_no_stress(self, atoms: Atoms) -> str | None:
         """The reason why a structure has no stress, or None."""
         if self.settings.forces == "direct":
-            return "stress needs the gradient of the energy, and this calculator was made with forces='direct'"
+            return (
+                "stress needs the gradient of the energy, and this calculator was made with forces='direct'"
+            )
         return checks.why_no_stress(atoms.cell.array, atoms.pbc)
 
     def require_stress(self, atoms: Atoms) -> None:
@@ -241,9 +270,12 @@ class Evaluator:
 
 
 def check_properties(properties: Sequence[str]) -> None:
-    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not compute."""
+    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not
+    compute."""
     if isinstance(properties, str):
-        raise UsageError(f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]")
+        raise UsageError(
+            f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]"
+        )
     unknown = sorted(set(properties) - set(PROPERTIES))
     if unknown:
         raise PropertyNotImplementedError(

@@ -1,12 +1,15 @@
-"""Programs compiled ahead of time: ``jmp-calc export --to aoti`` writes one, ``JMPCalculator(..., compiled=FILE)`` reads it.
+"""Programs compiled ahead of time: ``jmp-calc export --to aoti`` writes one, ``JMPCalculator(...,
+compiled=FILE)`` reads it.
 
-The program is that of ``compiled.py``, traced alike, but made by torch's AOTInductor into a file: a .pt2 archive with a shared
-library, in which the weights are, and a header (JSON) that says what it was made of and for. The header is read, and all of
-it compared with the calculator, before any code is loaded: code for another torch, model or processor would give other
-numbers or end the process. What is right then is still checked against the network for each class of sizes.
+The program is that of ``compiled.py``, traced alike, but made by torch's AOTInductor into a file: a .pt2
+archive with a shared library, in which the weights are, and a header (JSON) that says what it was made of and
+for. The header is read, and all of
+it compared with the calculator, before any code is loaded: code for another torch, model or processor would
+give other numbers or end the process. What is right then is still checked against the network for each class
+of sizes.
 
-The library is machine code and runs with the rights of the user: files from elsewhere are as dangerous as any program.
-CPUs only, so far.
+The library is machine code and runs with the rights of the user: files from elsewhere are as dangerous as any
+program. CPUs only, so far.
 """
 
 from __future__ import annotations
@@ -45,14 +48,16 @@ class OnEvaluator(Protocol):
 
 
 def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> float:
-    """Compile the network of a calculator into a file that ``JMPCalculator(..., compiled=path)`` reads (minutes).
+    """Compile the network of a calculator into a file that ``JMPCalculator(..., compiled=path)`` reads
+    (minutes).
 
     Args:
         calculator: on a CPU; model, head, precision, kind of forces and graphs of the program are its own.
         path: file to write, it appears complete or not at all; the name ends with .pt2.
 
     Returns:
-        Largest difference to the network for a crystal in eV per atom, eV/Å and eV/Å³ (see ``compiled.largest_difference``).
+        Largest difference to the network for a crystal in eV per atom, eV/Å and eV/Å³ (see
+        ``compiled.largest_difference``).
 
     Raises:
         UsageError: the calculator is not on a CPU, or the name does not end with .pt2.
@@ -62,8 +67,10 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
     if path.suffix != ".pt2":
         raise UsageError("the name of a compiled program ends with .pt2", where=str(path))
     if evaluator.device.type != "cpu":
-        raise UsageError(f"programs are exported for CPUs only, and this calculator is on {evaluator.device}",
-                         hint="choose device='cpu'")  # fmt: skip
+        raise UsageError(
+            f"programs are exported for CPUs only, and this calculator is on {evaluator.device}",
+            hint="choose device='cpu'",
+        )
     from ..graph.batch import collate
 
     batch = collate([evaluator.build_graph(check_structure(evaluator))])
@@ -79,8 +86,10 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
             graph, inputs, _ = traced(evaluator.network, batch)
             write_package(package, graph, inputs, evaluator.program_header())
         except Exception as error:  # compilers fail in many ways
-            raise JMPError(f"the network could not be compiled: {first_line(error)}",
-                           hint="a C++ compiler is needed: g++ or clang++, or the one that CXX names") from error  # fmt: skip
+            raise JMPError(
+                f"the network could not be compiled: {first_line(error)}",
+                hint="a C++ compiler is needed: g++ or clang++, or the one that CXX names",
+            ) from error
         difference = largest_difference(load_program(package, evaluator.program_header())(batch), expected)
         if not difference <= TOLERANCE[evaluator.potential.dtype]:
             raise JMPError(f"the compiled program is wrong by {difference:.1e}, nothing was written")
@@ -89,7 +98,8 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
 
 
 def write_package(path: Path, graph: GraphModule, inputs: list[Any], header: ProgramHeader) -> None:
-    """Compile a traced evaluation and write it with its header as a .pt2 archive; any exception of torch's compiler."""
+    """Compile a traced evaluation and write it with its header as a .pt2 archive; any exception of torch's
+    compiler."""
     from torch._inductor import aot_compile
     from torch.export.pt2_archive._package import package_pt2
 
@@ -98,10 +108,15 @@ def write_package(path: Path, graph: GraphModule, inputs: list[Any], header: Pro
         "aot_inductor.output_path": str(path.parent),
         "cpp.dynamic_threads": True,  # as many as torch has when it is called, not now
     }
-    if platform.machine() in ("x86_64", "AMD64"):  # not all that this very processor has: the file may be used on another
+    if platform.machine() in (
+        "x86_64",
+        "AMD64",
+    ):  # not all that this very processor has: the file may be used on another
         options["cpp.march"] = ARCHITECTURES[header.instructions]
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch copies its own options in a way that it deprecates
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # torch copies its own options in a way that it deprecates
         files: Any = aot_compile(graph, tuple(inputs), options=options)
     text = json.dumps(dataclasses.asdict(header), allow_nan=False)
     package_pt2(str(path), aoti_files=files, extra_files={HEADER: text})

@@ -49,19 +49,23 @@ class ModelInfo:
     def __str__(self) -> str:
         elements = "unknown" if self.elements is None else " ".join(self.elements)
         lines = (
-            ("model", self.name), ("file", self.path), ("sha256", self.sha256), ("licence", self.licence),
-            ("head", f"{self.head} ({self.level_of_theory})"), ("elements", elements),
-            ("all heads", ", ".join(head.name for head in self.heads)), ("energy zero", self.energy_reference),
-            ("graphs", f"{self.policy.name}, cutoff {self.policy.cutoff:g} Å"), ("weights", self.weights),
-            ("forces", self.forces), ("precision", self.dtype), ("device", self.device),
+            ("model", self.name),
+            ("file", self.path),
+            ("sha256", self.sha256),
+            ("licence", self.licence),
+            ("head", f"{self.head} ({self.level_of_theory})"),
+            ("elements", elements),
+            ("all heads", ", ".join(head.name for head in self.heads)),
+            ("energy zero", self.energy_reference),
+            ("graphs", f"{self.policy.name}, cutoff {self.policy.cutoff:g} Å"),
+            ("weights", self.weights),
+            ("forces", self.forces),
+            ("precision", self.dtype),
+            ("device", self.device),
         )
-        return "\n".join([*(f"{key:<12} {value}" for key, value in lines), *(f"note: {note}" for note in self.notes)])
-
-
-
-
-
-
+        return "\n".join(
+            [*(f"{key:<12} {value}" for key, value in lines), *(f"note: {note}" for note in self.notes)]
+        )
 
 
 def model_info(

@@ -1,7 +1,8 @@
 """How far the energy jumps where neighbours swap: measured on the user's structure, not quoted from a paper.
 
-Along small random displacements the first change of the edge lists is bracketed to about 1e-7 Å by bisection, which
-needs graphs only; the energy step across the bracket beyond the work of the forces is then the jump itself.
+Along small random displacements the first change of the edge lists is bracketed to about 1e-7 Å by bisection,
+which needs graphs only; the energy step across the bracket beyond the work of the forces is then the jump
+itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from .info import ModelInfo
 
 BRACKET = 1e-5
-"""Relative length of the bracket around a swap; the force work across it is negligible and subtracted anyway."""
+"""Relative length of the bracket around a swap; the force work across it is negligible and subtracted
+anyway."""
 
 
 class GraphCalculator(Protocol):
@@ -65,10 +67,14 @@ class JumpReport:
 
     def __str__(self) -> str:
         if not any(self.swapped_edges):
-            return f"none was met within {self.displacement:g} Å of this structure, but neighbours may swap elsewhere"
+            return (
+                f"none was met within {self.displacement:g} Å of this structure, but neighbours may swap "
+                "elsewhere"
+            )
         return (
             f"moving the atoms by {self.displacement:g} Å (about one time step) swaps up to "
-            f"{max(self.swapped_edges, default=0)} neighbours, and a single swap makes the energy jump by up to "
+            f"{max(self.swapped_edges, default=0)} neighbours, and a single swap makes the energy jump by "
+            "up to "
             f"{1000 * self.largest_ev:.2g} meV"
         )
 
@@ -76,7 +82,8 @@ class JumpReport:
 def measured_jump(
     calculator: GraphCalculator, atoms: Atoms, *, displacement: float = 0.01, probes: int = 4
 ) -> JumpReport:
-    """Measure energy jumps along `probes` random displacements of r.m.s. `displacement` Å; atoms are not changed."""
+    """Measure energy jumps along `probes` random displacements of r.m.s. `displacement` Å; atoms are not
+    changed."""
     probe = copy.copy(calculator)  # own cache: the caller's results stay
     random = np.random.default_rng(0)
     swapped, jumps = [], []
@@ -92,9 +99,12 @@ def warn_of_jumps(report: JumpReport) -> None:
     """Tell the user, with the measured size, that dynamics and second derivatives are unreliable."""
     warnings.warn(
         JMPWarning(
-            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for jumps, so "
-            "energy is not conserved in dynamics and phonons are unreliable. Models fine-tuned from this one are smooth "
-            "(jmp-calc finetune); in Python, JMPCalculator(..., graph='smooth') is at once, with other forces (docs/smooth.md)"
+            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for "
+            "jumps, so "
+            "energy is not conserved in dynamics and phonons are unreliable. Models fine-tuned from this "
+            "one are smooth "
+            "(jmp-calc finetune); in Python, JMPCalculator(..., graph='smooth') is at once, with other "
+            "forces (docs/smooth.md)"
         ),
         stacklevel=3,
     )

@@ -1,4 +1,5 @@
-"""Memory needed for one evaluation, estimated before it starts, so that nothing is killed half-way in silence."""
+"""Memory needed for one evaluation, estimated before it starts, so that nothing is killed half-way in
+silence."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from ..model.recompute import Recompute
 
 BEYOND_KEPT = 1.25
-"""Peak memory over what the backward pass needs: its own arrays, and gaps in the heap (measured: 1.1 to 1.5)."""
+"""Peak memory over what the backward pass needs: its own arrays, and gaps in the heap (measured: 1.1 to
+1.5)."""
 BEYOND_KEPT_IN_TRAINING = 6.0
 """The same for a training step on forces, which differentiates the derivative (measured: 5.6 to 6.8)."""
 SMALL = 2**28
@@ -39,9 +41,14 @@ Checkpointing = Literal["auto", "on", "off"]
 
 
 def estimated_bytes(
-    config: ModelConfig, counts: GraphCounts, itemsize: int, purpose: Purpose = "forces", recompute: Recompute = "nothing"
+    config: ModelConfig,
+    counts: GraphCounts,
+    itemsize: int,
+    purpose: Purpose = "forces",
+    recompute: Recompute = "nothing",
 ) -> float:
-    """Peak bytes of one evaluation or training step beside weights and optimizer; within 30 % of measurements.
+    """Peak bytes of one evaluation or training step beside weights and optimizer; within 30 % of
+    measurements.
 
     itemsize: bytes of a number of the network.
     """
@@ -53,9 +60,15 @@ def estimated_bytes(
 
 
 def choose_recompute(
-    config: ModelConfig, counts: GraphCounts, itemsize: int, purpose: Purpose, choice: Checkpointing, device: torch.device
+    config: ModelConfig,
+    counts: GraphCounts,
+    itemsize: int,
+    purpose: Purpose,
+    choice: Checkpointing,
+    device: torch.device,
 ) -> Recompute:
-    """The fastest memory plan within ``ROOM`` of the free memory; 'on' asks for the leanest, 'off' for the fastest."""
+    """The fastest memory plan within ``ROOM`` of the free memory; 'on' asks for the leanest, 'off' for the
+    fastest."""
     if choice != "auto":
         return "blocks" if choice == "on" else "nothing"
     needed = estimated_bytes(config, counts, itemsize, purpose)
@@ -79,7 +92,9 @@ def expected_counts(atoms: Atoms, policy: GraphPolicy) -> GraphCounts:
         return 4.0 / 3.0 * np.pi * cutoff**3 * density
 
     if policy.name == "smooth" and not policy.adaptive:
-        degrees = [within(r) for r in (policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)]
+        degrees = [
+            within(r) for r in (policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
+        ]
     else:
         limit, reach = policy.neighbors_of(n_atoms), within(policy.cutoff)
         limits = (1.3 * limit, 1000 / 30 * limit, 20 / 30 * limit, 8 / 30 * limit)
@@ -89,13 +104,18 @@ def expected_counts(atoms: Atoms, policy: GraphPolicy) -> GraphCounts:
     return GraphCounts(n_atoms, main, a2a, a2ee2a, qint, *widths)
 
 
-def refuse_if_too_large(n_atoms: int, n_edges: int, needed_bytes: float, available_bytes: float | None) -> None:
-    """OutOfMemoryError when the estimate exceeds what is free; above 100 000 atoms also when that is unknown."""
+def refuse_if_too_large(
+    n_atoms: int, n_edges: int, needed_bytes: float, available_bytes: float | None
+) -> None:
+    """OutOfMemoryError when the estimate exceeds what is free; above 100 000 atoms also when that is
+    unknown."""
     unknown = available_bytes is None and n_atoms > MANY_ATOMS
     if unknown or (available_bytes is not None and needed_bytes > available_bytes):
         free = "an unknown amount" if available_bytes is None else f"{available_bytes / 2**30:.1f} GiB"
         raise OutOfMemoryError(
-            f"{n_atoms} atoms with {n_edges / n_atoms:.0f} edges each need about {needed_bytes / 2**30:.1f} GiB with this "
+            f"{n_atoms} atoms with {n_edges / n_atoms:.0f} edges each need about {needed_bytes / 2**30:.1f} "
+            "GiB with this "
             f"model, {free} is free",
-            hint="use a smaller cell, a smaller model or a machine with more memory; jmp-calc estimate says what fits",
+            hint="use a smaller cell, a smaller model or a machine with more memory; jmp-calc estimate says "
+            "what fits",
         )

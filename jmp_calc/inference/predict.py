@@ -1,8 +1,9 @@
-"""Scalars (band gaps, formation energies, ...), classes and vectors of structures, from models whose head gives them.
+"""Scalars (band gaps, formation energies, ...), classes and vectors of structures, from models whose head
+gives them.
 
-Examples: ``predict(ase.io.read("crystals.xyz", ":"), model="run/best.safetensors")`` after ``jmp-calc finetune train.xyz
---target gap``; ``predict_classes(...).names`` after ``--target is_metal --target-kind class``; ``predict_vectors`` after
-``--target dipole --target-kind vector``.
+Examples: ``predict(ase.io.read("crystals.xyz", ":"), model="run/best.safetensors")`` after ``jmp-calc
+    finetune train.xyz --target gap``; ``predict_classes(...).names`` after ``--target is_metal --target-kind
+    class``; ``predict_vectors`` after ``--target dipole --target-kind vector``.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def predict(
         ModelError: the head gives something else, or does not know an element.
         BadStructureError: naming the structure.
     """
-    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="scalar")
+    evaluator = Evaluator(
+        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="scalar"
+    )
     results = evaluate_many(evaluator, listed(structures), ("energy",))
     return np.array([found["energy"] for found in results], dtype=np.float64)
 
@@ -86,7 +89,9 @@ def predict_classes(
     graph: PolicyName | None = None,
 ) -> ClassPrediction:
     """The class of every structure. Arguments and errors as ``predict``, with a head that gives classes."""
-    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="class")
+    evaluator = Evaluator(
+        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="class"
+    )
     names = class_names(evaluator.head)
     return ClassPrediction(names, probabilities(_outputs(evaluator, structures, len(names))))
 
@@ -101,11 +106,14 @@ def predict_vectors(
     weights: Literal["ema", "raw", "official-ft"] = "ema",
     graph: PolicyName | None = None,
 ) -> NDArray[np.float64]:
-    """The vector of every structure, shape (structures, 3), in the units of the labels; it rotates with the structure.
+    """The vector of every structure, shape (structures, 3), in the units of the labels; it rotates with the
+    structure.
 
     Arguments and errors as ``predict``, with a head that gives vectors.
     """
-    evaluator = Evaluator(Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="vector")
+    evaluator = Evaluator(
+        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="vector"
+    )
     return _outputs(evaluator, structures, 3)
 
 
@@ -128,9 +136,13 @@ def _outputs(evaluator: Evaluator, structures: Atoms | Iterable[Atoms], width: i
     width = 1 if evaluator.head.kind == "binary" else width
 
     def compute(_: Sequence[Atoms], graphs: Sequence[Graph]) -> list[NDArray[np.float64]]:
-        rows = to_numpy(evaluator.predict(graphs, forces=False, stress=False).energy).reshape(len(graphs), width)
+        rows = to_numpy(evaluator.predict(graphs, forces=False, stress=False).energy).reshape(
+            len(graphs), width
+        )
         for row in rows:
             check_results({evaluator.head.kind: row})
         return list(rows)
 
-    return np.array(in_batches(evaluator, many, ("energy",), compute), dtype=np.float64).reshape(len(many), width)
+    return np.array(in_batches(evaluator, many, ("energy",), compute), dtype=np.float64).reshape(
+        len(many), width
+    )

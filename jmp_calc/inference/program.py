@@ -23,16 +23,22 @@ HEADER = "jmp_calc.json"
 
 
 ARCHITECTURES = {"DEFAULT": "x86-64", "AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
-"""What the C++ compiler may use on x86, by torch's name of the processor's vector instructions; the later have the earlier."""
+"""What the C++ compiler may use on x86, by torch's name of the processor's vector instructions; the later
+have the earlier."""
 
 
-OUTPUTS = {"conservative": ("energy", "energies", "forces", "stress"), "direct": ("energy", "energies", "forces")}
+OUTPUTS = {
+    "conservative": ("energy", "energies", "forces", "stress"),
+    "direct": ("energy", "energies", "forces"),
+}
 """What a program gives, by the kind of its forces, in the order of ``Prediction``."""
 
 
 LABELS = {
-    "format_version": "format version", "jmp_calc": "jmp-calc", "torch": "torch", "device": "device", "system": "system",
-    "instructions": "processors with", "weights": "weights", "head": "head", "dtype": "dtype", "forces": "forces",
+    "format_version": "format version", "jmp_calc": "jmp-calc", "torch": "torch", "device": "device",
+    "system": "system",
+    "instructions": "processors with", "weights": "weights", "head": "head", "dtype": "dtype",
+    "forces": "forces",
 }  # fmt: skip
 
 
@@ -73,11 +79,14 @@ def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program
     """
     header = read_header(Path(path))
     check_header(header, wanted, str(path))
-    # The loader behind torch._inductor.aoti_load_package, which imports the whole compiler (seconds) around it.
+    # The loader behind torch._inductor.aoti_load_package, which imports the whole compiler (seconds) around
+    # it.
     try:
         loader = torch._C._aoti.AOTIModelPackageLoader(os.fspath(path), "model", False, 1, -1)
     except RuntimeError as error:
-        raise ModelError(f"the compiled program cannot be loaded: {first_line(error)}", where=str(path), hint=HINT) from error
+        raise ModelError(
+            f"the compiled program cannot be loaded: {first_line(error)}", where=str(path), hint=HINT
+        ) from error
     return Program(loader.run, OUTPUTS[header.forces])
 
 
@@ -91,14 +100,20 @@ def read_header(path: Path) -> ProgramHeader:
             raise ValueError("it has no header")
         return parse(ProgramHeader, plain_json(text), "header")
     except OSError as error:
-        raise ModelError(f"cannot open the compiled program: {error.strerror}", where=str(path), hint=HINT) from error
+        raise ModelError(
+            f"cannot open the compiled program: {error.strerror}", where=str(path), hint=HINT
+        ) from error
     except (zipfile.BadZipFile, ValueError, ModelError) as error:
-        raise ModelError(f"this is no file of jmp-calc export --to aoti, or it is damaged: {error}", where=str(path),
-                         hint=HINT) from error  # fmt: skip
+        raise ModelError(
+            f"this is no file of jmp-calc export --to aoti, or it is damaged: {error}",
+            where=str(path),
+            hint=HINT,
+        ) from error
 
 
 def check_header(found: ProgramHeader, wanted: ProgramHeader, where: str) -> None:
-    """ModelError that names the first difference between what a program was made for and what it is to be used for."""
+    """ModelError that names the first difference between what a program was made for and what it is to be
+    used for."""
     for item in dataclasses.fields(ProgramHeader):
         theirs, ours = getattr(found, item.name), getattr(wanted, item.name)
         if item.name == "model" or theirs == ours:  # the model is told by its sha256
@@ -106,9 +121,15 @@ def check_header(found: ProgramHeader, wanted: ProgramHeader, where: str) -> Non
         if item.name == "instructions" and runs_on(theirs, ours):
             continue
         if item.name == "policy":
-            fact = "the compiled program is for other graphs (cutoffs, neighbours or tags) than those of this calculator"
+            fact = (
+                "the compiled program is for other graphs (cutoffs, neighbours or tags) than those of "
+                "this calculator"
+            )
         elif item.name == "sha256":
-            fact = f"the compiled program is of another file of {found.model} (sha256 {theirs[:12]}…, this: {ours[:12]}…)"
+            fact = (
+                f"the compiled program is of another file of {found.model} (sha256 {theirs[:12]}…, this: "
+                f"{ours[:12]}…)"
+            )
         else:
             fact = f"the compiled program is for {LABELS[item.name]} {theirs}, not {ours}"
         hint = f"choose {item.name}={theirs!r}, or {HINT}" if item.name in SETTINGS else HINT

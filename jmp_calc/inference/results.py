@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..model.potential import Prediction
 
 
-def single_results(prediction: Prediction, sizes: Sequence[int], stress: Sequence[bool]) -> list[dict[str, Any]]:
+def single_results(
+    prediction: Prediction, sizes: Sequence[int], stress: Sequence[bool]
+) -> list[dict[str, Any]]:
     """Results of every structure, checked: NaN never leaves as a number.
 
     Args:
@@ -29,8 +31,11 @@ def single_results(prediction: Prediction, sizes: Sequence[int], stress: Sequenc
     found, first = [], 0
     for number, (size, has_stress) in enumerate(zip(sizes, stress)):
         atoms = slice(first, first + size)
-        results: dict[str, Any] = {"energy": float(energy[number]), "free_energy": float(energy[number]),
-                                   "energies": energies[atoms].copy()}
+        results: dict[str, Any] = {
+            "energy": float(energy[number]),
+            "free_energy": float(energy[number]),
+            "energies": energies[atoms].copy(),
+        }
         if forces is not None:
             results["forces"] = forces[atoms].copy()
         if tensors is not None and has_stress:

@@ -1,4 +1,5 @@
-"""From constructor arguments to a head and a graph policy; every contradiction is an error that lists the choices."""
+"""From constructor arguments to a head and a graph policy; every contradiction is an error that lists the
+choices."""
 
 from __future__ import annotations
 
@@ -59,18 +60,25 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "graph": (None, "official", "smooth"),
     "tags": (None, "atoms"),
     "activation_checkpointing": ("auto", "on", "off"),
-}
+}  # fmt: skip
 
 
 Output = Literal["energy", "scalar", "class", "vector"]
 """What a head gives for a structure: an energy (and its derivatives), one number, a class, or a 3-vector."""
 _OUTPUT: dict[HeadKind, Output] = {
-    "energy": "energy", "scalar": "scalar", "spatial_extent": "scalar", "binary": "class", "multiclass": "class",
+    "energy": "energy",
+    "scalar": "scalar",
+    "spatial_extent": "scalar",
+    "binary": "class",
+    "multiclass": "class",
     "vector": "vector",
 }
-_HOW = {"energy": "JMPCalculator({model!r})", "scalar": "jmp_calc.predict(structures, model={model!r})",
-        "class": "jmp_calc.predict_classes(structures, model={model!r})",
-        "vector": "jmp_calc.predict_vectors(structures, model={model!r})"}
+_HOW = {
+    "energy": "JMPCalculator({model!r})",
+    "scalar": "jmp_calc.predict(structures, model={model!r})",
+    "class": "jmp_calc.predict_classes(structures, model={model!r})",
+    "vector": "jmp_calc.predict_vectors(structures, model={model!r})",
+}
 
 
 def output_of(head: HeadConfig) -> Output:
@@ -119,7 +127,8 @@ def check_settings(settings: Settings) -> None:
 
 
 def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "energy") -> HeadConfig:
-    """The head asked for, else the default one, else the only one that ``gives`` this; ModelError listing the heads otherwise."""
+    """The head asked for, else the default one, else the only one that ``gives`` this; ModelError listing the
+    heads otherwise."""
     names = [head.name for head in config.heads]
     fitting = [head for head in config.heads if output_of(head) == gives]
     name = settings.head or config.default_head
@@ -140,7 +149,10 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
     if head not in fitting:
         available = ", ".join(other.name for other in fitting) or "none"
         found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
-        hint = f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, jmp-calc evaluate"
+        hint = (
+            f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
+            "jmp-calc evaluate"
+        )
         raise ModelError(f"head {name!r} gives {_article(found)}, not {_article(gives)}", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
         direct = [other.name for other in fitting if other.direct_forces]
@@ -165,12 +177,15 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
         )
     if policy.name == "smooth" and settings.cutoff is not None and settings.cutoff != policy.cutoff:
         raise ModelError(
-            f"{settings.model} was trained with a cutoff of {policy.cutoff:g} Å; with {settings.cutoff:g} Å it would give "
+            f"{settings.model} was trained with a cutoff of {policy.cutoff:g} Å; with {settings.cutoff:g} Å "
+            "it would give "
             "another function",
             hint="leave out cutoff",
         )
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
-        raise UsageError("max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit")
+        raise UsageError(
+            "max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit"
+        )
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
     policy = dataclasses.replace(policy, cutoff=float(cutoff))
     if settings.max_neighbors is not None:  # one number for all sizes
@@ -180,7 +195,10 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
 
         policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     if policy.name == "smooth" and settings.tags == "atoms":
-        raise UsageError("smooth graphs do not read tags", hint="leave out tags, or use official weights with graph='official'")
+        raise UsageError(
+            "smooth graphs do not read tags",
+            hint="leave out tags, or use official weights with graph='official'",
+        )
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
 
 
@@ -192,7 +210,8 @@ def uncovered(head: HeadConfig, numbers: Iterable[int]) -> tuple[int, ...]:
 
 
 def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, model: str) -> None:
-    """ModelError for elements that the head was not trained on, with the heads of ``model`` that cover them all."""
+    """ModelError for elements that the head was not trained on, with the heads of ``model`` that cover them
+    all."""
     missing = uncovered(head, numbers)
     if not missing:
         return
@@ -213,8 +232,10 @@ def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
     """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary."""
     unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
     if unknown:
-        raise ModelError(f"no head of {model} was trained on {', '.join(symbols(unknown))}",
-                         hint="leave out these structures, or choose a model that knows them")
+        raise ModelError(
+            f"no head of {model} was trained on {', '.join(symbols(unknown))}",
+            hint="leave out these structures, or choose a model that knows them",
+        )
 
 
 def structure_graph(atoms: Atoms, config: ModelConfig, search: NeighbourSearch = neighbour_edges) -> Graph:
@@ -224,6 +245,12 @@ def structure_graph(atoms: Atoms, config: ModelConfig, search: NeighbourSearch =
     policy = config.policy
     tags = atoms.get_tags() if policy.tags == "atoms" else None
     return build_graph(
-        np.array(atoms.positions, dtype=float), np.array(atoms.numbers), atoms.cell.array.copy(),
-        np.array(atoms.pbc), policy, tags, config.backbone.qint_tags, search,
-    )  # fmt: skip
+        np.array(atoms.positions, dtype=float),
+        np.array(atoms.numbers),
+        atoms.cell.array.copy(),
+        np.array(atoms.pbc),
+        policy,
+        tags,
+        config.backbone.qint_tags,
+        search,
+    )

@@ -1,7 +1,8 @@
 """Files that appear complete or not at all, whatever ends the process while they are written.
 
-The content goes to ``.NAME.<random>.tmp`` beside the file, is forced to disk and renamed. A process that is killed
-leaves the temporary file; ``remove_partial`` takes it away when nobody writes into the folder any more.
+The content goes to ``.NAME.<random>.tmp`` beside the file, is forced to disk and renamed. A process that is
+killed leaves the temporary file; ``remove_partial`` takes it away when nobody writes into the folder any
+more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rules for output folders: never overwrite silently, never share between two running jobs, know a crash.
 
-A folder is locked while a command writes into it; ``summary.yaml`` says ``running`` until the command ends, so
-that what a killed job left behind is recognised.
+A folder is locked while a command writes into it; ``summary.yaml`` says ``running`` until the command ends,
+so that what a killed job left behind is recognised.
 """
 
 from __future__ import annotations
@@ -30,12 +30,18 @@ def make_folder(folder: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except FileExistsError as err:
-        raise UsageError("the output path is a file", where=str(folder), hint="choose another -o DIR") from err
+        raise UsageError(
+            "the output path is a file", where=str(folder), hint="choose another -o DIR"
+        ) from err
     except NotADirectoryError as err:
-        raise UsageError("a part of the output path is a file", where=str(folder), hint="choose another -o") from err
+        raise UsageError(
+            "a part of the output path is a file", where=str(folder), hint="choose another -o"
+        ) from err
     except OSError as err:
         hint = "free some space" if err.errno == errno.ENOSPC else "choose a writable folder with -o DIR"
-        raise UsageError(f"cannot write into the output folder: {err.strerror}", where=str(folder), hint=hint) from err
+        raise UsageError(
+            f"cannot write into the output folder: {err.strerror}", where=str(folder), hint=hint
+        ) from err
     return folder
 
 
@@ -44,7 +50,9 @@ def check_folder(folder: Path) -> None:
     make_folder(next(path for path in (folder, *folder.absolute().parents) if path.exists()))
 
 
-def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = "") -> None:
+def check_free(
+    folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = ""
+) -> None:
     """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it."""
     found = sorted(name for name in names if (folder / name).exists())
     if not found:
@@ -62,20 +70,25 @@ def check_free(folder: Path, names: Iterable[str], *, summary: str = "summary.ya
 
 
 def check_file_free(target: Path, overwrite: bool) -> None:
-    """UsageError when ``target``, the one file of a command, exists and may not be replaced, or has no folder."""
+    """UsageError when ``target``, the one file of a command, exists and may not be replaced, or has no
+    folder."""
     if target.exists() and not overwrite:
-        raise UsageError("the output exists already", where=str(target), hint="--overwrite replaces it, or choose -o")
+        raise UsageError(
+            "the output exists already", where=str(target), hint="--overwrite replaces it, or choose -o"
+        )
     if not target.parent.is_dir():
         raise UsageError("the folder of the output does not exist", where=str(target.parent))
 
 
 def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
-    """UsageError when one of ``inputs``, which the run reads, is among the outputs that it would remove first."""
+    """UsageError when one of ``inputs``, which the run reads, is among the outputs that it would remove
+    first."""
     old = [path for path in (folder / name for name in names) if path.exists()]
     for given in inputs:
         if given.exists() and any(given.samefile(path) for path in old):
             raise UsageError(
-                "--overwrite would remove a file that this run reads; nothing was removed", where=str(given),
+                "--overwrite would remove a file that this run reads; nothing was removed",
+                where=str(given),
                 hint="choose another output folder with -o DIR",
             )
 
@@ -98,7 +111,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as err:
         raise UsageError(
-            "another jmp-calc job is writing into this folder", where=str(folder), hint="wait, or choose another -o",
+            "another jmp-calc job is writing into this folder",
+            where=str(folder),
+            hint="wait, or choose another -o",
         ) from err
     try:
         yield

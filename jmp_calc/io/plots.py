@@ -1,4 +1,5 @@
-"""Figures of phonons and of errors, with matplotlib imported when one is drawn and without touching its settings."""
+"""Figures of phonons and of errors, with matplotlib imported when one is drawn and without touching its
+settings."""
 
 from __future__ import annotations
 
@@ -31,10 +32,14 @@ def _save(figure: Any, paths: Sequence[Path]) -> None:
 
 
 def plot_bands(
-    distances: Sequence[np.ndarray], frequencies: Sequence[np.ndarray], labels: Sequence[str] | None,
-    joined: Sequence[bool], paths: Sequence[Path],
+    distances: Sequence[np.ndarray],
+    frequencies: Sequence[np.ndarray],
+    labels: Sequence[str] | None,
+    joined: Sequence[bool],
+    paths: Sequence[Path],
 ) -> None:
-    """Phonon bands: per piece distances (n,) and frequencies (n, bands) in THz; labels as phonopy orders them."""
+    """Phonon bands: per piece distances (n,) and frequencies (n, bands) in THz; labels as phonopy orders
+    them."""
     figure, axes = _figure(6.4, 4.2)
     for x, y in zip(distances, frequencies, strict=True):
         axes.plot(x, y, color=INK, linewidth=1.0)

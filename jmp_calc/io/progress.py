@@ -1,4 +1,5 @@
-"""Progress on stderr: a bar on a terminal, one plain line every few seconds in a log file, nothing when quiet."""
+"""Progress on stderr: a bar on a terminal, one plain line every few seconds in a log file, nothing when
+quiet."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ class Progress:
         if not self.quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(desc=self.what, total=self.total, initial=self.done, file=sys.stderr, leave=False)
+            self._bar = tqdm(
+                desc=self.what, total=self.total, initial=self.done, file=sys.stderr, leave=False
+            )
         return self
 
     def update(self, note: str = "") -> None:

@@ -1,7 +1,7 @@
 """Strict conversion of JSON data to our frozen dataclasses.
 
-Every value is checked against the field's type hint; unknown keys are refused with the nearest known name, so a
-file cannot carry settings that nobody reads.
+Every value is checked against the field's type hint; unknown keys are refused with the nearest known name, so
+a file cannot carry settings that nobody reads.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def _scalar(hint: type, data: object, where: str) -> Any:
             raise _error(where, "a finite number", data)
         return float(data)
     if type(data) is not hint:
-        raise _error(where, {int: "an integer", str: "a text", bool: "true or false"}.get(hint, "a number"), data)
+        raise _error(
+            where, {int: "an integer", str: "a text", bool: "true or false"}.get(hint, "a number"), data
+        )
     return data
 
 
@@ -102,4 +104,6 @@ def _key(hint: type, key: object, where: str) -> Any:
 
 def _error(where: str, wanted: str, data: object) -> ModelError:
     shown = repr(data)
-    return ModelError(f"expected {wanted}, found {shown[:40] + '…' if len(shown) > 40 else shown}", where=where)
+    return ModelError(
+        f"expected {wanted}, found {shown[:40] + '…' if len(shown) > 40 else shown}", where=where
+    )

@@ -1,6 +1,8 @@
-"""Read structures from any file that ASE reads, plain or gzipped, with errors that say what is wrong and where.
+"""Read structures from any file that ASE reads, plain or gzipped, with errors that say what is wrong and
+where.
 
-``path@index`` picks frames as in ASE (``run.traj@-1``, ``data.extxyz@0:10``). Gzipped text is decompressed into
+``path@index`` picks frames as in ASE (``run.traj@-1``, ``data.extxyz@0:10``). Gzipped text is decompressed
+into
 memory first: ASE seeks in the file, which is quadratic in a compressed stream. Nothing is changed in what is
 read: constraints, tags, masses and momenta stay as the file has them.
 """
@@ -52,12 +54,16 @@ def parse_index(text: str | int | slice, *, where: str | None = None) -> Index:
     if isinstance(text, (int, slice)):
         return text
     if not _INDEX.match(text):
-        raise UsageError(f"'{text}' is not a frame index", where=where, hint="use @0, @-1, @: or @start:stop:step")
+        raise UsageError(
+            f"'{text}' is not a frame index", where=where, hint="use @0, @-1, @: or @start:stop:step"
+        )
     if ":" not in text:
         return int(text)
     parts = [int(part) if part else None for part in text.split(":")]
     if len(parts) == 3 and parts[2] == 0:
-        raise UsageError("a slice step of zero", where=where, hint="use @start:stop:step with a step of 1 or more")
+        raise UsageError(
+            "a slice step of zero", where=where, hint="use @start:stop:step with a step of 1 or more"
+        )
     return slice(*parts)
 
 
@@ -71,7 +77,9 @@ def read_structure(spec: str | os.PathLike[str], *, allow_truncated: bool = Fals
     """
     ref = parse_structure(spec)
     if isinstance(ref.index, slice):
-        raise UsageError("one structure is needed, the index selects a range", where=str(spec), hint="use @0 or @-1")
+        raise UsageError(
+            "one structure is needed, the index selects a range", where=str(spec), hint="use @0 or @-1"
+        )
     index = -1 if ref.index is None else ref.index
     atoms = read_frames(ref.path, index=index, allow_truncated=allow_truncated)[0]
     check_sound(atoms, where=str(spec))
@@ -131,13 +139,16 @@ def windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
 
 
 def check_frames(spec: str | os.PathLike[str], *, index: str | Index | None = None) -> int:
-    """The number of selected frames (default all), each of which a calculator could take; errors name the frame."""
+    """The number of selected frames (default all), each of which a calculator could take; errors name the
+    frame."""
     count = 0
     for count, atoms in enumerate(iter_frames(spec, index=index), start=1):
         try:
             check_atoms(atoms)
         except BadStructureError as error:
-            raise BadStructureError(error.fact, where=f"{spec}, selected frame {count - 1}", hint=error.hint) from error
+            raise BadStructureError(
+                error.fact, where=f"{spec}, selected frame {count - 1}", hint=error.hint
+            ) from error
     return count
 
 
@@ -150,9 +161,13 @@ def read_text(path: str | os.PathLike[str]) -> str:
             data = gzip.decompress(data)
         return data.decode("utf-8")
     except (OSError, EOFError, zlib.error) as err:
-        raise BadInputError("the gzip file is damaged or cut short", where=str(path), hint="copy it again") from err
+        raise BadInputError(
+            "the gzip file is damaged or cut short", where=str(path), hint="copy it again"
+        ) from err
     except UnicodeDecodeError as err:
-        raise BadInputError("the file is not text", where=str(path), hint="check that this is the right file") from err
+        raise BadInputError(
+            "the file is not text", where=str(path), hint="check that this is the right file"
+        ) from err
 
 
 def complete_xyz(text: str, *, where: str) -> str:
@@ -165,7 +180,9 @@ def complete_xyz(text: str, *, where: str) -> str:
     if fault is None:
         return text
     if not fault.at_end or fault.frame == 0:
-        raise BadInputError(fault.fact, where=f"{where}, frame {fault.frame}, line {fault.line}", hint=fault.hint)
+        raise BadInputError(
+            fault.fact, where=f"{where}, frame {fault.frame}, line {fault.line}", hint=fault.hint
+        )
     return text[: fault.offset]
 
 
@@ -211,13 +228,21 @@ def xyz_fault(text: str) -> XYZFault | None:
 def _checked(path: Path) -> Path:
     try:
         if not path.exists():
-            near = sorted(p.name for p in path.parent.glob(f"{path.stem[:4]}*"))[:3] if path.parent.is_dir() else []
+            near = (
+                sorted(p.name for p in path.parent.glob(f"{path.stem[:4]}*"))[:3]
+                if path.parent.is_dir()
+                else []
+            )
             hint = f"in that folder: {', '.join(near)}" if near else "check the path"
             raise BadInputError("no such file", where=str(path), hint=hint)
         if path.is_dir():
-            raise BadInputError("this is a directory, not a structure file", where=str(path), hint="name a file in it")
+            raise BadInputError(
+                "this is a directory, not a structure file", where=str(path), hint="name a file in it"
+            )
         if path.stat().st_size == 0:
-            raise BadInputError("the file is empty", where=str(path), hint="was the job that wrote it killed?")
+            raise BadInputError(
+                "the file is empty", where=str(path), hint="was the job that wrote it killed?"
+            )
         with open(path, "rb"):
             return path
     except OSError as err:
@@ -274,7 +299,11 @@ def _text_format(name: str, text: str) -> str:
         guess = str(formats.filetype(name, read=False, guess=False))
     except formats.UnknownFileTypeError:
         guess = ""
-    return guess if guess in formats.ioformats else str(formats.filetype(io.BytesIO(text.encode()[:50000]), read=True))
+    return (
+        guess
+        if guess in formats.ioformats
+        else str(formats.filetype(io.BytesIO(text.encode()[:50000]), read=True))
+    )
 
 
 def _out_of_range(path: Path, index: Index, text: str | None) -> BadInputError:
@@ -283,7 +312,9 @@ def _out_of_range(path: Path, index: Index, text: str | None) -> BadInputError:
     except Exception:  # counting is only for the message
         found = "the file has fewer frames"
     shown = f"{index}" if isinstance(index, int) else f"{index.start or ''}:{index.stop or ''}"
-    return BadInputError(f"frame index {shown} is out of range; {found}", where=str(path), hint="counting starts at 0")
+    return BadInputError(
+        f"frame index {shown} is out of range; {found}", where=str(path), hint="counting starts at 0"
+    )
 
 
 def _diagnose(path: Path, text: str | None, index: Index, error: Exception) -> BadInputError:
@@ -297,8 +328,11 @@ def _diagnose(path: Path, text: str | None, index: Index, error: Exception) -> B
         return _out_of_range(path, index, text)
     if type(error).__name__ == "UnknownFileTypeError" or isinstance(error, UnicodeDecodeError):
         return BadInputError(
-            "ASE does not recognise this as a structure file", where=str(path),
+            "ASE does not recognise this as a structure file",
+            where=str(path),
             hint="use a known name (POSCAR, .cif, .xyz, .extxyz, .traj, .db) or convert it first",
         )
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return BadInputError(f"the file cannot be read: {first}", where=str(path), hint="check that the file is complete")
+    return BadInputError(
+        f"the file cannot be read: {first}", where=str(path), hint="check that the file is complete"
+    )

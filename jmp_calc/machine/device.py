@@ -13,7 +13,8 @@ DTYPES = ("float32", "float64")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """'auto' (CUDA if there is one, else CPU), 'cpu', 'cuda' or 'cuda:N'; UsageError if it does not exist here."""
+    """'auto' (CUDA if there is one, else CPU), 'cpu', 'cuda' or 'cuda:N'; UsageError if it does not exist
+    here."""
     import torch
 
     if name == "auto":
@@ -64,4 +65,6 @@ def _check_cuda(name: str, device: torch.device) -> None:
         raise UsageError(f"device {name!r} was asked for, but {reason}", hint="use device='cpu' or 'auto'")
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
-        raise UsageError(f"device {name!r} was asked for, but there are {count} GPUs (cuda:0 to cuda:{count - 1})")
+        raise UsageError(
+            f"device {name!r} was asked for, but there are {count} GPUs (cuda:0 to cuda:{count - 1})"
+        )

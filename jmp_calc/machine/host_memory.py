@@ -17,7 +17,8 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 class _Files(NamedTuple):
-    """What a version of control groups calls its limit, its use, and the file cache that is given back on demand."""
+    """What a version of control groups calls its limit, its use, and the file cache that is given back on
+    demand."""
 
     limit: str
     used: str
@@ -33,7 +34,9 @@ def available_memory() -> int | None:
 
     Free memory, bounded by control groups, and what this process holds without using it.
     """
-    bounds = [bound for bound in (_meminfo_available(), cgroup_available(CGROUPS, OWN_CGROUPS)) if bound is not None]
+    bounds = [
+        bound for bound in (_meminfo_available(), cgroup_available(CGROUPS, OWN_CGROUPS)) if bound is not None
+    ]
     return min(bounds) + free_heap() if bounds else None
 
 
@@ -58,15 +61,28 @@ def _mallinfo2() -> Callable[[], _MallocInfo] | None:
 class _MallocInfo(ctypes.Structure):
     """``struct mallinfo2`` (man 3 mallinfo2)."""
 
-    _fields_ = tuple((name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"))
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    )
 
 
 def cgroup_available(mounted: Path, own: Path) -> int | None:
     """What the control groups of a container or batch job still allow; None: no limit.
 
-    mounted: folder of all groups; own: file that names those of the process. The narrowest group counts, from the process's
-    own (a job step) up to the root, which in a container is the container's.
+    mounted: folder of all groups; own: file that names those of the process. The narrowest group counts, from
+        the process's own (a job step) up to the root, which in a container is the container's.
     """
     try:
         lines = own.read_text().splitlines()
@@ -79,7 +95,10 @@ def cgroup_available(mounted: Path, own: Path) -> int | None:
             continue
         root, files = (mounted / "memory", _VERSION_1) if controllers else (mounted, _VERSION_2)
         folder = root / path.lstrip("/")
-        for group in (folder, *(parent for parent in folder.parents if parent == root or root in parent.parents)):
+        for group in (
+            folder,
+            *(parent for parent in folder.parents if parent == root or root in parent.parents),
+        ):
             allowed = _group_available(group, files)
             left += [] if allowed is None else [allowed]
     return min(left) if left else None
@@ -108,7 +127,8 @@ def _meminfo_available() -> int | None:
 
 @contextmanager
 def allocation_errors() -> Iterator[None]:
-    """Inside, memory that a CPU does not have is torch.OutOfMemoryError, as on a GPU, not RuntimeError or MemoryError."""
+    """Inside, memory that a CPU does not have is torch.OutOfMemoryError, as on a GPU, not RuntimeError or
+    MemoryError."""
     import torch
 
     try:

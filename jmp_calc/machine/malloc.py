@@ -1,8 +1,9 @@
 """Large arrays on a CPU: kept by the process instead of being got from the system in every call.
 
-glibc maps arrays above 32 MiB anew for each allocation, and the system then hands them out page by page: with 4000 atoms
-of copper that is more than half of the time of a call (``docs/speed.md``). With the limits raised the memory of a large
-call stays with the process until it ends. ``JMP_CALC_MALLOC=system`` leaves the limits as they are.
+glibc maps arrays above 32 MiB anew for each allocation, and the system then hands them out page by page: with
+4000 atoms of copper that is more than half of the time of a call (``docs/speed.md``). With the limits raised
+the memory of a large call stays with the process until it ends. ``JMP_CALC_MALLOC=system`` leaves the limits
+as they are.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ LARGE_BYTES = 2**30
 """Estimated bytes of a call from which on the limits are raised: below, single arrays are small."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LIMITS = {M_MMAP_THRESHOLD: 2**31 - 1, M_TRIM_THRESHOLD: -1}
-"""Bytes of an array that is mapped by itself, the most that mallopt takes; and never (-1) to give back free memory."""
+"""Bytes of an array that is mapped by itself, the most that mallopt takes; and never (-1) to give back free
+memory."""
 
 
 @cache
 def keep_large_arrays() -> bool:
-    """Raise the limits of glibc's malloc once for this process; False where there is another malloc, or it was forbidden."""
+    """Raise the limits of glibc's malloc once for this process; False where there is another malloc, or it
+    was forbidden."""
     if os.environ.get(VARIABLE) == "system" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

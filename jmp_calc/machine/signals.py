@@ -52,7 +52,8 @@ def deferred_signals() -> Iterator[DeferredSignals]:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within the block, SIGTERM raises Interrupted (exit 143) instead of ending the process without clean-up."""
+    """Within the block, SIGTERM raises Interrupted (exit 143) instead of ending the process without
+    clean-up."""
 
     def handler(signum: int, frame: FrameType | None) -> None:
         raise Interrupted(signum)

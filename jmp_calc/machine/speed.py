@@ -1,4 +1,5 @@
-"""How fast this machine is, from probes that take about a second: what the time of an evaluation is estimated from."""
+"""How fast this machine is, from probes that take about a second: what the time of an evaluation is estimated
+from."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from torch.nn import functional
 PRODUCT = 2048
 """Rows and columns of the matrices whose product is timed: large enough for the full rate of a CPU core."""
 ARRAY, PASSES = 2**17, 32
-"""Numbers of the elementwise probe (0.5 MB in float32, as the rows of a small structure) and how often it is repeated."""
+"""Numbers of the elementwise probe (0.5 MB in float32, as the rows of a small structure) and how often it is
+repeated."""
 READ_BYTES = 2**26
 """Bytes of the array that is read, far more than caches hold."""
 LAYERS, WIDTH = 20, 16
@@ -37,7 +39,8 @@ class Machine:
 def probe_machine(device: torch.device, dtype: torch.dtype, *, repeats: int = 4) -> Machine:
     """Time the probes ``repeats`` times in turn, with the threads that torch uses now; the best of each.
 
-    The best, because threads that wait for a core which is busy for a moment can make a short probe 100 times slower.
+    The best, because threads that wait for a core which is busy for a moment can make a short probe 100 times
+    slower.
     """
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
         probes = (_product(device, dtype), _elementwise(device, dtype), _read(device), _layers(device, dtype))

@@ -50,7 +50,8 @@ class LinearBasis(nn.Module):
 
 
 class AngularBasis(nn.Module):
-    """A projection to (size, angular) per edge: a parameter (K, L, C) whose buffer is read as (K, C, L) (5.4)."""
+    """A projection to (size, angular) per edge: a parameter (K, L, C) whose buffer is read as (K, C, L)
+    (5.4)."""
 
     def __init__(self, num_radial: int, num_angular: int, size: int) -> None:
         super().__init__()
@@ -66,7 +67,9 @@ class AngularBasis(nn.Module):
 class BasisStack(Prepared):
     """All projections of one graph's radial basis as one matrix product. They belong to other modules."""
 
-    def __init__(self, parts: Sequence[LinearBasis | Linear | AngularBasis], fold: dict[int, np.ndarray] | None = None) -> None:
+    def __init__(
+        self, parts: Sequence[LinearBasis | Linear | AngularBasis], fold: dict[int, np.ndarray] | None = None
+    ) -> None:
         super().__init__()
         self.parts = tuple(part.linear if isinstance(part, LinearBasis) else part for part in parts)
         self.fold = fold or {}
@@ -76,7 +79,9 @@ class BasisStack(Prepared):
         """One (E, size) or (E, C, L) per projection."""
         (weight,) = self.prepared(self._combined, *self.parts)
         columns = (rbf @ weight).split([math.prod(shape) for shape in self.shapes], dim=1)
-        return [part.unflatten(1, shape) if len(shape) > 1 else part for part, shape in zip(columns, self.shapes)]
+        return [
+            part.unflatten(1, shape) if len(shape) > 1 else part for part, shape in zip(columns, self.shapes)
+        ]
 
     def _combined(self) -> tuple[Tensor]:
         return (torch.cat([self._matrix(number) for number in range(len(self.parts))], dim=1),)
@@ -102,7 +107,8 @@ class BasisStack(Prepared):
 class QuadrupletBasis:
     """Bases and angular functions of the quadruplet interaction.
 
-    rho (E_main, R); beta (E_q, C, L); gamma (E_main, S, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ) folded in.
+    rho (E_main, R); beta (E_q, C, L); gamma (E_main, S, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ)
+    folded in.
     """
 
     rho: Tensor
@@ -115,9 +121,10 @@ class QuadrupletBasis:
 class BasisValues:
     """Projected bases of a batch, named as in section 5.4; L angular degrees, M Fourier modes.
 
-    rho_aa (N, D_aa, R), harmonics_main (N, D, L²) and harmonics_a2ee2a (N, D_ae, L²) stand at the slots of their edges.
-    angular_main (N, D, L, L²): per main slot the harmonics of degree l in row l, with the factor of the addition
-    theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (N, D_ae, C): β_ea summed over the edges of an atom.
+    rho_aa (N, D_aa, R), harmonics_main (N, D, L²) and harmonics_a2ee2a (N, D_ae, L²) stand at the slots of
+    their edges. angular_main (N, D, L, L²): per main slot the harmonics of degree l in row l, with the factor
+    of the addition theorem. edge_to_atom (N, C, L²) and edge_to_atom_self (N, D_ae, C): β_ea summed over the
+    edges of an atom.
     """
 
     rho_tint: Tensor
@@ -162,7 +169,12 @@ class Bases(nn.Module):
         self.edge_emb = EdgeEmbedding(config.emb_size_atom, k, config.emb_size_edge)
 
         main: list[LinearBasis | AngularBasis] = [
-            self.mlp_rbf_tint, self.mlp_rbf_eaint, self.mlp_rbf_h, self.mlp_rbf_out, self.mlp_cbf_tint, self.mlp_cbf_aeint
+            self.mlp_rbf_tint,
+            self.mlp_rbf_eaint,
+            self.mlp_rbf_h,
+            self.mlp_rbf_out,
+            self.mlp_cbf_tint,
+            self.mlp_cbf_aeint,
         ]
         fold = {}
         if config.quad_interaction:
@@ -232,7 +244,8 @@ def _values_at_zero_angle(degrees: int) -> np.ndarray:
 
 
 def _fourier_fold(degrees: int, policy: GraphPolicy) -> np.ndarray:
-    """(L², L M): from (l₁, l₂) to (l₁, mode), with one more mode for right angles where dihedrals can be undefined."""
+    """(L², L M): from (l₁, l₂) to (l₁, mode), with one more mode for right angles where dihedrals can be
+    undefined."""
     alpha = fourier_matrix(degrees)
     if policy.name == "official" or policy.collinear_width > 0.0:
         alpha = np.concatenate([alpha, right_angle_values(degrees)[:, None]], axis=1)

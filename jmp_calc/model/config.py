@@ -56,17 +56,13 @@ class BackboneConfig:
     """absolute_rbf_cutoff in Å: the length that scales distances in every radial basis."""
     qint_tags: tuple[int, ...] = (1, 2)
     quad_interaction: bool = True
-    """Whether blocks have the quadruplet interaction (JMP: always; off in jmp-xs, where it doubles the cost)."""
+    """Whether blocks have the quadruplet interaction (JMP: always; off in jmp-xs, where it doubles the
+    cost)."""
     force_branch: bool = True
     """Whether the edge features xF for direct forces exist (official: regress_forces)."""
     dropout: float = 0.0
-    """Share of the features that each dense layer of the atom updates (in interaction and output blocks) loses in training."""
-
-
-
-
-
-
+    """Share of the features that each dense layer of the atom updates (in interaction and output blocks)
+    loses in training."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,8 @@ class HeadConfig:
     """Bias in the hidden layers (fine-tuned official energy heads have none)."""
     num_classes: int = 1
     classes: tuple[str, ...] = ()
-    """Names of the classes, in the order of the outputs (of a binary head: of no and yes); empty: not known."""
+    """Names of the classes, in the order of the outputs (of a binary head: of no and yes); empty: not
+    known."""
     direct_forces: bool = False
     target: str | None = None
     """Key of the scalar, class or vector in the training data; None: an energy, or not known."""
@@ -98,12 +95,13 @@ class HeadConfig:
     elements: tuple[int, ...] | None = None
     """Atomic numbers this head was trained on; None: not known."""
     references: dict[int, float] = field(default_factory=dict)
-    """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference. Of a scalar:
-    label units, summed over the atoms whatever the reduction."""
+    """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference.
+    Of a scalar: label units, summed over the atoms whatever the reduction."""
     reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
     binding: dict[int, float] = field(default_factory=dict)
-    """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone atom. It
-    lets a head with isolated atoms as references start from weights that were trained with other references."""
+    """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone
+    atom. It lets a head with isolated atoms as references start from weights that were trained with other
+    references."""
     cutoff: float | None = None
     """Cutoff that this head means under the official policy (8 Å for ani1x/transition1x), Å."""
 
@@ -133,18 +131,41 @@ class ModelConfig:
 
 JMP_S = BackboneConfig()
 JMP_L = BackboneConfig(
-    num_blocks=6, emb_size_edge=1024, emb_size_trip_out=128, emb_size_quad_in=64, emb_size_rbf=32,
-    emb_size_sbf=64, num_concat=4,
+    num_blocks=6,
+    emb_size_edge=1024,
+    emb_size_trip_out=128,
+    emb_size_quad_in=64,
+    emb_size_rbf=32,
+    emb_size_sbf=64,
+    num_concat=4,
 )
 
 JMP_XS = BackboneConfig(
-    num_spherical=4, num_radial=32, num_blocks=2, emb_size_atom=64, emb_size_edge=64, emb_size_trip_in=16,
-    emb_size_trip_out=32, emb_size_aint_in=16, emb_size_aint_out=32, emb_size_rbf=16, emb_size_cbf=8,
-    num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1, num_output_afteratom=1, num_atom_emb_layers=1,
-    num_global_out_layers=1, radial_cutoff=6.0, quad_interaction=False, force_branch=False,
+    num_spherical=4,
+    num_radial=32,
+    num_blocks=2,
+    emb_size_atom=64,
+    emb_size_edge=64,
+    emb_size_trip_in=16,
+    emb_size_trip_out=32,
+    emb_size_aint_in=16,
+    emb_size_aint_out=32,
+    emb_size_rbf=16,
+    emb_size_cbf=8,
+    num_before_skip=1,
+    num_after_skip=1,
+    num_concat=1,
+    num_atom=1,
+    num_output_afteratom=1,
+    num_atom_emb_layers=1,
+    num_global_out_layers=1,
+    radial_cutoff=6.0,
+    quad_interaction=False,
+    force_branch=False,
 )
 JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=0.0)
-"""Network and graphs of the bundled jmp-xs (training/pretraining/recipes/jmp_xs.toml): below 1 M weights and 3 MFLOP per main edge.
+"""Network and graphs of the bundled jmp-xs (training/pretraining/recipes/jmp_xs.toml): below 1 M weights and
+3 MFLOP per main edge.
 Without quadruplets: at equal time it learns better from twice the steps (benchmarks/xs_architecture.py)."""
 
 
@@ -169,7 +190,9 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
     policy = dict(data["policy"])
     policy["fewer_neighbors"] = tuple(FewerNeighbors(**fewer) for fewer in policy.get("fewer_neighbors", ()))
     rest = {k: v for k, v in data.items() if k not in ("backbone", "policy", "heads")}
-    return ModelConfig(backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest)
+    return ModelConfig(
+        backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest
+    )
 
 
 def describe_heads(heads: Iterable[HeadConfig]) -> str:

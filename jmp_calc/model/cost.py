@@ -1,8 +1,10 @@
 """Arithmetic and memory of one evaluation, counted from the configuration.
 
-Arithmetic: 2 FLOP per multiply-add of the linear layers. Source and target parts of edge embeddings count on atoms. Angular
-sums and elementwise work are not counted: what is counted is the part that cannot be avoided, so that time against it is a
-measure of everything else (``benchmarks/speed.py``). Memory: the arrays that the backward pass needs.
+Arithmetic: 2 FLOP per multiply-add of the linear layers. Source and target parts of edge embeddings count on
+    atoms. Angular
+sums and elementwise work are not counted: what is counted is the part that cannot be avoided, so that time
+against it is a measure of everything else (``benchmarks/speed.py``). Memory: the arrays that the backward
+pass needs.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphCounts:
-    """Atoms and directed edges of the four graphs of one structure or batch, and the most edges of one atom in three."""
+    """Atoms and directed edges of the four graphs of one structure or batch, and the most edges of one atom
+    in three."""
 
     atoms: int
     main: int
@@ -37,11 +40,20 @@ class GraphCounts:
     @classmethod
     def of(cls, graph: Graph) -> GraphCounts:
         """Counts of a structure."""
+
         def width(edges: EdgeList) -> int:
             return int(np.bincount(edges.target).max(initial=0))
 
-        return cls(graph.n_atoms, len(graph.main), len(graph.a2a), len(graph.a2ee2a), len(graph.qint),
-                   width(graph.main), width(graph.a2a), width(graph.qint))
+        return cls(
+            graph.n_atoms,
+            len(graph.main),
+            len(graph.a2a),
+            len(graph.a2ee2a),
+            len(graph.qint),
+            width(graph.main),
+            width(graph.a2a),
+            width(graph.qint),
+        )
 
     @classmethod
     def of_batch(cls, batch: Batch) -> GraphCounts:
@@ -69,10 +81,14 @@ class DenseLayer:
 def dense_layers(
     config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, direct: bool = False
 ) -> list[DenseLayer]:
-    """All linear layers of one energy evaluation (``gemnet_oc.md`` 5-9, 11); with ``direct`` those of direct forces too."""
+    """All linear layers of one energy evaluation (``gemnet_oc.md`` 5-9, 11); with ``direct`` those of direct
+    forces too."""
     layers = _bases(config, counts)
     for number in range(config.num_blocks):
-        layers += [DenseLayer(f"block {number + 1}: {x.name}", x.rows, x.n_in, x.n_out) for x in _block(config, counts)]
+        layers += [
+            DenseLayer(f"block {number + 1}: {x.name}", x.rows, x.n_in, x.n_out)
+            for x in _block(config, counts)
+        ]
     depths = config.num_blocks + 1
     n, a = counts.atoms, config.emb_size_atom
     for number in range(depths):
@@ -86,7 +102,12 @@ def dense_layers(
 
 
 def dense_flops(
-    config: BackboneConfig, head: HeadConfig, counts: GraphCounts, *, derivatives: int = 1, direct: bool = False
+    config: BackboneConfig,
+    head: HeadConfig,
+    counts: GraphCounts,
+    *,
+    derivatives: int = 1,
+    direct: bool = False,
 ) -> int:
     """Linear layers of the energy, and as many again for each derivative with respect to positions."""
     return (1 + derivatives) * sum(layer.flops for layer in dense_layers(config, head, counts, direct=direct))
@@ -97,8 +118,8 @@ def kept_values(c: BackboneConfig, counts: GraphCounts, recompute: Recompute = "
     quad = int(c.quad_interaction)
     shared = _kept_of_bases(c, counts)
     interactions = _kept_of_interactions(c, counts)
-    # Rows of edges per block: before each activation of the residual layers and of the merged first layers; the
-    # concatenation; what goes into the sums over atoms of the update and of the output.
+    # Rows of edges per block: before each activation of the residual layers and of the merged first layers;
+    # the concatenation; what goes into the sums over atoms of the update and of the output.
     residual = 2 * (c.num_before_skip + c.num_after_skip + c.num_concat)
     dense = counts.main * c.emb_size_edge * (residual + 3 + quad + 3)
     if recompute == "nothing":
@@ -125,14 +146,21 @@ def _kept_of_bases(c: BackboneConfig, counts: GraphCounts) -> int:
 
 def _kept_of_interactions(c: BackboneConfig, counts: GraphCounts) -> int:
     """Inside the interactions of one block: activated rows, radial factors, up projections, angular sums."""
-    degrees, quad, trip, slots = c.num_spherical, int(c.quad_interaction), c.emb_size_trip_in, counts.atoms * counts.main_width
+    degrees, quad, trip, slots = (
+        c.num_spherical,
+        int(c.quad_interaction),
+        c.emb_size_trip_in,
+        counts.atoms * counts.main_width,
+    )
     rows = (3 + quad) + (2 + quad) + 2 * (2 + quad) + 1
     total = counts.main * (c.emb_size_edge * rows + 2 * (2 * degrees * trip + c.emb_size_cbf * trip))
     total += slots * (2 * trip + degrees * trip) + counts.a2ee2a * 2 * c.emb_size_atom
     total += counts.atoms * counts.a2a_width * c.emb_size_aint_in
     if c.quad_interaction:
         modes, width, pairs = degrees + 1, c.emb_size_quad_in, counts.qint * counts.main_width
-        total += 3 * pairs * width + 2 * slots * degrees * modes * width + counts.main * c.emb_size_sbf * width
+        total += (
+            3 * pairs * width + 2 * slots * degrees * modes * width + counts.main * c.emb_size_sbf * width
+        )
     return total
 
 
@@ -153,16 +181,33 @@ def _bases(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
 def _block(c: BackboneConfig, counts: GraphCounts) -> list[DenseLayer]:
     n, e, m, a = counts.atoms, counts.main, c.emb_size_edge, c.emb_size_atom
     layers = [DenseLayer("dense_ca", e, m, m)]
-    layers += _to_edges("triplets", c, counts, (e, m), e, (c.emb_size_trip_in, c.emb_size_trip_out), c.emb_size_cbf)
-    if c.quad_interaction:
-        layers += _to_edges("quadruplets", c, counts, (e, m), e, (c.emb_size_quad_in, c.emb_size_quad_out), c.emb_size_sbf)
-        layers.append(DenseLayer("quadruplets: angular", counts.qint * c.num_spherical, c.emb_size_cbf, c.emb_size_quad_in))
     layers += _to_edges(
-        "atom to edge", c, counts, (n, a), counts.a2ee2a, (c.emb_size_trip_in, c.emb_size_trip_out), c.emb_size_cbf
+        "triplets", c, counts, (e, m), e, (c.emb_size_trip_in, c.emb_size_trip_out), c.emb_size_cbf
+    )
+    if c.quad_interaction:
+        layers += _to_edges(
+            "quadruplets", c, counts, (e, m), e, (c.emb_size_quad_in, c.emb_size_quad_out), c.emb_size_sbf
+        )
+        layers.append(
+            DenseLayer(
+                "quadruplets: angular", counts.qint * c.num_spherical, c.emb_size_cbf, c.emb_size_quad_in
+            )
+        )
+    layers += _to_edges(
+        "atom to edge",
+        c,
+        counts,
+        (n, a),
+        counts.a2ee2a,
+        (c.emb_size_trip_in, c.emb_size_trip_out),
+        c.emb_size_cbf,
     )
     t_in, t_out = c.emb_size_trip_in, c.emb_size_trip_out
     layers += _down("edge to atom", (e, m), e, c.emb_size_rbf, t_in)
-    layers += [DenseLayer("edge to atom: bilinear", n, c.emb_size_cbf * t_in, t_out), DenseLayer("edge to atom: up", n, t_out, a)]
+    layers += [
+        DenseLayer("edge to atom: bilinear", n, c.emb_size_cbf * t_in, t_out),
+        DenseLayer("edge to atom: up", n, t_out, a),
+    ]
     layers += [
         DenseLayer("atom to atom: down", n, a, c.emb_size_aint_in),
         DenseLayer("atom to atom: bilinear", n, c.emb_size_rbf * c.emb_size_aint_in, c.emb_size_aint_out),
@@ -196,7 +241,13 @@ def _down(name: str, dense: tuple[int, int], rows: int, rbf: int, features: int)
 
 
 def _to_edges(
-    name: str, c: BackboneConfig, counts: GraphCounts, dense: tuple[int, int], rows: int, sizes: tuple[int, int], basis: int
+    name: str,
+    c: BackboneConfig,
+    counts: GraphCounts,
+    dense: tuple[int, int],
+    rows: int,
+    sizes: tuple[int, int],
+    basis: int,
 ) -> list[DenseLayer]:
     return [
         *_down(name, dense, rows, c.emb_size_rbf, sizes[0]),

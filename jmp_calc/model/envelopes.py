@@ -37,8 +37,8 @@ def refined_cutoffs(
 
     ``structure`` (at most N,) names the structure of each atom; atoms behind it are alone.
 
-    Bisection without gradients, then two Newton steps with them: Newton's error doubles its order each time, so two
-    steps from the exact root carry derivatives up to the third.
+    Bisection without gradients, then two Newton steps with them: Newton's error doubles its order each time,
+    so two steps from the exact root carry derivatives up to the third.
     """
     n: Tensor | float = float(policy.max_neighbors)
     if policy.fewer_neighbors:

@@ -48,7 +48,9 @@ class AtomUpdate(nn.Module):
         super().__init__()
         self.dense_rbf = LinearBasis(config.emb_size_rbf, config.emb_size_edge)
         self.scale_sum = ScaleFactor()
-        self.layers = atom_readout(config.emb_size_edge, config.emb_size_atom, config.num_atom, config.dropout)
+        self.layers = atom_readout(
+            config.emb_size_edge, config.emb_size_atom, config.num_atom, config.dropout
+        )
 
     def forward(
         self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: Memory, *, scale: float = 1.0
@@ -116,7 +118,9 @@ class InteractionBlock(nn.Module):
         self.residual_m = residual_stack(edge, config.num_concat)
 
         first = [self.dense_ca, self.trip_interaction.dense, self.edge_atom_interaction.dense]
-        self.first = DenseStack(first if self.quad_interaction is None else [*first, self.quad_interaction.dense])
+        self.first = DenseStack(
+            first if self.quad_interaction is None else [*first, self.quad_interaction.dense]
+        )
 
     def forward(
         self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled, memory: Memory
@@ -148,7 +152,8 @@ class FinalMLP(nn.Module):
     def __init__(self, width: int, depths: int, residual_layers: int) -> None:
         super().__init__()
         self.out_mlp = nn.Sequential(
-            Dense(depths * width, width, activation=True), *(ResidualLayer(width) for _ in range(residual_layers))
+            Dense(depths * width, width, activation=True),
+            *(ResidualLayer(width) for _ in range(residual_layers)),
         )
 
     def forward(self, features: list[Scaled]) -> Tensor:
@@ -158,7 +163,8 @@ class FinalMLP(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for; atoms: h of every block."""
+    """Backbone output: energy (N, A) per atom; forces (E_main, M) per main edge, if asked for; atoms: h of
+    every block."""
 
     energy: Tensor
     forces: Tensor | None
@@ -192,7 +198,11 @@ class GemNetOC(nn.Module):
         for interaction, output in zip(self.int_blocks, outputs):
 
             def step(
-                bases: BasisValues, h: Scaled, m: Scaled, interaction: nn.Module = interaction, output: OutputBlock = output
+                bases: BasisValues,
+                h: Scaled,
+                m: Scaled,
+                interaction: nn.Module = interaction,
+                output: OutputBlock = output,
             ) -> tuple[Scaled, Scaled, Scaled]:
                 h, m = interaction(batch, bases, h, m, memory)
                 return h, m, output.energy_features(batch, bases.rho_out, h, m, memory)

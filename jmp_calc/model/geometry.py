@@ -1,7 +1,7 @@
 """Distances, directions and angular functions of a batch, computed once and shared by all blocks.
 
-Everything is a polynomial or a radial function of the edge vectors, which are formed in float64 from positions and
-cell and then cast (``docs/equations.md``).
+Everything is a polynomial or a radial function of the edge vectors, which are formed in float64 from
+positions and cell and then cast (``docs/equations.md``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from .harmonics import complex_modes, legendre_values, perpendicular_frame, sphe
 from .segment import gather_padded
 
 COLLINEAR_SINE = {torch.float32: 1e-4, torch.float64: 1e-7}
-"""official: below this sine of an angle the dihedral is undefined and counts as a right angle (section 15.1)."""
+"""official: below this sine of an angle the dihedral is undefined and counts as a right angle (section
+15.1)."""
 
 
 @dataclass(frozen=True)
 class EdgeGeometry:
-    """One graph: length (E,) Å, unit (E, 3) from source to target, weight (E,) the envelope that closes it."""
+    """One graph: length (E,) Å, unit (E, 3) from source to target, weight (E,) the envelope that closes
+    it."""
 
     length: Tensor
     unit: Tensor
@@ -51,8 +53,8 @@ class QuadrupletGeometry:
 
 @dataclass(frozen=True)
 class Geometry:
-    """All four graphs of a batch and their angular functions; a2ee2a may be the object main, without quadruplets qint is
-    None."""
+    """All four graphs of a batch and their angular functions; a2ee2a may be the object main, without
+    quadruplets qint is None."""
 
     main: EdgeGeometry
     a2a: EdgeGeometry
@@ -67,8 +69,8 @@ class Geometry:
 
 
 def edge_vectors(graphs: Sequence[Edges], positions: Tensor, cell: Tensor, strain: Tensor | None) -> Tensor:
-    """Vectors (E, 3) from source image to target of all graphs in turn, Å, differentiable in positions (N, 3) and
-    strain (S, 3, 3)."""
+    """Vectors (E, 3) from source image to target of all graphs in turn, Å, differentiable in positions (N, 3)
+    and strain (S, 3, 3)."""
     ends = torch.cat([*(edges.target for edges in graphs), *(edges.source for edges in graphs)])
     shift = torch.cat([edges.shift for edges in graphs])
     structure = torch.cat([edges.structure for edges in graphs]) if cell.shape[0] > 1 else None
@@ -126,11 +128,19 @@ def _edge_weights(
     exponent = config.envelope_exponent
     if policy.name == "official":
         return polynomial_envelope(length / config.radial_cutoff, exponent)
-    fixed = {"main": policy.cutoff, "a2a": policy.a2a_cutoff, "a2ee2a": policy.a2ee2a_cutoff, "qint": policy.qint_cutoff}
-    cutoffs = {name: torch.full_like(part, fixed[name], requires_grad=False) for name, part in lengths.items()}
+    fixed = {
+        "main": policy.cutoff,
+        "a2a": policy.a2a_cutoff,
+        "a2ee2a": policy.a2ee2a_cutoff,
+        "qint": policy.qint_cutoff,
+    }
+    cutoffs = {
+        name: torch.full_like(part, fixed[name], requires_grad=False) for name, part in lengths.items()
+    }
     if policy.adaptive:
         main, a2ee2a, qint = refined_cutoffs(
-            lengths["a2a"], batch.a2a.target, batch.structure, batch.n_atoms, policy)
+            lengths["a2a"], batch.a2a.target, batch.structure, batch.n_atoms, policy
+        )
         cutoffs["main"] = 0.5 * (main[batch.main.source] + main[batch.main.target])
         cutoffs["a2ee2a"] = a2ee2a[batch.a2ee2a.target]
         if "qint" in lengths:
@@ -138,7 +148,9 @@ def _edge_weights(
     cutoff = torch.cat([cutoffs[name] for name in lengths])
     if policy.taper >= 1.0:
         return polynomial_envelope(length / cutoff, exponent)
-    return polynomial_envelope(length / config.radial_cutoff, exponent) * edge_taper(length, cutoff, policy.taper)
+    return polynomial_envelope(length / config.radial_cutoff, exponent) * edge_taper(
+        length, cutoff, policy.taper
+    )
 
 
 def _quadruplets(
@@ -149,12 +161,16 @@ def _quadruplets(
     slots_in = batch.main.slots.index_select(0, batch.qint.source)  # (E_q, D)
     valid_in = (slots_in != batch.main.count) & (slots_in != batch.mirror_of_qint.unsqueeze(1))
     unit_in = gather_padded(unit_main, slots_in)
-    modes_in = _modes(unit_in @ first.unsqueeze(-1), unit_in @ second.unsqueeze(-1), degrees, policy, output=False)
+    modes_in = _modes(
+        unit_in @ first.unsqueeze(-1), unit_in @ second.unsqueeze(-1), degrees, policy, output=False
+    )
     modes_in = (modes_in.squeeze(2) * valid_in.unsqueeze(-1)).contiguous()
     # Output side: for each atom a all pairs of main edges c -> a and middle edges b -> a, without c = b.
     pairs = _padded_pairs(batch)
     unit_out = gather_padded(unit_main, batch.main.slots)  # (N, D, 3)
-    axis, first, second = (gather_padded(rows, batch.qint.slots).transpose(1, 2) for rows in (unit_qint, first, second))
+    axis, first, second = (
+        gather_padded(rows, batch.qint.slots).transpose(1, 2) for rows in (unit_qint, first, second)
+    )
     modes_out = _modes(unit_out @ first, unit_out @ second, degrees, policy, output=True)  # (N, D, D_q, 2 M)
     legendre_out = legendre_values(unit_out @ axis, degrees) * pairs.unsqueeze(-1)  # (N, D, D_q, L)
     n, d, d_q, _ = legendre_out.shape
@@ -183,9 +199,12 @@ def _padded_pairs(batch: Batch) -> Tensor:
 def _modes(x: Tensor, y: Tensor, degrees: int, policy: GraphPolicy, *, output: bool) -> Tensor:
     """Fourier modes (..., 2 M) of the azimuth about the middle edge, as (real, imaginary) pairs.
 
-    x, y: components of an edge's unit vector perpendicular to the middle edge; √(x² + y²) is the sine s of the angle.
-    smooth: s^m e^{imψ}, a polynomial. official: e^{imψ} (tapered below ``collinear_width``), and one more pair for
-    the share that counts as a right angle: 1 - w_c w_d = w_c (1 - w_d) + (1 - w_c) 1 for weights w of both sides.
+    x, y: components of an edge's unit vector perpendicular to the middle edge; √(x² + y²) is the sine s of
+    the angle.
+    smooth: s^m e^{imψ}, a polynomial. official: e^{imψ} (tapered below ``collinear_width``), and one more
+        pair for
+    the share that counts as a right angle: 1 - w_c w_d = w_c (1 - w_d) + (1 - w_c) 1 for weights w of both
+    sides.
     """
     if policy.name == "smooth" and policy.collinear_width == 0.0:
         return _as_pairs(complex_modes(x, y, degrees))

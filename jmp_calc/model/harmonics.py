@@ -1,7 +1,7 @@
 """Polynomial angular functions: Legendre, real spherical harmonics, Fourier modes about a bond.
 
-All are polynomials of unit vectors, evaluated through small constant matrices: no angles, no clamps, and derivatives
-of every order exist everywhere.
+All are polynomials of unit vectors, evaluated through small constant matrices: no angles, no clamps, and
+derivatives of every order exist everywhere.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def harmonics_matrix(degrees: int) -> Matrix:
         for order in range(degree + 1):
             derivative = polynomial.polyder(base, order) if order else base
             norm = math.sqrt(
-                (2 * degree + 1) / (4 * math.pi) * math.factorial(degree - order) / math.factorial(degree + order)
+                (2 * degree + 1)
+                / (4 * math.pi)
+                * math.factorial(degree - order)
+                / math.factorial(degree + order)
             ) * (math.sqrt(2.0) if order else 1.0)
             for sign in (1, -1)[: 1 if order == 0 else 2]:
                 mode = 0 if order == 0 else 2 * order - (1 if sign > 0 else 0)
@@ -72,7 +75,9 @@ def constant(make: Callable[[int], Matrix], degrees: int, like: Tensor) -> Tenso
 
 
 @lru_cache
-def _on_device(make: Callable[[int], Matrix], degrees: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _on_device(
+    make: Callable[[int], Matrix], degrees: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     with torch.inference_mode(False):  # one made inside the caller's inference mode could not be reused
         return torch.as_tensor(make(degrees), dtype=dtype, device=device)
 
@@ -116,7 +121,9 @@ def last_step(exponents: tuple[int, int, int]) -> tuple[tuple[int, ...], int]:
 def monomial_parents(degree: int) -> Matrix:
     """0/1 matrix (n_{d-1}, n_d): from which monomial of degree d - 1 each of degree d comes."""
     parents = [last_step(exponents)[0] for exponents in monomials(degree)]
-    return np.array([[before == parent for parent in parents] for before in monomials(degree - 1)], dtype=float)
+    return np.array(
+        [[before == parent for parent in parents] for before in monomials(degree - 1)], dtype=float
+    )
 
 
 @lru_cache
@@ -128,7 +135,8 @@ def monomial_axes(degree: int) -> Matrix:
 
 @lru_cache
 def monomial_matrix(degrees: int) -> Matrix:
-    """(monomials of degree 0 ... degrees - 1, degrees²): real Y_lm of a unit vector as polynomial coefficients."""
+    """(monomials of degree 0 ... degrees - 1, degrees²): real Y_lm of a unit vector as polynomial
+    coefficients."""
     every = [exponents for degree in range(degrees) for exponents in monomials(degree)]
     rows = {exponents: number for number, exponents in enumerate(every)}
     products = np.zeros((len(every), degrees, 2 * degrees - 1))
@@ -153,10 +161,11 @@ def spherical_harmonics(unit: Tensor, degrees: int) -> Tensor:
 
 
 def perpendicular_frame(axis: Tensor) -> tuple[Tensor, Tensor]:
-    """Two unit vectors (E, 3) that complete ``axis`` (E, 3, unit) to a frame, differentiable for every direction.
+    """Two unit vectors (E, 3) that complete ``axis`` (E, 3, unit) to a frame, differentiable for every
+    direction.
 
-    Duff et al., J. Comput. Graph. Tech. 6(1), 1 (2017). The frame turns where z changes sign; only differences of
-    azimuths about the axis are ever used, so nothing else does.
+    Duff et al., J. Comput. Graph. Tech. 6(1), 1 (2017). The frame turns where z changes sign; only
+    differences of azimuths about the axis are ever used, so nothing else does.
     """
     x, y, z = axis.unbind(-1)
     sign = torch.where(z < 0, -1.0, 1.0).to(axis.dtype)

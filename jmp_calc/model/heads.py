@@ -18,7 +18,8 @@ class ScaledSiLU(nn.Module):
 
 
 def head_mlp(n_in: int, hidden: int, n_out: int, num_layers: int, *, bias: bool) -> nn.Sequential:
-    """``num_layers`` Linear layers with activations in between; the last has a bias only if n_out > 1 (11.1)."""
+    """``num_layers`` Linear layers with activations in between; the last has a bias only if n_out > 1
+    (11.1)."""
     layers: list[nn.Module] = []
     widths = [n_in, *[hidden] * (num_layers - 1)]
     for width, following in zip(widths, widths[1:]):
@@ -61,7 +62,9 @@ def reduce_atoms(values: Tensor, structure: Tensor, n_structures: int, reduction
     return total
 
 
-def spatial_extent(weights: Tensor, positions: Tensor, masses: Tensor, structure: Tensor, count: int) -> Tensor:
+def spatial_extent(
+    weights: Tensor, positions: Tensor, masses: Tensor, structure: Tensor, count: int
+) -> Tensor:
     """Σ_a w_a |x_a - x_com|² with the mass-weighted centre; shape (S,), Å² (11.4)."""
     total_mass = segment_sum(masses, structure, count)
     centre = segment_sum(masses.unsqueeze(-1) * positions, structure, count) / total_mass.unsqueeze(-1)

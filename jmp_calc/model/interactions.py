@@ -1,7 +1,8 @@
 """The five interactions of a block (``gemnet_oc.md`` 8.1-8.5), their sums in exact separable form.
 
-★ of the specification is a ScaleFactor, part of the linear map before it. No list of edge-edge triplets and no list of
-quadruplets is made; see ``docs/equations.md`` for the algebra. The first layers of all interactions that start from the
+★ of the specification is a ScaleFactor, part of the linear map before it. No list of edge-edge triplets and
+no list of quadruplets is made; see ``docs/equations.md`` for the algebra. The first layers of all
+interactions that start from the
 same edge features are one product, made by the block: what comes in here is W m, without its activation.
 """
 
@@ -19,7 +20,8 @@ from .segment import from_slots, gather_padded, matched, mirrored, to_slots
 
 
 class BilinearBasis(nn.Module):
-    """A bias-free map of the flattened matrix X[i, k], stored as ``bilinear.linear`` in the published files."""
+    """A bias-free map of the flattened matrix X[i, k], stored as ``bilinear.linear`` in the published
+    files."""
 
     def __init__(self, size: int, features: int, n_out: int) -> None:
         super().__init__()
@@ -58,7 +60,9 @@ class RadialDown(nn.Module):
 class EdgeInteraction(RadialDown):
     """An interaction whose result goes to edges: out[e] = (Dense_σ^ca(y)[e] + Dense_σ^ac(y)[swap e]) / √2."""
 
-    def __init__(self, width: int, config: BackboneConfig, features: int, n_out: int, dense_name: str) -> None:
+    def __init__(
+        self, width: int, config: BackboneConfig, features: int, n_out: int, dense_name: str
+    ) -> None:
         super().__init__(width, config.emb_size_rbf, features, dense_name)
         self.up_projection_ca = Dense(n_out, config.emb_size_edge, activation=True)
         self.up_projection_ac = Dense(n_out, config.emb_size_edge, activation=True)
@@ -102,7 +106,12 @@ class TripletInteraction(EdgeInteraction):
         y = self.mlp_cbf(Scaled(bases.beta_tint @ s, x.factor), self.scale_cbf_sum)
 
         def seen() -> Observation:
-            return y.tensor(), x.tensor(), degree(batch.main.slots, batch.main.count)[batch.main.target] - 1, None
+            return (
+                y.tensor(),
+                x.tensor(),
+                degree(batch.main.slots, batch.main.count)[batch.main.target] - 1,
+                None,
+            )
 
         self.scale_cbf_sum.observe(seen)
         return self.to_edges(y, batch)
@@ -127,7 +136,12 @@ class AtomEdgeInteraction(EdgeInteraction):
 
         def seen() -> Observation:
             outputs = degree(batch.main.slots, batch.main.count)[edges.target]
-            return y.tensor(), x.tensor(), outputs - (batch.main_of_a2ee2a != batch.main.count).to(outputs), None
+            return (
+                y.tensor(),
+                x.tensor(),
+                outputs - (batch.main_of_a2ee2a != batch.main.count).to(outputs),
+                None,
+            )
 
         self.scale_cbf_sum.observe(seen)
         return self.to_edges(y, batch)
@@ -147,8 +161,11 @@ class EdgeAtomInteraction(RadialDown):
         x = self.reduce(activated(product), bases.rho_ea)
         inputs = to_slots(x.value, batch.main)
         sums = bases.harmonics_main.transpose(1, 2) @ inputs
-        own = inputs if edges is batch.main else to_slots(
-            matched(x.value, batch.main_of_a2ee2a, batch.a2ee2a_of_main), edges)
+        own = (
+            inputs
+            if edges is batch.main
+            else to_slots(matched(x.value, batch.main_of_a2ee2a, batch.a2ee2a_of_main), edges)
+        )
         same_bond = bases.edge_to_atom_self.transpose(1, 2) @ own
         y = self.mlp_cbf(Scaled(bases.edge_to_atom @ sums - same_bond, x.factor), self.scale_cbf_sum)
 
@@ -199,7 +216,9 @@ class QuadrupletInteraction(EdgeInteraction):
         width = x.value.shape[1]
         # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
         degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)
-        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(*degrees.shape[:2], width)
+        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(
+            *degrees.shape[:2], width
+        )
         x_in = gather_padded(x.value, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
         z = x_in * (quads.legendre_in @ angular)
         self.scale_cbf.observe(lambda: (z * x.factor, x_in * x.factor, quads.valid_in, quads.valid_in))
@@ -207,8 +226,14 @@ class QuadrupletInteraction(EdgeInteraction):
         modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
         n, n_modes, _, columns = quads.angular_out.shape
         at_atom = to_slots(modes, batch.qint)  # (N, D_q, 2 M, Q)
-        at_atom = at_atom.view(n, columns // 2, n_modes, 2, width).transpose(1, 2).reshape(n, n_modes, columns, width)
-        s = (quads.angular_out @ at_atom).view(n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width)
+        at_atom = (
+            at_atom.view(n, columns // 2, n_modes, 2, width)
+            .transpose(1, 2)
+            .reshape(n, n_modes, columns, width)
+        )
+        s = (quads.angular_out @ at_atom).view(
+            n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width
+        )
         closing = quads.angular_triangle @ gather_padded(z.flatten(0, 1), batch.triangle)  # (N, D, L M, Q)
         s = s.permute(0, 2, 3, 1, 4).reshape(closing.shape) - closing
         s = from_slots(s, batch.main)  # (E_main, L M, Q)

@@ -1,7 +1,7 @@
 """Elementary layers (``gemnet_oc.md`` section 6): all maps bias-free, activation SiLU/0.6.
 
-Constants (1/0.6, 1/√2, fitted scale factors) are never multiplied into rows of edges: they travel beside the features as
-``Scaled.factor`` and end up in the weights of the next linear map.
+Constants (1/0.6, 1/√2, fitted scale factors) are never multiplied into rows of edges: they travel beside the
+features as ``Scaled.factor`` and end up in the weights of the next linear map.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def scaled_rows(x: Scaled, scale: float) -> Scaled:
 
 
 class Prepared(nn.Module):
-    """A module whose weights are combined before they are used; once ``freeze`` was called, for the last time."""
+    """A module whose weights are combined before they are used; once ``freeze`` was called, for the last
+    time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +104,8 @@ class Linear(Prepared):
 
 
 class Dense(nn.Module):
-    """y = σ(W x), or W x without activation; in training ``dropout`` of the features become 0, the others grow."""
+    """y = σ(W x), or W x without activation; in training ``dropout`` of the features become 0, the others
+    grow."""
 
     def __init__(self, n_in: int, n_out: int, *, activation: bool, dropout: float = 0.0) -> None:
         super().__init__()
@@ -124,7 +126,8 @@ def activated(y: Tensor) -> Scaled:
 
 
 class DenseStack(Prepared):
-    """The products of Dense_σ layers that act on the same rows, as one. The layers belong to other modules."""
+    """The products of Dense_σ layers that act on the same rows, as one. The layers belong to other
+    modules."""
 
     def __init__(self, layers: Sequence[Dense]) -> None:
         super().__init__()
@@ -175,9 +178,14 @@ def residual_stack(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualLayer(width) for _ in range(count)))
 
 
-def atom_readout(edge_width: int, atom_width: int, residual_layers: int, dropout: float = 0.0) -> nn.Sequential:
-    """The layers that follow a sum of edge features over an atom: (Dense_σ if widths differ) + residual layers."""
-    first = [Dense(edge_width, atom_width, activation=True, dropout=dropout)] if edge_width != atom_width else []
+def atom_readout(
+    edge_width: int, atom_width: int, residual_layers: int, dropout: float = 0.0
+) -> nn.Sequential:
+    """The layers that follow a sum of edge features over an atom: (Dense_σ if widths differ) + residual
+    layers."""
+    first = (
+        [Dense(edge_width, atom_width, activation=True, dropout=dropout)] if edge_width != atom_width else []
+    )
     return nn.Sequential(*first, *(ResidualLayer(atom_width, dropout) for _ in range(residual_layers)))
 
 
@@ -187,7 +195,9 @@ def he_orthogonal_(weight: Tensor) -> None:
     flat = weight.new_empty(weight.shape[0], weight[0].numel())
     nn.init.orthogonal_(flat)
     filled = flat.view_as(weight)
-    axes, fan_in = ((0, 1), weight.shape[0] * weight.shape[1]) if weight.dim() == 3 else ((1,), weight.shape[1])
+    axes, fan_in = (
+        ((0, 1), weight.shape[0] * weight.shape[1]) if weight.dim() == 3 else ((1,), weight.shape[1])
+    )
     mean = filled.mean(dim=axes, keepdim=True)
     variance = filled.var(dim=axes, keepdim=True) if fan_in > 1 else torch.zeros_like(mean)
     weight.copy_((filled - mean) / torch.sqrt(variance + 1e-6) / math.sqrt(fan_in))

@@ -36,9 +36,9 @@ Layer = int | Literal["final"]
 class Prediction:
     """Results of a batch: S structures, N atoms.
 
-    energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies (N,) eV float64,
-    or what a structure's output is summed from;
-    forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³, ASE's sign (positive: tension). NaN stress: a cell without volume.
+    energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies
+    (N,) eV float64, or what a structure's output is summed from; forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³,
+    ASE's sign (positive: tension). NaN stress: a cell without volume.
     """
 
     energy: Tensor
@@ -48,7 +48,8 @@ class Prediction:
 
 
 FULLY_BOUND = 0.5
-"""Sum of the main envelopes of an atom from which on its binding energy is complete (one neighbour at half the cutoff)."""
+"""Sum of the main envelopes of an atom from which on its binding energy is complete (one neighbour at half
+the cutoff)."""
 
 
 class Potential(nn.Module):
@@ -64,7 +65,9 @@ class Potential(nn.Module):
             {head.name: Head(head, backbone.emb_size_atom, backbone.emb_size_edge) for head in config.heads}
         )
         self._references = {head.name: Float64Table(_by_number(head.references)) for head in config.heads}
-        self._binding = {head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding}
+        self._binding = {
+            head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding
+        }
         self._masses = Float64Table(ATOMIC_MASSES)
         self._repulsion = PairRepulsion() if config.pair_repulsion else None
         self._initialise()
@@ -108,7 +111,9 @@ class Potential(nn.Module):
             energies = self._energies(batch, features, geometry, heads)
             energy = self._reduced(batch, energies, positions, heads)
             memory.without_weights = True
-            gradients = self._gradients(energy, positions, strain, create_graph) if differentiate else (None, None)
+            gradients = (
+                self._gradients(energy, positions, strain, create_graph) if differentiate else (None, None)
+            )
             memory.without_weights = False
         result_forces, result_stress = gradients
         if forces == "direct":
@@ -117,18 +122,22 @@ class Potential(nn.Module):
             a, b, c = batch.cell.unbind(1)
             volume = (torch.linalg.cross(a, b) * c).sum(-1).abs().view(-1, 1, 1)
             has_volume = volume > 0  # divided by 1 elsewhere: a NaN factor would reach the gradients of all
-            result_stress = torch.where(has_volume, result_stress / torch.where(has_volume, volume, 1.0), torch.nan)
+            result_stress = torch.where(
+                has_volume, result_stress / torch.where(has_volume, volume, 1.0), torch.nan
+            )
         wanted = result_forces if forces != "none" else None
         return Prediction(energy, energies, wanted, result_stress)
 
     def descriptors(self, batch: Batch, layer: Layer) -> Tensor:
-        """Invariant features of every atom (N, A), without gradients: h after interaction block ``layer``, or the final xE."""
+        """Invariant features of every atom (N, A), without gradients: h after interaction block ``layer``, or
+        the final xE."""
         with torch.no_grad():
             _, features = self._backbone(batch, batch.positions, None, Memory(), with_forces=False)
         return features.energy if layer == "final" else features.atoms[layer - 1].tensor()
 
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
-        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no dropout."""
+        """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no
+        dropout."""
         training = self.training
         self.eval()
         with torch.no_grad():
@@ -149,7 +158,8 @@ class Potential(nn.Module):
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
 
     def freeze(self, forces: Forces) -> None:
-        """Make this network one for inference only: weights and constants are combined once, the rest is let go.
+        """Make this network one for inference only: weights and constants are combined once, the rest is let
+        go.
 
         Afterwards it gives ``forces`` of this kind only, and cannot be trained, copied, moved or saved.
         """
@@ -160,8 +170,13 @@ class Potential(nn.Module):
         for module in self.modules():
             if isinstance(module, Prepared):
                 module.freeze()
-        one_atom = build_graph(np.zeros((1, 3)), np.ones(1, dtype=np.int64), np.zeros((3, 3)), np.zeros(3, dtype=bool),
-                               self.config.policy)  # fmt: skip
+        one_atom = build_graph(
+            np.zeros((1, 3)),
+            np.ones(1, dtype=np.int64),
+            np.zeros((3, 3)),
+            np.zeros(3, dtype=bool),
+            self.config.policy,
+        )
         device = self.embedding.weight.device
         batch = collate([one_atom], device=device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
@@ -180,7 +195,8 @@ class Potential(nn.Module):
     def with_new_head(self, head: HeadConfig, kept: Sequence[str], init_from: str | None = None) -> Potential:
         """A copy with a new head, which is its default, beside the ``kept`` ones.
 
-        The new head has new weights or those of an old one of the same shape, ``init_from``; that one may have its name, or go.
+        The new head has new weights or those of an old one of the same shape, ``init_from``; that one may
+        have its name, or go.
         """
         state = {name: value.detach() for name, value in self.state_dict().items()}
         backbone, others = self.config.backbone, tuple(f"heads.{name}." for name in kept)
@@ -190,10 +206,15 @@ class Potential(nn.Module):
         else:
             old = f"heads.{init_from}."
             own = {name.removeprefix(old): value for name, value in state.items() if name.startswith(old)}
-        state = {name: value for name, value in state.items() if not name.startswith("heads.") or name.startswith(others)}
+        state = {
+            name: value
+            for name, value in state.items()
+            if not name.startswith("heads.") or name.startswith(others)
+        }
         state |= {f"heads.{head.name}.{name}": value for name, value in own.items()}
         return Potential.from_state(
-            self.config.with_new_head(head, kept), {name: value.clone() for name, value in state.items()})
+            self.config.with_new_head(head, kept), {name: value.clone() for name, value in state.items()}
+        )
 
     def with_heads(self, names: Sequence[str], default: str | None) -> Potential:
         """A copy that has only the named heads."""
@@ -232,18 +253,23 @@ class Potential(nn.Module):
         self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: Memory, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
         config = self.config
-        with torch.autocast(positions.device.type, enabled=False):  # cosines in bfloat16 would have two digits
+        with torch.autocast(
+            positions.device.type, enabled=False
+        ):  # cosines in bfloat16 would have two digits
             geometry = batch_geometry(batch, positions, strain, config.backbone, config.policy, self.dtype)
         h = self.embedding(batch.numbers - 1)
         return geometry, self.backbone(batch, geometry, h, memory, with_forces=with_forces)
 
-    def _energies(self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]) -> Tensor:
+    def _energies(
+        self, batch: Batch, features: Features, geometry: Geometry, heads: str | Sequence[str]
+    ) -> Tensor:
         """Per-atom energies in eV (N,), or per-atom outputs of another kind of head."""
         names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
         if self._kind(heads) == "vector":
             return self._direct_forces(batch, geometry, features, heads)
         values = [
-            self._head_values(batch, features, name) + self._binding_energies(batch, geometry, name) for name in names
+            self._head_values(batch, features, name) + self._binding_energies(batch, geometry, name)
+            for name in names
         ]
         if len(names) == 1:
             energies = values[0]
@@ -278,11 +304,14 @@ class Potential(nn.Module):
         return config.energy_scale * values + self._references[name].on(values.device)[batch.numbers]
 
     def _binding_energies(self, batch: Batch, geometry: Geometry, name: str) -> Tensor | float:
-        """The head's binding energy per atom (N,), faded with the number of neighbours within the main cutoff."""
+        """The head's binding energy per atom (N,), faded with the number of neighbours within the main
+        cutoff."""
         if name not in self._binding:
             return 0.0
         neighbours = segment_sum(geometry.main.weight.to(torch.float64), batch.main.target, batch.n_atoms)
-        return self._binding[name].on(neighbours.device)[batch.numbers] * smooth_step(neighbours / FULLY_BOUND)
+        return self._binding[name].on(neighbours.device)[batch.numbers] * smooth_step(
+            neighbours / FULLY_BOUND
+        )
 
     def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: str | Sequence[str]) -> Tensor:
         config = self.config.head(heads if isinstance(heads, str) else heads[0])
@@ -323,7 +352,8 @@ class Potential(nn.Module):
         names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
         main = geometry.main.unit, batch.main.target, batch.n_atoms
         values = [
-            self.config.head(name).force_scale * self._head(name).per_edge_vectors(features.forces, *main).to(torch.float64)
+            self.config.head(name).force_scale
+            * self._head(name).per_edge_vectors(features.forces, *main).to(torch.float64)
             for name in names
         ]
         if len(names) == 1:

@@ -1,7 +1,8 @@
 """What a call keeps for its derivatives, and what it computes again when they need it (``docs/speed.md``).
 
-``torch.utils.checkpoint`` cannot be differentiated twice with the graph of the first derivative freed; training through
-forces needs that. Here the derivative of a recomputed part is a function of its own that is recomputed again.
+``torch.utils.checkpoint`` cannot be differentiated twice with the graph of the first derivative freed;
+training through forces needs that. Here the derivative of a recomputed part is a function of its own that is
+recomputed again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 Recompute = Literal["nothing", "interactions", "blocks"]
-"""nothing: keep all. interactions: keep what dense layers on edges produced, recompute what lies between. blocks: keep
-only the features that enter a block (and, within the block that is being recomputed, as interactions)."""
+"""nothing: keep all. interactions: keep what dense layers on edges produced, recompute what lies between.
+blocks: keep only the features that enter a block (and, within the block that is being recomputed, as
+interactions)."""
 
 Result = TypeVar("Result")
 
@@ -26,10 +28,12 @@ class Memory:
     """The memory plan of one call."""
 
     def __init__(self, recompute: Recompute = "nothing", *, random: bool = False) -> None:
-        """``random``: the network draws random numbers (dropout), which must be the same when it is computed again."""
+        """``random``: the network draws random numbers (dropout), which must be the same when it is computed
+        again."""
         self.recompute, self.random = recompute, random
         self.without_weights = False
-        """Set while derivatives with respect to positions alone are taken: those of the weights would be thrown away."""
+        """Set while derivatives with respect to positions alone are taken: those of the weights would be
+        thrown away."""
 
     def interaction(self, module: Callable[..., Result], *inputs: Any, weights: nn.Module) -> Result:
         """``module(*inputs)``; only its inputs are kept, unless all is."""
@@ -64,7 +68,8 @@ class _Part:
         self._autocast: tuple[torch.dtype, bool] | None = None
 
     def run(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Output tensors for input tensors; what follows the inputs are weights, which the modules hold themselves."""
+        """Output tensors for input tensors; what follows the inputs are weights, which the modules hold
+        themselves."""
         outputs: list[Tensor] = []
         with self._same_draws(tensors[0].device), self._same_precision(tensors[0].device.type):
             self._outputs = _taken_out(self.compute(*_put_back(self.inputs, tensors)), outputs, every=True)
@@ -76,7 +81,9 @@ class _Part:
         if not self.memory.random:
             yield
             return
-        generator = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
+        generator = (
+            torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index]
+        )
         now = generator.get_state()
         if self._draws is None:
             self._draws = now
@@ -99,14 +106,27 @@ class _Part:
         return _put_back(self._outputs, outputs)
 
     def gradients(
-        self, tensors: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...], *, weights: bool, create_graph: bool
+        self,
+        tensors: tuple[Tensor, ...],
+        gradients: tuple[Tensor | None, ...],
+        *,
+        weights: bool,
+        create_graph: bool,
     ) -> tuple[Tensor | None, ...]:
         """Gradients of the ``tensors``, or None; ``tensors`` and ``gradients`` are leaves of a new graph."""
         pairs = [(y, g) for y, g in zip(self.run(tensors), gradients) if g is not None and y.requires_grad]
         wanted = tensors if weights else tensors[: self.n_inputs]
-        found = torch.autograd.grad(
-            [y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
-        ) if pairs else (None,) * len(wanted)
+        found = (
+            torch.autograd.grad(
+                [y for y, _ in pairs],
+                wanted,
+                [g for _, g in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+            if pairs
+            else (None,) * len(wanted)
+        )
         return (*found, *(None,) * (len(tensors) - len(wanted)))
 
     def leaves(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -132,10 +152,13 @@ class _Recomputed(Function):
 
 
 class _RecomputedGradient(Function):
-    """Gradients of the tensors of a part, as a function of the tensors and of the gradients of its outputs."""
+    """Gradients of the tensors of a part, as a function of the tensors and of the gradients of its
+    outputs."""
 
     @staticmethod
-    def forward(ctx: Any, part: _Part, n_tensors: int, *arguments: Tensor | None) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any, part: _Part, n_tensors: int, *arguments: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         ctx.part, ctx.n_tensors, ctx.weights = part, n_tensors, not part.memory.without_weights
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*arguments)
@@ -152,11 +175,15 @@ class _RecomputedGradient(Function):
             leaves = part.leaves(tensors)
             given = tuple(None if g is None else g.detach().requires_grad_(True) for g in gradients)
             firsts = part.gradients(leaves, given, weights=ctx.weights, create_graph=True)
-            pairs = [(f, s) for f, s in zip(firsts, seconds) if f is not None and s is not None and f.requires_grad]
+            pairs = [
+                (f, s) for f, s in zip(firsts, seconds) if f is not None and s is not None and f.requires_grad
+            ]
             wanted = (*leaves, *(g for g in given if g is not None))
-            found = iter(torch.autograd.grad(
-                [f for f, _ in pairs], wanted, [s for _, s in pairs], allow_unused=True
-            ) if pairs else (None,) * len(wanted))
+            found = iter(
+                torch.autograd.grad([f for f, _ in pairs], wanted, [s for _, s in pairs], allow_unused=True)
+                if pairs
+                else (None,) * len(wanted)
+            )
         of_tensors = [next(found) for _ in leaves]
         return (None, None, *of_tensors, *(None if g is None else next(found) for g in given))
 
@@ -194,7 +221,10 @@ def _mapped(value: Any, change: Callable[[Any], Any]) -> Any:
         items = tuple(change(item) for item in value)
         return items if any(new is not old for new, old in zip(items, value)) else value
     if is_dataclass(value) and not isinstance(value, type):
-        found = {item.name: (getattr(value, item.name), change(getattr(value, item.name))) for item in fields(value)}
+        found = {
+            item.name: (getattr(value, item.name), change(getattr(value, item.name)))
+            for item in fields(value)
+        }
         changed = {name: new for name, (old, new) in found.items() if new is not old}
         return replace(value, **changed) if changed else value
     return value

@@ -1,6 +1,7 @@
 """Screened nuclear repulsion at short range, so that dynamics cannot fall into overlapping atoms.
 
-Ziegler, Biersack, Littmark (1985) universal potential, faded out smoothly between two shares of the sum of covalent
+Ziegler, Biersack, Littmark (1985) universal potential, faded out smoothly between two shares of the sum of
+covalent
 radii: zero at every bond length that occurs in training data.
 """
 

@@ -13,7 +13,8 @@ Observation = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 class ScaleFactor(nn.Module):
-    """★ of the specification: a constant that belongs to the linear map before it; 0 means "not fitted", acts as 1."""
+    """★ of the specification: a constant that belongs to the linear map before it; 0 means "not fitted", acts
+    as 1."""
 
     scale_factor: Tensor
 

@@ -1,7 +1,7 @@
 """Sums over the edges of an atom: the only place that knows how they are done.
 
-The default is native torch. The environment variable ``JMP_CALC_SEGMENT_SUMS=torch_scatter``, read at import, switches to
-the optional extension, with equal results (tests/model/test_segment.py).
+The default is native torch. The environment variable ``JMP_CALC_SEGMENT_SUMS=torch_scatter``, read at import,
+switches to the optional extension, with equal results (tests/model/test_segment.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ BACKENDS = ("torch", "torch_scatter")
 
 
 class SegmentSum:
-    """Sum rows into segments with a chosen backend; falls back to torch with a warning if the extension is broken."""
+    """Sum rows into segments with a chosen backend; falls back to torch with a warning if the extension is
+    broken."""
 
     def __init__(self, backend: str = "torch") -> None:
         if backend not in BACKENDS:
-            raise UsageError(f"There is no way {backend!r} of summing segments.", where=BACKEND_VARIABLE,
-                             hint=f"choose one of {', '.join(BACKENDS)}")
+            raise UsageError(
+                f"There is no way {backend!r} of summing segments.",
+                where=BACKEND_VARIABLE,
+                hint=f"choose one of {', '.join(BACKENDS)}",
+            )
         self.backend = "torch"
         if backend == "torch_scatter":
             try:
@@ -38,7 +42,8 @@ class SegmentSum:
                 self.backend = backend
             except (ImportError, OSError, AttributeError) as error:
                 warnings.warn(
-                    JMPWarning(f"torch-scatter cannot be used ({error}); native torch is used instead."), stacklevel=2
+                    JMPWarning(f"torch-scatter cannot be used ({error}); native torch is used instead."),
+                    stacklevel=2,
                 )
 
     def __call__(self, rows: Tensor, segment: Tensor, count: int) -> Tensor:
@@ -69,7 +74,8 @@ def from_slots(padded: Tensor, edges: Edges) -> Tensor:
 
 
 def matched(rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
-    """Rows (E, ...) taken by ``index``, where E gives zeros and no row is taken twice; ``inverse`` leads back."""
+    """Rows (E, ...) taken by ``index``, where E gives zeros and no row is taken twice; ``inverse`` leads
+    back."""
     return _Matched.apply(rows, index, inverse)  # type: ignore[no-any-return]
 
 
@@ -79,7 +85,8 @@ def mirrored(rows: Tensor, swap: Tensor) -> Tensor:
 
 
 class _ToPlaces(Function):
-    """rows -> zeros with the rows at their places. Every place is taken once, so that its gradient is a gather."""
+    """rows -> zeros with the rows at their places. Every place is taken once, so that its gradient is a
+    gather."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, place: Tensor, count: int) -> Tensor:

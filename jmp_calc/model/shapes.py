@@ -9,8 +9,22 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-_VALUES_ONLY = {"normal_", "uniform_", "kaiming_uniform_", "orthogonal_", "mean", "var", "sqrt", "copy_",
-                "add", "sub", "div", "__add__", "__sub__", "__truediv__"}  # fmt: skip
+_VALUES_ONLY = {
+    "normal_",
+    "uniform_",
+    "kaiming_uniform_",
+    "orthogonal_",
+    "mean",
+    "var",
+    "sqrt",
+    "copy_",
+    "add",
+    "sub",
+    "div",
+    "__add__",
+    "__sub__",
+    "__truediv__",
+}
 
 
 class _NoValues(TorchFunctionMode):

@@ -18,6 +18,8 @@ class Float64Table:
     def on(self, device: torch.device) -> Tensor:
         """The table on ``device``."""
         if device not in self._copies:
-            with torch.inference_mode(False):  # a copy made inside the caller's inference mode could not be reused
+            with torch.inference_mode(
+                False
+            ):  # a copy made inside the caller's inference mode could not be reused
                 self._copies[device] = torch.tensor(self.values, dtype=torch.float64, device=device)
         return self._copies[device]

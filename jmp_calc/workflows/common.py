@@ -1,4 +1,5 @@
-"""What the workflows share: asking any ASE calculator, frozen copies of frames, writing files with a prefix."""
+"""What the workflows share: asking any ASE calculator, frozen copies of frames, writing files with a
+prefix."""
 
 from __future__ import annotations
 
@@ -34,12 +35,12 @@ def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> 
 def working_copy(atoms: Atoms) -> Atoms:
     """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
 
-    Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out: they belong to the positions of the input, and training
-    would take them for labels of the frames that are written.
+    Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out: they belong to the positions of the
+    input, and training would take them for labels of the frames that are written.
 
     Raises:
-        UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is named
-            here, before optimizers, integrators and spglib see NaN or a cell without volume.
+        UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is
+            named here, before optimizers, integrators and spglib see NaN or a cell without volume.
     """
     if atoms.calc is None:
         raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
@@ -64,7 +65,8 @@ def has_stress(atoms: Atoms) -> bool:
 
 
 def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
-    """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator batches."""
+    """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator
+    batches."""
     module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
     calculator = structures[0].calc
     if len(structures) > 1 and module is not None and isinstance(calculator, module.JMPCalculator):
@@ -106,8 +108,8 @@ def warn_if_not_smooth(atoms: Atoms) -> None:
 
 
 def model_fingerprint(atoms: Atoms) -> str:
-    """Words that identify the potential of ``atoms``: of a JMP model its hash, head, precision, weights, graphs and the
-    tags that it reads; else the class."""
+    """Words that identify the potential of ``atoms``: of a JMP model its hash, head, precision, weights,
+    graphs and the tags that it reads; else the class."""
     info = getattr(atoms.calc, "info", None)
     name = type(atoms.calc).__name__
     if info is None or not hasattr(info, "sha256"):
@@ -116,4 +118,6 @@ def model_fingerprint(atoms: Atoms) -> str:
     if info.policy.tags == "atoms":
         graphs["tags"] = hashlib.sha256(atoms.get_tags().astype(np.int64).tobytes()).hexdigest()
     words = [name, info.sha256, f"head={info.head}", f"dtype={info.dtype}", f"forces={info.forces}"]
-    return " ".join([*words, f"weights={info.weights}", *(f"graphs.{field}={value}" for field, value in graphs.items())])
+    return " ".join(
+        [*words, f"weights={info.weights}", *(f"graphs.{field}={value}" for field, value in graphs.items())]
+    )

@@ -41,7 +41,11 @@ class Guard:
     def check(self, atoms: Atoms, before: np.ndarray, temperature_k: float, step: int) -> None:
         """Cheap checks of every step; ``before`` are the positions one step ago, shape (N,3) Å."""
         energy = atoms.get_potential_energy()
-        for name, value in (("energy", energy), ("positions", atoms.positions), ("momenta", atoms.get_momenta())):
+        for name, value in (
+            ("energy", energy),
+            ("positions", atoms.positions),
+            ("momenta", atoms.get_momenta()),
+        ):
             if not np.isfinite(value).all():
                 raise _tripped(f"the {name} became NaN or infinite", step)
         limit = TEMPERATURE_FACTOR * self.reference_temperature_k
@@ -50,7 +54,9 @@ class Guard:
         moved = np.linalg.norm(atoms.positions - before, axis=1)
         if moved.max() > LARGEST_STEP_A:
             worst = int(moved.argmax())
-            raise _tripped(f"atom {worst} ({atoms.symbols[worst]}) moved {moved.max():.2f} Å in one step", step)
+            raise _tripped(
+                f"atom {worst} ({atoms.symbols[worst]}) moved {moved.max():.2f} Å in one step", step
+            )
 
     def check_geometry(self, atoms: Atoms, step: int) -> None:
         """Slower checks, every SLOW_CHECKS_EVERY steps: atoms on top of each other, atoms that left."""
@@ -68,8 +74,10 @@ class Guard:
 
 def _tripped(fact: str, step: int) -> GuardError:
     return GuardError(
-        f"guard: {fact}", where=f"step {step}",
-        hint="look at last-good.extxyz; try a shorter time step or a relaxed start; --no-guard switches this off",
+        f"guard: {fact}",
+        where=f"step {step}",
+        hint="look at last-good.extxyz; try a shorter time step or a relaxed start; --no-guard switches "
+        "this off",
     )
 
 

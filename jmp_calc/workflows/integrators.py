@@ -63,7 +63,12 @@ class Integrator:
 
     def _chains(self) -> dict[str, np.ndarray]:
         thermostat, barostat = self._dynamics._thermostat, self._dynamics._barostat
-        return {"eta": thermostat._eta, "p_eta": thermostat._p_eta, "xi": barostat._xi, "p_xi": barostat._p_xi}
+        return {
+            "eta": thermostat._eta,
+            "p_eta": thermostat._p_eta,
+            "xi": barostat._xi,
+            "p_xi": barostat._p_xi,
+        }
 
     def _nve(self) -> Any:
         from ase import units
@@ -77,8 +82,12 @@ class Integrator:
 
         assert self.settings.friction_per_ps is not None
         return Langevin(
-            self.atoms, self.settings.timestep_fs * units.fs, temperature_K=self.settings.temperature_k,
-            friction=self.settings.friction_per_ps / (1000 * units.fs), fixcm=False, rng=self.rng,
+            self.atoms,
+            self.settings.timestep_fs * units.fs,
+            temperature_K=self.settings.temperature_k,
+            friction=self.settings.friction_per_ps / (1000 * units.fs),
+            fixcm=False,
+            rng=self.rng,
         )
 
     def _mtk(self) -> Any:
@@ -98,19 +107,25 @@ class Integrator:
         assert s.thermostat_time_fs is not None
         assert s.barostat_time_fs is not None
         dynamics = StressFirst(
-            self.atoms, s.timestep_fs * units.fs, temperature_K=s.temperature_k,
-            pressure_au=s.pressure_gpa / GPA_PER_EV_A3, tdamp=s.thermostat_time_fs * units.fs,
+            self.atoms,
+            s.timestep_fs * units.fs,
+            temperature_K=s.temperature_k,
+            pressure_au=s.pressure_gpa / GPA_PER_EV_A3,
+            tdamp=s.thermostat_time_fs * units.fs,
             pdamp=s.barostat_time_fs * units.fs,
         )
         dynamics._thermostat = NoseHooverChainThermostat(
-            num_atoms_global=len(self.atoms) - 1, masses=dynamics.masses, temperature_K=s.temperature_k,
+            num_atoms_global=len(self.atoms) - 1,
+            masses=dynamics.masses,
+            temperature_K=s.temperature_k,
             tdamp=s.thermostat_time_fs * units.fs,
         )
         return dynamics
 
 
 def add_momentum_constraint(atoms: Atoms, settings: MDSettings) -> None:
-    """Langevin kicks would make the centre of mass diffuse: keep it fixed when nothing else is constrained."""
+    """Langevin kicks would make the centre of mass diffuse: keep it fixed when nothing else is
+    constrained."""
     if settings.ensemble == "nvt" and not atoms.constraints and len(atoms) > 1:
         from ase.constraints import FixCom
 

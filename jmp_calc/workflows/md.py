@@ -59,8 +59,12 @@ class MDResult:
         if drift:
             drift["drift_verdict"] = drift.pop("verdict")
         return {
-            "n_steps": self.n_steps, "time_ps": self.n_steps * self.settings.timestep_fs / 1000,
-            "degrees_of_freedom": self.degrees_of_freedom, **averages(self.stats, self.columns), **drift, "last": last,
+            "n_steps": self.n_steps,
+            "time_ps": self.n_steps * self.settings.timestep_fs / 1000,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            **averages(self.stats, self.columns),
+            **drift,
+            "last": last,
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
@@ -77,35 +81,66 @@ class MDResult:
 
 
 def md(
-    atoms: Atoms, *, ensemble: str = "nvt", temperature_k: float | None = 300.0, timestep_fs: float = 1.0,
-    steps: int = 1000, pressure_gpa: float | None = None, friction_per_ps: float | None = None,
-    thermostat_time_fs: float | None = None, barostat_time_fs: float | None = None, seed: int = 0,
-    velocities: Literal["new", "keep"] = "new", remove_rotation: bool | None = None, stats_every: int = 10,
-    traj_every: int = 10, restart_every: int = 1000, guard: bool = True,
-    restart: str | os.PathLike[str] | MDState | None = None, out: str | os.PathLike[str] | None = None,
-    prefix: str = "", quiet: bool = True,
+    atoms: Atoms,
+    *,
+    ensemble: str = "nvt",
+    temperature_k: float | None = 300.0,
+    timestep_fs: float = 1.0,
+    steps: int = 1000,
+    pressure_gpa: float | None = None,
+    friction_per_ps: float | None = None,
+    thermostat_time_fs: float | None = None,
+    barostat_time_fs: float | None = None,
+    seed: int = 0,
+    velocities: Literal["new", "keep"] = "new",
+    remove_rotation: bool | None = None,
+    stats_every: int = 10,
+    traj_every: int = 10,
+    restart_every: int = 1000,
+    guard: bool = True,
+    restart: str | os.PathLike[str] | MDState | None = None,
+    out: str | os.PathLike[str] | None = None,
+    prefix: str = "",
+    quiet: bool = True,
 ) -> MDResult:
     """Run dynamics on a copy of ``atoms`` with its calculator.
 
     Args:
         ensemble: "nve" (velocity Verlet), "nvt" (Langevin), "npt" (isotropic MTK, periodic structures).
         steps: total number; a restarted run continues until it is reached.
-        friction_per_ps: nvt only, default 5. thermostat_time_fs, barostat_time_fs: npt only, 100 and 1000 steps.
-        velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of ``atoms``.
-        remove_rotation: whether the run starts without rotation; by default new velocities of molecules in nve do.
-        restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of ``out``, or
-            ``out`` must hold no other run.
-        out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs; a restart file at the
-            start, every ``restart_every`` steps and at the end.
+        friction_per_ps: nvt only, default 5. thermostat_time_fs, barostat_time_fs: npt only, 100 and 1000
+            steps.
+        velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of
+            ``atoms``.
+        remove_rotation: whether the run starts without rotation; by default new velocities of molecules in
+            nve do.
+        restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of
+            ``out``, or ``out`` must hold no other run.
+        out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs; a restart
+            file at the start, every ``restart_every`` steps and at the end.
 
     Raises:
         UsageError: settings that contradict each other, the structure or the restart file.
-        GuardError: NaN, temperature runaway, colliding or lost atoms; the last good frame has been saved to ``out``.
+        GuardError: NaN, temperature runaway, colliding or lost atoms; the last good frame has been saved to
+            ``out``.
         Interrupted: after SIGINT or SIGTERM, with the restart file written to ``out``.
     """
     settings = MDSettings(
-        ensemble, temperature_k, timestep_fs, steps, pressure_gpa, friction_per_ps, thermostat_time_fs,
-        barostat_time_fs, seed, velocities, remove_rotation, stats_every, traj_every, restart_every, guard,
+        ensemble,
+        temperature_k,
+        timestep_fs,
+        steps,
+        pressure_gpa,
+        friction_per_ps,
+        thermostat_time_fs,
+        barostat_time_fs,
+        seed,
+        velocities,
+        remove_rotation,
+        stats_every,
+        traj_every,
+        restart_every,
+        guard,
     ).resolved()
     work = working_copy(atoms)
     check_structure_for(work, settings)
@@ -119,7 +154,8 @@ def md(
 
 
 def continues_run_in(folder: Path, state: MDState, prefix: str = "") -> bool:
-    """Whether ``state`` is the one in the restart file of ``folder``: only then its table and frames are added to."""
+    """Whether ``state`` is the one in the restart file of ``folder``: only then its table and frames are
+    added to."""
     own = folder / with_prefix("restart.npz", prefix)
     return own.is_file() and state.is_same_as(MDState.load(own))
 
@@ -128,15 +164,22 @@ def _refuse_old_output(folder: Path, prefix: str) -> None:
     found = [name for name in OUTPUTS if (folder / with_prefix(name, prefix)).exists()]
     if found:
         hint = "continue it with restart= and its own restart file, or choose another folder"
-        raise UsageError(f"an earlier run is in this folder: {', '.join(found)}", where=str(folder), hint=hint)
+        raise UsageError(
+            f"an earlier run is in this folder: {', '.join(found)}", where=str(folder), hint=hint
+        )
 
 
 class _Run:
     """One run at work."""
 
     def __init__(
-        self, atoms: Atoms, settings: MDSettings, state: MDState | None, out: str | os.PathLike[str] | None,
-        prefix: str, quiet: bool,
+        self,
+        atoms: Atoms,
+        settings: MDSettings,
+        state: MDState | None,
+        out: str | os.PathLike[str] | None,
+        prefix: str,
+        quiet: bool,
     ) -> None:
         self.atoms, self.settings, self.quiet = atoms, settings, quiet
         self.model = model_fingerprint(atoms)
@@ -147,7 +190,9 @@ class _Run:
         else:
             state.check_belongs_to(atoms, settings, self.model)
             if state.step > settings.steps:
-                fact = f"the restart file is at step {state.step}, beyond the {settings.steps} steps asked for"
+                fact = (
+                    f"the restart file is at step {state.step}, beyond the {settings.steps} steps asked for"
+                )
                 raise UsageError(fact, hint="steps is the total number, not the number to add")
             state.apply_structure(atoms)
         kept = None if state is None else state.degrees_of_freedom
@@ -173,7 +218,9 @@ class _Run:
         self.frames: list[Atoms] = []
 
     def state(self) -> MDState:
-        return MDState.of(self.atoms, self.integrator, self.step, self.model, self.first_temperature, self.dof)
+        return MDState.of(
+            self.atoms, self.integrator, self.step, self.model, self.first_temperature, self.dof
+        )
 
     def loop(self) -> None:
         """Step until the end, the guard or a signal."""
@@ -193,7 +240,9 @@ class _Run:
                 raise Interrupted(err.signum, self._continue_hint(self.last_good.step)) from err
             except BadStructureError as err:
                 self.save_last_good()
-                raise GuardError(f"guard: {err.fact}", where=f"after step {self.step}", hint=err.hint) from err
+                raise GuardError(
+                    f"guard: {err.fact}", where=f"after step {self.step}", hint=err.hint
+                ) from err
             except BaseException:
                 self.save_last_good()
                 raise
@@ -273,7 +322,13 @@ class _Run:
             write_frames(self.paths["final.extxyz"], [final])
         nve = self.settings.ensemble == "nve"
         return MDResult(
-            atoms=final, n_steps=self.step, columns=self.table.columns, stats=table, trajectory=tuple(self.frames),
-            drift=drift_verdict(table, len(final)) if nve else None, state=self.state(), settings=self.settings,
+            atoms=final,
+            n_steps=self.step,
+            columns=self.table.columns,
+            stats=table,
+            trajectory=tuple(self.frames),
+            drift=drift_verdict(table, len(final)) if nve else None,
+            state=self.state(),
+            settings=self.settings,
             degrees_of_freedom=self.dof,
         )

@@ -18,7 +18,12 @@ ALIASES = {"langevin": "nvt", "nvt-langevin": "nvt", "npt-mtk": "npt", "mtk": "n
 LIGHT_ATOM_TIMESTEP_FS = 1.0
 """Above this a hydrogen vibration (9 fs period) is sampled too coarsely."""
 PHYSICS = (
-    "ensemble", "temperature_k", "timestep_fs", "pressure_gpa", "friction_per_ps", "thermostat_time_fs",
+    "ensemble",
+    "temperature_k",
+    "timestep_fs",
+    "pressure_gpa",
+    "friction_per_ps",
+    "thermostat_time_fs",
     "barostat_time_fs",
 )
 """Settings that a restart may not change."""
@@ -66,20 +71,27 @@ class MDSettings:
         if ensemble not in ENSEMBLES:
             raise UsageError(f"unknown ensemble '{self.ensemble}'", hint=f"one of {', '.join(ENSEMBLES)}")
         used = {
-            "nve": (), "nvt": ("friction_per_ps",),
+            "nve": (),
+            "nvt": ("friction_per_ps",),
             "npt": ("pressure_gpa", "thermostat_time_fs", "barostat_time_fs"),
         }[ensemble]
         for name in ("pressure_gpa", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
             if name not in used and getattr(self, name) is not None:
                 word = name.rsplit("_", 1)[0].replace("_per", "").replace("_", " ")
-                hint = "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
+                hint = (
+                    "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
+                )
                 raise UsageError(f"a {word} has no meaning in the {ensemble} ensemble", where=name, hint=hint)
         defaults = {
-            "pressure_gpa": 0.0, "friction_per_ps": 5.0, "thermostat_time_fs": 100.0 * self.timestep_fs,
+            "pressure_gpa": 0.0,
+            "friction_per_ps": 5.0,
+            "thermostat_time_fs": 100.0 * self.timestep_fs,
             "barostat_time_fs": 1000.0 * self.timestep_fs,
         }
         given = {name: getattr(self, name) for name in used}
-        filled: dict[str, Any] = {name: defaults[name] if given[name] is None else given[name] for name in used}
+        filled: dict[str, Any] = {
+            name: defaults[name] if given[name] is None else given[name] for name in used
+        }
         if ensemble != "nve" and self.temperature_k is None:
             raise UsageError(f"the {ensemble} ensemble needs a temperature")
         return replace(self, ensemble=ensemble, **filled)
@@ -89,7 +101,8 @@ class MDSettings:
         return asdict(self)
 
     def physics(self) -> dict[str, Any]:
-        """The settings that a restart may not change; the start temperature of an NVE run is not one of them."""
+        """The settings that a restart may not change; the start temperature of an NVE run is not one of
+        them."""
         kept = {name: getattr(self, name) for name in PHYSICS}
         return kept if self.ensemble != "nve" else {**kept, "temperature_k": None}
 
@@ -106,14 +119,16 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         raise UsageError("every atom needs a positive mass", where=f"atom {int(np.argmin(masses))}")
     if settings.remove_rotation and atoms.pbc.any():
         raise UsageError(
-            "rotation cannot be removed from a periodic structure", hint="angular momentum is not conserved there",
+            "rotation cannot be removed from a periodic structure",
+            hint="angular momentum is not conserved there",
         )
     if settings.ensemble == "npt":
         _check_npt(atoms)
     if masses.min() < 1.5 and settings.timestep_fs > LIGHT_ATOM_TIMESTEP_FS:
         warnings.warn(
             f"time step {settings.timestep_fs:g} fs is long for hydrogen; use 0.5 fs, or heavier masses",
-            JMPWarning, stacklevel=3,
+            JMPWarning,
+            stacklevel=3,
         )
 
 
@@ -121,9 +136,13 @@ def _check_npt(atoms: Atoms) -> None:
     from .common import has_stress
 
     if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise UsageError("constant pressure needs a structure that is periodic in three directions", hint="use nvt")
+        raise UsageError(
+            "constant pressure needs a structure that is periodic in three directions", hint="use nvt"
+        )
     if atoms.constraints:
-        raise UsageError("constant pressure cannot be combined with constraints", hint="use nvt, or remove them")
+        raise UsageError(
+            "constant pressure cannot be combined with constraints", hint="use nvt, or remove them"
+        )
     if len(atoms) < 2:
         raise UsageError("constant pressure needs at least two atoms", hint="use a supercell")
     if not has_stress(atoms):

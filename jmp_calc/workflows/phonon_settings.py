@@ -69,10 +69,14 @@ def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...])
         numbers = tuple(int(word) for word in words)
         exact = all(float(word) == number for word, number in zip(words, numbers, strict=True))
     except ValueError:
-        raise UsageError(f"{name} '{value}' is not made of whole numbers", hint=f'write --{name} "2 2 2"') from None
+        raise UsageError(
+            f"{name} '{value}' is not made of whole numbers", hint=f'write --{name} "2 2 2"'
+        ) from None
     counts = " or ".join(str(length) for length in lengths)
     if len(numbers) not in lengths or not exact:
-        raise UsageError(f"{name} needs {counts} whole numbers, got '{value}'", hint=f'write --{name} "2 2 2"')
+        raise UsageError(
+            f"{name} needs {counts} whole numbers, got '{value}'", hint=f'write --{name} "2 2 2"'
+        )
     if len(numbers) == 3 and min(numbers) < 1:
         raise UsageError(f"{name} multiples must be at least 1, got '{value}'")
     if len(numbers) == 9 and round(np.linalg.det(np.reshape(numbers, (3, 3)))) < 1:

@@ -1,7 +1,7 @@
 """Phonons by finite displacements with any ASE calculator and phonopy.
 
-    result = phonons(atoms, supercell="2 2 2")
-    result.imaginary, result.lowest_thz, result.write("si_phonons")
+result = phonons(atoms, supercell="2 2 2")
+result.imaginary, result.lowest_thz, result.write("si_phonons")
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class ImaginaryMode:
     """Name of the high-symmetry point, or "" elsewhere."""
     band: int
     acoustic_near_gamma: bool
-    """Near Γ and among the three lowest: noise of the sum rule or a small supercell, more often than an instability."""
+    """Near Γ and among the three lowest: noise of the sum rule or a small supercell, more often than an
+    instability."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +80,23 @@ class PhononResult:
         """Numbers for summary.yaml."""
         warm = int(np.argmin(np.abs(self.thermal["temperatures"] - 300.0)))
         return {
-            "lowest_frequency_thz": self.lowest_thz, "highest_frequency_thz": float(self.frequencies_thz.max()),
+            "lowest_frequency_thz": self.lowest_thz,
+            "highest_frequency_thz": float(self.frequencies_thz.max()),
             "imaginary_modes": [mode.__dict__ for mode in self.imaginary],
-            "share_excluded_from_thermal": self.excluded_share, "band_path": self.band_path,
-            "space_group": self.space_group, "n_displacements": self.n_displacements,
-            "n_supercell_atoms": self.n_supercell_atoms, "fmax_ev_per_a": self.fmax,
+            "share_excluded_from_thermal": self.excluded_share,
+            "band_path": self.band_path,
+            "space_group": self.space_group,
+            "n_displacements": self.n_displacements,
+            "n_supercell_atoms": self.n_supercell_atoms,
+            "fmax_ev_per_a": self.fmax,
             "supercell_matrix": self.phonopy.supercell_matrix.tolist(),
             "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
             "zero_point_energy_kj_per_mol": float(self.phonopy.thermal_properties.zero_point_energy),
             "thermal_near_300_k": {name: float(values[warm]) for name, values in self.thermal.items()},
-            "protocol": {"fc_symmetry": self.settings.fc_symmetry, "displacement_a": self.settings.displacement},
+            "protocol": {
+                "fc_symmetry": self.settings.fc_symmetry,
+                "displacement_a": self.settings.displacement,
+            },
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
@@ -111,8 +119,13 @@ class PhononResult:
             warnings.warn(text, JMPWarning, stacklevel=2)
             return []
         bands = self.phonopy.band_structure
-        plots.plot_bands(bands.distances, bands.frequencies, bands.labels, bands.path_connections,
-                         [paths["band.svg"], paths["band.png"]])
+        plots.plot_bands(
+            bands.distances,
+            bands.frequencies,
+            bands.labels,
+            bands.path_connections,
+            [paths["band.svg"], paths["band.png"]],
+        )
         plots.plot_dos(*self.dos, [paths["dos.svg"], paths["dos.png"]])
         plots.plot_thermal(self.thermal, [paths["thermal.svg"], paths["thermal.png"]])
         return list(paths.values())
@@ -123,17 +136,34 @@ class PhononResult:
             raise NotConvergedError(
                 f"imaginary modes: {describe(self.imaginary[0])}",
                 where=f"{len(self.imaginary)} mode(s) in summary.yaml",
-                hint="try a larger supercell, a tighter relaxation with the cell, or accept a real instability",
+                hint="try a larger supercell, a tighter relaxation with the cell, or accept a real "
+                "instability",
             )
 
 
 def phonons(
-    atoms: Atoms, *, supercell: str | Sequence[int] = "auto", min_length: float = 20.0, displacement: float = 0.01,
-    mesh: str | Sequence[int] = "auto", bands: str = "auto", band_points: int = 51, tmin: float = 0.0,
-    tmax: float = 1000.0, tstep: float = 10.0, relax: bool = True, fmax: float = 1e-4, relax_steps: int = 500,
-    allow_unconverged: bool = False, fc_symmetry: bool = True, symprec: float = 1e-5,
-    imaginary_tolerance_thz: float = 0.1, out: str | os.PathLike[str] | None = None, prefix: str = "",
-    plot: bool = True, quiet: bool = True,
+    atoms: Atoms,
+    *,
+    supercell: str | Sequence[int] = "auto",
+    min_length: float = 20.0,
+    displacement: float = 0.01,
+    mesh: str | Sequence[int] = "auto",
+    bands: str = "auto",
+    band_points: int = 51,
+    tmin: float = 0.0,
+    tmax: float = 1000.0,
+    tstep: float = 10.0,
+    relax: bool = True,
+    fmax: float = 1e-4,
+    relax_steps: int = 500,
+    allow_unconverged: bool = False,
+    fc_symmetry: bool = True,
+    symprec: float = 1e-5,
+    imaginary_tolerance_thz: float = 0.1,
+    out: str | os.PathLike[str] | None = None,
+    prefix: str = "",
+    plot: bool = True,
+    quiet: bool = True,
 ) -> PhononResult:
     """Phonons of a copy of ``atoms`` with its calculator; positions are relaxed first, the cell is not.
 
@@ -147,9 +177,22 @@ def phonons(
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
     """
     settings = PhononSettings(
-        supercell if isinstance(supercell, str) else tuple(supercell), min_length, displacement,
-        mesh if isinstance(mesh, str) else tuple(mesh), bands, band_points, tmin, tmax, tstep, relax, fmax,
-        relax_steps, allow_unconverged, fc_symmetry, symprec, imaginary_tolerance_thz,
+        supercell if isinstance(supercell, str) else tuple(supercell),
+        min_length,
+        displacement,
+        mesh if isinstance(mesh, str) else tuple(mesh),
+        bands,
+        band_points,
+        tmin,
+        tmax,
+        tstep,
+        relax,
+        fmax,
+        relax_steps,
+        allow_unconverged,
+        fc_symmetry,
+        symprec,
+        imaginary_tolerance_thz,
     )
     glue.require_phonopy()
     work = working_copy(atoms)
@@ -167,7 +210,8 @@ def phonons(
 
 
 def check_lattice(atoms: Atoms) -> None:
-    """Refuse molecules and wires, left-handed cells, constraints; warn that a slab repeats through its vacuum."""
+    """Refuse molecules and wires, left-handed cells, constraints; warn that a slab repeats through its
+    vacuum."""
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise BadStructureError(
             "this structure has no lattice, so it has no phonons",
@@ -176,10 +220,13 @@ def check_lattice(atoms: Atoms) -> None:
     if atoms.cell.handedness < 0:
         raise BadStructureError(
             "the cell vectors are left-handed, and phonopy takes right-handed ones only",
-            hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and supercells stay",
+            hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and "
+            "supercells stay",
         )
     if atoms.constraints:
-        raise UsageError("phonons need free atoms, the structure has constraints", hint="atoms.set_constraint()")
+        raise UsageError(
+            "phonons need free atoms, the structure has constraints", hint="atoms.set_constraint()"
+        )
     if not atoms.pbc.all():
         warnings.warn("phonons: the vacuum is treated as a repeating direction", JMPWarning, stacklevel=3)
 
@@ -195,8 +242,12 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
     """Relaxed positions (or those given, checked) and their largest force, eV/Å."""
     if settings.relax:
         result = run_relax(
-            atoms, fmax=settings.fmax, steps=settings.relax_steps, fix_symmetry=bool(atoms.pbc.all()),
-            symprec=10 * settings.symprec, quiet=quiet,
+            atoms,
+            fmax=settings.fmax,
+            steps=settings.relax_steps,
+            fix_symmetry=bool(atoms.pbc.all()),
+            symprec=10 * settings.symprec,
+            quiet=quiet,
         )
         reached, start = result.fmax, atoms.copy()
         start.positions[:], start.cell[:] = result.atoms.positions, result.atoms.cell
@@ -241,12 +292,21 @@ def _collect(start: Atoms, fmax: float, phonon: Any, source: str, settings: Phon
         warnings.warn(text, JMPWarning, stacklevel=3)
     kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
     return PhononResult(
-        atoms=snapshot(start), phonopy=phonon, frequencies_thz=frequencies, qpoints=qpoints, band_path=source,
-        lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())), imaginary=imaginary, excluded_share=share,
+        atoms=snapshot(start),
+        phonopy=phonon,
+        frequencies_thz=frequencies,
+        qpoints=qpoints,
+        band_path=source,
+        lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())),
+        imaginary=imaginary,
+        excluded_share=share,
         thermal={name: np.asarray(getattr(thermal, name)) for name in kept},
         dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
-        n_displacements=len(phonon.supercells_with_displacements), n_supercell_atoms=len(phonon.supercell),
-        space_group=str(phonon.symmetry.get_international_table()), fmax=fmax, settings=settings,
+        n_displacements=len(phonon.supercells_with_displacements),
+        n_supercell_atoms=len(phonon.supercell),
+        space_group=str(phonon.symmetry.get_international_table()),
+        fmax=fmax,
+        settings=settings,
     )
 
 
@@ -263,8 +323,11 @@ def _imaginary(
             near = bool(np.linalg.norm(q @ reciprocal) < 0.05 and band < 3)
             label = next((name for place, name in labels if np.allclose(place, points[row], atol=1e-3)), "")
             mode = ImaginaryMode(
-                float(values[row, band]), tuple(round(float(x), 6) for x in points[row]),  # type: ignore[arg-type]
-                label, int(band), near,
+                float(values[row, band]),
+                tuple(round(float(x), 6) for x in points[row]),  # type: ignore[arg-type]
+                label,
+                int(band),
+                near,
             )
             found.setdefault((round(mode.frequency_thz, 3), mode.band), mode)
     return tuple(sorted(found.values(), key=lambda mode: mode.frequency_thz)[:MOST_NAMED])
@@ -283,4 +346,10 @@ def _corner_labels(bands: Any) -> list[tuple[np.ndarray, str]]:
 
 
 def _plain(label: str) -> str:
-    return label.replace("$", "").replace("\\Gamma", "G").replace("\\mathrm{", "").replace("}", "").replace("\\", "")
+    return (
+        label.replace("$", "")
+        .replace("\\Gamma", "G")
+        .replace("\\mathrm{", "")
+        .replace("}", "")
+        .replace("\\", "")
+    )

@@ -1,4 +1,5 @@
-"""The only module that talks to phonopy (4.x): displacements in, bands, DOS, thermal properties and files out."""
+"""The only module that talks to phonopy (4.x): displacements in, bands, DOS, thermal properties and files
+out."""
 
 from __future__ import annotations
 
@@ -15,8 +16,14 @@ from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
 if TYPE_CHECKING:
     from ase import Atoms
 
-FILES = ("phonopy_disp.yaml", "phonopy_params.yaml", "band.yaml", "mesh.yaml", "total_dos.dat",
-         "thermal_properties.yaml")
+FILES = (
+    "phonopy_disp.yaml",
+    "phonopy_params.yaml",
+    "band.yaml",
+    "mesh.yaml",
+    "total_dos.dat",
+    "thermal_properties.yaml",
+)
 MOST_ATOMS = 20_000
 """In a supercell; phonopy's tables of force constants grow with the number of its atoms."""
 _GREEK = {"GAMMA": "G", "$\\Gamma$": "G", "Γ": "G"}
@@ -34,22 +41,27 @@ def require_phonopy() -> None:
 
 
 def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any:
-    """Phonopy object with its displacements generated; UsageError for a supercell that nobody can have meant."""
+    """Phonopy object with its displacements generated; UsageError for a supercell that nobody can have
+    meant."""
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
     n_atoms = abs(float(np.linalg.det(matrix))) * len(atoms)
     if n_atoms > MOST_ATOMS:
         raise UsageError(
-            f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are computed for",
+            f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are "
+            "computed for",
             hint="give a smaller --supercell or --min-length",
         )
     if round(n_atoms) < 2:
         raise UsageError(
-            "the supercell has one atom, which moves against nothing: it has no phonons", hint='write --supercell "2 2 2" or more'
+            "the supercell has one atom, which moves against nothing: it has no phonons",
+            hint='write --supercell "2 2 2" or more',
         )
     unitcell = PhonopyAtoms(
-        symbols=atoms.get_chemical_symbols(), cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions(),
+        symbols=atoms.get_chemical_symbols(),
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(),
         masses=atoms.get_masses(),
     )
     with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
@@ -67,14 +79,17 @@ def _reads_tags(atoms: Atoms) -> bool:
 
 
 def _check_tags(phonon: Any, atoms: Atoms) -> None:
-    """UsageError where phonopy, which knows no tags, would take atoms with different tags for equivalent ones."""
+    """UsageError where phonopy, which knows no tags, would take atoms with different tags for equivalent
+    ones."""
     source, equivalent = _unit_atoms(phonon), phonon.symmetry.get_map_atoms()
     differing = np.flatnonzero(atoms.get_tags()[source] != atoms.get_tags()[source[equivalent]])
     if len(differing):
         first = int(differing[0])
         raise UsageError(
-            f"atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have different tags, which "
-            "this model reads", hint="give them the same tag, or leave out tags='atoms'",
+            f"atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have "
+            "different tags, which "
+            "this model reads",
+            hint="give them the same tag, or leave out tags='atoms'",
         )
 
 
@@ -90,7 +105,9 @@ def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
 
     cells, tags = [], atoms.get_tags()[_unit_atoms(phonon)]
     for cell in phonon.supercells_with_displacements:
-        copy = AseAtoms(cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc, tags=tags)
+        copy = AseAtoms(
+            cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc, tags=tags
+        )
         copy.calc = atoms.calc
         cells.append(copy)
     return cells
@@ -105,7 +122,9 @@ def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
     source = _bands(phonon, settings)
     mesh = AUTO_MESH_LENGTH_A if settings.mesh == "auto" else list(settings.mesh)
     with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
-        warnings.filterwarnings("ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning
+        )
         phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
     if not np.any(phonon.mesh.frequencies):
         raise BadStructureError(
@@ -143,7 +162,9 @@ def _bands(phonon: Any, settings: PhononSettings) -> str:
             pieces, source = [piece.split() for piece in settings.bands.split(",")], "given"
         corners = [[_point(label, points) for label in piece] for piece in pieces]
         if any(len(piece) < 2 for piece in pieces):
-            raise UsageError(f"a band path needs two points or more: '{settings.bands}'", hint='write "G X, K G"')
+            raise UsageError(
+                f"a band path needs two points or more: '{settings.bands}'", hint='write "G X, K G"'
+            )
         paths = get_band_qpoints(corners, npoints=settings.band_points)
         labels = [_tex(label) for piece in pieces for label in piece]
         joined = [k < len(piece) - 2 for piece in pieces for k in range(len(piece) - 1)]
@@ -173,7 +194,9 @@ def _special_points_ase(primitive: Any) -> tuple[dict[str, np.ndarray], list[lis
 def _point(label: str, points: dict[str, np.ndarray]) -> np.ndarray:
     name = _GREEK.get(label, label)
     if name not in points:
-        raise UsageError(f"this lattice has no point '{label}'", hint=f"its points: {' '.join(sorted(points))}")
+        raise UsageError(
+            f"this lattice has no point '{label}'", hint=f"its points: {' '.join(sorted(points))}"
+        )
     return points[name]
 
 

@@ -1,7 +1,7 @@
 """Relax positions and, on request, the cell, with ASE's optimizers and any ASE calculator.
 
-    result = relax(atoms, cell="full", fmax=0.01)
-    result.converged, result.atoms, result.fmax
+result = relax(atoms, cell="full", fmax=0.01)
+result.converged, result.atoms, result.fmax
 """
 
 from __future__ import annotations
@@ -47,18 +47,24 @@ class RelaxSettings:
             raise UsageError(f"fmax must be positive, got {self.fmax}", hint="0.01 eV/Å is a usual value")
         if self.steps < 1:
             raise UsageError(f"steps must be at least 1, got {self.steps}")
-        for name, value, allowed in (("optimizer", self.optimizer, OptimizerName), ("cell", self.cell, CellMode)):
+        for name, value, allowed in (
+            ("optimizer", self.optimizer, OptimizerName),
+            ("cell", self.cell, CellMode),
+        ):
             if value not in get_args(allowed):
                 raise UsageError(f"unknown {name} '{value}'", hint=f"one of {', '.join(get_args(allowed))}")
         if not np.isfinite(self.pressure_gpa):
             raise UsageError(f"pressure must be finite, got {self.pressure_gpa}")
         if self.pressure_gpa and self.cell == "none":
-            raise UsageError("a pressure needs a cell that may change", hint="use cell='volume', 'lengths' or 'full'")
+            raise UsageError(
+                "a pressure needs a cell that may change", hint="use cell='volume', 'lengths' or 'full'"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class RelaxResult:
-    """A relaxed structure and how it got there; ``atoms`` carries energy, raw forces and, with a cell, stress."""
+    """A relaxed structure and how it got there; ``atoms`` carries energy, raw forces and, with a cell,
+    stress."""
 
     converged: bool
     atoms: Atoms
@@ -76,8 +82,12 @@ class RelaxResult:
         """Numbers for summary.yaml (units in the names; ``fmax`` in eV/Å)."""
         cell = self.atoms.cell
         return {
-            "converged": self.converged, "n_steps": self.n_steps, "energy_ev": self.energy_ev,
-            "fmax_ev_per_a": self.fmax, "worst_atom": self.worst_atom, "stress_gpa": self.stress_gpa,
+            "converged": self.converged,
+            "n_steps": self.n_steps,
+            "energy_ev": self.energy_ev,
+            "fmax_ev_per_a": self.fmax,
+            "worst_atom": self.worst_atom,
+            "stress_gpa": self.stress_gpa,
             "cell_lengths_angles": [float(x) for x in cell.cellpar()] if cell.rank == 3 else None,
             "volume_a3": float(self.atoms.get_volume()) if cell.rank == 3 else None,
         }
@@ -90,11 +100,14 @@ class RelaxResult:
         return paths
 
     def require_converged(self) -> None:
-        """Raise NotConvergedError with what was reached: forces and the worst atom, and the stress left in a free cell."""
+        """Raise NotConvergedError with what was reached: forces and the worst atom, and the stress left in a
+        free cell."""
         if self.converged:
             return
         wanted = self.settings.fmax
-        fact = f"not converged after {self.n_steps} steps: largest force {self.fmax:.3g} eV/Å, wanted {wanted:g}"
+        fact = (
+            f"not converged after {self.n_steps} steps: largest force {self.fmax:.3g} eV/Å, wanted {wanted:g}"
+        )
         where = f"atom {self.worst_atom} ({self.atoms.symbols[self.worst_atom]}) has the largest force"
         left = self.stress_left_gpa
         if left is not None:
@@ -108,7 +121,8 @@ class RelaxResult:
 
     @property
     def stress_left_gpa(self) -> float | None:
-        """Largest stress, beside the pressure asked for, in the strains that may relax, GPa; None without a free cell."""
+        """Largest stress, beside the pressure asked for, in the strains that may relax, GPa; None without a
+        free cell."""
         if self.stress_gpa is None:
             return None
         left = np.array(self.stress_gpa) + self.settings.pressure_gpa * np.array([1, 1, 1, 0, 0, 0])
@@ -118,24 +132,33 @@ class RelaxResult:
 
 
 def relax(
-    atoms: Atoms, *, fmax: float = 0.01, steps: int = 1000, optimizer: OptimizerName = "LBFGS", cell: CellMode = "none",
-    pressure_gpa: float = 0.0, fix_symmetry: bool = False, symprec: float = 0.01,
-    out: str | os.PathLike[str] | None = None, prefix: str = "", quiet: bool = True,
+    atoms: Atoms,
+    *,
+    fmax: float = 0.01,
+    steps: int = 1000,
+    optimizer: OptimizerName = "LBFGS",
+    cell: CellMode = "none",
+    pressure_gpa: float = 0.0,
+    fix_symmetry: bool = False,
+    symprec: float = 0.01,
+    out: str | os.PathLike[str] | None = None,
+    prefix: str = "",
+    quiet: bool = True,
 ) -> RelaxResult:
     """Relax a copy of ``atoms`` with its calculator; ``atoms`` itself is not changed.
 
     Args:
-        cell: "none"; "volume" keeps the shape; "lengths" keeps the angles of an orthogonal cell (no shear strain);
-            "full" relaxes all strains (of a slab: those in its plane).
-        out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs; those of an earlier relaxation are
-            replaced.
+        cell: "none"; "volume" keeps the shape; "lengths" keeps the angles of an orthogonal cell (no shear
+            strain); "full" relaxes all strains (of a slab: those in its plane).
+        out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs; those of an earlier
+            relaxation are replaced.
 
     Returns:
         RelaxResult; look at ``converged``, nothing is raised when ``steps`` did not suffice.
 
     Raises:
-        UsageError: contradicting settings, a cell relaxation without periodic cell or without stress, a trajectory in
-            ``out`` that no relaxation wrote.
+        UsageError: contradicting settings, a cell relaxation without periodic cell or without stress, a
+            trajectory in ``out`` that no relaxation wrote.
         Interrupted: after SIGINT/SIGTERM; with ``out`` the last structure has been written.
     """
     settings = RelaxSettings(fmax, steps, optimizer, cell, pressure_gpa, fix_symmetry, symprec)
@@ -167,7 +190,12 @@ class _Run:
     """One relaxation at work: the optimizer loop, frames kept, files written."""
 
     def __init__(
-        self, atoms: Atoms, settings: RelaxSettings, out: str | os.PathLike[str] | None, prefix: str, quiet: bool,
+        self,
+        atoms: Atoms,
+        settings: RelaxSettings,
+        out: str | os.PathLike[str] | None,
+        prefix: str,
+        quiet: bool,
         constraints: list[Any],
     ) -> None:
         self.atoms, self.settings, self.quiet, self.constraints = atoms, settings, quiet, constraints
@@ -206,7 +234,9 @@ class _Run:
         frame.set_constraint(self.constraints)
         energy, forces = frame.get_potential_energy(), frame.get_forces(apply_constraint=False)
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise BadInputError(f"energy or forces became NaN at step {self.n_steps}", hint="check the start structure")
+            raise BadInputError(
+                f"energy or forces became NaN at step {self.n_steps}", hint="check the start structure"
+            )
         return frame
 
     def result(self) -> RelaxResult:
@@ -216,8 +246,14 @@ class _Run:
         if self.settings.cell != "none":
             stress = tuple(float(s) * GPA_PER_EV_A3 for s in last.get_stress())
         return RelaxResult(
-            converged=self.converged, atoms=last, energy_ev=float(last.get_potential_energy()), fmax=float(sizes.max()),
-            worst_atom=int(sizes.argmax()), stress_gpa=stress, n_steps=self.n_steps, trajectory=tuple(self.frames),
+            converged=self.converged,
+            atoms=last,
+            energy_ev=float(last.get_potential_energy()),
+            fmax=float(sizes.max()),
+            worst_atom=int(sizes.argmax()),
+            stress_gpa=stress,
+            n_steps=self.n_steps,
+            trajectory=tuple(self.frames),
             settings=self.settings,
         )
 
@@ -239,7 +275,9 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise UsageError("this structure has no lattice, so there is no cell to relax", hint=hint)
     if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
-        raise UsageError("volume and pressure mean nothing for a structure with vacuum", hint="use cell='full'")
+        raise UsageError(
+            "volume and pressure mean nothing for a structure with vacuum", hint="use cell='full'"
+        )
     if not has_stress(atoms):
         raise UsageError("the calculator gives no stress for this structure", hint=hint)
     mask = _free_strains(atoms, settings)

@@ -45,15 +45,28 @@ class MDState:
 
     @classmethod
     def of(
-        cls, atoms: Atoms, integrator: Integrator, step: int, model: str, start_temperature_k: float,
+        cls,
+        atoms: Atoms,
+        integrator: Integrator,
+        step: int,
+        model: str,
+        start_temperature_k: float,
         degrees_of_freedom: int,
     ) -> MDState:
         """Copy of the present state of a run."""
         return cls(
-            step=step, numbers=atoms.numbers.copy(), masses=atoms.get_masses(), pbc=atoms.pbc.copy(),
-            cell=atoms.cell.array.copy(), positions=atoms.positions.copy(), momenta=atoms.get_momenta(),
-            integrator=integrator.state(), physics=plain(integrator.settings.physics()), model=model,
-            constraints=constraint_text(atoms), start_temperature_k=start_temperature_k,
+            step=step,
+            numbers=atoms.numbers.copy(),
+            masses=atoms.get_masses(),
+            pbc=atoms.pbc.copy(),
+            cell=atoms.cell.array.copy(),
+            positions=atoms.positions.copy(),
+            momenta=atoms.get_momenta(),
+            integrator=integrator.state(),
+            physics=plain(integrator.settings.physics()),
+            model=model,
+            constraints=constraint_text(atoms),
+            start_temperature_k=start_temperature_k,
             degrees_of_freedom=degrees_of_freedom,
         )
 
@@ -74,7 +87,7 @@ class MDState:
             "format_version": FORMAT_VERSION, "step": self.step, "physics": self.physics, "model": self.model,
             "constraints": self.constraints, "start_temperature_k": self.start_temperature_k,
             "degrees_of_freedom": self.degrees_of_freedom,
-        }
+        }  # fmt: skip
         names = (*_STRUCTURE, "cell", "positions", "momenta")
         arrays = {name: getattr(self, name) for name in names}
         arrays |= {f"integrator.{name}": array for name, array in self.integrator.items()}
@@ -89,38 +102,53 @@ class MDState:
             with np.load(Path(path), allow_pickle=False) as data:
                 head = json.loads(data["header"].tobytes().decode())
                 if head["format_version"] > FORMAT_VERSION:
-                    raise BadInputError("the restart file is from a newer jmp-calc", where=str(path), hint="upgrade")
+                    raise BadInputError(
+                        "the restart file is from a newer jmp-calc", where=str(path), hint="upgrade"
+                    )
                 names = (*_STRUCTURE, "cell", "positions", "momenta")
                 arrays = {name: data[name] for name in names}
-                inner = {k.removeprefix("integrator."): data[k] for k in data.files if k.startswith("integrator.")}
+                inner = {
+                    k.removeprefix("integrator."): data[k] for k in data.files if k.startswith("integrator.")
+                }
         except FileNotFoundError as err:
             raise BadInputError("no such restart file", where=str(path)) from err
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
             hint = "restart files are named restart.npz"
             raise BadInputError("this is not a restart file", where=str(path), hint=hint) from err
         return cls(
-            step=int(head["step"]), integrator=inner, physics=head["physics"], model=head["model"],
-            constraints=head["constraints"], start_temperature_k=float(head["start_temperature_k"]),
-            degrees_of_freedom=head.get("degrees_of_freedom"), **arrays,
+            step=int(head["step"]),
+            integrator=inner,
+            physics=head["physics"],
+            model=head["model"],
+            constraints=head["constraints"],
+            start_temperature_k=float(head["start_temperature_k"]),
+            degrees_of_freedom=head.get("degrees_of_freedom"),
+            **arrays,
         )
 
     def is_same_as(self, other: MDState) -> bool:
         """Whether both are the same step of the same motion."""
         return self.step == other.step and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in ("numbers", "positions", "momenta")
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("numbers", "positions", "momenta")
         )
 
     def check_belongs_to(self, atoms: Atoms, settings: MDSettings, model: str) -> None:
         """UsageError naming every difference between the run that was saved and the one that is asked for."""
-        found = [name for name, now in zip(_STRUCTURE, (atoms.numbers, atoms.get_masses(), atoms.pbc), strict=True)
-                 if not np.array_equal(getattr(self, name), now)]
+        found = [
+            name
+            for name, now in zip(_STRUCTURE, (atoms.numbers, atoms.get_masses(), atoms.pbc), strict=True)
+            if not np.array_equal(getattr(self, name), now)
+        ]
         wrong = [f"other {' and '.join(found)}"] if found else []
         for name, now in plain(settings.physics()).items():
             if self.physics.get(name) != now:
                 wrong.append(f"{name} was {self.physics.get(name)}, now {now}")
         if self.model != model and not model.startswith(f"{self.model} "):  # older files have fewer words
-            was, now = (" ".join(word for word in text.split() if word not in other.split())
-                        for text, other in ((self.model, model), (model, self.model)))
+            was, now = (
+                " ".join(word for word in text.split() if word not in other.split())
+                for text, other in ((self.model, model), (model, self.model))
+            )
             wrong.append(f"model was '{was}', now '{now}'")
         if self.constraints != constraint_text(atoms):
             wrong.append("other constraints")
@@ -133,4 +161,6 @@ class MDState:
 
 def constraint_text(atoms: Atoms) -> str:
     """Constraints as text that can be compared."""
-    return json.dumps([plain(c.todict()) if hasattr(c, "todict") else type(c).__name__ for c in atoms.constraints])
+    return json.dumps(
+        [plain(c.todict()) if hasattr(c, "todict") else type(c).__name__ for c in atoms.constraints]
+    )

@@ -26,7 +26,8 @@ BAD_MEV = 2.0
 
 
 class StatsTable:
-    """Rows of numbers, kept in memory and, with ``path``, appended to a text file as they come; no row, no file."""
+    """Rows of numbers, kept in memory and, with ``path``, appended to a text file as they come; no row, no
+    file."""
 
     def __init__(self, columns: Sequence[str], path: Path | None, *, resume_step: int | None = None) -> None:
         self.columns, self.path = tuple(columns), path
@@ -72,7 +73,8 @@ def _rows_until(path: Path, step: int, width: int) -> list[tuple[float, ...]]:
 
 
 class TrajectoryFile:
-    """extxyz frames appended one by one; a restart first drops frames after its step and half-written ones."""
+    """extxyz frames appended one by one; a restart first drops frames after its step and half-written
+    ones."""
 
     def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
         self.path = path
@@ -134,7 +136,9 @@ def drift_verdict(table: np.ndarray, n_atoms: int) -> DriftVerdict | None:
     error = float(np.sqrt(rest @ rest / (len(t) - 2) / (centred @ centred)))
     spread = float(np.std(1000 * used[:, 3] / n_atoms))
     ratio = abs(slope) * float(t[-1] - t[0]) / spread if spread > 0 else 0.0
-    return DriftVerdict(slope, error, ratio, float(t[0]), float(t[-1]), _word(slope, error, float(t[-1] - t[0])))
+    return DriftVerdict(
+        slope, error, ratio, float(t[0]), float(t[-1]), _word(slope, error, float(t[-1] - t[0]))
+    )
 
 
 def _word(slope: float, error: float, span_ps: float) -> str:
@@ -147,7 +151,7 @@ def _word(slope: float, error: float, span_ps: float) -> str:
 
 def averages(table: np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
     """Mean and standard deviation of temperature, pressure and volume after the first tenth of the rows."""
-    used = table[int(SKIPPED_SHARE * len(table)):]
+    used = table[int(SKIPPED_SHARE * len(table)) :]
     wanted = {"temperature_K": "temperature_k", "pressure_GPa": "pressure_gpa", "volume_A3": "volume_a3"}
     found: dict[str, Any] = {}
     for index, name in enumerate(columns):

@@ -1,7 +1,8 @@
 """Start velocities, temperatures and their degrees of freedom.
 
-The temperature is 2·Ekin/(n·kB) with n the degrees of freedom that can hold heat: constraints, a conserved total
-momentum of zero and, for molecules without thermostat, a conserved angular momentum of zero do not count.
+The temperature is 2·Ekin/(n·kB) with n the degrees of freedom that can hold heat: constraints, a conserved
+total momentum of zero and, for molecules without thermostat, a conserved angular momentum of zero do not
+count.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 ROTATION_SHARE = 1e-3
-"""Below this share of the heat of its degrees of freedom a rotation is rounding: of files, or of forces in float32."""
+"""Below this share of the heat of its degrees of freedom a rotation is rounding: of files, or of forces in
+float32."""
 
 
 def removes_rotation(atoms: Atoms, settings: MDSettings) -> bool:
@@ -39,14 +41,17 @@ def conserves_momentum(atoms: Atoms, settings: MDSettings) -> bool:
 
 
 def degrees_of_freedom(atoms: Atoms, settings: MDSettings) -> int:
-    """Number of velocity components that hold heat in a run that starts with the velocities of ``atoms``, at least 1."""
+    """Number of velocity components that hold heat in a run that starts with the velocities of ``atoms``, at
+    least 1."""
     free = int(atoms.get_number_of_degrees_of_freedom())
     has_fixcom = any(type(c).__name__ == "FixCom" for c in atoms.constraints)
     if conserves_momentum(atoms, settings) and not has_fixcom:
         free -= 3
     if settings.ensemble == "nve":
         rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
-        if removes_rotation(atoms, settings) or (_conserves_rotation(atoms) and not _rotates(atoms, free, rotations)):
+        if removes_rotation(atoms, settings) or (
+            _conserves_rotation(atoms) and not _rotates(atoms, free, rotations)
+        ):
             free -= rotations
     return max(free, 1)
 
@@ -59,7 +64,8 @@ def temperature(atoms: Atoms, dof: int) -> float:
 
 
 def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> None:
-    """Set the momenta of ``atoms``: Maxwell-Boltzmann, no drift, scaled to exactly the temperature; or keep them."""
+    """Set the momenta of ``atoms``: Maxwell-Boltzmann, no drift, scaled to exactly the temperature; or keep
+    them."""
     from ase import units
 
     present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() > 0
@@ -67,7 +73,9 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
         if not present:
             raise UsageError("the structure has no velocities to keep", hint="use velocities='new'")
         if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
-            warnings.warn("the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3)
+            warnings.warn(
+                "the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3
+            )
         if removes_rotation(atoms, settings):
             _remove_rotation(atoms)
         return
@@ -102,7 +110,8 @@ def _remove_rotation(atoms: Atoms) -> None:
 
 
 def _rigid_rotation(atoms: Atoms) -> np.ndarray:
-    """Momenta (n_atoms, 3) of the rotation as a rigid body; works for linear molecules (singular inertia) too."""
+    """Momenta (n_atoms, 3) of the rotation as a rigid body; works for linear molecules (singular inertia)
+    too."""
     centred = atoms.positions - atoms.get_center_of_mass()
     angular = np.cross(centred, atoms.get_momenta()).sum(axis=0)
     omega = np.linalg.pinv(_inertia(atoms), rcond=1e-8) @ angular
@@ -110,9 +119,12 @@ def _rigid_rotation(atoms: Atoms) -> np.ndarray:
 
 
 def _rotates(atoms: Atoms, free: int, rotations: int) -> bool:
-    """Whether the rigid rotation holds more than ROTATION_SHARE of its share of the heat of ``free`` components."""
+    """Whether the rigid rotation holds more than ROTATION_SHARE of its share of the heat of ``free``
+    components."""
     masses = 2 * atoms.get_masses()[:, None]
-    energy, rotational = ((momenta**2 / masses).sum() for momenta in (atoms.get_momenta(), _rigid_rotation(atoms)))
+    energy, rotational = (
+        (momenta**2 / masses).sum() for momenta in (atoms.get_momenta(), _rigid_rotation(atoms))
+    )
     return bool(rotational > ROTATION_SHARE * rotations / free * energy) if free > 0 else False
 
 

@@ -34,7 +34,8 @@ class Entry:
 
 
 class TorchArchive:
-    """A ``torch.save`` zip file opened for reading (a context manager); raises ModelError if it is not one."""
+    """A ``torch.save`` zip file opened for reading (a context manager); raises ModelError if it is not
+    one."""
 
     def __init__(
         self, path: str | Path, *, max_entries: int = MAX_ENTRIES, max_pickle_bytes: int = MAX_PICKLE_BYTES
@@ -52,14 +53,18 @@ class TorchArchive:
     def __enter__(self) -> TorchArchive:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def pickle_bytes(self) -> bytes:
         """The bytes of ``data.pkl``."""
         entry = self._entries[f"{self._root}/data.pkl"]
         if entry.size > self._max_pickle_bytes:
-            raise self._error(f"its data.pkl has {entry.size} bytes, more than the {self._max_pickle_bytes} allowed")
+            raise self._error(
+                f"its data.pkl has {entry.size} bytes, more than the {self._max_pickle_bytes} allowed"
+            )
         return self._read_checked(entry)
 
     def storage_size(self, key: str) -> int:
@@ -67,7 +72,8 @@ class TorchArchive:
         return self._storage(key).size
 
     def read_storage(self, key: str, offset: int, target: memoryview) -> None:
-        """Fill ``target`` (bytes) from the storage ``key`` at ``offset``; the checksum is tested for whole storages."""
+        """Fill ``target`` (bytes) from the storage ``key`` at ``offset``; the checksum is tested for whole
+        storages."""
         entry = self._storage(key)
         if offset < 0 or offset + len(target) > entry.size:
             raise self._error(f"a tensor reaches beyond the end of storage {key}")
@@ -80,7 +86,9 @@ class TorchArchive:
             crc = zlib.crc32(target[done : done + count], crc)
             done += count
         if len(target) == entry.size and crc != entry.crc:
-            raise self._error(f"the checksum of storage {key} is wrong", "the file is damaged: fetch it again")
+            raise self._error(
+                f"the checksum of storage {key} is wrong", "the file is damaged: fetch it again"
+            )
 
     def _storage(self, key: str) -> Entry:
         entry = self._entries.get(f"{self._root}/data/{key}")
@@ -94,14 +102,20 @@ class TorchArchive:
         if len(roots) != 1:
             raise self._error("the zip archive has no single <name>/data.pkl, so torch.save did not write it")
         root = roots[0]
-        if f"{root}/constants.pkl" in self._entries or any(n.startswith(f"{root}/code/") for n in self._entries):
-            raise self._error("it is a TorchScript archive, which contains code", "give a checkpoint (.pt) instead")
+        if f"{root}/constants.pkl" in self._entries or any(
+            n.startswith(f"{root}/code/") for n in self._entries
+        ):
+            raise self._error(
+                "it is a TorchScript archive, which contains code", "give a checkpoint (.pt) instead"
+            )
         return root
 
     def _check_byte_order(self) -> None:
         entry = self._entries.get(f"{self._root}/byteorder")
         if entry is not None and (entry.size > 16 or self._read_checked(entry) != b"little"):
-            raise self._error("its numbers are not little-endian", "write the file on a little-endian machine")
+            raise self._error(
+                "its numbers are not little-endian", "write the file on a little-endian machine"
+            )
 
     def _read_checked(self, entry: Entry) -> bytes:
         self._file.seek(entry.start)
@@ -122,7 +136,9 @@ def _open(path: Path) -> BinaryIO:
     head = file.read(64)
     if head[:2] != b"PK":
         file.close()
-        raise ModelError(f"this is not a torch.save zip archive: {_guess(head)}", where=str(path), hint=_hint(head))
+        raise ModelError(
+            f"this is not a torch.save zip archive: {_guess(head)}", where=str(path), hint=_hint(head)
+        )
     return file
 
 
@@ -138,7 +154,10 @@ def _guess(head: bytes) -> str:
 
 def _hint(head: bytes) -> str:
     if head[:1] == b"\x80":
-        return "official JMP checkpoints are zip archives; load and save the file again with a recent PyTorch you trust"
+        return (
+            "official JMP checkpoints are zip archives; load and save the file again with a recent "
+            "PyTorch you trust"
+        )
     return "fetch the file again"
 
 
@@ -151,7 +170,14 @@ def _locate_entries(file: BinaryIO, path: Path, max_entries: int) -> dict[str, E
     try:
         with zipfile.ZipFile(file) as archive:
             infos, directory = archive.infolist(), archive.start_dir
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError, UnicodeDecodeError, OSError) as err:
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        struct.error,
+        NotImplementedError,
+        UnicodeDecodeError,
+        OSError,
+    ) as err:
         raise error(f"broken zip archive ({err})", "it is truncated or damaged: fetch it again") from err
     if len(infos) > max_entries:
         raise error(f"the zip archive has {len(infos)} entries, more than any checkpoint")
@@ -162,7 +188,9 @@ def _locate_entries(file: BinaryIO, path: Path, max_entries: int) -> dict[str, E
         if name in entries:
             raise error(f"the zip archive has two entries called {name!r}")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
-            raise error(f"the zip entry {name!r} is compressed or encrypted", "torch.save writes plain entries only")
+            raise error(
+                f"the zip entry {name!r} is compressed or encrypted", "torch.save writes plain entries only"
+            )
         if info.file_size != info.compress_size:
             raise error(f"the zip entry {name!r} states two different sizes")
         start = _data_start(file, info)

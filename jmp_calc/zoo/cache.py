@@ -1,8 +1,8 @@
 """Files of named models on this machine and the record of their checksums.
 
-``<home>/models/<name>/<file>`` with ``<file>.json`` beside it (checksum, size, time of the check). The checksum of
-the first download from the publisher stays in ``<home>/hashes.json`` even when the file is removed, so that
-a later download must be the same file.
+``<home>/models/<name>/<file>`` with ``<file>.json`` beside it (checksum, size, time of the check). The
+checksum of the first download from the publisher stays in ``<home>/hashes.json`` even when the file is
+removed, so that a later download must be the same file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ OFFLINE = "JMP_CALC_OFFLINE"
 
 @dataclass(frozen=True)
 class Record:
-    """What is known about a cached file; ``size`` and ``mtime_ns`` tell whether the checksum is still valid."""
+    """What is known about a cached file; ``size`` and ``mtime_ns`` tell whether the checksum is still
+    valid."""
 
     sha256: str
     size: int
@@ -67,8 +68,11 @@ def read_record(path: Path) -> Record | None:
     try:
         return parse(Record, json.loads(text), str(record_path(path)))
     except (ValueError, ModelError) as err:
-        raise ModelError("the record of a cached model is damaged", where=str(record_path(path)),
-                         hint="remove the model and fetch or add it again") from err  # fmt: skip
+        raise ModelError(
+            "the record of a cached model is damaged",
+            where=str(record_path(path)),
+            hint="remove the model and fetch or add it again",
+        ) from err
 
 
 def record_path(path: Path) -> Path:
@@ -90,16 +94,23 @@ def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedF
     if entry.bundled is not None:
         return _checked_bundled(path, entry)
     record, status = read_record(path), path.stat()
-    if record is not None and not rehash and (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns):
+    if (
+        record is not None
+        and not rehash
+        and (status.st_size, status.st_mtime_ns) == (record.size, record.mtime_ns)
+    ):
         return CachedFile(path, record.sha256, record.published)
     found = sha256_of(path)
     if record is None:  # a crash between the two writes of fetch or add, or a file put there by hand
         record = _record(path, found, "found in the cache", _is_published(name, entry, found, status.st_size))
         _write_record(path, record)
     elif found != record.sha256:
-        raise ModelError(f"the file of {name} is not the one that was recorded: checksum {found[:16]}… instead of "
-                         f"{record.sha256[:16]}…", where=str(path),
-                         hint=f"run: jmp-calc models remove {name}, then fetch or add it again")  # fmt: skip
+        raise ModelError(
+            f"the file of {name} is not the one that was recorded: checksum {found[:16]}… instead of "
+            f"{record.sha256[:16]}…",
+            where=str(path),
+            hint=f"run: jmp-calc models remove {name}, then fetch or add it again",
+        )
     elif os.access(path.parent, os.W_OK):
         _write_record(path, _record(path, found, record.source, record.published))
     return CachedFile(path, found, record.published)
@@ -111,11 +122,16 @@ def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) 
     if present is not None:
         return present
     if entry.url is None:
-        raise ModelError(f"the bundled file of {name} is missing", where=str(entry.bundled), hint="install again")
+        raise ModelError(
+            f"the bundled file of {name} is missing", where=str(entry.bundled), hint="install again"
+        )
     path = cached_path(name, entry)
     if offline():
-        raise ModelError(f"{name} is not on this machine and {OFFLINE} forbids to fetch it", where=entry.url,
-                         hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH")  # fmt: skip
+        raise ModelError(
+            f"{name} is not on this machine and {OFFLINE} forbids to fetch it",
+            where=entry.url,
+            hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH",
+        )
     expected = Expected(entry.size, entry.sha256 or _known_hashes().get(entry.url), _magic(path))
     sha256 = download(entry.url, path, expected, progress=progress)
     with locked(path):
@@ -133,16 +149,23 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
         ModelError: there is a different file already, or the checksum is known and different.
     """
     if entry.bundled is not None:
-        raise ModelError(f"{name} is part of the package and cannot be replaced", hint="use the path of your file")
+        raise ModelError(
+            f"{name} is part of the package and cannot be replaced", hint="use the path of your file"
+        )
     target, found = cached_path(name, entry), sha256_of(source)
     if entry.sha256 is not None and found != entry.sha256:
-        raise ModelError(f"this is not the published file of {name}: its checksum is {found[:16]}…", where=str(source))
+        raise ModelError(
+            f"this is not the published file of {name}: its checksum is {found[:16]}…", where=str(source)
+        )
     present = checked(name, entry)
     if present is not None:
         if present.sha256 == found:
             return present
-        raise ModelError(f"another file is registered as {name}", where=str(target),
-                         hint=f"run first: jmp-calc models remove {name}")  # fmt: skip
+        raise ModelError(
+            f"another file is registered as {name}",
+            where=str(target),
+            hint=f"run first: jmp-calc models remove {name}",
+        )
     published = _is_published(name, entry, found, source.stat().st_size)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,8 +173,11 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
             _place(source, target)
             _write_record(target, _record(target, found, str(source.absolute()), published))
     except OSError as err:
-        raise ModelError(f"cannot write to the model folder: {err.strerror}", where=str(target.parent),
-                         hint="set JMP_CALC_HOME to a folder that you can write to") from err  # fmt: skip
+        raise ModelError(
+            f"cannot write to the model folder: {err.strerror}",
+            where=str(target.parent),
+            hint="set JMP_CALC_HOME to a folder that you can write to",
+        ) from err
     return CachedFile(target, found, published)
 
 

@@ -1,8 +1,8 @@
 """Our model file: one ``.safetensors`` with a versioned JSON description, format version 1.
 
-The metadata key ``jmp_calc`` holds a JSON object: ``format_version``, ``needs`` (the jmp-calc that can read it),
-``config`` (ModelConfig), ``precision`` and ``card`` (ModelCard). Loading parses numbers and texts only: nothing is
-unpickled, nothing is imported by name. Version 1 files stay readable for ever.
+The metadata key ``jmp_calc`` holds a JSON object: ``format_version``, ``needs`` (the jmp-calc that can read
+it), ``config`` (ModelConfig), ``precision`` and ``card`` (ModelCard). Loading parses numbers and texts only:
+nothing is unpickled, nothing is imported by name. Version 1 files stay readable for ever.
 
 Example: ``save_model("mine.safetensors", potential, card)``; ``load_model("mine.safetensors").potential``.
 """
@@ -100,15 +100,22 @@ def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
     dtypes = {tensor.dtype for tensor in state.values()}
     names = {torch.float32: "float32", torch.float64: "float64"}
     if len(dtypes) != 1 or not dtypes <= set(names):
-        raise ModelError(f"weights of types {sorted(map(str, dtypes))} cannot be saved", hint="convert the model first")
+        raise ModelError(
+            f"weights of types {sorted(map(str, dtypes))} cannot be saved", hint="convert the model first"
+        )
     bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
-        raise ModelError(f"{len(bad)} tensors are not finite: {first_five(bad)}", hint="the training has diverged")
+        raise ModelError(
+            f"{len(bad)} tensors are not finite: {first_five(bad)}", hint="the training has diverged"
+        )
     check_config(potential.config)
     description: dict[str, Any] = {
-        "format_version": FORMAT_VERSION, "needs": _NEEDS, "config": to_dict(potential.config),
-        "precision": names[dtypes.pop()], "card": asdict(card),
-    }  # fmt: skip
+        "format_version": FORMAT_VERSION,
+        "needs": _NEEDS,
+        "config": to_dict(potential.config),
+        "precision": names[dtypes.pop()],
+        "card": asdict(card),
+    }
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
     parse(_Description, json.loads(text), "header")  # what cannot be read back is not written
     layout = {name: (description["precision"], tuple(tensor.shape)) for name, tensor in state.items()}
@@ -120,7 +127,8 @@ def load_model(path: str | Path) -> LoadedModel:
     """Read one of our files; the potential is on the CPU in the file's precision.
 
     Raises:
-        ModelError: no such file, not ours, damaged, from a newer version, or with missing or unexpected tensors.
+        ModelError: no such file, not ours, damaged, from a newer version, or with missing or unexpected
+            tensors.
     """
     path = Path(path)
     with _open(path) as file:
@@ -131,7 +139,9 @@ def load_model(path: str | Path) -> LoadedModel:
             _check_tensors(description, header)
             potential = build_potential(description.config, _read_tensors(file, header))
         except ModelError as err:
-            raise ModelError(err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint) from err
+            raise ModelError(
+                err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint
+            ) from err
         sha256 = file_sha256(file)
     return LoadedModel(potential, description.card, sha256, path, description.format_version)
 
@@ -144,8 +154,12 @@ def describe_model(path: str | Path) -> ModelDescription:
             description = _describe(read_header(file, path))
             check_config(description.config)
         except ModelError as err:
-            raise ModelError(err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint) from err
-    return ModelDescription(description.config, description.card, description.precision, description.format_version)
+            raise ModelError(
+                err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint
+            ) from err
+    return ModelDescription(
+        description.config, description.card, description.precision, description.format_version
+    )
 
 
 def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
@@ -160,7 +174,8 @@ def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
 
 
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write ``parts`` one after the other to a temporary file beside ``path``, force it to disk, and rename it."""
+    """Write ``parts`` one after the other to a temporary file beside ``path``, force it to disk, and rename
+    it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         for part in parts:
@@ -183,8 +198,10 @@ def _open(path: Path) -> BinaryIO:
 def _describe(header: Header) -> _Description:
     text = header.metadata.get(METADATA_KEY)
     if text is None:
-        raise ModelError("this .safetensors file has no jmp_calc description, so jmp-calc did not write it",
-                         hint="give a file made by jmp-calc finetune or jmp-calc convert")  # fmt: skip
+        raise ModelError(
+            "this .safetensors file has no jmp_calc description, so jmp-calc did not write it",
+            hint="give a file made by jmp-calc finetune or jmp-calc convert",
+        )
     try:
         data = plain_json(text)
     except ValueError as err:
@@ -195,8 +212,10 @@ def _describe(header: Header) -> _Description:
     if version > FORMAT_VERSION:
         needs = str(data.get("needs", ""))
         newer = f"jmp-calc>={needs}" if needs.replace(".", "").isdigit() else "jmp-calc"
-        raise ModelError(f"the file has format version {version}, this jmp-calc reads up to {FORMAT_VERSION}",
-                         hint=f"needs a newer version: pip install --upgrade '{newer}'")  # fmt: skip
+        raise ModelError(
+            f"the file has format version {version}, this jmp-calc reads up to {FORMAT_VERSION}",
+            hint=f"needs a newer version: pip install --upgrade '{newer}'",
+        )
     return parse(_Description, data, "header")
 
 
@@ -210,12 +229,17 @@ def _check_tensors(description: _Description, header: Header) -> None:
 def _check_names(found: set[str], expected: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> None:
     missing = [name for name in expected if name not in found]
     unexpected = sorted(found - set(expected))
-    wrong = [f"{n} {tuple(state[n].shape)} instead of {s}" for n, s in expected.items() if n in found
-             and tuple(state[n].shape) != s]  # fmt: skip
+    wrong = [
+        f"{n} {tuple(state[n].shape)} instead of {s}"
+        for n, s in expected.items()
+        if n in found and tuple(state[n].shape) != s
+    ]
     for kind, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong)):
         if names:
-            raise ModelError(f"{len(names)} tensors are {kind}: {first_five(names)}",
-                             hint="the file does not hold the network that it describes")  # fmt: skip
+            raise ModelError(
+                f"{len(names)} tensors are {kind}: {first_five(names)}",
+                hint="the file does not hold the network that it describes",
+            )
 
 
 def _read_tensors(file: BinaryIO, header: Header) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from jmp_calc.zoo.container import ModelCard, describe_model
 from jmp_calc.zoo.names import ModelFile
 from jmp_calc.zoo.registry import RegistryEntry
 
-NO_REFERENCE = "energies have no atomic reference: formation, cohesive and adsorption energies cannot be computed"
+NO_REFERENCE = (
+    "energies have no atomic reference: formation, cohesive and adsorption energies cannot be computed"
+)
 
 
 def describe_file(path: Path, *, official: bool) -> tuple[ModelConfig, ModelCard, int | None]:
@@ -82,7 +84,9 @@ def _head(head: HeadConfig) -> dict[str, Any]:
         "direct_forces": head.direct_forces,
     }
     if energies:
-        described["reference"] = NO_REFERENCE if head.reference_kind == "none" else REFERENCE_TEXT[head.reference_kind]
+        described["reference"] = (
+            NO_REFERENCE if head.reference_kind == "none" else REFERENCE_TEXT[head.reference_kind]
+        )
         if head.references:
             pairs = zip(symbols(head.references), sorted(head.references.items()), strict=True)
             described["references_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
@@ -102,7 +106,9 @@ def _reference(config: ModelConfig) -> str:
 def _policy(policy: GraphPolicy) -> dict[str, Any]:
     described: dict[str, Any] = {"policy": policy.name, "cutoff_angstrom": policy.cutoff}
     if policy.fewer_neighbors:
-        described["max_neighbors_above_atoms"] = {fewer.above: fewer.max_neighbors for fewer in policy.fewer_neighbors}
+        described["max_neighbors_above_atoms"] = {
+            fewer.above: fewer.max_neighbors for fewer in policy.fewer_neighbors
+        }
     if policy.name == "official":
         return described | {"max_neighbors": policy.max_neighbors, "smooth": False}
     return described | {

@@ -49,10 +49,12 @@ class Expected:
 
 
 def download(url: str, target: Path, expected: Expected, *, progress: Progress | None = None) -> str:
-    """Fetch ``url`` to ``target`` and return its SHA-256; returns at once if another process has just done so.
+    """Fetch ``url`` to ``target`` and return its SHA-256; returns at once if another process has just done
+    so.
 
     Raises:
-        ModelError: no connection, server error, HTML instead of a file, truncated, wrong size or hash, no space.
+        ModelError: no connection, server error, HTML instead of a file, truncated, wrong size or hash, no
+            space.
     """
     _check_url(url)
     try:
@@ -62,16 +64,23 @@ def download(url: str, target: Path, expected: Expected, *, progress: Progress |
                 _fetch(url, target, expected, progress)
             return _digest(target)
     except PermissionError as err:
-        raise ModelError(f"cannot write to the {expected.what} folder: {err.strerror}", where=str(target.parent),
-                         hint=f"{expected.home} a folder that you can write to") from err  # fmt: skip
+        raise ModelError(
+            f"cannot write to the {expected.what} folder: {err.strerror}",
+            where=str(target.parent),
+            hint=f"{expected.home} a folder that you can write to",
+        ) from err
     except OSError as err:
-        raise ModelError(f"cannot store the {expected.what}: {err.strerror or err}", where=str(target),
-                         hint=f"free some space or {expected.home} another folder") from err  # fmt: skip
+        raise ModelError(
+            f"cannot store the {expected.what}: {err.strerror or err}",
+            where=str(target),
+            hint=f"free some space or {expected.home} another folder",
+        ) from err
 
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock file of ``target``; waits for other processes (a plain lock file where flock is missing)."""
+    """Hold the lock file of ``target``; waits for other processes (a plain lock file where flock is
+    missing)."""
     from filelock import FileLock, SoftFileLock
 
     path = str(target) + ".lock"
@@ -95,19 +104,28 @@ def _fetch(url: str, target: Path, expected: Expected, progress: Progress | None
             break
         except _Interrupted as err:
             if attempt + 1 == ATTEMPTS:
-                raise ModelError(f"the download ended early: {err}", where=url,
-                                 hint="run the same command again, it goes on where it stopped") from err  # fmt: skip
+                raise ModelError(
+                    f"the download ended early: {err}",
+                    where=url,
+                    hint="run the same command again, it goes on where it stopped",
+                ) from err
     found = _digest(part)
     if expected.md5 is not None and (md5 := _digest(part, "md5")) != expected.md5:
         part.unlink()
         notes.unlink(missing_ok=True)
-        raise ModelError(f"the downloaded file has the wrong MD5 {md5}, expected {expected.md5}", where=url,
-                         hint="it was removed; try again")
+        raise ModelError(
+            f"the downloaded file has the wrong MD5 {md5}, expected {expected.md5}",
+            where=url,
+            hint="it was removed; try again",
+        )
     if expected.sha256 not in (None, found):
         part.unlink()
         notes.unlink(missing_ok=True)
-        raise ModelError(f"the downloaded file has the wrong checksum {found}, expected {expected.sha256}", where=url,
-                         hint="it was removed; try again, and trust no copy that fails twice")  # fmt: skip
+        raise ModelError(
+            f"the downloaded file has the wrong checksum {found}, expected {expected.sha256}",
+            where=url,
+            hint="it was removed; try again, and trust no copy that fails twice",
+        )
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, target)
@@ -137,7 +155,9 @@ def _transfer(url: str, part: Path, notes: Path, expected: Expected, progress: P
         if err.code == 416:  # the part is not a beginning of the file
             part.unlink(missing_ok=True)
             raise _Interrupted("the server refused to continue") from err
-        raise ModelError(f"the server answered {err.code} {err.reason}", where=url, hint=expected.by_hand) from err
+        raise ModelError(
+            f"the server answered {err.code} {err.reason}", where=url, hint=expected.by_hand
+        ) from err
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as err:
         if part.exists() and part.stat().st_size > have:
             raise _Interrupted(str(err)) from err
@@ -146,7 +166,13 @@ def _transfer(url: str, part: Path, notes: Path, expected: Expected, progress: P
 
 
 def _append(
-    response: Any, part: Path, start: int, total: int | None, expected: Expected, url: str, progress: Progress | None
+    response: Any,
+    part: Path,
+    start: int,
+    total: int | None,
+    expected: Expected,
+    url: str,
+    progress: Progress | None,
 ) -> None:
     done = start
     with part.open("rb+" if start else "wb") as file:
@@ -158,7 +184,9 @@ def _append(
             file.write(chunk)
             done += len(chunk)
             if expected.size is not None and done > expected.size:
-                raise ModelError(f"the server sends more than the {expected.size} bytes of this {expected.what}", where=url)
+                raise ModelError(
+                    f"the server sends more than the {expected.size} bytes of this {expected.what}", where=url
+                )
             if progress is not None:
                 progress(done, total)
     if total is not None and done != total:
@@ -170,28 +198,48 @@ def _check_response(
 ) -> None:
     kind = response.headers.get_content_type()
     if kind in ("text/html", "application/xhtml+xml"):
-        raise ModelError(f"the server sent a web page instead of the {expected.what} file", where=url, hint=expected.by_hand)
+        raise ModelError(
+            f"the server sent a web page instead of the {expected.what} file",
+            where=url,
+            hint=expected.by_hand,
+        )
     if expected.size is not None and total is not None and total != expected.size:
-        raise ModelError(f"the server offers {total} bytes, but this {expected.what} has {expected.size}", where=url,
-                         hint="the address may have changed")  # fmt: skip
+        raise ModelError(
+            f"the server offers {total} bytes, but this {expected.what} has {expected.size}",
+            where=url,
+            hint="the address may have changed",
+        )
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
-        raise ModelError(f"the download needs {total - start} bytes, but only {free} are free", where=str(part.parent),
-                         hint=f"free some space or {expected.home} another folder")  # fmt: skip
+        raise ModelError(
+            f"the download needs {total - start} bytes, but only {free} are free",
+            where=str(part.parent),
+            hint=f"free some space or {expected.home} another folder",
+        )
 
 
 def _check_begin(chunk: bytes, url: str, expected: Expected) -> None:
     if chunk.lstrip()[:1] == b"<" and not expected.magic:
-        raise ModelError(f"the server sent a web page instead of the {expected.what} file", where=url, hint=expected.by_hand)
+        raise ModelError(
+            f"the server sent a web page instead of the {expected.what} file",
+            where=url,
+            hint=expected.by_hand,
+        )
     if expected.magic and not chunk.startswith(expected.magic):
         page = chunk.lstrip()[:1] == b"<"
-        what = f"a web page instead of the {expected.what} file" if page else f"something else than a {expected.what} file"
+        what = (
+            f"a web page instead of the {expected.what} file"
+            if page
+            else f"something else than a {expected.what} file"
+        )
         raise ModelError(f"the server sent {what}", where=url, hint=expected.by_hand)
 
 
 def _resumes_at(response: Any, have: int) -> bool:
     """Whether the answer is the rest of the file; False: it is the whole file (changed, or Range unknown)."""
-    return response.status == 206 and str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+    return response.status == 206 and str(response.headers.get("Content-Range", "")).startswith(
+        f"bytes {have}-"
+    )
 
 
 def _total(response: Any, start: int) -> int | None:

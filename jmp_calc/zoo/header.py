@@ -1,8 +1,8 @@
 """The header of a ``.safetensors`` file, parsed and checked by ourselves before any tensor is read.
 
 Layout: 8 bytes little-endian header length, a JSON object (tensor name -> dtype, shape, data_offsets; the key
-``__metadata__`` holds strings), then the data. A header that is oversized, overlaps, leaves gaps, or disagrees
-with the file's length is refused.
+``__metadata__`` holds strings), then the data. A header that is oversized, overlaps, leaves gaps, or
+disagrees with the file's length is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ MAX_HEADER_BYTES = 16 * 1024**2
 """jmp-l has about 700 tensors and a header below 0.2 MB."""
 MAX_RANK = 8
 MAX_NESTING = 32
-"""Levels of brackets in a header; the parser of some Python versions overflows its stack at many thousands."""
+"""Levels of brackets in a header; the parser of some Python versions overflows its stack at many
+thousands."""
 DTYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
-          "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
+          "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8",
+          1),
           "BOOL": ("bool", 1)}  # fmt: skip
 
 
@@ -50,7 +52,9 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
     """Parse and check the header of an open ``.safetensors`` file; raises ModelError."""
 
     def error(fact: str) -> ModelError:
-        return ModelError(f"not a usable .safetensors file: {fact}", where=str(path), hint="fetch or write it again")
+        return ModelError(
+            f"not a usable .safetensors file: {fact}", where=str(path), hint="fetch or write it again"
+        )
 
     total = os.fstat(file.fileno()).st_size
     file.seek(0)
@@ -59,7 +63,9 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
         raise error(f"it has only {total} bytes")
     length = int.from_bytes(prefix, "little")
     if length > MAX_HEADER_BYTES or length > total - 8 or length < 2:
-        raise error(f"its header claims {length} bytes in a file of {total} (at most {MAX_HEADER_BYTES} are allowed)")
+        raise error(
+            f"its header claims {length} bytes in a file of {total} (at most {MAX_HEADER_BYTES} are allowed)"
+        )
     raw = file.read(length)
     try:
         data = plain_json(raw.decode("utf-8"))

@@ -14,24 +14,63 @@ MAX_HEADS = 256
 MAX_CUTOFF = 1000.0
 MAX_ELEMENT = 256
 _HEAD_NAME = re.compile(r"[A-Za-z0-9_+-]{1,64}")
-_DEPTHS = ("num_spherical", "num_blocks", "num_before_skip", "num_after_skip", "num_concat", "num_atom",
-           "num_output_afteratom", "num_atom_emb_layers", "num_global_out_layers", "envelope_exponent")  # fmt: skip
-_MAY_BE_ZERO = ("num_before_skip", "num_after_skip", "num_concat", "num_atom", "num_output_afteratom",
-                "num_atom_emb_layers", "num_global_out_layers")  # fmt: skip
-_SIZES = ("num_radial", "emb_size_atom", "emb_size_edge", "emb_size_trip_in", "emb_size_trip_out", "emb_size_quad_in",
-          "emb_size_quad_out", "emb_size_aint_in", "emb_size_aint_out", "emb_size_rbf", "emb_size_cbf",
-          "emb_size_sbf")  # fmt: skip
+_DEPTHS = (
+    "num_spherical",
+    "num_blocks",
+    "num_before_skip",
+    "num_after_skip",
+    "num_concat",
+    "num_atom",
+    "num_output_afteratom",
+    "num_atom_emb_layers",
+    "num_global_out_layers",
+    "envelope_exponent",
+)
+_MAY_BE_ZERO = (
+    "num_before_skip",
+    "num_after_skip",
+    "num_concat",
+    "num_atom",
+    "num_output_afteratom",
+    "num_atom_emb_layers",
+    "num_global_out_layers",
+)
+_SIZES = (
+    "num_radial",
+    "emb_size_atom",
+    "emb_size_edge",
+    "emb_size_trip_in",
+    "emb_size_trip_out",
+    "emb_size_quad_in",
+    "emb_size_quad_out",
+    "emb_size_aint_in",
+    "emb_size_aint_out",
+    "emb_size_rbf",
+    "emb_size_cbf",
+    "emb_size_sbf",
+)
 
 
 def check_config(config: ModelConfig) -> None:
-    """Refuse sizes no model has, contradictory heads, and lengths that are not positive; raises ModelError."""
+    """Refuse sizes no model has, contradictory heads, and lengths that are not positive; raises
+    ModelError."""
     _check_backbone(config.backbone)
     _check_policy(config.policy)
     names = [head.name for head in config.heads]
-    _require(1 <= len(names) <= MAX_HEADS, f"a model has between 1 and {MAX_HEADS} heads, not {len(names)}", "heads")
-    _require(len(set(names)) == len(names), f"two heads have the same name: {', '.join(sorted(names))}", "heads")
+    _require(
+        1 <= len(names) <= MAX_HEADS,
+        f"a model has between 1 and {MAX_HEADS} heads, not {len(names)}",
+        "heads",
+    )
+    _require(
+        len(set(names)) == len(names), f"two heads have the same name: {', '.join(sorted(names))}", "heads"
+    )
     if config.default_head is not None:
-        _require(config.default_head in names, f"there is no default head {config.default_head!r} in {names}", "heads")
+        _require(
+            config.default_head in names,
+            f"there is no default head {config.default_head!r} in {names}",
+            "heads",
+        )
     for head in config.heads:
         _check_head(head, config.backbone.num_elements)
 
@@ -42,9 +81,17 @@ def _check_backbone(backbone: BackboneConfig) -> None:
         _require(1 <= value <= MAX_SIZE, f"{name} = {value} is not between 1 and {MAX_SIZE}", "backbone")
     for name in _DEPTHS:
         value, least = getattr(backbone, name), 0 if name in _MAY_BE_ZERO else 1
-        _require(least <= value <= MAX_DEPTH, f"{name} = {value} is not between {least} and {MAX_DEPTH}", "backbone")
+        _require(
+            least <= value <= MAX_DEPTH,
+            f"{name} = {value} is not between {least} and {MAX_DEPTH}",
+            "backbone",
+        )
     elements = backbone.num_elements
-    _require(1 <= elements <= MAX_ELEMENT, f"num_elements = {elements} is not between 1 and {MAX_ELEMENT}", "backbone")
+    _require(
+        1 <= elements <= MAX_ELEMENT,
+        f"num_elements = {elements} is not between 1 and {MAX_ELEMENT}",
+        "backbone",
+    )
     _check_length("radial_cutoff", backbone.radial_cutoff, "backbone")
     _require(0 <= backbone.dropout < 1, f"dropout = {backbone.dropout} is not in [0, 1)", "backbone")
 
@@ -56,25 +103,40 @@ def _check_policy(policy: GraphPolicy) -> None:
         _check_length("qint_cutoff", policy.qint_cutoff, "policy")
     _require(policy.max_neighbors >= 1, f"max_neighbors = {policy.max_neighbors} is not positive", "policy")
     for fewer in policy.fewer_neighbors:
-        _require(fewer.above >= 1 and fewer.max_neighbors >= 1, f"fewer_neighbors = {fewer} is not positive", "policy")
+        _require(
+            fewer.above >= 1 and fewer.max_neighbors >= 1,
+            f"fewer_neighbors = {fewer} is not positive",
+            "policy",
+        )
     _require(0 < policy.taper <= 1, f"taper = {policy.taper} is not in (0, 1]", "policy")
-    _require(0 <= policy.collinear_width < 1, f"collinear_width = {policy.collinear_width} is not in [0, 1)", "policy")
+    _require(
+        0 <= policy.collinear_width < 1,
+        f"collinear_width = {policy.collinear_width} is not in [0, 1)",
+        "policy",
+    )
 
 
 def _check_head(head: HeadConfig, num_elements: int) -> None:
     where = f"head {head.name}"
     _require(_HEAD_NAME.fullmatch(head.name) is not None, f"{head.name!r} is not a valid head name", "heads")
     _require(1 <= head.hidden <= MAX_SIZE, f"hidden = {head.hidden} is not between 1 and {MAX_SIZE}", where)
-    _require(1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where)
+    _require(
+        1 <= head.num_layers <= MAX_DEPTH, f"num_layers = {head.num_layers} is not 1 to {MAX_DEPTH}", where
+    )
     _require(1 <= head.num_classes <= MAX_SIZE, f"num_classes = {head.num_classes} is not positive", where)
     named, classes = len(head.classes), 2 if head.kind == "binary" else head.num_classes
     _require(named in (0, classes), f"it has {classes} classes and {named} names of classes", where)
-    _require(head.kind != "vector" or head.reduction != "max", "a vector cannot be a maximum over atoms", where)
+    _require(
+        head.kind != "vector" or head.reduction != "max", "a vector cannot be a maximum over atoms", where
+    )
     _require(len(set(head.classes)) == named, "two of its classes have the same name", where)
     _require(head.energy_scale > 0 and head.force_scale > 0, "its scales are not positive", where)
     numbers = {*(head.elements or ()), *head.references, *head.binding}
-    _require(all(1 <= z < num_elements for z in numbers),
-             f"it names elements outside 1 to {num_elements - 1}", where)  # fmt: skip
+    _require(
+        all(1 <= z < num_elements for z in numbers),
+        f"it names elements outside 1 to {num_elements - 1}",
+        where,
+    )
     if head.cutoff is not None:
         _check_length("cutoff", head.cutoff, where)
 

@@ -67,7 +67,8 @@ def resolve(name_or_path: str | os.PathLike[str], *, weights: str = "ema") -> Lo
 
 
 def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> ModelFile:
-    """The file that a name or path stands for; a named model is fetched first unless ``may_fetch`` is False."""
+    """The file that a name or path stands for; a named model is fetched first unless ``may_fetch`` is
+    False."""
     text = os.fspath(name_or_path)
     registry = load_registry()
     if text in registry:
@@ -81,7 +82,9 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
     path = Path(text).expanduser()
     if path.is_dir():
         inside = sorted(item.name for item in path.glob("*.safetensors"))
-        hint = f"give one of its files: {', '.join(inside[:5])}" if inside else "give the path of a model file"
+        hint = (
+            f"give one of its files: {', '.join(inside[:5])}" if inside else "give the path of a model file"
+        )
         raise ModelError("the model is a folder, not a file", where=str(path), hint=hint)
     if path.exists():
         return ModelFile(path)
@@ -97,7 +100,8 @@ def named(name: str) -> RegistryEntry:
 
 
 def fetch_by_name(name: str) -> cache.CachedFile:
-    """Fetch a named model with a progress bar on a terminal; says once what it does and under which licence."""
+    """Fetch a named model with a progress bar on a terminal; says once what it does and under which
+    licence."""
     entry = named(name)
     if cache.checked(name, entry) is None and entry.url is not None and not cache.offline():
         print(f"fetching {name} from {entry.url} (licence {entry.licence})", file=sys.stderr)
@@ -126,11 +130,17 @@ def _unknown(text: str, path: Path, names: list[str]) -> ModelError:
     if not folder.is_dir():
         return ModelError(f"no such model file: {text}", where=f"the folder {folder} does not exist")
     near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=3)
-    hint = f"did you mean {' or '.join(str(folder / item) for item in near)}?" if near else f"look into {folder}"
+    hint = (
+        f"did you mean {' or '.join(str(folder / item) for item in near)}?" if near else f"look into {folder}"
+    )
     return ModelError(f"no such model file: {text}", hint=hint)
 
 
 def _unknown_name(name: str, names: list[str]) -> ModelError:
     near = difflib.get_close_matches(name.lower(), names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"names are {', '.join(names)}; or give the path of a file"
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"names are {', '.join(names)}; or give the path of a file"
+    )
     return ModelError(f"unknown model {name!r}", hint=hint)

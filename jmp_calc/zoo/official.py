@@ -1,4 +1,5 @@
-"""Official JMP checkpoints (``checkpoint_format.md``): read, checked key by key, and renamed to our state dict.
+"""Official JMP checkpoints (``checkpoint_format.md``): read, checked key by key, and renamed to our state
+dict.
 
 Nothing from the file is executed. Only the tensors of the chosen weight set are read, each straight into its
 final memory, so that the peak stays near the size of the result whatever else the file holds.
@@ -53,7 +54,8 @@ def official_state(path: str | Path, weights: str = "ema") -> tuple[ModelConfig,
     """Configuration and state dict (our names, float32, on the CPU) of an official checkpoint.
 
     Args:
-        path: a ``.pt`` zip archive: a pre-training checkpoint, a fine-tuned one, or a plain dict of its tensors.
+        path: a ``.pt`` zip archive: a pre-training checkpoint, a fine-tuned one, or a plain dict of its
+            tensors.
         weights: "ema", "raw" or "official-ft" (``checkpoint_format.md`` section 4).
 
     Raises:
@@ -63,8 +65,11 @@ def official_state(path: str | Path, weights: str = "ema") -> tuple[ModelConfig,
     return model.config, model.state
 
 
-def official_heads(path: str | Path, backbone: BackboneConfig) -> tuple[tuple[HeadConfig, ...], dict[str, Tensor]]:
-    """Heads and their state dict from a file that holds only the heads of a fine-tuned model with this backbone."""
+def official_heads(
+    path: str | Path, backbone: BackboneConfig
+) -> tuple[tuple[HeadConfig, ...], dict[str, Tensor]]:
+    """Heads and their state dict from a file that holds only the heads of a fine-tuned model with this
+    backbone."""
     with TorchArchive(path) as archive:
         tensors = _state_dict(load_contents(archive))
         heads = finetuned_heads({name: tensor.shape for name, tensor in tensors.items()}, {}, backbone)
@@ -161,7 +166,9 @@ class _Checkpoint:
             weights = "raw"
             notes.append("the file has no EMA weights; its only weights are used")
         if self.finetuned and weights == "official-ft":
-            raise ModelError("only pre-training checkpoints have the weight set official-ft", hint="use ema or raw")
+            raise ModelError(
+                "only pre-training checkpoints have the weight set official-ft", hint="use ema or raw"
+            )
         source = dict(self.tensors)
         if weights != "raw":
             source |= self._ema_by_name(weights)
@@ -170,7 +177,9 @@ class _Checkpoint:
         for ours, official in self.names.items():
             tensor = self.read(source[official], official)
             state[ours] = tensor.abs() if ours.endswith("rbf.temps") else tensor
-        return OfficialModel(_model_config(self.backbone, self.heads), state, weights, self.finetuned, tuple(notes))
+        return OfficialModel(
+            _model_config(self.backbone, self.heads), state, weights, self.finetuned, tuple(notes)
+        )
 
     def read(self, tensor: LazyTensor, name: str) -> Tensor:
         """One tensor as float32, checked to be finite (scale factors: also not zero)."""
@@ -180,7 +189,9 @@ class _Checkpoint:
         if not bool(torch.isfinite(value).all()):
             raise ModelError(f"the tensor {name} has NaN or infinite values", hint="the file is damaged")
         if name.endswith("scale_factor") and float(value) == 0.0:
-            raise ModelError(f"the scale factor {name} is zero, so it was never fitted", hint="the file is not usable")
+            raise ModelError(
+                f"the scale factor {name} is zero, so it was never fitted", hint="the file is not usable"
+            )
         return value
 
     def _check_keys(self, shapes: Mapping[str, Shape]) -> None:
@@ -188,13 +199,23 @@ class _Checkpoint:
         # Fine-tuned files may have been written without the alias keys.
         missing = [n for n in self.layout if n not in shapes and not (self.finetuned and _ALIAS.fullmatch(n))]
         unexpected = [name for name in shapes if name not in self.layout and name not in counters]
-        wrong = [f"{n} {shapes[n]} instead of {s}" for n, s in self.layout.items() if n in shapes and shapes[n] != s]
+        wrong = [
+            f"{n} {shapes[n]} instead of {s}"
+            for n, s in self.layout.items()
+            if n in shapes and shapes[n] != s
+        ]
         not_float = [n for n in self.layout if n in shapes and self.tensors[n].dtype not in _FLOATS]
-        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong),
-                            ("of no floating type", not_float)):  # fmt: skip
+        for kind, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of wrong shape", wrong),
+            ("of no floating type", not_float),
+        ):
             if names:
-                raise ModelError(f"{len(names)} tensors of the checkpoint are {kind}: {first_five(names)}",
-                                 hint="this is not a complete JMP checkpoint")  # fmt: skip
+                raise ModelError(
+                    f"{len(names)} tensors of the checkpoint are {kind}: {first_five(names)}",
+                    hint="this is not a complete JMP checkpoint",
+                )
 
     def _check_aliases(self) -> None:
         """seq_energy_pre repeats layers: the same place in the file, or at least the same numbers."""
@@ -205,7 +226,9 @@ class _Checkpoint:
             target = f"{match[1]}layers{match[2]}"
             first, second = self.tensors[name], self.tensors[target]
             if first != second and not self.read(first, name).equal(self.read(second, target)):
-                raise ModelError(f"{name} and {target} are one parameter but differ in the file", hint="it is damaged")
+                raise ModelError(
+                    f"{name} and {target} are one parameter but differ in the file", hint="it is damaged"
+                )
 
     def _check_bases(self) -> None:
         """All eight radial bases are the same fixed Gaussians."""
@@ -220,25 +243,40 @@ class _Checkpoint:
             if not torch.allclose(offset, centres, rtol=0, atol=1e-6) or not torch.allclose(
                 temps, torch.full_like(temps, 0.5 * steps**2), rtol=1e-5, atol=0
             ):
-                raise ModelError(f"the radial basis {prefix} is not the published one", hint="it may have been trained")
+                raise ModelError(
+                    f"the radial basis {prefix} is not the published one", hint="it may have been trained"
+                )
 
     def _ema_by_name(self, weights: str) -> dict[str, LazyTensor]:
         """The EMA tuple paired with the parameters by registration order (section 4)."""
         if self.ema is None:
-            raise ModelError(f"the checkpoint has no EMA weights, which the weight set {weights} needs",
-                             hint="choose the weight set raw")  # fmt: skip
+            raise ModelError(
+                f"the checkpoint has no EMA weights, which the weight set {weights} needs",
+                hint="choose the weight set raw",
+            )
         names = [name for name in self.tensors if _is_parameter(name)]
         if names != [name for name in self.layout if _is_parameter(name)]:
-            raise ModelError("the tensors of the checkpoint are not in their original order, so that its EMA weights, "
-                             "which have no names, cannot be assigned", hint="choose the weight set raw")  # fmt: skip
+            raise ModelError(
+                "the tensors of the checkpoint are not in their original order, so that its EMA weights, "
+                "which have no names, cannot be assigned",
+                hint="choose the weight set raw",
+            )
         if len(names) != len(self.ema):
-            raise ModelError(f"the checkpoint has {len(self.ema)} EMA tensors for {len(names)} parameters",
-                             hint="choose the weight set raw")  # fmt: skip
+            raise ModelError(
+                f"the checkpoint has {len(self.ema)} EMA tensors for {len(names)} parameters",
+                hint="choose the weight set raw",
+            )
         pairs = dict(zip(names, self.ema, strict=True))
-        wrong = [n for n, t in pairs.items() if (t.shape, t.dtype) != (self.tensors[n].shape, self.tensors[n].dtype)]
+        wrong = [
+            n
+            for n, t in pairs.items()
+            if (t.shape, t.dtype) != (self.tensors[n].shape, self.tensors[n].dtype)
+        ]
         if wrong:
-            raise ModelError(f"{len(wrong)} EMA tensors do not fit their parameters: {first_five(wrong)}",
-                             hint="choose the weight set raw")  # fmt: skip
+            raise ModelError(
+                f"{len(wrong)} EMA tensors do not fit their parameters: {first_five(wrong)}",
+                hint="choose the weight set raw",
+            )
         if weights == "official-ft":
             pairs = {name: t for name, t in pairs.items() if not _RAW_IN_OFFICIAL_FT.fullmatch(name)}
         return pairs
@@ -253,10 +291,14 @@ def _state_dict(contents: Any) -> dict[str, LazyTensor]:
     state = contents.get("state_dict", contents) if isinstance(contents, dict) else None
     if not isinstance(state, dict) or not state:
         raise ModelError("the checkpoint has no state_dict", hint="it is not a JMP checkpoint")
-    wrong = [str(k) for k, value in state.items() if not isinstance(k, str) or not isinstance(value, LazyTensor)]
+    wrong = [
+        str(k) for k, value in state.items() if not isinstance(k, str) or not isinstance(value, LazyTensor)
+    ]
     if wrong:
-        raise ModelError(f"{len(wrong)} entries of the state dict are no tensors: {first_five(wrong)}",
-                         hint="it is not a JMP checkpoint")  # fmt: skip
+        raise ModelError(
+            f"{len(wrong)} entries of the state dict are no tensors: {first_five(wrong)}",
+            hint="it is not a JMP checkpoint",
+        )
     return dict(state)
 
 
@@ -268,7 +310,9 @@ def _ema_tuple(contents: Mapping[str, Any]) -> tuple[LazyTensor, ...] | None:
     if ema is None:
         return None
     if not isinstance(ema, tuple | list) or not all(isinstance(tensor, LazyTensor) for tensor in ema):
-        raise ModelError("the EMA weights of the checkpoint are not a tuple of tensors", hint="the file is damaged")
+        raise ModelError(
+            "the EMA weights of the checkpoint are not a tuple of tensors", hint="the file is damaged"
+        )
     return tuple(ema)
 
 
@@ -281,7 +325,8 @@ def _is_parameter(name: str) -> bool:
 
 
 def _our_names(layout: Iterable[str], embedding: str) -> dict[str, str]:
-    """Our key -> official key for embedding and backbone; aliases and seven of the eight radial bases are dropped."""
+    """Our key -> official key for embedding and backbone; aliases and seven of the eight radial bases are
+    dropped."""
     names = {"embedding.weight": embedding}
     for part in ("offset", "temps"):
         names[f"backbone.bases.rbf.{part}"] = f"backbone.bases.radial_basis.rbf.{part}"

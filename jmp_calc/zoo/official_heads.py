@@ -1,7 +1,7 @@
 """Heads of official checkpoints: which there are, their constants, and their keys here.
 
-Pre-training files have one energy and one direct-force head per task (``gemnet_oc.md`` 11.2), fine-tuned files
-those of 11.3 and 11.4.
+Pre-training files have one energy and one direct-force head per task (``gemnet_oc.md`` 11.2), fine-tuned
+files those of 11.3 and 11.4.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from jmp_calc.errors import ModelError
 from jmp_calc.model.config import BackboneConfig, HeadConfig, HeadKind
 from jmp_calc.zoo.official_layout import TASKS, Shape, head_layout
 
-# task: energy scale (eV), force scale (eV/Å), cutoff (Å), level of theory, elements (checkpoint_format.md section 6)
+# task: energy scale (eV), force scale (eV/Å), cutoff (Å), level of theory, elements (checkpoint_format.md
+# section 6)
 _DOCUMENTED: dict[str, tuple[float, float, float, str, tuple[int, ...] | None]] = {
     "oc20": (24.901469505465872, 0.5111534595489502, 12.0, "RPBE", None),
     "oc22": (25.229595396538468, 0.25678861141204834, 12.0, "PBE+U", None),
     "ani1x": (2.8700712783472118, 2.131422996520996, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
     "transition1x": (1.787466168382901, 0.3591422140598297, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
-}
+}  # fmt: skip
 PRETRAINING_DATA: tuple[dict[str, Any], ...] = (
     {"name": "OC20", "head": "oc20", "licence": "CC-BY-4.0"},
     {"name": "OC22", "head": "oc22", "licence": "CC-BY-4.0"},
     {"name": "ANI-1x", "head": "ani1x", "licence": "see its publisher"},
     {"name": "Transition1x", "head": "transition1x", "licence": "see its publisher"},
-)
+)  # fmt: skip
 """Sets of the published pre-training checkpoints."""
 _FINETUNED = re.compile(
     r"(?:(out_energy|out_forces)"
@@ -48,7 +49,9 @@ class OfficialHeads:
     notes: tuple[str, ...]
 
 
-def pretraining_heads(shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig) -> OfficialHeads:
+def pretraining_heads(
+    shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig
+) -> OfficialHeads:
     """The energy and direct-force heads of a pre-training checkpoint, in the order of its tasks."""
     n_tasks = len({key.split(".")[2] for key in shapes if key.startswith("output.out_energy.")})
     tasks = hyper.get("tasks")
@@ -56,8 +59,10 @@ def pretraining_heads(shapes: Mapping[str, Shape], hyper: Mapping[str, Any], siz
         tasks = [{"name": name} for name in TASKS]
     labels = [task.get("name") for task in tasks]
     if n_tasks != len(labels) or len(set(labels)) != n_tasks or not all(_is_name(label) for label in labels):
-        raise ModelError(f"the checkpoint has {n_tasks} pairs of heads but names {len(labels)} tasks: {labels}",
-                         hint="jmp-calc reads files whose heads belong to named pre-training tasks")  # fmt: skip
+        raise ModelError(
+            f"the checkpoint has {n_tasks} pairs of heads but names {len(labels)} tasks: {labels}",
+            hint="jmp-calc reads files whose heads belong to named pre-training tasks",
+        )
     heads: list[HeadConfig] = []
     notes: list[str] = []
     for task in tasks:
@@ -92,14 +97,23 @@ def _pretraining_head(task: Mapping[str, Any], size: BackboneConfig) -> tuple[He
     if reduction != "sum":
         raise ModelError(f"the head {name!r} reduces energies by {reduction!r}", hint="only sums can be used")
     return HeadConfig(
-        name=name, kind="energy", hidden=size.emb_size_atom, direct_forces=True,
-        energy_scale=energy[1], force_scale=forces[1], level_of_theory=known[3] if known else "unknown",
-        elements=known[4] if known else None, cutoff=known[2] if known else None,
-    ), notes  # fmt: skip
+        name=name,
+        kind="energy",
+        hidden=size.emb_size_atom,
+        direct_forces=True,
+        energy_scale=energy[1],
+        force_scale=forces[1],
+        level_of_theory=known[3] if known else "unknown",
+        elements=known[4] if known else None,
+        cutoff=known[2] if known else None,
+    ), notes
 
 
-def finetuned_heads(shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig) -> OfficialHeads:
-    """The heads of a fine-tuned official model; outputs stay normalised (scale 1) if the file has no constants."""
+def finetuned_heads(
+    shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig
+) -> OfficialHeads:
+    """The heads of a fine-tuned official model; outputs stay normalised (scale 1) if the file has no
+    constants."""
     groups: dict[tuple[str, str], dict[int, Shape]] = {}
     biased: set[tuple[str, str]] = set()
     for key, shape in shapes.items():
@@ -120,17 +134,27 @@ def finetuned_heads(shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size:
         if root == "out_forces" and ("out_energy", name) in groups:
             part = ("out_forces", "forces", size.emb_size_edge)
         else:
-            head, remarks = _finetuned_head(group, layers, group in biased, ("out_forces", name) in groups, hyper, size)
+            head, remarks = _finetuned_head(
+                group, layers, group in biased, ("out_forces", name) in groups, hyper, size
+            )
             heads.append(head)
             notes += remarks
             vector = head.kind == "vector"
-            part = (root, "forces" if vector else "energy", size.emb_size_edge if vector else size.emb_size_atom)
+            part = (
+                root,
+                "forces" if vector else "energy",
+                size.emb_size_edge if vector else size.emb_size_atom,
+            )
         prefix = root if root.startswith("out_") else f"{root}._module_dict.ft_mlp_{name}.out_mlp"
-        expected = head_layout(prefix, part[2], n_layers=len(layers), n_out=_n_out(layers), bias=group in biased)
+        expected = head_layout(
+            prefix, part[2], n_layers=len(layers), n_out=_n_out(layers), bias=group in biased
+        )
         layout |= expected
         names |= {f"heads.{name}.{part[1]}{key.removeprefix(prefix)}": key for key in expected}
     if len({head.name for head in heads}) != len(heads):
-        raise ModelError(f"two heads of the checkpoint have the same name: {sorted(head.name for head in heads)}")
+        raise ModelError(
+            f"two heads of the checkpoint have the same name: {sorted(head.name for head in heads)}"
+        )
     return OfficialHeads(tuple(heads), names, layout, tuple(notes))
 
 
@@ -154,17 +178,28 @@ def _finetuned_head(
     constants = hyper.get("normalization")
     forces = _statistics(constants, "force")
     # With gradient forces only forces are trained: E = std_F * y is consistent with them, std_y * y is not.
-    own = (_statistics(constants, "y") if direct else forces) if kind == "energy" else _statistics(constants, name)
+    own = (
+        (_statistics(constants, "y") if direct else forces)
+        if kind == "energy"
+        else _statistics(constants, name)
+    )
     notes = []
     if own is None and kind in ("energy", "scalar", "vector"):
         notes.append(f"{name}: the file has no normalisation constants; outputs are in normalised units")
     shift, scale = own or (0.0, 1.0)
     return HeadConfig(
-        name=name, kind=kind, hidden=size.emb_size_edge if kind == "vector" else size.emb_size_atom,
-        num_layers=len(layers), bias=bias, num_classes=n_out, direct_forces=direct and kind == "energy",
-        energy_scale=scale if kind in ("energy", "scalar") else 1.0, energy_shift=shift if kind == "scalar" else 0.0,
-        force_scale=forces[1] if forces else 1.0, unit="eV" if kind == "energy" else "label units",
-    ), notes  # fmt: skip
+        name=name,
+        kind=kind,
+        hidden=size.emb_size_edge if kind == "vector" else size.emb_size_atom,
+        num_layers=len(layers),
+        bias=bias,
+        num_classes=n_out,
+        direct_forces=direct and kind == "energy",
+        energy_scale=scale if kind in ("energy", "scalar") else 1.0,
+        energy_shift=shift if kind == "scalar" else 0.0,
+        force_scale=forces[1] if forces else 1.0,
+        unit="eV" if kind == "energy" else "label units",
+    ), notes
 
 
 def _n_out(layers: Mapping[int, Shape]) -> int:
@@ -177,7 +212,8 @@ def _is_name(value: object) -> bool:
 
 
 def _statistics(constants: object, key: str) -> tuple[float, float] | None:
-    """(mean, std) of one label from a normalisation dict of the file; None if it is not there or no number."""
+    """(mean, std) of one label from a normalisation dict of the file; None if it is not there or no
+    number."""
     entry = constants.get(key) if isinstance(constants, dict) else None
     if not isinstance(entry, dict):
         return None

@@ -1,8 +1,8 @@
 """Contents of a checkpoint's pickle without executing anything from it.
 
-Three kinds of names may appear in the pickle. Names on the allow list become our own inert functions; classes of
-unknown third-party packages become placeholders that swallow their arguments; everything else (the standard
-library, built-in functions, torch and numpy functions, lower-case names) is refused before the first
+Three kinds of names may appear in the pickle. Names on the allow list become our own inert functions; classes
+of unknown third-party packages become placeholders that swallow their arguments; everything else (the
+standard library, built-in functions, torch and numpy functions, lower-case names) is refused before the first
 instruction runs. Nothing is ever imported by name.
 """
 
@@ -26,22 +26,56 @@ from jmp_calc.zoo.archive import TorchArchive
 _ITEM_SIZES = {
     "DoubleStorage": ("float64", 8), "FloatStorage": ("float32", 4), "HalfStorage": ("float16", 2),
     "BFloat16Storage": ("bfloat16", 2), "LongStorage": ("int64", 8), "IntStorage": ("int32", 4),
-    "ShortStorage": ("int16", 2), "CharStorage": ("int8", 1), "ByteStorage": ("uint8", 1), "BoolStorage": ("bool", 1),
+    "ShortStorage": ("int16", 2), "CharStorage": ("int8", 1), "ByteStorage": ("uint8", 1),
+    "BoolStorage": ("bool", 1),
 }  # fmt: skip
 _PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath", "Path", "PurePath")
-_BUILTIN_DATA = ("set", "frozenset", "list", "dict", "tuple", "int", "float", "str", "bool", "complex", "bytearray",
-                 "bytes", "slice", "range", "object")  # fmt: skip
+_BUILTIN_DATA = (
+    "set",
+    "frozenset",
+    "list",
+    "dict",
+    "tuple",
+    "int",
+    "float",
+    "str",
+    "bool",
+    "complex",
+    "bytearray",
+    "bytes",
+    "slice",
+    "range",
+    "object",
+)
 _INERT_STANDARD = {
     *(("builtins", name) for name in _BUILTIN_DATA),
-    ("collections", "defaultdict"), ("collections", "Counter"), ("collections", "deque"), ("copyreg", "_reconstructor"),
-    ("_codecs", "encode"), ("datetime", "datetime"), ("datetime", "timedelta"),
-    ("datetime", "date"), ("datetime", "timezone"), ("decimal", "Decimal"), ("fractions", "Fraction"),
-    ("uuid", "UUID"), ("argparse", "Namespace"), ("types", "SimpleNamespace"),
-    ("torch", "Size"), ("torch", "device"), ("torch", "dtype"), ("torch.serialization", "_get_layout"),
+    ("collections", "defaultdict"),
+    ("collections", "Counter"),
+    ("collections", "deque"),
+    ("copyreg", "_reconstructor"),
+    ("_codecs", "encode"),
+    ("datetime", "datetime"),
+    ("datetime", "timedelta"),
+    ("datetime", "date"),
+    ("datetime", "timezone"),
+    ("decimal", "Decimal"),
+    ("fractions", "Fraction"),
+    ("uuid", "UUID"),
+    ("argparse", "Namespace"),
+    ("types", "SimpleNamespace"),
+    ("torch", "Size"),
+    ("torch", "device"),
+    ("torch", "dtype"),
+    ("torch.serialization", "_get_layout"),
     *(("torch", name) for name, _ in _ITEM_SIZES.values()),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    ("numpy", "dtype"), ("numpy", "ndarray"),
-}  # fmt: skip
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+}
 _GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt"}
 _FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 _MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
@@ -134,8 +168,8 @@ def load_contents(archive: TorchArchive) -> Any:
 def load_pickle(data: bytes, rules: Rules, storage: Callable[[Any], LazyStorage] | None = None) -> Any:
     """The object of one pickle, made of plain data and of what ``rules`` allow; nothing is imported by name.
 
-    ``storage`` turns a persistent id into a storage; without it there must be none. Raises the error of ``rules`` for a
-    pickle that names code or is damaged.
+    ``storage`` turns a persistent id into a storage; without it there must be none. Raises the error of
+    ``rules`` for a pickle that names code or is damaged.
     """
     _scan(data, rules)
     try:
@@ -186,7 +220,9 @@ class _Unpickler(pickle.Unpickler):
 
 def parse_storage(pid: Any) -> LazyStorage:
     """The storage that a persistent id of torch.save describes; UnpicklingError for anything else."""
-    if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)):
+    if not (
+        isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage" and isinstance(pid[1], StorageType)
+    ):
         raise pickle.UnpicklingError("unknown kind of tensor storage")
     _, kind, key, _, n_items = pid[:5]
     if not isinstance(key, str) or type(n_items) is not int or n_items < 0:
@@ -200,7 +236,8 @@ def _storage(archive: TorchArchive, pid: Any) -> LazyStorage:
     storage = parse_storage(pid)
     if archive.storage_size(storage.key) != storage.n_items * storage.kind.item_size:
         raise pickle.UnpicklingError(
-            f"storage {storage.key} has not the {storage.n_items} {storage.kind.dtype} numbers stated")
+            f"storage {storage.key} has not the {storage.n_items} {storage.kind.dtype} numbers stated"
+        )
     return storage
 
 
@@ -256,8 +293,10 @@ _REBUILD: dict[tuple[str, str], Callable[..., Any]] = {
 
 def _hostile(rules: Rules, names: list[str]) -> JMPError:
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return rules.refuse(f"it names code that no data need: {shown}",
-                        "nothing was executed; do not trust this file and get it from its publisher")  # fmt: skip
+    return rules.refuse(
+        f"it names code that no data need: {shown}",
+        "nothing was executed; do not trust this file and get it from its publisher",
+    )
 
 
 def _refusal(archive: TorchArchive, fact: str, hint: str) -> ModelError:

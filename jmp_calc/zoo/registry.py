@@ -62,8 +62,12 @@ def _read(path: Path) -> dict[str, RegistryEntry]:
     entries = {}
     for name, value in data.items():
         entry = parse(RegistryEntry, value, f"{path}, [{name}]")
-        if (entry.url is None) == (entry.file is None) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
-            raise ModelError("a registry entry needs a plain name and either url or file", where=f"{path}, [{name}]")
+        if (entry.url is None) == (entry.file is None) or not re.fullmatch(
+            r"[a-z0-9][a-z0-9._-]{0,63}", name
+        ):
+            raise ModelError(
+                "a registry entry needs a plain name and either url or file", where=f"{path}, [{name}]"
+            )
         if entry.file and (Path(entry.file).is_absolute() or ".." in Path(entry.file).parts):
             raise ModelError("a registry file must lie inside the package", where=f"{path}, [{name}]")
         entries[name] = entry

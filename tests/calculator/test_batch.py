@@ -15,8 +15,15 @@ from jmp_calc.errors import BadStructureError, OutOfMemoryError, UsageError
 
 def mixed() -> list[Atoms]:
     """Molecules, a lone atom, crystals down to one atom, a slab."""
-    found = [molecule("CH3CH2OH"), Atoms("O"), bulk("Cu"), bulk("NaCl", "rocksalt", a=5.6) * (2, 1, 1), molecule("C6H6"),
-             fcc111("Cu", (1, 1, 2), vacuum=5.0), molecule("H2O")]
+    found = [
+        molecule("CH3CH2OH"),
+        Atoms("O"),
+        bulk("Cu"),
+        bulk("NaCl", "rocksalt", a=5.6) * (2, 1, 1),
+        molecule("C6H6"),
+        fcc111("Cu", (1, 1, 2), vacuum=5.0),
+        molecule("H2O"),
+    ]
     for number, atoms in enumerate(found):
         atoms.rattle(0.05, seed=number)
     return found
@@ -62,7 +69,9 @@ def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: py
     assert sizes[0] == 7 and max(size for size in sizes if size <= 2) == 2
 
 
-def test_one_structure_that_does_not_fit_is_an_error(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_structure_that_does_not_fit_is_an_error(
+    calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_memory(*_, **__):
         raise torch.OutOfMemoryError
 
@@ -102,7 +111,9 @@ def test_one_structure_or_an_iterator_does_as_well(calc: JMPCalculator) -> None:
 
 def test_names_of_properties_are_checked_as_for_one_structure(calc: JMPCalculator) -> None:
     for name in ("dipole", "force"):
-        with pytest.raises(PropertyNotImplementedError, match=f"{name} is not implemented by JMPCalculator; available: "):
+        with pytest.raises(
+            PropertyNotImplementedError, match=f"{name} is not implemented by JMPCalculator; available: "
+        ):
             calc.batch([molecule("H2O")], [name])
     with pytest.raises(UsageError, match=r"list of names.*write \['forces'\]"):
         calc.batch([molecule("H2O")], "forces")

@@ -1,4 +1,5 @@
-"""`jmp-calc singlepoint` and `jmp-calc doctor`: outputs, exit codes, and the faults of structures as users meet."""
+"""`jmp-calc singlepoint` and `jmp-calc doctor`: outputs, exit codes, and the faults of structures as users
+meet."""
 
 from __future__ import annotations
 
@@ -65,7 +66,10 @@ FAULTS = {
     "zero vector": (Atoms("H", cell=[5, 0, 5], pbc=[True, True, False]), "cell vector b is zero"),
     "zero volume": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
     "nan position": (with_nan(), "position of atom 2 is not finite"),
-    "nan cell": (Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True), "cell vector a is not finite"),
+    "nan cell": (
+        Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True),
+        "cell vector a is not finite",
+    ),
     "same place": (duplicated(), "distance 0 between 1 and 3"),
     "ghost": (Atoms("HX", positions=[[0, 0, 0], [0, 0, 1]]), "atom 1 is a ghost atom"),
     "Z 121": (Atoms(numbers=[121]), "atom 0 has atomic number 121"),
@@ -74,7 +78,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_structure_fault_leaves_with_code_4_and_names_file_and_frame(run: Run, model_path: Path, name: str) -> None:
+def test_structure_fault_leaves_with_code_4_and_names_file_and_frame(
+    run: Run, model_path: Path, name: str
+) -> None:
     atoms, message = FAULTS[name]
     write("bad.traj", [molecule("H2O"), atoms])
     code, _, err = run("singlepoint", "bad.traj", "-m", model_path, "--device", "cpu")
@@ -105,8 +111,12 @@ def test_unknown_property_lists_the_known(run: Run, model_path: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-@pytest.mark.parametrize("device, message", [("cuda", "device 'cuda' was asked for"), ("cuda:7", "device 'cuda:7'")])
-def test_device_that_is_not_there_leaves_with_code_2(run: Run, model_path: Path, device: str, message: str) -> None:
+@pytest.mark.parametrize(
+    "device, message", [("cuda", "device 'cuda' was asked for"), ("cuda:7", "device 'cuda:7'")]
+)
+def test_device_that_is_not_there_leaves_with_code_2(
+    run: Run, model_path: Path, device: str, message: str
+) -> None:
     write("water.xyz", molecule("H2O"))
     code, _, err = run("singlepoint", "water.xyz", "-m", model_path, "--device", device)
     assert (code, message in err) == (2, True)
@@ -159,7 +169,9 @@ def test_very_close_atoms_are_a_warning_in_the_summary(run: Run, model_path: Pat
     code, _, err = run("singlepoint", "close.xyz", "-m", model_path, "--device", "cpu")
     assert code == 0
     assert "warning: distance 0.250 Å between 0 and 1" in err
-    assert "below 0.3" in yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())["warnings"][0]
+    assert (
+        "below 0.3" in yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())["warnings"][0]
+    )
 
 
 def test_dry_run_checks_and_writes_nothing(run: Run, model_path: Path) -> None:

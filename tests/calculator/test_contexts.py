@@ -1,4 +1,5 @@
-"""Right answers under any caller's context: threads, forks, modes and dtypes of torch, interrupts, many calls."""
+"""Right answers under any caller's context: threads, forks, modes and dtypes of torch, interrupts, many
+calls."""
 
 from __future__ import annotations
 
@@ -56,7 +57,9 @@ if child == 0:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], timeout=120, capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -88,23 +91,35 @@ def test_memory_is_constant_over_many_calls(model_path: Path) -> None:
             calc.get_forces(atoms)
         gc.collect()
         tensors = sum(1 for item in gc.get_objects() if type(item) is torch.Tensor)
-        pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+        pages = (
+            int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+        )
         return tensors, pages * 4096
 
     warm = run(30)
     after = run(150)
     assert after[0] <= warm[0]
     assert after[1] - warm[1] < 16 * 2**20
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in calc.evaluator.potential.parameters())
+    assert not any(
+        parameter.requires_grad or parameter.grad is not None
+        for parameter in calc.evaluator.potential.parameters()
+    )
 
 
 @pytest.mark.parametrize(
     "context",
-    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.enable_grad],
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.enable_grad,
+    ],
     ids=["no_grad", "inference_mode", "autocast", "enable_grad"],
 )
 @pytest.mark.parametrize("built_inside", [False, True])
-def test_right_inside_the_callers_context(model_path: Path, ethanol: Atoms, context, built_inside: bool) -> None:
+def test_right_inside_the_callers_context(
+    model_path: Path, ethanol: Atoms, context, built_inside: bool
+) -> None:
     plain = JMPCalculator(model_path, device="cpu")
     forces, energy = plain.get_forces(ethanol), plain.get_potential_energy(ethanol)
     calc = JMPCalculator(model_path, device="cpu")
@@ -142,7 +157,9 @@ def test_interrupt_in_the_middle_leaves_the_next_call_right(calc: JMPCalculator,
     other = molecule("CH3CH2OH")
     want_old, want_new = copy.copy(calc).get_forces(ethanol), copy.copy(calc).get_forces(other)
     calc.get_forces(ethanol)
-    block = calc.evaluator.potential.backbone.register_forward_hook(lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    block = calc.evaluator.potential.backbone.register_forward_hook(
+        lambda *_: os.kill(os.getpid(), signal.SIGINT)
+    )
     for call in (lambda: calc.get_forces(other), lambda: calc.calculate(other, ["forces"])):
         with pytest.raises(KeyboardInterrupt):
             call()

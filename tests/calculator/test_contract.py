@@ -72,7 +72,9 @@ def test_energy_properties_agree(calc: JMPCalculator, ethanol: Atoms) -> None:
 @pytest.mark.parametrize("name", ["dipole", "charges", "magmom", "magmoms", "stresses"])
 def test_property_that_does_not_exist_lists_what_does(calc: JMPCalculator, ethanol: Atoms, name: str) -> None:
     available = "available: energy, free_energy, energies, forces, stress"
-    with pytest.raises(PropertyNotImplementedError, match=f"{name} is not implemented by JMPCalculator; {available}"):
+    with pytest.raises(
+        PropertyNotImplementedError, match=f"{name} is not implemented by JMPCalculator; {available}"
+    ):
         calc.get_property(name, ethanol)
     with pytest.raises(PropertyNotImplementedError, match=available):
         calc.calculate(ethanol, ["energy", name])
@@ -98,7 +100,9 @@ def test_stress_that_is_not_defined_says_why(calc: JMPCalculator, atoms: Atoms, 
     assert "stress" not in calc.results
 
 
-def test_cache_recomputes_exactly_when_ase_says_so(calc: JMPCalculator, salt: Atoms, evaluations: list[int]) -> None:
+def test_cache_recomputes_exactly_when_ase_says_so(
+    calc: JMPCalculator, salt: Atoms, evaluations: list[int]
+) -> None:
     calc.get_forces(salt)
     reference = salt.copy()
     for move, recompute in ((0.0, False), (1e-17, False), (1e-9, True), (1e-3, True)):
@@ -135,7 +139,9 @@ def test_cache_sees_cell_pbc_and_numbers_but_not_charges_it_ignores(
     assert len(evaluations) == before
 
 
-def test_forces_and_stress_come_from_one_evaluation(calc: JMPCalculator, salt: Atoms, evaluations: list[int]) -> None:
+def test_forces_and_stress_come_from_one_evaluation(
+    calc: JMPCalculator, salt: Atoms, evaluations: list[int]
+) -> None:
     calc.get_forces(salt)
     calc.get_stress(salt)
     calc.get_potential_energy(salt)
@@ -170,11 +176,19 @@ def test_nothing_global_changes(model_path: Path, salt: Atoms) -> None:
 
     def state() -> tuple[object, ...]:
         return (
-            torch.get_default_dtype(), torch.backends.cuda.matmul.allow_tf32, torch.get_float32_matmul_precision(),
-            torch.is_grad_enabled(), torch.get_num_threads(), dict(os.environ), random.getstate(),
-            torch.get_rng_state().tolist(), torch.are_deterministic_algorithms_enabled(), os.getcwd(),
-            [str(part) for part in np.random.get_state()], np.geterr(),
-        )  # fmt: skip
+            torch.get_default_dtype(),
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.get_float32_matmul_precision(),
+            torch.is_grad_enabled(),
+            torch.get_num_threads(),
+            dict(os.environ),
+            random.getstate(),
+            torch.get_rng_state().tolist(),
+            torch.are_deterministic_algorithms_enabled(),
+            os.getcwd(),
+            [str(part) for part in np.random.get_state()],
+            np.geterr(),
+        )
 
     before = state()
     for dtype in ("float32", "float64"):
@@ -183,7 +197,13 @@ def test_nothing_global_changes(model_path: Path, salt: Atoms) -> None:
     assert state() == before
     assert list(Calculator.implemented_properties) == properties
     assert list(EMT.implemented_properties) == emt
-    assert list(JMPCalculator.implemented_properties) == ["energy", "free_energy", "energies", "forces", "stress"]
+    assert list(JMPCalculator.implemented_properties) == [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
 
 
 def test_images_of_a_band_may_share_one_calculator(calc: JMPCalculator) -> None:
@@ -237,7 +257,12 @@ def test_pickle_reloads_the_same_model_and_refuses_another(
 def test_todict_is_plain_and_names_the_model(
     calc: JMPCalculator, model_path: Path, salt: Atoms, tmp_path: Path
 ) -> None:
-    assert calc.todict() == {"model": str(model_path), "device": "cpu", "dtype": "float64", "sha256": calc.info.sha256}
+    assert calc.todict() == {
+        "model": str(model_path),
+        "device": "cpu",
+        "dtype": "float64",
+        "sha256": calc.info.sha256,
+    }
     assert calc.todict(skip_default=False)["forces"] == "conservative"
     salt.calc = calc
     forces = salt.get_forces()

@@ -1,4 +1,5 @@
-"""Heads, graph policies, devices and precision are chosen once; every mistake is an error that lists the choices."""
+"""Heads, graph policies, devices and precision are chosen once; every mistake is an error that lists the
+choices."""
 
 from __future__ import annotations
 
@@ -22,13 +23,23 @@ def test_several_heads_and_no_default_lists_them(two_heads: Path) -> None:
     with pytest.raises(ModelError) as caught:
         JMPCalculator(two_heads, device="cpu")
     message = str(caught.value)
-    for part in ("2 heads and no default", "organic", "ωB97X/6-31G(d)", "H C N O", "materials", "PBE", "Na Si Cl Cu"):
+    for part in (
+        "2 heads and no default",
+        "organic",
+        "ωB97X/6-31G(d)",
+        "H C N O",
+        "materials",
+        "PBE",
+        "Na Si Cl Cu",
+    ):
         assert part in message
     assert caught.value.exit_code == 5
 
 
 def test_unknown_head_lists_the_known_and_the_nearest(two_heads: Path) -> None:
-    with pytest.raises(ModelError, match=r"no head 'organics'; it has: organic .*; materials .* mean 'organic'"):
+    with pytest.raises(
+        ModelError, match=r"no head 'organics'; it has: organic .*; materials .* mean 'organic'"
+    ):
         JMPCalculator(two_heads, head="organics", device="cpu")
 
 
@@ -42,8 +53,12 @@ def test_default_head_is_used_and_never_switches(make_model) -> None:
 
 
 def test_head_without_energy_is_refused(make_model) -> None:
-    path = make_model(heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean")))
-    with pytest.raises(ModelError, match="head 'gap' gives a scalar, not an energy heads with energies: materials"):
+    path = make_model(
+        heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean"))
+    )
+    with pytest.raises(
+        ModelError, match="head 'gap' gives a scalar, not an energy heads with energies: materials"
+    ):
         JMPCalculator(path, head="gap", device="cpu")
     assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
 
@@ -52,7 +67,9 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
     conservative = JMPCalculator(two_heads, head="organic", device="cpu")
     direct = JMPCalculator(two_heads, head="organic", device="cpu", forces="direct")
     assert np.abs(conservative.get_forces(ethanol) - direct.get_forces(ethanol)).max() > 1e-4
-    assert conservative.get_potential_energy(ethanol) == pytest.approx(direct.get_potential_energy(ethanol), abs=1e-5)
+    assert conservative.get_potential_energy(ethanol) == pytest.approx(
+        direct.get_potential_energy(ethanol), abs=1e-5
+    )
     with pytest.raises(NotImplementedError, match="forces='direct'"):
         direct.get_stress(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.8]], cell=[4, 4, 4], pbc=True))
     with pytest.raises(ModelError, match=r"head 'materials' has no direct forces heads that have: organic"):
@@ -71,7 +88,10 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
         ({"cutoff": "5"}, "cutoff must be a number, got '5'"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
         ({"max_neighbors": 20}, "max_neighbors has no meaning here"),
-        ({"compile": True, "compiled": "x.pt2"}, "compile=True makes a program and compiled=... names a file"),
+        (
+            {"compile": True, "compiled": "x.pt2"},
+            "compile=True makes a program and compiled=... names a file",
+        ),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
         ({"device": "meta"}, "device 'meta' is not supported"),
@@ -86,7 +106,9 @@ def test_wrong_arguments_name_the_choices(model_path: Path, arguments: dict[str,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_cuda_that_is_not_there(model_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"device 'cuda(:7)?' was asked for, but .* use device='cpu' or 'auto'"):
+    with pytest.raises(
+        UsageError, match=r"device 'cuda(:7)?' was asked for, but .* use device='cpu' or 'auto'"
+    ):
         JMPCalculator(model_path, device="cuda")
     with pytest.raises(UsageError, match="device 'cuda:7' was asked for"):
         JMPCalculator(model_path, device="cuda:7")
@@ -99,7 +121,9 @@ def test_cuda_index_that_is_not_there(model_path: Path) -> None:
         JMPCalculator(model_path, device=f"cuda:{count}")
 
 
-def test_auto_device_prints_nothing_but_is_stated(model_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_auto_device_prints_nothing_but_is_stated(
+    model_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     calc = JMPCalculator(model_path)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
@@ -125,7 +149,10 @@ def test_missing_atomic_reference_is_stated(calc: JMPCalculator) -> None:
 
 def test_official_graphs_take_the_cutoff_of_the_head_unless_overridden(make_model) -> None:
     path = make_model(
-        policy=OFFICIAL, heads=(replace(CHON, cutoff=3.0), ANY), subtract_lone_atom=False, pair_repulsion=False
+        policy=OFFICIAL,
+        heads=(replace(CHON, cutoff=3.0), ANY),
+        subtract_lone_atom=False,
+        pair_repulsion=False,
     )
     assert JMPCalculator(path, head="organic", device="cpu").info.policy.cutoff == 3.0
     assert JMPCalculator(path, head="materials", device="cpu").info.policy.cutoff == 5.0
@@ -159,7 +186,8 @@ def test_smooth_model_is_not_evaluated_with_official_graphs(model_path: Path) ->
 
 
 def test_smooth_model_is_not_evaluated_with_another_cutoff(model_path: Path) -> None:
-    """Official weights know several; a network trained with one gives nonsense with another, without a sign of it."""
+    """Official weights know several; a network trained with one gives nonsense with another, without a sign
+    of it."""
     trained = JMPCalculator(model_path, device="cpu").info.policy.cutoff
     assert JMPCalculator(model_path, device="cpu", cutoff=trained).info.policy.cutoff == trained
     with pytest.raises(ModelError, match=f"was trained with a cutoff of {trained:g} Å"):
@@ -184,10 +212,16 @@ def test_unknown_model_is_a_model_error() -> None:
     assert caught.value.exit_code == 5
 
 
-def test_broken_torch_scatter_falls_back_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "torch_scatter.py").write_text("raise OSError('_version_cpu.so: undefined symbol: _ZN5torch')")
+def test_broken_torch_scatter_falls_back_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch_scatter.py").write_text(
+        "raise OSError('_version_cpu.so: undefined symbol: _ZN5torch')"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.warns(JMPWarning, match=r"torch-scatter cannot be used .*undefined symbol.* native torch is used"):
+    with pytest.warns(
+        JMPWarning, match=r"torch-scatter cannot be used .*undefined symbol.* native torch is used"
+    ):
         total = SegmentSum("torch_scatter")
     assert total.backend == "torch"
     rows, segment = torch.arange(6.0).view(3, 2), torch.tensor([1, 0, 1])

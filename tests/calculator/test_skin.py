@@ -25,8 +25,15 @@ def trajectory(calc: JMPCalculator, ensemble: str) -> np.ndarray:
     if ensemble == "nve":
         dynamics = VelocityVerlet(atoms, 2.0 * units.fs)
     else:
-        dynamics = NPTBerendsen(atoms, 2.0 * units.fs, temperature_K=800.0, pressure_au=0.0, taut=50.0 * units.fs,
-                                taup=100.0 * units.fs, compressibility_au=1e-2 / units.GPa)
+        dynamics = NPTBerendsen(
+            atoms,
+            2.0 * units.fs,
+            temperature_K=800.0,
+            pressure_au=0.0,
+            taut=50.0 * units.fs,
+            taup=100.0 * units.fs,
+            compressibility_au=1e-2 / units.GPa,
+        )
     frames: list[np.ndarray] = []
     dynamics.attach(lambda: frames.append(np.concatenate([atoms.positions, atoms.cell.array])))
     dynamics.run(60)

@@ -55,7 +55,9 @@ def test_partly_periodic_with_zero_vector_names_the_axis(calc: JMPCalculator, ax
 
 
 @pytest.mark.parametrize(
-    "cell", [[[4, 0, 0], [8, 0, 0], [0, 0, 4]], [[4, 0, 0], [0, 4, 0], [4, 4, 0]]], ids=["collinear", "coplanar"]
+    "cell",
+    [[[4, 0, 0], [8, 0, 0], [0, 0, 4]], [[4, 0, 0], [0, 4, 0], [4, 4, 0]]],
+    ids=["collinear", "coplanar"],
 )
 def test_zero_volume(calc: JMPCalculator, cell: list[list[float]]) -> None:
     refused(calc, Atoms("H", cell=cell, pbc=True), "zero volume")
@@ -103,7 +105,9 @@ def test_non_finite_position_names_the_atom(calc: JMPCalculator, ethanol: Atoms,
 
 
 def test_nan_in_cell_names_the_vector(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]], pbc=True), "cell vector b is not finite")
+    refused(
+        calc, Atoms("H", cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]], pbc=True), "cell vector b is not finite"
+    )
 
 
 def test_two_atoms_at_the_same_place(calc: JMPCalculator, ethanol: Atoms) -> None:
@@ -167,7 +171,11 @@ def test_ghost_atom_names_the_index(calc: JMPCalculator) -> None:
 
 @pytest.mark.parametrize("number", [121, 500, -3])
 def test_impossible_atomic_number(calc: JMPCalculator, number: int) -> None:
-    refused(calc, Atoms(numbers=[1, number], positions=[[0, 0, 0], [0, 0, 1]]), f"atom 1 has atomic number {number}")
+    refused(
+        calc,
+        Atoms(numbers=[1, number], positions=[[0, 0, 0], [0, 0, 1]]),
+        f"atom 1 has atomic number {number}",
+    )
 
 
 def test_masses_do_not_change_the_energy(calc: JMPCalculator, ethanol: Atoms) -> None:
@@ -228,7 +236,9 @@ def test_constraint_on_an_atom_that_is_not_there(calc: JMPCalculator, ethanol: A
 
 def test_too_many_atoms_are_refused_with_an_estimate(calc: JMPCalculator) -> None:
     count = 60
-    grid = np.stack(np.meshgrid(*[np.arange(count)] * 3), -1).reshape(-1, 3) * 0.9  # dense: thousands of neighbours
+    grid = (
+        np.stack(np.meshgrid(*[np.arange(count)] * 3), -1).reshape(-1, 3) * 0.9
+    )  # dense: thousands of neighbours
     dense = Atoms(numbers=np.ones(len(grid)), positions=grid, cell=np.eye(3) * count * 0.9, pbc=True)
     message = r"216000 atoms with \d+ edges each need about \d+\.\d GiB with this model, .* GiB is free"
     with pytest.raises(OutOfMemoryError, match=message):
@@ -274,7 +284,9 @@ def test_linear_and_planar_molecules_are_finite(calc: JMPCalculator, name: str) 
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-9)
 
 
-@pytest.mark.parametrize("atoms", [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", a=5.64)], ids=["Cu", "Si", "NaCl"])
+@pytest.mark.parametrize(
+    "atoms", [bulk("Cu"), bulk("Si"), bulk("NaCl", "rocksalt", a=5.64)], ids=["Cu", "Si", "NaCl"]
+)
 def test_perfect_crystal_has_no_forces_and_an_isotropic_stress(calc: JMPCalculator, atoms: Atoms) -> None:
     np.testing.assert_allclose(calc.get_forces(atoms), 0.0, atol=1e-8)
     stress = calc.get_stress(atoms)

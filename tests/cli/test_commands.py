@@ -22,8 +22,23 @@ from filelock import FileLock
 
 from jmp_calc.io.outdir import LOCK_NAME
 
-SCHEMA = ["jmp_calc_version", "command", "started", "status", "exit_code", "finished", "wall_s", "inputs", "model",
-          "settings", "environment", "results", "warnings", "outputs", "error"]
+SCHEMA = [
+    "jmp_calc_version",
+    "command",
+    "started",
+    "status",
+    "exit_code",
+    "finished",
+    "wall_s",
+    "inputs",
+    "model",
+    "settings",
+    "environment",
+    "results",
+    "warnings",
+    "outputs",
+    "error",
+]
 
 
 def summary(folder: Path, name: str = "summary.yaml") -> dict:
@@ -48,7 +63,9 @@ def test_relax_writes_its_files_and_summary(run, model: str, water: Path, tmp_pa
     assert found["environment"]["device"] == "cpu"
 
 
-def test_relax_that_does_not_converge_ends_with_3_after_writing(run, model: str, water: Path, tmp_path: Path) -> None:
+def test_relax_that_does_not_converge_ends_with_3_after_writing(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
     words = ("relax", water, "-m", model, "-o", tmp_path / "o", "--steps", 1, "--fmax", "1e-9")
     result = run(*words)
     assert result.exit_code == 3, result.output
@@ -89,7 +106,9 @@ def test_fault_57_existing_output_is_not_overwritten(run, model: str, water: Pat
     assert run(*words, "--prefix", "b").exit_code == 0  # other names, same folder
 
 
-def test_fault_57_partial_output_of_a_crash_is_recognised(run, model: str, water: Path, tmp_path: Path) -> None:
+def test_fault_57_partial_output_of_a_crash_is_recognised(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "o"
     out.mkdir()
     (out / "summary.yaml").write_text("command: relax\nstatus: running\nstarted: '2026-01-01T00:00:00'\n")
@@ -99,7 +118,9 @@ def test_fault_57_partial_output_of_a_crash_is_recognised(run, model: str, water
     assert "partial output of a 'relax' run that did not finish" in result.stderr
 
 
-def test_a_run_that_failed_before_any_output_does_not_block_the_next(run, model: str, water: Path, tmp_path: Path) -> None:
+def test_a_run_that_failed_before_any_output_does_not_block_the_next(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
     assert run("relax", water, "-m", tmp_path / "no.safetensors", "-o", tmp_path / "o").exit_code == 5
     assert summary(tmp_path / "o")["status"] == "failed"
     assert run("relax", water, "-m", model, "-o", tmp_path / "o", "--fmax", 50).exit_code == 0
@@ -136,26 +157,29 @@ def test_fault_58_no_home_directory(model: str, water: Path, tmp_path: Path) -> 
     assert done.wait(300) == 0, done.stderr.read() if done.stderr else ""
 
 
-@pytest.mark.parametrize("words, message", [
-    (["relax", "--steps", "0"], "steps"),
-    (["relax", "--steps", "-3"], "steps"),
-    (["relax", "--fmax", "-1"], "fmax"),
-    (["relax", "--pressure", "1"], "pressure"),
-    (["md", "--steps", "0"], "steps"),
-    (["md", "--temp", "-300"], "temperature"),
-    (["md", "--temp", "0"], "temperature"),
-    (["md", "--timestep", "0"], "timestep"),
-    (["md", "--timestep", "-0.5"], "timestep"),
-    (["md", "--ensemble", "nvt", "--pressure", "1"], "pressure"),
-    (["md", "--ensemble", "nve", "--friction", "1"], "friction"),
-    (["md", "--ensemble", "nvx"], "unknown ensemble"),
-    (["phonons", "--supercell", "2 2"], "supercell needs 3 or 9"),
-    (["phonons", "--supercell", "2 2 -1"], "supercell"),
-    (["phonons", "--mesh", "0 0 0"], "mesh"),
-    (["phonons", "--displacement", "0"], "displacement"),
-    (["phonons", "--supercell", "100 100 100"], "the supercell would have 2e+06 atoms"),
-    (["phonons", "--min-length", "1e9"], "the supercell would have"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["relax", "--steps", "0"], "steps"),
+        (["relax", "--steps", "-3"], "steps"),
+        (["relax", "--fmax", "-1"], "fmax"),
+        (["relax", "--pressure", "1"], "pressure"),
+        (["md", "--steps", "0"], "steps"),
+        (["md", "--temp", "-300"], "temperature"),
+        (["md", "--temp", "0"], "temperature"),
+        (["md", "--timestep", "0"], "timestep"),
+        (["md", "--timestep", "-0.5"], "timestep"),
+        (["md", "--ensemble", "nvt", "--pressure", "1"], "pressure"),
+        (["md", "--ensemble", "nve", "--friction", "1"], "friction"),
+        (["md", "--ensemble", "nvx"], "unknown ensemble"),
+        (["phonons", "--supercell", "2 2"], "supercell needs 3 or 9"),
+        (["phonons", "--supercell", "2 2 -1"], "supercell"),
+        (["phonons", "--mesh", "0 0 0"], "mesh"),
+        (["phonons", "--displacement", "0"], "displacement"),
+        (["phonons", "--supercell", "100 100 100"], "the supercell would have 2e+06 atoms"),
+        (["phonons", "--min-length", "1e9"], "the supercell would have"),
+    ],
+)
 def test_fault_59_values_that_cannot_be_meant(run, salt: Path, words: list[str], message: str) -> None:
     result = run(words[0], salt, *words[1:], "--dry-run")
     assert result.exit_code == 2, result.output
@@ -166,9 +190,18 @@ UNSOUND = {
     "no atoms": (Atoms(), "zero atoms"),
     "zero cell": (Atoms("H", pbc=True), "cell vector a is zero"),
     "flat cell": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
-    "NaN in the cell": (Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True), "vector a is not finite"),
-    "NaN position": (Atoms("HH", [[0, 0, 0], [0, np.nan, 1]], cell=[5, 5, 5], pbc=True), "atom 1 is not finite"),
-    "one place": (Atoms("HH", [[0, 0, 0], [0, 0, 0]], cell=[5, 5, 5], pbc=True), "distance 0 between 0 and 1"),
+    "NaN in the cell": (
+        Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True),
+        "vector a is not finite",
+    ),
+    "NaN position": (
+        Atoms("HH", [[0, 0, 0], [0, np.nan, 1]], cell=[5, 5, 5], pbc=True),
+        "atom 1 is not finite",
+    ),
+    "one place": (
+        Atoms("HH", [[0, 0, 0], [0, 0, 0]], cell=[5, 5, 5], pbc=True),
+        "distance 0 between 0 and 1",
+    ),
     "ghost": (Atoms("HX", [[0, 0, 0], [0, 0, 1]], cell=[5, 5, 5], pbc=True), "atom 1 is a ghost"),
     "constraint": (Atoms("H", cell=[5, 5, 5], pbc=True, constraint=FixAtoms([3])), "names atom 3"),
 }
@@ -182,7 +215,15 @@ def test_unsound_structures_end_with_4_before_anything_is_computed(
 ) -> None:
     atoms, message = UNSOUND[fault]
     ase.io.write(tmp_path / "bad.traj", atoms)
-    words = [command, tmp_path / "bad.traj", "-m", model, "-o", tmp_path / "o", *(["--dry-run"] if dry else [])]
+    words = [
+        command,
+        tmp_path / "bad.traj",
+        "-m",
+        model,
+        "-o",
+        tmp_path / "o",
+        *(["--dry-run"] if dry else []),
+    ]
     result = run(*words)
     assert result.exit_code == 4, result.output
     assert message in result.stderr
@@ -190,7 +231,9 @@ def test_unsound_structures_end_with_4_before_anything_is_computed(
     assert not (tmp_path / "o").exists()
 
 
-def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(run, model: str, tmp_path: Path) -> None:
+def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(
+    run, model: str, tmp_path: Path
+) -> None:
     atoms = molecule("H2O")
     atoms.info["charge"] = 1
     ase.io.write(tmp_path / "ion.extxyz", atoms)
@@ -200,11 +243,14 @@ def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(run, mode
         assert "info['charge'] is 1" in result.stderr
 
 
-@pytest.mark.parametrize("words", [
-    ["relax", "--opt-cell", "volume", "--opt-cell-fully"],
-    ["relax", "--opt-cell-lengths", "--opt-cell-fully"],
-    ["md", "--restart", "some.npz", "--resume"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["relax", "--opt-cell", "volume", "--opt-cell-fully"],
+        ["relax", "--opt-cell-lengths", "--opt-cell-fully"],
+        ["md", "--restart", "some.npz", "--resume"],
+    ],
+)
 def test_fault_56_conflicting_options(run, salt: Path, words: list[str]) -> None:
     result = run(words[0], salt, *words[1:], "--dry-run")
     assert result.exit_code == 2, result.output
@@ -226,8 +272,23 @@ def test_fault_63_two_jobs_in_one_folder(run, model: str, water: Path, tmp_path:
 
 
 def test_md_continues_exactly_from_its_restart(run, model: str, water: Path, tmp_path: Path) -> None:
-    words = ["md", water, "-m", model, "--ensemble", "nve", "--temp", 50, "--timestep", 0.2, "--stats-every", 1,
-             "--traj-every", 2, "--no-guard"]
+    words = [
+        "md",
+        water,
+        "-m",
+        model,
+        "--ensemble",
+        "nve",
+        "--temp",
+        50,
+        "--timestep",
+        0.2,
+        "--stats-every",
+        1,
+        "--traj-every",
+        2,
+        "--no-guard",
+    ]
     assert run(*words, "--steps", 6, "-o", tmp_path / "whole").exit_code == 0
     assert run(*words, "--steps", 3, "-o", tmp_path / "parts", "--restart", "auto").exit_code == 0  # none yet
     result = run(*words, "--steps", 6, "-o", tmp_path / "parts")
@@ -244,8 +305,22 @@ def test_md_continues_exactly_from_its_restart(run, model: str, water: Path, tmp
 
 
 def test_md_guard_ends_with_7(run, model: str, water: Path, tmp_path: Path) -> None:
-    result = run("md", water, "-m", model, "--ensemble", "nve", "--temp", 100, "--timestep", 400, "--steps", 200, "-o",
-                 tmp_path / "o")
+    result = run(
+        "md",
+        water,
+        "-m",
+        model,
+        "--ensemble",
+        "nve",
+        "--temp",
+        100,
+        "--timestep",
+        400,
+        "--steps",
+        200,
+        "-o",
+        tmp_path / "o",
+    )
     assert result.exit_code == 7, result.output
     assert "guard:" in result.stderr
     assert np.isfinite(ase.io.read(tmp_path / "o/last-good.extxyz").positions).all()
@@ -260,10 +335,27 @@ def program(*words: object, **variables: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("signum, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_fault_62_batch_system_stops_the_job(run, model: str, water: Path, tmp_path: Path, signum: int, code: int) -> None:
+def test_fault_62_batch_system_stops_the_job(
+    run, model: str, water: Path, tmp_path: Path, signum: int, code: int
+) -> None:
     out = tmp_path / "o"
-    words = ["md", water, "-m", model, "--ensemble", "nvt", "--temp", 50, "--timestep", 0.1, "--stats-every", 1,
-             "--no-guard", "-o", out]
+    words = [
+        "md",
+        water,
+        "-m",
+        model,
+        "--ensemble",
+        "nvt",
+        "--temp",
+        50,
+        "--timestep",
+        0.1,
+        "--stats-every",
+        1,
+        "--no-guard",
+        "-o",
+        out,
+    ]
     job = program(*words, "--steps", 10**6)
     for _ in range(2000):
         if (out / "stats.dat").exists() and len((out / "stats.dat").read_text().splitlines()) > 3:
@@ -282,14 +374,36 @@ def test_fault_62_batch_system_stops_the_job(run, model: str, water: Path, tmp_p
     assert steps.tolist() == list(range(int(rows[-1]) + 3))
 
 
-def test_phonons_write_phonopys_files_and_name_imaginary_modes(run, model: str, salt: Path, tmp_path: Path) -> None:
+def test_phonons_write_phonopys_files_and_name_imaginary_modes(
+    run, model: str, salt: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("matplotlib")
-    words = ["phonons", salt, "-m", model, "--supercell", "1 1 1", "--mesh", "2 2 2", "--band-points", 5, "-o",
-             tmp_path / "o"]
+    words = [
+        "phonons",
+        salt,
+        "-m",
+        model,
+        "--supercell",
+        "1 1 1",
+        "--mesh",
+        "2 2 2",
+        "--band-points",
+        5,
+        "-o",
+        tmp_path / "o",
+    ]
     result = run(*words)
     assert result.exit_code == 0, result.output
-    for name in ("band.yaml", "mesh.yaml", "total_dos.dat", "thermal_properties.yaml", "phonopy_params.yaml",
-                 "phonopy_disp.yaml", "band.svg", "dos.png"):
+    for name in (
+        "band.yaml",
+        "mesh.yaml",
+        "total_dos.dat",
+        "thermal_properties.yaml",
+        "phonopy_params.yaml",
+        "phonopy_disp.yaml",
+        "band.svg",
+        "dos.png",
+    ):
         assert (tmp_path / "o" / name).stat().st_size > 0, name
     found = summary(tmp_path / "o")["results"]
     assert found["n_displacements"] == 2

@@ -41,17 +41,20 @@ def test_structure_and_lists_may_be_in_the_file(run, salt: Path, config) -> None
     assert json.loads(result.stdout)["supercell_atoms"] == 16
 
 
-@pytest.mark.parametrize("text, message", [
-    ("fmx: 1\n", "did you mean 'fmax'?"),
-    ("steps: abc\n", "wrong type"),
-    ("steps: 10.5\n", "wrong type"),
-    ("steps: true\n", "wrong type"),
-    ("fix_symmetry: 3\n", "wrong type"),
-    ("optimizer: Newton\n", "wrong type"),
-    ("fmax: 1\n\tsteps: 3\n", "line 2"),
-    ("steps: [1, 2\nfmax: 3\n", "line "),
-    ("- steps\n", "key: value"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("fmx: 1\n", "did you mean 'fmax'?"),
+        ("steps: abc\n", "wrong type"),
+        ("steps: 10.5\n", "wrong type"),
+        ("steps: true\n", "wrong type"),
+        ("fix_symmetry: 3\n", "wrong type"),
+        ("optimizer: Newton\n", "wrong type"),
+        ("fmax: 1\n\tsteps: 3\n", "line 2"),
+        ("steps: [1, 2\nfmax: 3\n", "line "),
+        ("- steps\n", "key: value"),
+    ],
+)
 def test_mistakes_are_named(run, water: Path, config, text: str, message: str) -> None:
     path = config(text)
     result = run("relax", water, "--dry-run", "--config", path)

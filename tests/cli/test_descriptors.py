@@ -35,7 +35,9 @@ def test_files_hold_the_descriptors(
 ) -> None:
     monkeypatch.setattr("jmp_calc.io.structures.FRAMES_TOGETHER", 2)
     out = tmp_path / "out"
-    result = run("descriptors", data, "-m", model, "-o", out, "--per-element", "--extxyz", "--dtype", "float64")
+    result = run(
+        "descriptors", data, "-m", model, "-o", out, "--per-element", "--extxyz", "--dtype", "float64"
+    )
     assert result.exit_code == 0, result.output
     expected = JMPCalculator(model, dtype="float64").descriptors(frames)
     arrays = np.load(out / "descriptors.npz", allow_pickle=False)
@@ -53,21 +55,42 @@ def test_files_hold_the_descriptors(
     written = ase.io.read(out / "descriptors.extxyz", ":")
     assert [atoms.get_potential_energy() for atoms in written] == [0.0, -1.0, -2.0]  # labels stay
     for number, atoms in enumerate(written):
-        assert atoms.arrays["jmp_descriptors"] == pytest.approx(expected.of(number), abs=1e-6)  # digits of the format
+        assert atoms.arrays["jmp_descriptors"] == pytest.approx(
+            expected.of(number), abs=1e-6
+        )  # digits of the format
         assert atoms.info["jmp_descriptors_mean"] == pytest.approx(expected.mean()[number], abs=1e-6)
 
     summary = yaml.safe_load((out / "summary.yaml").read_text())
     assert summary["status"] == "ok" and summary["inputs"][0]["n_frames"] == 3
     assert summary["results"]["n_atoms"] == 14 and summary["results"]["arrays"]["per_atom"] == [14, 16]
-    assert {Path(entry["path"]).name for entry in summary["outputs"]} == {"descriptors.npz", "descriptors.extxyz"}
+    assert {Path(entry["path"]).name for entry in summary["outputs"]} == {
+        "descriptors.npz",
+        "descriptors.extxyz",
+    }
 
 
-def test_structures_alone_and_another_layer(run, model: str, data: Path, tmp_path: Path, frames: list[Atoms]) -> None:
-    result = run("descriptors", data, "-m", model, "-o", tmp_path / "out", "--no-per-atom", "--layer", 1, "--index", "1:")
+def test_structures_alone_and_another_layer(
+    run, model: str, data: Path, tmp_path: Path, frames: list[Atoms]
+) -> None:
+    result = run(
+        "descriptors",
+        data,
+        "-m",
+        model,
+        "-o",
+        tmp_path / "out",
+        "--no-per-atom",
+        "--layer",
+        1,
+        "--index",
+        "1:",
+    )
     assert result.exit_code == 0, result.output
     arrays = np.load(tmp_path / "out" / "descriptors.npz")
     assert set(arrays) == {"mean", "n_atoms", "formulas"}
-    assert arrays["mean"] == pytest.approx(JMPCalculator(model).descriptors(frames[1:], layer=1).mean(), abs=1e-4)
+    assert arrays["mean"] == pytest.approx(
+        JMPCalculator(model).descriptors(frames[1:], layer=1).mean(), abs=1e-4
+    )
     assert not (tmp_path / "out" / "descriptors.extxyz").exists()
 
 
@@ -79,7 +102,9 @@ def test_dry_run_checks_and_writes_nothing(run, model: str, data: Path, tmp_path
 
 @pytest.mark.parametrize("layer", ["0", "2", "-1", "last"])
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])
-def test_a_layer_that_is_not_there(run, model: str, data: Path, tmp_path: Path, layer: str, words: list[str]) -> None:
+def test_a_layer_that_is_not_there(
+    run, model: str, data: Path, tmp_path: Path, layer: str, words: list[str]
+) -> None:
     result = run("descriptors", data, "-m", model, "-o", tmp_path / "out", "--layer", layer, *words)
     assert result.exit_code == 2 and "interaction blocks, 1 to 1" in result.stderr
 

@@ -15,8 +15,9 @@ from jmp_calc.machine.speed import Machine
 from jmp_calc.zoo.container import load_model, save_model
 
 KEYS = {"structure", "formula", "model", "head", "device", "threads", "dtype", "forces", "counts", "counted",
-        "recompute", "memory_bytes", "weight_bytes", "free_bytes", "dense_flops", "machine", "seconds", "fits",
-        "atoms_that_fit", "steps_per_s", "timestep_fs", "ns_per_day"}
+        "recompute", "memory_bytes", "weight_bytes", "free_bytes", "dense_flops", "machine", "seconds",
+        "fits",
+        "atoms_that_fit", "steps_per_s", "timestep_fs", "ns_per_day"}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,9 @@ def test_options_reach_the_estimate(run, model: str, salt: Path, tmp_path: Path)
     official = tmp_path / "official.safetensors"
     small = load_model(model)
     policy = GraphPolicy("official", cutoff=4.0, max_neighbors=30)
-    save_model(official, small.potential.with_config(replace(small.potential.config, policy=policy)), small.card)
+    save_model(
+        official, small.potential.with_config(replace(small.potential.config, policy=policy)), small.card
+    )
 
     def edges(*options: object) -> int:
         result = run("estimate", salt, "-m", official, "--device", "cpu", "--json", *options)
@@ -50,7 +53,9 @@ def test_options_reach_the_estimate(run, model: str, salt: Path, tmp_path: Path)
         return json.loads(result.stdout)["counts"]["main"]
 
     assert edges("--cutoff", 3.0) < edges() < edges("--cutoff", 6.0)
-    result = run("estimate", salt, "-m", model, "--device", "cpu", "--json", "--dtype", "float64", "--threads", 3)
+    result = run(
+        "estimate", salt, "-m", model, "--device", "cpu", "--json", "--dtype", "float64", "--threads", 3
+    )
     assert (json.loads(result.stdout)["dtype"], json.loads(result.stdout)["threads"]) == ("float64", 3)
 
 
@@ -80,20 +85,27 @@ def test_fault_23_a_structure_beyond_the_memory_leaves_with_code_6(
     assert json.loads(result.stdout)["fits"] is False
 
 
-@pytest.mark.parametrize("words, code, message", [
-    (("-m", "jmp-xxs"), 5, "did you mean"),
-    (("--head", "nothing"), 5, "has no head 'nothing'"),
-    (("--device", "tpu"), 2, "use auto, cpu"),
-    (("--timestep", "0"), 2, "timestep"),
-    (("--cutoff", "-1"), 2, "cutoff must be positive"),
-])  # fmt: skip
-def test_mistakes_leave_with_their_codes(run, model: str, salt: Path, words: tuple, code: int, message: str) -> None:
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (("-m", "jmp-xxs"), 5, "did you mean"),
+        (("--head", "nothing"), 5, "has no head 'nothing'"),
+        (("--device", "tpu"), 2, "use auto, cpu"),
+        (("--timestep", "0"), 2, "timestep"),
+        (("--cutoff", "-1"), 2, "cutoff must be positive"),
+    ],
+)
+def test_mistakes_leave_with_their_codes(
+    run, model: str, salt: Path, words: tuple, code: int, message: str
+) -> None:
     result = run("estimate", salt, "-m", model, *words)
     assert result.exit_code == code
     assert message in result.stderr
 
 
-def test_a_model_that_is_not_here_is_not_fetched(run, salt: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_is_not_here_is_not_fetched(
+    run, salt: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("JMP_CALC_HOME", str(tmp_path / "empty"))
     result = run("estimate", salt, "-m", "jmp-l")
     assert result.exit_code == 5

@@ -29,11 +29,15 @@ def shell(*words: object, **variables: str) -> subprocess.CompletedProcess[bytes
     """The real program in its own process."""
     command = [sys.executable, "-m", "jmp_calc.cli.main", *map(str, words)]
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONPATH": path, **variables}, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, env={**os.environ, "PYTHONPATH": path, **variables}, timeout=120
+    )
 
 
 def test_help_is_fast_and_imports_nothing_heavy() -> None:
-    code = "import sys; from jmp_calc.cli.main import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; from jmp_calc.cli.main import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    )
     code += "print([m for m in ('torch', 'ase', 'numpy', 'phonopy') if m in sys.modules])"
     shell("--help")  # warm the disk cache
     best = min(_seconds(code)[0] for _ in range(3))
@@ -43,7 +47,9 @@ def test_help_is_fast_and_imports_nothing_heavy() -> None:
 
 def _seconds(code: str) -> tuple[float, bytes]:
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, cwd=Path(__file__).parents[2]
+    )
     return time.perf_counter() - start, done.stdout
 
 
@@ -86,12 +92,27 @@ def test_missing_module_breaks_only_its_command(run, monkeypatch: pytest.MonkeyP
     assert run("relax", "-h").exit_code == 0
 
 
-@pytest.mark.parametrize("error, code", [
-    (JMPError("x"), 1), (UsageError("x"), 2), (NotConvergedError("x"), 3), (BadInputError("x"), 4), (ModelError("x"), 5),
-    (OutOfMemoryError("x"), 6), (MemoryError(), 6), (GuardError("x"), 7), (KeyboardInterrupt(), 130),
-    (Interrupted(2), 130), (Interrupted(15), 143), (click.UsageError("x"), 2), (OSError(28, "No space left"), 1),
-    (OSError(30, "Read-only"), 1), (ZeroDivisionError("x"), 1), (SystemExit(4), 4),
-])
+@pytest.mark.parametrize(
+    "error, code",
+    [
+        (JMPError("x"), 1),
+        (UsageError("x"), 2),
+        (NotConvergedError("x"), 3),
+        (BadInputError("x"), 4),
+        (ModelError("x"), 5),
+        (OutOfMemoryError("x"), 6),
+        (MemoryError(), 6),
+        (GuardError("x"), 7),
+        (KeyboardInterrupt(), 130),
+        (Interrupted(2), 130),
+        (Interrupted(15), 143),
+        (click.UsageError("x"), 2),
+        (OSError(28, "No space left"), 1),
+        (OSError(30, "Read-only"), 1),
+        (ZeroDivisionError("x"), 1),
+        (SystemExit(4), 4),
+    ],
+)
 def test_every_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert report(error) == code
 
@@ -99,7 +120,9 @@ def test_every_error_has_its_exit_code(error: BaseException, code: int) -> None:
 def test_errors_have_fact_place_and_action(capsys: pytest.CaptureFixture[str]) -> None:
     report(BadInputError("no forces", where="frame 17", hint="use --forces-key"))
     assert capsys.readouterr().err.splitlines() == [
-        "error: no forces", "where: frame 17", "hint: use --forces-key",
+        "error: no forces",
+        "where: frame 17",
+        "hint: use --forces-key",
     ]
 
 
@@ -118,9 +141,19 @@ def test_unforeseen_errors_leave_a_log_instead_of_a_traceback(
 
 
 def test_fault_61_pipes_locale_c_and_no_colour(water: Path) -> None:
-    done = shell("relax", water, "--dry-run", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
-                 PYTHONIOENCODING="ascii", NO_COLOR="1")
+    done = shell(
+        "relax",
+        water,
+        "--dry-run",
+        LC_ALL="C",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+        PYTHONIOENCODING="ascii",
+        NO_COLOR="1",
+    )
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
-    done = shell("phonons", "-h", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
+    done = shell(
+        "phonons", "-h", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii"
+    )
     assert done.returncode == 0, done.stderr

@@ -54,12 +54,15 @@ def refused(done: Result, *words: str) -> None:
         assert word in done.stderr
 
 
-@pytest.mark.parametrize(("model", "words"), [
-    ("jmp-x", ("unknown model 'jmp-x'", "did you mean jmp-xs")),
-    ("mace-large", ("unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
-    ("tini.safetensors", ("no such model file: tini.safetensors", "did you mean tiny.safetensors")),
-    ("runs/best.safetensors", ("no such model file", "the folder runs does not exist")),
-])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("jmp-x", ("unknown model 'jmp-x'", "did you mean jmp-xs")),
+        ("mace-large", ("unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
+        ("tini.safetensors", ("no such model file: tini.safetensors", "did you mean tiny.safetensors")),
+        ("runs/best.safetensors", ("no such model file", "the folder runs does not exist")),
+    ],
+)
 def test_fault_65_names_and_paths_get_their_own_advice(
     run: Run, water: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, words: tuple[str, ...]
 ) -> None:
@@ -111,7 +114,9 @@ def test_fault_67_two_processes_fetch_once(server: Server) -> None:
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "jmp_calc.cli.main", "models", "fetch", "jmp-s"]
     jobs = [
-        subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         for _ in range(2)
     ]
     texts = [job.communicate(timeout=120) for job in jobs]
@@ -167,8 +172,15 @@ class Touch:
         return os.system, (f"touch {self.mark}",)
 
 
-@pytest.mark.parametrize("words", [("singlepoint", "{water}", "-m", "{model}"), ("convert", "{model}"),
-                                   ("models", "info", "{model}"), ("models", "add", "jmp-s", "{model}")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("singlepoint", "{water}", "-m", "{model}"),
+        ("convert", "{model}"),
+        ("models", "info", "{model}"),
+        ("models", "add", "jmp-s", "{model}"),
+    ],
+)
 def test_fault_70_code_in_a_checkpoint_never_runs(
     run: Run, water: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:

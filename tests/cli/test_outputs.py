@@ -1,4 +1,5 @@
-"""Output folders: what --overwrite may remove, which folder a restart may go on in, and what --dry-run checks."""
+"""Output folders: what --overwrite may remove, which folder a restart may go on in, and what --dry-run
+checks."""
 
 from __future__ import annotations
 
@@ -13,10 +14,17 @@ import pytest
 import yaml
 
 
-@pytest.mark.parametrize("command, name", [
-    ("relax", "opt.extxyz"), ("md", "final.extxyz"), ("singlepoint", "results.extxyz"), ("phonons", "unitcell.extxyz"),
-    ("descriptors", "descriptors.extxyz"), ("evaluate", "predictions.extxyz"),
-])
+@pytest.mark.parametrize(
+    "command, name",
+    [
+        ("relax", "opt.extxyz"),
+        ("md", "final.extxyz"),
+        ("singlepoint", "results.extxyz"),
+        ("phonons", "unitcell.extxyz"),
+        ("descriptors", "descriptors.extxyz"),
+        ("evaluate", "predictions.extxyz"),
+    ],
+)
 @pytest.mark.parametrize("linked", [False, True])
 def test_overwrite_removes_no_structure_that_the_run_reads(
     run, model: str, salt: Path, tmp_path: Path, command: str, name: str, linked: bool
@@ -38,7 +46,9 @@ def test_overwrite_removes_no_structure_that_the_run_reads(
     assert (out / "summary.yaml").read_text() == "status: ok\n"
 
 
-def test_overwrite_removes_no_model_that_the_run_starts_from(run, model: str, salt: Path, tmp_path: Path) -> None:
+def test_overwrite_removes_no_model_that_the_run_starts_from(
+    run, model: str, salt: Path, tmp_path: Path
+) -> None:
     best = tmp_path / "run/best.safetensors"
     best.parent.mkdir()
     shutil.copy(model, best)
@@ -55,13 +65,25 @@ def test_overwrite_removes_no_earlier_data_of_a_fine_tuning(
     out = tmp_path / "run"
     out.mkdir()
     shutil.copy(salt, out / "predictions-test.extxyz")
-    result = run("finetune", salt, "-m", model, option, f"{out / 'predictions-test.extxyz'}:any", "-o", out, "--overwrite")
+    result = run(
+        "finetune",
+        salt,
+        "-m",
+        model,
+        option,
+        f"{out / 'predictions-test.extxyz'}:any",
+        "-o",
+        out,
+        "--overwrite",
+    )
     assert result.exit_code == 2, result.output
     assert "predictions-test.extxyz" in result.stderr
     assert (out / "predictions-test.extxyz").read_bytes() == salt.read_bytes()
 
 
-def test_dry_run_of_a_fine_tuning_refuses_a_folder_with_a_run(run, model: str, salt: Path, tmp_path: Path) -> None:
+def test_dry_run_of_a_fine_tuning_refuses_a_folder_with_a_run(
+    run, model: str, salt: Path, tmp_path: Path
+) -> None:
     (tmp_path / "best.safetensors").write_text("earlier")
     result = run("finetune", salt, "-m", model, "-o", tmp_path, "--dry-run")
     assert result.exit_code == 2, result.output
@@ -69,7 +91,9 @@ def test_dry_run_of_a_fine_tuning_refuses_a_folder_with_a_run(run, model: str, s
 
 
 @pytest.mark.parametrize("command", ["singlepoint", "descriptors"])
-def test_a_structure_that_cannot_be_read_removes_no_results(run, model: str, tmp_path: Path, command: str) -> None:
+def test_a_structure_that_cannot_be_read_removes_no_results(
+    run, model: str, tmp_path: Path, command: str
+) -> None:
     names = ("results.extxyz", "descriptors.npz")
     for name in names:
         (tmp_path / name).write_text("earlier")
@@ -81,7 +105,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_restart_of_another_folder_leaves_the_rows_of_this_one(run, model: str, water: Path, tmp_path: Path) -> None:
+def test_a_restart_of_another_folder_leaves_the_rows_of_this_one(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
     words = ["md", water, "-m", model, "--timestep", 0.1, "--stats-every", 1, "--no-guard", "-q"]
     a, b = tmp_path / "a", tmp_path / "b"
     assert run(*words, "--steps", 2, "-o", a).exit_code == 0
@@ -99,8 +125,23 @@ def test_a_restart_of_another_folder_leaves_the_rows_of_this_one(run, model: str
     assert np.loadtxt(a / "stats.dat")[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(run, model: str, water: Path, tmp_path: Path) -> None:
-    words = ["md", water, "-m", model, "--timestep", 0.1, "--stats-every", 1, "--no-guard", "-q", "-o", tmp_path / "o"]
+def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
+    words = [
+        "md",
+        water,
+        "-m",
+        model,
+        "--timestep",
+        0.1,
+        "--stats-every",
+        1,
+        "--no-guard",
+        "-q",
+        "-o",
+        tmp_path / "o",
+    ]
     started = "import os, sys; from jmp_calc.workflows import md; md._Run.advance = lambda run: os._exit(9)\n"
     program = started + "from jmp_calc.cli.main import cli; cli.main(sys.argv[1:])"
     killed = subprocess.run([sys.executable, "-c", program, *map(str, words), "--steps", "2"], check=False)
@@ -111,7 +152,9 @@ def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(run, model
     assert np.loadtxt(tmp_path / "o/stats.dat")[:, 0].tolist() == [0, 1, 2]
 
 
-def test_dynamics_that_fail_at_once_leave_nothing_that_blocks_the_next(run, model: str, water: Path, tmp_path: Path) -> None:
+def test_dynamics_that_fail_at_once_leave_nothing_that_blocks_the_next(
+    run, model: str, water: Path, tmp_path: Path
+) -> None:
     ion = ase.io.read(water)
     ion.info["charge"] = 1
     ase.io.write(tmp_path / "ion.extxyz", ion)
@@ -142,8 +185,25 @@ def test_the_commands_of_the_help_follow_each_other(
     assert run("relax", salt, "-m", model, "--fmax", 50, "-q").exit_code == 0
     assert run("md", relaxed, "-m", model, "--steps", 1, "--no-guard", "-q").exit_code == 0
     assert run("singlepoint", relaxed, "-m", model, "-q").exit_code == 0
-    assert run("phonons", relaxed, "-m", model, "--supercell", "1 1 1", "--mesh", "1 1 1", "--band-points", 2, "--fmax", 50,
-               "--no-plot", "-q").exit_code == 0
+    assert (
+        run(
+            "phonons",
+            relaxed,
+            "-m",
+            model,
+            "--supercell",
+            "1 1 1",
+            "--mesh",
+            "1 1 1",
+            "--band-points",
+            2,
+            "--fmax",
+            50,
+            "--no-plot",
+            "-q",
+        ).exit_code
+        == 0
+    )
 
 
 def test_a_restart_is_offered_only_where_there_is_one(run, model: str, water: Path, tmp_path: Path) -> None:
@@ -153,8 +213,16 @@ def test_a_restart_is_offered_only_where_there_is_one(run, model: str, water: Pa
     assert "--restart" not in result.stderr
 
 
-@pytest.mark.parametrize("command, name", [("relax", "opt.log"), ("md", "stats.dat"), ("phonons", "band.yaml"),
-                                           ("singlepoint", "results.extxyz"), ("descriptors", "descriptors.npz")])
+@pytest.mark.parametrize(
+    "command, name",
+    [
+        ("relax", "opt.log"),
+        ("md", "stats.dat"),
+        ("phonons", "band.yaml"),
+        ("singlepoint", "results.extxyz"),
+        ("descriptors", "descriptors.npz"),
+    ],
+)
 def test_dry_run_refuses_what_the_run_would_refuse(
     run, model: str, salt: Path, tmp_path: Path, command: str, name: str
 ) -> None:
@@ -163,9 +231,12 @@ def test_dry_run_refuses_what_the_run_would_refuse(
     (out / name).write_text("earlier")
     words = [*(["--supercell", "2 2 2"] if command == "phonons" else []), "--dry-run", "-m"]
     for wrong, code, message in (
-        ([tmp_path / "no.safetensors"], 5, "no.safetensors"), ([model, "--head", "xx"], 5, "xx"),
-        ([model, "--device", "cuda:77"], 2, "cuda:77"), ([model, "-o", out], 2, "exists already"),
-        ([model, "-o", salt], 2, "is a file"), ([model, "-o", salt / "below"], 2, "is a file"),
+        ([tmp_path / "no.safetensors"], 5, "no.safetensors"),
+        ([model, "--head", "xx"], 5, "xx"),
+        ([model, "--device", "cuda:77"], 2, "cuda:77"),
+        ([model, "-o", out], 2, "exists already"),
+        ([model, "-o", salt], 2, "is a file"),
+        ([model, "-o", salt / "below"], 2, "is a file"),
     ):
         result = run(command, salt, *words, *wrong)
         assert result.exit_code == code, result.output

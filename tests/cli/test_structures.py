@@ -59,7 +59,9 @@ def test_fault_43_truncated_last_frame(run, trajectory: Path) -> None:
     for cut in ("".join(lines[:-1]), text[:-30], "".join(lines[:-3]), "".join(lines[:-4])):
         trajectory.write_text(cut)
         for spec in (trajectory, f"{trajectory}@:", f"{trajectory}@-1"):
-            with pytest.raises(BadInputError, match=r"announces 3 atoms but has .*frame 4.*--allow-truncated"):
+            with pytest.raises(
+                BadInputError, match=r"announces 3 atoms but has .*frame 4.*--allow-truncated"
+            ):
                 read_frames(spec)
         assert len(read_frames(trajectory, allow_truncated=True)) == 4
         assert "frame 4" in refused(run, trajectory)
@@ -82,7 +84,9 @@ def test_fault_43_only_frame_truncated(run, water: Path) -> None:
 def test_fault_44_index_out_of_range(run, trajectory: Path) -> None:
     assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@5")
     assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@-6")
-    assert read_structure(f"{trajectory}@-5").positions[0, 2] == pytest.approx(read_frames(trajectory)[0].positions[0, 2])
+    assert read_structure(f"{trajectory}@-5").positions[0, 2] == pytest.approx(
+        read_frames(trajectory)[0].positions[0, 2]
+    )
     with pytest.raises(BadInputError, match="out of range"):
         read_frames(trajectory, index="7:9")
     assert run("relax", f"{trajectory}@x", "--dry-run").exit_code == 2

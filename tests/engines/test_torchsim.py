@@ -55,11 +55,15 @@ def test_torchsims_dynamics_conserve_energy(model) -> None:
     energies = []
     from torch_sim.integrators import nve
 
-    init, step = nve(model, dt=torch.tensor(1e-3, dtype=torch.float64), kT=torch.tensor(0.02, dtype=torch.float64))
+    init, step = nve(
+        model, dt=torch.tensor(1e-3, dtype=torch.float64), kT=torch.tensor(0.02, dtype=torch.float64)
+    )
     state = init(state, seed=0)
     for _ in range(40):
         state = step(state)
-        kinetic = ts.calc_kinetic_energy(momenta=state.momenta, masses=state.masses, system_idx=state.system_idx)
+        kinetic = ts.calc_kinetic_energy(
+            momenta=state.momenta, masses=state.masses, system_idx=state.system_idx
+        )
         energies.append((state.energy + kinetic).numpy().copy())
     assert np.ptp(np.array(energies), axis=0).max() < 2e-3
 
@@ -72,7 +76,9 @@ def test_errors_name_the_system(model) -> None:
     assert caught.value.where == "system 1"
 
 
-def test_slabs_that_became_molecules_warn_once_and_vacuum_keeps_them(model_path: Path, calc: JMPCalculator) -> None:
+def test_slabs_that_became_molecules_warn_once_and_vacuum_keeps_them(
+    model_path: Path, calc: JMPCalculator
+) -> None:
     from jmp_calc.engines.torchsim import JMPModel
 
     fresh = JMPModel(model_path, device="cpu", dtype=torch.float64)
@@ -99,4 +105,6 @@ def test_molecules_have_no_stress_and_do_not_warn(model) -> None:
     assert torch.isnan(results["stress"]).all() and torch.isfinite(results["forces"]).all()
     boxed = molecule("H2O", vacuum=5.0)
     with pytest.warns(JMPWarning, match="as a molecule"):
-        assert torch.isnan(model(ts.io.atoms_to_state([boxed], torch.device("cpu"), torch.float64))["stress"]).all()
+        assert torch.isnan(
+            model(ts.io.atoms_to_state([boxed], torch.device("cpu"), torch.float64))["stress"]
+        ).all()

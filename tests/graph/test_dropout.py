@@ -1,4 +1,5 @@
-"""Edge dropout: every directed edge survives on its own, the four graphs are chosen from the survivors by the usual rules."""
+"""Edge dropout: every directed edge survives on its own, the four graphs are chosen from the survivors by the
+usual rules."""
 
 from __future__ import annotations
 
@@ -34,7 +35,9 @@ def edges(edges: EdgeList) -> list[Edge]:
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
-def test_directed_edges_survive_independently_with_the_complement_of_the_probability(policy: GraphPolicy) -> None:
+def test_directed_edges_survive_independently_with_the_complement_of_the_probability(
+    policy: GraphPolicy,
+) -> None:
     full, draws = edges(crystal(policy).a2a), 60
     survived = np.zeros((draws, len(full)))
     for seed in range(draws):

@@ -20,7 +20,7 @@ CELLS = {
     "smaller than the cutoff": [[2.1, 0, 0], [0.2, 1.9, 0], [0.1, 0.3, 2.3]],
     "left-handed": [[0, 4.0, 0], [4.0, 0.5, 0], [0.3, 0, 3.7]],
     "angles below 20 degrees": [[3.0, 0, 0], [8.0, 2.0, 0], [7.0, 1.0, 2.5]],
-}
+}  # fmt: skip
 PBC = list(product([False, True], repeat=3))
 Edge = tuple[int, int, int, int, int]
 
@@ -82,20 +82,28 @@ def test_mirrors_stand_half_a_list_apart() -> None:
 
 
 @pytest.mark.parametrize("drop", [None, EdgeDrop(0.3, 0)], ids=["all edges", "edge dropout"])
-@pytest.mark.parametrize("policy", [GraphPolicy("official", cutoff=4.0, max_neighbors=9),
-                                    GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.5, a2ee2a_cutoff=3.5, qint_cutoff=3.0)])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        GraphPolicy("official", cutoff=4.0, max_neighbors=9),
+        GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.5, a2ee2a_cutoff=3.5, qint_cutoff=3.0),
+    ],
+)
 def test_maps_point_at_the_same_bond(policy: GraphPolicy, drop: EdgeDrop | None) -> None:
     rng = np.random.default_rng(2)
     cell = np.array(CELLS["cube"])
-    graph = build_graph(rng.uniform(0, 4, (6, 3)), np.full(6, 14), cell, np.ones(3, dtype=bool), policy, drop=drop)
+    graph = build_graph(
+        rng.uniform(0, 4, (6, 3)), np.full(6, 14), cell, np.ones(3, dtype=bool), policy, drop=drop
+    )
 
     def bond(edges: object, k: int) -> tuple[int, ...]:
         return (int(edges.source[k]), int(edges.target[k]), *map(int, edges.shift[k]))  # type: ignore[attr-defined]
 
     for maps, one, other in (
-        (graph.a2ee2a_of_main, graph.main, graph.a2ee2a), (graph.main_of_a2ee2a, graph.a2ee2a, graph.main),
+        (graph.a2ee2a_of_main, graph.main, graph.a2ee2a),
+        (graph.main_of_a2ee2a, graph.a2ee2a, graph.main),
         (graph.qint_of_main, graph.main, graph.qint),
-    ):  # fmt: skip
+    ):
         inside = {bond(other, k) for k in range(len(other))}
         for k, place in enumerate(maps):
             assert (place >= 0) == (bond(one, k) in inside)

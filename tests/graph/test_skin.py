@@ -10,10 +10,17 @@ from jmp_calc.graph.skin import ReusedNeighbours
 
 CUTOFF = 3.0
 CELL = np.array([[5.0, 0.2, -0.3], [1.9, 4.4, 0.1], [-0.8, 0.7, 4.9]])
-PERIODIC = {"crystal": (True, True, True), "slab": (True, True, False), "chain": (False, False, True), "molecule": (False,) * 3}
+PERIODIC = {
+    "crystal": (True, True, True),
+    "slab": (True, True, False),
+    "chain": (False, False, True),
+    "molecule": (False,) * 3,
+}
 
 
-def assert_equal_to_a_new_search(search: ReusedNeighbours, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
+def assert_equal_to_a_new_search(
+    search: ReusedNeighbours, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> None:
     edges, length = search(positions, cell, pbc, CUTOFF)
     expected, expected_length = neighbour_edges(positions, cell, pbc, CUTOFF)
     for name in ("source", "target", "shift"):

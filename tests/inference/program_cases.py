@@ -31,4 +31,6 @@ def assert_equal(found: JMPCalculator, expected: JMPCalculator, tolerance: float
         calculator.calculate(atoms, properties)
     assert found.results.keys() == expected.results.keys()
     for name, value in expected.results.items():
-        np.testing.assert_allclose(found.results[name], value, rtol=0, atol=tolerance, err_msg=f"{name} of {atoms}")
+        np.testing.assert_allclose(
+            found.results[name], value, rtol=0, atol=tolerance, err_msg=f"{name} of {atoms}"
+        )

@@ -1,4 +1,5 @@
-"""compile=True: the results of the network, one compilation for all structures, and the network itself where that fails."""
+"""compile=True: the results of the network, one compilation for all structures, and the network itself where
+that fails."""
 
 from __future__ import annotations
 
@@ -30,10 +31,13 @@ Graphs = list[torch.fx.GraphModule]
 
 
 def without_compiler(patch: pytest.MonkeyPatch) -> Graphs:
-    """From now on traced graphs stand for their programs: tests need no compiler and no minutes. They are collected."""
+    """From now on traced graphs stand for their programs: tests need no compiler and no minutes. They are
+    collected."""
     graphs: Graphs = []
 
-    def as_traced(graph: torch.fx.GraphModule, inputs: list[Any], options: dict[str, Any]) -> torch.fx.GraphModule:
+    def as_traced(
+        graph: torch.fx.GraphModule, inputs: list[Any], options: dict[str, Any]
+    ) -> torch.fx.GraphModule:
         graphs.append(graph)
         return graph
 
@@ -66,16 +70,22 @@ def test_one_traced_graph_gives_the_results_of_the_network_for_all_structures(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "forces"), [
-    ("model_path", "conservative"), ("official_path", "conservative"), ("official_path", "direct"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "forces"),
+    [
+        ("model_path", "conservative"),
+        ("official_path", "conservative"),
+        ("official_path", "direct"),
+    ],
+)
 def test_traced_graphs_of_networks_with_quadruplets(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, forces: str
 ) -> None:
     graphs = without_compiler(monkeypatch)
     path = request.getfixturevalue(model)
     compiled, eager = (
-        JMPCalculator(path, device="cpu", dtype="float64", forces=forces, compile=choice) for choice in (True, False)
+        JMPCalculator(path, device="cpu", dtype="float64", forces=forces, compile=choice)
+        for choice in (True, False)
     )
     for atoms in structures()[: None if model == "model_path" else 2]:
         assert_equal(compiled, eager, 1e-10, atoms)
@@ -90,8 +100,15 @@ def test_dynamics_with_changing_numbers_of_edges_compiles_once(
         atoms.rattle(0.1, seed=0)
         atoms.calc = calc
         atoms.set_momenta(np.random.default_rng(0).normal(size=(8, 3)) * np.sqrt(atoms.get_masses())[:, None])
-        dynamics = NPTBerendsen(atoms, 2.0 * units.fs, temperature_K=800.0, pressure_au=0.0, taut=50.0 * units.fs,
-                                taup=100.0 * units.fs, compressibility_au=1e-2 / units.GPa)
+        dynamics = NPTBerendsen(
+            atoms,
+            2.0 * units.fs,
+            temperature_K=800.0,
+            pressure_au=0.0,
+            taut=50.0 * units.fs,
+            taup=100.0 * units.fs,
+            compressibility_au=1e-2 / units.GPa,
+        )
         edges: set[int] = set()
         dynamics.attach(lambda: edges.add(calc.build_graph(atoms).n_edges))
         dynamics.run(20)
@@ -161,10 +178,18 @@ class BrokenProgram:
 
 @pytest.mark.parametrize(
     ("program", "reason"),
-    [(WrongProgram, r"its results differ by 1\.0e-04 from"), (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error$")],
+    [
+        (WrongProgram, r"its results differ by 1\.0e-04 from"),
+        (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error$"),
+    ],
 )
 def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
-    simple_path: Path, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch, ethanol: Atoms, program: type, reason: str
+    simple_path: Path,
+    calc: JMPCalculator,
+    monkeypatch: pytest.MonkeyPatch,
+    ethanol: Atoms,
+    program: type,
+    reason: str,
 ) -> None:
     monkeypatch.setattr("jmp_calc.inference.compiled.compiled_program", program)
     compiled = JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True)
@@ -175,17 +200,29 @@ def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
     assert np.array_equal(compiled.get_forces(ethanol), calc.get_forces(ethanol))
 
 
-def test_without_a_compiler_the_network_is_used_and_the_user_is_told(simple_path: Path, tmp_path: Path) -> None:
+def test_without_a_compiler_the_network_is_used_and_the_user_is_told(
+    simple_path: Path, tmp_path: Path
+) -> None:
     program = (
         "import sys; from ase.build import molecule; from jmp_calc import JMPCalculator\n"
         "atoms = molecule('CH4')\n"
-        "a, b = (JMPCalculator(sys.argv[1], device='cpu', compile=c).get_forces(atoms) for c in (True, False))\n"
+        "a, b = (JMPCalculator(sys.argv[1], device='cpu', compile=c).get_forces(atoms) for c in (True, "
+        "False))\n"
         "assert (a == b).all()\n"
     )
-    environment = {**os.environ, "CXX": str(tmp_path / "no-compiler"), "PATH": str(tmp_path),
-                   "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", program, str(simple_path)], env=environment, capture_output=True, text=True,
-                          check=False)
+    environment = {
+        **os.environ,
+        "CXX": str(tmp_path / "no-compiler"),
+        "PATH": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(simple_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("compile=True has no effect") == 1, done.stderr
 
@@ -207,11 +244,15 @@ def test_copies_share_the_program_and_pickles_keep_the_choice(
 def test_really_compiled_results_are_those_of_the_network(
     simple_path: Path, dtype: str, tolerance: float, threads: int
 ) -> None:
-    compiled, eager = (JMPCalculator(simple_path, device="cpu", dtype=dtype, compile=choice) for choice in (True, False))
+    compiled, eager = (
+        JMPCalculator(simple_path, device="cpu", dtype=dtype, compile=choice) for choice in (True, False)
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for atoms in structures():  # a program that is not used would be a JMPWarning, which is an error in tests
+        for (
+            atoms
+        ) in structures():  # a program that is not used would be a JMPWarning, which is an error in tests
             assert_equal(compiled, eager, tolerance, atoms)
         large = bulk("Al", cubic=True) * (3, 3, 3)
         large.rattle(0.1, seed=5)

@@ -35,13 +35,20 @@ def largest(difference: NDArray) -> float:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_rotated_reflected_and_moved_structures_have_the_same(calc: JMPCalculator, atoms: Atoms, layer: Layer) -> None:
+def test_rotated_reflected_and_moved_structures_have_the_same(
+    calc: JMPCalculator, atoms: Atoms, layer: Layer
+) -> None:
     expected = calc.descriptors(atoms, layer=layer).per_atom
     assert expected.dtype == np.float64 and expected.shape == (len(atoms), 16)
     assert largest(expected) > 0.1
     rotation = Rotation.from_rotvec([0.4, -1.1, 2.0]).as_matrix()
     for matrix in (rotation, -rotation):
-        other = Atoms(atoms.numbers, atoms.positions @ matrix + [3.0, -7.1, 0.2], cell=atoms.cell.array @ matrix, pbc=atoms.pbc)
+        other = Atoms(
+            atoms.numbers,
+            atoms.positions @ matrix + [3.0, -7.1, 0.2],
+            cell=atoms.cell.array @ matrix,
+            pbc=atoms.pbc,
+        )
         assert largest(calc.descriptors(other, layer=layer).per_atom - expected) <= TOLERANCE
 
 
@@ -77,7 +84,9 @@ def test_batch_mates_do_not_matter(
 def test_final_features_are_what_the_head_reads(make_model, ethanol: Atoms) -> None:
     """Energy = scale · Σ head(features) where nothing is added to it."""
     plain = HeadConfig("plain", hidden=16, num_layers=2, energy_scale=1.7, reference_kind="none")
-    calc = JMPCalculator(make_model(heads=(plain,), subtract_lone_atom=False, pair_repulsion=False), dtype="float64")
+    calc = JMPCalculator(
+        make_model(heads=(plain,), subtract_lone_atom=False, pair_repulsion=False), dtype="float64"
+    )
     features = torch.from_numpy(calc.descriptors(ethanol).per_atom)
     energies = 1.7 * calc.evaluator.potential.heads["plain"].per_atom(features).detach().numpy()[:, 0]
     assert energies == pytest.approx(calc.get_property("energies", ethanol), abs=1e-9)
@@ -143,8 +152,12 @@ def test_a_layer_that_is_not_there(calc: JMPCalculator, ethanol: Atoms, layer: o
         calc.descriptors(ethanol, layer=layer)  # type: ignore[arg-type]
 
 
-def test_every_head_has_the_same_and_its_elements_do_not_matter(two_heads, salt: Atoms, ethanol: Atoms) -> None:
-    organic, materials = (JMPCalculator(two_heads, head=head, dtype="float64") for head in ("organic", "materials"))
+def test_every_head_has_the_same_and_its_elements_do_not_matter(
+    two_heads, salt: Atoms, ethanol: Atoms
+) -> None:
+    organic, materials = (
+        JMPCalculator(two_heads, head=head, dtype="float64") for head in ("organic", "materials")
+    )
     together = organic.descriptors([salt, ethanol])
     assert np.array_equal(together.per_atom, materials.descriptors([salt, ethanol]).per_atom)
     with pytest.raises(ModelError, match="was not trained on"):
@@ -156,7 +169,9 @@ def test_every_head_has_the_same_and_its_elements_do_not_matter(two_heads, salt:
 
 def test_a_head_with_unknown_elements_covers_all(make_model) -> None:
     limited = HeadConfig("limited", hidden=16, num_layers=2, elements=(1,))
-    calc = JMPCalculator(make_model(heads=(limited, replace(limited, name="any", elements=None))), head="limited")
+    calc = JMPCalculator(
+        make_model(heads=(limited, replace(limited, name="any", elements=None))), head="limited"
+    )
     assert np.isfinite(calc.descriptors(Atoms("Au")).per_atom).all()
 
 

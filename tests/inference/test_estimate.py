@@ -1,4 +1,5 @@
-"""``jmp_calc.estimate``: the edges are those of the calculator, the sums behave, and what does not fit is said."""
+"""``jmp_calc.estimate``: the edges are those of the calculator, the sums behave, and what does not fit is
+said."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_edges_are_those_of_the_calculator(model_path: Path, ethanol: Atoms, opt
     assert (found.counts.main, found.counts.qint) == (len(graph.main), len(graph.qint))
 
 
-def test_head_cutoff_and_neighbours_change_the_edges(official_path: Path, salt: Atoms, ethanol: Atoms) -> None:
+def test_head_cutoff_and_neighbours_change_the_edges(
+    official_path: Path, salt: Atoms, ethanol: Atoms
+) -> None:
     all_edges = estimate(ethanol, official_path, device="cpu")
     few = estimate(ethanol, official_path, device="cpu", max_neighbors=3)
     near = estimate(ethanol, official_path, device="cpu", cutoff=2.0)
@@ -52,11 +55,16 @@ def test_memory_is_what_the_calculator_would_refuse_by(model_path: Path, salt: A
     found = estimate(salt, model_path, device="cpu")
     assert found.memory_bytes == evaluator.needed_bytes(found.counts, gradient=True)
     weights = sum(p.numel() for p in evaluator.potential.parameters())
-    assert found.weight_bytes > 2 * weights  # float32; the embedding and combined weights are not dense layers
+    assert (
+        found.weight_bytes > 2 * weights
+    )  # float32; the embedding and combined weights are not dense layers
 
 
 def test_everything_grows_with_the_structure(model_path: Path) -> None:
-    sizes = [estimate(bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (1, 1, n), model_path, device="cpu") for n in (1, 2, 4)]
+    sizes = [
+        estimate(bulk("NaCl", "rocksalt", a=5.6, cubic=True) * (1, 1, n), model_path, device="cpu")
+        for n in (1, 2, 4)
+    ]
     for one, double in zip(sizes, sizes[1:]):
         assert double.counts.main == 2 * one.counts.main
         assert double.memory_bytes == pytest.approx(2 * one.memory_bytes)

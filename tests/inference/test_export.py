@@ -1,4 +1,5 @@
-"""Programs compiled ahead of time: the results of the network, and a refusal of every file made for something else."""
+"""Programs compiled ahead of time: the results of the network, and a refusal of every file made for something
+else."""
 
 from __future__ import annotations
 
@@ -24,7 +25,6 @@ from jmp_calc.cli.main import cli
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.inference.compiled import Program, filled
-from jmp_calc.inference.evaluator import Evaluator
 from jmp_calc.inference.export import export_program
 from jmp_calc.inference.program import HEADER, ProgramHeader, runs_on
 from tests.inference.program_cases import assert_equal, structures
@@ -45,8 +45,11 @@ def header(calc: JMPCalculator) -> ProgramHeader:
 
 def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
     """A file with this header and without a library."""
-    text = header if isinstance(header, str) else json.dumps(
-        header if isinstance(header, dict) else dataclasses.asdict(header))
+    text = (
+        header
+        if isinstance(header, str)
+        else json.dumps(header if isinstance(header, dict) else dataclasses.asdict(header))
+    )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"program/extra/{HEADER}", text)
     return path
@@ -57,14 +60,23 @@ def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
     [
         ({"format_version": 2}, "is for format version 2, not 1"),
         ({"jmp_calc": "0.0.9"}, "is for jmp-calc 0.0.9, not "),
-        ({"torch": "2.1.0+cpu"}, r"is for torch 2\.1\.0\+cpu, not 2.*make the file again: jmp-calc export MODEL --to aoti"),
+        (
+            {"torch": "2.1.0+cpu"},
+            r"is for torch 2\.1\.0\+cpu, not 2.*make the file again: jmp-calc export MODEL --to aoti",
+        ),
         ({"device": "cuda"}, "is for device cuda, not cpu"),
         ({"system": "Darwin arm64"}, "is for system Darwin arm64, not "),
         ({"instructions": "SVE256"}, "is for processors with SVE256, not "),
         ({"sha256": 64 * "0"}, r"is of another file of tiny \(sha256 000000000000…, this: "),
         ({"weights": "raw"}, "is for weights raw, not ema"),
-        ({"head": "organic"}, "is for head organic, not materials .* choose head='organic', or make the file again"),
-        ({"dtype": "float64"}, "is for dtype float64, not float32 .* choose dtype='float64', or make the file again"),
+        (
+            {"head": "organic"},
+            "is for head organic, not materials .* choose head='organic', or make the file again",
+        ),
+        (
+            {"dtype": "float64"},
+            "is for dtype float64, not float32 .* choose dtype='float64', or make the file again",
+        ),
         ({"forces": "direct"}, "is for forces direct, not conservative"),
         ({"policy": OFFICIAL}, "is for other graphs"),
     ],
@@ -78,7 +90,9 @@ def test_a_program_for_something_else_is_refused_with_the_difference(
     assert caught.value.where == str(path)
 
 
-def test_files_that_are_no_programs_are_refused(simple_path: Path, header: ProgramHeader, tmp_path: Path) -> None:
+def test_files_that_are_no_programs_are_refused(
+    simple_path: Path, header: ProgramHeader, tmp_path: Path
+) -> None:
     def refused(path: Path, reason: str) -> None:
         with pytest.raises(ModelError, match=reason):
             JMPCalculator(simple_path, device="cpu", compiled=path)
@@ -96,16 +110,25 @@ def test_files_that_are_no_programs_are_refused(simple_path: Path, header: Progr
 
 @pytest.mark.parametrize(
     ("theirs", "ours", "runs"),
-    [("AVX2", "AVX512", True), ("AVX512", "AVX2", False), ("AVX2", "DEFAULT", False), ("SVE256", "AVX512", False)],
+    [
+        ("AVX2", "AVX512", True),
+        ("AVX512", "AVX2", False),
+        ("AVX2", "DEFAULT", False),
+        ("SVE256", "AVX512", False),
+    ],
 )
-def test_code_runs_on_processors_with_the_same_or_more_instructions(theirs: str, ours: str, runs: bool) -> None:
+def test_code_runs_on_processors_with_the_same_or_more_instructions(
+    theirs: str, ours: str, runs: bool
+) -> None:
     assert runs_on(theirs, ours) is runs
 
 
 def test_a_wrong_program_is_reported_and_not_used(
     simple_path: Path, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch, ethanol: Atoms
 ) -> None:
-    def wrong(path: str, evaluator: Evaluator) -> Program:
+    evaluator = calc.evaluator
+
+    def wrong(path: str, wanted: ProgramHeader) -> Program:
         example = collate([evaluator.build_graph(ethanol)])
 
         def run(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -118,17 +141,24 @@ def test_a_wrong_program_is_reported_and_not_used(
 
     monkeypatch.setattr("jmp_calc.inference.program.load_program", wrong)
     compiled = JMPCalculator(simple_path, device="cpu", compiled="x.pt2")
-    with pytest.warns(JMPWarning, match=r"compiled='x\.pt2' has no effect: its results differ by 1\.0e-04 from"):
+    with pytest.warns(
+        JMPWarning, match=r"compiled='x\.pt2' has no effect: its results differ by 1\.0e-04 from"
+    ):
         forces = compiled.get_forces(ethanol)
     assert np.array_equal(forces, calc.get_forces(ethanol))
 
 
-def test_export_refuses_at_once_what_it_could_not_write(calc: JMPCalculator, simple_path: Path, tmp_path: Path) -> None:
+def test_export_refuses_at_once_what_it_could_not_write(
+    calc: JMPCalculator, simple_path: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"ends with \.pt2"):
         export_program(calc, tmp_path / "program.so")
     (tmp_path / "old.pt2").write_text("old")
-    for name, reason in (("old.pt2", "the output exists already"), ("no/new.pt2", "the folder of the output does not exist"),
-                         ("new.bin", "ends with .pt2")):  # fmt: skip
+    for name, reason in (
+        ("old.pt2", "the output exists already"),
+        ("no/new.pt2", "the folder of the output does not exist"),
+        ("new.bin", "ends with .pt2"),
+    ):
         done = CliRunner().invoke(cli, ["export", str(simple_path), "-o", str(tmp_path / name)])
         assert done.exit_code == 2, done.output
         assert reason in done.stderr
@@ -136,9 +166,21 @@ def test_export_refuses_at_once_what_it_could_not_write(calc: JMPCalculator, sim
 
 
 def test_export_without_a_compiler_says_so(simple_path: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "CXX": str(tmp_path / "no-compiler"), "PATH": str(tmp_path),
-                   "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "jmp_calc.cli.main", "export", str(simple_path), "-o", str(tmp_path / "program.pt2")]
+    environment = {
+        **os.environ,
+        "CXX": str(tmp_path / "no-compiler"),
+        "PATH": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jmp_calc.cli.main",
+        "export",
+        str(simple_path),
+        "-o",
+        str(tmp_path / "program.pt2"),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "error: the network could not be compiled" in done.stderr
@@ -168,7 +210,10 @@ def test_an_exported_program_gives_the_results_of_the_network_without_compiling(
     try:
         for threads in (1, 2):  # the program has as many as torch, not as many as there were at the export
             torch.set_num_threads(threads)
-            for atoms in [*structures(), large]:  # a program that is not used would be a JMPWarning: an error in tests
+            for atoms in [
+                *structures(),
+                large,
+            ]:  # a program that is not used would be a JMPWarning: an error in tests
                 assert_equal(compiled, calc, 1e-5, atoms)
             forces = compiled.results["forces"]
             compiled.reset()

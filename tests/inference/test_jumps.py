@@ -44,7 +44,9 @@ def test_smooth_has_edges_that_come_and_go_without_a_jump(calc: JMPCalculator, c
 
 def test_dynamics_with_official_graphs_warn_once_with_the_size(official_path: Path, cluster: Atoms) -> None:
     calc = JMPCalculator(official_path, device="cpu")
-    with pytest.warns(JMPWarning, match=r"swaps up to \d+ neighbours, .* jump by up to .* meV.*jmp-calc finetune"):
+    with pytest.warns(
+        JMPWarning, match=r"swaps up to \d+ neighbours, .* jump by up to .* meV.*jmp-calc finetune"
+    ):
         calc.warn_if_not_smooth(cluster)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -28,7 +28,9 @@ def test_checkpointing_changes_no_result(make_model, atoms: Atoms) -> None:
     atoms.rattle(0.05, seed=1)
     found = []
     for choice in ("off", "on"):
-        calculator = JMPCalculator(make_model(), dtype="float64", device="cpu", activation_checkpointing=choice)
+        calculator = JMPCalculator(
+            make_model(), dtype="float64", device="cpu", activation_checkpointing=choice
+        )
         found.append((calculator.get_potential_energy(atoms), calculator.get_forces(atoms)))
     assert found[0][0] == found[1][0]
     np.testing.assert_allclose(found[1][1], found[0][1], rtol=0, atol=1e-12)
@@ -40,7 +42,9 @@ def test_unknown_choice_is_an_error(make_model) -> None:
 
 
 def test_auto_takes_the_fastest_plan_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = [estimated_bytes(CONFIG, LARGE, 4, "forces", plan) for plan in ("nothing", "interactions", "blocks")]
+    needed = [
+        estimated_bytes(CONFIG, LARGE, 4, "forces", plan) for plan in ("nothing", "interactions", "blocks")
+    ]
     assert needed[2] < needed[1] < needed[0]
     rooms = {1.01 * needed[0] / ROOM: "nothing", 1.01 * needed[1] / ROOM: "interactions", needed[2]: "blocks"}
     for free, plan in rooms.items():

@@ -19,21 +19,32 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc
 
 def group(folder: Path, limit: int | str, used: int, cache: int, *, version: int) -> None:
     """The files of one control group."""
-    names = ("memory.max", "memory.current", "inactive_file") if version == 2 else (
-        "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    names = (
+        ("memory.max", "memory.current", "inactive_file")
+        if version == 2
+        else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in zip((*names[:2], "memory.stat"), (limit, used, f"anon 7\n{names[2]} {cache}")):
         (folder / name).write_text(f"{value}\n")
 
 
-@pytest.mark.parametrize(("version", "line"), [(1, "4:memory:/slurm/job_7/step_0"), (2, "0::/slurm/job_7/step_0")])
+@pytest.mark.parametrize(
+    ("version", "line"), [(1, "4:memory:/slurm/job_7/step_0"), (2, "0::/slurm/job_7/step_0")]
+)
 def test_the_narrowest_control_group_of_a_batch_job_counts(tmp_path: Path, version: int, line: str) -> None:
     own, mounted = tmp_path / "own", tmp_path / "mounted"
     own.write_text(f"9:name=systemd:/\n1:cpu:/\n{line}\n")
     root = mounted / "memory" if version == 1 else mounted
     group(root, "max" if version == 2 else 2**63 - 4096, 30 * GB, 0, version=version)
     group(root / "slurm" / "job_7", 8 * GB, 6 * GB, 1 * GB, version=version)
-    group(root / "slurm" / "job_7" / "step_0", "max" if version == 2 else 2**63 - 4096, 5 * GB, 0, version=version)
+    group(
+        root / "slurm" / "job_7" / "step_0",
+        "max" if version == 2 else 2**63 - 4096,
+        5 * GB,
+        0,
+        version=version,
+    )
     assert cgroup_available(mounted, own) == 3 * GB  # the file cache is given back on demand
 
 

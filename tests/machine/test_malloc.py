@@ -11,7 +11,7 @@ import pytest
 
 CODE = """
 import resource, numpy as np
-from jmp_calc.allocator import keep_large_arrays
+from jmp_calc.machine.malloc import keep_large_arrays
 kept = keep_large_arrays()
 def fill():
     np.ones(64 * 2**17)  # 64 MiB
@@ -36,6 +36,10 @@ def test_the_limits_can_be_left_alone() -> None:
 def run(**environment: str) -> tuple[str, int]:
     """Whether limits were raised, and page faults of five arrays of 64 MiB."""
     printed = subprocess.run(
-        [sys.executable, "-c", CODE], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     return printed[0], int(printed[1])

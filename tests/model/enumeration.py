@@ -1,8 +1,8 @@
 """A second network, written from gemnet_oc.md with plain sums over enumerated triplets and quadruplets.
 
-It shares only the weights and the four edge lists with the product: index sets (4), bases (5), layers (6), blocks
-(7-9) and the energy head (11.1) are spelled out here, for one structure. The dihedral follows the official floor on
-|u × v|, the same without that floor, or the two forms of ``smooth`` (docs/smooth.md).
+It shares only the weights and the four edge lists with the product: index sets (4), bases (5), layers (6),
+blocks (7-9) and the energy head (11.1) are spelled out here, for one structure. The dihedral follows the
+official floor on |u × v|, the same without that floor, or the two forms of ``smooth`` (docs/smooth.md).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ COLLINEAR = 1e-7
 
 @dataclass(frozen=True)
 class Side:
-    """One graph: its bonds, their unit vectors (E, 3) from source to target, and their radial basis (E, K)."""
+    """One graph: its bonds, their unit vectors (E, 3) from source to target, and their radial basis (E,
+    K)."""
 
     bonds: list[Bond]
     source: Tensor
@@ -44,10 +45,13 @@ class Side:
 def enumerated_energy(
     potential: Potential, graph: Graph, positions: Tensor, head: str, *, floor: bool = False
 ) -> Tensor:
-    """Energy (scalar, eV) without references, float64, differentiable in positions (N, 3) and in the weights."""
+    """Energy (scalar, eV) without references, float64, differentiable in positions (N, 3) and in the
+    weights."""
     config = potential.config
     weights: dict[str, Tensor] = {**dict(potential.named_buffers()), **dict(potential.named_parameters())}
-    network = Network(weights, config.backbone, _sides(weights, config.backbone, config.policy, graph, positions))
+    network = Network(
+        weights, config.backbone, _sides(weights, config.backbone, config.policy, graph, positions)
+    )
     values = network.atom_features(torch.from_numpy(graph.numbers), config.policy, floor=floor)
     settings = config.head(head)
     for layer in range(settings.num_layers):
@@ -81,7 +85,11 @@ class Network:
     def prepare(self, policy: GraphPolicy, *, floor: bool) -> None:
         """Index sets (4) and angular functions (5), the same in all blocks."""
         main, qint, degrees = self.main, self.qint, self.config.num_spherical
-        self.e2e, self.a2e, self.e2a = _pairs(main, main), _pairs(self.a2ee2a, main), _pairs(main, self.a2ee2a)
+        self.e2e, self.a2e, self.e2a = (
+            _pairs(main, main),
+            _pairs(self.a2ee2a, main),
+            _pairs(main, self.a2ee2a),
+        )
         if not self.config.quad_interaction:
             return
         self.inputs = _inputs(main, qint)
@@ -93,7 +101,9 @@ class Network:
         self.spherical = (polar[:, :, None] * dihedral[:, None, :]).flatten(1)
         interior = (qint.unit[self.inputs[0]] * main.unit[self.inputs[1]]).sum(1)
         self.kappa = torch.einsum(
-            "til,tl->ti", self.basis(qint, "mlp_cbf_qint", degrees)[self.inputs[0]], _circular(interior, degrees)
+            "til,tl->ti",
+            self.basis(qint, "mlp_cbf_qint", degrees)[self.inputs[0]],
+            _circular(interior, degrees),
         )
 
     def interaction_block(self, key: str, h: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +113,11 @@ class Network:
             terms.append(self.quadruplets(f"{key}.quad_interaction", m))
         terms.append(self.atom_to_edge(f"{key}.atom_edge_interaction", h))
         x = sum(terms, torch.zeros(())) / math.sqrt(len(terms))
-        h = h + self.edge_to_atom(f"{key}.edge_atom_interaction", h, m) + self.atoms(f"{key}.atom_interaction", h)
+        h = (
+            h
+            + self.edge_to_atom(f"{key}.edge_atom_interaction", h, m)
+            + self.atoms(f"{key}.atom_interaction", h)
+        )
         h = h / math.sqrt(3)
         m = (m + self.residuals(f"{key}.layers_before_skip", x)) / math.sqrt(2)
         m = self.residuals(f"{key}.layers_after_skip", m)
@@ -172,7 +186,9 @@ class Network:
     def both_directions(self, key: str, y: Tensor) -> Tensor:
         number = {bond: edge for edge, bond in enumerate(self.main.bonds)}
         swap = [number[t, s, (-n[0], -n[1], -n[2])] for s, t, n in self.main.bonds]
-        return (self.dense(f"{key}.up_projection_ca", y) + self.dense(f"{key}.up_projection_ac", y)[swap]) / math.sqrt(2)
+        return (
+            self.dense(f"{key}.up_projection_ca", y) + self.dense(f"{key}.up_projection_ac", y)[swap]
+        ) / math.sqrt(2)
 
     def down(self, key: str, dense: str, rows: Tensor, rho: Tensor, gather: Tensor | None = None) -> Tensor:
         x = self.dense(f"{key}.{dense}", rows)
@@ -245,7 +261,8 @@ def _inputs(main: Side, qint: Side) -> Tensor:
 
 
 def _chains(main: Side, qint: Side, inputs: Tensor) -> Tensor:
-    """(3, n): output edge c -> a, middle edge b -> a, number of the input pair; b, c and d distinct atoms (4.3)."""
+    """(3, n): output edge c -> a, middle edge b -> a, number of the input pair; b, c and d distinct atoms
+    (4.3)."""
     of_middle: dict[int, list[int]] = {q: [] for q in range(len(qint.bonds))}
     for number, q in enumerate(inputs[0].tolist()):
         of_middle[q].append(number)
@@ -310,13 +327,18 @@ def _weighted_modes(product: Tensor, squares: Tensor, degrees: int) -> Tensor:
 
 
 def _step(s: Tensor) -> Tensor:
-    """∫ of (s (1 - s))³ from 0 to s, divided by the whole: 0 at 0, 1 at 1, with three vanishing derivatives."""
+    """∫ of (s (1 - s))³ from 0 to s, divided by the whole: 0 at 0, 1 at 1, with three vanishing
+    derivatives."""
     s = torch.clamp(s, 0, 1)
     return 140 * (s**4 / 4 - 3 * s**5 / 5 + s**6 / 2 - s**7 / 7)
 
 
 def _sides(
-    weights: Mapping[str, Tensor], config: BackboneConfig, policy: GraphPolicy, graph: Graph, positions: Tensor
+    weights: Mapping[str, Tensor],
+    config: BackboneConfig,
+    policy: GraphPolicy,
+    graph: Graph,
+    positions: Tensor,
 ) -> list[Side]:
     """The four graphs with the radial basis (5.1), closed by the envelopes of the policy."""
     lists = (graph.main, graph.a2a, graph.a2ee2a, graph.qint)
@@ -324,18 +346,24 @@ def _sides(
     lengths = [difference.square().sum(1).sqrt() for difference in differences]
     offset, temps = weights["backbone.bases.rbf.offset"], weights["backbone.bases.rbf.temps"]
     sides = []
-    for edges, difference, length, reach in zip(lists, differences, lengths, _reaches(policy, graph, lengths[1])):
+    for edges, difference, length, reach in zip(
+        lists, differences, lengths, _reaches(policy, graph, lengths[1])
+    ):
         gaussians = torch.exp(-temps.abs() * (length[:, None] / config.radial_cutoff - offset) ** 2)
         envelope = _envelope(config, policy, length, reach)
         image = [(int(n[0]), int(n[1]), int(n[2])) for n in edges.shift]
         bonds = list(zip(edges.source.tolist(), edges.target.tolist(), image))
         source, target = torch.from_numpy(edges.source), torch.from_numpy(edges.target)
-        sides.append(Side(bonds, source, target, -difference / length[:, None], envelope[:, None] * gaussians))
+        sides.append(
+            Side(bonds, source, target, -difference / length[:, None], envelope[:, None] * gaussians)
+        )
     return sides
 
 
 def _differences(edges: EdgeList, positions: Tensor, cell: Tensor) -> Tensor:
-    return positions[edges.source] + torch.from_numpy(edges.shift).to(positions) @ cell - positions[edges.target]
+    return (
+        positions[edges.source] + torch.from_numpy(edges.shift).to(positions) @ cell - positions[edges.target]
+    )
 
 
 def _envelope(config: BackboneConfig, policy: GraphPolicy, length: Tensor, reach: Tensor) -> Tensor:
@@ -358,14 +386,17 @@ def _reaches(policy: GraphPolicy, graph: Graph, a2a_length: Tensor) -> list[Tens
     reaches = [a2a_length.new_tensor(cutoff) for cutoff in fixed]
     if policy.adaptive:
         n = policy.max_neighbors
-        main, a2ee2a, qint = (_adaptive(policy, graph, a2a_length, wanted) for wanted in (n, n * 2 / 3, n * 4 / 15))
+        main, a2ee2a, qint = (
+            _adaptive(policy, graph, a2a_length, wanted) for wanted in (n, n * 2 / 3, n * 4 / 15)
+        )
         reaches[0] = (main[graph.main.source] + main[graph.main.target]) / 2
         reaches[2], reaches[3] = a2ee2a[graph.a2ee2a.target], qint[graph.qint.target]
     return reaches
 
 
 def _adaptive(policy: GraphPolicy, graph: Graph, length: Tensor, wanted: float) -> Tensor:
-    """The root r (N,) of n (r/R)⁸ + Σ_j t(d_j / r) = n, atom by atom: bisection, then its implicit derivative."""
+    """The root r (N,) of n (r/R)⁸ + Σ_j t(d_j / r) = n, atom by atom: bisection, then its implicit
+    derivative."""
     target = torch.from_numpy(graph.a2a.target)
     roots = []
     for atom in range(graph.n_atoms):

@@ -1,4 +1,5 @@
-"""Edge dropout and dropout in the network: what is compensated, what stays a gradient, and what evaluation sees."""
+"""Edge dropout and dropout in the network: what is compensated, what stays a gradient, and what evaluation
+sees."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def dropped(structure: str, policy: GraphPolicy, drop: EdgeDrop) -> Graph:
     return build_graph(np.array(positions), np.array(numbers), cell, pbc, policy, drop=drop)
 
 
-# ---- edge dropout -----------------------------------------------------------------------------------------------------
+# ---- edge dropout
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("structure", ["molecule", "triclinic crystal"])
@@ -77,14 +79,17 @@ def output_sums(block: OutputBlock, batch: Batch, rho: Tensor, m: Tensor) -> Ten
 
 
 def test_the_mean_of_the_output_sums_over_draws_is_the_sum_of_all_edges() -> None:
-    """Acceptance 7 of training.md: for given edge embeddings, where no neighbour takes the place of a dropped one."""
+    """Acceptance 7 of training.md: for given edge embeddings, where no neighbour takes the place of a dropped
+    one."""
     policy, p, draws = POLICIES["smooth"], 0.2, 1500
     block = small_potential("smooth", "quadruplets").backbone.get_submodule("out_blocks.0")
     assert isinstance(block, OutputBlock)
     full = graph_of("triclinic crystal", policy)
     generator = torch.Generator().manual_seed(0)
-    m, rho = (torch.randn(len(full.main), width, generator=generator, dtype=torch.float64)
-              for width in (SMALL.emb_size_edge, SMALL.emb_size_rbf))
+    m, rho = (
+        torch.randn(len(full.main), width, generator=generator, dtype=torch.float64)
+        for width in (SMALL.emb_size_edge, SMALL.emb_size_rbf)
+    )
     expected = output_sums(block, collate([full]), rho, m)
 
     number = {bond: k for k, bond in enumerate(bonds(full))}
@@ -96,7 +101,9 @@ def test_the_mean_of_the_output_sums_over_draws_is_the_sum_of_all_edges() -> Non
     deviation = drawn.std(0) / draws**0.5
     assert ((drawn.mean(0) - expected).abs() < 5 * deviation).all()
     assert (drawn.std(0) > 0.05 * expected.abs().mean()).all()
-    assert ((1 - p) * expected - drawn.mean(0)).abs().max() > 5 * deviation.max()  # uncompensated sums are excluded
+    assert (
+        (1 - p) * expected - drawn.mean(0)
+    ).abs().max() > 5 * deviation.max()  # uncompensated sums are excluded
 
 
 def bonds(graph: Graph) -> list[tuple[int, ...]]:
@@ -107,7 +114,10 @@ def bonds(graph: Graph) -> list[tuple[int, ...]]:
 def test_compensation_of_the_code_scales_the_sums_of_the_output_blocks_and_no_others() -> None:
     """The same as larger weights of the map before these sums; direct forces stay as they are."""
     torch.manual_seed(1)
-    heads = (HeadConfig("e", hidden=6, num_layers=2), HeadConfig("f", hidden=6, num_layers=2, direct_forces=True))
+    heads = (
+        HeadConfig("e", hidden=6, num_layers=2),
+        HeadConfig("f", hidden=6, num_layers=2, direct_forces=True),
+    )
     config = ModelConfig(replace(SMALL, force_branch=True), POLICIES["official"], heads)
     potential = Potential(config).double()
     drop = EdgeDrop(0.2, 3)
@@ -118,11 +128,16 @@ def test_compensation_of_the_code_scales_the_sums_of_the_output_blocks_and_no_ot
             block.dense_rbf.linear.weight.mul_(1.25)
     bare = collate([replace(graph, scales=EdgeScales())])
     for name, forces in (("e", "conservative"), ("f", "direct")):
-        found, expected = potential(collate([graph]), heads=name, forces=forces), larger(bare, heads=name, forces=forces)
+        found, expected = (
+            potential(collate([graph]), heads=name, forces=forces),
+            larger(bare, heads=name, forces=forces),
+        )
         torch.testing.assert_close(found.energy, expected.energy, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(found.forces, expected.forces, rtol=1e-10, atol=1e-12)
     uncompensated = potential(bare, heads="f", forces="direct")
-    assert torch.equal(found.forces, uncompensated.forces) and not torch.equal(found.energy, uncompensated.energy)
+    assert torch.equal(found.forces, uncompensated.forces) and not torch.equal(
+        found.energy, uncompensated.energy
+    )
 
 
 def test_compensation_of_the_paper_scales_the_edge_embeddings() -> None:
@@ -144,12 +159,16 @@ def test_structures_that_lose_almost_all_edges_have_finite_energies_and_forces(p
     potential = small_potential(policy, "quadruplets")
     for seed in range(3):
         for probability in (0.8, 0.999999):
-            graphs = [dropped(name, POLICIES[policy], EdgeDrop(probability, seed)) for name in ("linear molecule", "molecule")]
+            graphs = [
+                dropped(name, POLICIES[policy], EdgeDrop(probability, seed))
+                for name in ("linear molecule", "molecule")
+            ]
             prediction = potential(collate(graphs), heads="e", create_graph=True)
             assert prediction.energy.isfinite().all() and prediction.forces.isfinite().all()
 
 
-# ---- dropout ----------------------------------------------------------------------------------------------------------
+# ---- dropout
+# ----------------------------------------------------------------------------------------------------------
 
 
 def with_dropout(share: float) -> Potential:
@@ -187,9 +206,15 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_dropout_is_in_the_dense_layers_of_the_atom_updates() -> None:
-    found = {name.rpartition(".layers.")[0] for name, module in with_dropout(0.3).named_modules()
-             if isinstance(module, Dense) and module.dropout > 0}
-    assert found == {*(f"backbone.int_blocks.{i}.atom_update" for i in range(2)), *(f"backbone.out_blocks.{i}" for i in range(3))}
+    found = {
+        name.rpartition(".layers.")[0]
+        for name, module in with_dropout(0.3).named_modules()
+        if isinstance(module, Dense) and module.dropout > 0
+    }
+    assert found == {
+        *(f"backbone.int_blocks.{i}.atom_update" for i in range(2)),
+        *(f"backbone.out_blocks.{i}" for i in range(3)),
+    }
 
 
 def test_the_mean_of_a_dense_layer_over_draws_is_its_value_without_dropout() -> None:
@@ -204,14 +229,19 @@ def test_the_mean_of_a_dense_layer_over_draws_is_its_value_without_dropout() -> 
 
 @pytest.mark.parametrize("recompute", [plan for plan in PLANS if plan != "nothing"])
 def test_what_is_computed_again_has_the_same_masks(recompute: Recompute) -> None:
-    (plain, after), (lean, lean_after) = (training_gradients(with_dropout(0.3), plan) for plan in ("nothing", recompute))
+    (plain, after), (lean, lean_after) = (
+        training_gradients(with_dropout(0.3), plan) for plan in ("nothing", recompute)
+    )
     assert torch.equal(after, lean_after)  # the next step draws the same numbers too
     for one, other in zip(plain, lean, strict=True):
-        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12 * max(1.0, float(one.detach().abs().max())))
+        torch.testing.assert_close(
+            other, one, rtol=1e-9, atol=1e-12 * max(1.0, float(one.detach().abs().max()))
+        )
 
 
 def training_gradients(potential: Potential, recompute: Recompute) -> tuple[list[Tensor], Tensor]:
-    """Energies, forces and weight gradients for the seed 7, and the state of the random numbers afterwards."""
+    """Energies, forces and weight gradients for the seed 7, and the state of the random numbers
+    afterwards."""
     torch.manual_seed(7)
     prediction = potential(structures(), heads="e", create_graph=True, recompute=recompute)
     loss = prediction.forces.square().sum() + prediction.energy.sum()
@@ -222,7 +252,10 @@ def training_gradients(potential: Potential, recompute: Recompute) -> tuple[list
 @pytest.mark.parametrize("recompute", PLANS)
 def test_forces_are_the_gradient_for_given_masks(recompute: Recompute) -> None:
     potential, batch = with_dropout(0.3), structures()
-    direction, step = torch.randn(batch.positions.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 1e-5
+    direction, step = (
+        torch.randn(batch.positions.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+        1e-5,
+    )
 
     def energy(length: float) -> float:
         torch.manual_seed(7)
@@ -237,8 +270,10 @@ def test_forces_are_the_gradient_for_given_masks(recompute: Recompute) -> None:
 
 
 def test_frozen_networks_have_no_dropout() -> None:
-    potential, plain = with_dropout(0.3), small_potential("smooth", "quadruplets").with_config(
-        small_potential("smooth", "quadruplets").config)
+    potential, plain = (
+        with_dropout(0.3),
+        small_potential("smooth", "quadruplets").with_config(small_potential("smooth", "quadruplets").config),
+    )
     for network in (potential, plain):
         network.freeze("conservative")
     assert torch.equal(potential(structures(), heads="e").forces, plain(structures(), heads="e").forces)

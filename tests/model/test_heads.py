@@ -1,4 +1,5 @@
-"""Heads: every structure of a batch may have its own, and a new one starts from an old one or from new weights."""
+"""Heads: every structure of a batch may have its own, and a new one starts from an old one or from new
+weights."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def potential() -> Potential:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Potential(ModelConfig(dataclasses.replace(SMALL, force_branch=True), FIXED, heads, "a")).double()
+        return Potential(
+            ModelConfig(dataclasses.replace(SMALL, force_branch=True), FIXED, heads, "a")
+        ).double()
 
 
 @pytest.mark.parametrize("forces", ["conservative", "direct"])
@@ -57,7 +60,9 @@ def test_a_new_head_starts_as_the_old_one_and_owns_its_weights(name: str, kept: 
     assert torch.equal(grown(batch, heads=name).energy, before)
     fresh = network.with_new_head(head, kept)
     assert not torch.allclose(fresh(batch, heads=name).energy, before)
-    assert all(torch.equal(fresh(batch, heads=other).energy, network(batch, heads=other).energy) for other in kept)
+    assert all(
+        torch.equal(fresh(batch, heads=other).energy, network(batch, heads=other).energy) for other in kept
+    )
     with torch.no_grad():
         for parameter in (*grown.parameters(), *fresh.parameters()):
             parameter.zero_()

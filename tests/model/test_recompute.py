@@ -31,7 +31,10 @@ def batch(model: Model) -> Batch:
 
 @pytest.mark.parametrize("recompute", LEAN)
 def test_results_do_not_depend_on_the_plan(model: Model, recompute: Recompute) -> None:
-    plain, lean = (model.potential(batch(model), heads=model.head, stress=True, recompute=r) for r in ("nothing", recompute))
+    plain, lean = (
+        model.potential(batch(model), heads=model.head, stress=True, recompute=r)
+        for r in ("nothing", recompute)
+    )
     assert torch.equal(plain.energy, lean.energy)
     torch.testing.assert_close(lean.forces, plain.forces, rtol=0, atol=1e-12)
     torch.testing.assert_close(lean.stress, plain.stress, rtol=0, atol=1e-12, equal_nan=True)
@@ -42,7 +45,9 @@ def test_weight_gradients_do_not_depend_on_the_plan(model: Model, recompute: Rec
     plain, lean = (training_gradients(model, r) for r in ("nothing", recompute))
     assert plain.keys() == lean.keys()
     for name, gradient in plain.items():
-        torch.testing.assert_close(lean[name], gradient, rtol=1e-9, atol=1e-12 * float(gradient.abs().max()), msg=name)
+        torch.testing.assert_close(
+            lean[name], gradient, rtol=1e-9, atol=1e-12 * float(gradient.abs().max()), msg=name
+        )
 
 
 def training_gradients(model: Model, recompute: Recompute) -> dict[str, Tensor]:
@@ -70,7 +75,10 @@ def kept_bytes(potential: Potential, batch: Batch, head: str, recompute: Recompu
         raise BeforeDerivatives
 
     hook = potential.backbone.register_forward_hook(stop)
-    with pytest.raises(BeforeDerivatives), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with (
+        pytest.raises(BeforeDerivatives),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
         potential(batch, heads=head, recompute=recompute)
     hook.remove()
     return sum(kept.values())
@@ -88,7 +96,8 @@ def test_leaner_plans_keep_less() -> None:
 
 
 def test_a_part_gives_gradients_of_inputs_in_containers_and_of_its_weights_twice() -> None:
-    """Against the same computation without recomputation: y = tanh(W x) f, its gradient, and a loss on the gradient."""
+    """Against the same computation without recomputation: y = tanh(W x) f, its gradient, and a loss on the
+    gradient."""
     torch.manual_seed(0)
     layer = nn.Linear(3, 3, bias=False, dtype=torch.float64)
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)

@@ -1,8 +1,9 @@
-"""Official numbers, every case and both small models (issue 3, acceptance 2; tolerances of reference/README.md).
+"""Official numbers, every case and both small models (issue 3, acceptance 2; tolerances of
+reference/README.md).
 
-Errors are max-norm, relative to the largest entry. Periodic cases: the official floor on |u × v| does not separate, so
-energies may differ by 1e-11 and gradient forces by 1e-8; direct forces by 1e-9 (measured: 2e-10).
-The marked slow variant reads ../shared/reference through the reader of official files.
+Errors are max-norm, relative to the largest entry. Periodic cases: the official floor on |u × v| does not
+separate, so energies may differ by 1e-11 and gradient forces by 1e-8; direct forces by 1e-9 (measured:
+2e-10). The marked slow variant reads ../shared/reference through the reader of official files.
 """
 
 from __future__ import annotations
@@ -27,9 +28,16 @@ from tests.reference.data import FINETUNED, MODELS, SHARED, Arrays, Reference, f
 MOLECULES = ("acetylene_8A", "aspirin_7A_100", "aspirin_8A", "co2_8A", "ethanol_8A", "h2o_8A")
 PERIODIC = ("bn_layer_12A", "cu_slab_12A", "si8_12A", "tio_triclinic_12A")
 LATTICE_COLLINEAR = ("bn_layer_12A", "tio_triclinic_12A")
-SOURCES = ["compact", pytest.param("shared", marks=[
-    pytest.mark.slow, pytest.mark.skipif(not SHARED.exists(), reason="../shared/reference is not here")
-])]  # fmt: skip
+SOURCES = [
+    "compact",
+    pytest.param(
+        "shared",
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(not SHARED.exists(), reason="../shared/reference is not here"),
+        ],
+    ),
+]
 
 
 @cache
@@ -54,7 +62,10 @@ def case_policy(case: Arrays) -> GraphPolicy:
 
 def case_batch(cases: Sequence[Arrays]) -> Batch:
     return collate(
-        [build_graph(c["pos"], c["Z"], c["cell"], c["pbc"].astype(bool), case_policy(c), c["tags"]) for c in cases]
+        [
+            build_graph(c["pos"], c["Z"], c["cell"], c["pbc"].astype(bool), case_policy(c), c["tags"])
+            for c in cases
+        ]
     )
 
 
@@ -97,7 +108,9 @@ def test_other_weight_sets(official: Reference, name: str, case: str) -> None:
     batch, periodic = case_batch([structure]), case in PERIODIC
     raw = pretrained(official, name, "raw", structure)
     with torch.no_grad():
-        energies = [raw(batch, heads=h.name, forces="none").energy.item() / h.energy_scale for h in raw.config.heads]
+        energies = [
+            raw(batch, heads=h.name, forces="none").energy.item() / h.energy_scale for h in raw.config.heads
+        ]
     assert error(energies, theirs["energy_rawweights"]) < (1e-11 if periodic else 1e-12)
     ours = outputs(pretrained(official, name, "official-ft", structure), batch, direct=False)
     assert error(ours["energy"], theirs["energy_officialft"]) < (1e-11 if periodic else 1e-12)
@@ -107,14 +120,17 @@ def test_other_weight_sets(official: Reference, name: str, case: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("case", MOLECULES + PERIODIC)
 def test_float32(official: Reference, name: str, case: str) -> None:
-    """Lattice-collinear cases: the official float32 is noise there, so ours must agree with float64 instead."""
+    """Lattice-collinear cases: the official float32 is noise there, so ours must agree with float64
+    instead."""
     structure, theirs = official.cases[case], official.models[name].outputs[case]
     ours = outputs(pretrained(official, name, "ema", structure).float(), case_batch([structure]), direct=True)
     suffix = "" if case in LATTICE_COLLINEAR else "_f32"
     for array in ("energy", "forces_direct"):
         assert error(ours[array], theirs[array + suffix]) < 2e-5
     # Almost linear bonds in aspirin, 7 Å, 100 neighbours: the official float32 is 2e-4 from its own float64.
-    assert error(ours["forces_grad"], theirs["forces_grad" + suffix]) < (1e-3 if case == "aspirin_7A_100" else 1e-4)
+    assert error(ours["forces_grad"], theirs["forces_grad" + suffix]) < (
+        1e-3 if case == "aspirin_7A_100" else 1e-4
+    )
 
 
 def test_perfect_silicon_is_finite(official: Reference) -> None:
@@ -166,7 +182,9 @@ def test_finetuned_forces(official: Reference, name: str, dtype: torch.dtype, mo
     policy = GraphPolicy("official", cutoff=7.0, max_neighbors=100)
     arrays, potential = official.finetuned[name].arrays, finetuned(official, name, policy).to(dtype)
     prediction = potential(
-        system(arrays, molecule, policy), heads="finetuned", forces="direct" if "direct" in name else "conservative"
+        system(arrays, molecule, policy),
+        heads="finetuned",
+        forces="direct" if "direct" in name else "conservative",
     )
     suffix = "_f32" if dtype == torch.float32 else ""
     energy_error = error(prediction.energy.detach(), arrays[f"{molecule}_y{suffix}"])
@@ -193,8 +211,9 @@ def test_scale_fit(official: Reference) -> None:
     """The worked example: order of the fit, variances, sample counts and factors."""
     cases = official.cases
     batches = [
-        case_batch([cases["ethanol_8A"], cases["aspirin_8A"]]), case_batch([cases["si8_12A"], cases["cu_slab_12A"]])
-    ]  # fmt: skip
+        case_batch([cases["ethanol_8A"], cases["aspirin_8A"]]),
+        case_batch([cases["si8_12A"], cases["cu_slab_12A"]]),
+    ]
     potential = pretrained(official, "tiny-s", "ema", cases["si8_12A"])
     potential.fit_scale_factors(batches)
     names = [name for name, _ in scale_factors(potential.backbone)]

@@ -61,7 +61,9 @@ def test_unknown_backend_is_refused_by_name() -> None:
 def test_backend_is_chosen_by_the_environment() -> None:
     code = "from jmp_calc.model.segment import segment_sum; print(segment_sum.backend)"
     environment = {**os.environ, "JMP_CALC_SEGMENT_SUMS": "torch_scatter"}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == ("torch_scatter" if HAVE_SCATTER else "torch")
 
 
@@ -91,8 +93,10 @@ def test_gathers_have_exact_first_and_second_derivatives(name: str) -> None:
     inverse = torch.tensor([3, 2, 0, 5, 8, 8, 7, 6])
     swap = torch.tensor([4, 5, 6, 7, 0, 1, 2, 3])
     functions = {
-        "to_slots": lambda x: to_slots(x, edges), "mirrored": lambda x: mirrored(x, swap),
-        "from_slots": lambda x: from_slots(x.view(4, 3, 2), edges), "matched": lambda x: matched(x, index, inverse),
+        "to_slots": lambda x: to_slots(x, edges),
+        "mirrored": lambda x: mirrored(x, swap),
+        "from_slots": lambda x: from_slots(x.view(4, 3, 2), edges),
+        "matched": lambda x: matched(x, index, inverse),
     }
     x = torch.randn(12 if name == "from_slots" else 8, 2, dtype=torch.float64, requires_grad=True)
 

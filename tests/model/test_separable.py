@@ -1,7 +1,7 @@
 """The product's separable sums against plain enumeration (issue 3, acceptance 2).
 
-Energies 1e-12 (relative to max(1, |E|)), forces 1e-10 and gradients with respect to parameters 1e-9 (relative to the
-largest entry where that exceeds 1).
+Energies 1e-12 (relative to max(1, |E|)), forces 1e-10 and gradients with respect to parameters 1e-9 (relative
+to the largest entry where that exceeds 1).
 """
 
 from __future__ import annotations
@@ -24,11 +24,30 @@ from tests.model.enumeration import enumerated_energy
 from tests.reference.data import from_compact
 
 SMALL = BackboneConfig(
-    num_spherical=5, num_radial=9, num_blocks=2, emb_size_atom=7, emb_size_edge=8, emb_size_trip_in=5,
-    emb_size_trip_out=4, emb_size_quad_in=3, emb_size_quad_out=5, emb_size_aint_in=3, emb_size_aint_out=4,
-    emb_size_rbf=6, emb_size_cbf=4, emb_size_sbf=5, num_before_skip=1, num_after_skip=2, num_concat=1, num_atom=2,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=6.0, force_branch=False,
-)  # fmt: skip
+    num_spherical=5,
+    num_radial=9,
+    num_blocks=2,
+    emb_size_atom=7,
+    emb_size_edge=8,
+    emb_size_trip_in=5,
+    emb_size_trip_out=4,
+    emb_size_quad_in=3,
+    emb_size_quad_out=5,
+    emb_size_aint_in=3,
+    emb_size_aint_out=4,
+    emb_size_rbf=6,
+    emb_size_cbf=4,
+    emb_size_sbf=5,
+    num_before_skip=1,
+    num_after_skip=2,
+    num_concat=1,
+    num_atom=2,
+    num_output_afteratom=1,
+    num_atom_emb_layers=1,
+    num_global_out_layers=1,
+    radial_cutoff=6.0,
+    force_branch=False,
+)
 BACKBONES = {"quadruplets": SMALL, "no quadruplets": replace(SMALL, quad_interaction=False)}
 POLICIES = {
     "official": GraphPolicy("official", cutoff=5.0, max_neighbors=12),
@@ -39,10 +58,12 @@ POLICIES = {
 STRUCTURES = {
     "molecule": (
         [6, 6, 8, 1, 1, 1],
-        [[0.03, 0.02, 0.0], [1.48, 0.1, -0.05], [2.1, 1.2, 0.3], [-0.5, 0.9, 0.35], [-0.4, -0.6, 0.8], [2.0, -0.9, -0.3]],
+        [[0.03, 0.02, 0.0], [1.48, 0.1, -0.05], [2.1, 1.2, 0.3], [-0.5, 0.9, 0.35], [-0.4, -0.6, 0.8], [2.0,
+    -0.9, -0.3]],
         np.zeros((3, 3)),
     ),
-    "linear molecule": ([1, 6, 6, 1], [[0, 0, 0.0], [0, 0, 1.06], [0, 0, 2.26], [0, 0, 3.32]], np.zeros((3, 3))),
+    "linear molecule": ([1, 6, 6, 1], [[0, 0, 0.0], [0, 0, 1.06], [0, 0, 2.26], [0, 0, 3.32]], np.zeros((3,
+    3))),
     "almost linear molecule": (
         [1, 6, 6, 1], [[0, 0, 0.0], [0.05, 0, 1.06], [0, 0.03, 2.26], [-0.02, 0.01, 3.32]], np.zeros((3, 3))
     ),
@@ -51,7 +72,7 @@ STRUCTURES = {
         [[0.05, 0.1, 0.02], [1.5, 1.2, 0.9]],
         np.array([[3.1, 0.2, 0.1], [0.9, 3.3, -0.2], [1.1, -0.7, 3.6]]),
     ),
-}
+}  # fmt: skip
 """Numbers, positions, cell: the crystal is smaller than every cutoff, with collinear own images."""
 
 
@@ -105,16 +126,24 @@ def test_separable_equals_enumerated(policy: str, backbone: str, structure: str)
 def test_enumeration_is_the_published_network(case: str, tolerance: float) -> None:
     """With the floor of the published code the oracle gives the official numbers.
 
-    Where own images are collinear the floor divides rounding of 1e-16 by 1e-9: cos ϑ is defined to 1e-7 there.
+    Where own images are collinear the floor divides rounding of 1e-16 by 1e-9: cos ϑ is defined to 1e-7
+    there.
     """
     official = from_compact()
     model, structure = official.models["tiny-s"], official.cases[case]
-    policy = GraphPolicy("official", float(structure["cutoff"]), int(structure["max_neighbors"][0]), tags="atoms")
+    policy = GraphPolicy(
+        "official", float(structure["cutoff"]), int(structure["max_neighbors"][0]), tags="atoms"
+    )
     potential = Potential(replace(model.config, policy=policy))
     potential.load_state_dict(model.weights["ema"])
     potential.double().requires_grad_(False)
     graph = build_graph(
-        structure["pos"], structure["Z"], structure["cell"], structure["pbc"].astype(bool), policy, structure["tags"]
+        structure["pos"],
+        structure["Z"],
+        structure["cell"],
+        structure["pbc"].astype(bool),
+        policy,
+        structure["tags"],
     )
     head = potential.config.heads[0]
     energy = enumerated_energy(potential, graph, torch.from_numpy(graph.positions), head.name, floor=True)

@@ -1,4 +1,5 @@
-"""One battery, four potentials: two fitted from scratch, the bundled one, and published weights made smooth."""
+"""One battery, four potentials: two fitted from scratch, the bundled one, and published weights made
+smooth."""
 
 from __future__ import annotations
 

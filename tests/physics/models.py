@@ -1,4 +1,5 @@
-"""The potentials that the physics tests run on, and plain functions from ASE structures to float64 results."""
+"""The potentials that the physics tests run on, and plain functions from ASE structures to float64
+results."""
 
 from __future__ import annotations
 
@@ -26,11 +27,30 @@ from jmp_calc.zoo.registry import load_registry
 from tests.reference.data import from_compact
 
 SMALL = BackboneConfig(
-    num_spherical=5, num_radial=16, num_blocks=2, emb_size_atom=12, emb_size_edge=16, emb_size_trip_in=8,
-    emb_size_trip_out=8, emb_size_quad_in=6, emb_size_quad_out=6, emb_size_aint_in=8, emb_size_aint_out=8,
-    emb_size_rbf=6, emb_size_cbf=5, emb_size_sbf=6, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=6.0, force_branch=False,
-)  # fmt: skip
+    num_spherical=5,
+    num_radial=16,
+    num_blocks=2,
+    emb_size_atom=12,
+    emb_size_edge=16,
+    emb_size_trip_in=8,
+    emb_size_trip_out=8,
+    emb_size_quad_in=6,
+    emb_size_quad_out=6,
+    emb_size_aint_in=8,
+    emb_size_aint_out=8,
+    emb_size_rbf=6,
+    emb_size_cbf=5,
+    emb_size_sbf=6,
+    num_before_skip=1,
+    num_after_skip=1,
+    num_concat=1,
+    num_atom=1,
+    num_output_afteratom=1,
+    num_atom_emb_layers=1,
+    num_global_out_layers=1,
+    radial_cutoff=6.0,
+    force_branch=False,
+)
 FIXED = GraphPolicy("smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=4.0)
 ADAPTIVE = GraphPolicy("smooth", cutoff=5.0, a2a_cutoff=5.0, max_neighbors=12, adaptive=True)
 
@@ -55,11 +75,19 @@ class Model:
         return collate([self.graph(structure) for structure in structures])
 
     def predict(
-        self, structures: Sequence[Atoms], *, stress: bool = False, create_graph: bool = False,
+        self,
+        structures: Sequence[Atoms],
+        *,
+        stress: bool = False,
+        create_graph: bool = False,
         recompute: Recompute = "nothing",
-    ) -> Prediction:  # fmt: skip
+    ) -> Prediction:
         return self.potential(
-            self.batch(structures), heads=self.head, stress=stress, create_graph=create_graph, recompute=recompute
+            self.batch(structures),
+            heads=self.head,
+            stress=stress,
+            create_graph=create_graph,
+            recompute=recompute,
         )
 
     def energies(self, structures: Sequence[Atoms]) -> NDArray:
@@ -85,9 +113,13 @@ class Model:
 
 @cache
 def _fitted(policy: GraphPolicy, backbone: BackboneConfig) -> Model:
-    """He-orthogonal start, scale factors fitted on a few structures, lone atoms subtracted, pair repulsion."""
+    """He-orthogonal start, scale factors fitted on a few structures, lone atoms subtracted, pair
+    repulsion."""
     torch.manual_seed(7)
-    tables = {"references": {z: -0.1 * z for z in range(1, 84)}, "binding": {z: -0.05 * z for z in range(1, 84)}}
+    tables = {
+        "references": {z: -0.1 * z for z in range(1, 84)},
+        "binding": {z: -0.05 * z for z in range(1, 84)},
+    }
     head = HeadConfig(name="test", hidden=12, reference_kind="isolated_atoms", **tables)
     config = ModelConfig(backbone, policy, (head,), "test", subtract_lone_atom=True, pair_repulsion=True)
     model = Model(Potential(config).double(), "test")

@@ -43,7 +43,9 @@ def slab() -> Atoms:
 
 def wire() -> Atoms:
     """A zigzag chain, periodic along x only."""
-    return Atoms("C2H2", [[0, 0, 0], [1.2, 0.6, 0.1], [0, -1.1, 0], [1.2, 1.7, 0.2]], cell=[2.4, 0, 0], pbc=(1, 0, 0))
+    return Atoms(
+        "C2H2", [[0, 0, 0], [1.2, 0.6, 0.1], [0, -1.1, 0], [1.2, 1.7, 0.2]], cell=[2.4, 0, 0], pbc=(1, 0, 0)
+    )
 
 
 DISORDERED = {

@@ -48,7 +48,9 @@ def test_stress_is_the_strain_derivative(model: Model, name: str) -> None:
     rows, columns = np.triu_indices(3)
     units = [np.eye(3)[[i]].T @ np.eye(3)[[j]] for i, j in zip(rows, columns)]
     strains = [0.5 * (unit + unit.T) for unit in units]
-    energies = model.energies([strained(atoms, s * strain) for strain in strains for s in (H, -H)]).reshape(-1, 2)
+    energies = model.energies([strained(atoms, s * strain) for strain in strains for s in (H, -H)]).reshape(
+        -1, 2
+    )
     numerical = (energies[:, 0] - energies[:, 1]) / (2 * H * atoms.get_volume())
     assert np.abs(stress[rows, columns] - numerical).max() <= 1e-7 * max(1.0, np.abs(stress).max())
     assert np.array_equal(stress, stress.T)
@@ -68,7 +70,11 @@ def loss(model: Model, structures: list[Atoms], recompute: Recompute = "nothing"
     assert prediction.stress is not None
     stress = torch.nan_to_num(prediction.stress)  # molecules have none
     pattern = torch.linspace(-1, 1, prediction.forces.numel(), dtype=torch.float64).view_as(prediction.forces)
-    return prediction.energy.square().mean() + (prediction.forces - pattern).square().mean() + stress.square().sum()
+    return (
+        prediction.energy.square().mean()
+        + (prediction.forces - pattern).square().mean()
+        + stress.square().sum()
+    )
 
 
 @pytest.mark.parametrize("recompute", ["nothing", "blocks"])
@@ -80,7 +86,9 @@ def test_gradients_of_a_training_loss(recompute: Recompute) -> None:
     gradients = torch.autograd.grad(loss(model, structures, recompute), weights)
     generator = torch.Generator().manual_seed(11)
     for _ in range(3):
-        direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) * w.std(unbiased=False) for w in weights]
+        direction = [
+            torch.randn(w.shape, generator=generator, dtype=w.dtype) * w.std(unbiased=False) for w in weights
+        ]
         values = {}
         for step in (1e-5, -1e-5):
             with torch.no_grad():
@@ -109,7 +117,8 @@ def test_gradients_are_finite_where_geometry_is_degenerate(name: str) -> None:
 
 @pytest.mark.parametrize("policy", ["smooth", "official"])
 def test_gradients_of_published_weights_are_finite(policy: str) -> None:
-    """Every degenerate structure at once, under both policies: no NaN, however steep ``official`` is there."""
+    """Every degenerate structure at once, under both policies: no NaN, however steep ``official`` is
+    there."""
     model = published()
     if policy == "official":
         config = replace(model.potential.config, policy=GraphPolicy("official", cutoff=8.0, max_neighbors=10))

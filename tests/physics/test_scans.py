@@ -1,7 +1,8 @@
-"""Energy, forces and Hessian have no jump: scans of two, three and four atoms through cutoffs and collinearity.
+"""Energy, forces and Hessian have no jump: scans of two, three and four atoms through cutoffs and
+collinearity.
 
-At the parameter s0 where something happens, f(s0 + δ) - f(s0 - δ) goes to zero linearly if f is continuous; the jump is
-what is left at δ = 0 after a linear extrapolation from 1e-4, 1e-5 and 1e-6 Å.
+At the parameter s0 where something happens, f(s0 + δ) - f(s0 - δ) goes to zero linearly if f is continuous;
+the jump is what is left at δ = 0 after a linear extrapolation from 1e-4, 1e-5 and 1e-6 Å.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Path = Callable[[float], Atoms]
 
 
 def hessian_products(model: Model, structures: list[Atoms]) -> NDArray:
-    """Products of the Hessians with three random directions (S, 3, 3 n), eV/Å²: a jump of any entry shows in them."""
+    """Products of the Hessians with three random directions (S, 3, 3 n), eV/Å²: a jump of any entry shows in
+    them."""
     count, size = len(structures), 3 * len(structures[0])
     batch = model.batch(structures)
     positions = batch.positions.clone().requires_grad_(True)
@@ -36,7 +38,9 @@ def hessian_products(model: Model, structures: list[Atoms]) -> NDArray:
     (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
     products = []
     for direction in torch.randn(3, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64):
-        (product,) = torch.autograd.grad((gradient.view(count, size) @ direction).sum(), positions, retain_graph=True)
+        (product,) = torch.autograd.grad(
+            (gradient.view(count, size) @ direction).sum(), positions, retain_graph=True
+        )
         products.append(product.view(count, size).numpy())
     return np.stack(products, axis=1)
 
@@ -166,7 +170,9 @@ LINES: dict[str, Path] = {
     "both ends in step": lambda s: Atoms("HCCO", [[s, s, -1.1], [0, 0, 0], [0, 0, 1.3], [s, s, 2.5]]),
     "cis": lambda s: Atoms("HCCO", [[1.0, s, -0.4], [0, 0, 0], [0, 0, 1.3], [0.9, 0, 1.8]]),
     "trans": lambda s: Atoms("HCCO", [[-1.0, s, -0.4], [0, 0, 0], [0, 0, 1.3], [0.9, 0, 1.8]]),
-    "bond through the xy plane": lambda s: Atoms("HCCO", [[0.3, 1.0, -0.4], [0, 0, 0], [1.3, 0, s], [1.8, 0.5, 0.9]]),
+    "bond through the xy plane": lambda s: Atoms(
+        "HCCO", [[0.3, 1.0, -0.4], [0, 0, 0], [1.3, 0, s], [1.8, 0.5, 0.9]]
+    ),
     "bond along -z": lambda s: Atoms("HCCO", [[0.3, 1.0, -0.4], [0, 0, 0], [s, 0, -1.3], [1.0, 0.5, -1.9]]),
 }
 """Paths through an arrangement where an angle or a dihedral is degenerate, at s = 0."""

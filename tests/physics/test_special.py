@@ -26,7 +26,9 @@ def test_degenerate_geometry_is_finite(model: Model, name: str) -> None:
     assert np.abs(forces.sum(0)).max() < 1e-9
 
 
-@pytest.mark.parametrize("name", ["linear CO2", "linear HCCH", "chain of 4 along z", "planar C2H4", "planar C6H6"])
+@pytest.mark.parametrize(
+    "name", ["linear CO2", "linear HCCH", "chain of 4 along z", "planar C2H4", "planar C6H6"]
+)
 def test_forces_keep_the_symmetry_of_a_molecule(model: Model, name: str) -> None:
     """Along the axis of a linear molecule, in the plane of a planar one."""
     atoms = SPECIAL[name]()

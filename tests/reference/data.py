@@ -1,7 +1,8 @@
-"""The official numbers for two small models: from ../shared/reference where it is, else from the compact copy here.
+"""The official numbers for two small models: from ../shared/reference where it is, else from the compact copy
+here.
 
-Both readers return the same arrays: ``make_compact.py`` writes what ``from_shared`` reads and ``from_compact`` reads
-it back.
+Both readers return the same arrays: ``make_compact.py`` writes what ``from_shared`` reads and
+``from_compact`` reads it back.
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ COMPACT = Path(__file__).parent / "compact"
 MODELS = ("tiny-s", "tiny-l")
 WEIGHT_SETS = ("ema", "raw", "official-ft")
 FINETUNED = {
-    "rmd17_grad_tiny-s": "tiny-s", "rmd17_grad_tiny-l": "tiny-l", "rmd17_direct_tiny-l": "tiny-l",
+    "rmd17_grad_tiny-s": "tiny-s",
+    "rmd17_grad_tiny-l": "tiny-l",
+    "rmd17_direct_tiny-l": "tiny-l",
     "qm9_heads_tiny-s": "tiny-s",
-}  # fmt: skip
+}
 """Fine-tuned heads and the model whose backbone (weight set official-ft) they sit on."""
 PRETRAINED_ARRAYS = (
-    "energy", "forces_direct", "forces_grad", "energy_rawweights", "energy_officialft", "forces_grad_officialft",
-    "energy_f32", "forces_direct_f32", "forces_grad_f32",
-)  # fmt: skip
+    "energy",
+    "forces_direct",
+    "forces_grad",
+    "energy_rawweights",
+    "energy_officialft",
+    "forces_grad_officialft",
+    "energy_f32",
+    "forces_direct_f32",
+    "forces_grad_f32",
+)
 CASE_ARRAYS = ("Z", "pos", "cell", "pbc", "tags", "cutoff", "max_neighbors", "counts")
 
 Arrays = dict[str, NDArray]
@@ -70,8 +80,12 @@ def from_shared(folder: Path = SHARED) -> Reference:
     cases = {path.stem: _load(path, CASE_ARRAYS) for path in sorted((folder / "cases").glob("*.npz"))}
     models = {}
     for name in MODELS:
-        read = {weights: official_state(folder / "checkpoints" / f"{name}.pt", weights) for weights in WEIGHT_SETS}
-        outputs = {case: _load(folder / "outputs" / name / f"{case}.npz", PRETRAINED_ARRAYS) for case in cases}
+        read = {
+            weights: official_state(folder / "checkpoints" / f"{name}.pt", weights) for weights in WEIGHT_SETS
+        }
+        outputs = {
+            case: _load(folder / "outputs" / name / f"{case}.npz", PRETRAINED_ARRAYS) for case in cases
+        }
         models[name] = ReferenceModel(read["ema"][0], {w: state for w, (_, state) in read.items()}, outputs)
     finetuned = {}
     for name, base in FINETUNED.items():
@@ -88,7 +102,10 @@ def from_shared(folder: Path = SHARED) -> Reference:
 def write_compact(reference: Reference, folder: Path = COMPACT) -> None:
     """Store what the tests need; a weight set is the names of its tensors that are raw instead of ema."""
     folder.mkdir(exist_ok=True)
-    _save(folder / "cases.npz", {f"{c}/{k}": v for c, arrays in reference.cases.items() for k, v in arrays.items()})
+    _save(
+        folder / "cases.npz",
+        {f"{c}/{k}": v for c, arrays in reference.cases.items() for k, v in arrays.items()},
+    )
     for name, model in reference.models.items():
         ema, raw, mixed = (model.weights[weights] for weights in WEIGHT_SETS)
         from_raw = [key for key in ema if not mixed[key].equal(ema[key])]
@@ -96,11 +113,17 @@ def write_compact(reference: Reference, folder: Path = COMPACT) -> None:
         layout = {key: list(value.shape) for key, value in ema.items()}
         arrays = {"ema": _flat(ema), "raw_change": _bit_change(_flat(ema), _flat(raw))}
         arrays |= {f"outputs/{c}/{k}": v for c, values in model.outputs.items() for k, v in values.items()}
-        arrays |= {"config": _text(to_dict(model.config)), "layout": _text(layout), "from_raw": _text(from_raw)}
+        arrays |= {
+            "config": _text(to_dict(model.config)),
+            "layout": _text(layout),
+            "from_raw": _text(from_raw),
+        }
         _save(folder / f"{name}.npz", arrays)
     for name, tuned in reference.finetuned.items():
         base = reference.models[FINETUNED[name]].weights["official-ft"]
-        arrays = {f"state/{k}": v.numpy() for k, v in tuned.state.items() if k not in base or not v.equal(base[k])}
+        arrays = {
+            f"state/{k}": v.numpy() for k, v in tuned.state.items() if k not in base or not v.equal(base[k])
+        }
         arrays |= {f"arrays/{key}": value for key, value in tuned.arrays.items()}
         _save(folder / f"{name}.npz", arrays | {"config": _text(to_dict(tuned.config))})
     _save(folder / "scale_fit.npz", reference.scale_fit)
@@ -158,8 +181,11 @@ def _unflatten(flat: NDArray, layout: dict[str, list[int]]) -> dict[str, Tensor]
 
 
 def _bit_change(before: NDArray, after: NDArray) -> NDArray:
-    """The difference of the float32 bit patterns, byte planes first: small for close numbers, so it packs well."""
-    return np.ascontiguousarray((after.view(np.uint32) - before.view(np.uint32)).view(np.uint8).reshape(-1, 4).T)
+    """The difference of the float32 bit patterns, byte planes first: small for close numbers, so it packs
+    well."""
+    return np.ascontiguousarray(
+        (after.view(np.uint32) - before.view(np.uint32)).view(np.uint8).reshape(-1, 4).T
+    )
 
 
 def _changed(before: NDArray, change: NDArray) -> NDArray:

@@ -28,7 +28,8 @@ def with_dropout(potential: Potential, share: float = 0.3) -> Potential:
 
 
 def regularised(folder: Path) -> Job:
-    """The job of the tests of the loop with dropout; its potential comes in evaluation mode, as from a file."""
+    """The job of the tests of the loop with dropout; its potential comes in evaluation mode, as from a
+    file."""
     work = job(folder)
     potential = with_dropout(work.potential).eval()
     return replace(work, potential=potential, model_config=to_dict(potential.config))
@@ -49,7 +50,9 @@ def test_resumed_run_has_the_masks_of_the_uninterrupted_one(tmp_path: Path, proc
     whole = regularised(tmp_path / "whole")
     fit(whole, config)
     with pytest.raises(Interrupted):
-        fit(crash_at(regularised(tmp_path / "parts"), 4, lambda: os.kill(os.getpid(), signal.SIGTERM)), config)
+        fit(
+            crash_at(regularised(tmp_path / "parts"), 4, lambda: os.kill(os.getpid(), signal.SIGTERM)), config
+        )
     resumed = regularised(tmp_path / "parts")
     fit(resumed, config, resume=True)
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())

@@ -1,4 +1,5 @@
-"""Edge dropout in the batches of an epoch: a draw per step and frame, the same after a restart, none in evaluation."""
+"""Edge dropout in the batches of an epoch: a draw per step and frame, the same after a restart, none in
+evaluation."""
 
 from __future__ import annotations
 
@@ -28,11 +29,20 @@ def data(**options: Any) -> FrameGraphs:
 
 def topology(target: TargetBatch) -> list[Tensor]:
     batch = target.batch
-    return [batch.main.source, batch.main.shift, batch.a2a.source, batch.a2a.shift, batch.qint.source, batch.triangle]
+    return [
+        batch.main.source,
+        batch.main.shift,
+        batch.a2a.source,
+        batch.a2a.shift,
+        batch.qint.source,
+        batch.triangle,
+    ]
 
 
 def same(one: TargetBatch, other: TargetBatch) -> bool:
-    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(topology(one), topology(other), strict=True))
+    return all(
+        a.shape == b.shape and torch.equal(a, b) for a, b in zip(topology(one), topology(other), strict=True)
+    )
 
 
 def test_draws_depend_on_seed_step_and_frame_alone() -> None:
@@ -49,7 +59,10 @@ def test_draws_depend_on_seed_step_and_frame_alone() -> None:
 def test_evaluation_sees_all_edges_with_and_without_draws_before() -> None:
     graphs, plain = data(edge_dropout=0.2), data()
     graphs.collate([0, 1], draw=(0, 0))
-    for target, expected in ((graphs.collate([0, 1]), plain.collate([0, 1])), (plain.collate([0, 1], draw=(0, 5)),) * 2):
+    for target, expected in (
+        (graphs.collate([0, 1]), plain.collate([0, 1])),
+        (plain.collate([0, 1], draw=(0, 5)),) * 2,
+    ):
         assert same(target, expected) and target.batch.scales == EdgeScales()
     potential = tiny_potential().eval()
     energies = [potential(g.collate([0, 1]).batch, heads="old").energy for g in (graphs, plain)]

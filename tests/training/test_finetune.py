@@ -35,14 +35,30 @@ def data(tmp_path: Path) -> Path:
 
 def test_from_scratch_it_learns_and_leaves_a_report(tmp_path: Path, model: Path, data: Path) -> None:
     test = emt_file(tmp_path / "test.extxyz", 4, seed=5)
-    result = finetune(data, test=test, model=f"scratch:{model}", out=tmp_path / "run",
-                      config=dataclasses.replace(SHORT, epochs=12), say=lambda line: None)
+    result = finetune(
+        data,
+        test=test,
+        model=f"scratch:{model}",
+        out=tmp_path / "run",
+        config=dataclasses.replace(SHORT, epochs=12),
+        say=lambda line: None,
+    )
     assert result.test is not None
     assert result.test_before is not None
     assert result.test.forces_mae_mev_per_a < 0.7 * result.test_before.forces_mae_mev_per_a  # type: ignore[operator]
     out = tmp_path / "run"
-    for name in ("best.safetensors", "last.safetensors", "metrics.csv", "config.yaml", "data-report.yaml",
-                 "predictions-valid.extxyz", "predictions-test.extxyz", "parity.svg", "loss.svg", "state.pt"):
+    for name in (
+        "best.safetensors",
+        "last.safetensors",
+        "metrics.csv",
+        "config.yaml",
+        "data-report.yaml",
+        "predictions-valid.extxyz",
+        "predictions-test.extxyz",
+        "parity.svg",
+        "loss.svg",
+        "state.pt",
+    ):
         assert (out / name).stat().st_size > 0, name
     text = (out / "report.yaml").read_text()
     assert text.splitlines()[-1].strip() == f'atoms.calc = JMPCalculator("{out / "best.safetensors"}")'
@@ -82,34 +98,68 @@ def test_the_result_is_what_the_calculator_gives(tmp_path: Path, model: Path, da
 
 
 def test_a_head_can_be_kept_chosen_or_new(tmp_path: Path, model: Path, data: Path) -> None:
-    kept = finetune(data, model=str(model), out=tmp_path / "kept", config=SHORT, say=lambda line: None,
-                    start=ModelOptions(keep_heads=True, init_head="other"), head="emt")
+    kept = finetune(
+        data,
+        model=str(model),
+        out=tmp_path / "kept",
+        config=SHORT,
+        say=lambda line: None,
+        start=ModelOptions(keep_heads=True, init_head="other"),
+        head="emt",
+    )
     config = load_model(kept.best).potential.config
     assert [head.name for head in config.heads] == ["old", "other", "emt"]
     assert config.default_head == "emt"
     assert kept.init_head == "other"
-    new = finetune(data, model=str(model), out=tmp_path / "new", config=SHORT, say=lambda line: None,
-                   start=ModelOptions(init_head="scratch"))
+    new = finetune(
+        data,
+        model=str(model),
+        out=tmp_path / "new",
+        config=SHORT,
+        say=lambda line: None,
+        start=ModelOptions(init_head="scratch"),
+    )
     assert new.init_head is None
 
 
 def test_head_names_must_not_collide_or_be_unknown(tmp_path: Path, model: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="already has a head"):
-        finetune(data, model=str(model), out=tmp_path / "a", config=SHORT, head="old", say=lambda line: None,
-                 start=ModelOptions(keep_heads=True))
+        finetune(
+            data,
+            model=str(model),
+            out=tmp_path / "a",
+            config=SHORT,
+            head="old",
+            say=lambda line: None,
+            start=ModelOptions(keep_heads=True),
+        )
     with pytest.raises(ModelError, match="no head 'pbe'"):
-        finetune(data, model=str(model), out=tmp_path / "b", config=SHORT, say=lambda line: None,
-                 start=ModelOptions(init_head="pbe"))
+        finetune(
+            data,
+            model=str(model),
+            out=tmp_path / "b",
+            config=SHORT,
+            say=lambda line: None,
+            start=ModelOptions(init_head="pbe"),
+        )
 
 
 def test_the_most_similar_head_is_the_one_with_the_smallest_force_error(
     tmp_path: Path, model: Path, data: Path
 ) -> None:
     """A model that has already learned EMT under one of two heads is continued from that head."""
-    learned = finetune(data, model=f"scratch:{model}", out=tmp_path / "first", say=lambda line: None,
-                       config=dataclasses.replace(SHORT, epochs=8), head="emt")
+    learned = finetune(
+        data,
+        model=f"scratch:{model}",
+        out=tmp_path / "first",
+        say=lambda line: None,
+        config=dataclasses.replace(SHORT, epochs=8),
+        head="emt",
+    )
     loaded = load_model(learned.best)
-    potential = loaded.potential.with_new_head(dataclasses.replace(loaded.potential.config.heads[0], name="noise"), ["emt"])
+    potential = loaded.potential.with_new_head(
+        dataclasses.replace(loaded.potential.config.heads[0], name="noise"), ["emt"]
+    )
     with torch.no_grad():
         for name, weight in potential.named_parameters():
             if name.startswith("heads.noise"):
@@ -117,8 +167,13 @@ def test_the_most_similar_head_is_the_one_with_the_smallest_force_error(
     from jmp_calc.zoo.container import save_model
 
     save_model(tmp_path / "two.safetensors", potential, loaded.card)
-    again = finetune(data, model=str(tmp_path / "two.safetensors"), out=tmp_path / "second", config=SHORT,
-                     say=lambda line: None)
+    again = finetune(
+        data,
+        model=str(tmp_path / "two.safetensors"),
+        out=tmp_path / "second",
+        config=SHORT,
+        say=lambda line: None,
+    )
     assert again.init_head == "emt"
     assert again.probe["emt"] < again.probe["noise"]
     assert again.before.forces_mae_mev_per_a == pytest.approx(learned.valid.forces_mae_mev_per_a, rel=0.05)
@@ -134,8 +189,9 @@ def test_isolated_atoms_become_references_and_the_lone_atom_has_exactly_that_ene
     atom = Atoms("Cu", info={"config_type": "IsolatedAtom", "energy": 3.51})
     images = [atoms for atoms in emt_atoms(12) if len(set(atoms.numbers)) == 1]
     write(tmp_path / "train.extxyz", [atom, *images], format="extxyz")
-    result = finetune(tmp_path / "train.extxyz", model=str(model), out=tmp_path / "run", config=SHORT,
-                      say=lambda line: None)
+    result = finetune(
+        tmp_path / "train.extxyz", model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None
+    )
     lone = Atoms("Cu")
     lone.calc = JMPCalculator(str(result.best))
     assert lone.get_potential_energy() == pytest.approx(3.51, abs=1e-9)
@@ -152,14 +208,22 @@ def test_missing_forces_are_refused_unless_allowed(tmp_path: Path, model: Path) 
         finetune(tmp_path / "energies.extxyz", model=str(model), out=tmp_path / "run", say=lambda line: None)
     assert not (tmp_path / "run" / "best.safetensors").exists()
     data = DataOptions("", allow_missing=("forces",))
-    result = finetune(tmp_path / "energies.extxyz", model=str(model), out=tmp_path / "run", config=SHORT, data=data,
-                      say=lambda line: None)
+    result = finetune(
+        tmp_path / "energies.extxyz",
+        model=str(model),
+        out=tmp_path / "run",
+        config=SHORT,
+        data=data,
+        say=lambda line: None,
+    )
     assert result.valid.forces_mae_mev_per_a is None
     assert result.valid.energy_mae_mev_per_atom is not None
 
 
 @pytest.mark.parametrize("without", [8, 1])
-def test_stress_alone_is_trained_on_only_if_every_frame_has_one(tmp_path: Path, model: Path, without: int) -> None:
+def test_stress_alone_is_trained_on_only_if_every_frame_has_one(
+    tmp_path: Path, model: Path, without: int
+) -> None:
     """Elsewhere a batch would have no gradient."""
     images = emt_atoms(8)
     for atoms in images[:without]:
@@ -181,14 +245,23 @@ def test_resume_with_other_data_is_refused(tmp_path: Path, model: Path, data: Pa
     finetune(data, model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None)
     other = emt_file(tmp_path / "train.extxyz", 12, seed=9)
     with pytest.raises(UsageError, match="data.train.sha256"):
-        finetune(other, model=str(model), out=tmp_path / "run", config=SHORT, resume=True, say=lambda line: None)
+        finetune(
+            other, model=str(model), out=tmp_path / "run", config=SHORT, resume=True, say=lambda line: None
+        )
 
 
 def test_frozen_backbone_stays_as_it_is(tmp_path: Path, model: Path, data: Path) -> None:
-    result = finetune(data, model=str(model), out=tmp_path / "run", say=lambda line: None,
-                      config=dataclasses.replace(SHORT, freeze="backbone"))
+    result = finetune(
+        data,
+        model=str(model),
+        out=tmp_path / "run",
+        say=lambda line: None,
+        config=dataclasses.replace(SHORT, freeze="backbone"),
+    )
     before, after = load_model(model).potential.state_dict(), load_model(result.last).potential.state_dict()
-    assert all(torch.equal(value, before[name]) for name, value in after.items() if name.startswith("backbone."))
+    assert all(
+        torch.equal(value, before[name]) for name, value in after.items() if name.startswith("backbone.")
+    )
     assert not torch.equal(after["heads.finetuned.energy.0.weight"], before["heads.old.energy.0.weight"])
 
 
@@ -200,7 +273,9 @@ def test_forces_only_training_leaves_energies_out(tmp_path: Path, model: Path, d
 
 def test_evaluate_agrees_with_the_run_and_groups(tmp_path: Path, model: Path, data: Path) -> None:
     test = emt_file(tmp_path / "test.extxyz", 4, seed=5)
-    result = finetune(data, test=test, model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None)
+    result = finetune(
+        data, test=test, model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None
+    )
     found = evaluate(test, model=result.best)
     assert result.test is not None
     assert found.errors.forces_mae_mev_per_a == pytest.approx(result.test.forces_mae_mev_per_a, rel=1e-4)

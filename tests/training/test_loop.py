@@ -51,12 +51,21 @@ def batches(frames: tuple[Frame, ...], *, shuffle: bool) -> Batches:
 
 
 def job(
-    folder: Path, frames: tuple[Frame, ...] = FRAMES, save: Callable[[str, Progress], None] = lambda name, p: None
+    folder: Path,
+    frames: tuple[Frame, ...] = FRAMES,
+    save: Callable[[str, Progress], None] = lambda name, p: None,
 ) -> Job:
     potential = fresh(frames)
     folder.mkdir(exist_ok=True)
-    return Job(potential, batches(frames[:-2], shuffle=True), batches(frames[-2:], shuffle=False), folder,
-               to_dict(potential.config), {"frames": len(frames)}, save)
+    return Job(
+        potential,
+        batches(frames[:-2], shuffle=True),
+        batches(frames[-2:], shuffle=False),
+        folder,
+        to_dict(potential.config),
+        {"frames": len(frames)},
+        save,
+    )
 
 
 def weights(work: Job) -> dict[str, torch.Tensor]:
@@ -144,7 +153,9 @@ def test_a_validation_between_epochs_is_made_up_for_after_a_kill(tmp_path: Path)
     often = dataclasses.replace(CONFIG, validate_every=2)
     whole = fit(job(tmp_path / "whole"), often).rows
     first = crash_at(job(tmp_path / "parts"), 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted):  # the signal comes in the fourth step, before the validation that is then due
+    with pytest.raises(
+        Interrupted
+    ):  # the signal comes in the fourth step, before the validation that is then due
         fit(first, often)
     assert load_checkpoint(tmp_path / "parts" / "state.pt").progress.step == 4
     rows = fit(job(tmp_path / "parts"), often, resume=True).rows
@@ -170,10 +181,15 @@ def test_override_brings_its_settings_to_the_optimizer_and_forgets_what_was_best
     fit(job(tmp_path), CONFIG)
     before = load_checkpoint(tmp_path / "state.pt").progress.best_loss
     other = dataclasses.replace(
-        CONFIG, epochs=4, loss=LossConfig(energy_weight=2000.0),
-        optim=dataclasses.replace(CONFIG.optim, weight_decay=0.5, betas=(0.8, 0.9), eps=1e-6))
+        CONFIG,
+        epochs=4,
+        loss=LossConfig(energy_weight=2000.0),
+        optim=dataclasses.replace(CONFIG.optim, weight_decay=0.5, betas=(0.8, 0.9), eps=1e-6),
+    )
     written: list[str] = []
-    rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), other, resume=True, override=True).rows
+    rows = fit(
+        job(tmp_path, save=lambda name, progress: written.append(name)), other, resume=True, override=True
+    ).rows
     state = load_checkpoint(tmp_path / "state.pt")
     for group in state.optimizer["param_groups"]:
         assert (group["weight_decay"], tuple(group["betas"]), group["eps"]) == (0.5, (0.8, 0.9), 1e-6)
@@ -181,11 +197,17 @@ def test_override_brings_its_settings_to_the_optimizer_and_forgets_what_was_best
     assert state.progress.best_loss == rows[-1].valid_loss > before
 
 
-@pytest.mark.parametrize(("changes", "difference"), [
-    ({"freeze": "embedding"}, "freeze: none -> embedding"), ({"lora_rank": 2}, "lora_rank: None -> 2"),
-    ({"optim": dataclasses.replace(CONFIG.optim, ema_decay=None)}, "optim.ema_decay: averaged -> none"),
-])
-def test_what_the_saved_state_cannot_follow_is_named(tmp_path: Path, changes: dict[str, Any], difference: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"freeze": "embedding"}, "freeze: none -> embedding"),
+        ({"lora_rank": 2}, "lora_rank: None -> 2"),
+        ({"optim": dataclasses.replace(CONFIG.optim, ema_decay=None)}, "optim.ema_decay: averaged -> none"),
+    ],
+)
+def test_what_the_saved_state_cannot_follow_is_named(
+    tmp_path: Path, changes: dict[str, Any], difference: str
+) -> None:
     fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=1))
     with pytest.raises(UsageError, match=difference):
         fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=2, **changes), resume=True, override=True)
@@ -227,7 +249,9 @@ def test_clipped_steps_are_counted(tmp_path: Path) -> None:
 
 def test_best_and_last_are_written_and_patience_stops(tmp_path: Path) -> None:
     written: list[str] = []
-    still = dataclasses.replace(CONFIG, epochs=20, patience=2, optim=dataclasses.replace(CONFIG.optim, lr=1e-30))
+    still = dataclasses.replace(
+        CONFIG, epochs=20, patience=2, optim=dataclasses.replace(CONFIG.optim, lr=1e-30)
+    )
     rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), still).rows
     assert written == ["best", "last"]
     assert len(rows) == 3

@@ -24,8 +24,16 @@ def frame(n_atoms: int, **labels: object) -> Frame:
     """A chain of copper atoms with the given labels."""
     positions = np.arange(n_atoms)[:, None] * np.array([2.5, 0.3, 0.1])
     known = {"energy": 0.0, "forces": np.zeros((n_atoms, 3)), "stress": None, **labels}
-    return Frame(np.full(n_atoms, 29), positions, np.zeros((3, 3)), np.zeros(3, bool), group="g", source="s", index=0,
-                 **known)
+    return Frame(
+        np.full(n_atoms, 29),
+        positions,
+        np.zeros((3, 3)),
+        np.zeros(3, bool),
+        group="g",
+        source="s",
+        index=0,
+        **known,
+    )
 
 
 def target(*frames: Frame) -> TargetBatch:
@@ -97,13 +105,25 @@ def test_zero_error_has_a_finite_gradient() -> None:
 
 def test_stress_of_a_molecule_in_the_same_batch_does_no_harm() -> None:
     cell = np.eye(3) * 4.0
-    solid = Frame(np.array([29]), np.zeros((1, 3)), cell, np.ones(3, bool), 0.0, np.zeros((1, 3)), np.eye(3) * 0.1,
-                  "g", "s", 0)
+    solid = Frame(
+        np.array([29]),
+        np.zeros((1, 3)),
+        cell,
+        np.ones(3, bool),
+        0.0,
+        np.zeros((1, 3)),
+        np.eye(3) * 0.1,
+        "g",
+        "s",
+        0,
+    )
     batch = target(solid, frame(2))
     stress = torch.zeros(2, 3, 3, dtype=torch.float64)
     stress[1] = torch.nan  # what the network says of a structure without volume
     stress.requires_grad_(True)
-    got = loss_terms(Prediction(torch.zeros(2).double(), torch.zeros(3), torch.zeros(3, 3), stress), batch, PLAIN)
+    got = loss_terms(
+        Prediction(torch.zeros(2).double(), torch.zeros(3), torch.zeros(3, 3), stress), batch, PLAIN
+    )
     assert float(got.stress.detach()) == pytest.approx(0.1 / 3, rel=1e-5)
     got.total.backward()
     assert stress.grad is not None

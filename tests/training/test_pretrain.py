@@ -1,4 +1,5 @@
-"""Pre-training on two made-up levels of theory: it learns, goes on where it stopped, and writes a model that loads."""
+"""Pre-training on two made-up levels of theory: it learns, goes on where it stopped, and writes a model that
+loads."""
 
 from __future__ import annotations
 
@@ -67,7 +68,11 @@ def test_it_learns_and_tells_the_errors_of_every_set(prepared: Prepared, tmp_pat
     recipe, pack = prepared
     result = trained(with_train(recipe, epochs=6), pack, tmp_path)
     rows = read_tasks(tmp_path)
-    assert {row["task"] for row in rows} == set(result.errors) == {"copper", "copper-shifted", "molecules", "aside"}
+    assert (
+        {row["task"] for row in rows}
+        == set(result.errors)
+        == {"copper", "copper-shifted", "molecules", "aside"}
+    )
     first = np.mean([float(row["forces_mae_mev_per_a"]) for row in rows if row["step"] == "0"])
     assert mean_forces(result) < 0.8 * first
     assert result.n_epochs == 6 and (tmp_path / "tasks.svg").exists()
@@ -81,10 +86,13 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(prepared: Prep
     parts = load_model(trained(recipe, pack, tmp_path / "parts", resume=True).model).potential.state_dict()
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
     assert [row.step for row in read_history(tmp_path / "whole" / "metrics.csv")] == [
-        row.step for row in read_history(tmp_path / "parts" / "metrics.csv")]
+        row.step for row in read_history(tmp_path / "parts" / "metrics.csv")
+    ]
 
 
-def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, finished: PretrainResult) -> None:
+def test_written_model_has_kept_heads_references_and_a_card(
+    prepared: Prepared, finished: PretrainResult
+) -> None:
     pack = prepared[1]
     loaded = load_model(finished.model.parent / "tiny.safetensors")
     config = loaded.potential.config
@@ -95,7 +103,12 @@ def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, 
     packed = load_packed(pack)
     assert config.head("metal").references == packed.sets[0].references  # the first set that the recipe names
     names = {entry["name"] for entry in loaded.card.training_data}
-    assert names == {"copper", "copper-shifted", "molecules", "aside"}  # trained on, even where the head is not kept
+    assert names == {
+        "copper",
+        "copper-shifted",
+        "molecules",
+        "aside",
+    }  # trained on, even where the head is not kept
     assert loaded.card.metrics["copper"] == finished.errors["copper"].to_dict()
     atoms = read(pack.parent / "copper.xyz", "0")
     batch = collate([build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, config.policy)])
@@ -104,21 +117,29 @@ def test_written_model_has_kept_heads_references_and_a_card(prepared: Prepared, 
     assert abs(energy - atoms.get_potential_energy()) / len(atoms) < 1.5
 
 
-def test_another_pack_is_refused_when_resuming(prepared: Prepared, finished: PretrainResult, tmp_path: Path) -> None:
+def test_another_pack_is_refused_when_resuming(
+    prepared: Prepared, finished: PretrainResult, tmp_path: Path
+) -> None:
     recipe, pack = prepared
-    smaller = replace(recipe.mixture, sets=tuple(replace(item, cap=min(item.cap, 9)) for item in recipe.mixture.sets))
+    smaller = replace(
+        recipe.mixture, sets=tuple(replace(item, cap=min(item.cap, 9)) for item in recipe.mixture.sets)
+    )
     other = tmp_path / "other.npz"
     save_packed(other, build(smaller, pack.parent, say=lambda text: None), {})
     with pytest.raises(UsageError, match="data"):
         trained(with_train(recipe, epochs=1), other, finished.model.parent, resume=True)
 
 
-@pytest.mark.parametrize(("change", "difference"), [
-    ("mixture.temperature=inf", "data.mixture.temperature: 2.0 -> inf"), ("mixture.seed=9", "data.mixture.seed: 0 -> 9"),
-    ("mixture.normalisation=jmp", "normalisation: force_scale -> jmp"),
-    ("sets.molecules.weight=50.0", "data.mixture.sets.molecules.weight: 2.0 -> 50.0"),
-    ("model.dropout=0.3", "data.model.dropout: 0.0 -> 0.3"),
-])
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("mixture.temperature=inf", "data.mixture.temperature: 2.0 -> inf"),
+        ("mixture.seed=9", "data.mixture.seed: 0 -> 9"),
+        ("mixture.normalisation=jmp", "normalisation: force_scale -> jmp"),
+        ("sets.molecules.weight=50.0", "data.mixture.sets.molecules.weight: 2.0 -> 50.0"),
+        ("model.dropout=0.3", "data.model.dropout: 0.0 -> 0.3"),
+    ],
+)
 def test_another_mixture_or_network_is_refused_when_resuming(
     prepared: Prepared, finished: PretrainResult, change: str, difference: str
 ) -> None:
@@ -141,8 +162,12 @@ def test_a_pack_without_a_set_of_the_recipe_is_refused(prepared: Prepared, tmp_p
     packed = load_packed(pack)
     molecules = packed.set_index == [item.name for item in packed.sets].index("molecules")
     if lost == "sets":
-        packed = replace(packed, sets=tuple(
-            replace(item, name="others") if item.name == "molecules" else item for item in packed.sets))
+        packed = replace(
+            packed,
+            sets=tuple(
+                replace(item, name="others") if item.name == "molecules" else item for item in packed.sets
+            ),
+        )
     else:
         packed = replace(packed, valid=packed.valid | molecules)
     save_packed(tmp_path / "other.npz", packed, {})
@@ -160,7 +185,9 @@ def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
     helped = pretrain(changed, tmp_path / "helped", options, say=lambda text: None)
     assert helped.n_steps == finished.n_steps
     for name, errors in finished.errors.items():
-        assert helped.errors[name].forces_mae_mev_per_a == pytest.approx(errors.forces_mae_mev_per_a, rel=5e-3)
+        assert helped.errors[name].forces_mae_mev_per_a == pytest.approx(
+            errors.forces_mae_mev_per_a, rel=5e-3
+        )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -185,16 +212,22 @@ def test_direct_forces_come_first_and_conservative_ones_last(prepared: Prepared,
     loaded = load_model(result.model).potential
     assert all(head.direct_forces for head in loaded.config.heads)
     atoms = read(pack.parent / "copper.xyz", "0")
-    batch = collate([build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, loaded.config.policy)])
+    batch = collate(
+        [build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, loaded.config.policy)]
+    )
     direct = loaded(batch, heads="metal", forces="direct").forces
     conservative = loaded(batch, heads="metal").forces
     assert direct.abs().max() > 0 and not torch.allclose(direct, conservative)
     # The error of the report is that of the slopes of the energy.
-    config = network_config(recipe.model, recipe.mixture, packed_sets(load_packed(pack), recipe.mixture), direct_forces=True)
+    config = network_config(
+        recipe.model, recipe.mixture, packed_sets(load_packed(pack), recipe.mixture), direct_forces=True
+    )
     assert config.backbone.force_branch and result.network == config
 
 
-def test_published_normalisation_counts_energies_by_deviation_and_forces_by_mean_size(prepared: Prepared) -> None:
+def test_published_normalisation_counts_energies_by_deviation_and_forces_by_mean_size(
+    prepared: Prepared,
+) -> None:
     recipe, pack = prepared
     mixture = replace(recipe.mixture, normalisation="jmp")
     for source in packed_sets(load_packed(pack), mixture):
@@ -220,7 +253,9 @@ def test_the_temperature_of_the_recipe_changes_what_is_drawn(prepared: Prepared,
         counts[temperature] = training_batches(sets, warm, potential, torch.device("cpu"), 0).order.enlarged
     assert counts[1.0] != counts[2.0] != counts[math.inf]
     spread = {t: max(c) / min(c) for t, c in counts.items()}
-    assert spread[math.inf] < spread[2.0] or spread[math.inf] == pytest.approx(2.0)  # the weight of the molecules
+    assert spread[math.inf] < spread[2.0] or spread[math.inf] == pytest.approx(
+        2.0
+    )  # the weight of the molecules
 
 
 def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: Path) -> None:
@@ -231,7 +266,12 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         ("lr = 5e-3", "", "no learning rate", "train.optim"),
         ("[model]", "[network]", "unknown table", ""),
         ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
-        ("[mixture]", '[mixture]\nnormalisation = "none"', "expected one of force_scale, jmp", "mixture.normalisation"),
+        (
+            "[mixture]",
+            '[mixture]\nnormalisation = "none"',
+            "expected one of force_scale, jmp",
+            "mixture.normalisation",
+        ),
     ):
         path = tmp_path / "recipe.toml"
         path.write_text(text.replace(old, new))
@@ -240,7 +280,9 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         assert where in str(caught.value.where)
 
 
-def test_a_finished_folder_is_not_overwritten(prepared: Prepared, finished: PretrainResult, tmp_path: Path) -> None:
+def test_a_finished_folder_is_not_overwritten(
+    prepared: Prepared, finished: PretrainResult, tmp_path: Path
+) -> None:
     recipe, pack = prepared
     short, folder = with_train(recipe, epochs=1), tmp_path / "run"
     shutil.copytree(finished.model.parent, folder)

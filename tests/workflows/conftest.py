@@ -13,7 +13,12 @@ from matscipy.neighbours import neighbour_list
 def morse(*, periodic: bool = True) -> MorsePotential:
     """Copper-like pair potential, smooth cutoff at 5 Å, with stress; matscipy's fast list needs a cell."""
     return MorsePotential(
-        neighbor_list=neighbour_list if periodic else neighbor_list, epsilon=0.34, r0=2.6, rho0=3.8, rcut1=1.6, rcut2=1.95,
+        neighbor_list=neighbour_list if periodic else neighbor_list,
+        epsilon=0.34,
+        r0=2.6,
+        rho0=3.8,
+        rcut1=1.6,
+        rcut2=1.95,
     )
 
 

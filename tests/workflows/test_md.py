@@ -41,8 +41,12 @@ class Springs(Calculator):
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
-def test_restarted_run_equals_uninterrupted_run_bit_for_bit(copper: Atoms, ensemble: str, tmp_path: Path) -> None:
-    settings = dict(ensemble=ensemble, timestep_fs=2.0, seed=3, stats_every=5, traj_every=10, temperature_k=400.0)
+def test_restarted_run_equals_uninterrupted_run_bit_for_bit(
+    copper: Atoms, ensemble: str, tmp_path: Path
+) -> None:
+    settings = dict(
+        ensemble=ensemble, timestep_fs=2.0, seed=3, stats_every=5, traj_every=10, temperature_k=400.0
+    )
     whole = md(copper, steps=100, out=tmp_path / "whole", **settings)
     md(copper, steps=60, out=tmp_path / "parts", **settings)
     parts = md(copper, steps=100, out=tmp_path / "parts", restart=tmp_path / "parts/restart.npz", **settings)
@@ -81,7 +85,15 @@ def test_nve_conserves_energy_and_momentum(copper: Atoms) -> None:
 
 
 def test_npt_conserves_its_extended_energy_and_finds_the_pressure(copper: Atoms) -> None:
-    result = md(copper, ensemble="npt", timestep_fs=2.0, steps=400, temperature_k=200.0, pressure_gpa=5.0, stats_every=4)
+    result = md(
+        copper,
+        ensemble="npt",
+        timestep_fs=2.0,
+        steps=400,
+        temperature_k=200.0,
+        pressure_gpa=5.0,
+        stats_every=4,
+    )
     conserved = result.stats[:, result.columns.index("conserved_eV")]
     assert np.ptp(conserved) < 5e-3
     pressure = result.stats[:, result.columns.index("pressure_GPa")]
@@ -98,8 +110,17 @@ def test_langevin_samples_the_temperature_also_with_fixed_atoms(fixed: int) -> N
     atoms.calc = Springs(places)
     if fixed:
         atoms.set_constraint(FixAtoms(range(fixed)))
-    result = md(atoms, ensemble="nvt", temperature_k=300.0, friction_per_ps=50.0, timestep_fs=2.0, steps=3000,
-                stats_every=5, traj_every=3000, guard=False)
+    result = md(
+        atoms,
+        ensemble="nvt",
+        temperature_k=300.0,
+        friction_per_ps=50.0,
+        timestep_fs=2.0,
+        steps=3000,
+        stats_every=5,
+        traj_every=3000,
+        guard=False,
+    )
     assert result.degrees_of_freedom == 90 - 3 * (fixed or 1)
     mean = result.to_dict()["temperature_k_mean"]
     # 3000·2 fs·50/ps = 300 relaxation times of 75-87 oscillators: standard error 300·sqrt(2/75/150) = 4 K
@@ -134,7 +155,8 @@ def test_custom_masses_slow_the_motion(cluster: Atoms) -> None:
     heavy.set_masses([1e6] * 4)
     heavy.calc = cluster.calc
     moved = [
-        np.abs(md(a, ensemble="nve", steps=20).atoms.positions - cluster.positions).max() for a in (cluster, heavy)
+        np.abs(md(a, ensemble="nve", steps=20).atoms.positions - cluster.positions).max()
+        for a in (cluster, heavy)
     ]
     assert moved[1] < 0.02 * moved[0]
 
@@ -159,7 +181,9 @@ def test_kept_velocities_have_the_same_temperature_without_thermostat(cluster: A
     kept = md(start, ensemble="nve", velocities="keep", steps=2, stats_every=1, out=tmp_path)
     assert kept.degrees_of_freedom == hot.degrees_of_freedom == 9
     assert kept.stats[0, 5] == pytest.approx(hot.stats[-1, 5])
-    again = md(start, ensemble="nve", steps=4, stats_every=1, restart=tmp_path / "restart.npz")  # "keep" forgotten
+    again = md(
+        start, ensemble="nve", steps=4, stats_every=1, restart=tmp_path / "restart.npz"
+    )  # "keep" forgotten
     assert again.degrees_of_freedom == 9
 
 
@@ -172,13 +196,23 @@ def test_kept_velocities_lose_their_rotation_on_request(cluster: Atoms) -> None:
     assert still.degrees_of_freedom == 6
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"steps": 0}, "steps"), ({"steps": -5}, "steps"), ({"temperature_k": 0.0}, "temperature"),
-    ({"temperature_k": -1.0}, "temperature"), ({"timestep_fs": 0.0}, "timestep"), ({"timestep_fs": -1.0}, "timestep"),
-    ({"timestep_fs": float("nan")}, "timestep"), ({"ensemble": "nvt", "pressure_gpa": 1.0}, "pressure"),
-    ({"ensemble": "nve", "friction_per_ps": 1.0}, "friction"), ({"ensemble": "nxt"}, "ensemble"),
-    ({"traj_every": 0}, "traj_every"), ({"ensemble": "npt", "barostat_time_fs": -1.0}, "barostat"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": -5}, "steps"),
+        ({"temperature_k": 0.0}, "temperature"),
+        ({"temperature_k": -1.0}, "temperature"),
+        ({"timestep_fs": 0.0}, "timestep"),
+        ({"timestep_fs": -1.0}, "timestep"),
+        ({"timestep_fs": float("nan")}, "timestep"),
+        ({"ensemble": "nvt", "pressure_gpa": 1.0}, "pressure"),
+        ({"ensemble": "nve", "friction_per_ps": 1.0}, "friction"),
+        ({"ensemble": "nxt"}, "ensemble"),
+        ({"traj_every": 0}, "traj_every"),
+        ({"ensemble": "npt", "barostat_time_fs": -1.0}, "barostat"),
+    ],
+)
 def test_fault_59_settings_that_cannot_be_meant(copper: Atoms, wrong: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         md(copper, **wrong)

@@ -171,7 +171,9 @@ def test_tags_are_carried_into_the_supercells(primitive: Atoms) -> None:
     salt = bulk("NaCl", "rocksalt", a=5.0)
     salt.set_tags([1, 2])
     salt.calc = primitive.calc
-    seen = phonopy_glue.ase_supercells(phonopy_glue.displaced(salt, 2 * np.eye(3, dtype=int), PhononSettings()), salt)
+    seen = phonopy_glue.ase_supercells(
+        phonopy_glue.displaced(salt, 2 * np.eye(3, dtype=int), PhononSettings()), salt
+    )
     for cell in seen:
         assert len(cell) == 16
         assert [{"Na": 1, "Cl": 2}[symbol] for symbol in cell.symbols] == cell.get_tags().tolist()
@@ -193,13 +195,21 @@ def test_tags_that_break_the_symmetry_are_refused_where_the_model_reads_them(cop
     phonopy_glue.displaced(cubic, matrix, settings)
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"supercell": "2 2"}, "3 or 9 whole numbers"), ({"supercell": "2 2 0"}, "at least 1"),
-    ({"supercell": "a b c"}, "whole numbers"), ({"supercell": "2 2 2.5"}, "whole numbers"),
-    ({"mesh": "0 1 1"}, "at least 1"), ({"displacement": 0.0}, "displacement"), ({"tstep": -1.0}, "tstep"),
-    ({"tmin": 500.0, "tmax": 100.0}, "tmin"), ({"band_points": 1}, "band_points"),
-    ({"supercell": (1, 0, 0, 0, 1, 0, 0, 0, -1)}, "determinant"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"supercell": "2 2"}, "3 or 9 whole numbers"),
+        ({"supercell": "2 2 0"}, "at least 1"),
+        ({"supercell": "a b c"}, "whole numbers"),
+        ({"supercell": "2 2 2.5"}, "whole numbers"),
+        ({"mesh": "0 1 1"}, "at least 1"),
+        ({"displacement": 0.0}, "displacement"),
+        ({"tstep": -1.0}, "tstep"),
+        ({"tmin": 500.0, "tmax": 100.0}, "tmin"),
+        ({"band_points": 1}, "band_points"),
+        ({"supercell": (1, 0, 0, 0, 1, 0, 0, 0, -1)}, "determinant"),
+    ],
+)
 def test_fault_59_settings_that_cannot_be_meant(primitive: Atoms, wrong: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         phonons(primitive, **wrong)
@@ -211,7 +221,9 @@ def test_automatic_supercell_separates_images_also_in_skewed_cells() -> None:
     images = np.indices((5, 5, 5)).reshape(3, -1).T - 2
     lengths = np.linalg.norm(images @ (matrix @ skewed), axis=1)
     assert lengths[lengths > 1e-9].min() >= 8.0 - 1e-6
-    slab = supercell_matrix(PhononSettings(min_length=10.0), np.diag([3.0, 4.0, 20.0]), np.array([True, True, False]))
+    slab = supercell_matrix(
+        PhononSettings(min_length=10.0), np.diag([3.0, 4.0, 20.0]), np.array([True, True, False])
+    )
     assert slab.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 1]]
 
 

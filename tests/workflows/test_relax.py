@@ -23,7 +23,6 @@ from jmp_calc.workflows.md import md
 from jmp_calc.workflows.relax import relax
 
 
-
 @pytest.mark.parametrize("optimizer", ["LBFGS", "BFGS", "FIRE"])
 def test_dimer_reaches_the_minimum_of_its_potential(optimizer: str) -> None:
     atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 1.15]])
@@ -43,7 +42,11 @@ def test_relaxed_cell_balances_the_pressure(copper: Atoms, cell: str, pressure_g
     assert result.stress_gpa is not None
     assert np.mean(result.stress_gpa[:3]) == pytest.approx(-pressure_gpa, abs=0.05)
     free = 72.0141  # Å^3, without pressure
-    assert result.atoms.get_volume() == pytest.approx(free, abs=0.01) if not pressure_gpa else result.atoms.get_volume() < free
+    assert (
+        result.atoms.get_volume() == pytest.approx(free, abs=0.01)
+        if not pressure_gpa
+        else result.atoms.get_volume() < free
+    )
 
 
 def test_relaxing_the_shape_removes_shear(copper: Atoms) -> None:
@@ -62,15 +65,21 @@ def test_the_stress_that_is_left_is_reported(copper: Atoms, cell: str) -> None:
     atoms = bulk("Cu", "fcc", a=3.6)  # stretched, and no forces by symmetry
     atoms.calc = copper.calc
     result = relax(atoms, cell=cell, pressure_gpa=2.0, steps=1)
-    with pytest.raises(NotConvergedError, match=r"largest stress left ([\d.]+) GPa.*forces on the atoms are small") as caught:
+    with pytest.raises(
+        NotConvergedError, match=r"largest stress left ([\d.]+) GPa.*forces on the atoms are small"
+    ) as caught:
         result.require_converged()
     pressure = -result.atoms.get_stress()[:3].mean() * GPA_PER_EV_A3
     assert result.stress_left_gpa == pytest.approx(2.0 - pressure, rel=1e-6)
     assert f"{2.0 - pressure:.3g} GPa" in str(caught.value)
-    assert relax(atoms, cell=cell, pressure_gpa=2.0).stress_left_gpa == pytest.approx(0.0, abs=0.14)  # 0.01 eV/Å per 11.6 Å³
+    assert relax(atoms, cell=cell, pressure_gpa=2.0).stress_left_gpa == pytest.approx(
+        0.0, abs=0.14
+    )  # 0.01 eV/Å per 11.6 Å³
 
 
-def test_labels_of_the_input_do_not_pass_for_labels_of_the_new_positions(copper: Atoms, tmp_path: Path) -> None:
+def test_labels_of_the_input_do_not_pass_for_labels_of_the_new_positions(
+    copper: Atoms, tmp_path: Path
+) -> None:
     copper.rattle(0.05, seed=1)
     copper.info |= {"REF_energy": -1.0, "virials": np.eye(3), "name": "kept"}
     copper.set_array("REF_forces", np.ones((len(copper), 3)))
@@ -100,7 +109,9 @@ def test_fixed_symmetry_survives_unequal_forces(copper: Atoms) -> None:
     import spglib
 
     def group(atoms: Atoms) -> int:
-        found = spglib.get_symmetry_dataset((atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=1e-5)
+        found = spglib.get_symmetry_dataset(
+            (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=1e-5
+        )
         assert found is not None
         return int(found.number)
 
@@ -161,10 +172,17 @@ def test_a_trajectory_of_dynamics_is_not_replaced(copper: Atoms, tmp_path) -> No
     assert len(ase.io.read(tmp_path / "a-traj.extxyz", ":")) == 1
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"fmax": 0.0}, "fmax"), ({"steps": 0}, "steps"), ({"optimizer": "Newton"}, "optimizer"), ({"cell": "c"}, "cell"),
-    ({"pressure_gpa": 1.0}, "pressure"), ({"pressure_gpa": float("nan"), "cell": "full"}, "pressure"),
-])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"fmax": 0.0}, "fmax"),
+        ({"steps": 0}, "steps"),
+        ({"optimizer": "Newton"}, "optimizer"),
+        ({"cell": "c"}, "cell"),
+        ({"pressure_gpa": 1.0}, "pressure"),
+        ({"pressure_gpa": float("nan"), "cell": "full"}, "pressure"),
+    ],
+)
 def test_settings_that_cannot_be_meant(copper: Atoms, wrong: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         relax(copper, **wrong)

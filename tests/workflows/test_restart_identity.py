@@ -1,4 +1,5 @@
-"""A restart belongs to one potential: every setting of a JMP model that changes its energies tells two apart."""
+"""A restart belongs to one potential: every setting of a JMP model that changes its energies tells two
+apart."""
 
 from __future__ import annotations
 
@@ -25,7 +26,13 @@ def water(model_path: Path, **settings: object) -> Atoms:
 def test_a_restart_with_other_graphs_is_refused(official_path: Path) -> None:
     state = md(water(official_path, graph="smooth"), steps=1, timestep_fs=0.1, guard=False).state
     with pytest.raises(UsageError, match="model was 'graphs.cutoff=5.0.*, now 'graphs.cutoff=4.5") as caught:
-        md(water(official_path, graph="smooth", cutoff=4.5), steps=2, timestep_fs=0.1, guard=False, restart=state)
+        md(
+            water(official_path, graph="smooth", cutoff=4.5),
+            steps=2,
+            timestep_fs=0.1,
+            guard=False,
+            restart=state,
+        )
     assert "dtype" not in str(caught.value)  # what is the same is not named
     again = md(water(official_path, graph="smooth"), steps=2, timestep_fs=0.1, guard=False, restart=state)
     assert again.n_steps == 2

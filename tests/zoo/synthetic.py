@@ -15,10 +15,22 @@ from jmp_calc.model.config import BackboneConfig
 from jmp_calc.zoo.official_layout import TASKS, backbone_layout, head_layout
 
 SMALL = BackboneConfig(
-    num_spherical=3, num_radial=6, num_blocks=2, emb_size_atom=4, emb_size_edge=5, emb_size_trip_in=3,
-    emb_size_trip_out=2, emb_size_quad_in=3, emb_size_quad_out=2, emb_size_aint_in=3, emb_size_aint_out=2,
-    emb_size_rbf=4, emb_size_cbf=2, emb_size_sbf=3, num_elements=12,
-)  # fmt: skip
+    num_spherical=3,
+    num_radial=6,
+    num_blocks=2,
+    emb_size_atom=4,
+    emb_size_edge=5,
+    emb_size_trip_in=3,
+    emb_size_trip_out=2,
+    emb_size_quad_in=3,
+    emb_size_quad_out=2,
+    emb_size_aint_in=3,
+    emb_size_aint_out=2,
+    emb_size_rbf=4,
+    emb_size_cbf=2,
+    emb_size_sbf=3,
+    num_elements=12,
+)
 Checkpoint = dict[str, Any]
 BUFFERS = ("rbf.offset", "rbf.temps", "scale_factor")
 
@@ -56,9 +68,10 @@ def state_dict(size: BackboneConfig, seed: int = 0) -> OrderedDict[str, torch.Te
 def parameters(state: dict[str, torch.Tensor]) -> list[str]:
     """Names in the order of the EMA tuple."""
     return [
-        name for name in state
+        name
+        for name in state
         if not name.endswith(BUFFERS) and "seq_energy_pre" not in name and not name.startswith("task_steps")
-    ]  # fmt: skip
+    ]
 
 
 def checkpoint(size: BackboneConfig = SMALL, *, moments: int = 2) -> Checkpoint:
@@ -67,20 +80,37 @@ def checkpoint(size: BackboneConfig = SMALL, *, moments: int = 2) -> Checkpoint:
     names = parameters(state)
     constants = {"y": {"mean": 0.0, "std": 2.5}, "force": {"mean": 0.0, "std": 1.5}}
     tasks = [
-        {"name": task, "train_dataset": {"src": pathlib.PurePosixPath("/data") / task}, "normalization": constants}
+        {
+            "name": task,
+            "train_dataset": {"src": pathlib.PurePosixPath("/data") / task},
+            "normalization": constants,
+        }
         for task in TASKS
     ]
     backbone = {name: value for name, value in vars(size).items() if name.startswith(("num_", "emb_"))}
     backbone |= {"rbf": {"name": "gaussian"}, "ln": False, "absolute_rbf_cutoff": 12.0, "edge_dropout": 0.1}
-    adam = {i: {f"m{j}": torch.zeros_like(state[name]) for j in range(moments)} for i, name in enumerate(names)}
+    adam = {
+        i: {f"m{j}": torch.zeros_like(state[name]) for j in range(moments)} for i, name in enumerate(names)
+    }
     ema = tuple(state[name] * 0.5 for name in names)
     return {
-        "epoch": 1, "global_step": 7, "pytorch-lightning_version": "2.0.9", "state_dict": state,
-        "loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {"ModelCheckpoint": {"best": torch.tensor(1.0)}},
+        "epoch": 1,
+        "global_step": 7,
+        "pytorch-lightning_version": "2.0.9",
+        "state_dict": state,
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {"ModelCheckpoint": {"best": torch.tensor(1.0)}},
         "optimizer_states": [{"opt": {"state": adam, "param_groups": []}, "ema": ema, "decay": 0.99}],
-        "lr_schedulers": [], "MixedPrecisionPlugin": {"scale": 1.0}, "hparams_name": "hparams",
-        "hyper_parameters": {"id": "x", "backbone": backbone, "tasks": tasks, "paths": [pathlib.PosixPath("/a/b")]},
-    }  # fmt: skip
+        "lr_schedulers": [],
+        "MixedPrecisionPlugin": {"scale": 1.0},
+        "hparams_name": "hparams",
+        "hyper_parameters": {
+            "id": "x",
+            "backbone": backbone,
+            "tasks": tasks,
+            "paths": [pathlib.PosixPath("/a/b")],
+        },
+    }
 
 
 def write(path: Path, change: Callable[[Checkpoint], Any] | None = None) -> Path:

@@ -1,4 +1,5 @@
-"""The model in the package keeps its promises: size, cost, sources, a default head that works as it stands."""
+"""The model in the package keeps its promises: size, cost, sources, a default head that works as it
+stands."""
 
 from __future__ import annotations
 

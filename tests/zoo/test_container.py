@@ -1,4 +1,5 @@
-"""Our model files: exact round trips, version 1 for ever, and a reason for every refusal (faults 68, 69, 71)."""
+"""Our model files: exact round trips, version 1 for ever, and a reason for every refusal (faults 68, 69,
+71)."""
 
 from __future__ import annotations
 
@@ -21,8 +22,15 @@ VERSION_1 = Path(__file__).with_name("data") / "version-1.safetensors"
 
 
 def small_config() -> ModelConfig:
-    head = HeadConfig("dft", hidden=4, level_of_theory="PBE", elements=(1, 8), references={1: -13.5, 8: -2041.25},
-                      reference_kind="isolated_atoms", energy_scale=0.7)  # fmt: skip
+    head = HeadConfig(
+        "dft",
+        hidden=4,
+        level_of_theory="PBE",
+        elements=(1, 8),
+        references={1: -13.5, 8: -2041.25},
+        reference_kind="isolated_atoms",
+        energy_scale=0.7,
+    )
     backbone = dataclasses.replace(synthetic.SMALL, force_branch=False)
     return ModelConfig(backbone, GraphPolicy("smooth", cutoff=5.0), (head,), "dft", subtract_lone_atom=True)
 
@@ -35,8 +43,16 @@ def potential() -> Any:
     return Potential(small_config())
 
 
-CARD = ModelCard("water", "2024-05-01", "MIT", "a test", ({"name": "set a", "licence": "CC0"},), {"mae_mev": 3.5},
-                 "isolated atoms", ("first", "second"))  # fmt: skip
+CARD = ModelCard(
+    "water",
+    "2024-05-01",
+    "MIT",
+    "a test",
+    ({"name": "set a", "licence": "CC0"},),
+    {"mae_mev": 3.5},
+    "isolated atoms",
+    ("first", "second"),
+)
 
 
 @pytest.fixture
@@ -70,7 +86,9 @@ def test_a_loaded_model_computes_and_learns(path: Path) -> None:
     from jmp_calc.graph.build import build_graph
 
     loaded = load_model(path).potential
-    positions = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.96], [0.93, 0.0, -0.24]], dtype=torch.float64).numpy()
+    positions = torch.tensor(
+        [[0.0, 0.0, 0.0], [0.0, 0.0, 0.96], [0.93, 0.0, -0.24]], dtype=torch.float64
+    ).numpy()
     empty = torch.zeros(3, 3, dtype=torch.float64).numpy()
     numbers, pbc = torch.tensor([8, 1, 1]).numpy(), torch.zeros(3, dtype=torch.bool).numpy()
     batch = collate([build_graph(positions, numbers, empty, pbc, loaded.config.policy)])
@@ -173,23 +191,41 @@ FAULTS: dict[str, tuple[Callable[[Header], Any], str]] = {
     "metadata of numbers": (lambda h: h.update(__metadata__={"jmp_calc": 1}), "not an object of texts"),
     "description is no JSON": (lambda h: h["__metadata__"].update(jmp_calc="{"), "not valid JSON"),
     "newer version": (described(lambda d: d.update(format_version=2, needs="3.4")), r"jmp-calc>=3\.4"),
-    "hostile version": (described(lambda d: d.update(format_version=2, needs="0; rm -rf /")), "upgrade 'jmp-calc'"),
+    "hostile version": (
+        described(lambda d: d.update(format_version=2, needs="0; rm -rf /")),
+        "upgrade 'jmp-calc'",
+    ),
     "no version": (described(lambda d: d.pop("format_version")), "no valid format_version"),
     "unknown key": (described(lambda d: d["config"].update(defualt_head="x")), "did you mean 'default_head'"),
     "unknown card key": (described(lambda d: d["card"].update(license="x")), "did you mean 'licence'"),
     "missing key": (described(lambda d: d["config"].pop("policy")), "'policy' is missing"),
-    "wrong type": (described(lambda d: d["config"]["backbone"].update(num_blocks="2")), "num_blocks.*|integer"),
+    "wrong type": (
+        described(lambda d: d["config"]["backbone"].update(num_blocks="2")),
+        "num_blocks.*|integer",
+    ),
     "boolean as number": (described(lambda d: d["config"]["backbone"].update(num_blocks=True)), "integer"),
-    "unknown policy": (described(lambda d: d["config"]["policy"].update(name="rough")), "one of official, smooth"),
+    "unknown policy": (
+        described(lambda d: d["config"]["policy"].update(name="rough")),
+        "one of official, smooth",
+    ),
     "class name": (described(lambda d: d["config"]["heads"][0].update(kind="os.system")), "one of energy"),
-    "enormous network": (described(lambda d: d["config"]["backbone"].update(num_blocks=10**9)), "not between"),
+    "enormous network": (
+        described(lambda d: d["config"]["backbone"].update(num_blocks=10**9)),
+        "not between",
+    ),
     "negative cutoff": (described(lambda d: d["config"]["policy"].update(cutoff=-1.0)), "not between"),
-    "element outside": (described(lambda d: d["config"]["heads"][0].update(elements=[200])), "elements outside"),
+    "element outside": (
+        described(lambda d: d["config"]["heads"][0].update(elements=[200])),
+        "elements outside",
+    ),
     "absent default": (described(lambda d: d["config"].update(default_head="pbe")), "no default head 'pbe'"),
     "other sizes": (described(lambda d: d["config"]["backbone"].update(emb_size_atom=6)), "of wrong shape"),
-    "more blocks": (described(lambda d: d["config"]["backbone"].update(num_blocks=3)), r"missing: .* and \d+ more"),
+    "more blocks": (
+        described(lambda d: d["config"]["backbone"].update(num_blocks=3)),
+        r"missing: .* and \d+ more",
+    ),
     "missing tensors": (renamed(7), r"7 tensors are missing: .* and 2 more"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -206,7 +242,9 @@ def test_unexpected_tensors_are_refused(path: Path) -> None:
         load_model(rewritten(path, config))
 
 
-@pytest.mark.parametrize("prefix", [b"", b"\x01", (2**62).to_bytes(8, "little"), (10**6).to_bytes(8, "little")])
+@pytest.mark.parametrize(
+    "prefix", [b"", b"\x01", (2**62).to_bytes(8, "little"), (10**6).to_bytes(8, "little")]
+)
 def test_oversized_and_cut_headers_are_refused(path: Path, prefix: bytes) -> None:
     path.write_bytes(prefix + path.read_bytes()[8:2000] if len(prefix) == 8 else prefix)
     with pytest.raises(ModelError, match="bytes"):

@@ -41,7 +41,8 @@ class Server(ThreadingHTTPServer):
         """Range header of every request."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what many tests are about; a traceback here would stand in the command's output."""
+        """A client that hangs up is what many tests are about; a traceback here would stand in the command's
+        output."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -173,11 +174,14 @@ def test_wrong_size_is_refused(server: Server, home: Path) -> None:
         cache.fetch("m", entry(server, size=10))
 
 
-@pytest.mark.parametrize("kind, content, message", [
-    ("text/html", b"<html>quota exceeded</html>", "web page"),
-    ("application/octet-stream", b"  <!DOCTYPE html>", "web page"),
-    ("application/octet-stream", b'{"error": "expired"}', "something else"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind, content, message",
+    [
+        ("text/html", b"<html>quota exceeded</html>", "web page"),
+        ("application/octet-stream", b"  <!DOCTYPE html>", "web page"),
+        ("application/octet-stream", b'{"error": "expired"}', "something else"),
+    ],
+)
 def test_pages_instead_of_files_are_refused(
     server: Server, home: Path, kind: str, content: bytes, message: str
 ) -> None:
@@ -235,7 +239,9 @@ def test_offline_never_asks_the_server(server: Server, home: Path, monkeypatch: 
     assert server.requests == []
 
 
-def test_cache_that_cannot_be_written(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_that_cannot_be_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("JMP_CALC_HOME", str(blocked))

@@ -73,9 +73,14 @@ def test_classes_of_a_framework_are_tolerated_but_inert(tmp_path: Path) -> None:
 
     module = types.ModuleType("some_framework.config")
     module.TrainerConfig = TrainerConfig  # type: ignore[attr-defined]
-    sys.modules["some_framework"], sys.modules["some_framework.config"] = types.ModuleType("some_framework"), module
+    sys.modules["some_framework"], sys.modules["some_framework.config"] = (
+        types.ModuleType("some_framework"),
+        module,
+    )
     try:
-        path = synthetic.write(tmp_path / "s.pt", lambda c: c["hyper_parameters"].update(trainer=TrainerConfig()))
+        path = synthetic.write(
+            tmp_path / "s.pt", lambda c: c["hyper_parameters"].update(trainer=TrainerConfig())
+        )
     finally:
         del sys.modules["some_framework"], sys.modules["some_framework.config"]
     assert official_state(path)[0].default_head == "ani1x"
@@ -159,7 +164,11 @@ def patched(path: Path, find: bytes, offset: int, value: bytes, *, last: bool = 
 
 def test_entries_that_lie_about_size_or_place_are_refused(tmp_path: Path) -> None:
     size, where = 24, 42  # fields of a central directory record
-    for offset, value in ((size, struct.pack("<I", 10**9)), (where, struct.pack("<I", 3)), (20, struct.pack("<I", 5))):
+    for offset, value in (
+        (size, struct.pack("<I", 10**9)),
+        (where, struct.pack("<I", 3)),
+        (20, struct.pack("<I", 5)),
+    ):
         path = raw_zip(tmp_path / "x.pt", tensor_pickle(4, (4,), (1,)), s0=bytes(16))
         with pytest.raises(ModelError, match=r"two different sizes|overlaps|outside|broken"):
             official_state(patched(path, b"PK\x01\x02", offset, value))
@@ -178,10 +187,15 @@ def test_damaged_and_truncated_files(tmp_path: Path) -> None:
         official_state(path)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "empty"), (b"<!DOCTYPE html><html>", "HTML"), (b"\x80\x02}q\x00.", "bare pickle"),
-    (b"\x00\x01garbage", "unknown"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"\x80\x02}q\x00.", "bare pickle"),
+        (b"\x00\x01garbage", "unknown"),
+    ],
+)
 def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(content)

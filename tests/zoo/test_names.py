@@ -52,14 +52,17 @@ def test_registry_names_licences_and_sizes() -> None:
     assert registry["jmp-xs"].bundled is not None
 
 
-@pytest.mark.parametrize("text, message", [
-    ("jmp-x", r"unknown model 'jmp-x'.*did you mean jmp-xs"),
-    ("JMP_L", r"unknown model.*did you mean jmp-l"),
-    ("mace", r"unknown model.*names are jmp-xs, jmp-s, jmp-l"),
-    ("officail.pt", r"no such model file.*did you mean official.pt"),
-    ("runs/best.safetensors", r"no such model file.*the folder runs does not exist"),
-    ("jmp-l", "JMP_CALC_OFFLINE"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("jmp-x", r"unknown model 'jmp-x'.*did you mean jmp-xs"),
+        ("JMP_L", r"unknown model.*did you mean jmp-l"),
+        ("mace", r"unknown model.*names are jmp-xs, jmp-s, jmp-l"),
+        ("officail.pt", r"no such model file.*did you mean official.pt"),
+        ("runs/best.safetensors", r"no such model file.*the folder runs does not exist"),
+        ("jmp-l", "JMP_CALC_OFFLINE"),
+    ],
+)
 def test_mistyped_names_and_paths_get_their_own_advice(official: Path, text: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         resolve(text)
@@ -105,8 +108,12 @@ def test_hostile_or_broken_files_cannot_be_added(run: Run, tmp_path: Path) -> No
 
 def test_a_second_file_needs_removal_first(run: Run, official: Path, tmp_path: Path) -> None:
     run("models", "add", "jmp-s", official)
-    other = synthetic.write(tmp_path / "other.pt", lambda c: c["state_dict"].update(
-        {"task_steps._module_dict._typed_moduledict_oc20.value": torch.tensor(9.0)}))  # fmt: skip
+    other = synthetic.write(
+        tmp_path / "other.pt",
+        lambda c: c["state_dict"].update(
+            {"task_steps._module_dict._typed_moduledict_oc20.value": torch.tensor(9.0)}
+        ),
+    )
     code, _, err = run("models", "add", "jmp-s", other)
     assert code == 5
     assert "models remove jmp-s" in err
@@ -140,7 +147,12 @@ def test_info_of_an_official_file_says_what_its_energies_lack(run: Run, official
     code, out, _ = run("models", "info", official, "--json")
     data = json.loads(out)
     assert code == 0
-    assert data["graphs"] == {"policy": "official", "cutoff_angstrom": 12.0, "max_neighbors": 30, "smooth": False}
+    assert data["graphs"] == {
+        "policy": "official",
+        "cutoff_angstrom": 12.0,
+        "max_neighbors": 30,
+        "smooth": False,
+    }
     heads = {head["name"]: head for head in data["heads"]}
     assert heads["ani1x"]["elements"] == "H C N O"
     assert heads["oc20"]["elements"] == "unknown"

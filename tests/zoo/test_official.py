@@ -31,8 +31,12 @@ def test_layout_has_the_published_number_of_keys_and_parameters(size: Any, keys:
     assert sum(torch.Size(shapes[name]).numel() for name in synthetic.parameters(shapes)) == numbers
 
 
-@pytest.mark.parametrize("weights, layer, other", [("ema", 0.5, 0.5), ("raw", 1.0, 1.0), ("official-ft", 1.0, 0.5)])
-def test_weight_sets_take_each_tensor_from_its_place(tmp_path: Path, weights: str, layer: float, other: float) -> None:
+@pytest.mark.parametrize(
+    "weights, layer, other", [("ema", 0.5, 0.5), ("raw", 1.0, 1.0), ("official-ft", 1.0, 0.5)]
+)
+def test_weight_sets_take_each_tensor_from_its_place(
+    tmp_path: Path, weights: str, layer: float, other: float
+) -> None:
     raw = synthetic.state_dict(synthetic.SMALL)
     config, state = official_state(synthetic.write(tmp_path / "s.pt"), weights)
     assert torch.equal(state[LAYER], layer * raw[LAYER])
@@ -64,7 +68,9 @@ def test_sizes_and_constants_without_hyperparameters(tmp_path: Path) -> None:
     assert without.head("oc22").elements is None
 
 
-@pytest.mark.parametrize("changes", [{"emb_size_atom": 5}, {"num_blocks": 1, "num_concat": 3}, {"num_atom": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"emb_size_atom": 5}, {"num_blocks": 1, "num_concat": 3}, {"num_atom": 1}]
+)
 def test_other_sizes_are_read_too(tmp_path: Path, changes: dict[str, int]) -> None:
     size = dataclasses.replace(synthetic.SMALL, **changes)
     data = synthetic.checkpoint(size)
@@ -82,7 +88,9 @@ def test_description_says_that_energies_have_no_reference(tmp_path: Path) -> Non
 
 def test_inverted_temperatures_are_the_same_gaussians(tmp_path: Path) -> None:
     name = "backbone.bases.radial_basis.rbf.temps"
-    path = synthetic.write(tmp_path / "s.pt", lambda c: c["state_dict"].update({name: -c["state_dict"][name]}))
+    path = synthetic.write(
+        tmp_path / "s.pt", lambda c: c["state_dict"].update({name: -c["state_dict"][name]})
+    )
     assert float(official_state(path)[1]["backbone.bases.rbf.temps"].min()) > 0
 
 
@@ -100,26 +108,44 @@ def ema(change: Callable[[tuple[Any, ...]], Any]) -> Callable[[Any], Any]:
 
 FACTOR = "backbone.int_blocks.1.trip_interaction.scale_rbf.scale_factor"
 FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "missing tensor": (drop("backbone.int_blocks.1.concat_layer.dense.linear.weight"), "1 tensors .* are missing"),
+    "missing tensor": (
+        drop("backbone.int_blocks.1.concat_layer.dense.linear.weight"),
+        "1 tensors .* are missing",
+    ),
     "missing scale factor": (drop(FACTOR), "1 tensors of the checkpoint are missing: " + FACTOR),
-    "unexpected tensor": (put("backbone.extra", torch.ones(2)), "1 tensors .* are unexpected: backbone.extra"),
+    "unexpected tensor": (
+        put("backbone.extra", torch.ones(2)),
+        "1 tensors .* are unexpected: backbone.extra",
+    ),
     "wrong shape": (put(LAYER, torch.ones(3, 3)), "of wrong shape"),
     "integers": (put(OTHER, torch.ones(5, 5, dtype=torch.int64)), "of no floating type"),
     "zero scale factor": (put(FACTOR, torch.zeros(())), "never fitted"),
     "NaN": (put(FACTOR, torch.tensor(torch.nan)), "NaN or infinite"),
-    "trained basis": (put("backbone.bases.radial_basis_aint.rbf.offset", torch.rand(6)), "not the published one"),
-    "alias differs": (put(LAYER.replace("layers", "seq_energy_pre"), torch.ones(4, 5)), "one parameter but differ"),
+    "trained basis": (
+        put("backbone.bases.radial_basis_aint.rbf.offset", torch.rand(6)),
+        "not the published one",
+    ),
+    "alias differs": (
+        put(LAYER.replace("layers", "seq_energy_pre"), torch.ones(4, 5)),
+        "one parameter but differ",
+    ),
     "no tensors": (lambda c: c.update(state_dict={"a": 1}), "are no tensors"),
     "other dict": (lambda c: c.update(state_dict={"a": torch.ones(1)}), "no usable tensor"),
     "no EMA": (lambda c: c["optimizer_states"][0].pop("ema"), "no EMA weights"),
     "EMA too short": (ema(lambda t: t[:-1]), "EMA tensors for"),
     "EMA of wrong shape": (ema(lambda t: (t[1], t[0], *t[2:])), "do not fit their parameters"),
     "order changed": (lambda c: c["state_dict"].move_to_end(OTHER), "not in their original order"),
-    "other sizes stated": (lambda c: c["hyper_parameters"]["backbone"].update(num_radial=7), "num_radial = 7"),
-    "other basis": (lambda c: c["hyper_parameters"]["backbone"].update(rbf={"name": "bessel"}), "rbf = 'bessel'"),
+    "other sizes stated": (
+        lambda c: c["hyper_parameters"]["backbone"].update(num_radial=7),
+        "num_radial = 7",
+    ),
+    "other basis": (
+        lambda c: c["hyper_parameters"]["backbone"].update(rbf={"name": "bessel"}),
+        "rbf = 'bessel'",
+    ),
     "layer norm": (lambda c: c["hyper_parameters"]["backbone"].update(ln=True), "ln = True"),
     "other number of tasks": (lambda c: c["hyper_parameters"]["tasks"].pop(), "names 3 tasks"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -132,8 +158,10 @@ def test_incomplete_or_foreign_checkpoints_are_refused(tmp_path: Path, fault: st
 
 
 def test_many_missing_tensors_are_listed_in_short(tmp_path: Path) -> None:
-    path = synthetic.write(tmp_path / "bad.pt", lambda c: [c["state_dict"].pop(f"output.out_forces.{i}.{j}.bias")
-                                                          for i in range(4) for j in (0, 2)])  # fmt: skip
+    path = synthetic.write(
+        tmp_path / "bad.pt",
+        lambda c: [c["state_dict"].pop(f"output.out_forces.{i}.{j}.bias") for i in range(4) for j in (0, 2)],
+    )
     with pytest.raises(ModelError, match=r"8 tensors .* and 3 more"):
         official_state(path)
 
@@ -162,7 +190,12 @@ def test_finetuned_checkpoint_takes_its_constants_from_the_forces(tmp_path: Path
     torch.save(data, tmp_path / "ft.pt")
     loaded = read_official(tmp_path / "ft.pt")
     energy, phase = loaded.potential.config.heads
-    assert (energy.kind, energy.bias, energy.energy_scale, energy.direct_forces) == ("energy", False, 1.25, False)
+    assert (energy.kind, energy.bias, energy.energy_scale, energy.direct_forces) == (
+        "energy",
+        False,
+        1.25,
+        False,
+    )
     assert (phase.name, phase.kind, phase.num_classes) == ("phase", "multiclass", 3)
     assert "no EMA" in " ".join(loaded.card.notes)
 
@@ -190,7 +223,9 @@ else:
     print(json.dumps([(after - before) * 1024, needed]))
 """
     for mode in ("write", "read"):
-        done = subprocess.run([sys.executable, "-c", script, mode], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script, mode], capture_output=True, text=True, check=True
+        )
     used, needed = json.loads(done.stdout)
     assert needed > 30e6
     assert (tmp_path / "big.pt").stat().st_size > 3.5 * needed
@@ -206,7 +241,11 @@ def test_reference_checkpoints_agree_with_torch_load(name: str) -> None:
         data = torch.load(REFERENCE / f"checkpoints/{name}.pt", weights_only=True)
     raw = data["state_dict"]
     averaged = dict(zip(synthetic.parameters(raw), data["optimizer_states"][0]["ema"], strict=True))
-    for weights, layers, others in (("raw", raw, raw), ("ema", averaged, averaged), ("official-ft", raw, averaged)):
+    for weights, layers, others in (
+        ("raw", raw, raw),
+        ("ema", averaged, averaged),
+        ("official-ft", raw, averaged),
+    ):
         config, state = official_state(REFERENCE / f"checkpoints/{name}.pt", weights)
         for key, value in state.items():
             if key.endswith("linear.weight") and key.startswith("backbone"):

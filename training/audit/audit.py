@@ -1,6 +1,7 @@
 """The label audit: runs before training, refuses what cannot be right, warns of what may not be.
 
-Every finding has a code; a user who knows better passes the code in ``allow`` and the error becomes a warning.
+Every finding has a code; a user who knows better passes the code in ``allow`` and the error becomes a
+warning.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ class AuditReport:
         fact = first.message
         if more:
             fact += f" (and {len(more)} more: {', '.join(finding.code for finding in more)})"
-        way_out = "" if first.code in NEVER_ALLOWED else f" If the data are right, repeat with --allow {first.code}."
+        way_out = (
+            ""
+            if first.code in NEVER_ALLOWED
+            else f" If the data are right, repeat with --allow {first.code}."
+        )
         hint = f"{first.hint}{way_out}".strip()
         raise BadInputError(fact, where=first.where or None, hint=hint)
 
@@ -87,8 +92,11 @@ def check_codes(allow: Collection[str]) -> None:
     """UsageError for a code that no finding can have."""
     unknown = sorted(set(allow) - set(get_args(Code)))
     if unknown:
-        raise UsageError(f"No finding of the audit has the code {unknown[0]!r}.", where="--allow",
-                         hint=f"its codes are {', '.join(sorted(set(get_args(Code)) - NEVER_ALLOWED))}")
+        raise UsageError(
+            f"No finding of the audit has the code {unknown[0]!r}.",
+            where="--allow",
+            hint=f"its codes are {', '.join(sorted(set(get_args(Code)) - NEVER_ALLOWED))}",
+        )
 
 
 def audit(
@@ -131,25 +139,56 @@ def audit(
     return AuditReport(tuple(findings), _summary(train), _summary(valid), _summary(test))
 
 
-def _counts(train: Sequence[Frame], valid: Sequence[Frame], batch: int | None, need_validation: bool) -> list[Finding]:
+def _counts(
+    train: Sequence[Frame], valid: Sequence[Frame], batch: int | None, need_validation: bool
+) -> list[Finding]:
     found = []
     if len(train) + len(valid) < 2:
-        found.append(Finding("error", "too_few_frames", f"There are {len(train) + len(valid)} frames with labels.", "",
-                             "Fine-tuning needs at least two, and some tens to be of use."))
+        found.append(
+            Finding(
+                "error",
+                "too_few_frames",
+                f"There are {len(train) + len(valid)} frames with labels.",
+                "",
+                "Fine-tuning needs at least two, and some tens to be of use.",
+            )
+        )
     elif not train:
-        found.append(Finding("error", "no_training_frames", "There are no training frames.", "",
-                             "Lower --valid-fraction."))
+        found.append(
+            Finding(
+                "error", "no_training_frames", "There are no training frames.", "", "Lower --valid-fraction."
+            )
+        )
     elif not valid and need_validation:
-        found.append(Finding("error", "no_validation_frames", "The validation set is empty.", "",
-                             "Give --valid FILE, or a --valid-fraction that leaves at least one frame."))
+        found.append(
+            Finding(
+                "error",
+                "no_validation_frames",
+                "The validation set is empty.",
+                "",
+                "Give --valid FILE, or a --valid-fraction that leaves at least one frame.",
+            )
+        )
     elif len(train) + len(valid) < FEW_FRAMES:
-        found.append(Finding("warning", "few_frames",
-                             f"Training with {len(train)} and validation with {len(valid)} frames says little.", "",
-                             "Label some tens of frames, and test on others with --test."))
+        found.append(
+            Finding(
+                "warning",
+                "few_frames",
+                f"Training with {len(train)} and validation with {len(valid)} frames says little.",
+                "",
+                "Label some tens of frames, and test on others with --test.",
+            )
+        )
     if batch is not None and 0 < len(train) < batch:
-        found.append(Finding("warning", "fewer_than_batch",
-                             f"{len(train)} training frames are fewer than the batch of {batch}.", "",
-                             "Every step uses all frames; choose a smaller batch."))
+        found.append(
+            Finding(
+                "warning",
+                "fewer_than_batch",
+                f"{len(train)} training frames are fewer than the batch of {batch}.",
+                "",
+                "Every step uses all frames; choose a smaller batch.",
+            )
+        )
     return found
 
 
@@ -167,15 +206,24 @@ def _unseen_elements(train: Sequence[Frame], valid: Sequence[Frame], test: Seque
                 first.setdefault(z, frame.where)
         if new:
             listed = ", ".join(f"{symbol(z)} ({n} frames)" for z, n in sorted(new.items()))
-            found.append(Finding("error", "unseen_element", f"Elements in the {name} set but not in training: {listed}.",
-                                 first[min(new)], "Add training frames with them, or remove these frames."))
+            found.append(
+                Finding(
+                    "error",
+                    "unseen_element",
+                    f"Elements in the {name} set but not in training: {listed}.",
+                    first[min(new)],
+                    "Add training frames with them, or remove these frames.",
+                )
+            )
     return found
 
 
 def _duplicates(train: Sequence[Frame], valid: Sequence[Frame], test: Sequence[Frame]) -> list[Finding]:
     found: list[Finding] = []
     pairs: tuple[tuple[str, Sequence[Frame], Sequence[Frame], Literal["error", "warning"]], ...] = (
-        ("validation", valid, train, "error"), ("test", test, train, "error"), ("test", test, valid, "warning"),
+        ("validation", valid, train, "error"),
+        ("test", test, train, "error"),
+        ("test", test, valid, "warning"),
     )
     for name, part, other, severity in pairs:
         if not part or not other:
@@ -186,40 +234,67 @@ def _duplicates(train: Sequence[Frame], valid: Sequence[Frame], test: Sequence[F
         near = [m for m in matches if m not in copies]
         if copies:
             m = copies[0]
-            found.append(Finding(
-                severity, "duplicates", f"{len(copies)} of {len(part)} {name} frames are also {against} frames.",
-                f"{part[m.a].where} = {other[m.b].where}", "Remove them from one of the two; they measure nothing."))
+            found.append(
+                Finding(
+                    severity,
+                    "duplicates",
+                    f"{len(copies)} of {len(part)} {name} frames are also {against} frames.",
+                    f"{part[m.a].where} = {other[m.b].where}",
+                    "Remove them from one of the two; they measure nothing.",
+                )
+            )
         if near:
             m = near[0]
             twins = sum(match.exact for match in near)
-            found.append(Finding(
-                "warning", "near_duplicates",
-                f"{len(near)} of {len(part)} {name} frames are within {NEAR} Å of a {against} frame "
-                f"({twins} of them equal up to rotation or reflection): errors will look too small.",
-                f"{part[m.a].where} ~ {other[m.b].where}", "Split by trajectory or by config_type."))
+            found.append(
+                Finding(
+                    "warning",
+                    "near_duplicates",
+                    f"{len(near)} of {len(part)} {name} frames are within {NEAR} Å of a {against} frame "
+                    f"({twins} of them equal up to rotation or reflection): errors will look too small.",
+                    f"{part[m.a].where} ~ {other[m.b].where}",
+                    "Split by trajectory or by config_type.",
+                )
+            )
     repeated = _repeated(train)
     if repeated:
         i, j = repeated[0]
-        found.append(Finding("warning", "repeated_frames", f"{len(repeated)} training frames occur more than once.",
-                             f"{train[i].where} = {train[j].where}", "They count double; remove them if not meant."))
+        found.append(
+            Finding(
+                "warning",
+                "repeated_frames",
+                f"{len(repeated)} training frames occur more than once.",
+                f"{train[i].where} = {train[j].where}",
+                "They count double; remove them if not meant.",
+            )
+        )
         unequal = [(i, j) for i, j in repeated if _contradict(train[i], train[j])]
         if unequal:
             i, j = unequal[0]
-            found.append(Finding(
-                "error" if len(unequal) > 0.02 * len(train) + 1 else "warning", "contradicting_labels",
-                f"{len(unequal)} training frames have the same geometry as another and different energies "
-                f"({train[i].energy:.4f} and {train[j].energy:.4f} eV).",
-                f"{train[i].where}, {train[j].where}", "Data of two methods are mixed, or a calculation failed."))
+            found.append(
+                Finding(
+                    "error" if len(unequal) > 0.02 * len(train) + 1 else "warning",
+                    "contradicting_labels",
+                    f"{len(unequal)} training frames have the same geometry as another and different "
+                    "energies "
+                    f"({train[i].energy:.4f} and {train[j].energy:.4f} eV).",
+                    f"{train[i].where}, {train[j].where}",
+                    "Data of two methods are mixed, or a calculation failed.",
+                )
+            )
     return found
 
 
 def _repeated(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    """Later copies of a frame and the first occurrence, literally equal to 1e-4 Å in the same order of atoms."""
+    """Later copies of a frame and the first occurrence, literally equal to 1e-4 Å in the same order of
+    atoms."""
     first: dict[bytes, int] = {}
     pairs = []
     for i, frame in enumerate(frames):
         key = (
-            frame.numbers.tobytes() + np.round(frame.positions, 4).tobytes() + np.round(frame.cell, 4).tobytes()
+            frame.numbers.tobytes()
+            + np.round(frame.positions, 4).tobytes()
+            + np.round(frame.cell, 4).tobytes()
             + frame.pbc.tobytes()
         )
         if first.setdefault(key, i) != i:
@@ -234,12 +309,16 @@ def _contradict(one: Frame, other: Frame) -> bool:
 
 
 def _summary(frames: Sequence[Frame]) -> SetSummary:
-    energies = np.array([f.energy / f.n_atoms for f in frames if f.energy is not None and np.isfinite(f.energy)])
+    energies = np.array(
+        [f.energy / f.n_atoms for f in frames if f.energy is not None and np.isfinite(f.energy)]
+    )
     forces = [f.forces for f in frames if f.forces is not None and np.isfinite(f.forces).all()]
     stacked = np.concatenate(forces) if forces else np.zeros((0, 3))
     return SetSummary(
-        frames=len(frames), atoms=sum(f.n_atoms for f in frames),
-        with_energy=sum(f.energy is not None for f in frames), with_forces=sum(f.forces is not None for f in frames),
+        frames=len(frames),
+        atoms=sum(f.n_atoms for f in frames),
+        with_energy=sum(f.energy is not None for f in frames),
+        with_forces=sum(f.forces is not None for f in frames),
         with_stress=sum(f.stress is not None for f in frames),
         elements=tuple(sorted({int(z) for f in frames for z in np.unique(f.numbers)})),
         groups=dict(Counter(f.group for f in frames)),

@@ -1,7 +1,7 @@
 """Do the labels fit each other? Energy differences against the work of the forces and of the stress.
 
-For neighbouring frames of one trajectory E2 - E1 = -(F1 + F2)/2 . (r2 - r1) + (V1 s1 + V2 s2)/2 : strain, exact for
-a harmonic surface. The slope of a fit through many pairs is 1; another slope is a sign or a unit.
+For neighbouring frames of one trajectory E2 - E1 = -(F1 + F2)/2 . (r2 - r1) + (V1 s1 + V2 s2)/2 : strain,
+exact for a harmonic surface. The slope of a fit through many pairs is 1; another slope is a sign or a unit.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class WorkTest:
 
 
 def force_work(frames: Sequence[Frame], max_pairs: int = 2000) -> WorkTest:
-    """Energy differences against the work of the forces, over frames of one cell near each other in a file."""
+    """Energy differences against the work of the forces, over frames of one cell near each other in a
+    file."""
     rows: list[tuple[float, float, float, int]] = []
     for distance in range(1, _MAX_DISTANCE + 1):
         rows += _force_rows(_neighbours(frames, distance, max_pairs))
@@ -98,7 +99,8 @@ def _force_rows(pairs: Sequence[tuple[Frame, Frame]]) -> list[tuple[float, float
 
 
 def stress_work(frames: Sequence[Frame], max_pairs: int = 2000) -> WorkTest:
-    """Energy differences, less the work of the forces, against the work of the stress, over differently strained cells.
+    """Energy differences, less the work of the forces, against the work of the stress, over differently
+    strained cells.
 
     Pairs are neighbours in volume among frames of one group with the same atoms.
     """
@@ -132,16 +134,21 @@ def stress_work(frames: Sequence[Frame], max_pairs: int = 2000) -> WorkTest:
 
 def _neighbours(frames: Sequence[Frame], distance: int, max_pairs: int) -> list[tuple[Frame, Frame]]:
     pairs = [
-        (one, other) for one, other in zip(frames, frames[distance:], strict=False)
-        if one.group == other.group and one.source == other.source and one.energy is not None
-        and other.energy is not None and np.array_equal(one.numbers, other.numbers)
+        (one, other)
+        for one, other in zip(frames, frames[distance:], strict=False)
+        if one.group == other.group
+        and one.source == other.source
+        and one.energy is not None
+        and other.energy is not None
+        and np.array_equal(one.numbers, other.numbers)
     ]
     stride = max(1, len(pairs) // max_pairs)
     return pairs[::stride]
 
 
 def _rotation(one: Frame, other: Frame) -> np.ndarray:
-    """Rotation R (3, 3) for which ``other.positions @ R`` lies best on ``one`` (Kabsch): molecules turn in dynamics."""
+    """Rotation R (3, 3) for which ``other.positions @ R`` lies best on ``one`` (Kabsch): molecules turn in
+    dynamics."""
     a, b = one.positions - one.positions.mean(axis=0), other.positions - other.positions.mean(axis=0)
     left, _, right = np.linalg.svd(b.T @ a)
     left[:, -1] *= np.sign(np.linalg.det(left @ right)) or 1.0
@@ -165,7 +172,8 @@ def _fit(work: Sequence[float], change: Sequence[float], atoms: Sequence[int]) -
     x, y = np.array(work), np.array(change)
     if len(x) < 2 or not x.any() or not y.any():
         return WorkTest(len(x), 0.0, 0.0, float(np.mean(atoms)) if atoms else 0.0)
-    # A few wild pairs (re-ordered atoms, a change of settings) must not decide: leave out the largest twentieth.
+    # A few wild pairs (re-ordered atoms, a change of settings) must not decide: leave out the largest
+    # twentieth.
     kept = np.maximum(np.abs(x) / np.abs(x).max(), np.abs(y) / max(np.abs(y).max(), 1e-300))
     keep = kept <= np.quantile(kept, 0.95) if len(x) >= 20 else np.ones(len(x), dtype=bool)
     x, y = x[keep], y[keep]

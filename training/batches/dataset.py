@@ -38,8 +38,8 @@ class TargetBatch:
     forces_mask: Tensor
     """(S,) bool"""
     free: Tensor
-    """(N,) bool: atoms that the calculation did not hold in place. Errors are over these, the loss over all (``training.md``
-    section 8)."""
+    """(N,) bool: atoms that the calculation did not hold in place. Errors are over these, the loss over all
+    (``training.md`` section 8)."""
     stress: Tensor
     """(S, 3, 3) float32, eV/Å^3, positive = tension"""
     stress_mask: Tensor
@@ -88,8 +88,11 @@ class TargetBatch:
         """The same structures with the labels of one task; those of the others are masked."""
         chosen = self.task == task
         return replace(
-            self, energy_mask=self.energy_mask & chosen, forces_mask=self.forces_mask & chosen,
-            stress_mask=self.stress_mask & chosen, target_mask=self.target_mask & chosen,
+            self,
+            energy_mask=self.energy_mask & chosen,
+            forces_mask=self.forces_mask & chosen,
+            stress_mask=self.stress_mask & chosen,
+            target_mask=self.target_mask & chosen,
         )
 
     def _mapped(self, change: Callable[[Any], Any]) -> TargetBatch:
@@ -133,12 +136,15 @@ class FrameGraphs:
         if self.task_of.shape != (count,) or (count and int(self.task_of.max()) >= len(self.tasks)):
             raise UsageError(f"Every frame needs one of the {len(self.tasks)} tasks.")
         self._policies = [
-            policy if task.cutoff is None else replace(policy, cutoff=task.cutoff) for task in self.tasks]
+            policy if task.cutoff is None else replace(policy, cutoff=task.cutoff) for task in self.tasks
+        ]
         self._qint_tags = qint_tags
         self._room = cache_bytes
         self._cache: dict[int, Graph] = {}
         self._sizes = sizes
-        self._dropout = EdgeDrop(edge_dropout, dropout_seed, dropout_compensation) if edge_dropout != 0.0 else None
+        self._dropout = (
+            EdgeDrop(edge_dropout, dropout_seed, dropout_compensation) if edge_dropout != 0.0 else None
+        )
         self._dropout_seed = dropout_seed
         if sizes is not None and sizes.shape != (count, 3):
             raise UsageError(f"Sizes have shape {sizes.shape}, not {(count, 3)}.")
@@ -159,13 +165,20 @@ class FrameGraphs:
             return self._cache[index]
         frame = self.frames[index]
         graph = build_graph(
-            frame.positions, frame.numbers, frame.cell, frame.pbc, self._policies[int(self.task_of[index])], frame.tags,
-            self._qint_tags, drop=drop,
+            frame.positions,
+            frame.numbers,
+            frame.cell,
+            frame.pbc,
+            self._policies[int(self.task_of[index])],
+            frame.tags,
+            self._qint_tags,
+            drop=drop,
         )
         if drop is not None:
             return graph
         size = _nbytes(graph)
-        # Kept in order of arrival: an epoch visits each frame once, so throwing out the oldest would keep none.
+        # Kept in order of arrival: an epoch visits each frame once, so throwing out the oldest would keep
+        # none.
         if size <= self._room:
             self._room -= size
             self._cache[index] = graph
@@ -188,7 +201,8 @@ class FrameGraphs:
     ) -> TargetBatch:
         """Batch of the frames at ``indices``, with labels.
 
-        ``draw``: in training the epoch and the step, on which the edges depend that edge dropout leaves out; None: none are.
+        ``draw``: in training the epoch and the step, on which the edges depend that edge dropout leaves out;
+            None: none are.
         """
         frames, tasks = [self.frames[i] for i in indices], [self.task(i) for i in indices]
         forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
@@ -201,10 +215,13 @@ class FrameGraphs:
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
             energy_mask=torch.tensor([f.energy is not None for f in frames]),
             forces=torch.from_numpy(np.concatenate(forces)).float(),
-            forces_mask=torch.tensor([f.forces is not None for f in frames]), free=torch.from_numpy(np.concatenate(free)),
+            forces_mask=torch.tensor([f.forces is not None for f in frames]),
+            free=torch.from_numpy(np.concatenate(free)),
             stress=torch.from_numpy(np.stack(stress)).float(),
             stress_mask=torch.tensor([f.stress is not None for f in frames]),
-            target_value=torch.from_numpy(values), target_mask=torch.tensor(known), target=tasks[0].target,
+            target_value=torch.from_numpy(values),
+            target_mask=torch.tensor(known),
+            target=tasks[0].target,
             target_kind=tasks[0].target_kind,
             reference_energy=torch.tensor([t.reference_energy(f) for t, f in pairs], dtype=torch.float64),
             energy_unit=torch.tensor([t.energy_scale(f) for t, f in pairs], dtype=torch.float64),
@@ -214,8 +231,10 @@ class FrameGraphs:
             forces_margin=torch.tensor([t.forces_margin for t in tasks], dtype=torch.float32),
             weights=torch.tensor([t.weight for t in tasks], dtype=torch.float32),
             task=torch.from_numpy(self.task_of[list(indices)].astype(np.int64)),
-            has_stress=any(f.stress is not None for f in frames), heads=tuple(t.head for t in tasks),
-            groups=tuple(f.group for f in frames), frames=tuple(indices),
+            has_stress=any(f.stress is not None for f in frames),
+            heads=tuple(t.head for t in tasks),
+            groups=tuple(f.group for f in frames),
+            frames=tuple(indices),
         )
         return target if torch.device(device).type == "cpu" else target.to(device)
 
@@ -223,11 +242,14 @@ class FrameGraphs:
 def _targets(pairs: Sequence[tuple[Task, Frame]]) -> tuple[np.ndarray, list[bool]]:
     """Scalars (S,) or vectors (S, 3) float64, zero where there is no label, and where there is one."""
     vector = pairs[0][0].target_kind == "vector"
-    values = [None if task.target is None else (frame.vectors if vector else frame.targets).get(task.target)
-              for task, frame in pairs]
+    values = [
+        None if task.target is None else (frame.vectors if vector else frame.targets).get(task.target)
+        for task, frame in pairs
+    ]
     empty = np.zeros(3) if vector else np.zeros(())
     return np.stack([empty if value is None else np.asarray(value, dtype=float) for value in values]), [
-        value is not None for value in values]
+        value is not None for value in values
+    ]
 
 
 def _nbytes(graph: Graph) -> int:

@@ -1,6 +1,8 @@
-"""Sampling across data sets by temperature as exact enlargement (``training.md`` section 4): no random draws, nothing dropped.
+"""Sampling across data sets by temperature as exact enlargement (``training.md`` section 4): no random draws,
+nothing dropped.
 
-A set of D frames is viewed as n >= D items, of which item k is frame k mod D; the enlarged sets are joined and shuffled.
+A set of D frames is viewed as n >= D items, of which item k is frame k mod D; the enlarged sets are joined
+and shuffled.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ def enlarged_counts(
 ) -> tuple[int, ...]:
     """Items of each set in an epoch: in the ratios weight * size^(1/temperature), and at least its size.
 
-    The set that is relatively the largest keeps its size. Exact for temperatures 1, 2 and infinity (weights count as the
-    decimal numbers that they print as); for others, 1e-9 of a count are taken for round-off before it is rounded up.
+    The set that is relatively the largest keeps its size. Exact for temperatures 1, 2 and infinity (weights
+    count as the decimal numbers that they print as); for others, 1e-9 of a count are taken for round-off
+    before it is rounded up.
 
     Args:
         sizes: frames of each set, at least 1.
@@ -35,7 +38,9 @@ def enlarged_counts(
     factors = [Fraction(str(weight)) for weight in _checked(sizes, temperature, weights)]
     if temperature in (1.0, 2.0) or math.isinf(temperature):
         return _exact(sizes, temperature, factors)
-    ratios = [float(factor) * size ** (1.0 / temperature) for factor, size in zip(factors, sizes, strict=True)]
+    ratios = [
+        float(factor) * size ** (1.0 / temperature) for factor, size in zip(factors, sizes, strict=True)
+    ]
     scale = max(size / ratio for size, ratio in zip(sizes, ratios, strict=True))
     counts = (math.ceil(scale * ratio * (1.0 - _ROUND_OFF)) for ratio in ratios)
     return tuple(max(count, size) for count, size in zip(counts, sizes, strict=True))
@@ -44,7 +49,9 @@ def enlarged_counts(
 def _exact(sizes: Sequence[int], temperature: float, factors: Sequence[Fraction]) -> tuple[int, ...]:
     """Smallest n with n^p >= (scale * ratio)^p, where p = 2 makes the ratios of temperature 2 rational."""
     power = 2 if temperature == 2.0 else 1
-    ratios = [f**power * (1 if math.isinf(temperature) else size) for f, size in zip(factors, sizes, strict=True)]
+    ratios = [
+        f**power * (1 if math.isinf(temperature) else size) for f, size in zip(factors, sizes, strict=True)
+    ]
     scale = max(size**power / ratio for size, ratio in zip(sizes, ratios, strict=True))
     wholes = [math.ceil(scale * ratio) for ratio in ratios]
     return tuple(wholes if power == 1 else (math.isqrt(whole - 1) + 1 for whole in wholes))
@@ -55,9 +62,14 @@ def _checked(sizes: Sequence[int], temperature: float, weights: Sequence[float] 
     if len(weights) != len(sizes):
         raise UsageError(f"There are {len(weights)} weights for {len(sizes)} data sets.")
     if not sizes or min(sizes) < 1:
-        raise UsageError(f"A data set has no frames (sizes {', '.join(map(str, sizes)) or 'none'}).", hint="Leave it out.")
+        raise UsageError(
+            f"A data set has no frames (sizes {', '.join(map(str, sizes)) or 'none'}).", hint="Leave it out."
+        )
     if not temperature > 0:
-        raise UsageError(f"The temperature {temperature} is not positive.", hint="1: as the sizes are; inf: all sets equal.")
+        raise UsageError(
+            f"The temperature {temperature} is not positive.",
+            hint="1: as the sizes are; inf: all sets equal.",
+        )
     if not all(weight > 0 and math.isfinite(weight) for weight in weights):
         raise UsageError(f"Weights of data sets must be positive: {', '.join(map(str, weights))}.")
     return weights

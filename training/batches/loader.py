@@ -22,20 +22,29 @@ NO_TASK = -1
 
 
 class Batches:
-    """Frames as batches by number of epoch; the order depends on that number only, so that a run can be resumed."""
+    """Frames as batches by number of epoch; the order depends on that number only, so that a run can be
+    resumed."""
 
     def __init__(
-        self, data: FrameGraphs, order: Order, *, device: torch.device | str = "cpu", workers: int = 0,
-        rank: int = 0, world_size: int = 1,
+        self,
+        data: FrameGraphs,
+        order: Order,
+        *,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         """Args:
         data: makes batches of frame numbers.
         order: which frames belong together.
         device: where the batches are wanted.
         workers: processes that prepare batches for a GPU; 0: a thread of this one.
-        rank, world_size: which of how many processes of a distributed run has these batches. Every process makes the
-            same plan of whole steps and cuts the same shares, of which it prepares its own; this gives what the sampler and
-            the exchange of sizes of ``training.md`` section 6 (steps 1 and 2) are for, without either.
+        rank, world_size: which of how many processes of a distributed run has these batches. Every process
+        makes the
+            same plan of whole steps and cuts the same shares, of which it prepares its own; this gives what
+            the sampler and the exchange of sizes of ``training.md`` section 6 (steps 1 and 2) are for,
+            without either.
         """
         self.data, self.order, self.device, self.workers = data, order, torch.device(device), workers
         self.rank, self.world_size = rank, world_size
@@ -61,18 +70,25 @@ class Batches:
         return self.order.n_steps(epoch)
 
     def steps(self, epoch: int, skip: int = 0, processes: int = 1) -> Iterator[list[list[TargetBatch]]]:
-        """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more parts.
+        """For every step at most ``processes`` shares of about equal numbers of edges, each in one or more
+        parts.
 
-        In a distributed run: the share of this process alone; where a step has too few structures for all, one of them without
-        its labels, so that the process takes part and adds nothing.
+        In a distributed run: the share of this process alone; where a step has too few structures for all,
+        one of them without its labels, so that the process takes part and adds nothing.
         """
         numbered = enumerate(self.order.steps(epoch, skip), start=skip)
         return self._moved(self._mine(step, processes, (epoch, number)) for number, step in numbered)
 
     def all(self) -> Iterator[TargetBatch]:
-        """Batches of epoch 0, one after the other and without edge dropout, those of this process: for evaluation."""
+        """Batches of epoch 0, one after the other and without edge dropout, those of this process: for
+        evaluation."""
         plan = islice(self.order.steps(0), self.rank, None, self.world_size)
-        return (part for shares in self._moved(_Work([step]) for step in plan) for share in shares for part in share)
+        return (
+            part
+            for shares in self._moved(_Work([step]) for step in plan)
+            for share in shares
+            for part in share
+        )
 
     def _mine(self, step: Step, processes: int, draw: tuple[int, ...]) -> _Work:
         if self.world_size == 1:
@@ -88,7 +104,10 @@ class Batches:
             return [step]
         frames = [(frame, part) for part, frames in enumerate(step) for frame in frames]
         groups = balanced(self.data.sizes[[frame for frame, _ in frames], 1].tolist(), count)
-        shares = [[[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))] for group in groups]
+        shares = [
+            [[frames[i][0] for i in group if frames[i][1] == part] for part in range(len(step))]
+            for group in groups
+        ]
         return [[part for part in share if part] for share in shares]
 
     def _moved(self, plan: Iterator[_Work]) -> Iterator[list[list[TargetBatch]]]:
@@ -104,12 +123,20 @@ class Batches:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
-        # Forked workers share the frames; they use numpy and CPU tensors only, so a CUDA context of the parent is no harm.
-        return iter(DataLoader(
-            made, sampler=_Plan(plan), batch_size=None, num_workers=self.workers, prefetch_factor=2,
-            pin_memory=self.device.type == "cuda", worker_init_fn=_single_thread,
-            multiprocessing_context=multiprocessing.get_context("fork"),
-        ))
+        # Forked workers share the frames; they use numpy and CPU tensors only, so a CUDA context of the
+        # parent is no harm.
+        return iter(
+            DataLoader(
+                made,
+                sampler=_Plan(plan),
+                batch_size=None,
+                num_workers=self.workers,
+                prefetch_factor=2,
+                pin_memory=self.device.type == "cuda",
+                worker_init_fn=_single_thread,
+                multiprocessing_context=multiprocessing.get_context("fork"),
+            )
+        )
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
@@ -158,7 +185,8 @@ def _single_thread(worker: int) -> None:
 
 
 def balanced(sizes: Sequence[float], count: int) -> list[list[int]]:
-    """Indices of ``sizes`` in at most ``count`` groups of about equal sums, largest first; no group is empty."""
+    """Indices of ``sizes`` in at most ``count`` groups of about equal sums, largest first; no group is
+    empty."""
     groups: list[list[int]] = [[] for _ in range(count)]
     sums = [0.0] * count
     for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):

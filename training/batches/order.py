@@ -1,7 +1,8 @@
-"""In which order frames are seen: a plan of steps for every epoch, a function of the seed and the epoch's number only.
+"""In which order frames are seen: a plan of steps for every epoch, a function of the seed and the epoch's
+number only.
 
-A step is a list of parts, each a list of frame numbers that is evaluated as one batch; the gradients of the parts are
-added. A resumed run makes the same plan and leaves out what it has done.
+A step is a list of parts, each a list of frame numbers that is evaluated as one batch; the gradients of the
+parts are added. A resumed run makes the same plan and leaves out what it has done.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from .shuffle import Permutation
 Step = list[list[int]]
 
 DENSE_DEGREE = 24
-"""Most edges of one atom above which a frame counts as dense: the network pads sums to the largest degree in a batch,
-so molecules and metals are evaluated apart and their gradients added."""
+"""Most edges of one atom above which a frame counts as dense: the network pads sums to the largest degree in
+a batch, so molecules and metals are evaluated apart and their gradients added."""
 _BLOCK = 4096
 _COUNTED = 1_000_000
-"""Items of an epoch whose steps are counted, in about a second; longer epochs are taken for as many steps per item."""
+"""Items of an epoch whose steps are counted, in about a second; longer epochs are taken for as many steps per
+item."""
 
 
 class Order(Protocol):
@@ -52,18 +54,30 @@ class Shuffled:
     """Every frame once per epoch, similar ones together, in batches whose order is drawn anew."""
 
     def __init__(
-        self, sizes: np.ndarray, *, max_edges: int, max_structures: int | None = None, seed: int = 0, accumulate: int = 1
+        self,
+        sizes: np.ndarray,
+        *,
+        max_edges: int,
+        max_structures: int | None = None,
+        seed: int = 0,
+        accumulate: int = 1,
     ) -> None:
         """Args:
         sizes: (frames, 3) atoms, main edges, most main edges of one atom.
-        max_edges: padded main edges of a batch (atoms × most edges of one atom), the measure of time and memory.
+        max_edges: padded main edges of a batch (atoms × most edges of one atom), the measure of time and
+            memory.
         max_structures: further limit.
         seed: of the order.
         accumulate: batches per step, as its parts.
         """
         _check_room(max_edges, max_structures, len(sizes))
         self._accumulate = accumulate
-        self._sizes, self._max_edges, self._max_structures, self._seed = sizes, max_edges, max_structures, seed
+        self._sizes, self._max_edges, self._max_structures, self._seed = (
+            sizes,
+            max_edges,
+            max_structures,
+            seed,
+        )
         self._plan: tuple[int, list[Step]] | None = None
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
@@ -82,9 +96,14 @@ class Shuffled:
     def _made(self, epoch: int) -> list[Step]:
         if self._plan is None or self._plan[0] != epoch:
             rng = np.random.default_rng([self._seed, epoch])
-            batches = pack(rng.permutation(len(self._sizes)), self._sizes, self._max_edges, self._max_structures)
+            batches = pack(
+                rng.permutation(len(self._sizes)), self._sizes, self._max_edges, self._max_structures
+            )
             order = [batches[i] for i in rng.permutation(len(batches))]
-            self._plan = epoch, [order[i : i + self._accumulate] for i in range(0, len(order), self._accumulate)]
+            self._plan = (
+                epoch,
+                [order[i : i + self._accumulate] for i in range(0, len(order), self._accumulate)],
+            )
         return self._plan[1]
 
 
@@ -113,7 +132,8 @@ class Fixed:
 class Mixed:
     """Data sets mixed by temperature: each is enlarged by repeating its frames, all are shuffled together.
 
-    The exact enlargement of ``training.md`` section 4; neither the enlarged list nor its shuffle is ever in memory.
+    The exact enlargement of ``training.md`` section 4; neither the enlarged list nor its shuffle is ever in
+    memory.
     """
 
     counts: tuple[int, ...]
@@ -148,7 +168,8 @@ class Mixed:
         return sum(self.enlarged)
 
     def n_steps(self, epoch: int) -> int:
-        """Steps of the first epoch (others differ a little): counted, or from the share of its first million items."""
+        """Steps of the first epoch (others differ a little): counted, or from the share of its first million
+        items."""
         return self._first_steps
 
     @cached_property
@@ -186,7 +207,8 @@ class Mixed:
 
 
 def parts(frames: Sequence[int], sizes: np.ndarray, max_edges: int) -> Step:
-    """Frames in parts of at most ``max_edges`` main edges (a larger frame is alone), sparse and dense ones apart."""
+    """Frames in parts of at most ``max_edges`` main edges (a larger frame is alone), sparse and dense ones
+    apart."""
     found: Step = []
     dense = sizes[list(frames), 2] > DENSE_DEGREE
     for wanted in (False, True):
@@ -202,12 +224,16 @@ def parts(frames: Sequence[int], sizes: np.ndarray, max_edges: int) -> Step:
 
 
 def pack(
-    order: np.ndarray, sizes: np.ndarray, max_edges: int, max_structures: int | None = None, pad_ratio: float = 1.4
+    order: np.ndarray,
+    sizes: np.ndarray,
+    max_edges: int,
+    max_structures: int | None = None,
+    pad_ratio: float = 1.4,
 ) -> list[list[int]]:
     """Fill batches from ``order`` up to ``max_edges`` padded edges; a frame above the budget is alone.
 
-    Frames are sorted into classes whose largest degrees differ by at most ``pad_ratio``, so that little is wasted on
-    padding; within a class the given order stays.
+    Frames are sorted into classes whose largest degrees differ by at most ``pad_ratio``, so that little is
+    wasted on padding; within a class the given order stays.
     """
     classes: dict[int, list[int]] = {}
     for index in order.tolist():

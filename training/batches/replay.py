@@ -21,18 +21,28 @@ SHARE = 0.2
 def check_share(share: float) -> None:
     """UsageError unless 0 < share < 1."""
     if not 0.0 < share < 1.0:
-        raise UsageError(f"The share of replayed structures cannot be {share:g}.", hint="--replay-share between 0 and 1")
+        raise UsageError(
+            f"The share of replayed structures cannot be {share:g}.", hint="--replay-share between 0 and 1"
+        )
 
 
 class WithReplay:
     """The steps of another order, each with replayed frames beside its own; all sets take equal turns."""
 
     def __init__(
-        self, order: Order, sizes: np.ndarray, counts: Sequence[int], *, share: float, max_edges: int, seed: int = 0
+        self,
+        order: Order,
+        sizes: np.ndarray,
+        counts: Sequence[int],
+        *,
+        share: float,
+        max_edges: int,
+        seed: int = 0,
     ) -> None:
         """Args:
         order: of the new frames, which come first in ``sizes``.
-        sizes: (frames, 3) atoms, main edges, most main edges of one atom; new frames, then the sets one after the other.
+        sizes: (frames, 3) atoms, main edges, most main edges of one atom; new frames, then the sets one after
+            the other.
         counts: frames of every set.
         share: of the structures of a step, on average.
         max_edges: main edges of one part of a step.
@@ -43,7 +53,8 @@ class WithReplay:
         self._per_structure, self._max_edges = share / (1.0 - share), max_edges
 
     def steps(self, epoch: int, skip: int = 0) -> Iterator[Step]:
-        """Steps of the other order, each part with its replayed frames; sparse and dense ones are in parts of their own."""
+        """Steps of the other order, each part with its replayed frames; sparse and dense ones are in parts of
+        their own."""
         return islice(self._steps(epoch), skip, None)
 
     def n_steps(self, epoch: int) -> int:
@@ -56,7 +67,8 @@ class WithReplay:
         return self._order.n_structures + int(self._order.n_structures * self._per_structure)
 
     def _steps(self, epoch: int) -> Iterator[Step]:
-        # Shares and turns go on from the epochs before, so that a few new frames do not leave out sets, or all of them.
+        # Shares and turns go on from the epochs before, so that a few new frames do not leave out sets, or
+        # all of them.
         seen = epoch * self._order.n_structures
         taken = self._wanted(seen)
         stream = self._replayed(taken)
@@ -74,7 +86,8 @@ class WithReplay:
         return int(seen * self._per_structure + 1e-9)
 
     def _replayed(self, taken: int) -> Iterator[int]:
-        """Frames without end after the first ``taken`` of the run: every set in turn, in an order drawn anew after each pass."""
+        """Frames without end after the first ``taken`` of the run: every set in turn, in an order drawn anew
+        after each pass."""
         firsts = len(self._sizes) - sum(self._counts) + np.cumsum((0, *self._counts))
         orders: dict[int, tuple[int, np.ndarray]] = {}
         for number in count(taken):

@@ -1,7 +1,9 @@
-"""A shuffled order of any length without keeping it: a keyed permutation of 0 ... n-1, evaluated where it is asked for.
+"""A shuffled order of any length without keeping it: a keyed permutation of 0 ... n-1, evaluated where it is
+asked for.
 
-A Feistel network permutes a power of two that is at most twice n (at least 256); what falls outside is permuted again until
-it falls inside (cycle walking; Black and Rogaway, CT-RSA 2002). The rounds mix with the finaliser of splitmix64.
+A Feistel network permutes a power of two that is at most twice n (at least 256); what falls outside is
+permuted again until it falls inside (cycle walking; Black and Rogaway, CT-RSA 2002). The rounds mix with the
+finaliser of splitmix64.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ _MOST_BITS = 62
 
 
 class Permutation:
-    """The order of one epoch: a function of (n, seed, epoch) on every machine, in memory that does not grow with n."""
+    """The order of one epoch: a function of (n, seed, epoch) on every machine, in memory that does not grow
+    with n."""
 
     def __init__(self, n: int, seed: int, epoch: int = 0) -> None:
         """UsageError unless 0 <= n <= 2^62 and seed and epoch are not negative."""
         if not 0 <= n <= 1 << _MOST_BITS or seed < 0 or epoch < 0:
-            raise UsageError(f"There is no shuffled order of {n} items for seed {seed} and epoch {epoch}.",
-                             hint="All three are whole numbers from 0.")
+            raise UsageError(
+                f"There is no shuffled order of {n} items for seed {seed} and epoch {epoch}.",
+                hint="All three are whole numbers from 0.",
+            )
         self.n = n
         bits = max((n - 1).bit_length(), _LEAST_BITS)
         self._left, self._right = bits // 2, bits - bits // 2
@@ -33,7 +38,8 @@ class Permutation:
         return self.n
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        """(stop - start,) int64: the items at places start ... stop-1 of the order; UsageError outside 0 ... n."""
+        """(stop - start,) int64: the items at places start ... stop-1 of the order; UsageError outside 0 ...
+        n."""
         if not 0 <= start <= stop <= self.n:
             raise UsageError(f"Places {start} to {stop} are not in an order of {self.n} items.")
         values = self._permuted(np.arange(start, stop, dtype=np.uint64))
@@ -46,7 +52,9 @@ class Permutation:
     def _permuted(self, values: np.ndarray) -> np.ndarray:
         high_bits, low_bits = self._left, self._right
         high, low = values >> np.uint64(low_bits), values & _mask(low_bits)
-        for key in self._keys:  # an even number of rounds, so that halves of unequal bits end where they began
+        for (
+            key
+        ) in self._keys:  # an even number of rounds, so that halves of unequal bits end where they began
             high, low = low, high ^ (_mixed(low + key) & _mask(high_bits))
             high_bits, low_bits = low_bits, high_bits
         result: np.ndarray = (high << np.uint64(low_bits)) | low

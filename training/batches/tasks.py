@@ -13,9 +13,11 @@ from ..data.target_labels import TargetKind
 
 @dataclass(frozen=True)
 class Task:
-    """What the labels of one data set are compared with, and in which units (``training.md`` sections 2, 3 and 8).
+    """What the labels of one data set are compared with, and in which units (``training.md`` sections 2, 3
+    and 8).
 
-    JMP's weights are units too: λ_F |ΔF| / r counts forces in units of r / λ_F, |ΔE| / s total energies in units of s.
+    JMP's weights are units too: λ_F |ΔF| / r counts forces in units of r / λ_F, |ΔE| / s total energies in
+    units of s.
     """
 
     head: str
@@ -33,7 +35,8 @@ class Task:
     forces_unit: float = 1.0
     """eV/Å"""
     stress_unit: float | None = 1.0
-    """eV/Å^3; None: the virial per atom (stress times volume over atoms) counts in units of ``forces_unit`` times 1 Å."""
+    """eV/Å^3; None: the virial per atom (stress times volume over atoms) counts in units of ``forces_unit``
+    times 1 Å."""
     energy_margin: float = 0.0
     """eV per atom: smaller energy errors do not count (threshold loss, paper Eq. 2)."""
     forces_margin: float = 0.0
@@ -41,7 +44,8 @@ class Task:
     weight: float = 1.0
     """Weight of every structure."""
     cutoff: float | None = None
-    """Å of the main graph of this data set where it is not the model's (the pre-training of JMP: 12 and 8)."""
+    """Å of the main graph of this data set where it is not the model's (the pre-training of JMP: 12 and
+    8)."""
 
     @property
     def title(self) -> str:

@@ -1,4 +1,5 @@
-"""ASE's LMDB databases (``.aselmdb``, as fairchem publishes them): zlib-packed JSON rows, read without ase-db-backends."""
+"""ASE's LMDB databases (``.aselmdb``, as fairchem publishes them): zlib-packed JSON rows, read without
+ase-db-backends."""
 
 from __future__ import annotations
 
@@ -34,8 +35,11 @@ def _rows(path: Path, stream: RawStream) -> Iterator[RawFrame]:
     names = set(file.names())
     ids = sorted(int(name) for name in names if name.isdigit())
     if not ids and not names & _RESERVED:
-        raise BadInputError(f"{path.name} is no ASE database.", where=str(path),
-                            hint="OC20 and OC22 databases are read with the data set's own reader.")
+        raise BadInputError(
+            f"{path.name} is no ASE database.",
+            where=str(path),
+            hint="OC20 and OC22 databases are read with the data set's own reader.",
+        )
     for index, number in enumerate(ids):
         stream.fraction = (index + 1) / len(ids)
         yield _raw(_row(file.get(str(number)), f"{path} row {number}"), index, f"{path} row {number}")
@@ -52,7 +56,9 @@ def _row(data: bytes | None, where: str) -> dict[str, Any]:
         row = decode(text.decode("utf-8"))
     # ASE's decoder raises whatever a broken text makes it raise.
     except Exception as error:
-        raise BadInputError(f"The row cannot be read: {error}", where=where, hint="Fetch the file again.") from error
+        raise BadInputError(
+            f"The row cannot be read: {error}", where=where, hint="Fetch the file again."
+        ) from error
     if not isinstance(row, dict):
         raise BadInputError(f"The row is a {type(row).__name__}.", where=where)
     return row
@@ -73,5 +79,9 @@ def _raw(row: dict[str, Any], index: int, where: str) -> RawFrame:
     if "tags" in row:
         arrays["tags"] = np.asarray(row["tags"], dtype=np.int64)
     # Forces of the calculator are stored raw: constraints do not zero them.
-    results = {key: np.asarray(row[key]) if key in ("forces", "stress") else row[key] for key in _RESULTS if key in row}
+    results = {
+        key: np.asarray(row[key]) if key in ("forces", "stress") else row[key]
+        for key in _RESULTS
+        if key in row
+    }
     return RawFrame(numbers, positions, cell, pbc, index, pairs, arrays, results)

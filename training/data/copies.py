@@ -1,7 +1,8 @@
-"""Geometries that are equal, or nearly, up to rotation, reflection and atom order, without comparing all pairs.
+"""Geometries that are equal, or nearly, up to rotation, reflection and atom order, without comparing all
+pairs.
 
-A signature is a list of sorted distances in a fixed layout per composition. If no atom moves by more than d/2, no
-entry changes by more than d, so means over parts of it are a safe filter for a tree search.
+A signature is a list of sorted distances in a fixed layout per composition. If no atom moves by more than
+d/2, no entry changes by more than d, so means over parts of it are a safe filter for a tree search.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def composition(frame: Frame) -> tuple[tuple[int, int], ...]:
 
 
 def signature(frame: Frame) -> np.ndarray:
-    """Sorted distances by pair of elements, sorted mean distances of each atom to each element, cell lengths; Å."""
+    """Sorted distances by pair of elements, sorted mean distances of each atom to each element, cell lengths;
+    Å."""
     order = np.argsort(frame.numbers, kind="stable")
     distances = _distances(frame.positions[order], frame.cell, frame.pbc)
     numbers = frame.numbers[order]
@@ -63,10 +65,14 @@ def signature(frame: Frame) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def find_matches(first: Sequence[Frame], second: Sequence[Frame] | None = None, tolerance: float = NEAR) -> list[Match]:
-    """Pairs of frames whose signatures differ by at most ``tolerance`` Å, each frame of ``first`` with its nearest one.
+def find_matches(
+    first: Sequence[Frame], second: Sequence[Frame] | None = None, tolerance: float = NEAR
+) -> list[Match]:
+    """Pairs of frames whose signatures differ by at most ``tolerance`` Å, each frame of ``first`` with its
+    nearest one.
 
-    ``second=None`` looks for pairs within ``first``. Frames of different composition or periodicity never match.
+    ``second=None`` looks for pairs within ``first``. Frames of different composition or periodicity never
+    match.
     """
     from scipy.spatial import cKDTree
 
@@ -114,7 +120,9 @@ def is_copy(one: Frame, other: Frame, tolerance: float = 1e-3) -> bool:
     from scipy.spatial import cKDTree
 
     periodic = bool(one.pbc.any())
-    if composition(one) != composition(other) or (periodic and np.abs(one.cell - other.cell).max() > tolerance):
+    if composition(one) != composition(other) or (
+        periodic and np.abs(one.cell - other.cell).max() > tolerance
+    ):
         return False
     places = []
     for frame in (one, other):

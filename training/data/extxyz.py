@@ -87,8 +87,8 @@ def read_extxyz(
 def stream_extxyz(path: Path, selection: slice, allow_truncated: bool = False) -> RawStream:
     """Selected frames, each parsed when it is asked for.
 
-    Reading raises BadInputError, naming frame and line, for anything that is not extended XYZ and for a file whose
-    last frame is cut off (unless allowed: then it is left out).
+    Reading raises BadInputError, naming frame and line, for anything that is not extended XYZ and for a file
+    whose last frame is cut off (unless allowed: then it is left out).
     """
     stream = RawStream(fraction=0.0)
     stream.frames = _frames(path, selection, allow_truncated, stream)
@@ -111,13 +111,16 @@ def _frames(path: Path, selection: slice, allow_truncated: bool, stream: RawStre
                             raise BadInputError(str(error), where=f"{path} frame {block.index}") from None
                         if not allow_truncated:
                             raise _truncated_error(path, block.index, str(error)) from None
-                        stream.messages.append(f"{path.name}: the truncated last frame {block.index} was left out.")
+                        stream.messages.append(
+                            f"{path.name}: the truncated last frame {block.index} was left out."
+                        )
                         continue
                     stream.fraction = file.tell() / size
                     yield frame
             except UnicodeDecodeError as error:
                 raise BadInputError(
-                    f"{path.name} is not text, but its name says extended XYZ.", where=str(path),
+                    f"{path.name} is not text, but its name says extended XYZ.",
+                    where=str(path),
                     hint="Give the file the suffix of its format (.traj, .db, .npz).",
                 ) from error
 
@@ -137,7 +140,8 @@ class _Block:
 
 def _truncated_error(path: Path, index: int, fact: str) -> BadInputError:
     return BadInputError(
-        f"The last frame of {path.name} is cut off: {fact}", where=f"{path} frame {index}",
+        f"The last frame of {path.name} is cut off: {fact}",
+        where=f"{path} frame {index}",
         hint="If the job that wrote it was killed, use the complete frames with --allow-truncated.",
     )
 
@@ -157,7 +161,9 @@ def _blocks(text: Iterable[str], path: Path, allow_truncated: bool, messages: li
             raise BadInputError(
                 f"Expected the number of atoms of frame {index}, found {head.strip()[:60]!r}.",
                 where=f"{path} line {line}",
-                hint="The atom count of the frame before is wrong." if index else "Is this an extended XYZ file?",
+                hint="The atom count of the frame before is wrong."
+                if index
+                else "Is this an extended XYZ file?",
             ) from None
         if count <= 0:
             raise BadInputError(f"Frame {index} has {count} atoms.", where=f"{path} line {line}")
@@ -191,7 +197,8 @@ def _lines(text: Iterable[str], path: Path, allow_truncated: bool) -> Iterator[s
             if allow_truncated:
                 return
             raise BadInputError(
-                f"The compressed stream of {path.name} breaks off.", where=str(path),
+                f"The compressed stream of {path.name} breaks off.",
+                where=str(path),
                 hint="Use the complete frames with --allow-truncated.",
             ) from None
         yield line
@@ -241,7 +248,8 @@ def parse_comment(comment: str) -> dict[str, str]:
 
 
 def as_floats(value: Any) -> np.ndarray:
-    """Numbers of a label as float64, from an array, text (``"1 2 3"``) or ASE's ``_JSON`` text; else ValueError."""
+    """Numbers of a label as float64, from an array, text (``"1 2 3"``) or ASE's ``_JSON`` text; else
+    ValueError."""
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("_JSON"):
@@ -280,7 +288,9 @@ def _numbers(arrays: dict[str, np.ndarray], where: str) -> np.ndarray:
         raise BadInputError("There is no column species:S:1.", where=where)
     symbols = species[:, 0]
     try:
-        return np.array([atomic_numbers[s] if s in atomic_numbers else int(s) for s in symbols], dtype=np.int64)
+        return np.array(
+            [atomic_numbers[s] if s in atomic_numbers else int(s) for s in symbols], dtype=np.int64
+        )
     except ValueError as error:
         raise BadInputError(f"Unknown element: {error}.", where=where) from None
 

@@ -44,7 +44,8 @@ class Frame:
     identifier: str | None = None
     """Name of the structure in its data set, where it has one."""
     targets: dict[str, float] = field(default_factory=dict)
-    """Scalar properties by name, in the units of their data set; of a class its number, once the classes are known."""
+    """Scalar properties by name, in the units of their data set; of a class its number, once the classes are
+    known."""
     classes: dict[str, str] = field(default_factory=dict)
     """Names of classes by name of the property."""
     vectors: dict[str, np.ndarray] = field(default_factory=dict)

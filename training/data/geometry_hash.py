@@ -1,8 +1,8 @@
 """Recognise the same geometry in two files, whatever the order, the origin or the orientation of its atoms.
 
-A fingerprint is a short vector of invariants: for molecules moments of the pair distances, for periodic cells the
-volume and the structure-factor amplitudes of the shortest reciprocal vectors. Equal geometries agree within rounding
-of the files (1e-5 Å); different ones differ in the leading digits.
+A fingerprint is a short vector of invariants: for molecules moments of the pair distances, for periodic cells
+the volume and the structure-factor amplitudes of the shortest reciprocal vectors. Equal geometries agree
+within rounding of the files (1e-5 Å); different ones differ in the leading digits.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ def fingerprint(numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pb
     phase = 2.0 * np.pi * scaled @ _MILLER.T
     amplitude = np.hypot(charge @ np.cos(phase), charge @ np.sin(phase))
     lengths = (cell**2).sum(1)
-    return np.concatenate([
-        [abs(np.linalg.det(cell)), np.prod(lengths) ** (1 / 3), lengths.sum()],
-        [np.sqrt((amplitude**2).sum() + charge.sum()), np.cbrt((amplitude**3).sum() + charge.sum())],
-    ])
+    return np.concatenate(
+        [
+            [abs(np.linalg.det(cell)), np.prod(lengths) ** (1 / 3), lengths.sum()],
+            [np.sqrt((amplitude**2).sum() + charge.sum()), np.cbrt((amplitude**3).sum() + charge.sum())],
+        ]
+    )
 
 
-def key(numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> tuple[tuple[float, ...], ...]:
+def key(
+    numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
+) -> tuple[tuple[float, ...], ...]:
     """Hashable keys of a structure: two structures are duplicates when they share one of the two."""
     values = fingerprint(numbers, positions, cell, pbc)
     counts = np.unique(numbers, return_counts=True)

@@ -1,7 +1,7 @@
 """Under which keys a file holds energy, forces and stress.
 
-Order of keys (design note ux.md 2.2): the user's own, then ``REF_*``, then the standard names (attached calculator,
-``info``, ``arrays``). Which was used is reported. Nothing is guessed beyond that list.
+Order of keys (design note ux.md 2.2): the user's own, then ``REF_*``, then the standard names (attached
+calculator, ``info``, ``arrays``). Which was used is reported. Nothing is guessed beyond that list.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ AUTOMATIC = {
 """Keys of each label in the order in which they are taken."""
 _CONFLICT_TOLERANCE = {"energy": 1e-5, "forces": 1e-4}
 _SMEARING = 1e-3
-"""eV per atom between an energy and the free energy from which it matters to which of them the forces belong."""
+"""eV per atom between an energy and the free energy from which it matters to which of them the forces
+belong."""
 
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Names of the labels in a file; None: found automatically. ``virials`` become stress = -virials / volume."""
+    """Names of the labels in a file; None: found automatically. ``virials`` become stress = -virials /
+    volume."""
 
     energy: str | None = None
     forces: str | None = None
@@ -55,14 +57,18 @@ def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None,
     for label, key in given:
         if key is not None and all(lookup(frame, label, key) is None for frame in frames):
             what = f"{label} under the key {key!r}" if target is None else f"the target {key!r}"
-            raise BadInputError(f"No frame of {path.name} has {what}.", where=str(path),
-                                hint=f"Keys of the file: {', '.join(available_keys(frames, label)) or 'none'}.")
+            raise BadInputError(
+                f"No frame of {path.name} has {what}.",
+                where=str(path),
+                hint=f"Keys of the file: {', '.join(available_keys(frames, label)) or 'none'}.",
+            )
 
 
 def choose_keys(
     frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path
 ) -> tuple[LabelKeys, list[str]]:
-    """The key of each label, and messages on them; BadInputError for contradictory labels. With a target, no other label."""
+    """The key of each label, and messages on them; BadInputError for contradictory labels. With a target, no
+    other label."""
     if target is not None:
         return LabelKeys(), [_report(frames, "target", target)]
     chosen: dict[str, str | None] = {}
@@ -73,14 +79,18 @@ def choose_keys(
             chosen[label] = explicit
             messages.append(_report(frames, label, explicit))
             continue
-        present = [key for key in candidates if any(lookup(frame, label, key) is not None for frame in frames)]
+        present = [
+            key for key in candidates if any(lookup(frame, label, key) is not None for frame in frames)
+        ]
         chosen[label] = present[0] if present else None
         if present:
             if label in _CONFLICT_TOLERANCE and len(present) > 1:
                 _refuse_conflict(frames, label, present[0], present[1], path)
             messages.append(_report(frames, label, present[0]))
     if chosen["stress"] is not None and chosen["virials"] is not None:
-        if keys.stress is None and (keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])):
+        if keys.stress is None and (
+            keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])
+        ):
             messages.append(f"stress ({chosen['stress']!r}) not used: {chosen['virials']!r} come first.")
             chosen["stress"] = None
         else:
@@ -92,13 +102,20 @@ def choose_keys(
 
 
 def _smearing(frames: Sequence[RawFrame]) -> list[str]:
-    """A message where energies are extrapolated to no smearing (VASP), so that forces are not their derivatives."""
-    differences = [abs(float(frame.results["free_energy"]) - float(frame.results["energy"])) / len(frame.numbers)
-                   for frame in frames if {"energy", "free_energy"} <= frame.results.keys()]
+    """A message where energies are extrapolated to no smearing (VASP), so that forces are not their
+    derivatives."""
+    differences = [
+        abs(float(frame.results["free_energy"]) - float(frame.results["energy"])) / len(frame.numbers)
+        for frame in frames
+        if {"energy", "free_energy"} <= frame.results.keys()
+    ]
     if not differences or max(differences) < _SMEARING:
         return []
-    return [f"energy: up to {1e3 * max(differences):.1f} meV/atom from the free energy, to which forces and stress belong "
-            "(smearing): choose --energy-key free_energy for dynamics and phonons."]
+    return [
+        f"energy: up to {1e3 * max(differences):.1f} meV/atom from the free energy, to which forces and "
+        "stress belong "
+        "(smearing): choose --energy-key free_energy for dynamics and phonons."
+    ]
 
 
 def _is_ref(key: str) -> bool:
@@ -116,8 +133,12 @@ def available_keys(frames: Sequence[RawFrame], label: str) -> list[str]:
     counts: Counter[str] = Counter()
     for frame in frames:
         if label == "forces":
-            counts.update([*(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,)),
-                           *(key for key in frame.results if key == label)])
+            counts.update(
+                [
+                    *(k for k, v in frame.arrays.items() if np.shape(v)[1:] == (3,)),
+                    *(key for key in frame.results if key == label),
+                ]
+            )
         else:
             counts.update([*frame.info, *(key for key in frame.results if key == label)])
     return [key for key, _ in counts.most_common(12) if key not in ("config_type", "pbc")]
@@ -136,13 +157,15 @@ def _refuse_conflict(frames: Sequence[RawFrame], label: str, first: str, second:
     if not different:
         return
     shown = "; ".join(
-        f"frame {i}: {float(x):.6f} and {float(y):.6f}" if label == "energy" and x.size == y.size == 1
+        f"frame {i}: {float(x):.6f} and {float(y):.6f}"
+        if label == "energy" and x.size == y.size == 1
         else f"frame {i}: largest |F| {np.abs(x).max():.4f} and {np.abs(y).max():.4f}"
         for i, x, y in different[:5]
     )
     raise BadInputError(
         f"{path.name} has {first!r} and {second!r}, and they differ in {len(different)} frames: {shown}.",
-        where=str(path), hint=f"Choose one with --{label}-key.",
+        where=str(path),
+        hint=f"Choose one with --{label}-key.",
     )
 
 

@@ -30,14 +30,16 @@ def read_labelled(
     target: str | None = None,
     target_kind: TargetKind | None = None,
 ) -> LabelledSet:
-    """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or not.
+    """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or
+    not.
 
-    ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg, kcal/mol,
-    kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With ``target`` this scalar, class
-    or vector (``target_kind``; None: as the labels look) is read, in the units of the file, instead of energies, forces and
-    stresses; frames may lack it. Single atoms marked
-    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they can be references.
-    Raises BadInputError, naming frame and shape, when labels are missing, contradictory or misshapen.
+    ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg,
+    kcal/mol, kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With
+    ``target`` this scalar, class or vector (``target_kind``; None: as the labels look) is read, in the units
+    of the file, instead of energies, forces and stresses; frames may lack it. Single atoms marked
+    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they
+    can be references. Raises BadInputError, naming frame and shape, when labels are missing, contradictory or
+    misshapen.
     """
     path = Path(path)
     raw = read_raw(path, index=index, allow_truncated=allow_truncated)
@@ -71,7 +73,8 @@ def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None
     """BadInputError for a layout whose unit of energy only the user can know."""
     if foreign and energy_unit is None:
         raise BadInputError(
-            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.", where=str(path),
+            f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.",
+            where=str(path),
             hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
         )
 
@@ -89,14 +92,21 @@ def _unit(name: str | None, table: dict[str, float], what: str) -> float:
     return table[name.lower()]
 
 
-# ---- one frame ----------------------------------------------------------------------------------------------------
+# ---- one frame
+# ----------------------------------------------------------------------------------------------------
 
 
 def label_frame(
-    raw: RawFrame, keys: LabelKeys, source: str, energy_scale: float, length_scale: float, target: str | None,
+    raw: RawFrame,
+    keys: LabelKeys,
+    source: str,
+    energy_scale: float,
+    length_scale: float,
+    target: str | None,
     target_kind: TargetKind = "scalar",
 ) -> Frame:
-    """One frame in eV and Å with the labels under ``keys``; BadInputError for labels of a wrong shape or not finite places."""
+    """One frame in eV and Å with the labels under ``keys``; BadInputError for labels of a wrong shape or not
+    finite places."""
     where = f"{source} frame {raw.index}"
     if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
         raise BadInputError("Positions or cell are not finite.", where=where)
@@ -111,7 +121,9 @@ def label_frame(
     if energy is not None and energy.size != 1:
         raise BadInputError(f"The energy has shape {energy.shape}, not one number.", where=where)
     if forces is not None and forces.shape != (len(raw.numbers), 3):
-        raise BadInputError(f"The forces have shape {forces.shape}, not {(len(raw.numbers), 3)}.", where=where)
+        raise BadInputError(
+            f"The forces have shape {forces.shape}, not {(len(raw.numbers), 3)}.", where=where
+        )
     volume = abs(float(np.linalg.det(cell)))
     stress = None
     if raw.pbc.sum() >= 2 and volume > 0:
@@ -124,12 +136,21 @@ def label_frame(
     given = None if target is None else lookup(raw, "target", target)
     scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
-        numbers=raw.numbers, positions=raw.positions * length_scale, cell=cell, pbc=raw.pbc,
+        numbers=raw.numbers,
+        positions=raw.positions * length_scale,
+        cell=cell,
+        pbc=raw.pbc,
         energy=None if energy is None else float(energy.reshape(())) * energy_scale,
-        forces=None if forces is None else forces * (energy_scale / length_scale), stress=stress,
-        group=str(raw.info.get("config_type", "default")), source=source, index=raw.index,
-        tags=None if tags is None else np.asarray(tags, dtype=np.int64), head=_text(raw.info.get("head")),
-        targets=scalars, classes=classes, vectors=vectors,
+        forces=None if forces is None else forces * (energy_scale / length_scale),
+        stress=stress,
+        group=str(raw.info.get("config_type", "default")),
+        source=source,
+        index=raw.index,
+        tags=None if tags is None else np.asarray(tags, dtype=np.int64),
+        head=_text(raw.info.get("head")),
+        targets=scalars,
+        classes=classes,
+        vectors=vectors,
     )
 
 
@@ -151,7 +172,8 @@ def _matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)
 
 
-# ---- isolated atoms and completeness ------------------------------------------------------------------------------
+# ---- isolated atoms and completeness
+# ------------------------------------------------------------------------------
 
 
 def is_isolated(raw: RawFrame, frame: Frame) -> bool:
@@ -164,13 +186,18 @@ def is_isolated(raw: RawFrame, frame: Frame) -> bool:
 
 def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
     if frame.energy is None or not np.isfinite(frame.energy):
-        raise BadInputError(f"An isolated atom has {'no energy' if frame.energy is None else 'an energy that is not finite'}.",
-                            where=frame.where)
+        raise BadInputError(
+            "An isolated atom has "
+            f"{'no energy' if frame.energy is None else 'an energy that is not finite'}.",
+            where=frame.where,
+        )
     number = int(frame.numbers[0])
     if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
         raise BadInputError(
-            f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and {frame.energy:.6f} eV.",
-            where=frame.where, hint="Keep the one that belongs to these calculations.",
+            f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and "
+            f"{frame.energy:.6f} eV.",
+            where=frame.where,
+            hint="Keep the one that belongs to these calculations.",
         )
 
 
@@ -194,11 +221,16 @@ def _require(
             count = sum(lookup(by_number[i], label, other) is not None for i in missing)
             if count:
                 raise BadInputError(
-                    f"{count} of {len(frames)} frames have their {label} under {other!r} and not under {getattr(used, label)!r}.",
-                    where=f"{path} frames {first}", hint="Write all of them under one key, or train on two files apart.")
+                    f"{count} of {len(frames)} frames have their {label} under {other!r} and not under "
+                    f"{getattr(used, label)!r}.",
+                    where=f"{path} frames {first}",
+                    hint="Write all of them under one key, or train on two files apart.",
+                )
         raise BadInputError(
-            f"{path.name} has no {label}." if everywhere
+            f"{path.name} has no {label}."
+            if everywhere
             else f"{len(missing)} of {len(frames)} frames have no {label}.",
             where=str(path) if everywhere else f"{path} frames {first}",
-            hint=f"Name the key with --{label}-key (found: {available}), or train without: --allow-missing {label}.",
+            hint=f"Name the key with --{label}-key (found: {available}), or train without: --allow-missing "
+            f"{label}.",
         )

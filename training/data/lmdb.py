@@ -1,4 +1,5 @@
-"""LMDB files read by key: single-file environments, opened at first use, read-only and without a lock file."""
+"""LMDB files read by key: single-file environments, opened at first use, read-only and without a lock
+file."""
 
 from __future__ import annotations
 
@@ -38,7 +39,10 @@ class LmdbFile:
     def names(self) -> Iterator[str]:
         """All keys, in the order of their bytes."""
         with self._environment().begin() as transaction:
-            yield from (key.decode("ascii", "replace") for key in transaction.cursor().iternext(keys=True, values=False))
+            yield from (
+                key.decode("ascii", "replace")
+                for key in transaction.cursor().iternext(keys=True, values=False)
+            )
 
     def __len__(self) -> int:
         """Number of entries, of whatever kind."""
@@ -79,14 +83,20 @@ def import_lmdb() -> Any:
 def _open(path: Path) -> Any:
     lmdb = import_lmdb()
     try:
-        environment = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False)
+        environment = lmdb.open(
+            str(path), subdir=False, readonly=True, lock=False, readahead=False, meminit=False
+        )
     except (lmdb.Error, OSError) as error:
-        raise BadInputError(f"{path.name} is not a readable LMDB file: {error}", where=str(path),
-                            hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} is not a readable LMDB file: {error}", where=str(path), hint="Fetch it again."
+        ) from error
     # LMDB maps the file: to read a page behind its end would end the program with SIGBUS.
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if path.stat().st_size < needed:
         environment.close()
-        raise BadInputError(f"{path.name} is cut off: {path.stat().st_size} of {needed} bytes.", where=str(path),
-                            hint="Fetch it again.")
+        raise BadInputError(
+            f"{path.name} is cut off: {path.stat().st_size} of {needed} bytes.",
+            where=str(path),
+            hint="Fetch it again.",
+        )
     return environment

@@ -45,13 +45,15 @@ def read_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool 
     stream = stream_raw(path, index=index, allow_truncated=allow_truncated)
     raw = RawFile(tuple(stream.frames), tuple(stream.messages), stream.foreign_units)
     if not raw.frames:
-        raise BadInputError(f"{Path(path).name} has no frame {index!r}.", where=str(path),
-                            hint="Count from 0; ':' is all.")
+        raise BadInputError(
+            f"{Path(path).name} has no frame {index!r}.", where=str(path), hint="Count from 0; ':' is all."
+        )
     return raw
 
 
 def stream_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool = False) -> RawStream:
-    """The same frames one after the other, where the format allows it; errors of ``read_raw`` come when they are met."""
+    """The same frames one after the other, where the format allows it; errors of ``read_raw`` come when they
+    are met."""
     path = Path(path)
     _check_file(path)
     selection = parse_index(index)
@@ -106,7 +108,9 @@ def parse_index(index: str | int) -> slice:
     if len(parts) == 1 and parts[0] is not None:
         return slice(parts[0], parts[0] + 1 if parts[0] != -1 else None)
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] == 0):
-        raise UsageError(f"Index {text!r} is not understood.", hint="Write a number or start:stop:step, such as ::10.")
+        raise UsageError(
+            f"Index {text!r} is not understood.", hint="Write a number or start:stop:step, such as ::10."
+        )
     return slice(*parts)
 
 
@@ -114,7 +118,9 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         raise BadInputError(f"{path} does not exist.", where=str(path), hint="Check the path and the folder.")
     if path.is_dir():
-        raise BadInputError(f"{path} is a directory.", where=str(path), hint="Give a file with labelled structures.")
+        raise BadInputError(
+            f"{path} is a directory.", where=str(path), hint="Give a file with labelled structures."
+        )
     try:
         with path.open("rb") as stream:
             start = stream.read(1)
@@ -124,7 +130,8 @@ def _check_file(path: Path) -> None:
         raise BadInputError(f"{path} is empty.", where=str(path))
 
 
-# ---- files that ASE reads -----------------------------------------------------------------------------------------
+# ---- files that ASE reads
+# -----------------------------------------------------------------------------------------
 
 
 def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
@@ -137,7 +144,11 @@ def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
             with open_bytes(path) as packed, source.open("wb") as plain:
                 shutil.copyfileobj(packed, plain)
         try:
-            images = _database(source) if kind == ".db" else ase.io.iread(str(source), do_not_split_by_at_sign=True)
+            images = (
+                _database(source)
+                if kind == ".db"
+                else ase.io.iread(str(source), do_not_split_by_at_sign=True)
+            )
             for number, atoms in select(enumerate(images), selection):
                 yield _from_atoms(atoms, number)
         except (BadInputError, OSError):
@@ -145,8 +156,10 @@ def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
         # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
         except Exception as error:
             raise BadInputError(
-                f"{path.name} cannot be read as {kind or 'a structure file'}: {type(error).__name__}: {error}",
-                where=str(path), hint="Give extxyz, traj, db, npz or another file that ase.io.read knows by its name.",
+                f"{path.name} cannot be read as {kind or 'a structure file'}: {type(error).__name__}: "
+                f"{error}",
+                where=str(path),
+                hint="Give extxyz, traj, db, npz or another file that ase.io.read knows by its name.",
             ) from error
 
 
@@ -169,19 +182,26 @@ def _from_atoms(atoms: Any, index: int) -> RawFrame:
         if np.shape(value) == (len(atoms), 3):
             arrays.setdefault(key, np.asarray(value))
     return RawFrame(
-        np.asarray(atoms.numbers, dtype=np.int64), np.asarray(atoms.positions, dtype=float),
-        np.asarray(atoms.cell.array, dtype=float), np.asarray(atoms.pbc, dtype=bool), index, info, arrays, results,
+        np.asarray(atoms.numbers, dtype=np.int64),
+        np.asarray(atoms.positions, dtype=float),
+        np.asarray(atoms.cell.array, dtype=float),
+        np.asarray(atoms.pbc, dtype=bool),
+        index,
+        info,
+        arrays,
+        results,
     )
 
 
-# ---- numpy archives -----------------------------------------------------------------------------------------------
+# ---- numpy archives
+# -----------------------------------------------------------------------------------------------
 
 _NPZ_NAMES = {
     "numbers": ("numbers", "nuclear_charges", "z", "atomic_numbers"),
     "positions": ("positions", "coords", "R"),
     "energy": ("energy", "energies", "E"),
     "forces": ("forces", "F"),
-}
+}  # fmt: skip
 
 
 def _stream_npz(path: Path, selection: slice) -> RawStream:
@@ -191,19 +211,27 @@ def _stream_npz(path: Path, selection: slice) -> RawStream:
         with np.load(data, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
     except (ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise BadInputError(f"{path.name} is not a plain numpy archive.", where=str(path),
-                            hint="Save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress).") from error
+        raise BadInputError(
+            f"{path.name} is not a plain numpy archive.",
+            where=str(path),
+            hint="Save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress).",
+        ) from error
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(
             f"{path.name} has no atomic numbers or no positions; its keys: {sorted(content)}.",
-            where=str(path), hint="Name them numbers, positions, energy, forces (and cell, pbc, stress).",
+            where=str(path),
+            hint="Name them numbers, positions, energy, forces (and cell, pbc, stress).",
         )
     positions = np.asarray(content[names["positions"]], dtype=float)
     if positions.ndim != 3 or positions.shape[2] != 3:
-        raise BadInputError(f"Positions have shape {positions.shape}, not (frames, atoms, 3).", where=str(path))
+        raise BadInputError(
+            f"Positions have shape {positions.shape}, not (frames, atoms, 3).", where=str(path)
+        )
     frames = (_npz_frame(content, names, i, path) for i in range(len(positions))[selection])
-    return RawStream(frames, foreign_units=names["numbers"] in ("nuclear_charges", "z") or names["energy"] == "E")
+    return RawStream(
+        frames, foreign_units=names["numbers"] in ("nuclear_charges", "z") or names["energy"] == "E"
+    )
 
 
 def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: int, path: Path) -> RawFrame:
@@ -223,7 +251,9 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
     atoms = numbers > 0  # frames of different size are padded with atomic number 0
     positions = np.asarray(content[names["positions"] or ""][i], dtype=float)
     if len(numbers) != len(positions):
-        raise BadInputError(f"{len(numbers)} atomic numbers for {len(positions)} positions.", where=f"{path} frame {i}")
+        raise BadInputError(
+            f"{len(numbers)} atomic numbers for {len(positions)} positions.", where=f"{path} frame {i}"
+        )
     cell, pbc = value("cell", 2), value("pbc", 1)
     if cell is None:
         cell = value("lattice", 2)
@@ -235,8 +265,18 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
         results["forces"] = forces[atoms] if len(forces) == len(atoms) else forces
     if "stress" in content:
         results["stress"] = content["stress"][i]
-    info = {"config_type": str(content["config_type"][i])} if content.get("config_type", np.array(0)).ndim == 1 else {}
+    info = (
+        {"config_type": str(content["config_type"][i])}
+        if content.get("config_type", np.array(0)).ndim == 1
+        else {}
+    )
     return RawFrame(
-        numbers[atoms], positions[atoms], np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float),
-        np.full(3, cell is not None) if pbc is None else np.asarray(pbc, dtype=bool), i, info, {}, results,
+        numbers[atoms],
+        positions[atoms],
+        np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float),
+        np.full(3, cell is not None) if pbc is None else np.asarray(pbc, dtype=bool),
+        i,
+        info,
+        {},
+        results,
     )

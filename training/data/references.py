@@ -1,7 +1,8 @@
 """Reference energies per element: isolated atoms of the file, the user's own, or a least-squares fit.
 
-The fit solves E = sum of e(Z) for the compositions present, in float64, with the solution of least norm where the
-compositions are collinear; such a fit is reported as not of full rank, because only its sums mean anything.
+The fit solves E = sum of e(Z) for the compositions present, in float64, with the solution of least norm where
+the compositions are collinear; such a fit is reported as not of full rank, because only its sums mean
+anything.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class References:
         missing = [int(z) for z in elements if int(z) not in self.values]
         if missing:
             raise BadInputError(
-                f"No reference energy for {_names(missing)}.", hint="Add training frames with it, or give its energy."
+                f"No reference energy for {_names(missing)}.",
+                hint="Add training frames with it, or give its energy.",
             )
         return float(sum(self.values[int(z)] * int(n) for z, n in zip(elements, counts, strict=True)))
 
@@ -59,9 +61,10 @@ def fit_references(
 ) -> References:
     """Reference energies for the elements of ``frames`` (those without an energy are ignored).
 
-    ``auto``: isolated atoms when they cover every element and belong to the same energies, else least squares;
-    ``isolated``: those or an error; ``lstsq``: always the fit; or a mapping ``{"C": -1029.5}``.
-    Raises BadInputError if no frame has an energy or isolated atoms are unusable, UsageError for a mapping that is.
+    ``auto``: isolated atoms when they cover every element and belong to the same energies, else least
+        squares; ``isolated``: those or an error; ``lstsq``: always the fit; or a mapping ``{"C": -1029.5}``.
+        Raises BadInputError if no frame has an energy or isolated atoms are unusable, UsageError for a
+        mapping that is.
     """
     labelled = [frame for frame in frames if frame.energy is not None]
     if not labelled:
@@ -75,24 +78,34 @@ def fit_references(
         if kind == "least_squares" and rank < len(elements):
             notes = notes + [_rank_message(rank, elements)]
         return References(
-            values, kind, rank, kind == "isolated_atoms" or rank == len(elements),
-            float(np.sqrt(np.mean(residual**2))), tuple(notes),
+            values,
+            kind,
+            rank,
+            kind == "isolated_atoms" or rank == len(elements),
+            float(np.sqrt(np.mean(residual**2))),
+            tuple(notes),
         )
 
     if isinstance(mode, Mapping):
         given = _given(mode, elements)
         problem = _isolated_problem(labelled, given, elements)
         if problem is not None:
-            raise UsageError(f"The given references cannot be right: {problem}",
-                             hint="Are they in eV (--energy-unit is that of a file of structures)? --E0s lstsq fits them.")
+            raise UsageError(
+                f"The given references cannot be right: {problem}",
+                hint="Are they in eV (--energy-unit is that of a file of structures)? --E0s lstsq fits them.",
+            )
         return finish(given, "isolated_atoms", ["Reference energies as given by the user."])
     notes: list[str] = []
     if mode in ("auto", "isolated"):
         problem = _isolated_problem(labelled, isolated or {}, elements)
         if problem is None and isolated:
-            return finish({z: float(isolated[z]) for z in elements}, "isolated_atoms", ["References: isolated atoms."])
+            return finish(
+                {z: float(isolated[z]) for z in elements}, "isolated_atoms", ["References: isolated atoms."]
+            )
         if mode == "isolated":
-            raise BadInputError(problem or "There are no isolated atoms.", hint="Add config_type=IsolatedAtom frames.")
+            raise BadInputError(
+                problem or "There are no isolated atoms.", hint="Add config_type=IsolatedAtom frames."
+            )
         if isolated and problem:
             notes.append(f"Isolated atoms not used: {problem}")
     values = _least_squares(counts, energies, weights)
@@ -101,22 +114,31 @@ def fit_references(
 
 
 def load_references(
-    path: str | Path, *, keys: LabelKeys = LabelKeys(), energy_unit: str | None = None, length_unit: str | None = None
+    path: str | Path,
+    *,
+    keys: LabelKeys = LabelKeys(),
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
 ) -> dict[int, float]:
-    """References in eV from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a structure file.
+    """References in eV from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a
+    structure file.
 
     Keys and units are those of the structure file, as in ``read_labelled``.
     """
     import yaml
 
     if ".xyz" in Path(path).name or Path(path).suffix.lower() in (".extxyz", ".traj", ".db"):
-        return read_labelled(path, keys=keys, require=(), energy_unit=energy_unit, length_unit=length_unit).isolated
+        return read_labelled(
+            path, keys=keys, require=(), energy_unit=energy_unit, length_unit=length_unit
+        ).isolated
 
     try:
         with open(path, encoding="utf-8") as stream:
             content = yaml.safe_load(stream)
     except OSError as error:
-        raise UsageError(f"References file {path} cannot be read: {error.strerror}.", where=str(path)) from error
+        raise UsageError(
+            f"References file {path} cannot be read: {error.strerror}.", where=str(path)
+        ) from error
     except yaml.YAMLError as error:
         raise UsageError(f"References file {path} is not YAML: {error}", where=str(path)) from error
     if not isinstance(content, dict):
@@ -165,33 +187,45 @@ def _compositions(frames: Sequence[Frame], elements: list[int]) -> tuple[np.ndar
 
 
 def _least_squares(counts: np.ndarray, energies: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    # Per atom, so that large cells do not outweigh small ones; the offset keeps the deviations well conditioned.
+    # Per atom, so that large cells do not outweigh small ones; the offset keeps the deviations well
+    # conditioned.
     atoms = counts.sum(1)
     scale = np.sqrt(weights) / atoms
     per_atom = float(np.average(energies / atoms, weights=weights))
-    deviation, *_ = np.linalg.lstsq(counts * scale[:, None], (energies - per_atom * atoms) * scale, rcond=1e-8)
+    deviation, *_ = np.linalg.lstsq(
+        counts * scale[:, None], (energies - per_atom * atoms) * scale, rcond=1e-8
+    )
     return deviation + per_atom
 
 
 def _residuals(frames: Sequence[Frame], values: Mapping[int, float]) -> np.ndarray:
     return np.array(
-        [((frame.energy or 0.0) - sum(values[int(z)] for z in frame.numbers)) / frame.n_atoms for frame in frames]
+        [
+            ((frame.energy or 0.0) - sum(values[int(z)] for z in frame.numbers)) / frame.n_atoms
+            for frame in frames
+        ]
     )
 
 
-def _isolated_problem(frames: Sequence[Frame], isolated: Mapping[int, float], elements: Sequence[int]) -> str | None:
+def _isolated_problem(
+    frames: Sequence[Frame], isolated: Mapping[int, float], elements: Sequence[int]
+) -> str | None:
     missing = [z for z in elements if z not in isolated]
     if missing:
         return f"there is none for {_names(missing)}."
     binding = float(np.median(_residuals(frames, isolated)))
     if abs(binding) > _IMPLAUSIBLE_BINDING:
-        return f"they would mean a binding energy of {binding:.1f} eV/atom, so the frames have another energy zero."
+        return (
+            f"they would mean a binding energy of {binding:.1f} eV/atom, so the frames have another "
+            "energy zero."
+        )
     return None
 
 
 def _rank_message(rank: int, elements: Sequence[int]) -> str:
     return (
-        f"The compositions determine {rank} of {len(elements)} reference energies ({_names(elements)}); energies "
+        f"The compositions determine {rank} of {len(elements)} reference energies ({_names(elements)}); "
+        "energies "
         "between other compositions (reactions, formation, isolated atoms) are not meaningful. "
         "Add isolated atoms to determine them."
     )

@@ -1,6 +1,7 @@
 """Training and validation frames: contiguous blocks of every group, so that neighbours in time stay together.
 
-A random split of a trajectory puts a near copy of most validation frames into the training set and measures nothing.
+A random split of a trajectory puts a near copy of most validation frames into the training set and measures
+nothing.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Split = tuple[tuple[Frame, ...], tuple[Frame, ...]]
 def split_frames(frames: Sequence[Frame], valid_fraction: float, seed: int = 0) -> Split:
     """Training and validation frames, both in file order; the same input and seed give the same split.
 
-    Every group (source and ``config_type``) gives about ``valid_fraction`` of its frames, in one to five blocks.
-    With two frames or more neither part is empty (unless the fraction is 0). A validation frame with an element
-    that no training frame has, or with an exact twin among them, goes to training.
-    UsageError unless 0 <= valid_fraction < 1.
+    Every group (source and ``config_type``) gives about ``valid_fraction`` of its frames, in one to five
+    blocks. With two frames or more neither part is empty (unless the fraction is 0). A validation frame with
+    an element that no training frame has, or with an exact twin among them, goes to training. UsageError
+    unless 0 <= valid_fraction < 1.
     """
     if not 0.0 <= valid_fraction < 1.0:
         raise UsageError(f"The validation fraction is {valid_fraction}, not between 0 and 1.")
@@ -48,9 +49,12 @@ def split_frames(frames: Sequence[Frame], valid_fraction: float, seed: int = 0) 
 
 
 def every_nth(frames: Sequence[Frame], n: int, offset: int | None = None) -> Split:
-    """Every ``n``-th frame for validation (the last of each ``n`` unless ``offset`` says), the others for training."""
+    """Every ``n``-th frame for validation (the last of each ``n`` unless ``offset`` says), the others for
+    training."""
     if n < 2:
-        raise UsageError(f"Every {n}-th frame for validation leaves nothing to train on.", hint="Use 2 or more.")
+        raise UsageError(
+            f"Every {n}-th frame for validation leaves nothing to train on.", hint="Use 2 or more."
+        )
     start = n - 1 if offset is None else offset
     return _apply(frames, {i for i in range(len(frames)) if i % n == start % n})
 

@@ -1,6 +1,8 @@
-"""Labelled frames of a file one after the other, for files larger than memory; the rules are those of :mod:`.labels`.
+"""Labelled frames of a file one after the other, for files larger than memory; the rules are those of
+:mod:`.labels`.
 
-Keys are chosen from blocks of frames; a label that changes its key within the file is an error that asks for the key.
+Keys are chosen from blocks of frames; a label that changes its key within the file is an error that asks for
+the key.
 """
 
 from __future__ import annotations
@@ -36,12 +38,16 @@ class LabelOptions:
 
 
 def stream_labelled(
-    path: Path, options: LabelOptions, screen: Screen, position: Callable[[float | None], None] = lambda fraction: None
+    path: Path,
+    options: LabelOptions,
+    screen: Screen,
+    position: Callable[[float | None], None] = lambda fraction: None,
 ) -> Iterator[Frame]:
     """Frames of any labelled file that ``screen`` accepts; isolated atoms are left out and counted.
 
-    ``position`` is told the share of the file that was read, None if it is not known. A frame with labels that are missing or
-    misshapen is an error, or counted, as the screen says; a file that cannot be read on is always an error (BadInputError).
+    ``position`` is told the share of the file that was read, None if it is not known. A frame with labels
+    that are missing or misshapen is an error, or counted, as the screen says; a file that cannot be read on
+    is always an error (BadInputError).
     """
     stream = stream_raw(path, allow_truncated=options.allow_truncated)
     check_unit_known(stream.foreign_units, options.energy_unit, path)
@@ -62,7 +68,12 @@ def stream_labelled(
 
 
 def _labelled(
-    raw: RawFrame, keys: LabelKeys, path: Path, scales: tuple[float, float], options: LabelOptions, screen: Screen
+    raw: RawFrame,
+    keys: LabelKeys,
+    path: Path,
+    scales: tuple[float, float],
+    options: LabelOptions,
+    screen: Screen,
 ) -> Frame | None:
     """The frame, or None where it is left out and counted."""
     try:
@@ -84,8 +95,11 @@ def _labelled(
     if screen.on_bad == "fail":
         label = missing[0]
         hint = f"--{label}-key NAME says where it is, --allow-missing {label} takes such frames"
-        raise BadInputError(f"The frame has no {label}.", where=f"{path} frame {raw.index}",
-                            hint=hint if options.target is None else "Leave such frames out with --on-bad skip.")
+        raise BadInputError(
+            f"The frame has no {label}.",
+            where=f"{path} frame {raw.index}",
+            hint=hint if options.target is None else "Leave such frames out with --on-bad skip.",
+        )
     screen.counts[f"without {missing[0]}"] += 1
     return None
 
@@ -97,7 +111,10 @@ def _joined(used: LabelKeys, found: LabelKeys, where: str) -> LabelKeys:
         if now is None or now == before:
             continue
         if before is not None:
-            raise BadInputError(f"The {item.name} is under {now!r} here and under {before!r} before.", where=where,
-                                hint=f"Choose one with --{item.name}-key.")
+            raise BadInputError(
+                f"The {item.name} is under {now!r} here and under {before!r} before.",
+                where=where,
+                hint=f"Choose one with --{item.name}-key.",
+            )
         used = replace(used, **{item.name: now})
     return used

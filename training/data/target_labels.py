@@ -1,4 +1,5 @@
-"""Targets as files hold them: which kind they are, and one label as a number, the name of a class, or a vector."""
+"""Targets as files hold them: which kind they are, and one label as a number, the name of a class, or a
+vector."""
 
 from __future__ import annotations
 
@@ -15,20 +16,36 @@ from .extxyz import as_floats
 TargetKind = Literal["scalar", "class", "vector"]
 FEW = 10
 """Distinct whole numbers up to which a target may be meant as classes."""
-_BOOLEANS = {"T": "T", "True": "T", "true": "T", "TRUE": "T", "F": "F", "False": "F", "false": "F", "FALSE": "F"}
+_BOOLEANS = {
+    "T": "T",
+    "True": "T",
+    "true": "T",
+    "TRUE": "T",
+    "F": "F",
+    "False": "F",
+    "false": "F",
+    "FALSE": "F",
+}
 
 
 def kind_of_labels(labels: Sequence[Any], target: str) -> tuple[TargetKind, str]:
-    """The kind to train on where the user does not say, and why: classes if all labels are text or booleans, else a scalar.
+    """The kind to train on where the user does not say, and why: classes if all labels are text or booleans,
+    else a scalar.
 
     Vectors and classes that are written as numbers are never assumed.
     """
     if labels and all(_is_word(label) for label in labels):
         return "class", f"{target}: the labels are text or booleans, so these are classes"
     numbers = {_number(label) for label in labels}
-    if None not in numbers and 2 <= len(numbers) <= FEW < len(labels) and all(float(n).is_integer() for n in numbers if n):
-        return "scalar", (f"{target}: taken as a number, of which there are {len(numbers)} different ones; "
-                          "if they are classes: --target-kind class")
+    if (
+        None not in numbers
+        and 2 <= len(numbers) <= FEW < len(labels)
+        and all(float(n).is_integer() for n in numbers if n)
+    ):
+        return "scalar", (
+            f"{target}: taken as a number, of which there are {len(numbers)} different ones; "
+            "if they are classes: --target-kind class"
+        )
     return "scalar", f"{target}: a number per structure"
 
 
@@ -37,16 +54,24 @@ def scalar_label(label: Any, target: str, where: str) -> float:
     try:
         values = as_floats(label)
     except (ValueError, TypeError):
-        raise BadInputError(f"The target {_short(label)!r} is not numeric.", where=where,
-                            hint="finetune takes names of classes with --target-kind class") from None
+        raise BadInputError(
+            f"The target {_short(label)!r} is not numeric.",
+            where=where,
+            hint="finetune takes names of classes with --target-kind class",
+        ) from None
     if values.size != 1:
-        hint = "finetune takes vectors of three components with --target-kind vector" if values.size == 3 else ""
-        raise BadInputError(f"The target {target!r} has shape {values.shape}, not one number.", where=where, hint=hint)
+        hint = (
+            "finetune takes vectors of three components with --target-kind vector" if values.size == 3 else ""
+        )
+        raise BadInputError(
+            f"The target {target!r} has shape {values.shape}, not one number.", where=where, hint=hint
+        )
     return float(values.reshape(()))
 
 
 def class_label(label: Any, target: str, where: str) -> str | None:
-    """The name of a class: text as it is, whole numbers without a point, booleans as T and F; None if it is empty or NaN.
+    """The name of a class: text as it is, whole numbers without a point, booleans as T and F; None if it is
+    empty or NaN.
 
     BadInputError naming the place for other numbers and for arrays.
     """
@@ -61,8 +86,11 @@ def class_label(label: Any, target: str, where: str) -> str | None:
     if not math.isfinite(number):
         return None
     if not number.is_integer():
-        raise BadInputError(f"The target {_short(label)!r} is no class: a number that is not whole.", where=where,
-                            hint="classes are text, booleans or whole numbers; a number needs --target-kind scalar")
+        raise BadInputError(
+            f"The target {_short(label)!r} is no class: a number that is not whole.",
+            where=where,
+            hint="classes are text, booleans or whole numbers; a number needs --target-kind scalar",
+        )
     return str(int(number))
 
 
@@ -73,14 +101,17 @@ def vector_label(label: Any, target: str, where: str) -> np.ndarray:
     except (ValueError, TypeError):
         raise BadInputError(f"The target {_short(label)!r} is not numeric.", where=where) from None
     if values.size != 3:
-        raise BadInputError(f"The target {target!r} has shape {values.shape}, not three components.", where=where)
+        raise BadInputError(
+            f"The target {target!r} has shape {values.shape}, not three components.", where=where
+        )
     return values.reshape(3)
 
 
 def target_labels(
     target: str | None, label: Any, kind: TargetKind, where: str
 ) -> tuple[dict[str, float], dict[str, str], dict[str, np.ndarray]]:
-    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``; all empty if there is none."""
+    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``; all empty if
+    there is none."""
     if target is None or label is None:
         return {}, {}, {}
     if kind == "scalar":

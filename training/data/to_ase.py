@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
-
-
 def to_atoms(frame: Frame) -> Atoms:
-    """ASE structure with the labels in an attached calculator; scalars, classes, vectors and origin in ``info``."""
+    """ASE structure with the labels in an attached calculator; scalars, classes, vectors and origin in
+    ``info``."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     atoms.info.update(config_type=frame.group, source=frame.source, source_index=frame.index)
-    labels: dict[str, Any] = {"energy": frame.energy, "forces": frame.forces,
-                              "stress": None if frame.stress is None else frame.stress[VOIGT]}
+    labels: dict[str, Any] = {
+        "energy": frame.energy,
+        "forces": frame.forces,
+        "stress": None if frame.stress is None else frame.stress[VOIGT],
+    }
     for name, value in frame.targets.items():
         (labels if name == "energy" else atoms.info)[info_key(name)] = value
     for name, target in (*frame.classes.items(), *frame.vectors.items()):

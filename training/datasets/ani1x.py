@@ -1,4 +1,5 @@
-"""ANI-1x (``datasets.md`` section 3): wB97x/6-31G(d) conformers by formula; hartree and, for forces, hartree/Å."""
+"""ANI-1x (``datasets.md`` section 3): wB97x/6-31G(d) conformers by formula; hartree and, for forces,
+hartree/Å."""
 
 from __future__ import annotations
 
@@ -34,18 +35,24 @@ class Ani1xFrames(GroupedFrames):
         number, conformer, (z, x, energies, forces) = self.row(index)
         formula = self.groups[number]
         return molecule_frame(
-            z, x[conformer], f"{self.path.name}/{formula}", conformer, "ani1x",
+            z,
+            x[conformer],
+            f"{self.path.name}/{formula}",
+            conformer,
+            "ani1x",
             energy=float(energies[conformer]) * HARTREE,
             # Per Å: no bohr in between, unlike most sets in hartree.
-            forces=forces[conformer].astype(np.float64) * HARTREE, identifier=f"{formula}/{conformer}",
+            forces=forces[conformer].astype(np.float64) * HARTREE,
+            identifier=f"{formula}/{conformer}",
         )
 
 
 def open_ani1x(folder: Path, member: str, *, held_out: int = HELD_OUT, seed: int = SEED) -> Ani1xFrames:
     """The ``train``, ``val`` or ``test`` conformers of ``ani1x-release.h5``; no formula is in two parts.
 
-    Formulas of fewer than four atoms are left out before splitting. Conformers with NaN labels stay in the numbering
-    (identifiers count all conformers of a formula) and are for :class:`.checks.Screen` to leave out and count.
+    Formulas of fewer than four atoms are left out before splitting. Conformers with NaN labels stay in the
+    numbering (identifiers count all conformers of a formula) and are for :class:`.checks.Screen` to leave out
+    and count.
     """
     part = choose(member, PARTS, "part of ANI-1x")
     path = find_file(folder, ["ani1x-release.h5"], "ANI-1x")
@@ -59,10 +66,11 @@ def open_ani1x(folder: Path, member: str, *, held_out: int = HELD_OUT, seed: int
 
 
 def split_formulas(counts: dict[str, int], held_out: int, seed: int = SEED) -> dict[str, list[str]]:
-    """Formulas by part: in random order, at least ``held_out`` conformers for val, then for test, the rest for training.
+    """Formulas by part: in random order, at least ``held_out`` conformers for val, then for test, the rest
+    for training.
 
-    The official code shuffles without a seed, so its parts cannot be had; the sizes and the rule are the same.
-    BadInputError if nothing is left to train on.
+    The official code shuffles without a seed, so its parts cannot be had; the sizes and the rule are the
+    same. BadInputError if nothing is left to train on.
     """
     order = sorted(counts)
     random.Random(seed).shuffle(order)
@@ -72,6 +80,8 @@ def split_formulas(counts: dict[str, int], held_out: int, seed: int = SEED) -> d
             parts[part].append(order.pop(0))
     parts["train"] = order
     if not order:
-        raise BadInputError(f"{sum(counts.values())} conformers leave nothing to train on beside two times {held_out}.",
-                            hint="The file is not complete; fetch it again.")
+        raise BadInputError(
+            f"{sum(counts.values())} conformers leave nothing to train on beside two times {held_out}.",
+            hint="The file is not complete; fetch it again.",
+        )
     return {part: sorted(formulas) for part, formulas in parts.items()}

@@ -1,7 +1,8 @@
-"""What all data-set readers share: frames by number, published splits, arrays of one molecule, optional packages.
+"""What all data-set readers share: frames by number, published splits, arrays of one molecule, optional
+packages.
 
-A reader knows the sizes of its frames without building them, and builds a frame when it is asked for, so that a set
-larger than memory can be trained on.
+A reader knows the sizes of its frames without building them, and builds a frame when it is asked for, so that
+a set larger than memory can be trained on.
 """
 
 from __future__ import annotations
@@ -67,7 +68,12 @@ class MoleculeFrames(FrameSource):
     """Frames of one molecule: arrays in eV and Å as they lie in memory."""
 
     def __init__(
-        self, path: Path, group: str, numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray,
+        self,
+        path: Path,
+        group: str,
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        energies: np.ndarray,
         forces: np.ndarray,
     ) -> None:
         """Args:
@@ -92,22 +98,42 @@ class MoleculeFrames(FrameSource):
 
     def __getitem__(self, index: int) -> Frame:
         return molecule_frame(
-            self.numbers, self._positions[index], self.path.name, int(index), self.group,
-            energy=float(self._energies[index]), forces=self._forces[index],
+            self.numbers,
+            self._positions[index],
+            self.path.name,
+            int(index),
+            self.group,
+            energy=float(self._energies[index]),
+            forces=self._forces[index],
         )
 
 
 def molecule_frame(
-    numbers: np.ndarray, positions: np.ndarray, source: str, index: int, group: str, *,
-    energy: float | None = None, forces: np.ndarray | None = None, identifier: str | None = None,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    source: str,
+    index: int,
+    group: str,
+    *,
+    energy: float | None = None,
+    forces: np.ndarray | None = None,
+    identifier: str | None = None,
     targets: dict[str, float] | None = None,
 ) -> Frame:
     """A frame without a cell."""
     return Frame(
-        numbers=np.asarray(numbers, dtype=np.int64), positions=np.asarray(positions, dtype=np.float64),
-        cell=np.zeros((3, 3)), pbc=np.zeros(3, dtype=bool), energy=energy,
-        forces=None if forces is None else np.asarray(forces, dtype=np.float64), stress=None, group=group,
-        source=source, index=index, identifier=identifier, targets=targets or {},
+        numbers=np.asarray(numbers, dtype=np.int64),
+        positions=np.asarray(positions, dtype=np.float64),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        energy=energy,
+        forces=None if forces is None else np.asarray(forces, dtype=np.float64),
+        stress=None,
+        group=group,
+        source=source,
+        index=index,
+        identifier=identifier,
+        targets=targets or {},
     )
 
 
@@ -118,8 +144,11 @@ def legacy_shuffle(count: int, seed: int = SEED) -> np.ndarray:
     return order
 
 
-def shuffled_parts(count: int, n_train: int, n_valid: int, n_test: int | None = None, seed: int = SEED) -> Parts:
-    """Train, validation and test as consecutive slices of the legacy shuffle; ``n_test=None``: all that is left.
+def shuffled_parts(
+    count: int, n_train: int, n_valid: int, n_test: int | None = None, seed: int = SEED
+) -> Parts:
+    """Train, validation and test as consecutive slices of the legacy shuffle; ``n_test=None``: all that is
+    left.
 
     BadInputError if there are fewer frames than the sizes need.
     """
@@ -141,7 +170,9 @@ def optional(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"This data set needs the package {name}.", hint='pip install "jmp-calc[data]"') from error
+        raise UsageError(
+            f"This data set needs the package {name}.", hint='pip install "jmp-calc[data]"'
+        ) from error
 
 
 def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
@@ -155,8 +186,11 @@ def find_file(folder: Path, names: Sequence[str], what: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     state = "is not there" if not folder.exists() else "has none of " + ", ".join(dict.fromkeys(names))
-    raise BadInputError(f"{what} was not found: {folder} {state}.", where=str(folder),
-                        hint="give the folder of the data set with --data, see jmp-calc data list")
+    raise BadInputError(
+        f"{what} was not found: {folder} {state}.",
+        where=str(folder),
+        hint="give the folder of the data set with --data, see jmp-calc data list",
+    )
 
 
 def choose(name: str, known: Sequence[str], what: str) -> str:
@@ -167,5 +201,9 @@ def choose(name: str, known: Sequence[str], what: str) -> str:
     if name.lower() in spelled:
         return spelled[name.lower()]
     near = difflib.get_close_matches(name.lower(), spelled, n=2)
-    hint = f"did you mean {' or '.join(spelled[n] for n in near)}?" if near else f"choose one of {', '.join(known)}"
+    hint = (
+        f"did you mean {' or '.join(spelled[n] for n in near)}?"
+        if near
+        else f"choose one of {', '.join(known)}"
+    )
     raise UsageError(f"There is no {what} {name!r}.", hint=hint)

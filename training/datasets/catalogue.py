@@ -56,25 +56,41 @@ def load_catalogue(path: Path = CATALOGUE) -> dict[str, Publication]:
 
 
 def fetch(
-    publication: Publication, folder: Path, names: Sequence[str] = (), *, unpack: bool = True,
+    publication: Publication,
+    folder: Path,
+    names: Sequence[str] = (),
+    *,
+    unpack: bool = True,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Download files of a data set into ``folder`` and unpack archives there; returns the downloaded files.
 
-    What is there already is not fetched again, and an interrupted download goes on where it stopped. UsageError for an
-    unknown name, or if no address is known; ModelError if the download fails or the checksum is wrong.
+    What is there already is not fetched again, and an interrupted download goes on where it stopped.
+    UsageError for an unknown name, or if no address is known; ModelError if the download fails or the
+    checksum is wrong.
     """
     known = {file.name: file for file in publication.files}
-    chosen = [known[choose(name, tuple(known), f"file of {publication.name}")] for name in names] or list(known.values())
+    chosen = [known[choose(name, tuple(known), f"file of {publication.name}")] for name in names] or list(
+        known.values()
+    )
     if not chosen or any(file.url is None for file in chosen):
-        raise UsageError(f"No address is known for {', '.join(f.name for f in chosen if f.url is None) or publication.name}.",
-                         where=publication.page, hint="fetch it by hand from the publisher's page")
+        raise UsageError(
+            "No address is known for "
+            f"{', '.join(f.name for f in chosen if f.url is None) or publication.name}.",
+            where=publication.page,
+            hint="fetch it by hand from the publisher's page",
+        )
     fetched = []
     for file in chosen:
         assert file.url is not None
         target = folder / file.name
         expected = Expected(
-            file.size, file.sha256, _MAGIC.get(target.suffix, ()), md5=file.md5, what="data", home="choose with -o",
+            file.size,
+            file.sha256,
+            _MAGIC.get(target.suffix, ()),
+            md5=file.md5,
+            what="data",
+            home="choose with -o",
             by_hand=f"or fetch the file by other means and put it into {folder}",
         )
         found = download(file.url, target, expected)
@@ -88,7 +104,8 @@ def fetch(
 
 
 def unpack_archive(path: Path, folder: Path) -> list[str]:
-    """Unpack a zip or tar archive, and the archives inside it, into ``folder``; returns the names of what was unpacked.
+    """Unpack a zip or tar archive, and the archives inside it, into ``folder``; returns the names of what was
+    unpacked.
 
     Entries that lead out of the folder are refused. BadInputError for a damaged archive.
     """
@@ -104,7 +121,9 @@ def unpack_archive(path: Path, folder: Path) -> list[str]:
                 names = archive.getnames()
                 archive.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise BadInputError(f"{path.name} cannot be unpacked: {error}", where=str(path), hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} cannot be unpacked: {error}", where=str(path), hint="Fetch it again."
+        ) from error
     inner = [folder / name for name in names if name.endswith(_PACKED)]
     return [path.name, *(name for p in inner if p.is_file() for name in unpack_archive(p, folder))]
 

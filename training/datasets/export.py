@@ -22,8 +22,16 @@ _CHUNK = 500
 
 
 def export(
-    name: str, member: str, folder: Path, out: Path, *, part: str = "all", split: str | None = None,
-    frames: int | None = None, on_bad: OnBad = "fail", min_atoms: int = 1,
+    name: str,
+    member: str,
+    folder: Path,
+    out: Path,
+    *,
+    part: str = "all",
+    split: str | None = None,
+    frames: int | None = None,
+    on_bad: OnBad = "fail",
+    min_atoms: int = 1,
 ) -> tuple[int, str | None]:
     """Write frames of a data set with labels in eV and Å; returns how many, and a sentence on those left out.
 
@@ -55,14 +63,17 @@ def export(
     finally:
         temporary.unlink(missing_ok=True)
     if not written:
-        raise BadInputError(f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message())
+        raise BadInputError(
+            f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message()
+        )
     return written, screen.message()
 
 
 def open_part(
     name: str, member: str, folder: Path, part: str = "all", split: str | None = None
 ) -> tuple[FrameSource, Sequence[int] | np.ndarray]:
-    """A data set and the numbers of the frames of one part of a split (``all``: every frame); UsageError if it has no splits."""
+    """A data set and the numbers of the frames of one part of a split (``all``: every frame); UsageError if
+    it has no splits."""
     chosen = family(name)
     source = chosen.open(folder, member)
     if part == "all":

@@ -1,4 +1,5 @@
-"""MatBench v0.1 (``datasets.md`` section 9): one scalar per crystal, nine tasks (eight in the JMP paper), five folds."""
+"""MatBench v0.1 (``datasets.md`` section 9): one scalar per crystal, nine tasks (eight in the JMP paper),
+five folds."""
 
 from __future__ import annotations
 
@@ -49,8 +50,8 @@ TASKS = {
 def open_matbench(folder: Path, member: str, *, complete: bool = True) -> CrystalFrames:
     """All crystals of ``matbench_<task>.json.gz``, in row order, read row by row.
 
-    ``complete`` demands the published number of rows: identifiers and folds count on it. BadInputError names the row of
-    a missing target, a structure with partial occupancy, or a broken file.
+    ``complete`` demands the published number of rows: identifiers and folds count on it. BadInputError names
+    the row of a missing target, a structure with partial occupancy, or a broken file.
     """
     name = choose(member.removeprefix("matbench_"), tuple(TASKS), "MatBench task")
     task = TASKS[name]
@@ -69,17 +70,21 @@ def open_matbench(folder: Path, member: str, *, complete: bool = True) -> Crysta
     _check_columns(columns, task, path)
     crystals += [_crystal(row, columns, task, i, path) for i, row in enumerate(rows)]
     if not crystals or (complete and len(crystals) != task.n_rows):
-        raise BadInputError(f"{path.name} has {len(crystals)} rows, not {task.n_rows}.", where=str(path),
-                            hint="The file is not complete; fetch it again.")
+        raise BadInputError(
+            f"{path.name} has {len(crystals)} rows, not {task.n_rows}.",
+            where=str(path),
+            hint="The file is not complete; fetch it again.",
+        )
     named = [_named(crystal, name, i, len(crystals)) for i, crystal in enumerate(crystals)]
     return CrystalFrames(path, f"matbench_{name}", task.column, named)
 
 
 def split_matbench(source: FrameSource, folder: Path, member: str, split: str = "fold-0") -> Parts:
-    """A fold: its published test rows; of its training rows, shuffled with seed 42, int(90 %) train, the rest validate.
+    """A fold: its published test rows; of its training rows, shuffled with seed 42, int(90 %) train, the rest
+    validate.
 
-    The folds come from ``matbench_v0.1_validation.json`` where it lies beside the data, else from the rule that made it
-    (five shuffled folds over row order with seed 18012019).
+    The folds come from ``matbench_v0.1_validation.json`` where it lies beside the data, else from the rule
+    that made it (five shuffled folds over row order with seed 18012019).
     """
     fold = int(choose(split, SPLITS, "fold of MatBench").removeprefix("fold-"))
     name = choose(member.removeprefix("matbench_"), tuple(TASKS), "MatBench task")
@@ -93,7 +98,12 @@ def split_matbench(source: FrameSource, folder: Path, member: str, split: str = 
         origin = f"KFold(5, shuffle, seed {FOLD_SEED}); {path.name} is not there to confirm it"
     order = train[legacy_shuffle(len(train))]
     cut = int(0.9 * len(order))
-    return Parts(order[:cut], order[cut:], test, f"fold {fold} of {origin}; RandomState(42) over its training rows, 90 %")
+    return Parts(
+        order[:cut],
+        order[cut:],
+        test,
+        f"fold {fold} of {origin}; RandomState(42) over its training rows, 90 %",
+    )
 
 
 def kfold(count: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,15 +133,22 @@ def _published_fold(path: Path, task: str, fold: int, count: int) -> tuple[np.nd
     missing = len(rows) - len(set(names["train"]) | set(names["test"]))
     if unknown or missing:
         raise BadInputError(
-            f"The fold names {unknown[0]!r}, which is no row." if unknown else f"The fold lacks {missing} of {count} rows.",
-            where=where, hint="The split file belongs to the complete table.")
+            f"The fold names {unknown[0]!r}, which is no row."
+            if unknown
+            else f"The fold lacks {missing} of {count} rows.",
+            where=where,
+            hint="The split file belongs to the complete table.",
+        )
     return np.array([rows[n] for n in names["train"]]), np.array([rows[n] for n in names["test"]])
 
 
 def _check_columns(columns: list[str], task: Task, path: Path) -> None:
     if sorted(columns) != sorted(("structure", task.column)):
-        raise BadInputError(f"The columns are {columns}, not structure and {task.column!r}.", where=f"{path} key columns",
-                            hint="Is this the file of another task?")
+        raise BadInputError(
+            f"The columns are {columns}, not structure and {task.column!r}.",
+            where=f"{path} key columns",
+            hint="Is this the file of another task?",
+        )
 
 
 def _crystal(row: Any, columns: list[str], task: Task, index: int, path: Path) -> Crystal:
@@ -146,4 +163,6 @@ def _crystal(row: Any, columns: list[str], task: Task, index: int, path: Path) -
 
 
 def _named(crystal: Crystal, task: str, row: int, count: int) -> Crystal:
-    return Crystal(identifier(task, row, count), crystal.numbers, crystal.positions, crystal.cell, crystal.target)
+    return Crystal(
+        identifier(task, row, count), crystal.numbers, crystal.positions, crystal.cell, crystal.target
+    )

@@ -15,7 +15,7 @@ from .formats.npz import kcal_frames, read_members
 TRAIN_AND_VALID = {
     "Ac-Ala3-NHMe": 6000, "DHA": 8000, "stachyose": 8000, "AT-AT": 3000, "AT-AT-CG-CG": 2000,
     "buckyball-catcher": 600, "double-walled_nanotube": 800,
-}
+}  # fmt: skip
 """Frames for training and validation together; a twentieth of them validates."""
 MOLECULES = tuple(TRAIN_AND_VALID)
 SPLITS = ("jmp",)
@@ -23,7 +23,8 @@ _OTHER_NAMES = {"double-walled_nanotube": ("dw_nanotube", "double-walled-nanotub
 
 
 def open_md22(folder: Path, member: str) -> FrameSource:
-    """All frames of one molecule from ``md22_<name>.npz``; BadInputError if its units are not kcal/mol and Å."""
+    """All frames of one molecule from ``md22_<name>.npz``; BadInputError if its units are not kcal/mol and
+    Å."""
     molecule = choose(member, MOLECULES, "MD22 molecule")
     names = [f"md22_{name}.npz" for name in (molecule, *_OTHER_NAMES.get(molecule, ()))]
     path = find_file(folder, [*names, *(f"md22/{name}" for name in names)], f"MD22 {molecule}")
@@ -31,14 +32,17 @@ def open_md22(folder: Path, member: str) -> FrameSource:
     for key, expected in (("e_unit", "kcal/mol"), ("r_unit", "Ang")):
         found = str(data[key].reshape(-1)[0] if data[key].size else "")
         if found != expected:
-            raise BadInputError(f"{key} is {found!r}, not {expected!r}.", where=f"{path} key {key}",
-                                hint="Use the file as published; a converted one may have other numbers.")
+            raise BadInputError(
+                f"{key} is {found!r}, not {expected!r}.",
+                where=f"{path} key {key}",
+                hint="Use the file as published; a converted one may have other numbers.",
+            )
     return kcal_frames(path, molecule, data["z"], data["R"], data["E"], data["F"])
 
 
 def split_md22(source: FrameSource, member: str, split: str = "jmp", *, total: int | None = None) -> Parts:
-    """``total`` frames of the legacy shuffle for training and validation (int(5 %) of them, from their end), the rest
-    for testing; ``total=None``: the number of the paper."""
+    """``total`` frames of the legacy shuffle for training and validation (int(5 %) of them, from their end),
+    the rest for testing; ``total=None``: the number of the paper."""
     choose(split, SPLITS, "split of MD22")
     total = TRAIN_AND_VALID[choose(member, MOLECULES, "MD22 molecule")] if total is None else total
     n_valid = int(0.05 * total)

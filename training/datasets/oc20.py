@@ -1,7 +1,8 @@
-"""OC20 S2EF as published (``datasets.md`` section 1): pairs ``<k>.extxyz(.xz)`` and ``<k>.txt(.xz)`` of up to 5000 frames.
+"""OC20 S2EF as published (``datasets.md`` section 1): pairs ``<k>.extxyz(.xz)`` and ``<k>.txt(.xz)`` of up to
+5000 frames.
 
-Energies are the raw totals of the calculation, as JMP needs them; the reference of the adsorption energy is a target.
-Forces are raw, those of fixed atoms too.
+Energies are the raw totals of the calculation, as JMP needs them; the reference of the adsorption energy is a
+target. Forces are raw, those of fixed atoms too.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ class OC20Chunks(FrameSource):
     """Frames of all chunks of a folder in the order of their numbers, one chunk in memory at a time."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder``: with the chunks. Lengths come from the small txt files; BadInputError if one is missing."""
+        """``folder``: with the chunks. Lengths come from the small txt files; BadInputError if one is
+        missing."""
         self.path = folder
         self.chunks = sorted(folder.glob("*.extxyz*"), key=_number)
         if not self.chunks:
-            raise BadInputError(f"{folder} has no chunks *.extxyz or *.extxyz.xz.", where=str(folder),
-                                hint="Give the folder that the OC20 archive unpacks to.")
+            raise BadInputError(
+                f"{folder} has no chunks *.extxyz or *.extxyz.xz.",
+                where=str(folder),
+                hint="Give the folder that the OC20 archive unpacks to.",
+            )
         self._first = np.cumsum([0, *(len(_read_lines(chunk)) for chunk in self.chunks)])
         self._loaded: tuple[int, tuple[RawFrame, ...], list[_Line]] = (-1, (), [])
         self._sizes: np.ndarray | None = None
@@ -50,7 +55,9 @@ class OC20Chunks(FrameSource):
     def n_atoms(self) -> np.ndarray:
         """(frames,) int64; all chunks are read at first use."""
         if self._sizes is None:
-            self._sizes = np.array([len(raw.numbers) for i in range(len(self.chunks)) for raw in self._chunk(i)[0]])
+            self._sizes = np.array(
+                [len(raw.numbers) for i in range(len(self.chunks)) for raw in self._chunk(i)[0]]
+            )
         return self._sizes
 
     def __getitem__(self, index: int) -> Frame:
@@ -64,8 +71,11 @@ class OC20Chunks(FrameSource):
             path = self.chunks[number]
             (raw, _), lines = read_extxyz(path, slice(None)), _read_lines(path)
             if len(raw) != len(lines):
-                raise BadInputError(f"{path.name} has {len(raw)} frames and its txt {len(lines)} lines.",
-                                    where=str(path), hint="Both must come from one archive; fetch it again.")
+                raise BadInputError(
+                    f"{path.name} has {len(raw)} frames and its txt {len(lines)} lines.",
+                    where=str(path),
+                    hint="Both must come from one archive; fetch it again.",
+                )
             self._loaded = number, raw, lines
         return self._loaded[1:]
 
@@ -77,24 +87,35 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _read_lines(chunk: Path) -> list[_Line]:
-    names = (chunk.name.replace(".extxyz", ".txt"), f"{chunk.name.split('.')[0]}.txt", f"{chunk.name.split('.')[0]}.txt.xz")
+    names = (
+        chunk.name.replace(".extxyz", ".txt"),
+        f"{chunk.name.split('.')[0]}.txt",
+        f"{chunk.name.split('.')[0]}.txt.xz",
+    )
     path = next((chunk.with_name(name) for name in names if chunk.with_name(name).is_file()), None)
     if path is None:
-        raise BadInputError(f"{chunk.name} has no txt with its references.", where=str(chunk.with_name(names[0])),
-                            hint="Both come from one archive; fetch it again.")
+        raise BadInputError(
+            f"{chunk.name} has no txt with its references.",
+            where=str(chunk.with_name(names[0])),
+            hint="Both come from one archive; fetch it again.",
+        )
     lines = []
     try:
         with open_bytes(path) as stream:
             text = stream.read().decode("ascii")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+        ) from error
     for i, line in enumerate(text.split()):
         found = _LINE.fullmatch(line)
         try:
             lines.append(_Line(f"random{found[1]},frame{found[2]}", float(found[3])))  # type: ignore[index]
         except (TypeError, ValueError):
-            raise BadInputError(f"The line {line[:60]!r} is not random<sid>,frame<fid>,<energy>.",
-                                where=f"{path} line {i + 1}") from None
+            raise BadInputError(
+                f"The line {line[:60]!r} is not random<sid>,frame<fid>,<energy>.",
+                where=f"{path} line {i + 1}",
+            ) from None
     return lines
 
 
@@ -114,8 +135,18 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
     except (ValueError, TypeError) as error:
         raise BadInputError(f"The energy is no number: {error}.", where=f"{where} key energy") from error
     return Frame(
-        numbers=raw.numbers, positions=raw.positions, cell=raw.cell, pbc=np.ones(3, dtype=bool), energy=energy,
-        forces=forces, stress=None, group="oc20", source=chunk.name, index=raw.index,
+        numbers=raw.numbers,
+        positions=raw.positions,
+        cell=raw.cell,
+        pbc=np.ones(3, dtype=bool),
+        energy=energy,
+        forces=forces,
+        stress=None,
+        group="oc20",
+        source=chunk.name,
+        index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64),
-        fixed=fixed, identifier=line.identifier, targets={REFERENCE: line.reference},
+        fixed=fixed,
+        identifier=line.identifier,
+        targets={REFERENCE: line.reference},
     )

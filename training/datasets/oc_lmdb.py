@@ -1,4 +1,5 @@
-"""OC20 and OC22 as LMDB files of pickled graph objects (``datasets.md`` sections 1, 2 and 13), read without executing them.
+"""OC20 and OC22 as LMDB files of pickled graph objects (``datasets.md`` sections 1, 2 and 13), read without
+executing them.
 
 Standard OC20 files hold adsorption energies, OC22 files totals. JMP needs totals: for OC20 the published
 ``oc20_ref.pkl`` (reference energies by system) must lie beside them.
@@ -20,7 +21,19 @@ from .base import FrameSource, choose
 from .formats.graph_pickles import load_plain, load_record
 from .oc20 import OC20Chunks
 
-OC20_PARTS = ("train", "200K", "2M", "20M", "all", "val_id", "val_ood_ads", "val_ood_cat", "val_ood_both", "rattled", "md")
+OC20_PARTS = (
+    "train",
+    "200K",
+    "2M",
+    "20M",
+    "all",
+    "val_id",
+    "val_ood_ads",
+    "val_ood_cat",
+    "val_ood_both",
+    "rattled",
+    "md",
+)
 OC22_PARTS = ("train", "val_id", "val_ood", "test_id", "test_ood")
 EnergyKind = Literal["total", "adsorption"]
 
@@ -29,7 +42,12 @@ class OCDatabase(FrameSource):
     """Records of all LMDB files of a folder, in the order of file name and key."""
 
     def __init__(
-        self, path: Path, group: str, *, energy: EnergyKind = "total", references: Mapping[str, float] | None = None
+        self,
+        path: Path,
+        group: str,
+        *,
+        energy: EnergyKind = "total",
+        references: Mapping[str, float] | None = None,
     ) -> None:
         """Args:
         path: an LMDB file, or a folder of them.
@@ -40,7 +58,9 @@ class OCDatabase(FrameSource):
         self.path, self.group, self.energy, self._references = path, group, energy, references
         paths = [path] if path.is_file() else sorted(path.glob("*.lmdb"))
         if not paths:
-            raise BadInputError(f"{path} has no LMDB file.", where=str(path), hint="Give the folder with data.0000.lmdb.")
+            raise BadInputError(
+                f"{path} has no LMDB file.", where=str(path), hint="Give the folder with data.0000.lmdb."
+            )
         self.files = [LmdbFile(p) for p in paths]
         self._first = np.cumsum([0, *(_count(file) for file in self.files)])
 
@@ -53,12 +73,19 @@ class OCDatabase(FrameSource):
         path = (self.path if self.path.is_dir() else self.path.parent) / "metadata.npz"
         try:
             with np.load(path, allow_pickle=False) as archive:
-                sizes = np.asarray(archive["natoms" if "natoms" in archive.files else "num_nodes"], dtype=np.int64)
+                sizes = np.asarray(
+                    archive["natoms" if "natoms" in archive.files else "num_nodes"], dtype=np.int64
+                )
         except (OSError, ValueError, KeyError) as error:
-            raise BadInputError(f"The sizes of the structures cannot be read: {error}", where=str(path),
-                                hint="metadata.npz must hold natoms, one number per record.") from error
+            raise BadInputError(
+                f"The sizes of the structures cannot be read: {error}",
+                where=str(path),
+                hint="metadata.npz must hold natoms, one number per record.",
+            ) from error
         if len(sizes) != len(self):
-            raise BadInputError(f"metadata.npz has {len(sizes)} sizes for {len(self)} records.", where=str(path))
+            raise BadInputError(
+                f"metadata.npz has {len(sizes)} sizes for {len(self)} records.", where=str(path)
+            )
         return sizes
 
     def __getitem__(self, index: int) -> Frame:
@@ -67,7 +94,9 @@ class OCDatabase(FrameSource):
         where = f"{file.path} key {key}"
         data = file.get(str(key))
         if data is None:
-            raise BadInputError("The record is missing.", where=where, hint="The file has a hole; fetch it again.")
+            raise BadInputError(
+                "The record is missing.", where=where, hint="The file has a hole; fetch it again."
+            )
         try:
             return self._frame(load_record(data, where), file.path.name, key, where)
         except (TypeError, ValueError) as error:  # an attribute that is neither a number nor a tensor
@@ -86,10 +115,17 @@ class OCDatabase(FrameSource):
         frame = "" if "fid" not in record else f",frame{_integer(record['fid'], where)}"
         tags, fixed = record.get("tags"), record.get("fixed")
         return Frame(
-            numbers=numbers, positions=positions, cell=np.asarray(record["cell"], dtype=np.float64).reshape(3, 3),
-            pbc=np.ones(3, dtype=bool), energy=self._energy(record, system, where),
-            forces=None if forces is None else np.asarray(forces, dtype=np.float64), stress=None, group=self.group,
-            source=source, index=key, identifier=None if system is None else system + frame,
+            numbers=numbers,
+            positions=positions,
+            cell=np.asarray(record["cell"], dtype=np.float64).reshape(3, 3),
+            pbc=np.ones(3, dtype=bool),
+            energy=self._energy(record, system, where),
+            forces=None if forces is None else np.asarray(forces, dtype=np.float64),
+            stress=None,
+            group=self.group,
+            source=source,
+            index=key,
+            identifier=None if system is None else system + frame,
             tags=None if tags is None else np.asarray(tags).reshape(-1).astype(np.int64),
             fixed=None if fixed is None else np.asarray(fixed).reshape(-1) != 0,
         )
@@ -105,13 +141,17 @@ class OCDatabase(FrameSource):
             return found
         reference = (self._references or {}).get(system or "")
         if reference is None:
-            raise BadInputError(f"There is no reference energy for {system}.", where=where,
-                                hint="Put oc20_ref.pkl beside the files, or ask for adsorption energies.")
+            raise BadInputError(
+                f"There is no reference energy for {system}.",
+                where=where,
+                hint="Put oc20_ref.pkl beside the files, or ask for adsorption energies.",
+            )
         return found + reference if self.energy == "total" else found - reference
 
 
 def open_oc20(folder: Path, member: str, *, energy: EnergyKind = "total") -> FrameSource:
-    """A part of OC20 from chunks of extended XYZ, or from LMDB files, whichever ``folder`` (or its subfolder) has.
+    """A part of OC20 from chunks of extended XYZ, or from LMDB files, whichever ``folder`` (or its subfolder)
+    has.
 
     Chunks give totals with the reference as a target; LMDB files give ``energy``.
     """
@@ -120,9 +160,17 @@ def open_oc20(folder: Path, member: str, *, energy: EnergyKind = "total") -> Fra
     place = _place(folder, (part, *(f"{name}/{name}" for name in unpacked), *unpacked))
     if place.is_dir() and not any(place.glob("*.lmdb")):
         return OC20Chunks(place)
-    table = next((p for p in (place / "oc20_ref.pkl", place.parent / "oc20_ref.pkl", folder / "oc20_ref.pkl") if p.is_file()),
-                 None)
-    return OCDatabase(place, "oc20", energy=energy, references=None if table is None else read_references(table))
+    table = next(
+        (
+            p
+            for p in (place / "oc20_ref.pkl", place.parent / "oc20_ref.pkl", folder / "oc20_ref.pkl")
+            if p.is_file()
+        ),
+        None,
+    )
+    return OCDatabase(
+        place, "oc20", energy=energy, references=None if table is None else read_references(table)
+    )
 
 
 def open_oc22(folder: Path, member: str) -> OCDatabase:
@@ -133,7 +181,8 @@ def open_oc22(folder: Path, member: str) -> OCDatabase:
 
 
 def read_references(path: Path) -> dict[str, float]:
-    """Energies in eV by ``random<sid>`` from ``oc20_ref.pkl``, a pickled dict of numbers; nothing in it is executed."""
+    """Energies in eV by ``random<sid>`` from ``oc20_ref.pkl``, a pickled dict of numbers; nothing in it is
+    executed."""
     found = load_plain(path.read_bytes(), str(path))
     if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
         raise BadInputError("It is not a table of energies.", where=str(path), hint="Fetch it again.")
@@ -152,8 +201,11 @@ def _count(file: LmdbFile) -> int:
     where = f"{file.path} key length"
     count = load_plain(stored, where)
     if type(count) is not int or not 0 <= count <= len(file):
-        raise BadInputError(f"The length is {count!r} in a file of {len(file)} entries.", where=where,
-                            hint="The file is not complete; fetch it again.")
+        raise BadInputError(
+            f"The length is {count!r} in a file of {len(file)} entries.",
+            where=where,
+            hint="The file is not complete; fetch it again.",
+        )
     return count
 
 

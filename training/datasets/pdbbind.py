@@ -1,4 +1,5 @@
-"""PDBBind v2013 core (``datasets.md`` section 11): 193 complexes of ligand and pocket with their binding affinity."""
+"""PDBBind v2013 core (``datasets.md`` section 11): 193 complexes of ligand and pocket with their binding
+affinity."""
 
 from __future__ import annotations
 
@@ -47,8 +48,15 @@ class Complexes(FrameSource):
         if molecule is None:
             raise BadInputError(f"{ligand.name} has no molecule.", where=str(ligand))
         numbers, positions = joined(molecule[1], read_pdb(folder / f"{name}_pocket.pdb"))
-        return molecule_frame(numbers, positions, self.path.name, int(index), "pdbbind", identifier=name,
-                              targets={TARGET: label})
+        return molecule_frame(
+            numbers,
+            positions,
+            self.path.name,
+            int(index),
+            "pdbbind",
+            identifier=name,
+            targets={TARGET: label},
+        )
 
 
 def open_pdbbind(folder: Path, member: str = "core") -> FrameSource:
@@ -56,15 +64,23 @@ def open_pdbbind(folder: Path, member: str = "core") -> FrameSource:
     choose(member, ("core",), "part of PDBBind")
     names = [f"{up}pdbbind_v2013_core.csv" for up in ("", "pdbbind/", "../")]
     table = find_file(folder, names, "PDBBind")
-    root = next((table.parent / r for r in _ROOTS if (table.parent / r).is_dir() and _has_complexes(table.parent / r)),
-                folder)
+    root = next(
+        (
+            table.parent / r
+            for r in _ROOTS
+            if (table.parent / r).is_dir() and _has_complexes(table.parent / r)
+        ),
+        folder,
+    )
     entries = []
     with table.open(newline="", encoding="utf-8") as file:
         for i, row in enumerate(csv.DictReader(file)):
             try:
                 name, label = row["pdb_id"], float(row["label"])
             except (KeyError, TypeError, ValueError) as error:
-                raise BadInputError(f"The row has no pdb_id and label ({error!r}).", where=f"{table} row {i}") from error
+                raise BadInputError(
+                    f"The row has no pdb_id and label ({error!r}).", where=f"{table} row {i}"
+                ) from error
             if not math.isfinite(label):
                 raise BadInputError(f"The label is {label}.", where=f"{table} row {i} key label")
             entries.append((name, label, root / name))

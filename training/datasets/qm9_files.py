@@ -1,4 +1,5 @@
-"""The two text forms of QM9: the original xyz files, and gdb9.sdf with its csv (``datasets.md`` section 5)."""
+"""The two text forms of QM9: the original xyz files, and gdb9.sdf with its csv (``datasets.md`` section
+5)."""
 
 from __future__ import annotations
 
@@ -19,13 +20,49 @@ from .formats.molfile import sdf_blocks
 from .qm9_frames import TARGETS, QM9Frames
 
 N_UNCHARACTERISED = 3054
-_XYZ_ORDER = ("A", "B", "C", "mu", "alpha", "eps_HOMO", "eps_LUMO", "delta_eps", "R_2_Abs", "ZPVE", "U_0", "U", "H",
-              "G", "c_v")
+_XYZ_ORDER = (
+    "A",
+    "B",
+    "C",
+    "mu",
+    "alpha",
+    "eps_HOMO",
+    "eps_LUMO",
+    "delta_eps",
+    "R_2_Abs",
+    "ZPVE",
+    "U_0",
+    "U",
+    "H",
+    "G",
+    "c_v",
+)
 _CSV_ORDER = (*_XYZ_ORDER, "U_0_ATOM", "U_ATOM", "H_ATOM", "G_ATOM")
-_CSV_NAMES = ("A", "B", "C", "mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "u0", "u298", "h298", "g298", "cv",
-              "u0_atom", "u298_atom", "h298_atom", "g298_atom")
+_CSV_NAMES = (
+    "A",
+    "B",
+    "C",
+    "mu",
+    "alpha",
+    "homo",
+    "lumo",
+    "gap",
+    "r2",
+    "zpve",
+    "u0",
+    "u298",
+    "h298",
+    "g298",
+    "cv",
+    "u0_atom",
+    "u298_atom",
+    "h298_atom",
+    "g298_atom",
+)
 _IN_HARTREE = ("eps_HOMO", "eps_LUMO", "delta_eps", "ZPVE", "U_0", "U", "H", "G")
-_SCALES = dict.fromkeys(_IN_HARTREE, HARTREE) | dict.fromkeys(("U_0_ATOM", "U_ATOM", "H_ATOM", "G_ATOM"), KCAL_MOL)
+_SCALES = dict.fromkeys(_IN_HARTREE, HARTREE) | dict.fromkeys(
+    ("U_0_ATOM", "U_ATOM", "H_ATOM", "G_ATOM"), KCAL_MOL
+)
 _SCALE = np.array([_SCALES.get(name, 1.0) for name in TARGETS])
 """To the units of TARGETS: hartree and kcal/mol to eV."""
 
@@ -40,7 +77,8 @@ class _Molecule:
 
 
 def open_xyz(folder: Path) -> QM9Frames | None:
-    """The original form: ``dsgdb9nsd.xyz.tar.bz2``, or its files ``dsgdb9nsd_<k>.xyz``; None if neither is there."""
+    """The original form: ``dsgdb9nsd.xyz.tar.bz2``, or its files ``dsgdb9nsd_<k>.xyz``; None if neither is
+    there."""
     packed = folder if folder.is_file() and ".xyz.tar" in folder.name else folder / "dsgdb9nsd.xyz.tar.bz2"
     if packed.is_file():
         texts = _from_tar(packed)
@@ -67,24 +105,34 @@ def open_sdf(folder: Path) -> QM9Frames | None:
     kept = []
     for name, (numbers, positions) in sdf_blocks(path):
         if name not in table:
-            raise BadInputError(f"{name} is in {path.name} but not in its csv.", where=f"{path} molecule {name}",
-                                hint="Both files must come from the same archive.")
+            raise BadInputError(
+                f"{name} is in {path.name} but not in its csv.",
+                where=f"{path} molecule {name}",
+                hint="Both files must come from the same archive.",
+            )
         targets = table.pop(name)
         if _index(name, str(path)) not in bad:
             kept.append(_Molecule(name, numbers, positions, targets))
     if table:
-        raise BadInputError(f"{len(table)} molecules of the csv are not in {path.name}, such as {next(iter(table))}.",
-                            where=str(path), hint="Both files must come from the same archive.")
+        raise BadInputError(
+            f"{len(table)} molecules of the csv are not in {path.name}, such as {next(iter(table))}.",
+            where=str(path),
+            hint="Both files must come from the same archive.",
+        )
     kept.sort(key=lambda molecule: _index(molecule.name, str(path)))
     return _frames(path, kept)
 
 
 def uncharacterised(folder: Path) -> frozenset[int]:
-    """1-based indices of the 3,054 molecules that ``uncharacterized.txt`` lists; BadInputError for another number."""
+    """1-based indices of the 3,054 molecules that ``uncharacterized.txt`` lists; BadInputError for another
+    number."""
     path = folder / "uncharacterized.txt"
     if not path.is_file():
-        raise BadInputError("The list of uncharacterised molecules is missing.", where=str(path),
-                            hint="put uncharacterized.txt (published with QM9) beside the data")
+        raise BadInputError(
+            "The list of uncharacterised molecules is missing.",
+            where=str(path),
+            hint="put uncharacterized.txt (published with QM9) beside the data",
+        )
     # Header and trailer may hold numbers too: the list is the longest run of lines that begin with one.
     runs: list[list[int]] = [[]]
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -96,8 +144,11 @@ def uncharacterised(folder: Path) -> frozenset[int]:
     longest: list[int] = max(runs, key=lambda run: len(run))
     found = frozenset(longest)
     if len(found) != N_UNCHARACTERISED:
-        raise BadInputError(f"{path.name} lists {len(found)} molecules, not {N_UNCHARACTERISED}.", where=str(path),
-                            hint="Fetch it again.")
+        raise BadInputError(
+            f"{path.name} lists {len(found)} molecules, not {N_UNCHARACTERISED}.",
+            where=str(path),
+            hint="Fetch it again.",
+        )
     return found
 
 
@@ -105,11 +156,15 @@ def _from_tar(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:
-                stream = archive.extractfile(entry) if entry.isfile() and entry.name.endswith(".xyz") else None
+                stream = (
+                    archive.extractfile(entry) if entry.isfile() and entry.name.endswith(".xyz") else None
+                )
                 if stream is not None:
                     yield entry.name, stream.read().decode("utf-8")
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+        ) from error
 
 
 def _parse_xyz(text: str, where: str) -> _Molecule:
@@ -131,7 +186,9 @@ def _parse_xyz(text: str, where: str) -> _Molecule:
 def _read_csv(path: Path) -> dict[str, np.ndarray]:
     """(19,) raw values by molecule name."""
     if not path.is_file():
-        raise BadInputError("The table of properties is missing.", where=str(path), hint="put it beside gdb9.sdf")
+        raise BadInputError(
+            "The table of properties is missing.", where=str(path), hint="put it beside gdb9.sdf"
+        )
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [name for name in ("mol_id", *_CSV_NAMES) if name not in (reader.fieldnames or ())]
@@ -167,7 +224,10 @@ def _frames(path: Path, molecules: Iterable[_Molecule]) -> QM9Frames:
     if not kept:
         raise BadInputError("There is no molecule.", where=str(path))
     return QM9Frames(
-        path, np.cumsum([0, *(len(m.numbers) for m in kept)]), np.concatenate([m.numbers for m in kept]),
-        np.concatenate([m.positions for m in kept]), tuple(m.name for m in kept),
+        path,
+        np.cumsum([0, *(len(m.numbers) for m in kept)]),
+        np.concatenate([m.numbers for m in kept]),
+        np.concatenate([m.positions for m in kept]),
+        tuple(m.name for m in kept),
         np.stack([m.targets for m in kept]) * _SCALE,
     )

@@ -9,8 +9,27 @@ import numpy as np
 from ..data.frame import Frame
 from .base import FrameSource, molecule_frame
 
-TARGETS = ("mu", "alpha", "eps_HOMO", "eps_LUMO", "delta_eps", "R_2_Abs", "ZPVE", "U_0", "U", "H", "G", "c_v",
-           "U_0_ATOM", "U_ATOM", "H_ATOM", "G_ATOM", "A", "B", "C")
+TARGETS = (
+    "mu",
+    "alpha",
+    "eps_HOMO",
+    "eps_LUMO",
+    "delta_eps",
+    "R_2_Abs",
+    "ZPVE",
+    "U_0",
+    "U",
+    "H",
+    "G",
+    "c_v",
+    "U_0_ATOM",
+    "U_ATOM",
+    "H_ATOM",
+    "G_ATOM",
+    "A",
+    "B",
+    "C",
+)
 """Order of the graph form; the first twelve are the benchmark."""
 
 
@@ -18,7 +37,12 @@ class QM9Frames(FrameSource):
     """Molecules with their properties as columns."""
 
     def __init__(
-        self, path: Path, offset: np.ndarray, numbers: np.ndarray, positions: np.ndarray, names: tuple[str, ...],
+        self,
+        path: Path,
+        offset: np.ndarray,
+        numbers: np.ndarray,
+        positions: np.ndarray,
+        names: tuple[str, ...],
         targets: np.ndarray,
     ) -> None:
         """Args:
@@ -44,6 +68,11 @@ class QM9Frames(FrameSource):
         atoms = slice(int(self._offset[index]), int(self._offset[index + 1]))
         present = zip(TARGETS, self.targets[index].tolist())
         return molecule_frame(
-            self._numbers[atoms], self._positions[atoms], self.path.name, int(index), "qm9", identifier=self.names[index],
+            self._numbers[atoms],
+            self._positions[atoms],
+            self.path.name,
+            int(index),
+            "qm9",
+            identifier=self.names[index],
             targets={name: value for name, value in present if not np.isnan(value)},
         )

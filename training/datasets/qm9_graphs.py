@@ -1,4 +1,5 @@
-"""The graph form of QM9, ``qm9_v3.pt`` or ``qm9_v3.zip`` (``datasets.md`` section 5): a list of dicts of tensors.
+"""The graph form of QM9, ``qm9_v3.pt`` or ``qm9_v3.zip`` (``datasets.md`` section 5): a list of dicts of
+tensors.
 
 Read without executing its pickle. Its numbers are float32: U0 is rounded to about 1 meV.
 """
@@ -27,8 +28,11 @@ _MAX_PICKLE_BYTES = 1 << 30
 def open_graphs(folder: Path) -> QM9Frames | None:
     """The molecules of ``qm9_v3.pt``, directly or inside ``qm9_v3.zip``; None if neither is there."""
     names = ("qm9_v3.pt", "raw/qm9_v3.pt", "qm9_v3.zip")
-    path = folder if folder.is_file() and folder.suffix in (".pt", ".zip") else next(
-        (folder / name for name in names if (folder / name).is_file()), None)
+    path = (
+        folder
+        if folder.is_file() and folder.suffix in (".pt", ".zip")
+        else next((folder / name for name in names if (folder / name).is_file()), None)
+    )
     if path is None:
         return None
     if path.suffix != ".zip":
@@ -43,7 +47,9 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 frames.path = path
                 return frames
         except (zipfile.BadZipFile, EOFError) as error:
-            raise BadInputError(f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again.") from error
+            raise BadInputError(
+                f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+            ) from error
 
 
 def _frames(path: Path) -> QM9Frames:
@@ -57,14 +63,20 @@ def _frames(path: Path) -> QM9Frames:
             raise BadInputError(f"It is a {type(molecule).__name__}, not a dict.", where=where)
         z, x, y = (_array(molecule, key, where) for key in ("z", "pos", "y"))
         if z.ndim != 1 or x.shape != (len(z), 3) or y.shape != (1, len(TARGETS)):
-            raise BadInputError(f"z {z.shape}, pos {x.shape} and y {y.shape} do not belong together.", where=where)
+            raise BadInputError(
+                f"z {z.shape}, pos {x.shape} and y {y.shape} do not belong together.", where=where
+            )
         numbers.append(z.astype(np.int64))
         positions.append(x.astype(np.float64))
         targets.append(y[0].astype(np.float64))
         names.append(str(molecule.get("name", f"row_{i}")))
     return QM9Frames(
-        path, np.cumsum([0, *(len(z) for z in numbers)]), np.concatenate(numbers), np.concatenate(positions),
-        tuple(names), np.stack(targets),
+        path,
+        np.cumsum([0, *(len(z) for z in numbers)]),
+        np.concatenate(numbers),
+        np.concatenate(positions),
+        tuple(names),
+        np.stack(targets),
     )
 
 
@@ -74,6 +86,7 @@ def _load(path: Path) -> Any:
         return load_old_torch(path.read_bytes(), str(path))
     try:
         with TorchArchive(path, max_entries=_MAX_ENTRIES, max_pickle_bytes=_MAX_PICKLE_BYTES) as archive:
+
             def read(tensor: LazyTensor) -> np.ndarray:
                 return np.asarray(read_tensor(archive, tensor).numpy())
 
@@ -81,7 +94,10 @@ def _load(path: Path) -> Any:
             contents = load_contents(archive)
             if not isinstance(contents, list):
                 return contents
-            return [{k: materialise(m.get(k), read) for k in wanted} if isinstance(m, dict) else m for m in contents]
+            return [
+                {k: materialise(m.get(k), read) for k in wanted} if isinstance(m, dict) else m
+                for m in contents
+            ]
     except ModelError as error:
         raise BadInputError(error.fact, where=error.where, hint=error.hint) from error
 

@@ -1,4 +1,5 @@
-"""QMOF (``datasets.md`` section 10): PBE band gaps of metal-organic frameworks, in two JSON lists joined by ``qmof_id``."""
+"""QMOF (``datasets.md`` section 10): PBE band gaps of metal-organic frameworks, in two JSON lists joined by
+``qmof_id``."""
 
 from __future__ import annotations
 
@@ -27,26 +28,38 @@ def open_qmof(folder: Path, member: str = "bandgap") -> CrystalFrames:
     """
     choose(member, (TARGET,), "QMOF property")
     properties = find_file(folder, [f"{root}qmof.json" for root in _ROOTS], "QMOF")
-    path = find_file(folder if folder.is_dir() else folder.parent,
-                     [f"{root}qmof_structure_data.json" for root in _ROOTS], "QMOF")
-    gaps = {_identifier(row, properties, i): _gap(row, properties, i) for i, row in enumerate(stream_array(properties))}
+    path = find_file(
+        folder if folder.is_dir() else folder.parent,
+        [f"{root}qmof_structure_data.json" for root in _ROOTS],
+        "QMOF",
+    )
+    gaps = {
+        _identifier(row, properties, i): _gap(row, properties, i)
+        for i, row in enumerate(stream_array(properties))
+    }
     crystals: dict[str, Crystal] = {}
     for i, row in enumerate(stream_array(path)):
         name = _identifier(row, path, i)
         if name in gaps:
-            crystals[name] = Crystal(name, *parse_structure(row.get("structure"), f"{path} {name}"), gaps[name])
+            crystals[name] = Crystal(
+                name, *parse_structure(row.get("structure"), f"{path} {name}"), gaps[name]
+            )
     missing = [name for name in gaps if name not in crystals]
     if missing or not gaps:
-        raise BadInputError(f"{len(missing)} of {len(gaps)} rows have no structure, such as {missing[:1]}.",
-                            where=str(path), hint="Both files must be of one version of QMOF.")
+        raise BadInputError(
+            f"{len(missing)} of {len(gaps)} rows have no structure, such as {missing[:1]}.",
+            where=str(path),
+            hint="Both files must be of one version of QMOF.",
+        )
     return CrystalFrames(properties, "qmof", TARGET, [crystals[name] for name in gaps])
 
 
 def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int = N_PAPER) -> Parts:
-    """Slices of the legacy shuffle with seed 42 over list positions; rows without a band gap are then left out.
+    """Slices of the legacy shuffle with seed 42 over list positions; rows without a band gap are then left
+    out.
 
-    ``code``: int(80 %) / rest / int(10 %), as the official code. ``paper10k``: 10,000 to train, the remainder in halves
-    (the paper does not say how it divides them).
+    ``code``: int(80 %) / rest / int(10 %), as the official code. ``paper10k``: 10,000 to train, the remainder
+        in halves (the paper does not say how it divides them).
     """
     split = choose(split, SPLITS, "split of QMOF")
     count = len(source)
@@ -54,15 +67,23 @@ def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int =
     n_test = (count - n_train) // 2 if split == "paper10k" else int(0.1 * count)
     n_valid = count - n_train - n_test
     if min(n_train, n_valid, n_test) < 1:
-        raise BadInputError(f"{count} frameworks are too few for {n_train} to train on.", where=str(source.path),
-                            hint="--split code divides any number in 80 / 10 / 10 %.")
+        raise BadInputError(
+            f"{count} frameworks are too few for {n_train} to train on.",
+            where=str(source.path),
+            hint="--split code divides any number in 80 / 10 / 10 %.",
+        )
     order = legacy_shuffle(count)
     labelled = np.array([crystal.target is not None for crystal in source.crystals])
     slices = np.split(order, [n_train, n_train + n_valid])
     left_out = int((~labelled).sum())
     note = f"; {left_out} without a band gap left out" if left_out else ""
     train, valid, test = (part[labelled[part]] for part in slices)
-    return Parts(train, valid, test, f"{split}: RandomState(42) shuffle of {count}: {n_train} / {n_valid} / {n_test}{note}")
+    return Parts(
+        train,
+        valid,
+        test,
+        f"{split}: RandomState(42) shuffle of {count}: {n_train} / {n_valid} / {n_test}{note}",
+    )
 
 
 def _identifier(row: Any, path: Path, i: int) -> str:

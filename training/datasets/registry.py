@@ -25,25 +25,64 @@ class Family:
     """(opened set, folder, member, split); None: its members are the parts."""
 
 
-FAMILIES = {family.name: family for family in (
-    Family("rmd17", rmd17.MOLECULES, rmd17.open_rmd17, rmd17.SPLITS,
-           lambda source, folder, member, split: rmd17.split_rmd17(source, folder, split)),
-    Family("md22", md22.MOLECULES, md22.open_md22, md22.SPLITS,
-           lambda source, folder, member, split: md22.split_md22(source, member, split)),
-    Family("spice", spice.SUBSETS, spice.open_spice, spice.SPLITS,
-           lambda source, folder, member, split: spice.split_spice(source, split)),
-    Family("qm9", qm9.TARGETS, qm9.open_qm9, qm9.SPLITS,
-           lambda source, folder, member, split: qm9.split_qm9(source, split)),
-    Family("matbench", tuple(matbench.TASKS), matbench.open_matbench, matbench.SPLITS, matbench.split_matbench),
-    Family("qmof", (qmof.TARGET,), qmof.open_qmof, qmof.SPLITS,
-           lambda source, folder, member, split: qmof.split_qmof(source, split)),
-    Family("pdbbind", ("core",), pdbbind.open_pdbbind, pdbbind.SPLITS,
-           lambda source, folder, member, split: pdbbind.split_pdbbind(source, split)),
-    Family("oc20", oc_lmdb.OC20_PARTS, oc_lmdb.open_oc20, (), None),
-    Family("oc22", oc_lmdb.OC22_PARTS, oc_lmdb.open_oc22, (), None),
-    Family("ani1x", ani1x.PARTS, ani1x.open_ani1x, (), None),
-    Family("transition1x", transition1x.PARTS, transition1x.open_transition1x, (), None),
-)}
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "rmd17",
+            rmd17.MOLECULES,
+            rmd17.open_rmd17,
+            rmd17.SPLITS,
+            lambda source, folder, member, split: rmd17.split_rmd17(source, folder, split),
+        ),
+        Family(
+            "md22",
+            md22.MOLECULES,
+            md22.open_md22,
+            md22.SPLITS,
+            lambda source, folder, member, split: md22.split_md22(source, member, split),
+        ),
+        Family(
+            "spice",
+            spice.SUBSETS,
+            spice.open_spice,
+            spice.SPLITS,
+            lambda source, folder, member, split: spice.split_spice(source, split),
+        ),
+        Family(
+            "qm9",
+            qm9.TARGETS,
+            qm9.open_qm9,
+            qm9.SPLITS,
+            lambda source, folder, member, split: qm9.split_qm9(source, split),
+        ),
+        Family(
+            "matbench",
+            tuple(matbench.TASKS),
+            matbench.open_matbench,
+            matbench.SPLITS,
+            matbench.split_matbench,
+        ),
+        Family(
+            "qmof",
+            (qmof.TARGET,),
+            qmof.open_qmof,
+            qmof.SPLITS,
+            lambda source, folder, member, split: qmof.split_qmof(source, split),
+        ),
+        Family(
+            "pdbbind",
+            ("core",),
+            pdbbind.open_pdbbind,
+            pdbbind.SPLITS,
+            lambda source, folder, member, split: pdbbind.split_pdbbind(source, split),
+        ),
+        Family("oc20", oc_lmdb.OC20_PARTS, oc_lmdb.open_oc20, (), None),
+        Family("oc22", oc_lmdb.OC22_PARTS, oc_lmdb.open_oc22, (), None),
+        Family("ani1x", ani1x.PARTS, ani1x.open_ani1x, (), None),
+        Family("transition1x", transition1x.PARTS, transition1x.open_transition1x, (), None),
+    )
+}
 
 
 def family(name: str) -> Family:

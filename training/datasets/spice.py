@@ -1,7 +1,8 @@
-"""SPICE (``datasets.md`` section 8): dipeptides and solvated amino acids, wB97M-D3(BJ)/def2-TZVPPD, bohr and hartree.
+"""SPICE (``datasets.md`` section 8): dipeptides and solvated amino acids, wB97M-D3(BJ)/def2-TZVPPD, bohr and
+hartree.
 
-The file holds gradients. They are negated: the official converter did not do so until mid-2024, and models trained on
-that have an energy surface upside down.
+The file holds gradients. They are negated: the official converter did not do so until mid-2024, and models
+trained on that have an energy surface upside down.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class SpiceFrames(FrameSource):
         with opened(path) as file:
             for name in sorted(file):
                 molecule = file[name]
-                if "conformations" not in molecule or not _subset(molecule, path).startswith(_PREFIXES[group]):
+                if "conformations" not in molecule or not _subset(molecule, path).startswith(
+                    _PREFIXES[group]
+                ):
                     continue
                 z = array(molecule, "atomic_numbers", path).astype(np.int64)
                 x, gradient = (array(molecule, key, path) for key in ("conformations", "dft_total_gradient"))
@@ -48,8 +51,11 @@ class SpiceFrames(FrameSource):
                 energies.append(energy)
                 forces.append(gradient)
         if not numbers:
-            raise BadInputError(f"{path.name} has no molecule of the subset {group}.", where=str(path),
-                                hint="It needs groups whose subset begins with " + repr(_PREFIXES[group]))
+            raise BadInputError(
+                f"{path.name} has no molecule of the subset {group}.",
+                where=str(path),
+                hint="It needs groups whose subset begins with " + repr(_PREFIXES[group]),
+            )
         self._numbers, self._positions, self._energies, self._gradients = numbers, positions, energies, forces
         counts = [len(energy) for energy in energies]
         self.molecule = np.repeat(np.arange(len(counts)), counts)
@@ -66,29 +72,40 @@ class SpiceFrames(FrameSource):
     def __getitem__(self, index: int) -> Frame:
         m, c = int(self.molecule[index]), int(self.conformer[index])
         return molecule_frame(
-            self._numbers[m], self._positions[m][c].astype(np.float64) * BOHR, self.path.name, int(index), self.group,
+            self._numbers[m],
+            self._positions[m][c].astype(np.float64) * BOHR,
+            self.path.name,
+            int(index),
+            self.group,
             energy=float(self._energies[m][c]) * HARTREE,
-            forces=self._gradients[m][c].astype(np.float64) * (-HARTREE / BOHR), identifier=f"{self.molecules[m]}/{c}",
+            forces=self._gradients[m][c].astype(np.float64) * (-HARTREE / BOHR),
+            identifier=f"{self.molecules[m]}/{c}",
         )
 
 
 def open_spice(folder: Path, member: str) -> SpiceFrames:
-    """Conformers of a subset from an extract (``dipeptides.h5``) or any published ``SPICE-*.hdf5`` in ``folder``."""
+    """Conformers of a subset from an extract (``dipeptides.h5``) or any published ``SPICE-*.hdf5`` in
+    ``folder``."""
     subset = choose(member, SUBSETS, "SPICE subset")
     if folder.is_file():
         return SpiceFrames(folder, subset)
     files = [path for path in (folder / f"{subset}.h5", folder / f"{subset}.hdf5") if path.is_file()]
     files = files or sorted(folder.glob("SPICE*.hdf5"))
     if not files:
-        raise BadInputError(f"SPICE was not found: {folder} has neither {subset}.h5 nor SPICE-*.hdf5.",
-                            where=str(folder), hint="give the folder of the data set with --data, see jmp-calc data list")
+        raise BadInputError(
+            f"SPICE was not found: {folder} has neither {subset}.h5 nor SPICE-*.hdf5.",
+            where=str(folder),
+            hint="give the folder of the data set with --data, see jmp-calc data list",
+        )
     return SpiceFrames(files[-1], subset)
 
 
 def split_spice(source: SpiceFrames, split: str = "conformers") -> Parts:
-    """80 / 10 / 10 % of the legacy shuffle with seed 42 over conformers in file order (subset first, then numbered).
+    """80 / 10 / 10 % of the legacy shuffle with seed 42 over conformers in file order (subset first, then
+    numbered).
 
-    ``conformers`` puts those of one molecule into all parts, as the official code; ``molecules`` keeps them together.
+    ``conformers`` puts those of one molecule into all parts, as the official code; ``molecules`` keeps them
+    together.
     """
     split = choose(split, SPLITS, "split of SPICE")
     if split == "conformers":
@@ -101,7 +118,12 @@ def split_spice(source: SpiceFrames, split: str = "conformers") -> Parts:
         raise BadInputError(f"{n} molecules are too few to split.", where=str(source.path))
     slices = np.split(legacy_shuffle(n), [n_train, n - n_test])
     train, valid, test = (np.flatnonzero(np.isin(source.molecule, part)) for part in slices)
-    return Parts(train, valid, test, f"RandomState(42) shuffle of {n} molecules: {n_train} / {n - n_train - n_test} / {n_test}")
+    return Parts(
+        train,
+        valid,
+        test,
+        f"RandomState(42) shuffle of {n} molecules: {n_train} / {n - n_train - n_test} / {n_test}",
+    )
 
 
 def _subset(molecule: object, path: Path) -> str:

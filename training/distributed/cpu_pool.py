@@ -1,8 +1,8 @@
 """Gradients of one step from several single-threaded processes that share the weights in memory.
 
-On a CPU a small network gains next to nothing from threads within one operation (benchmarks/training_processes.py):
-the operations are too small. Two processes with a half of the batch each are almost twice as fast. Weights are read
-by all and written only by the process that owns the optimizer.
+On a CPU a small network gains next to nothing from threads within one operation
+(benchmarks/training_processes.py): the operations are too small. Two processes with a half of the batch each
+are almost twice as fast. Weights are read by all and written only by the process that owns the optimizer.
 """
 
 from __future__ import annotations
@@ -33,17 +33,22 @@ class Evaluate(Protocol[Share]):
 def check_processes(processes: int, devices: Collection[str]) -> None:
     """UsageError unless so many processes can share the network on these kinds of device."""
     if processes > 1 and set(devices) != {"cpu"}:
-        raise UsageError(f"{processes} processes can share a CPU, not a GPU.", hint="--processes 1, or --device cpu")
+        raise UsageError(
+            f"{processes} processes can share a CPU, not a GPU.", hint="--processes 1, or --device cpu"
+        )
     cores = max(os.cpu_count() or 1, 2)
     if processes > cores:
-        raise UsageError(f"{processes} processes cannot share {cores} cores.", hint=f"--processes {cores} or fewer")
+        raise UsageError(
+            f"{processes} processes cannot share {cores} cores.", hint=f"--processes {cores} or fewer"
+        )
 
 
 class GradientPool:
     """Evaluates the shares of a step side by side; the sum of their gradients is left in ``.grad``.
 
-    The result does not depend on timing: gradients are added in the order of the shares, and random numbers (dropout) of
-    the helpers start in every step from a seed that this process draws, so that a resumed run has the same ones.
+    The result does not depend on timing: gradients are added in the order of the shares, and random numbers
+    (dropout) of the helpers start in every step from a seed that this process draws, so that a resumed run
+    has the same ones.
     """
 
     def __init__(self, potential: nn.Module, evaluate: Evaluate[Any], processes: int) -> None:
@@ -52,8 +57,8 @@ class GradientPool:
         Args:
             potential: network on the CPU; its weights move to shared memory.
             evaluate: picklable; called in every process with its own replica.
-            processes: number of processes, each with one thread, at most the cores of this machine (or 2); 1 leaves
-                threads and memory as they are.
+            processes: number of processes, each with one thread, at most the cores of this machine (or 2); 1
+                leaves threads and memory as they are.
         """
         check_processes(processes, {p.device.type for p in potential.parameters()})
         self.potential, self.evaluate, self.processes = potential, evaluate, processes
@@ -69,7 +74,8 @@ class GradientPool:
                 self._start()
 
     def gradients(self, shares: Sequence[Any]) -> Tensor:
-        """Sum of the loss terms of all shares (at most one per process); gradients are replaced, not added."""
+        """Sum of the loss terms of all shares (at most one per process); gradients are replaced, not
+        added."""
         try:
             for pipe, share in zip(self._pipes, shares[1:]):
                 pipe.send((int(torch.randint(2**62, ())), share))
@@ -136,11 +142,14 @@ class GradientPool:
 def _ended() -> UsageError:
     return UsageError(
         "A process that shares the training has ended.",
-        hint='a script needs `if __name__ == "__main__":` around its work; else memory may have run out: --processes 1',
+        hint='a script needs `if __name__ == "__main__":` around its work; '
+        "else memory may have run out: --processes 1",
     )
 
 
-def _work(potential: nn.Module, trained: list[bool], evaluate: Evaluate[Any], buffer: Tensor, pipe: Any) -> None:
+def _work(
+    potential: nn.Module, trained: list[bool], evaluate: Evaluate[Any], buffer: Tensor, pipe: Any
+) -> None:
     """A helper: share in, gradients into the buffer, loss terms out; ends when the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner of the optimizer decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

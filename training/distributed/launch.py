@@ -1,8 +1,9 @@
 """Starting a training run on several devices or machines, and ending it with one message.
 
-Lightning Fabric reads what torchrun or SLURM says, chooses devices and makes the process group. Without either, the first
-process starts the others with its own command line. Fabric's wrappers of modules are not used: gradients of conservative
-forces need two backward passes, and one sum of all gradients per step (``World.add_gradients``) is exact for both.
+Lightning Fabric reads what torchrun or SLURM says, chooses devices and makes the process group. Without
+either, the first process starts the others with its own command line. Fabric's wrappers of modules are not
+used: gradients of conservative forces need two backward passes, and one sum of all gradients per step
+(``World.add_gradients``) is exact for both.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from .world import World
 
 Strategy = Literal["auto", "ddp", "fsdp"]
 TIMEOUT = timedelta(hours=3)
-"""For work of the first process alone. A process that dies is noticed at once, because its connections close."""
+"""For work of the first process alone. A process that dies is noticed at once, because its connections
+close."""
 _OF_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -39,11 +41,13 @@ class DistributedConfig:
     """Which processes share a training run; the numbers of the run do not depend on it."""
 
     devices: int | None = None
-    """Processes per machine, each with its own GPU (or share of a CPU); None: those of torchrun or srun, else 1."""
+    """Processes per machine, each with its own GPU (or share of a CPU); None: those of torchrun or srun, else
+    1."""
     num_nodes: int = 1
     """Machines."""
     strategy: Strategy = "auto"
-    """ddp: every process has all weights; fsdp: each keeps a part of them, of their moments and averages; auto: ddp."""
+    """ddp: every process has all weights; fsdp: each keeps a part of them, of their moments and averages;
+    auto: ddp."""
 
     def __post_init__(self) -> None:
         for name in ("devices", "num_nodes"):
@@ -94,7 +98,8 @@ def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
 def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"] | None:
     """Who started this process as one of several; None: nobody, or this module.
 
-    UsageError if some of torchrun's variables are there and others are not, because each process would think it is alone.
+    UsageError if some of torchrun's variables are there and others are not, because each process would think
+    it is alone.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         return "torchrun"
@@ -105,13 +110,19 @@ def surroundings(environment: Mapping[str, str]) -> Literal["torchrun", "slurm"]
     found = [name for name in _OF_TORCHRUN[:3] if name in environment]
     missing = [name for name in _OF_TORCHRUN if name not in environment]
     if found and missing and int(environment.get("WORLD_SIZE", 1)) > 1:
-        raise UsageError(f"{', '.join(found)} are set as by torchrun, but {', '.join(missing)} is missing.",
-                         where="environment", hint=f"start with torchrun, or unset {' '.join(found)}")
+        raise UsageError(
+            f"{', '.join(found)} are set as by torchrun, but {', '.join(missing)} is missing.",
+            where="environment",
+            hint=f"start with torchrun, or unset {' '.join(found)}",
+        )
     return None
 
 
-def processes(config: DistributedConfig, cluster: str | None, environment: Mapping[str, str]) -> tuple[int, int]:
-    """Processes per machine, and machines: those that were asked for, else those that the launcher has started."""
+def processes(
+    config: DistributedConfig, cluster: str | None, environment: Mapping[str, str]
+) -> tuple[int, int]:
+    """Processes per machine, and machines: those that were asked for, else those that the launcher has
+    started."""
     if config.devices is not None or cluster is None:
         return config.devices or 1, config.num_nodes
     if cluster == "torchrun":
@@ -125,20 +136,28 @@ def check_devices(kind: str, devices: int) -> None:
     """UsageError if this machine has not that many GPUs, or cores."""
     here = torch.cuda.device_count() if kind == "cuda" else max(os.cpu_count() or 1, 2)
     if devices > here:
-        raise UsageError(f"{devices} processes need {devices} {'GPUs' if kind == 'cuda' else 'cores'}; there are {here}.",
-                         where="--devices", hint=f"--devices {here} or fewer")
+        raise UsageError(
+            f"{devices} processes need {devices} {'GPUs' if kind == 'cuda' else 'cores'}; there are {here}.",
+            where="--devices",
+            hint=f"--devices {here} or fewer",
+        )
 
 
 @contextmanager
 def launched(devices: int, nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The other processes of this machine, started with the command line of this one; they end with the block."""
+    """The other processes of this machine, started with the command line of this one; they end with the
+    block."""
     if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
-        raise UsageError("Several devices need a script or the command line, not an interactive session.",
-                         hint="write a script, or use one device")
+        raise UsageError(
+            "Several devices need a script or the command line, not an interactive session.",
+            hint="write a script, or use one device",
+        )
     node = int(os.environ.get("NODE_RANK", 0))
     common = {
-        "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"), "WORLD_SIZE": str(devices * nodes),
-        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(free_port()), "NODE_RANK": str(node),
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR", "127.0.0.1"),
+        "WORLD_SIZE": str(devices * nodes),
+        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(free_port()),
+        "NODE_RANK": str(node),
     }
     before = dict(os.environ)
     children = []
@@ -166,12 +185,17 @@ def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[Wo
         from lightning_fabric.plugins.environments import LightningEnvironment
         from lightning_fabric.strategies import DDPStrategy
     except ModuleNotFoundError as error:
-        raise UsageError("Several devices need Lightning Fabric.", hint="pip install 'jmp-calc[distributed]'") from error
+        raise UsageError(
+            "Several devices need Lightning Fabric.", hint="pip install 'jmp-calc[distributed]'"
+        ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     backend = "gloo" if kind == "cpu" else "cpu:gloo,cuda:nccl"
     try:
         fabric = Fabric(
-            accelerator=kind, devices=devices, num_nodes=nodes, plugins=None if cluster else [LightningEnvironment()],
+            accelerator=kind,
+            devices=devices,
+            num_nodes=nodes,
+            plugins=None if cluster else [LightningEnvironment()],
             strategy=DDPStrategy(process_group_backend=backend, timeout=TIMEOUT),
         )
         fabric.launch()
@@ -180,10 +204,16 @@ def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[Wo
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         if "EADDRINUSE" in str(error) or "in use" in str(error):
-            raise UsageError("The port of the first process is in use.", where=where,
-                             hint="choose another with MASTER_PORT=N, or leave it out on a single machine") from error
-        raise UsageError(f"The processes did not find each other: {str(error).splitlines()[0]}.", where=where,
-                         hint="--devices and --num-nodes must be those that torchrun or srun starts") from error
+            raise UsageError(
+                "The port of the first process is in use.",
+                where=where,
+                hint="choose another with MASTER_PORT=N, or leave it out on a single machine",
+            ) from error
+        raise UsageError(
+            f"The processes did not find each other: {str(error).splitlines()[0]}.",
+            where=where,
+            hint="--devices and --num-nodes must be those that torchrun or srun starts",
+        ) from error
 
 
 def free_port() -> int:

@@ -1,9 +1,10 @@
 """Weights, gradients, moments and averages of a run shared out among its processes (FSDP2 of PyTorch).
 
-The whole network is one group: its weights are gathered for a forward pass and stay until the gradients are summed. So both
-backward passes of conservative forces see them, and equality with ``ddp`` is exact (tests/training/distributed/test_distributed.py);
-blocks of their own would be let go in the first of the two. What is saved per process is thus the state of the optimizer,
-the averages and the gradients (ZeRO-2), not the memory of a forward pass.
+The whole network is one group: its weights are gathered for a forward pass and stay until the gradients are
+summed. So both backward passes of conservative forces see them, and equality with ``ddp`` is exact
+(tests/training/distributed/test_distributed.py); blocks of their own would be let go in the first of the two.
+What is saved per process is thus the state of the optimizer, the averages and the gradients (ZeRO-2), not the
+memory of a forward pass.
 
 Validation and files use the plain network of the job, into which weights are gathered.
 """
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-# FSDP finds the outputs whose derivatives tell it that a backward pass begins; it looks into registered classes only.
+# FSDP finds the outputs whose derivatives tell it that a backward pass begins; it looks into registered
+# classes only.
 register_pytree_node(
-    Prediction, lambda made: ([made.energy, made.energies, made.forces, made.stress], None),
+    Prediction,
+    lambda made: ([made.energy, made.energies, made.forces, made.stress], None),
     lambda values, _: Prediction(*values),
 )
 
@@ -46,10 +49,9 @@ def shard(potential: Potential, world: World) -> Potential:
     return network  # type: ignore[no-any-return]
 
 
-
-
 def drop_unused(parameters: Sequence[nn.Parameter], world: World) -> None:
-    """No gradient for weights that no process used in this step (heads of other data), so that the optimizer leaves them."""
+    """No gradient for weights that no process used in this step (heads of other data), so that the optimizer
+    leaves them."""
     used = [p for p in parameters if p.grad is not None]
     kept = [local(p.grad) for p in used if p.grad is not None]
     largest = torch.stack([part.abs().max() if part.numel() else part.new_zeros(()) for part in kept])
@@ -85,8 +87,10 @@ def optimizer_parts(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
     """The state of an optimizer of whole weights as that of ``optimizer``."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     parts = {
-        number: {name: part_of(value, weights[number]) if value.shape == weights[number].shape else value
-                 for name, value in entries.items()}
+        number: {
+            name: part_of(value, weights[number]) if value.shape == weights[number].shape else value
+            for name, value in entries.items()
+        }
         for number, entries in state["state"].items()
     }
     return {**state, "state": parts}

@@ -1,6 +1,7 @@
 """The end of a training run of several processes: one message by the first, none of them left behind.
 
-What the others have to say goes through a store that lives in the first process, because the group may be broken.
+What the others have to say goes through a store that lives in the first process, because the group may be
+broken.
 """
 
 from __future__ import annotations
@@ -81,12 +82,17 @@ def common_store(world: World) -> dist.TCPStore:
 def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
     """End a process that is not the first: its error is told by the first, which may have the same one."""
     words = LastWords.of(error)
-    if not _listens(store) or not _try(store.set, f"error {world.rank}", json.dumps(dataclasses.asdict(words))):
+    if not _listens(store) or not _try(
+        store.set, f"error {world.rank}", json.dumps(dataclasses.asdict(words))
+    ):
         raise error  # nobody is left to tell it
     hang_up()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a launcher that ends all of them gets no second message
-    # Launchers end the whole run when one process is gone: the first may still be writing its state or its message.
+        signal.signal(
+            signal.SIGTERM, signal.SIG_DFL
+        )  # a launcher that ends all of them gets no second message
+    # Launchers end the whole run when one process is gone: the first may still be writing its state or its
+    # message.
     if _comes(store, ["ending"], LAST_WORDS):
         _comes(store, ["ended"], 60.0)
         _try(store.set, f"heard {world.rank}", "1")
@@ -99,10 +105,12 @@ def leave(store: dist.TCPStore, world: World, error: BaseException) -> None:
 def gathered(
     store: dist.TCPStore, world: World, error: BaseException, children: Sequence[subprocess.Popen[bytes]]
 ) -> BaseException:
-    """What the first process tells about the end of the run: its own error, or the one of the process that ended it.
+    """What the first process tells about the end of the run: its own error, or the one of the process that
+    ended it.
 
-    Waits until all others have left theirs, because the store ends with this process. A launcher that has noticed the end
-    of another one before this process did says so by SIGTERM, hence an interruption is not always a reason either.
+    Waits until all others have left theirs, because the store ends with this process. A launcher that has
+    noticed the end of another one before this process did says so by SIGTERM, hence an interruption is not
+    always a reason either.
     """
     _try(store.set, "ending", "1")
     hang_up()
@@ -114,8 +122,10 @@ def gathered(
                 return words.told(f"process {rank + 1} of {world.size}")
         for rank, child in enumerate(children, start=1):
             if isinstance(error, ProcessEnded) and (code := child.poll()) is not None and code < 0:
-                return ProcessEnded(f"Process {rank + 1} of {world.size} was ended by {signal.Signals(-code).name}.",
-                                    hint="memory may have run out; the last saved state is whole: go on with --resume")
+                return ProcessEnded(
+                    f"Process {rank + 1} of {world.size} was ended by {signal.Signals(-code).name}.",
+                    hint="memory may have run out; the last saved state is whole: go on with --resume",
+                )
         if len(left) == len(others):
             break
         time.sleep(0.05)
@@ -123,7 +133,8 @@ def gathered(
 
 
 def release(store: dist.TCPStore, world: World) -> None:
-    """Let the others end, and wait until those that had an error have heard it; called by the first when all is written."""
+    """Let the others end, and wait until those that had an error have heard it; called by the first when all
+    is written."""
     _try(store.set, "ended", "1")
     heard = [f"heard {rank}" for rank in range(1, world.size) if store.check([f"error {rank}"])]
     _comes(store, heard, PARTING)
@@ -146,7 +157,8 @@ def _listens(store: dist.TCPStore) -> bool:
 
 
 def _comes(store: dist.TCPStore, words: list[str], seconds: float) -> bool:
-    """Whether all of the words come within the time; a store that waits itself prints a warning at its end."""
+    """Whether all of the words come within the time; a store that waits itself prints a warning at its
+    end."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:

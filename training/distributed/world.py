@@ -1,7 +1,7 @@
 """The processes of one training run (ranks): what they have to agree on, and the sum of their gradients.
 
-A ``World`` of one process does nothing at all, so that the loop is written once. Small numbers travel on the CPU (gloo),
-gradients on the device of the process (NCCL on GPUs); :mod:`.distributed` starts the processes.
+A ``World`` of one process does nothing at all, so that the loop is written once. Small numbers travel on the
+CPU (gloo), gradients on the device of the process (NCCL on GPUs); :mod:`.distributed` starts the processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class World:
     device: torch.device | None = None
     """Where this process computes; None: where the user says."""
     shards: bool = False
-    """Whether the weights are shared out (:mod:`.sharding`); gradients are then summed in the backward pass."""
+    """Whether the weights are shared out (:mod:`.sharding`); gradients are then summed in the backward
+    pass."""
 
     @property
     def is_first(self) -> bool:
@@ -49,7 +50,8 @@ class World:
         return counts
 
     def greatest(self, values: Tensor) -> Tensor:
-        """Largest of the values of the processes, each of which has a part of the weights; else the values. NaN is infinite."""
+        """Largest of the values of the processes, each of which has a part of the weights; else the values.
+        NaN is infinite."""
         if self.shards:
             values = values.nan_to_num(nan=torch.inf)
             with _together():
@@ -57,7 +59,8 @@ class World:
         return values
 
     def agree(self, signal: int | None, seconds: float) -> tuple[int | None, float]:
-        """A signal that any process has received, and the time of the first one, whose clock counts for all."""
+        """A signal that any process has received, and the time of the first one, whose clock counts for
+        all."""
         if self.size == 1:
             return signal, seconds
         mine = torch.tensor([signal or 0, seconds if self.is_first else 0.0], dtype=torch.float64)
@@ -68,8 +71,8 @@ class World:
     def add_gradients(self, parameters: Sequence[nn.Parameter], terms: Tensor) -> Tensor:
         """Replace every gradient by its sum over the processes; returns the sum of the loss ``terms`` (K,).
 
-        A weight without gradient counts as zero, and stays without one where no process has any: then the optimizer leaves
-        it alone, as in a run of one process.
+        A weight without gradient counts as zero, and stays without one where no process has any: then the
+        optimizer leaves it alone, as in a run of one process.
         """
         if self.size == 1:
             return terms
@@ -117,7 +120,8 @@ class World:
 
     @contextmanager
     def own_random_numbers(self) -> Iterator[None]:
-        """Inside, every process draws (dropout) from a stream of its own; outside, all generators stay the same.
+        """Inside, every process draws (dropout) from a stream of its own; outside, all generators stay the
+        same.
 
         The streams start from a number that the common generator draws, so that a resumed run has them again.
         """
@@ -137,4 +141,6 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessEnded("Another process of this training has ended.", hint=f"go on with --resume ({error})") from error
+        raise ProcessEnded(
+            "Another process of this training has ended.", hint=f"go on with --resume ({error})"
+        ) from error

@@ -1,4 +1,5 @@
-"""Batches of a fine-tuning: the training frames, with replayed ones among them, and the frames for evaluation."""
+"""Batches of a fine-tuning: the training frames, with replayed ones among them, and the frames for
+evaluation."""
 
 from __future__ import annotations
 
@@ -25,13 +26,25 @@ if TYPE_CHECKING:
 
 
 def training_batches(
-    prepared: Prepared, potential: Potential, begun: Start, config: TrainConfig, share: float, device: torch.device, world: World
+    prepared: Prepared,
+    potential: Potential,
+    begun: Start,
+    config: TrainConfig,
+    share: float,
+    device: torch.device,
+    world: World,
 ) -> Batches:
-    """Batches of the training frames in a new order in every epoch, with frames of earlier data where they are replayed."""
+    """Batches of the training frames in a new order in every epoch, with frames of earlier data where they
+    are replayed."""
     new, room = len(prepared.train), config.max_edges_per_batch
     graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
-    order: Order = Shuffled(graphs.sizes[:new], max_edges=room, max_structures=config.batch_size, seed=config.seed,
-                            accumulate=config.accumulate)
+    order: Order = Shuffled(
+        graphs.sizes[:new],
+        max_edges=room,
+        max_structures=config.batch_size,
+        seed=config.seed,
+        accumulate=config.accumulate,
+    )
     if begun.replayed:
         counts = [len(item.frames) for item in begun.replayed]
         order = WithReplay(order, graphs.sizes, counts, share=share, max_edges=room, seed=config.seed)
@@ -39,25 +52,38 @@ def training_batches(
 
 
 def evaluation_batches(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, device: torch.device, world: World
+    frames: Sequence[Frame],
+    potential: Potential,
+    begun: Start,
+    config: TrainConfig,
+    device: torch.device,
+    world: World,
 ) -> Batches:
     """The same batches in every epoch, for evaluation."""
     graphs = _graphs(frames, potential, begun, config)
-    return Batches(graphs, evaluation_order(graphs.sizes, config), device=device, rank=world.rank, world_size=world.size)
-
-
+    return Batches(
+        graphs, evaluation_order(graphs.sizes, config), device=device, rank=world.rank, world_size=world.size
+    )
 
 
 def _graphs(
-    frames: Sequence[Frame], potential: Potential, begun: Start, config: TrainConfig, earlier: Sequence[EarlierTask] = ()
+    frames: Sequence[Frame],
+    potential: Potential,
+    begun: Start,
+    config: TrainConfig,
+    earlier: Sequence[EarlierTask] = (),
 ) -> FrameGraphs:
     """Frames under the new head, followed by earlier ones under theirs."""
     model = potential.config
     tasks = [task_of_head(begun.head, begun.head.target), *(item.task for item in earlier)]
     counts = [len(frames), *(len(item.frames) for item in earlier)]
     return FrameGraphs(
-        [*frames, *(frame for item in earlier for frame in item.frames)], model.policy, tasks,
-        task_of=np.repeat(np.arange(len(tasks)), counts), qint_tags=model.backbone.qint_tags,
-        edge_dropout=config.edge_dropout, dropout_seed=config.seed,
+        [*frames, *(frame for item in earlier for frame in item.frames)],
+        model.policy,
+        tasks,
+        task_of=np.repeat(np.arange(len(tasks)), counts),
+        qint_tags=model.backbone.qint_tags,
+        edge_dropout=config.edge_dropout,
+        dropout_seed=config.seed,
         dropout_compensation=config.edge_dropout_compensation,
     )

@@ -1,4 +1,5 @@
-"""Earlier data of a start model: labelled frames under one of its old heads, to be retained or replayed in fine-tuning."""
+"""Earlier data of a start model: labelled frames under one of its old heads, to be retained or replayed in
+fine-tuning."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class EarlierTask:
 
     frames: tuple[Frame, ...]
     task: Task
-    """Its references are fitted to the start model, so that only a change of the energies counts and not their zero."""
+    """Its references are fitted to the start model, so that only a change of the energies counts and not
+    their zero."""
     direct: bool
     """Whether the forces are those of the direct head."""
 
@@ -66,14 +68,20 @@ def file_and_head(text: str) -> tuple[str, str | None]:
 
 
 def read_earlier(
-    text: str, *, keys: LabelKeys = LabelKeys(), energy_unit: str | None = None, length_unit: str | None = None
+    text: str,
+    *,
+    keys: LabelKeys = LabelKeys(),
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
 ) -> EarlierSet:
     """Read ``FILE`` or ``FILE:HEAD``, with keys and units as in ``read_labelled``.
 
     BadInputError if a frame has no energy or a label that is not finite, or if there is no frame.
     """
     path, head = file_and_head(text)
-    found = read_labelled(path, keys=keys, require=("energy",), energy_unit=energy_unit, length_unit=length_unit)
+    found = read_labelled(
+        path, keys=keys, require=("energy",), energy_unit=energy_unit, length_unit=length_unit
+    )
     if not found.frames:
         raise BadInputError("There are no labelled structures of more than one atom.", where=path)
     refuse_not_finite(found.frames)
@@ -86,12 +94,17 @@ def refuse_known(retained: Sequence[EarlierSet], frames: Sequence[Frame]) -> Non
         matches = find_matches(item.frames, frames, EXACT)
         if matches:
             first = item.frames[matches[0].a], frames[matches[0].b]
-            raise BadInputError(f"{len(matches)} retained frames are trained on as well: {first[0].where} is "
-                                f"{first[1].where}.", where=item.name, hint="retain frames that the training never sees")
+            raise BadInputError(
+                f"{len(matches)} retained frames are trained on as well: {first[0].where} is "
+                f"{first[1].where}.",
+                where=item.name,
+                hint="retain frames that the training never sees",
+            )
 
 
 def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
-    """Names of the old heads that the frames may be under: the one that was named, or all that know the elements.
+    """Names of the old heads that the frames may be under: the one that was named, or all that know the
+    elements.
 
     UsageError if the head does not exist, does not know the elements, or cannot be chosen for want of forces.
     """
@@ -99,29 +112,48 @@ def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
     heads = energy_heads(config, direct=False)
     known = [head.name for head in knowing(heads, elements)]
     if item.head is not None and item.head not in known:
-        reason = "does not know all the elements" if item.head in {head.name for head in heads} else "does not exist"
-        raise UsageError(f"The old head {item.head!r} {reason}.", where=item.name,
-                         hint=f"choose one of {', '.join(known) or 'another model'}")
+        reason = (
+            "does not know all the elements"
+            if item.head in {head.name for head in heads}
+            else "does not exist"
+        )
+        raise UsageError(
+            f"The old head {item.head!r} {reason}.",
+            where=item.name,
+            hint=f"choose one of {', '.join(known) or 'another model'}",
+        )
     if not known:
-        raise UsageError("No old head of the start model knows all the elements.", where=item.name,
-                         hint="leave the other frames out, or choose another model")
+        raise UsageError(
+            "No old head of the start model knows all the elements.",
+            where=item.name,
+            hint="leave the other frames out, or choose another model",
+        )
     if item.head is None and len(known) > 1 and all(frame.forces is None for frame in item.frames):
-        raise UsageError("Without forces the old head must be named.", where=item.name,
-                         hint=f"FILE:HEAD with one of {', '.join(known)}")
+        raise UsageError(
+            "Without forces the old head must be named.",
+            where=item.name,
+            hint=f"FILE:HEAD with one of {', '.join(known)}",
+        )
     return known if item.head is None else [item.head]
 
 
 def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch.device) -> EarlierTask:
-    """The frames with their old head (of several the one with the smallest force error) and fitted references.
+    """The frames with their old head (of several the one with the smallest force error) and fitted
+    references.
 
     Raises the errors of ``possible_heads``.
     """
     names = possible_heads(item, potential.config)
-    errors = {} if len(names) == 1 else force_errors(potential, names, item.frames, direct=False, device=device)
+    errors = (
+        {} if len(names) == 1 else force_errors(potential, names, item.frames, direct=False, device=device)
+    )
     unusable = [name for name, error in errors.items() if not np.isfinite(error)]
     if unusable:
-        raise UsageError(f"The old head {unusable[0]!r} gives forces that are not finite.", where=item.name,
-                         hint="name the head of these frames: FILE:HEAD")
+        raise UsageError(
+            f"The old head {unusable[0]!r} gives forces that are not finite.",
+            where=item.name,
+            hint="name the head of these frames: FILE:HEAD",
+        )
     name = min(errors, key=errors.__getitem__) if errors else names[0]
     labelled = [frame for frame in item.frames if frame.n_atoms > 1]
     missing = missing_energies(potential, name, labelled, device, max_edges=MAX_EDGES)
@@ -135,9 +167,13 @@ def with_own_titles(tasks: Sequence[EarlierTask], items: Sequence[EarlierSet]) -
     UsageError if a file is given twice under one head.
     """
     titles = [task.task.title for task in tasks]
-    whole = [f"{item.path}:{task.task.head}" if titles.count(title) > 1 else title
-             for item, task, title in zip(items, tasks, titles, strict=True)]
+    whole = [
+        f"{item.path}:{task.task.head}" if titles.count(title) > 1 else title
+        for item, task, title in zip(items, tasks, titles, strict=True)
+    ]
     twice = [title for title in whole if whole.count(title) > 1]
     if twice:
         raise UsageError(f"{twice[0]} is given twice.", hint="leave it out once")
-    return tuple(replace(task, task=replace(task.task, name=title)) for task, title in zip(tasks, whole, strict=True))
+    return tuple(
+        replace(task, task=replace(task.task, name=title)) for task, title in zip(tasks, whole, strict=True)
+    )

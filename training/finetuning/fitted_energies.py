@@ -1,8 +1,8 @@
 """Energies per element that a new head lacks at its start, found by least squares on a few frames.
 
-The old head that a new one starts from was trained with other reference energies; where isolated atoms are the references,
-the difference is the binding energy, several eV per atom. Gradient steps would first spend their time on it and spoil
-the backbone.
+The old head that a new one starts from was trained with other reference energies; where isolated atoms are
+the references, the difference is the binding energy, several eV per atom. Gradient steps would first spend
+their time on it and spoil the backbone.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ N_FRAMES, MAX_EDGES = 32, 20_000
 """Frames and main edges that the fit uses."""
 
 
-def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame], device: torch.device) -> Potential:
-    """The network with a head that has the right mean energy for every composition; the weights are those of ``potential``.
+def with_fitted_energies(
+    potential: Potential, head: str, frames: Sequence[Frame], device: torch.device
+) -> Potential:
+    """The network with a head that has the right mean energy for every composition; the weights are those of
+    ``potential``.
 
-    References from least squares are corrected. Other references (isolated atoms, given ones) stay what they are, and the
-    correction is added to the head's ``binding``, which vanishes for a lone atom. Without energies nothing changes.
+    References from least squares are corrected. Other references (isolated atoms, given ones) stay what they
+    are, and the correction is added to the head's ``binding``, which vanishes for a lone atom. Without
+    energies nothing changes.
     """
     from jmp_calc.model.potential import Potential
 
@@ -44,18 +48,26 @@ def with_fitted_energies(potential: Potential, head: str, frames: Sequence[Frame
         config = dataclasses.replace(config, references=references)
     else:
         # The predictions have the binding of an earlier fit already.
-        binding = {z: config.binding.get(z, 0.0) + missing.get(z, 0.0) for z in sorted({*config.binding, *missing})}
+        binding = {
+            z: config.binding.get(z, 0.0) + missing.get(z, 0.0) for z in sorted({*config.binding, *missing})
+        }
         config = dataclasses.replace(config, binding=binding)
     heads = tuple(config if known.name == head else known for known in potential.config.heads)
     return Potential.from_state(dataclasses.replace(potential.config, heads=heads), potential.state_dict())
 
 
 def missing_energies(
-    potential: Potential, head: str, frames: Sequence[Frame], device: torch.device, *, max_edges: int = MAX_EDGES
+    potential: Potential,
+    head: str,
+    frames: Sequence[Frame],
+    device: torch.device,
+    *,
+    max_edges: int = MAX_EDGES,
 ) -> dict[int, float]:
     """Energy in eV per atom of each element that the predictions lack; of all solutions the smallest.
 
-    From at most ``N_FRAMES`` frames spread over the data, and fewer where they have more than ``max_edges`` main edges.
+    From at most ``N_FRAMES`` frames spread over the data, and fewer where they have more than ``max_edges``
+    main edges.
     """
     chosen = spread(frames, N_FRAMES)
     backbone = potential.config.backbone

@@ -25,8 +25,6 @@ AT_VALIDATIONS = 200
 """Frames of every set that are evaluated at a validation; all are before and after training."""
 
 
-
-
 @dataclass(frozen=True)
 class Forgetting:
     """Errors on one retained set before and after fine-tuning."""
@@ -39,7 +37,10 @@ class Forgetting:
     def to_dict(self) -> dict[str, Any]:
         """Plain dict with the ratios of the mean absolute errors, after to before."""
         return {
-            "name": self.title, "head": self.head, "before": self.before.to_dict(), "after": self.after.to_dict(),
+            "name": self.title,
+            "head": self.head,
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
             "energy_ratio": _ratio(self.after.energy_mae_mev_per_atom, self.before.energy_mae_mev_per_atom),
             "forces_ratio": _ratio(self.after.forces_mae_mev_per_a, self.before.forces_mae_mev_per_a),
         }
@@ -49,7 +50,13 @@ class Forgetting:
 
 
 def retained(
-    tasks: Sequence[EarlierTask], model: ModelConfig, config: TrainConfig, device: torch.device, world: World, *, few: bool
+    tasks: Sequence[EarlierTask],
+    model: ModelConfig,
+    config: TrainConfig,
+    device: torch.device,
+    world: World,
+    *,
+    few: bool,
 ) -> tuple[Retained, ...]:
     """Frames of the tasks as batches; ``few``: at most ``AT_VALIDATIONS`` of each."""
     made = []

@@ -1,4 +1,5 @@
-"""What a resumed run must have in common with its beginning, beside its settings: data, start model, replayed data."""
+"""What a resumed run must have in common with its beginning, beside its settings: data, start model, replayed
+data."""
 
 from __future__ import annotations
 
@@ -15,14 +16,21 @@ from .start import Start
 
 
 def run_identity(prepared: Prepared, begun: Start, data: DataOptions, start: ModelOptions) -> dict[str, Any]:
-    """Of each set, and of replayed ones, number of frames and hash of structures and labels; start model and references.
+    """Of each set, and of replayed ones, number of frames and hash of structures and labels; start model and
+    references.
 
-    Hash instead of name, so that a model may be moved; energies are rounded, because another machine adds them otherwise.
+    Hash instead of name, so that a model may be moved; energies are rounded, because another machine adds
+    them otherwise.
     """
     references = {} if prepared.references is None else prepared.references.values
     origin = {
-        "sha256": prepared.loaded.sha256, "from_scratch": start.from_scratch, "head": start.head,
-        "init_head": start.init_head, "keep_heads": start.keep_heads, "graph": start.graph, "dtype": start.dtype,
+        "sha256": prepared.loaded.sha256,
+        "from_scratch": start.from_scratch,
+        "head": start.head,
+        "init_head": start.init_head,
+        "keep_heads": start.keep_heads,
+        "graph": start.graph,
+        "dtype": start.dtype,
         "references": {str(z): round(energy, 4) for z, energy in sorted(references.items())},
     }
     facts = {"train": _identity(prepared.train), "valid": _identity(prepared.valid), "start": origin}
@@ -41,6 +49,13 @@ def _hash(frames: Sequence[Frame]) -> str:
     for frame in frames:
         digest.update(repr((frame.energy, frame.pbc.tolist(), *sorted(frame.targets.items()))).encode())
         digest.update("".join(frame.classes.values()).encode())
-        for array in (frame.numbers, frame.positions, frame.cell, frame.forces, frame.stress, *frame.vectors.values()):
+        for array in (
+            frame.numbers,
+            frame.positions,
+            frame.cell,
+            frame.forces,
+            frame.stress,
+            *frame.vectors.values(),
+        ):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

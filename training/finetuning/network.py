@@ -23,23 +23,35 @@ if TYPE_CHECKING:
 
 
 def network_for(
-    loaded: LoadedModel, options: ModelOptions, target: FittedTarget | None, *, direct_forces: bool, messages: list[str]
+    loaded: LoadedModel,
+    options: ModelOptions,
+    target: FittedTarget | None,
+    *,
+    direct_forces: bool,
+    messages: list[str],
 ) -> ModelConfig:
-    """The start model's network with the graphs of the run; ModelError if it has no branch for what is trained.
+    """The start model's network with the graphs of the run; ModelError if it has no branch for what is
+    trained.
 
     ``messages`` receives what the user should know about the graphs.
     """
     config = _with_policy(loaded.potential.config, options, messages)
     if direct_forces and not config.backbone.force_branch:
-        raise ModelError(f"{loaded.card.name} has no branch for direct forces.",
-                         hint="train with --forces conservative, or start from jmp-s or jmp-l")
+        raise ModelError(
+            f"{loaded.card.name} has no branch for direct forces.",
+            hint="train with --forces conservative, or start from jmp-s or jmp-l",
+        )
     if target is not None and target.task.kind == "vector":
         config = _with_force_branch(config, options, loaded.card.name)
     return config
 
 
 def new_head(
-    options: ModelOptions, frames: Sequence[Frame], references: References | None, target: FittedTarget | None, *,
+    options: ModelOptions,
+    frames: Sequence[Frame],
+    references: References | None,
+    target: FittedTarget | None,
+    *,
     direct_forces: bool,
 ) -> HeadConfig:
     """The new head: elements, scales and references of the training frames, or what the target needs."""
@@ -53,32 +65,48 @@ def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig,
     if options.init_head in ("auto", "scratch"):
         return
     if head.kind != "energy":
-        raise UsageError("A head for a target starts from new weights, not from a head for energies.",
-                         hint="leave out --head")
+        raise UsageError(
+            "A head for a target starts from new weights, not from a head for energies.",
+            hint="leave out --head",
+        )
     names = [old.name for old in energy_heads(config, direct=direct)]
     if options.init_head not in names:
-        raise ModelError(f"There is no head {options.init_head!r} to start from.",
-                         hint=f"choose one of {', '.join(names)}, auto or scratch")
+        raise ModelError(
+            f"There is no head {options.init_head!r} to start from.",
+            hint=f"choose one of {', '.join(names)}, auto or scratch",
+        )
 
 
 def kept_heads(options: ModelOptions, config: ModelConfig, needed: Collection[str]) -> list[str]:
-    """Old heads that stay beside the new one: those that earlier data need, or all; UsageError if one has its name."""
+    """Old heads that stay beside the new one: those that earlier data need, or all; UsageError if one has its
+    name."""
     kept = [old.name for old in config.heads if options.keep_heads or old.name in needed]
     other = "give the new one another name with --head-name NAME"
     if options.head in needed:
-        raise UsageError(f"The old head {options.head!r} of the earlier data has the name of the new one.", hint=other)
+        raise UsageError(
+            f"The old head {options.head!r} of the earlier data has the name of the new one.", hint=other
+        )
     if options.head in kept:
-        raise UsageError(f"The model already has a head {options.head!r}.", where=options.model,
-                         hint=f"{other}, or leave out --keep-heads")
+        raise UsageError(
+            f"The model already has a head {options.head!r}.",
+            where=options.model,
+            hint=f"{other}, or leave out --keep-heads",
+        )
     return kept
 
 
-def with_layers(head: HeadConfig, config: ModelConfig, options: ModelOptions, template: str | None) -> HeadConfig:
+def with_layers(
+    head: HeadConfig, config: ModelConfig, options: ModelOptions, template: str | None
+) -> HeadConfig:
     """The new head with the layers of the old one that it starts from.
 
     Without such a template, with those of the old energy heads, with or without bias as asked for.
     """
-    old = config.head(template) if template else next((h for h in config.heads if h.kind == "energy"), HeadConfig(name=""))
+    old = (
+        config.head(template)
+        if template
+        else next((h for h in config.heads if h.kind == "energy"), HeadConfig(name=""))
+    )
     bias = old.bias if template or options.head_bias is None else options.head_bias
     return dataclasses.replace(head, hidden=old.hidden, num_layers=old.num_layers, bias=bias)
 
@@ -89,40 +117,57 @@ def _for_energies(
     forces = [frame.forces for frame in frames if frame.forces is not None]
     force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
     return dataclasses.replace(
-        head, direct_forces=direct_forces, energy_scale=max(force_rms, 1e-2), force_scale=max(force_rms, 1e-2),
+        head,
+        direct_forces=direct_forces,
+        energy_scale=max(force_rms, 1e-2),
+        force_scale=max(force_rms, 1e-2),
         references=dict(references.values) if references else {},
         reference_kind=references.kind if references else "none",
     )
 
 
 def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) -> ModelConfig:
-    """A network with the edge features that vectors are made of: new weights may have them, others have them or not."""
+    """A network with the edge features that vectors are made of: new weights may have them, others have them
+    or not."""
     if config.backbone.force_branch or options.from_scratch:
         return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
-    raise ModelError(f"{name} has no branch for direct forces, which vectors are made of.",
-                     hint="start from jmp-s or jmp-l, or train new weights with --from-scratch")
+    raise ModelError(
+        f"{name} has no branch for direct forces, which vectors are made of.",
+        hint="start from jmp-s or jmp-l, or train new weights with --from-scratch",
+    )
 
 
 def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]) -> ModelConfig:
     """The model's own graphs, except that official ones become smooth unless the user wants them."""
     if config.policy.name == "smooth":
         if options.graph == "official":
-            raise ModelError("This model was made with smooth graphs; the official ones would be another function.",
-                             hint="leave out --graph official")
+            raise ModelError(
+                "This model was made with smooth graphs; the official ones would be another function.",
+                hint="leave out --graph official",
+            )
         if options.cutoff is not None:
-            messages.append(f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)")
+            messages.append(
+                f"graphs: the model's own (the {options.cutoff:g} Å of the recipe are for official weights)"
+            )
         return config
     policy = config.policy
     fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
-    policy = dataclasses.replace(policy, cutoff=options.cutoff or policy.cutoff, fewer_neighbors=fewer,
-                                 max_neighbors=options.max_neighbors or policy.max_neighbors)
+    policy = dataclasses.replace(
+        policy,
+        cutoff=options.cutoff or policy.cutoff,
+        fewer_neighbors=fewer,
+        max_neighbors=options.max_neighbors or policy.max_neighbors,
+    )
     config = dataclasses.replace(config, policy=policy)
     if options.graph == "official":
-        messages.append("graphs: official; its energy jumps where neighbours change rank, and its second derivative "
-                        "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons")
+        messages.append(
+            "graphs: official; its energy jumps where neighbours change rank, and its second derivative "
+            "has no limit at collinear atoms: right for published numbers, not for dynamics or phonons"
+        )
         return config
     from jmp_calc.graph.selection import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
     return dataclasses.replace(
-        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors))
+        config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
+    )

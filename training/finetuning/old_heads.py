@@ -1,4 +1,5 @@
-"""Old heads of a start model: which of them know some elements, and how well they describe labelled frames."""
+"""Old heads of a start model: which of them know some elements, and how well they describe labelled
+frames."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def _force_rmse(
 ) -> float:
     if not frames:
         return float("inf")
-    graphs = FrameGraphs(frames, potential.config.policy, Task(name), qint_tags=potential.config.backbone.qint_tags)
+    graphs = FrameGraphs(
+        frames, potential.config.policy, Task(name), qint_tags=potential.config.backbone.qint_tags
+    )
     target = graphs.collate(range(len(frames)), device)
     with without_weight_gradients(potential):
         prediction = potential(target.batch, heads=name, forces="direct" if direct else "conservative")

@@ -1,4 +1,5 @@
-"""What a fine-tuning starts from and which data it reads: the settings beside those of the training itself."""
+"""What a fine-tuning starts from and which data it reads: the settings beside those of the training
+itself."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class ModelOptions:
     head: str = "finetuned"
     """Name of the new head."""
     init_head: str = "auto"
-    """Old head that the new one starts from: auto (smallest force error on a few frames), scratch, or a name."""
+    """Old head that the new one starts from: auto (smallest force error on a few frames), scratch, or a
+    name."""
     keep_heads: bool = False
     """Keep the old heads in the written file; after full fine-tuning they no longer fit the backbone."""
     graph: str = "smooth"
@@ -57,7 +59,9 @@ class ModelOptions:
         if not self.head.isidentifier() and not self.head.replace("-", "_").isidentifier():
             raise UsageError(f"{self.head!r} is not a name for a head.", hint="use letters, digits, - and _")
         if self.from_scratch and self.keep_heads:
-            raise UsageError("A network from scratch has no old heads to keep.", hint="leave out --keep-heads")
+            raise UsageError(
+                "A network from scratch has no old heads to keep.", hint="leave out --keep-heads"
+            )
 
     @property
     def from_scratch(self) -> bool:
@@ -74,9 +78,12 @@ class ModelOptions:
         """The same with the graphs and the new head of a published task; an old head that was named stays."""
         scratch = recipe.from_scratch and not self.from_scratch
         return dataclasses.replace(
-            self, model=SCRATCH + self.model if scratch else self.model, cutoff=recipe.cutoff,
+            self,
+            model=SCRATCH + self.model if scratch else self.model,
+            cutoff=recipe.cutoff,
             max_neighbors=recipe.max_neighbors,
-            fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (), head_bias=recipe.head_bias,
+            fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (),
+            head_bias=recipe.head_bias,
             init_head="scratch" if self.init_head == "auto" else self.init_head,
         )
 
@@ -96,8 +103,8 @@ class DataOptions:
     valid_every: int | None = None
     """Every n-th frame for validation instead of contiguous blocks (for files without trajectories)."""
     references: str | Path | dict[str, float] = "auto"
-    """auto, isolated, lstsq, energies by symbol (eV), a YAML file of them, or a file of isolated atoms, with the keys and
-    units of the training frames."""
+    """auto, isolated, lstsq, energies by symbol (eV), a YAML file of them, or a file of isolated atoms, with
+    the keys and units of the training frames."""
     allow_missing: tuple[str, ...] = ()
     """Labels that some or all frames may lack; they are masked."""
     allow_truncated: bool = False
@@ -118,8 +125,8 @@ class DataOptions:
     on_bad: OnBad = "fail"
     """Whether a bad frame of the recipe's data set is an error or left out and counted."""
     retain: tuple[str, ...] = ()
-    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training; keys and units
-    are those of the training frames."""
+    """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training;
+    keys and units are those of the training frames."""
     replay: tuple[str, ...] = ()
     """The same for earlier data that are trained on, each under its old head, beside the new ones."""
     replay_share: float = SHARE
@@ -133,10 +140,17 @@ class DataOptions:
 
 
 def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:
-    """UsageError for settings about the weights of the start model in a run that takes its architecture only."""
-    about = {"--freeze": config.freeze != "none", "--lora-rank": config.lora_rank is not None,
-             "--head": options.init_head not in ("auto", "scratch")}
+    """UsageError for settings about the weights of the start model in a run that takes its architecture
+    only."""
+    about = {
+        "--freeze": config.freeze != "none",
+        "--lora-rank": config.lora_rank is not None,
+        "--head": options.init_head not in ("auto", "scratch"),
+    }
     given = [name for name, is_given in about.items() if is_given]
     if options.from_scratch and given:
-        raise UsageError(f"--from-scratch and {given[0]} contradict each other", where=f"start model {options.model}",
-                         hint="leave one of them out: new weights are all trained, under one new head")
+        raise UsageError(
+            f"--from-scratch and {given[0]} contradict each other",
+            where=f"start model {options.model}",
+            hint="leave one of them out: new weights are all trained, under one new head",
+        )

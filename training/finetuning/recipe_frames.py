@@ -33,7 +33,11 @@ class RecipeFrames:
 
 
 def read_recipe_frames(
-    recipe: FinetuneRecipe, folder: Path, *, split: str | None = None, test_frames: int | None = None,
+    recipe: FinetuneRecipe,
+    folder: Path,
+    *,
+    split: str | None = None,
+    test_frames: int | None = None,
     on_bad: OnBad = "fail",
 ) -> RecipeFrames:
     """Open the data set of ``recipe`` in ``folder`` and divide it.
@@ -55,12 +59,17 @@ def read_recipe_frames(
         test = np.sort(np.random.default_rng(SEED).choice(test, test_frames, replace=False))
         messages.append(f"test: a random subset of {test_frames} of {len(parts.test)} frames (seed {SEED})")
     screen = Screen(on_bad)
-    train, valid, tested = (tuple(screen.frames(source.take(part))) for part in (parts.train, parts.valid, test))
+    train, valid, tested = (
+        tuple(screen.frames(source.take(part))) for part in (parts.train, parts.valid, test)
+    )
     left_out = screen.message()
     messages += [left_out] if left_out else []
     if not train or not valid:
-        raise BadInputError(f"{len(train)} frames to train on and {len(valid)} to validate on are left.",
-                            where=str(source.path), hint=left_out)
+        raise BadInputError(
+            f"{len(train)} frames to train on and {len(valid)} to validate on are left.",
+            where=str(source.path),
+            hint=left_out,
+        )
     if recipe.force_std is not None:
         messages += _compared(force_rms(train), recipe, split)
     return RecipeFrames(train, valid, tested, source.path, tuple(messages))
@@ -76,5 +85,8 @@ def _compared(found: float, recipe: FinetuneRecipe, split: str | None) -> list[s
     assert published is not None
     if abs(found / published - 1.0) <= _TOLERANCE or (split or recipe.split) != recipe.split:
         return []
-    return [f"warning: the training forces have a root mean square of {found:.4f} eV/Å, published are {published:.4f}: "
-            "other units, another split or another version of the data?"]
+    return [
+        f"warning: the training forces have a root mean square of {found:.4f} eV/Å, published are "
+        f"{published:.4f}: "
+        "other units, another split or another version of the data?"
+    ]

@@ -1,7 +1,8 @@
-"""The fine-tuning runs of the JMP paper by name: data, split, target, loss, optimizer, schedule (``training.md`` part III).
+"""The fine-tuning runs of the JMP paper by name: data, split, target, loss, optimizer, schedule
+(``training.md`` part III).
 
-Where the paper and the released code disagree there are three variants of a recipe: ``default`` (ours, section 22),
-``paper`` and ``code``. ``gn-oc-NAME`` is the same task from new weights (section 21).
+Where the paper and the released code disagree there are three variants of a recipe: ``default`` (ours,
+section 22), ``paper`` and ``code``. ``gn-oc-NAME`` is the same task from new weights (section 21).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ HeadKind = Literal["energy", "scalar", "spatial_extent"]
 Pooling = Literal["sum", "mean", "max"]
 
 JMP_L_RATES = (0.30, 0.55, 0.40, 0.30, 0.40, 0.55, 0.625)
-"""Peak learning rate of the embedding and of blocks 1 to 6 as shares of ``lr``: not monotone, as published."""
+"""Peak learning rate of the embedding and of blocks 1 to 6 as shares of ``lr``: not monotone, as
+published."""
 JMP_S_RATES = (0.30, 0.35, 0.40, 0.55, 0.625)
 JMP_S_RATES_CODE = (0.30, 0.30, 0.40, 0.55, 0.625)
 SCRATCH_PREFIX = "gn-oc-"
@@ -37,7 +39,7 @@ _FORCE_STD = {
     "Ac-Ala3-NHMe": 1.1291506, "DHA": 1.1258113, "stachyose": 1.1104717, "AT-AT": 1.2109985,
     "AT-AT-CG-CG": 1.2021886, "buckyball-catcher": 1.0899031, "double-walled_nanotube": 1.0137014,
     "dipeptides": 0.5386545, "solvated_amino_acids": 0.81945145,
-}
+}  # fmt: skip
 _QM9_REFERENCED = ("ZPVE", "U_0", "U", "H", "G", "c_v")
 _MATBENCH_BATCH = {"jdft2d": 3, "mp_gap": 2, "mp_e_form": 6}
 _FP32 = ("matbench-jdft2d", "matbench-mp_gap", "md22-dha")
@@ -71,7 +73,8 @@ class FinetuneRecipe:
     linear_reference: bool = False
     """Whether energies per element are subtracted from the scalar."""
     normalise: bool = True
-    """Whether the target is shifted and scaled by its mean and standard deviation over the training frames."""
+    """Whether the target is shifted and scaled by its mean and standard deviation over the training
+    frames."""
     weight: float = 1.0
     """Of the loss in normalised units; it matters through clipping by value."""
     force_std: float | None = None
@@ -101,7 +104,9 @@ class FinetuneRecipe:
         if self.with_forces:
             return None
         assert self.head != "energy"
-        return TargetTask(self.target, self.head, self.pooling, self.linear_reference, self.normalise, self.unit)
+        return TargetTask(
+            self.target, self.head, self.pooling, self.linear_reference, self.normalise, self.unit
+        )
 
     @property
     def with_forces(self) -> bool:
@@ -109,30 +114,47 @@ class FinetuneRecipe:
         return self.target == "forces"
 
     def layer_rates(self, n_blocks: int) -> tuple[float, ...]:
-        """Shares of the embedding and the blocks for a network with that many; () if there are none for it."""
+        """Shares of the embedding and the blocks for a network with that many; () if there are none for
+        it."""
         if not self.layerwise:
             return ()
-        return {len(self.block_rates_s) - 1: self.block_rates_s, len(JMP_L_RATES) - 1: JMP_L_RATES}.get(n_blocks, ())
+        return {len(self.block_rates_s) - 1: self.block_rates_s, len(JMP_L_RATES) - 1: JMP_L_RATES}.get(
+            n_blocks, ()
+        )
 
     def train_config(self, n_blocks: int, scale: float) -> TrainConfig:
         """Settings of the loop.
 
         Args:
             n_blocks: interaction blocks of the network.
-            scale: standard deviation of the training forces, eV/Å: the published weights and the clipping refer to errors
-                divided by it. For a scalar it is ``scalar_unit`` of the loss, which the run finds itself.
+            scale: standard deviation of the training forces, eV/Å: the published weights and the clipping
+                refer to errors divided by it. For a scalar it is ``scalar_unit`` of the loss, which the run
+                finds itself.
         """
         weight = self.weight / scale
         loss = LossConfig(energy_weight=0.0, forces_weight=weight, stress_weight=0.0, structure_wise=False)
         if not self.with_forces:
-            loss = LossConfig(energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=self.weight)
+            loss = LossConfig(
+                energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=self.weight
+            )
         optim = OptimConfig(
-            lr=self.lr, weight_decay=self.weight_decay, clip_norm=None, clip_value=1.0, ema_decay=self.ema_decay,
-            layer_rates=self.layer_rates(n_blocks), stages=self.stages,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            clip_norm=None,
+            clip_value=1.0,
+            ema_decay=self.ema_decay,
+            layer_rates=self.layer_rates(n_blocks),
+            stages=self.stages,
         )
         return TrainConfig(
-            loss=loss, optim=optim, epochs=self.max_epochs, max_time=self.max_time, batch_size=self.batch_size,
-            patience=self.patience, metric="forces_mae" if self.with_forces else "scalar_mae", forces=self.force_mode,
+            loss=loss,
+            optim=optim,
+            epochs=self.max_epochs,
+            max_time=self.max_time,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            metric="forces_mae" if self.with_forces else "scalar_mae",
+            forces=self.force_mode,
         )
 
 
@@ -154,7 +176,8 @@ def finetune_recipe(name: str, variant: Variant = "default") -> FinetuneRecipe:
 
 
 def disagreements(name: str) -> dict[str, dict[str, Any]]:
-    """Settings of a recipe on which default, paper and code are not of one opinion: name -> variant -> value."""
+    """Settings of a recipe on which default, paper and code are not of one opinion: name -> variant ->
+    value."""
     variants = {v: _flat(dataclasses.asdict(finetune_recipe(name, v))) for v in get_args(Variant)}
     keys = [key for key in variants["default"] if key != "variant"]
     values = {key: {v: found[key] for v, found in variants.items()} for key in keys}
@@ -171,14 +194,26 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _from_scratch(recipe: FinetuneRecipe) -> FinetuneRecipe:
     """Section 21: plateau only, no warm-up, one learning rate, smaller weight decay."""
     return dataclasses.replace(
-        recipe, name=SCRATCH_PREFIX + recipe.name, from_scratch=True, layerwise=False, weight_decay=0.01,
-        lr=SCRATCH_RATES[0], ema_decay=0.99,
-        stages=dataclasses.replace(recipe.stages, warmup_epochs=0, cosine_epochs=0, cosine_after_warmup=False,
-                                   plateau_patience=3, plateau_factor=0.8),
+        recipe,
+        name=SCRATCH_PREFIX + recipe.name,
+        from_scratch=True,
+        layerwise=False,
+        weight_decay=0.01,
+        lr=SCRATCH_RATES[0],
+        ema_decay=0.99,
+        stages=dataclasses.replace(
+            recipe.stages,
+            warmup_epochs=0,
+            cosine_epochs=0,
+            cosine_after_warmup=False,
+            plateau_patience=3,
+            plateau_factor=0.8,
+        ),
     )
 
 
-# ---- the tasks ----------------------------------------------------------------------------------------------------
+# ---- the tasks
+# ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -189,8 +224,15 @@ class _Task:
     member: str
 
     def __call__(self, variant: Variant) -> FinetuneRecipe:
-        make = {"rmd17": _rmd17, "md22": _md22, "spice": _spice, "qm9": _qm9, "matbench": _matbench, "qmof": _qmof,
-                "pdbbind": _pdbbind}[self.dataset]
+        make = {
+            "rmd17": _rmd17,
+            "md22": _md22,
+            "spice": _spice,
+            "qm9": _qm9,
+            "matbench": _matbench,
+            "qmof": _qmof,
+            "pdbbind": _pdbbind,
+        }[self.dataset]
         return dataclasses.replace(make(self.member, variant), **_common(variant))
 
     @property
@@ -208,7 +250,11 @@ def _common(variant: Variant) -> dict[str, Any]:
 
 def _stages(variant: Variant, **changes: Any) -> StageConfig:
     """Section 22, rows 7 and 9: the paper's cosine follows the warm-up, and its plateau is 5 / 0.1."""
-    paper = {"cosine_after_warmup": True, "plateau_patience": 5, "plateau_factor": 0.1} if variant == "paper" else {}
+    paper = (
+        {"cosine_after_warmup": True, "plateau_patience": 5, "plateau_factor": 0.1}
+        if variant == "paper"
+        else {}
+    )
     return StageConfig(**{**paper, **changes})
 
 
@@ -218,28 +264,67 @@ def _rmd17(molecule: str, variant: Variant) -> FinetuneRecipe:
     floor = {"stop_below": 1e-8 if variant == "paper" else 1e-10}
     patience = {} if variant == "paper" else {"plateau_patience": 10}
     return FinetuneRecipe(
-        f"rmd17-{molecule}", "rmd17", molecule, "forces", "jmp", *_FORCE_UNITS, cutoff=7.0, max_neighbors=100, head="energy",
-        head_bias=False, force_mode="conservative", weight=10.0, force_std=_FORCE_STD[molecule], batch_size=1,
-        precision="float32", stages=_stages(variant, **cosine, **floor, **patience), max_epochs=100_000, patience=1000,
+        f"rmd17-{molecule}",
+        "rmd17",
+        molecule,
+        "forces",
+        "jmp",
+        *_FORCE_UNITS,
+        cutoff=7.0,
+        max_neighbors=100,
+        head="energy",
+        head_bias=False,
+        force_mode="conservative",
+        weight=10.0,
+        force_std=_FORCE_STD[molecule],
+        batch_size=1,
+        precision="float32",
+        stages=_stages(variant, **cosine, **floor, **patience),
+        max_epochs=100_000,
+        patience=1000,
     )
 
 
 def _md22(molecule: str, variant: Variant) -> FinetuneRecipe:
     direct = {"code": ("Ac-Ala3-NHMe", "double-walled_nanotube")}.get(
-        variant, ("buckyball-catcher", "double-walled_nanotube"))
+        variant, ("buckyball-catcher", "double-walled_nanotube")
+    )
     name = f"md22-{molecule}".lower()
     return FinetuneRecipe(
-        name, "md22", molecule, "forces", "jmp", *_FORCE_UNITS, cutoff=12.0, head="energy", head_bias=False,
-        force_mode="direct" if molecule in direct else "conservative", weight=100.0, force_std=_FORCE_STD[molecule],
-        batch_size=2 if molecule == "Ac-Ala3-NHMe" else 1, precision="float32" if name in _FP32 else "mixed",
+        name,
+        "md22",
+        molecule,
+        "forces",
+        "jmp",
+        *_FORCE_UNITS,
+        cutoff=12.0,
+        head="energy",
+        head_bias=False,
+        force_mode="direct" if molecule in direct else "conservative",
+        weight=100.0,
+        force_std=_FORCE_STD[molecule],
+        batch_size=2 if molecule == "Ac-Ala3-NHMe" else 1,
+        precision="float32" if name in _FP32 else "mixed",
         stages=_stages(variant),
     )
 
 
 def _spice(subset: str, variant: Variant) -> FinetuneRecipe:
     return FinetuneRecipe(
-        f"spice-{subset}", "spice", subset, "forces", "conformers", *_FORCE_UNITS, cutoff=12.0, head="energy", head_bias=False,
-        force_mode="conservative", weight=100.0, force_std=_FORCE_STD[subset], batch_size=2, stages=_stages(variant),
+        f"spice-{subset}",
+        "spice",
+        subset,
+        "forces",
+        "conformers",
+        *_FORCE_UNITS,
+        cutoff=12.0,
+        head="energy",
+        head_bias=False,
+        force_mode="conservative",
+        weight=100.0,
+        force_std=_FORCE_STD[subset],
+        batch_size=2,
+        stages=_stages(variant),
     )
 
 
@@ -247,43 +332,85 @@ def _qm9(target: str, variant: Variant) -> FinetuneRecipe:
     extent = target == "R_2_Abs"
     unit = dict(zip(qm9.TARGETS, qm9.UNITS))[target]
     return FinetuneRecipe(
-        f"qm9-{target}".lower(), "qm9", target, target, "jmp", unit, "meV" if unit == "eV" else unit, cutoff=8.0,
-        head="spatial_extent" if extent else "scalar", head_bias=not extent,
+        f"qm9-{target}".lower(),
+        "qm9",
+        target,
+        target,
+        "jmp",
+        unit,
+        "meV" if unit == "eV" else unit,
+        cutoff=8.0,
+        head="spatial_extent" if extent else "scalar",
+        head_bias=not extent,
         # The paper references all properties, the code the six extensive ones (row 16).
-        linear_reference=(variant == "paper" and not extent) or target in _QM9_REFERENCED, normalise=not extent,
-        batch_size=48, stages=_stages(variant),
+        linear_reference=(variant == "paper" and not extent) or target in _QM9_REFERENCED,
+        normalise=not extent,
+        batch_size=48,
+        stages=_stages(variant),
     )
 
 
 def _matbench(task: str, variant: Variant) -> FinetuneRecipe:
     name, table = f"matbench-{task}", matbench.TASKS[task]
     return FinetuneRecipe(
-        name, "matbench", task, table.column, "fold-0", table.unit, table.reported_in or table.unit, cutoff=12.0,
+        name,
+        "matbench",
+        task,
+        table.column,
+        "fold-0",
+        table.unit,
+        table.reported_in or table.unit,
+        cutoff=12.0,
         # The code limits the neighbours of large cells; the paper does not say.
-        conditional_neighbors=variant != "paper", pooling="max" if task == "phonons" else "mean",
-        batch_size=_MATBENCH_BATCH.get(task, 8), precision="float32" if name in _FP32 else "mixed",
+        conditional_neighbors=variant != "paper",
+        pooling="max" if task == "phonons" else "mean",
+        batch_size=_MATBENCH_BATCH.get(task, 8),
+        precision="float32" if name in _FP32 else "mixed",
         stages=_stages(variant),
     )
 
 
 def _qmof(member: str, variant: Variant) -> FinetuneRecipe:
     return FinetuneRecipe(
-        f"qmof-{member}", "qmof", member, qmof.TARGET, "code" if variant == "code" else "paper10k",
-        "eV", "eV", cutoff=19.0,
-        conditional_neighbors=True, pooling="mean", batch_size=4, stages=_stages(variant),
+        f"qmof-{member}",
+        "qmof",
+        member,
+        qmof.TARGET,
+        "code" if variant == "code" else "paper10k",
+        "eV",
+        "eV",
+        cutoff=19.0,
+        conditional_neighbors=True,
+        pooling="mean",
+        batch_size=4,
+        stages=_stages(variant),
     )
 
 
 def _pdbbind(member: str, variant: Variant) -> FinetuneRecipe:
     # No batch size is published for this task.
-    return FinetuneRecipe(f"pdbbind-{member}", "pdbbind", member, pdbbind.TARGET, "random", "1", "1", cutoff=12.0,
-                          batch_size=1, stages=_stages(variant))
+    return FinetuneRecipe(
+        f"pdbbind-{member}",
+        "pdbbind",
+        member,
+        pdbbind.TARGET,
+        "random",
+        "1",
+        "1",
+        cutoff=12.0,
+        batch_size=1,
+        stages=_stages(variant),
+    )
 
 
 def _all_tasks() -> Iterator[_Task]:
     members = {
-        "qm9": qm9.TARGETS[:12], "rmd17": rmd17.MOLECULES, "md22": md22.MOLECULES, "spice": spice.SUBSETS,
-        "matbench": tuple(task for task in matbench.TASKS if task != "mp_is_metal"), "qmof": ("bandgap",),
+        "qm9": qm9.TARGETS[:12],
+        "rmd17": rmd17.MOLECULES,
+        "md22": md22.MOLECULES,
+        "spice": spice.SUBSETS,
+        "matbench": tuple(task for task in matbench.TASKS if task != "mp_is_metal"),
+        "qmof": ("bandgap",),
         "pdbbind": ("core",),
     }
     return (_Task(dataset, member) for dataset, names in members.items() for member in names)

@@ -43,8 +43,6 @@ N_SCALE_BATCHES = 8
 """Batches for the scale factors; every factor takes one pass over them, so they are small."""
 
 
-
-
 @dataclass(frozen=True)
 class Start:
     """A network that is ready for training, and where it comes from."""
@@ -73,14 +71,19 @@ class Start:
         return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
 
 
-
-
-
-
 def make_start(
-    loaded: LoadedModel, options: ModelOptions, frames: Sequence[Frame], references: References | None, *,
-    direct_forces: bool, device: torch.device, seed: int, max_edges: int, target: FittedTarget | None = None,
-    retained: Sequence[EarlierSet] = (), replayed: Sequence[EarlierSet] = (),
+    loaded: LoadedModel,
+    options: ModelOptions,
+    frames: Sequence[Frame],
+    references: References | None,
+    *,
+    direct_forces: bool,
+    device: torch.device,
+    seed: int,
+    max_edges: int,
+    target: FittedTarget | None = None,
+    retained: Sequence[EarlierSet] = (),
+    replayed: Sequence[EarlierSet] = (),
 ) -> Start:
     """Build the network with its new head, and with the old ones that earlier data or the user need.
 
@@ -96,23 +99,45 @@ def make_start(
     torch.manual_seed(seed)
     if options.from_scratch:
         potential = with_fitted_energies(
-            _from_scratch(config, head, options, frames, dtype, device, seed, max_edges), head.name, frames, device)
+            _from_scratch(config, head, options, frames, dtype, device, seed, max_edges),
+            head.name,
+            frames,
+            device,
+        )
         source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
-        return Start(potential, potential.config.head(head.name), source, "as the training data", (), None, {},
-                     tuple(messages))
+        return Start(
+            potential,
+            potential.config.head(head.name),
+            source,
+            "as the training data",
+            (),
+            None,
+            {},
+            tuple(messages),
+        )
     source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
     # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
     old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
     watched, trained = (
         with_own_titles([bound(item, old, direct=direct_forces, device=device) for item in items], items)
-        for items in (retained, replayed))
+        for items in (retained, replayed)
+    )
     kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, config, head, direct=direct_forces)
     template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
-    potential = with_fitted_energies(
-        _add_head(old, head, template, options, kept), head.name, frames, device)
-    return Start(potential, potential.config.head(head.name), source, loaded.card.licence,
-                 loaded.card.training_data, template, probe, tuple(messages), watched, trained)
+    potential = with_fitted_energies(_add_head(old, head, template, options, kept), head.name, frames, device)
+    return Start(
+        potential,
+        potential.config.head(head.name),
+        source,
+        loaded.card.licence,
+        loaded.card.training_data,
+        template,
+        probe,
+        tuple(messages),
+        watched,
+        trained,
+    )
 
 
 def _add_head(
@@ -122,14 +147,24 @@ def _add_head(
     head = with_layers(head, old.config, options, template)
     if template:
         shape = old.config.head(template)
-        head = dataclasses.replace(head, energy_scale=shape.energy_scale, force_scale=shape.force_scale,
-                                   direct_forces=shape.direct_forces and head.direct_forces)
+        head = dataclasses.replace(
+            head,
+            energy_scale=shape.energy_scale,
+            force_scale=shape.force_scale,
+            direct_forces=shape.direct_forces and head.direct_forces,
+        )
     return old.with_new_head(head, kept, init_from=template)
 
 
 def _from_scratch(
-    config: ModelConfig, head: HeadConfig, options: ModelOptions, frames: Sequence[Frame], dtype: torch.dtype,
-    device: torch.device, seed: int, max_edges: int,
+    config: ModelConfig,
+    head: HeadConfig,
+    options: ModelOptions,
+    frames: Sequence[Frame],
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int,
+    max_edges: int,
 ) -> Potential:
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
@@ -137,8 +172,9 @@ def _from_scratch(
     config = config.with_new_head(with_layers(head, config, options, None), kept=())
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
-    graphs = FrameGraphs([frames[i] for i in chosen], config.policy, Task(head.name),
-                         qint_tags=config.backbone.qint_tags)
+    graphs = FrameGraphs(
+        [frames[i] for i in chosen], config.policy, Task(head.name), qint_tags=config.backbone.qint_tags
+    )
     order = Shuffled(graphs.sizes, max_edges=max_edges, max_structures=2, seed=seed)
     batches = Batches(graphs, order, device=device)
     potential.fit_scale_factors([t.batch for t, _ in zip(batches.all(), range(N_SCALE_BATCHES))])
@@ -146,8 +182,13 @@ def _from_scratch(
 
 
 def _similar_head(
-    potential: Potential, options: ModelOptions, head: HeadConfig, frames: Sequence[Frame], direct: bool,
-    device: torch.device, messages: list[str],
+    potential: Potential,
+    options: ModelOptions,
+    head: HeadConfig,
+    frames: Sequence[Frame],
+    direct: bool,
+    device: torch.device,
+    messages: list[str],
 ) -> tuple[str | None, dict[str, float]]:
     """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
     heads = energy_heads(potential.config, direct=direct)
@@ -169,8 +210,8 @@ def _similar_head(
 
 
 def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
-    """The settings with learning rate (by size of the network), batch size (by number of training structures) and
-    what a target decides."""
+    """The settings with learning rate (by size of the network), batch size (by number of training structures)
+    and what a target decides."""
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
     if prepared.target is not None:

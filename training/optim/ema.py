@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Shadow copy s of the trained weights w: after every step s <- d s + (1 - d) w, without bias correction."""
+    """Shadow copy s of the trained weights w: after every step s <- d s + (1 - d) w, without bias
+    correction."""
 
     def __init__(self, module: nn.Module, decay: float | None) -> None:
         """Start from the weights as they are; ``decay=None`` makes the shadow follow the weights exactly."""

@@ -1,4 +1,5 @@
-"""Gradients of the loss of one step: added over its parts, or with conflicts between tasks projected out (PCGrad)."""
+"""Gradients of the loss of one step: added over its parts, or with conflicts between tasks projected out
+(PCGrad)."""
 
 from __future__ import annotations
 
@@ -38,14 +39,19 @@ class StepShare:
     parts: tuple[LossShare, ...]
     forces: ForcesMode
     loss_scale: float = 1.0
-    """What the loss is multiplied with before it is differentiated, so that float16 can hold its gradients."""
+    """What the loss is multiplied with before it is differentiated, so that float16 can hold its
+    gradients."""
 
 
 def step_shares(
-    step: Sequence[Sequence[TargetBatch]], config: TrainConfig, forces: ForcesMode, world: World = World(),
+    step: Sequence[Sequence[TargetBatch]],
+    config: TrainConfig,
+    forces: ForcesMode,
+    world: World = World(),
     loss_scale: float = 1.0,
 ) -> list[StepShare]:
-    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one batch.
+    """Shares of a step (one per process, in parts) whose loss terms add up to those of all structures in one
+    batch.
 
     ``world``: ``step`` is what this process has of the step of all.
     """
@@ -75,7 +81,8 @@ class SummedGradients:
 
 @dataclass(frozen=True)
 class ProjectedGradients:
-    """PCGrad (Yu et al. 2020; ``training.md`` section 10): the sum of the tasks' gradients without their conflicts."""
+    """PCGrad (Yu et al. 2020; ``training.md`` section 10): the sum of the tasks' gradients without their
+    conflicts."""
 
     config: TrainConfig
 
@@ -106,14 +113,21 @@ def task_shares(part: LossShare, config: TrainConfig) -> Iterator[tuple[int, Los
     """The labels of each task in a part, as summands of the part."""
     tasks = part.target.task.unique().tolist()
     for task, piece in zip(tasks, loss_shares([part.target.only(task) for task in tasks], config.loss)):
-        yield task, LossShare(
-            piece.target, part.energy * piece.energy, part.forces * piece.forces, part.stress * piece.stress,
-            part.scalar * piece.scalar,
+        yield (
+            task,
+            LossShare(
+                piece.target,
+                part.energy * piece.energy,
+                part.forces * piece.forces,
+                part.stress * piece.stress,
+                part.scalar * piece.scalar,
+            ),
         )
 
 
 def project_conflicts(gradients: Sequence[Tensor], order: Sequence[int]) -> Tensor:
-    """Sum of the gradients, each projected onto the normal plane of every original one that it conflicts with.
+    """Sum of the gradients, each projected onto the normal plane of every original one that it conflicts
+    with.
 
     Args:
         gradients: of each task, flat, one length.
@@ -130,18 +144,29 @@ def project_conflicts(gradients: Sequence[Tensor], order: Sequence[int]) -> Tens
     return total
 
 
-def predicted(potential: Potential, target: TargetBatch, forces: ForcesMode, config: TrainConfig) -> Prediction:
+def predicted(
+    potential: Potential, target: TargetBatch, forces: ForcesMode, config: TrainConfig
+) -> Prediction:
     """Energies, forces and stresses of a batch, with their graph; no more is kept than the memory allows."""
     recompute = choose_recompute(
-        potential.config, GraphCounts.of_batch(target.batch), potential.dtype.itemsize, "training",
-        config.activation_checkpointing, target.batch.numbers.device,
-    )  # fmt: skip
+        potential.config,
+        GraphCounts.of_batch(target.batch),
+        potential.dtype.itemsize,
+        "training",
+        config.activation_checkpointing,
+        target.batch.numbers.device,
+    )
     # Where conservative forces come later, the first part of a run computes no derivative at all.
     differentiated = forces == "conservative" or (forces == "direct" and config.conservative_after is None)
     stress = target.has_stress and config.loss.stress_weight > 0 and differentiated
     with mixed_precision(config.precision, target.batch.numbers.device):
         return potential(
-            target.batch, heads=target.heads, forces=forces, stress=stress, create_graph=True, recompute=recompute
+            target.batch,
+            heads=target.heads,
+            forces=forces,
+            stress=stress,
+            create_graph=True,
+            recompute=recompute,
         )
 
 
@@ -152,7 +177,9 @@ def mixed_precision(precision: Precision, device: torch.device) -> AbstractConte
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16-mixed" else torch.float16)
 
 
-def predicted_terms(potential: Potential, target: TargetBatch, forces: ForcesMode, config: TrainConfig) -> LossTerms:
+def predicted_terms(
+    potential: Potential, target: TargetBatch, forces: ForcesMode, config: TrainConfig
+) -> LossTerms:
     """Loss terms of a batch, with their graph."""
     return loss_terms(predicted(potential, target, forces, config), target, config.loss)
 

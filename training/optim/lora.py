@@ -1,7 +1,8 @@
-"""Low-rank fine-tuning: W + (α/r) B A instead of W, where only B and A are trained (Hu et al., arXiv:2106.09685).
+"""Low-rank fine-tuning: W + (α/r) B A instead of W, where only B and A are trained (Hu et al.,
+arXiv:2106.09685).
 
-For the dense layers of interaction blocks, output blocks and final layers; embedding, bases and edge embedding stay as
-they are, heads are trained in full. The updates are added to the weights in saved models.
+For the dense layers of interaction blocks, output blocks and final layers; embedding, bases and edge
+embedding stay as they are, heads are trained in full. The updates are added to the weights in saved models.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class LowRank(nn.Module):
 
 
 def train_low_rank(potential: nn.Module, rank: int, alpha: float | None = None) -> None:
-    """Give the dense layers of the backbone updates of rank ``rank``, and exclude all else but the heads from training.
+    """Give the dense layers of the backbone updates of rank ``rank``, and exclude all else but the heads from
+    training.
 
     The random start of A is drawn from torch's global generator. UsageError if there is no such layer.
     """
@@ -55,7 +57,9 @@ def train_low_rank(potential: nn.Module, rank: int, alpha: float | None = None) 
             parameter.requires_grad_(False)
     layers = [layer for name, layer in _linear(potential) if name.startswith(_LAYERS)]
     if not layers:
-        raise UsageError("The network has no dense layers for low-rank updates.", hint="leave out --lora-rank")
+        raise UsageError(
+            "The network has no dense layers for low-rank updates.", hint="leave out --lora-rank"
+        )
     for layer in layers:
         layer.update = LowRank(layer.weight.detach(), rank, ALPHA_PER_RANK * rank if alpha is None else alpha)
 

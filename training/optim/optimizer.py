@@ -33,11 +33,21 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
     if what == "backbone":
         prefixes += ("backbone.",)
     elif what.isdecimal():
-        n_blocks, there = int(what), len({name.split(".")[2] for name, _ in potential.named_parameters()
-                                          if name.startswith(_INT_BLOCKS)})
+        n_blocks, there = (
+            int(what),
+            len(
+                {
+                    name.split(".")[2]
+                    for name, _ in potential.named_parameters()
+                    if name.startswith(_INT_BLOCKS)
+                }
+            ),
+        )
         if n_blocks > there:
-            raise UsageError(f"freeze={what}, but the network has {there} blocks.",
-                             hint="freeze fewer, or --freeze backbone for all of it")
+            raise UsageError(
+                f"freeze={what}, but the network has {there} blocks.",
+                hint="freeze fewer, or --freeze backbone for all of it",
+            )
         prefixes += tuple(f"backbone.int_blocks.{i}." for i in range(n_blocks))
         prefixes += tuple(f"backbone.out_blocks.{i}." for i in range(n_blocks))
     for name, parameter in potential.named_parameters():
@@ -49,7 +59,8 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
 
 
 def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in JMP)."""
+    """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in
+    JMP)."""
     if config.lr is None:
         raise UsageError("No learning rate was given.", hint="give one with --lr")
     groups = [
@@ -57,24 +68,37 @@ def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.Ada
         for factor, parameters in layer_groups(potential, config.layer_rates)
     ]
     return torch.optim.AdamW(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, foreach=True
+        groups,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        foreach=True,
     )
 
 
 def layer_groups(potential: nn.Module, rates: Sequence[float]) -> list[tuple[float, list[nn.Parameter]]]:
-    """Trainable weights by share of the peak learning rate; each weight is in exactly one group, empty ones are left out.
+    """Trainable weights by share of the peak learning rate; each weight is in exactly one group, empty ones
+    are left out.
 
     Args:
-        potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``, ``backbone.out_blocks.<i>.*``.
-        rates: of the embedding and of each block. Block k (from 1) is interaction block k - 1 with output block k; the
-            first one has output block 0 too. Bases shared by blocks, final layers and heads have 1. Empty: all have 1.
+        potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``,
+            ``backbone.out_blocks.<i>.*``.
+        rates: of the embedding and of each block. Block k (from 1) is interaction block k - 1 with output
+            block k; the first one has output block 0 too. Bases shared by blocks, final layers and heads have
+            1. Empty: all have 1.
 
     Raises UsageError if the number of rates is not that of the blocks.
     """
-    n_blocks = len({name.split(".")[2] for name, _ in potential.named_parameters() if name.startswith(_INT_BLOCKS)})
+    n_blocks = len(
+        {name.split(".")[2] for name, _ in potential.named_parameters() if name.startswith(_INT_BLOCKS)}
+    )
     if rates and len(rates) != n_blocks + 1:
-        raise UsageError(f"{len(rates)} learning rates for the embedding and {n_blocks} blocks.",
-                         where="training setting layer_rates", hint=f"give {n_blocks + 1} of them")
+        raise UsageError(
+            f"{len(rates)} learning rates for the embedding and {n_blocks} blocks.",
+            where="training setting layer_rates",
+            hint=f"give {n_blocks + 1} of them",
+        )
     groups: list[tuple[float, list[nn.Parameter]]] = [(rate, []) for rate in (*rates, 1.0)]
     for name, parameter in potential.named_parameters():
         if parameter.requires_grad:
@@ -113,14 +137,18 @@ class Schedule:
     max_time: float | None
     """Seconds of the whole run; None: the steps alone decide."""
     begun: float = 0.0
-    """Seconds of them that were over at the first step: reading, graphs and a first validation take nothing off the rate."""
+    """Seconds of them that were over at the first step: reading, graphs and a first validation take nothing
+    off the rate."""
 
     def factor(self, step: int, elapsed: float) -> float:
-        """Learning rate of optimizer step ``step`` (0-based) after ``elapsed`` seconds, as a share of the peak."""
+        """Learning rate of optimizer step ``step`` (0-based) after ``elapsed`` seconds, as a share of the
+        peak."""
         warmup, start, final = self.warmup, self.config.warmup_start, self.config.final_lr
         ramp = 1.0
         if step < warmup and warmup > 1:
-            ramp = start + (1.0 - start) * min(max(step / (warmup - 1), self.time_used(elapsed) / WARMUP_SHARE), 1.0)
+            ramp = start + (1.0 - start) * min(
+                max(step / (warmup - 1), self.time_used(elapsed) / WARMUP_SHARE), 1.0
+            )
         progress = self.progress(step, elapsed)
         return ramp * (final + 0.5 * (1.0 - final) * (1.0 + math.cos(math.pi * progress)))
 
@@ -132,7 +160,8 @@ class Schedule:
         return min(max(by_step, self.time_used(elapsed)), 1.0)
 
     def time_used(self, elapsed: float) -> float:
-        """Share of the time for training that is over after ``elapsed`` seconds of the run, 0..1; 0 without a limit."""
+        """Share of the time for training that is over after ``elapsed`` seconds of the run, 0..1; 0 without a
+        limit."""
         if self.max_time is None:
             return 0.0
         return min(max((elapsed - self.begun) / max(self.max_time - self.begun, 1e-9), 0.0), 1.0)

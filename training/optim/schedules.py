@@ -1,7 +1,8 @@
-"""Learning rates of JMP fine-tuning: per-group warm-up and cosine by step, then reductions on a plateau by validation.
+"""Learning rates of JMP fine-tuning: per-group warm-up and cosine by step, then reductions on a plateau by
+validation.
 
-All groups start at their own share of the peak and meet at one value where the cosine ends, so that layer-wise rates only
-shape the first two stages (``training.md`` section 16).
+All groups start at their own share of the peak and meet at one value where the cosine ends, so that
+layer-wise rates only shape the first two stages (``training.md`` section 16).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ CLIP = (0.01, 0.99)
 def within_time(optim: OptimConfig) -> OptimConfig:
     """The same schedule for a run that has a time limit of its own: the rates reach their end within it.
 
-    Warm-up and cosine are shortened alike. A schedule of reductions on a plateau alone, which a short run may never come
-    to, gives way to a cosine over the time, without warm-up.
+    Warm-up and cosine are shortened alike. A schedule of reductions on a plateau alone, which a short run may
+    never come to, gives way to a cosine over the time, without warm-up.
     """
     stages = optim.stages
     if stages is None:
@@ -72,7 +73,8 @@ class Plateau:
 
 
 def after_validation(plateau: Plateau, metric: float, config: StageConfig) -> Plateau:
-    """The plateau stage after one more validation: with patience 3, the fourth bad one in a row reduces all rates."""
+    """The plateau stage after one more validation: with patience 3, the fourth bad one in a row reduces all
+    rates."""
     if metric < plateau.best * (1.0 - config.plateau_threshold):
         return replace(plateau, best=metric, bad=0)
     if plateau.bad + 1 <= config.plateau_patience:
@@ -87,7 +89,8 @@ def is_exhausted(rates: Sequence[float], config: StageConfig) -> bool:
 
 @dataclass(frozen=True)
 class GroupRates:
-    """Learning rate of every parameter group: by warm-up and cosine of the whole run, or by the stages above."""
+    """Learning rate of every parameter group: by warm-up and cosine of the whole run, or by the stages
+    above."""
 
     optim: OptimConfig
     factors: tuple[float, ...]
@@ -104,10 +107,13 @@ class GroupRates:
         if plateau is not None:
             return plateau.rates
         reached = self._reached(stages, step, elapsed)
-        return tuple(staged_rate(stages, peak, factor, reached, self.steps_per_epoch) for factor in self.factors)
+        return tuple(
+            staged_rate(stages, peak, factor, reached, self.steps_per_epoch) for factor in self.factors
+        )
 
     def _reached(self, stages: StageConfig, step: int, elapsed: float) -> float:
-        """Step of the published schedule: the one taken, or the one that the time used up stands for, if that is later."""
+        """Step of the published schedule: the one taken, or the one that the time used up stands for, if that
+        is later."""
         if stages.limit == "epochs":
             return step
         return max(step, stages.end_epoch * self.steps_per_epoch * self.schedule.time_used(elapsed))

@@ -1,7 +1,9 @@
-"""What a training run costs on this machine, estimated before it starts: seconds of a step and in all, memory.
+"""What a training run costs on this machine, estimated before it starts: seconds of a step and in all,
+memory.
 
-A step is some batches of the first epoch; the time of an inference call on each is estimated as ``jmp_calc.estimate`` does,
-from counted edges and a second of probes, and multiplied by what a training step costs beside it.
+A step is some batches of the first epoch; the time of an inference call on each is estimated as
+``jmp_calc.estimate`` does, from counted edges and a second of probes, and multiplied by what a training step
+costs beside it.
 """
 
 from __future__ import annotations
@@ -34,14 +36,17 @@ if TYPE_CHECKING:
     from ..optim.schedule_report import RunSchedule
 
 STEP_CALLS = 3.5
-"""Time of a training step that differentiates forces or stress, over that of energy and forces (as gradient) of the same
+"""Time of a training step that differentiates forces or stress, over that of energy and forces (as gradient)
+of the same
 batch: 3.3 to 3.7 in benchmarks/training_step.py."""
 STEP_CALLS_UNDIFFERENTIATED = 1.4
-"""The same for a step on scalars or direct forces (measured on jmp-xs with 8 and 32 atoms per structure: 1.1 to 1.6)."""
+"""The same for a step on scalars or direct forces (measured on jmp-xs with 8 and 32 atoms per structure: 1.1
+to 1.6)."""
 MEMORY_UNDIFFERENTIATED = 0.38
 """Memory of such a step over that of one that differentiates (measured, same batches: 0.30 to 0.39)."""
 RECOMPUTED_STEP: dict[Recompute, float] = {"nothing": 1.0, "interactions": 1.4, "blocks": 1.9}
-"""Time of a training step in a memory plan over that of keeping all (benchmarks/memory.py: jmp-s on aspirin)."""
+"""Time of a training step in a memory plan over that of keeping all (benchmarks/memory.py: jmp-s on
+aspirin)."""
 WEIGHT_COPIES = 5
 """Weights, gradients, two moments, averages."""
 SAMPLED_STEPS = 12
@@ -105,27 +110,53 @@ class RunCost:
 
     def lines(self) -> list[str]:
         """The same to read."""
-        where = f"{self.device}, {self.processes} processes" if self.processes > 1 else f"{self.device}, {self.threads} threads"
-        memory = f"{_gib(self.memory_bytes)} for the largest step, {_gib(self.weight_bytes)} for weights, moments and averages"
+        where = (
+            f"{self.device}, {self.processes} processes"
+            if self.processes > 1
+            else f"{self.device}, {self.threads} threads"
+        )
+        memory = (
+            f"{_gib(self.memory_bytes)} for the largest step, {_gib(self.weight_bytes)} for weights, "
+            "moments and averages"
+        )
         free = "free memory unknown" if self.free_bytes is None else f"{_gib(self.free_bytes)} free"
         again = "" if self.recompute == "nothing" else f" (computing {self.recompute} again)"
-        verdict = "fits" if self.fits else ("DOES NOT FIT: smaller --batch-size or --max-edges-per-batch, or "
-                                            "--activation-checkpointing on")
+        verdict = (
+            "fits"
+            if self.fits
+            else (
+                "DOES NOT FIT: smaller --batch-size or --max-edges-per-batch, or "
+                "--activation-checkpointing on"
+            )
+        )
         end = "the time limit" if self.time_decides else f"about {duration(self.total_s)}"
         return [
-            f"training step: about {self.step_s:.2g} s ({self.structures:.3g} structures, {self.atoms:.0f} atoms, "
+            f"training step: about {self.step_s:.2g} s ({self.structures:.3g} structures, {self.atoms:.0f} "
+            "atoms, "
             f"{self.edges:.0f} edges on average; {where})",
-            f"validation: about {self.valid_s:.2g} s" + (f"; test: {self.test_s:.2g} s, twice" if self.test_s else ""),
+            f"validation: about {self.valid_s:.2g} s"
+            + (f"; test: {self.test_s:.2g} s, twice" if self.test_s else ""),
             f"memory: about {memory}{again}; {free}: {verdict}",
             f"in all: {end}, about {self.n_steps} steps and {self.n_validations} validations at most, "
             f"after {self.started_s:.0f} s of reading and graphs",
-            "(estimated from a second of probes of this machine: right within about a third, while nothing else runs on it)",
+            "(estimated from a second of probes of this machine: right within about a third, while nothing "
+            "else runs on it)",
         ]
 
 
 def run_cost(
-    schedule: RunSchedule, model: ModelConfig, train: Batches, valid: Batches, test: Batches | None, *,
-    device: torch.device, dtype: torch.dtype, machine: Machine, threads: int, sharers: int, started_s: float,
+    schedule: RunSchedule,
+    model: ModelConfig,
+    train: Batches,
+    valid: Batches,
+    test: Batches | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    machine: Machine,
+    threads: int,
+    sharers: int,
+    started_s: float,
 ) -> RunCost:
     """Estimate a run.
 
@@ -145,36 +176,61 @@ def run_cost(
     largest = max(steps, key=lambda step: max(int(train.data.sizes[part, 1].sum()) for part in step))
 
     def evaluated(step: Step) -> list[list[Evaluated]]:
-        return [[_evaluated(part, train, model, config, device, dtype, machine) for part in share]
-                for share in train.shared(step, sharers)]
+        return [
+            [_evaluated(part, train, model, config, device, dtype, machine) for part in share]
+            for share in train.shared(step, sharers)
+        ]
 
     sampled = [evaluated(step) for step in steps[:SAMPLED_STEPS]]
     parts = [part for shares in sampled for share in shares for part in share]
-    step_s = float(np.mean([max(sum(part.seconds for part in share) for share in shares) for shares in sampled]))
+    step_s = float(
+        np.mean([max(sum(part.seconds for part in share) for share in shares) for shares in sampled])
+    )
     peaks = [max(share, key=lambda part: part.memory_bytes) for share in evaluated(largest)]
-    valid_s, test_s = (0.0 if batches is None else _evaluation_s(batches, model, config, dtype, machine, sharers)
-                       for batches in (valid, test))
+    valid_s, test_s = (
+        0.0 if batches is None else _evaluation_s(batches, model, config, dtype, machine, sharers)
+        for batches in (valid, test)
+    )
     n_steps, n_validations, total, time_decides = _length(schedule, step_s, valid_s, test_s, started_s)
     return RunCost(
-        step_s=step_s, valid_s=valid_s, test_s=test_s, started_s=started_s, n_steps=n_steps, n_validations=n_validations,
-        time_decides=time_decides, total_s=total, structures=sum(part.structures for part in parts) / len(sampled),
+        step_s=step_s,
+        valid_s=valid_s,
+        test_s=test_s,
+        started_s=started_s,
+        n_steps=n_steps,
+        n_validations=n_validations,
+        time_decides=time_decides,
+        total_s=total,
+        structures=sum(part.structures for part in parts) / len(sampled),
         atoms=sum(part.counts.atoms for part in parts) / len(sampled),
         edges=sum(part.counts.main for part in parts) / len(sampled),
         # Processes on a CPU share its memory; devices have their own.
-        memory_bytes=sum(part.memory_bytes for part in peaks) if device.type == "cpu" else peaks[0].memory_bytes,
-        weight_bytes=WEIGHT_COPIES * dtype.itemsize * schedule.n_weights, free_bytes=free_memory(device),
-        recompute=max(peaks, key=lambda part: part.memory_bytes).recompute, device=str(device), threads=threads,
+        memory_bytes=sum(part.memory_bytes for part in peaks)
+        if device.type == "cpu"
+        else peaks[0].memory_bytes,
+        weight_bytes=WEIGHT_COPIES * dtype.itemsize * schedule.n_weights,
+        free_bytes=free_memory(device),
+        recompute=max(peaks, key=lambda part: part.memory_bytes).recompute,
+        device=str(device),
+        threads=threads,
         processes=sharers,
     )
 
 
 def _evaluated(
-    frames: Sequence[int], batches: Batches, model: ModelConfig, config: TrainConfig, device: torch.device,
-    dtype: torch.dtype, machine: Machine,
+    frames: Sequence[int],
+    batches: Batches,
+    model: ModelConfig,
+    config: TrainConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    machine: Machine,
 ) -> Evaluated:
     target = batches.data.collate(frames)
     counts = GraphCounts.of_batch(target.batch)
-    recompute = choose_recompute(model, counts, dtype.itemsize, "training", config.activation_checkpointing, device)
+    recompute = choose_recompute(
+        model, counts, dtype.itemsize, "training", config.activation_checkpointing, device
+    )
     seconds = _call(counts, model, dtype).seconds(machine)
     memory = estimated_bytes(model, counts, dtype.itemsize, "training", recompute)
     share = _differentiated(config, target)
@@ -184,7 +240,8 @@ def _evaluated(
 
 
 def _differentiated(config: TrainConfig, target: TargetBatch) -> float:
-    """Share of the steps in which the energy is differentiated: for forces, or for the stress beside direct forces."""
+    """Share of the steps in which the energy is differentiated: for forces, or for the stress beside direct
+    forces."""
     if config.forces != "direct":
         return 1.0 if config.forces == "conservative" else 0.0
     if config.conservative_after is not None:
@@ -197,7 +254,12 @@ def _call(counts: GraphCounts, model: ModelConfig, dtype: torch.dtype) -> Work:
 
 
 def _evaluation_s(
-    batches: Batches, model: ModelConfig, config: TrainConfig, dtype: torch.dtype, machine: Machine, sharers: int
+    batches: Batches,
+    model: ModelConfig,
+    config: TrainConfig,
+    dtype: torch.dtype,
+    machine: Machine,
+    sharers: int,
 ) -> float:
     """Seconds of all structures once, from a few batches spread over them."""
     if not batches.n_structures:

@@ -1,4 +1,5 @@
-"""What a run will do and cost, before anything is trained: the schedule of its real batches, and an estimate of time and memory.
+"""What a run will do and cost, before anything is trained: the schedule of its real batches, and an estimate
+of time and memory.
 
 The network has names and shapes only; the batches are those of the first epoch of the run.
 """
@@ -66,7 +67,9 @@ class Machines:
     """Processes that share every step, each with a device."""
 
 
-def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, where: Machines) -> Plan:
+def plan_finetune(
+    prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, where: Machines
+) -> Plan:
     """The plan of ``training.finetune.run`` with the same arguments; no network is evaluated.
 
     Raises the errors of the run for settings that do not go together.
@@ -83,8 +86,15 @@ def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, co
     begun = Start(network, head, "", "", (), None, {}, (), replayed=replayed)
     cpu, alone = torch.device("cpu"), World()
     train = training_batches(prepared, network, begun, config, data.replay_share, cpu, alone)
-    valid, test = (evaluation_batches(frames, network, begun, config, cpu, alone) for frames in (prepared.valid, prepared.test))
-    fixed = tuple(h.name for h in network.config.heads if h.name not in {head.name, *(item.task.head for item in replayed)})
+    valid, test = (
+        evaluation_batches(frames, network, begun, config, cpu, alone)
+        for frames in (prepared.valid, prepared.test)
+    )
+    fixed = tuple(
+        h.name
+        for h in network.config.heads
+        if h.name not in {head.name, *(item.task.head for item in replayed)}
+    )
     evaluated = len(prepared.valid) + sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
     plan = _planned(network, config, train, valid, test, fixed, evaluated, where, prepared.began)
     return dataclasses.replace(plan, messages=tuple(messages))
@@ -93,7 +103,8 @@ def plan_finetune(prepared: Prepared, data: DataOptions, start: ModelOptions, co
 def plan_pretrain(
     recipe: PretrainRecipe, sets: Sequence[SourceSet], valid_frames: int | None, where: Machines, began: float
 ) -> Plan:
-    """The plan of ``training.pretrain.run`` with these sets; ``began``: time.monotonic() before they were read."""
+    """The plan of ``training.pretrain.run`` with these sets; ``began``: time.monotonic() before they were
+    read."""
     model = network_config(recipe.model, recipe.mixture, sets, direct_forces=recipe.train.forces == "direct")
     network = _shaped(model)
     config = dataclasses.replace(recipe.train, batch_size=recipe.train.batch_size or 32)
@@ -105,8 +116,15 @@ def plan_pretrain(
 
 
 def _planned(
-    network: Potential, config: TrainConfig, train: Batches, valid: Batches, test: Batches | None,
-    fixed_heads: tuple[str, ...], evaluated: int, where: Machines, began: float,
+    network: Potential,
+    config: TrainConfig,
+    train: Batches,
+    valid: Batches,
+    test: Batches | None,
+    fixed_heads: tuple[str, ...],
+    evaluated: int,
+    where: Machines,
+    began: float,
 ) -> Plan:
     device, dtype = choose_device(where.device), choose_dtype(where.dtype)
     check_combination(config, World(size=where.devices), dtype)
@@ -116,8 +134,14 @@ def _planned(
     if config.lora_rank is not None:
         train_low_rank(network, config.lora_rank, config.lora_alpha)
     schedule = RunSchedule(
-        config, rate_groups(network, config), n_weights, train.n_structures, train.n_steps(0), total_steps(train, config),
-        validation_interval(train.n_structures, evaluated))
+        config,
+        rate_groups(network, config),
+        n_weights,
+        train.n_structures,
+        train.n_steps(0),
+        total_steps(train, config),
+        validation_interval(train.n_structures, evaluated),
+    )
     before = torch.get_num_threads()
     threads = 1 if config.processes > 1 else before
     torch.set_num_threads(threads)
@@ -125,15 +149,27 @@ def _planned(
         machine = probe_machine(device, dtype)
     finally:
         torch.set_num_threads(before)
-    cost = run_cost(schedule, network.config, train, valid, test, device=device, dtype=dtype, machine=machine,
-                    threads=threads, sharers=max(config.processes, where.devices), started_s=time.monotonic() - began)
+    cost = run_cost(
+        schedule,
+        network.config,
+        train,
+        valid,
+        test,
+        device=device,
+        dtype=dtype,
+        machine=machine,
+        threads=threads,
+        sharers=max(config.processes, where.devices),
+        started_s=time.monotonic() - began,
+    )
     return Plan(schedule, cost)
 
 
 def _with_new_head(
     model: ModelConfig, head: HeadConfig, prepared: Prepared, start: ModelOptions
 ) -> tuple[Potential, HeadConfig]:
-    """The network with the heads that it will have in the run: the new one, and old ones that are kept or needed."""
+    """The network with the heads that it will have in the run: the new one, and old ones that are kept or
+    needed."""
     named = not start.from_scratch and start.init_head not in ("auto", "scratch")
     head = with_layers(head, model, start, start.init_head if named else None)
     needed = {_old_head(item, model) for item in (*prepared.retained, *prepared.replayed)}

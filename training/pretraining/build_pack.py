@@ -1,7 +1,8 @@
 """Pack the sets of a recipe into one file.
 
-Held-out sets are refused, geometries that occur in a held-out file or twice are left out, references are fitted per
-set, outliers are dropped by rules that the recipe states, and a block-wise validation share is marked.
+Held-out sets are refused, geometries that occur in a held-out file or twice are left out, references are
+fitted per set, outliers are dropped by rules that the recipe states, and a block-wise validation share is
+marked.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from .mixture import Mixture, MixtureSet, holdout_patterns
 from .pack import Packed, PackedSet
 
 MAIN_CUTOFF = 5.0
-"""Å, of the main graph of jmp-xs: edges are counted here so that batches can be planned without building graphs."""
+"""Å, of the main graph of jmp-xs: edges are counted here so that batches can be planned without building
+graphs."""
 MAX_DEGREE = 66
 """Largest number of main edges of one atom: denser frames are far beyond any use and cost the most."""
 OUTLIER_SIGMAS = 12.0
@@ -52,11 +54,17 @@ def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool
         described, ordered = describe(item, train, valid, dropped)
         kept.append((described, ordered, np.arange(len(ordered)) >= described.n_train))
         elements = len({int(z) for f in ordered for z in np.unique(f.numbers)})
-        say(f"{item.name:18s} {item.head:16s} train {described.n_train:5d} valid {described.n_valid:4d} "
-            f"atoms {sum(f.n_atoms for f in ordered):7d} elements {elements:2d} F rms {described.force_rms:.2f} "
-            f"E std {described.energy_std:.3f} left out {dict(dropped)}")
+        say(
+            f"{item.name:18s} {item.head:16s} train {described.n_train:5d} valid {described.n_valid:4d} "
+            f"atoms {sum(f.n_atoms for f in ordered):7d} elements {elements:2d} F rms "
+            f"{described.force_rms:.2f} "
+            f"E std {described.energy_std:.3f} left out {dict(dropped)}"
+        )
     packed = flatten(kept, counts)
-    say(f"total: {len(packed)} frames, {len(packed.numbers)} atoms, {packed.n_edges.sum() / 1e6:.1f} M main edges")
+    say(
+        f"total: {len(packed)} frames, {len(packed.numbers)} atoms, {packed.n_edges.sum() / 1e6:.1f} M main "
+        "edges"
+    )
     return packed
 
 
@@ -103,16 +111,24 @@ def read_set(
             dropped["held out" if owner.startswith("held-out") else "duplicate"] += 1
     chosen = subsample(unique, item.cap, item.select, seed)
     if len(chosen) < 2:
-        raise BadInputError(f"Set {item.name!r} has {len(chosen)} usable frames.", where=", ".join(item.files),
-                            hint=f"left out: {dict(dropped)}")
+        raise BadInputError(
+            f"Set {item.name!r} has {len(chosen)} usable frames.",
+            where=", ".join(item.files),
+            hint=f"left out: {dict(dropped)}",
+        )
     return [
-        replace(f, energy=f.energy if item.energy else None, stress=f.stress if item.wants_stress(f.group) else None)
+        replace(
+            f,
+            energy=f.energy if item.energy else None,
+            stress=f.stress if item.wants_stress(f.group) else None,
+        )
         for f in chosen
     ], dropped
 
 
 def matching_info(path: Path, info: dict[str, int | float | str]) -> set[int]:
     """Frame numbers whose entries have the wanted values where they are present."""
+
     def same(value: object, wanted: int | float | str) -> bool:
         text = str(value).strip().strip('"')
         number = {"f": 0.0, "false": 0.0, "t": 1.0, "true": 1.0}.get(text.lower())
@@ -124,7 +140,8 @@ def matching_info(path: Path, info: dict[str, int | float | str]) -> set[int]:
             return False
 
     return {
-        raw.index for raw in read_raw(path).frames
+        raw.index
+        for raw in read_raw(path).frames
         if all(same(raw.info[name], wanted) for name, wanted in info.items() if name in raw.info)
     }
 
@@ -169,7 +186,8 @@ def subsample(frames: list[Frame], cap: int, select: str, seed: int) -> list[Fra
 
 
 def valid_fraction(count: int, mixture: Mixture) -> float:
-    """Share of a set that validates: the recipe's, less where it would give more than the recipe's largest number."""
+    """Share of a set that validates: the recipe's, less where it would give more than the recipe's largest
+    number."""
     return min(mixture.validation_fraction, mixture.validation_max / count)
 
 
@@ -184,10 +202,20 @@ def describe(
         residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in train])
     forces = np.concatenate([f.forces for f in train if f.forces is not None])
     described = PackedSet(
-        name=item.name, head=item.head, weight=item.weight, references=references.values if references else {},
-        full_rank=references.full_rank if references else False, force_rms=float(np.sqrt(np.mean(forces**2))),
-        energy_std=float(residual.std()), n_train=len(train), n_valid=len(valid), dropped=dict(dropped),
-        licence=item.licence, source=item.source, citation=item.citation, files=item.files,
+        name=item.name,
+        head=item.head,
+        weight=item.weight,
+        references=references.values if references else {},
+        full_rank=references.full_rank if references else False,
+        force_rms=float(np.sqrt(np.mean(forces**2))),
+        energy_std=float(residual.std()),
+        n_train=len(train),
+        n_valid=len(valid),
+        dropped=dict(dropped),
+        licence=item.licence,
+        source=item.source,
+        citation=item.citation,
+        files=item.files,
     )
     return described, [*train, *valid]
 
@@ -205,10 +233,12 @@ def flatten(kept: Sequence[tuple[PackedSet, list[Frame], np.ndarray]], counts: C
         forces=np.concatenate([f.forces for f in frames if f.forces is not None]).astype(np.float32),
         offset=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         energy=np.array([np.nan if f.energy is None else f.energy for f in frames]),
-        cell=np.stack([f.cell for f in frames]), pbc=np.stack([f.pbc for f in frames]),
+        cell=np.stack([f.cell for f in frames]),
+        pbc=np.stack([f.pbc for f in frames]),
         stress=np.stack([missing if f.stress is None else f.stress for f in frames]).astype(np.float32),
         set_index=np.repeat(np.arange(len(kept)), [len(g) for _, g, _ in kept]).astype(np.uint8),
-        valid=np.concatenate([mask for _, _, mask in kept]), n_edges=n_edges.astype(np.int32),
+        valid=np.concatenate([mask for _, _, mask in kept]),
+        n_edges=n_edges.astype(np.int32),
         degree=degree.astype(np.int16),
     )
 

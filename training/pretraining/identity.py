@@ -25,7 +25,9 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
 
     Where the data are, and what is only told of them, may change.
     """
-    mixture = plain({field.name: getattr(recipe.mixture, field.name) for field in dataclasses.fields(Mixture)})
+    mixture = plain(
+        {field.name: getattr(recipe.mixture, field.name) for field in dataclasses.fields(Mixture)}
+    )
     for kind in ("heads", "sets"):
         mixture[kind] = {item.pop("name"): item for item in mixture[kind]}
     for item in mixture["sets"].values():
@@ -38,8 +40,14 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
 def refuse_other_network(state: Checkpoint, recipe: PretrainRecipe, path: Path) -> None:
     """UsageError if the recipe has another network than the saved run, which no ``--override`` can change."""
     saved = model_config_from_dict(state.model_config)
-    heads = {"heads": ", ".join(head.name for head in saved.heads)}, {"heads": ", ".join(h.name for h in recipe.mixture.heads)}
+    heads = (
+        {"heads": ", ".join(head.name for head in saved.heads)},
+        {"heads": ", ".join(h.name for h in recipe.mixture.heads)},
+    )
     changes = config_diff(state.data.get("model", {}), plain(recipe.model), "model.") + config_diff(*heads)
     if changes:
-        raise UsageError(f"The saved run has another network: {'; '.join(changes)}.", where=str(path),
-                         hint="set it as it was, or start another run with -o DIR")
+        raise UsageError(
+            f"The saved run has another network: {'; '.join(changes)}.",
+            where=str(path),
+            hint="set it as it was, or start another run with -o DIR",
+        )

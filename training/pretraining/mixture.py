@@ -1,7 +1,9 @@
-"""The pre-training mixture: which sets, under which head, how many frames, how often. Read from a recipe (TOML).
+"""The pre-training mixture: which sets, under which head, how many frames, how often. Read from a recipe
+(TOML).
 
-A head stands for one level of theory. It may serve several sets; each of them keeps its own energy reference while
-training, and the head's written references come from its sets in the order in which the recipe names them.
+A head stands for one level of theory. It may serve several sets; each of them keeps its own energy reference
+while training, and the head's written references come from its sets in the order in which the recipe names
+them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class MixtureHead:
 
 @dataclass(frozen=True)
 class MixtureSet:
-    """One set of labelled frames: files of the data folder, the share of them that is used, and its source."""
+    """One set of labelled frames: files of the data folder, the share of them that is used, and its
+    source."""
 
     name: str
     head: str
@@ -116,18 +119,27 @@ class Mixture:
                 raise UsageError(f"The recipe names the {kind} {twice[0]!r} twice.", where=self.name)
         for item in self.sets:
             if item.head not in names:
-                raise UsageError(f"Set {item.name!r} has the unknown head {item.head!r}.", where=self.name,
-                                 hint=f"heads of the recipe: {', '.join(names)}")
+                raise UsageError(
+                    f"Set {item.name!r} has the unknown head {item.head!r}.",
+                    where=self.name,
+                    hint=f"heads of the recipe: {', '.join(names)}",
+                )
             if bool(item.files) == bool(item.records):
                 raise UsageError(f"Set {item.name!r} needs either files or records.", where=self.name)
             if item.cap < 1 or item.weight <= 0:
                 raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
         if not self.temperature > 0:
-            raise UsageError(f"The temperature {self.temperature} is not positive.", where=self.name,
-                             hint="1: natural shares, 2: square roots of them, inf: equal shares")
+            raise UsageError(
+                f"The temperature {self.temperature} is not positive.",
+                where=self.name,
+                hint="1: natural shares, 2: square roots of them, inf: equal shares",
+            )
         if self.normalisation not in ("force_scale", "jmp"):
-            raise UsageError(f"There is no normalisation {self.normalisation!r}.", where=self.name,
-                             hint="choose force_scale or jmp")
+            raise UsageError(
+                f"There is no normalisation {self.normalisation!r}.",
+                where=self.name,
+                hint="choose force_scale or jmp",
+            )
         idle = [name for name in names if name not in {item.head for item in self.sets}]
         if idle:
             raise UsageError(f"No set trains the head {idle[0]!r}.", where=self.name)
@@ -144,13 +156,17 @@ class Mixture:
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
-    """Content of a recipe: a path to a TOML file, or the name of one in ``training/pretraining/recipes`` (jmp-xs)."""
+    """Content of a recipe: a path to a TOML file, or the name of one in ``training/pretraining/recipes``
+    (jmp-xs)."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = HERE / "recipes" / f"{str(name_or_path).replace('-', '_')}.toml"
     if not path.is_file():
-        raise UsageError(f"There is no recipe {str(name_or_path)!r}.", where=str(path),
-                         hint=f"known: {', '.join(recipe_files())}")
+        raise UsageError(
+            f"There is no recipe {str(name_or_path)!r}.",
+            where=str(path),
+            hint=f"known: {', '.join(recipe_files())}",
+        )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -163,7 +179,8 @@ def recipe_files() -> tuple[str, ...]:
 
 
 def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Content of a recipe with settings replaced, each written as ``table.key=value`` with a value as in TOML."""
+    """Content of a recipe with settings replaced, each written as ``table.key=value`` with a value as in
+    TOML."""
     result = copy.deepcopy(content)
     for change in changes:
         path, equals, text = change.partition("=")
@@ -173,7 +190,9 @@ def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             value = text.strip()  # a word without quotes
         if not equals or not tables or not key:
-            raise UsageError(f"{change!r} is not a setting.", where="--set", hint="write it as train.optim.lr=1e-3")
+            raise UsageError(
+                f"{change!r} is not a setting.", where="--set", hint="write it as train.optim.lr=1e-3"
+            )
         table = result
         for name in tables:
             table = table.setdefault(name, {})
@@ -184,7 +203,8 @@ def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
 
 
 def load_mixture(name_or_path: str | Path) -> Mixture:
-    """The mixture of a recipe; unknown keys, values of a wrong type, heads without sets and held-out sets are refused."""
+    """The mixture of a recipe; unknown keys, values of a wrong type, heads without sets and held-out sets are
+    refused."""
     return mixture_of(read_recipe(name_or_path), str(name_or_path))
 
 
@@ -193,9 +213,14 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
     heads = [parse_table(MixtureHead, *named, where) for named in _named(content, "heads", where)]
     sets = [parse_table(MixtureSet, *named, where) for named in _named(content, "sets", where)]
     table = dict(_table(content, "mixture", where))
-    if equal_shares := table.get("temperature") == math.inf:  # the only number of a recipe that may be infinite
+    if (
+        equal_shares := table.get("temperature") == math.inf
+    ):  # the only number of a recipe that may be infinite
         del table["temperature"]
-    parts = {"heads": [dataclasses.asdict(head) for head in heads], "sets": [dataclasses.asdict(item) for item in sets]}
+    parts = {
+        "heads": [dataclasses.asdict(head) for head in heads],
+        "sets": [dataclasses.asdict(item) for item in sets],
+    }
     mixture = parse_table(Mixture, {**table, **parts}, "mixture", where)
     mixture = dataclasses.replace(mixture, temperature=math.inf) if equal_shares else mixture
     refuse_holdout(mixture)
@@ -207,13 +232,17 @@ def parse_table(kind: type[T], table: object, key: str, where: str) -> T:
     try:
         return parse(kind, table, key)
     except ModelError as error:
-        raise UsageError(f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint) from error
+        raise UsageError(
+            f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint
+        ) from error
 
 
 def _named(content: dict[str, Any], key: str, where: str) -> list[tuple[object, str]]:
     """Every table under ``key`` with its name as an entry, and its path."""
-    return [({"name": name, **entry} if isinstance(entry, dict) else entry, f"{key}.{name}")
-            for name, entry in _table(content, key, where).items()]
+    return [
+        ({"name": name, **entry} if isinstance(entry, dict) else entry, f"{key}.{name}")
+        for name, entry in _table(content, key, where).items()
+    ]
 
 
 def _table(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
@@ -225,7 +254,10 @@ def _table(content: dict[str, Any], key: str, where: str) -> dict[str, Any]:
 
 def holdout_patterns(path: Path = HOLDOUT_FILE) -> dict[str, tuple[str, ...]]:
     """Patterns of the sets that are never trained on, by reason."""
-    return {reason: tuple(patterns) for reason, patterns in tomllib.loads(path.read_text(encoding="utf-8")).items()}
+    return {
+        reason: tuple(patterns)
+        for reason, patterns in tomllib.loads(path.read_text(encoding="utf-8")).items()
+    }
 
 
 def holdout_reason(file: str) -> str | None:
@@ -243,8 +275,11 @@ def refuse_holdout(mixture: Mixture) -> None:
         for file in item.files:
             reason = holdout_reason(file)
             if reason is not None:
-                raise UsageError(f"{file} is held out ({reason}) and no jmp-xs may see it.", where=str(HOLDOUT_FILE),
-                                 hint=f"take it out of set {item.name!r}")
+                raise UsageError(
+                    f"{file} is held out ({reason}) and no jmp-xs may see it.",
+                    where=str(HOLDOUT_FILE),
+                    hint=f"take it out of set {item.name!r}",
+                )
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

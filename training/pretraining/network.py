@@ -1,4 +1,5 @@
-"""The fresh network of a pre-training: architecture of the recipe, one head per level of theory, fitted scale factors."""
+"""The fresh network of a pre-training: architecture of the recipe, one head per level of theory, fitted scale
+factors."""
 
 from __future__ import annotations
 
@@ -25,12 +26,11 @@ SCALE_FIT_BATCHES = 16
 _BACKBONES = {"jmp-xs": JMP_XS, "jmp-s": JMP_S, "jmp-l": JMP_L}
 
 
-
-
 def network_config(
     options: NetworkOptions, mixture: Mixture, sets: Sequence[SourceSet], *, direct_forces: bool
 ) -> ModelConfig:
-    """The network with all heads of the mixture and without energy references, which training subtracts per set."""
+    """The network with all heads of the mixture and without energy references, which training subtracts per
+    set."""
     small = options.architecture == "jmp-xs"
     width, layers = options.head_width or (32 if small else 256), options.head_layers or (3 if small else 5)
     by_name = {source.name: source for source in sets}
@@ -38,16 +38,35 @@ def network_config(
     for head in mixture.heads:
         own = [by_name[item.name] for item in mixture.sets_of(head.name) if item.name in by_name]
         energy, forces = _scales(own, mixture)
-        heads.append(HeadConfig(
-            name=head.name, hidden=width, num_layers=layers, level_of_theory=head.level_of_theory, energy_scale=energy,
-            direct_forces=direct_forces, force_scale=forces, cutoff=mixture.sets_of(head.name)[0].cutoff,
-            elements=tuple(sorted({z for source in own for z in source.references})),
-        ))
-    backbone = dataclasses.replace(_BACKBONES[options.architecture], force_branch=direct_forces, dropout=options.dropout)
-    policy = JMP_XS_POLICY if small else GraphPolicy(
-        "official", options.cutoff, options.max_neighbors, tags=options.tags)
-    return ModelConfig(backbone=backbone, policy=policy, heads=tuple(heads), default_head=mixture.default_head,
-                       subtract_lone_atom=small, pair_repulsion=small)
+        heads.append(
+            HeadConfig(
+                name=head.name,
+                hidden=width,
+                num_layers=layers,
+                level_of_theory=head.level_of_theory,
+                energy_scale=energy,
+                direct_forces=direct_forces,
+                force_scale=forces,
+                cutoff=mixture.sets_of(head.name)[0].cutoff,
+                elements=tuple(sorted({z for source in own for z in source.references})),
+            )
+        )
+    backbone = dataclasses.replace(
+        _BACKBONES[options.architecture], force_branch=direct_forces, dropout=options.dropout
+    )
+    policy = (
+        JMP_XS_POLICY
+        if small
+        else GraphPolicy("official", options.cutoff, options.max_neighbors, tags=options.tags)
+    )
+    return ModelConfig(
+        backbone=backbone,
+        policy=policy,
+        heads=tuple(heads),
+        default_head=mixture.default_head,
+        subtract_lone_atom=small,
+        pair_repulsion=small,
+    )
 
 
 def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
@@ -55,7 +74,9 @@ def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
     if not sets:
         return 1.0, 1.0
     if mixture.normalisation == "jmp":
-        return float(np.mean([source.energy_std for source in sets])), float(np.mean([source.force_rms for source in sets]))
+        return float(np.mean([source.energy_std for source in sets])), float(
+            np.mean([source.force_rms for source in sets])
+        )
     scale = float(np.mean([force_scale(source.force_rms) for source in sets]))
     return scale, scale
 
@@ -69,10 +90,16 @@ def fresh_network(
     rng = np.random.default_rng(seed)
     frames = []
     for source in sets:
-        light = np.flatnonzero(source.train_sizes[: 10_000, 1] <= 20_000)
-        frames += [source.train[int(i)] for i in rng.permutation(light)[: max(2, 2 * SCALE_FIT_BATCHES // len(sets))]]
+        light = np.flatnonzero(source.train_sizes[:10_000, 1] <= 20_000)
+        frames += [
+            source.train[int(i)] for i in rng.permutation(light)[: max(2, 2 * SCALE_FIT_BATCHES // len(sets))]
+        ]
     # The scale factors belong to the backbone: any head will do.
-    graphs = FrameGraphs(frames, config.policy, Task(config.heads[0].name), qint_tags=config.backbone.qint_tags)
-    batches = Batches(graphs, Shuffled(graphs.sizes, max_edges=20_000, max_structures=4, seed=seed), device=device)
+    graphs = FrameGraphs(
+        frames, config.policy, Task(config.heads[0].name), qint_tags=config.backbone.qint_tags
+    )
+    batches = Batches(
+        graphs, Shuffled(graphs.sizes, max_edges=20_000, max_structures=4, seed=seed), device=device
+    )
     potential.fit_scale_factors([target.batch for target, _ in zip(batches.all(), range(SCALE_FIT_BATCHES))])
     return potential

@@ -1,6 +1,8 @@
-"""The packed mixture: all frames of a recipe in flat arrays of one compressed file, with what training must know.
+"""The packed mixture: all frames of a recipe in flat arrays of one compressed file, with what training must
+know.
 
-The file holds no objects (``numpy.load`` without pickle) and is small enough to travel to a machine with a GPU.
+The file holds no objects (``numpy.load`` without pickle) and is small enough to travel to a machine with a
+GPU.
 """
 
 from __future__ import annotations
@@ -83,10 +85,15 @@ class Packed:
         name = self.sets[int(self.set_index[index])].name
         energy, stress = float(self.energy[index]), self.stress[index]
         return Frame(
-            numbers=self.numbers[atoms].astype(np.int64), positions=self.positions[atoms].astype(np.float64),
-            cell=self.cell[index], pbc=self.pbc[index], energy=None if np.isnan(energy) else energy,
+            numbers=self.numbers[atoms].astype(np.int64),
+            positions=self.positions[atoms].astype(np.float64),
+            cell=self.cell[index],
+            pbc=self.pbc[index],
+            energy=None if np.isnan(energy) else energy,
             forces=self.forces[atoms].astype(np.float64),
-            stress=None if np.isnan(stress).any() else stress.astype(np.float64), group=name, source=f"pack, {name}",
+            stress=None if np.isnan(stress).any() else stress.astype(np.float64),
+            group=name,
+            source=f"pack, {name}",
             index=index,
         )
 
@@ -101,7 +108,17 @@ class Packed:
 
 
 _ARRAYS = (
-    "numbers", "positions", "forces", "offset", "energy", "cell", "pbc", "stress", "set_index", "valid", "n_edges",
+    "numbers",
+    "positions",
+    "forces",
+    "offset",
+    "energy",
+    "cell",
+    "pbc",
+    "stress",
+    "set_index",
+    "valid",
+    "n_edges",
     "degree",
 )
 
@@ -112,7 +129,8 @@ def save_packed(path: Path, packed: Packed, recipe: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(
-            stream, header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+            stream,
+            header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
             **{name: getattr(packed, name) for name in _ARRAYS},
         )
 
@@ -124,8 +142,11 @@ def load_packed(path: Path) -> Packed:
             header = json.loads(archive["header"].tobytes())
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError) as error:
-        raise BadInputError(f"This is not a packed mixture: {error}.", where=str(path),
-                            hint="jmp-calc pretrain RECIPE --data FOLDER makes one") from error
+        raise BadInputError(
+            f"This is not a packed mixture: {error}.",
+            where=str(path),
+            hint="jmp-calc pretrain RECIPE --data FOLDER makes one",
+        ) from error
     if header["version"] != PACK_VERSION:
         raise BadInputError(f"The pack has version {header['version']}, not {PACK_VERSION}.", where=str(path))
     return Packed(sets=tuple(_packed_set(entry) for entry in header["sets"]), **arrays)

@@ -1,7 +1,8 @@
 """The pre-training runs of JMP-S and JMP-L as settings (``training.md`` part I).
 
-They describe the published runs, with their statistics and where paper and code disagree; ``recipes/pretrain_jmp_*.toml``
-has the same settings for ``jmp-calc pretrain``, with statistics from the records.
+They describe the published runs, with their statistics and where paper and code disagree;
+``recipes/pretrain_jmp_*.toml`` has the same settings for ``jmp-calc pretrain``, with statistics from the
+records.
 """
 
 from __future__ import annotations
@@ -55,16 +56,37 @@ class PretrainRecipe:
         """Settings on which default, paper and code are not of one opinion: name -> source -> value."""
         return {
             "optim.lr": {"default": self.optim.lr, "paper": "2e-4 (Table 20), 3e-4 (App. F)", "code": 3e-4},
-            "energy_loss": {"default": self.energy_loss, "paper": "l1 (Eq. 1), l2 (listing of App. E)", "code": "l1"},
+            "energy_loss": {
+                "default": self.energy_loss,
+                "paper": "l1 (Eq. 1), l2 (listing of App. E)",
+                "code": "l1",
+            },
             "energy_shift": {"default": 0.0, "paper": "mean (section 4.1), none (App. H)", "code": 0.0},
-            "oc20.target": {"default": "total energy, linearly referenced", "paper": "not stated",
-                            "code": "adsorption energy in the sample notebook, with the deviation of the total"},
-            "edge_dropout.compensation": {"default": "sum over edges in the output blocks", "code":
-                                          "sum over edges in the output blocks", "paper": "all remaining embeddings"},
-            "global_batch": {"default": self.global_batch, "paper": self.global_batch, "code": "4 per device"},
-            "ani1x.n_frames": {"default": "as data", "paper": "2 M (Table 1), about 4 M (App. H)", "code": "about 3.96 M"},
-            "transition1x.n_frames": {"default": "as data", "paper": "10 M (Table 1), 9 M (App. H)",
-                                      "code": "train part of the file"},
+            "oc20.target": {
+                "default": "total energy, linearly referenced",
+                "paper": "not stated",
+                "code": "adsorption energy in the sample notebook, with the deviation of the total",
+            },
+            "edge_dropout.compensation": {
+                "default": "sum over edges in the output blocks",
+                "code": "sum over edges in the output blocks",
+                "paper": "all remaining embeddings",
+            },
+            "global_batch": {
+                "default": self.global_batch,
+                "paper": self.global_batch,
+                "code": "4 per device",
+            },
+            "ani1x.n_frames": {
+                "default": "as data",
+                "paper": "2 M (Table 1), about 4 M (App. H)",
+                "code": "about 3.96 M",
+            },
+            "transition1x.n_frames": {
+                "default": "as data",
+                "paper": "10 M (Table 1), 9 M (App. H)",
+                "code": "train part of the file",
+            },
         }
 
 
@@ -74,10 +96,18 @@ _SETS = (
     PretrainSet("ani1x", None, 2.8700712783472118, 2.131422996520996, 15.0, 8.0, False),
     PretrainSet("transition1x", None, 1.787466168382901, 0.3591422140598297, 14.0, 8.0, False),
 )
-_OPTIM = OptimConfig(lr=3e-4, weight_decay=0.1, warmup_steps=2000, warmup_start=0.2, final_lr=0.1, clip_norm=1.0,
-                     ema_decay=0.99)
+_OPTIM = OptimConfig(
+    lr=3e-4,
+    weight_decay=0.1,
+    warmup_steps=2000,
+    warmup_start=0.2,
+    final_lr=0.1,
+    clip_norm=1.0,
+    ema_decay=0.99,
+)
 PRETRAIN_RECIPES = {
-    recipe.name: recipe for recipe in (
+    recipe.name: recipe
+    for recipe in (
         PretrainRecipe("pretrain-jmp-s", "jmp-s", _SETS, _OPTIM, 1024),
         PretrainRecipe("pretrain-jmp-l", "jmp-l", _SETS, _OPTIM, 768),
     )

@@ -39,7 +39,16 @@ class NetworkOptions:
 PACK_FILE = "mixture.npz"
 
 
-OUTPUTS = (STATE_FILE, METRICS, TASKS, "recipe.yaml", "report.yaml", "tasks.svg", PACK_FILE, "nan-batch.extxyz")
+OUTPUTS = (
+    STATE_FILE,
+    METRICS,
+    TASKS,
+    "recipe.yaml",
+    "report.yaml",
+    "tasks.svg",
+    PACK_FILE,
+    "nan-batch.extxyz",
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,11 @@ def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
     """The same from the content of a recipe; ``where`` is named in errors."""
     unknown = sorted(set(content) - {"mixture", "model", "train", "heads", "sets"})
     if unknown:
-        raise UsageError(f"The recipe has an unknown table [{unknown[0]}].", where=where,
-                         hint="its tables are mixture, model, train, heads and sets")
+        raise UsageError(
+            f"The recipe has an unknown table [{unknown[0]}].",
+            where=where,
+            hint="its tables are mixture, model, train, heads and sets",
+        )
     model = parse_table(NetworkOptions, content.get("model", {}), "model", where)
     train = parse_table(TrainConfig, _without_averaging(content.get("train", {})), "train", where)
     if train.optim.lr is None:

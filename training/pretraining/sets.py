@@ -1,4 +1,5 @@
-"""The data sets of a pre-training as one sequence of frames: from a pack in memory, or from record folders on disk."""
+"""The data sets of a pre-training as one sequence of frames: from a pack in memory, or from record folders on
+disk."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ TYPICAL_NEIGHBORS = 30
 
 @dataclass(frozen=True, eq=False)
 class SourceSet:
-    """One data set: its frames, apart for training and validation, and the statistics of the training frames."""
+    """One data set: its frames, apart for training and validation, and the statistics of the training
+    frames."""
 
     described: PackedSet
     """Head, linear references, licence and source."""
@@ -138,10 +140,18 @@ def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
         if not len(train):
             continue
         rest = (packed.energy - references)[train]
-        sources.append(SourceSet(
-            item, PackedFrames(packed, train), PackedFrames(packed, valid), sizes[train], sizes[valid],
-            float(np.nanstd(rest)) if np.isfinite(rest).any() else 1.0, float(atoms[train].mean()), whole,
-        ))
+        sources.append(
+            SourceSet(
+                item,
+                PackedFrames(packed, train),
+                PackedFrames(packed, valid),
+                sizes[train],
+                sizes[valid],
+                float(np.nanstd(rest)) if np.isfinite(rest).any() else 1.0,
+                float(atoms[train].mean()),
+                whole,
+            )
+        )
     return sources
 
 
@@ -161,8 +171,11 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
     for source in records.info.sources:
         reason = holdout_reason(source.path)
         if reason is not None:
-            raise UsageError(f"{source.path} is held out ({reason}) and must not be trained on.", where=item.records,
-                             hint=f"take it out of set {item.name!r}")
+            raise UsageError(
+                f"{source.path} is held out ({reason}) and must not be trained on.",
+                where=item.records,
+                hint=f"take it out of set {item.name!r}",
+            )
     if statistics.energy_std is None or statistics.force_rms is None:
         raise BadInputError("The records have no energies or no forces.", where=str(records.path))
     others = RecordSet(folder / item.valid_records) if item.valid_records else None
@@ -170,17 +183,38 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
     if count - n_valid < 1:
         raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
     train = Part(records, 0, count - n_valid)
-    valid = Part(others, 0, min(len(others), mixture.validation_max)) if others else Part(records, len(train), count)
-    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train):]
+    valid = (
+        Part(others, 0, min(len(others), mixture.validation_max))
+        if others
+        else Part(records, len(train), count)
+    )
+    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train) :]
     described = PackedSet(
-        name=item.name, head=item.head, weight=item.weight, references=statistics.references,
-        full_rank=statistics.rank == len(statistics.references), force_rms=statistics.force_rms,
-        energy_std=statistics.energy_std, n_train=len(train), n_valid=len(valid), dropped=records.info.left_out,
-        licence=item.licence, source=item.source, citation=item.citation,
+        name=item.name,
+        head=item.head,
+        weight=item.weight,
+        references=statistics.references,
+        full_rank=statistics.rank == len(statistics.references),
+        force_rms=statistics.force_rms,
+        energy_std=statistics.energy_std,
+        n_train=len(train),
+        n_valid=len(valid),
+        dropped=records.info.left_out,
+        licence=item.licence,
+        source=item.source,
+        citation=item.citation,
         files=tuple(source.path for source in records.info.sources),
     )
-    return SourceSet(described, train, valid, with_edges(records.sizes[: len(train)]), with_edges(valid_sizes),
-                     statistics.energy_std, statistics.mean_atoms, records.info.fingerprint)
+    return SourceSet(
+        described,
+        train,
+        valid,
+        with_edges(records.sizes[: len(train)]),
+        with_edges(valid_sizes),
+        statistics.energy_std,
+        statistics.mean_atoms,
+        records.info.fingerprint,
+    )
 
 
 def with_edges(sizes: np.ndarray) -> np.ndarray:
@@ -197,8 +231,16 @@ def with_edges(sizes: np.ndarray) -> np.ndarray:
 def fingerprint(packed: Packed) -> str:
     """Hash of all frames and labels of a pack."""
     digest = hashlib.sha256()
-    for array in (packed.numbers, packed.positions, packed.forces, packed.energy, packed.cell, packed.stress,
-                  packed.set_index, packed.valid):
+    for array in (
+        packed.numbers,
+        packed.positions,
+        packed.forces,
+        packed.energy,
+        packed.cell,
+        packed.stress,
+        packed.set_index,
+        packed.valid,
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
@@ -206,15 +248,26 @@ def fingerprint(packed: Packed) -> str:
 def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
     """The units in which the errors of a set enter the loss.
 
-    ``jmp``: referenced energies in units of their standard deviation, forces of their root mean square, force errors times
-    the mean number of atoms (``training.md`` sections 3 and 8). ``force_scale``: energies per atom, forces and virials per
-    atom in units of the force scale, so that no level of theory or temperature dominates.
+    ``jmp``: referenced energies in units of their standard deviation, forces of their root mean square, force
+        errors times the mean number of atoms (``training.md`` sections 3 and 8). ``force_scale``: energies
+        per atom, forces and virials per atom in units of the force scale, so that no level of theory or
+        temperature dominates.
     """
-    task = Task(item.head, item.name, references=source.references, energy_margin=item.energy_margin,
-                forces_margin=item.forces_margin, cutoff=item.cutoff)
+    task = Task(
+        item.head,
+        item.name,
+        references=source.references,
+        energy_margin=item.energy_margin,
+        forces_margin=item.forces_margin,
+        cutoff=item.cutoff,
+    )
     if mixture.normalisation == "jmp":
-        return replace(task, energy_unit=source.energy_std or 1.0, energy_per_atom=False,
-                       forces_unit=source.force_rms / round(source.mean_atoms))
+        return replace(
+            task,
+            energy_unit=source.energy_std or 1.0,
+            energy_per_atom=False,
+            forces_unit=source.force_rms / round(source.mean_atoms),
+        )
     scale = force_scale(source.force_rms)
     return replace(task, energy_unit=ENERGY_LENGTH * scale, forces_unit=scale, stress_unit=None)
 
@@ -227,25 +280,34 @@ def force_scale(force_rms: float) -> float:
 def source_sets(
     recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders; see ``mixture_frames``.
+    """All data sets in the order of the recipe, from the pack and from record folders; see
+    ``mixture_frames``.
 
     UsageError naming those that the pack lacks.
     """
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
-        found = {source.name: source for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)}
+        found = {
+            source.name: source
+            for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)
+        }
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
     absent = [item.name for item in mixture.sets if item.name not in found]
     if absent:  # their heads would be written untrained
-        raise UsageError(f"The pack has no frames to train on of {', '.join(absent)}.", where=str(options.pack or folder),
-                         hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of the recipe")
+        raise UsageError(
+            f"The pack has no frames to train on of {', '.join(absent)}.",
+            where=str(options.pack or folder),
+            hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of "
+            "the recipe",
+        )
     return [found[item.name] for item in mixture.sets]
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
-    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and packed there.
+    """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and
+    packed there.
 
     Without a folder nothing is written.
     """
@@ -255,7 +317,9 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
     if own is not None and own.is_file():
         return load_packed(own)
     if options.data is None:
-        raise UsageError("There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe")
+        raise UsageError(
+            "There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe"
+        )
     packed = build(recipe.mixture, options.data, say=say)
     if own is not None:
         save_packed(own, packed, recipe.content)

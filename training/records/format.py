@@ -1,4 +1,5 @@
-"""One labelled frame as bytes: a fixed header and flat little-endian arrays, readable without executing anything.
+"""One labelled frame as bytes: a fixed header and flat little-endian arrays, readable without executing
+anything.
 
 Header, 40 bytes::
 
@@ -9,14 +10,15 @@ Header, 40 bytes::
     12  u16  I, bytes of the identifier            28  u32  zero
     14  u16  zero                                  32  u64  number of the frame in its file
 
-Flags: 1 energy, 2 forces, 4 stress, 8 tags, 16 fixed atoms, 32 cell, 64, 128 and 256 periodic along a, b and c,
-512 identifier. Then, each only if its flag is set (positions, numbers: always)::
+Flags: 1 energy, 2 forces, 4 stress, 8 tags, 16 fixed atoms, 32 cell, 64, 128 and 256 periodic along a, b and
+    c, 512 identifier. Then, each only if its flag is set (positions, numbers: always)::
 
-    energy f64, eV | cell 9 f64, Å | targets T f64 | positions 3N f32, Å | forces 3N f32, eV/Å | stress 9 f32, eV/Å^3 |
-    target names T u16, places in the table | tags N i16 | numbers N u8 | fixed ceil(N/8), bits from the highest |
-    identifier UTF-8
+    energy f64, eV | cell 9 f64, Å | targets T f64 | positions 3N f32, Å | forces 3N f32, eV/Å | stress 9 f32,
+    eV/Å^3 | target names T u16, places in the table | tags N i16 | numbers N u8 | fixed ceil(N/8), bits from
+    the highest | identifier UTF-8
 
-Names lie in tables of the whole set. Positions in single precision are exact to 4e-6 Å up to 100 Å from the origin.
+Names lie in tables of the whole set. Positions in single precision are exact to 4e-6 Å up to 100 Å from the
+origin.
 """
 
 from __future__ import annotations
@@ -34,7 +36,16 @@ from ..data.frame import Frame
 
 FORMAT_VERSION = 1
 _HEADER = struct.Struct("<IIHHHHHHIIIQ")
-_ENERGY, _FORCES, _STRESS, _TAGS, _FIXED, _CELL, _PERIODIC, _IDENTIFIER = 1, 2, 4, 8, 16, 32, (64, 128, 256), 512
+_ENERGY, _FORCES, _STRESS, _TAGS, _FIXED, _CELL, _PERIODIC, _IDENTIFIER = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    (64, 128, 256),
+    512,
+)
 _U16 = 1 << 16
 
 
@@ -78,11 +89,14 @@ class Tables:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Tables:
         """From ``to_dict``."""
-        return cls(**{name: NameTable(list(content[name])) for name in ("groups", "sources", "heads", "targets")})
+        return cls(
+            **{name: NameTable(list(content[name])) for name in ("groups", "sources", "heads", "targets")}
+        )
 
 
 def encode(frame: Frame, tables: Tables) -> bytes:
-    """The record of a frame; BadInputError for values that the layout cannot hold (tags, numbers, infinite f32)."""
+    """The record of a frame; BadInputError for values that the layout cannot hold (tags, numbers, infinite
+    f32)."""
     flags = _CELL * bool(np.any(frame.cell))
     flags |= sum(flag for flag, periodic in zip(_PERIODIC, frame.pbc.tolist(), strict=True) if periodic)
     parts: list[bytes] = []
@@ -109,9 +123,18 @@ def encode(frame: Frame, tables: Tables) -> bytes:
         parts.append(identifier)
     try:
         header = _HEADER.pack(
-            0, frame.n_atoms, flags, len(frame.targets), len(identifier or b""), 0,
-            0 if frame.head is None else tables.heads.number(frame.head) + 1, 0, tables.groups.number(frame.group),
-            tables.sources.number(frame.source), 0, frame.index,
+            0,
+            frame.n_atoms,
+            flags,
+            len(frame.targets),
+            len(identifier or b""),
+            0,
+            0 if frame.head is None else tables.heads.number(frame.head) + 1,
+            0,
+            tables.groups.number(frame.group),
+            tables.sources.number(frame.source),
+            0,
+            frame.index,
         )
     except struct.error as error:
         raise BadInputError(f"The frame does not fit into a record: {error}.", where=frame.where) from error
@@ -122,8 +145,11 @@ def encode(frame: Frame, tables: Tables) -> bytes:
 def decode(data: bytes, tables: Tables, where: str) -> Frame:
     """The frame of a record; BadInputError naming ``where`` if it is damaged."""
     if len(data) < _HEADER.size or zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
-        raise BadInputError("The record is damaged (its checksum is wrong).", where=where,
-                            hint="Write the record set again with jmp-calc preprocess.")
+        raise BadInputError(
+            "The record is damaged (its checksum is wrong).",
+            where=where,
+            hint="Write the record set again with jmp-calc preprocess.",
+        )
     _, n, flags, n_targets, n_identifier, _, head, _, group, source, _, index = _HEADER.unpack_from(data)
     place = _HEADER.size
 
@@ -147,9 +173,19 @@ def decode(data: bytes, tables: Tables, where: str) -> Frame:
     numbers = take("u1", n).astype(np.int64)
     fixed = np.unpackbits(take("u1", -(-n // 8)), count=n).astype(bool) if flags & _FIXED else None
     return Frame(
-        numbers=numbers, positions=positions, cell=cell, pbc=np.array([bool(flags & flag) for flag in _PERIODIC]),
-        energy=energy, forces=forces, stress=stress, group=tables.groups.name(group), source=tables.sources.name(source),
-        index=index, tags=tags, head=None if head == 0 else tables.heads.name(head - 1), fixed=fixed,
+        numbers=numbers,
+        positions=positions,
+        cell=cell,
+        pbc=np.array([bool(flags & flag) for flag in _PERIODIC]),
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        group=tables.groups.name(group),
+        source=tables.sources.name(source),
+        index=index,
+        tags=tags,
+        head=None if head == 0 else tables.heads.name(head - 1),
+        fixed=fixed,
         identifier=data[place : place + n_identifier].decode() if flags & _IDENTIFIER else None,
         targets=dict(zip(names, values, strict=True)),
     )
@@ -166,6 +202,9 @@ def _bytes(value: Any, kind: str, where: str) -> bytes:
         converted = array.astype(kind)
         kept = bool((converted == array).all())
     if not kept:
-        raise BadInputError(f"A value does not fit into a record ({array.dtype} to {kind}).", where=where,
-                            hint="Atomic numbers up to 255, tags between -32768 and 32767, finite labels.")
+        raise BadInputError(
+            f"A value does not fit into a record ({array.dtype} to {kind}).",
+            where=where,
+            hint="Atomic numbers up to 255, tags between -32768 and 32767, finite labels.",
+        )
     return converted.tobytes()

@@ -1,7 +1,7 @@
 """``jmp-calc preprocess``: labelled files or a data set as a record set (:mod:`.records`), streamed.
 
-Each process writes the frames of a contiguous share into a shard of its own; the order of frames is that of the input
-however many processes there are.
+Each process writes the frames of a contiguous share into a shard of its own; the order of frames is that of
+the input however many processes there are.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from .writer import RecordWriter
 SUFFIXES = (".xyz", ".extxyz", ".exyz", ".traj", ".db", ".aselmdb", ".npz")
 """Files that are taken from a folder, packed (.gz, .bz2, .xz) or not."""
 _HASH_BLOCK = 1 << 20
-
-
 
 
 class Inputs(Protocol):
@@ -73,7 +71,9 @@ class _Files:
         for number, path in enumerate(self.paths):
             done, size, total = sum(sizes[:number]), sizes[number], max(sum(sizes), 1)
 
-            def within(fraction: float | None, done: int = done, size: int = size, total: int = total) -> None:
+            def within(
+                fraction: float | None, done: int = done, size: int = size, total: int = total
+            ) -> None:
                 known = fraction is not None or len(sizes) > 1
                 position((done + (fraction or 0.0) * size) / total if known else None)
 
@@ -121,10 +121,17 @@ class _Range:
 
 
 def preprocess(
-    inputs: Inputs, out: Path, *, min_atoms: int = 1, on_bad: OnBad = "fail", workers: int = 1, overwrite: bool = False,
+    inputs: Inputs,
+    out: Path,
+    *,
+    min_atoms: int = 1,
+    on_bad: OnBad = "fail",
+    workers: int = 1,
+    overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> RecordSet:
-    """Write all frames of ``inputs`` to the record set ``out``; an error or interruption leaves nothing there.
+    """Write all frames of ``inputs`` to the record set ``out``; an error or interruption leaves nothing
+    there.
 
     Args:
         inputs: files, or a data set.
@@ -139,7 +146,9 @@ def preprocess(
         paths = inputs.files()
         say(f"hashing {len(paths)} files")
         sources = [_source(path) for path in paths]
-        shards, counts = write_shares(inputs.shares(workers), writer.part, Screen(on_bad, min_atoms), Progress(say))
+        shards, counts = write_shares(
+            inputs.shares(workers), writer.part, Screen(on_bad, min_atoms), Progress(say)
+        )
         say("statistics")
         records = writer.finish(shards, sources=sources, min_atoms=min_atoms, left_out=counts)
     left_out = Screen(counts=counts).message()
@@ -151,18 +160,23 @@ def preprocess(
 def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
     """Files as given, and of each folder those with a known suffix, by name.
 
-    BadInputError for what is not there, an LMDB file, a record set, or a folder without such files; UsageError for a file given
-    twice.
+    BadInputError for what is not there, an LMDB file, a record set, or a folder without such files;
+    UsageError for a file given twice.
     """
     found: list[Path] = []
     for path in given:
         if (path / SET_FILE).is_file():
-            raise BadInputError(f"{path} is a record set already.", where=str(path), hint="train on it as it is")
+            raise BadInputError(
+                f"{path} is a record set already.", where=str(path), hint="train on it as it is"
+            )
         if path.is_dir():
             inside = [p for p in sorted(path.iterdir()) if p.is_file() and _suffix(p) in SUFFIXES]
             if not inside:
-                raise BadInputError(f"{path} has no file {', '.join('*' + s for s in SUFFIXES)}.", where=str(path),
-                                    hint="Name other files one by one; published data sets are read with --dataset.")
+                raise BadInputError(
+                    f"{path} has no file {', '.join('*' + s for s in SUFFIXES)}.",
+                    where=str(path),
+                    hint="Name other files one by one; published data sets are read with --dataset.",
+                )
             found += inside
         else:
             found.append(path)
@@ -170,8 +184,11 @@ def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
         if not path.is_file():
             raise BadInputError(f"{path} does not exist.", where=str(path), hint="Check the path.")
         if _suffix(path) == ".lmdb":
-            raise BadInputError(f"{path.name} is an LMDB file, which says nothing of its layout.", where=str(path),
-                                hint="Read OC20 and OC22 with --dataset oc20 or oc22.")
+            raise BadInputError(
+                f"{path.name} is an LMDB file, which says nothing of its layout.",
+                where=str(path),
+                hint="Read OC20 and OC22 with --dataset oc20 or oc22.",
+            )
     if len({path.resolve() for path in found}) < len(found):
         raise UsageError("A file was given twice.", hint="Its frames would count double.")
     return tuple(found)
@@ -181,7 +198,9 @@ def data_set(name: str, member: str | None, folder: Path, part: str, split: str 
     """A data set by name; without a member the only one, or ``train``; UsageError if that is not clear."""
     members = family(name).members
     if member is None and len(members) > 1 and "train" not in members:
-        raise UsageError(f"{name} has several members.", where="--member", hint=f"choose one of {', '.join(members)}")
+        raise UsageError(
+            f"{name} has several members.", where="--member", hint=f"choose one of {', '.join(members)}"
+        )
     return DataSetInput(name, member or (members[0] if len(members) == 1 else "train"), folder, part, split)
 
 

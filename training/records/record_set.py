@@ -1,4 +1,5 @@
-"""Record sets: labelled frames in LMDB files, read one at a time, so that a set larger than memory can be trained on.
+"""Record sets: labelled frames in LMDB files, read one at a time, so that a set larger than memory can be
+trained on.
 
 A record set is a folder::
 
@@ -75,27 +76,40 @@ class SetInfo:
 
     @classmethod
     def read(cls, folder: Path) -> SetInfo:
-        """Read set.json; BadInputError if the folder is no (finished) record set, or one of another version."""
+        """Read set.json; BadInputError if the folder is no (finished) record set, or one of another
+        version."""
         path = folder / SET_FILE
         if not path.is_file():
-            raise BadInputError(f"{folder} is not a finished record set: it has no {SET_FILE}.", where=str(folder),
-                                hint="make one with jmp-calc preprocess FILE -o DIR")
+            raise BadInputError(
+                f"{folder} is not a finished record set: it has no {SET_FILE}.",
+                where=str(folder),
+                hint="make one with jmp-calc preprocess FILE -o DIR",
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != _FORMAT:
                 raise ValueError("another format")
             version = content.pop("version")
             if version != FORMAT_VERSION:
-                raise BadInputError(f"The record set has version {version}, not {FORMAT_VERSION}.", where=str(path),
-                                    hint="Write it again with jmp-calc preprocess.")
-            return cls(**{
-                **content, "statistics": SetStatistics.from_dict(content["statistics"]),
-                "shards": tuple(Shard(**entry) for entry in content["shards"]),
-                "sources": tuple(SourceFile(**entry) for entry in content["sources"]),
-            })
+                raise BadInputError(
+                    f"The record set has version {version}, not {FORMAT_VERSION}.",
+                    where=str(path),
+                    hint="Write it again with jmp-calc preprocess.",
+                )
+            return cls(
+                **{
+                    **content,
+                    "statistics": SetStatistics.from_dict(content["statistics"]),
+                    "shards": tuple(Shard(**entry) for entry in content["shards"]),
+                    "sources": tuple(SourceFile(**entry) for entry in content["sources"]),
+                }
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInputError(f"{SET_FILE} cannot be understood: {error}", where=str(path),
-                                hint="Write the record set again with jmp-calc preprocess.") from error
+            raise BadInputError(
+                f"{SET_FILE} cannot be understood: {error}",
+                where=str(path),
+                hint="Write the record set again with jmp-calc preprocess.",
+            ) from error
 
 
 class RecordSet(Sequence[Frame]):
@@ -115,7 +129,8 @@ class RecordSet(Sequence[Frame]):
         for shard in self.info.shards:
             _check_size(self.path / shard.file, shard.bytes)
         self.sizes = _sizes(self.path / SIZES_FILE, len(self))
-        """(n, 3) int32, a memory map: atoms, main edges, most main edges of one atom; edges are 0 where not known."""
+        """(n, 3) int32, a memory map: atoms, main edges, most main edges of one atom; edges are 0 where not
+        known."""
 
     def __len__(self) -> int:
         return int(self._first[-1])
@@ -130,7 +145,8 @@ class RecordSet(Sequence[Frame]):
         return self.frame(index)
 
     def frame(self, index: int) -> Frame:
-        """One frame, negative numbers from the end; IndexError outside the set, BadInputError for a damaged record."""
+        """One frame, negative numbers from the end; IndexError outside the set, BadInputError for a damaged
+        record."""
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"frame {index} of a record set of {len(self)}")
@@ -166,8 +182,11 @@ def _check_size(path: Path, expected: int) -> None:
     found = path.stat().st_size if path.is_file() else None
     if found != expected:
         state = "is missing" if found is None else f"has {found} bytes instead of {expected}"
-        raise BadInputError(f"{path.name} {state}.", where=str(path),
-                            hint="Copy the whole record set again, or write it again with jmp-calc preprocess.")
+        raise BadInputError(
+            f"{path.name} {state}.",
+            where=str(path),
+            hint="Copy the whole record set again, or write it again with jmp-calc preprocess.",
+        )
 
 
 def _sizes(path: Path, count: int) -> np.ndarray:

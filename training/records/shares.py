@@ -68,7 +68,11 @@ def write_shares(
     """The shards in order, one process each, and how many frames were left out for which reason."""
     progress.start(len(shares))
     if len(shares) == 1:
-        written = [_write(shares[0], folder, 0, screen, lambda frames, fraction: progress.update(0, frames, fraction))]
+        written = [
+            _write(
+                shares[0], folder, 0, screen, lambda frames, fraction: progress.update(0, frames, fraction)
+            )
+        ]
     else:
         written = _side_by_side(shares, folder, screen, progress)
     counts: Counter[str] = Counter()
@@ -77,7 +81,9 @@ def write_shares(
     return [shard for shard, _ in written], counts
 
 
-def _write(share: Share, folder: Path, number: int, screen: Screen, tell: Tell) -> tuple[WrittenShard, Counter[str]]:
+def _write(
+    share: Share, folder: Path, number: int, screen: Screen, tell: Tell
+) -> tuple[WrittenShard, Counter[str]]:
     own = Screen(screen.on_bad, screen.min_atoms, screen.max_force)
     read: float | None = None
     told = 0.0
@@ -119,8 +125,10 @@ def _side_by_side(
                 try:
                     answer = pipe.recv()
                 except EOFError:
-                    raise UsageError(f"Process {pipes[pipe]} has ended before its work was done.",
-                                     hint="memory may have run out: take fewer --workers") from None
+                    raise UsageError(
+                        f"Process {pipes[pipe]} has ended before its work was done.",
+                        hint="memory may have run out: take fewer --workers",
+                    ) from None
                 if isinstance(answer, (JMPError, OSError)):
                     raise answer
                 if isinstance(answer, str):
@@ -142,7 +150,9 @@ def _work(share: Share, folder: Path, number: int, screen: Screen, pipe: Connect
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        pipe.send(_write(share, folder, number, screen, lambda frames, fraction: pipe.send((frames, fraction))))
+        pipe.send(
+            _write(share, folder, number, screen, lambda frames, fraction: pipe.send((frames, fraction)))
+        )
     except (JMPError, OSError) as error:
         pipe.send(error)
     except Exception:

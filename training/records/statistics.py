@@ -1,4 +1,5 @@
-"""What normalisation needs of a data set, accumulated in float64 in memory that does not grow (``training.md`` 2 and 3)."""
+"""What normalisation needs of a data set, accumulated in float64 in memory that does not grow
+(``training.md`` 2 and 3)."""
 
 from __future__ import annotations
 
@@ -28,9 +29,11 @@ class SetStatistics:
     n_forces: int
     n_stress: int
     references: dict[int, float]
-    """Linear reference in eV by atomic number: the least-squares solution of least norm, without an intercept."""
+    """Linear reference in eV by atomic number: the least-squares solution of least norm, without an
+    intercept."""
     rank: int
-    """Of the compositions; less than the number of references: only sums over compositions that were fitted are meaningful."""
+    """Of the compositions; less than the number of references: only sums over compositions that were fitted
+    are meaningful."""
     energy_mean: float | None
     """Mean of the energy minus its references, eV; not used for normalisation (``training.md`` 3)."""
     energy_std: float | None
@@ -54,8 +57,8 @@ class SetStatistics:
 class EnergyMoments:
     """Normal equations of the linear reference, relative to a guess of it.
 
-    Sums over squares of many thousand eV lose the digits of a spread of a few eV; relative to the solution of an earlier
-    pass they keep them.
+    Sums over squares of many thousand eV lose the digits of a spread of a few eV; relative to the solution of
+    an earlier pass they keep them.
     """
 
     def __init__(self, guess: np.ndarray | None = None) -> None:
@@ -80,11 +83,13 @@ class EnergyMoments:
         self._xx, self._xe, self._ee = self._xx + other._xx, self._xe + other._xe, self._ee + other._ee
 
     def solve(self) -> tuple[np.ndarray, int]:
-        """References (256,) in eV of least norm, exactly zero for absent elements, and the rank of the compositions."""
+        """References (256,) in eV of least norm, exactly zero for absent elements, and the rank of the
+        compositions."""
         self._flush()
         present = np.flatnonzero(np.diag(self._xx)[1:]) + 1
         values, vectors = np.linalg.eigh(self._xx[np.ix_(present, present)])
-        # These are squares of the singular values of the compositions; the sums of counts themselves are exact.
+        # These are squares of the singular values of the compositions; the sums of counts themselves are
+        # exact.
         kept = values > values.max(initial=0.0) * 4.0 * max(len(present), 1) * np.finfo(float).eps
         vectors = vectors[:, kept]
         solution = self._guess.copy()
@@ -126,7 +131,9 @@ class StatisticsSum:
         self.atoms += frame.n_atoms
         self.max_atoms = max(self.max_atoms, frame.n_atoms)
         self.elements[frame.numbers] = True
-        self.present.update(name for name in ("energy", "forces", "stress") if getattr(frame, name) is not None)
+        self.present.update(
+            name for name in ("energy", "forces", "stress") if getattr(frame, name) is not None
+        )
         self.present.update(f"target {name}" for name in frame.targets)
         if frame.energy is not None:
             self.moments.add(frame.numbers, frame.energy)
@@ -146,16 +153,27 @@ class StatisticsSum:
         self.moments.merge(other.moments)
 
     def statistics(self, residuals: EnergyMoments) -> SetStatistics:
-        """The statistics; ``residuals`` has seen the same energies, with the solution of ``moments`` as its guess."""
+        """The statistics; ``residuals`` has seen the same energies, with the solution of ``moments`` as its
+        guess."""
         references, rank = residuals.solve()
         mean, deviation = residuals.spread(references) if self.present["energy"] else (None, None)
         elements = tuple(int(z) for z in np.flatnonzero(self.elements))
         return SetStatistics(
-            count=self.count, elements=elements, mean_atoms=self.atoms / max(self.count, 1), max_atoms=self.max_atoms,
-            n_energy=self.present["energy"], n_forces=self.present["forces"], n_stress=self.present["stress"],
-            references={int(z): float(references[z]) for z in elements} if self.present["energy"] else {}, rank=rank,
-            energy_mean=mean, energy_std=deviation,
+            count=self.count,
+            elements=elements,
+            mean_atoms=self.atoms / max(self.count, 1),
+            max_atoms=self.max_atoms,
+            n_energy=self.present["energy"],
+            n_forces=self.present["forces"],
+            n_stress=self.present["stress"],
+            references={int(z): float(references[z]) for z in elements} if self.present["energy"] else {},
+            rank=rank,
+            energy_mean=mean,
+            energy_std=deviation,
             force_rms=float(np.sqrt(self.force_square / self.components)) if self.components else None,
-            targets={name.removeprefix("target "): count for name, count in self.present.items()
-                     if name.startswith("target ")},
+            targets={
+                name.removeprefix("target "): count
+                for name, count in self.present.items()
+                if name.startswith("target ")
+            },
         )

@@ -1,4 +1,5 @@
-"""Writing record sets (:mod:`.records`): shards, which several processes can write side by side, and the finished folder.
+"""Writing record sets (:mod:`.records`): shards, which several processes can write side by side, and the
+finished folder.
 
 Everything is written into ``DIR.part``, which becomes ``DIR`` when it is complete.
 """
@@ -31,7 +32,9 @@ from .statistics import EnergyMoments, StatisticsSum
 
 _BATCH_BYTES = 16 << 20
 _FIRST_MAP = 1 << 26
-_OWN = re.compile(rf"records-\d+\.(lmdb|sizes)|{re.escape(SET_FILE)}|{re.escape(SIZES_FILE)}|{re.escape(LOCK_NAME)}")
+_OWN = re.compile(
+    rf"records-\d+\.(lmdb|sizes)|{re.escape(SET_FILE)}|{re.escape(SIZES_FILE)}|{re.escape(LOCK_NAME)}"
+)
 _SIZES = ".sizes"
 """Rows of sizes.npy of one shard, until they are joined."""
 
@@ -53,7 +56,12 @@ class ShardWriter:
         self._map_bytes = _FIRST_MAP
         self._lmdb = import_lmdb()
         self._environment = self._lmdb.open(
-            str(self._path), subdir=False, map_size=self._map_bytes, sync=False, lock=False, meminit=False,
+            str(self._path),
+            subdir=False,
+            map_size=self._map_bytes,
+            sync=False,
+            lock=False,
+            meminit=False,
         )
         self._sizes = self._path.with_suffix(_SIZES).open("wb")
         self._tables, self._hash = Tables(), hashlib.sha256()
@@ -77,8 +85,13 @@ class ShardWriter:
         self._flush()
         self._environment.sync(True)
         self.abandon()
-        shard = Shard(self._path.name, self.sums.count, self._path.stat().st_size, self._hash.hexdigest(),
-                      self._tables.to_dict())
+        shard = Shard(
+            self._path.name,
+            self.sums.count,
+            self._path.stat().st_size,
+            self._hash.hexdigest(),
+            self._tables.to_dict(),
+        )
         return WrittenShard(shard, self.sums)
 
     def abandon(self) -> None:
@@ -112,7 +125,8 @@ class RecordWriter:
     """
 
     def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """UsageError if ``folder`` exists and is not an earlier record set that ``overwrite`` allows to replace."""
+        """UsageError if ``folder`` exists and is not an earlier record set that ``overwrite`` allows to
+        replace."""
         self.folder = Path(folder)
         self.part = self.folder.with_name(self.folder.name + ".part")
         self._shard: ShardWriter | None = None
@@ -143,7 +157,11 @@ class RecordWriter:
         self._shard.add(frame, edges, degree)
 
     def finish(
-        self, shards: Sequence[WrittenShard] = (), *, sources: Sequence[SourceFile] = (), min_atoms: int = 1,
+        self,
+        shards: Sequence[WrittenShard] = (),
+        *,
+        sources: Sequence[SourceFile] = (),
+        min_atoms: int = 1,
         left_out: Mapping[str, int] | None = None,
     ) -> RecordSet:
         """Complete the set and put it in its place; BadInputError if it has no frame.
@@ -162,12 +180,19 @@ class RecordWriter:
             total.merge(written.sums)
         if total.count == 0:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted((left_out or {}).items()))
-            raise BadInputError("No frame is left for the record set.", where=str(self.folder),
-                                hint=f"Left out: {reasons}." if reasons else None)
+            raise BadInputError(
+                "No frame is left for the record set.",
+                where=str(self.folder),
+                hint=f"Left out: {reasons}." if reasons else None,
+            )
         kept = tuple(written.shard for written in shards)
         _join_sizes(self.part, kept, total.count)
         info = SetInfo(
-            total.statistics(_residuals(self.part, kept, total)), kept, tuple(sources), min_atoms, dict(left_out or {}),
+            total.statistics(_residuals(self.part, kept, total)),
+            kept,
+            tuple(sources),
+            min_atoms,
+            dict(left_out or {}),
             _fingerprint(kept),
         )
         info.write(self.part)
@@ -191,10 +216,15 @@ def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / SET_FILE).is_file():
-        raise UsageError(f"{folder} exists and is not a record set.", where=str(folder), hint="choose another -o DIR")
+        raise UsageError(
+            f"{folder} exists and is not a record set.", where=str(folder), hint="choose another -o DIR"
+        )
     if not overwrite:
-        raise UsageError(f"The record set {folder} exists already.", where=str(folder),
-                         hint="--overwrite replaces it, -o DIR writes elsewhere")
+        raise UsageError(
+            f"The record set {folder} exists already.",
+            where=str(folder),
+            hint="--overwrite replaces it, -o DIR writes elsewhere",
+        )
     _refuse_foreign(folder)
 
 
@@ -202,8 +232,11 @@ def _refuse_foreign(folder: Path) -> None:
     """UsageError if a folder that is about to be emptied has files that are not of a record set."""
     foreign = sorted(path.name for path in folder.iterdir() if _OWN.fullmatch(path.name) is None)
     if foreign:
-        raise UsageError(f"{folder} has other files too: {', '.join(foreign[:4])}.", where=str(folder),
-                         hint="choose another -o DIR, or take them out")
+        raise UsageError(
+            f"{folder} has other files too: {', '.join(foreign[:4])}.",
+            where=str(folder),
+            hint="choose another -o DIR, or take them out",
+        )
 
 
 def _join_sizes(folder: Path, shards: Sequence[Shard], count: int) -> None:
@@ -223,7 +256,8 @@ def _join_sizes(folder: Path, shards: Sequence[Shard], count: int) -> None:
 
 
 def _residuals(folder: Path, shards: Sequence[Shard], total: StatisticsSum) -> EnergyMoments:
-    """All energies relative to the first solution, from the records as they were written (which this proves readable)."""
+    """All energies relative to the first solution, from the records as they were written (which this proves
+    readable)."""
     residuals = EnergyMoments(total.moments.solve()[0])
     for shard in shards:
         file, tables = LmdbFile(folder / shard.file), Tables.from_dict(shard.tables)

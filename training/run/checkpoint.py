@@ -90,8 +90,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         cause = err if isinstance(err, OSError) else err.__context__
         if not isinstance(cause, OSError):
             raise
-        raise JMPError(f"The state of the run could not be written: {cause.strerror}.", where=str(path),
-                       hint="free some space and go on with --resume; the previous state is untouched") from err
+        raise JMPError(
+            f"The state of the run could not be written: {cause.strerror}.",
+            where=str(path),
+            hint="free some space and go on with --resume; the previous state is untouched",
+        ) from err
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -101,13 +104,19 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoin
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as err:
-        raise BadInputError("The saved state of the run cannot be read.", where=str(path),
-                            hint="it was damaged or not written by jmp-calc; start again with --overwrite") from err
+        raise BadInputError(
+            "The saved state of the run cannot be read.",
+            where=str(path),
+            hint="it was damaged or not written by jmp-calc; start again with --overwrite",
+        ) from err
     if not isinstance(content, dict) or content.get("format") != "jmp-calc training state":
         raise BadInputError("This is not a saved state of jmp-calc.", where=str(path))
     if content["version"] > FORMAT_VERSION:
-        raise BadInputError("The run was saved by a newer version of jmp-calc.", where=str(path),
-                            hint="pip install --upgrade jmp-calc")
+        raise BadInputError(
+            "The run was saved by a newer version of jmp-calc.",
+            where=str(path),
+            hint="pip install --upgrade jmp-calc",
+        )
     return Checkpoint(progress=Progress(**content["progress"]), **{name: content[name] for name in _PARTS})
 
 

@@ -18,7 +18,8 @@ SETTINGS_FILES = ("config.yaml", "recipe.yaml")
 
 
 def has_state(folder: Path, say: Say) -> bool:
-    """Whether a run can go on here; False, with a line for the user, if it was ended before its first saved state.
+    """Whether a run can go on here; False, with a line for the user, if it was ended before its first saved
+    state.
 
     UsageError if no run has begun here. To be asked before anything is written into the folder.
     """

@@ -59,13 +59,15 @@ class Job:
 
 
 def total_steps(train: Batches, config: TrainConfig) -> int | None:
-    """Optimizer steps of the whole run (an estimate where batches differ between epochs); None: time decides."""
+    """Optimizer steps of the whole run (an estimate where batches differ between epochs); None: time
+    decides."""
     by_epochs = None if config.n_epochs is None else config.n_epochs * train.n_steps(0)
     return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
 
 
 def validation_interval(trained: int, evaluated: int) -> int:
-    """Epochs between validations, from the numbers of structures alone: a resumed run validates at the same steps."""
+    """Epochs between validations, from the numbers of structures alone: a resumed run validates at the same
+    steps."""
     # A training step costs about three evaluations: forces, and the gradient of the forces.
     share = evaluated / (3.0 * max(trained, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))
@@ -76,11 +78,18 @@ def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> 
     if config.precision != "32-true" and dtype != torch.float32:
         raise UsageError(f"--precision {config.precision} is for weights in float32.", hint="--dtype float32")
     if config.precision == "16-mixed" and config.optim.pcgrad:
-        raise UsageError("PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed")
+        raise UsageError(
+            "PCGrad does not work in float16.", where="training setting pcgrad", hint="precision bf16-mixed"
+        )
     if world.size > 1 and config.processes > 1:
         raise UsageError("--processes and --devices contradict each other.", hint="leave --processes out")
     if world.shards and config.lora_rank is not None:
-        raise UsageError("Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp")
+        raise UsageError(
+            "Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp"
+        )
     if world.size > 1 and config.optim.pcgrad:
-        raise UsageError("PCGrad needs the gradients of all tasks in one process.", where="training setting pcgrad",
-                         hint="use one device, or pcgrad = false")
+        raise UsageError(
+            "PCGrad needs the gradients of all tasks in one process.",
+            where="training setting pcgrad",
+            hint="use one device, or pcgrad = false",
+        )

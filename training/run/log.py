@@ -18,7 +18,8 @@ LOG_FILE = "train.log"
 
 
 class RunLog:
-    """Passes lines on to ``say`` and keeps them in train.log with the time; also warnings and how the run ended.
+    """Passes lines on to ``say`` and keeps them in train.log with the time; also warnings and how the run
+    ended.
 
     A log that goes on (``resumed``) is appended to, else an earlier one is replaced.
     """

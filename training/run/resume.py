@@ -17,46 +17,75 @@ _LENGTH = ("epochs", "max_steps", "max_time")
 
 
 def refuse_changes(
-    checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path, *, override: bool = False
+    checkpoint: Checkpoint,
+    config: dict[str, Any],
+    data: dict[str, Any],
+    path: Path,
+    *,
+    override: bool = False,
 ) -> None:
     """UsageError with the list of differences if the settings or the data are not those of the saved run.
 
-    Free are: the patience, the number of processes, how often the state is saved, and the length where the learning rates
-    do not follow it (stages by epoch). With ``override`` everything that the saved weights, averages and optimizer can follow.
+    Free are: the patience, the number of processes, how often the state is saved, and the length where the
+    learning rates do not follow it (stages by epoch). With ``override`` everything that the saved weights,
+    averages and optimizer can follow.
     """
     if override:
         _refuse_unfit(checkpoint, config, data, path)
         return
     free = (*_FREE, *(name for name in _LENGTH if name not in _deciding_rates(config)))
-    before, now = ({key: value for key, value in c.items() if key not in free} for c in (checkpoint.config, config))
+    before, now = (
+        {key: value for key, value in c.items() if key not in free} for c in (checkpoint.config, config)
+    )
     settings, facts = config_diff(before, now), config_diff(checkpoint.data, data, "data.")
     if not settings and not facts:
         return
-    old = f"--config {saved} --resume" if (saved := path.with_name("config.yaml")).is_file() else "the old settings"
+    old = (
+        f"--config {saved} --resume"
+        if (saved := path.with_name("config.yaml")).is_file()
+        else "the old settings"
+    )
     hint = f"go on with {old}, or with --override and the new ones"
     if not facts and all(line.split(":")[0] in _LENGTH for line in settings):
-        hint = (f"the learning rates follow the length of a run: --override goes on along those of the new length, "
-                f"{old} along the old ones")
-    raise UsageError(f"The run was started with other settings or data: {'; '.join([*settings, *facts])}.",
-                     where=str(path), hint=hint)
+        hint = (
+            "the learning rates follow the length of a run: --override goes on along those of the new "
+            "length, "
+            f"{old} along the old ones"
+        )
+    raise UsageError(
+        f"The run was started with other settings or data: {'; '.join([*settings, *facts])}.",
+        where=str(path),
+        hint=hint,
+    )
 
 
 def is_measured_otherwise(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any]) -> bool:
-    """Whether validation errors from now on cannot be compared with the saved ones: another loss, metric or data for it."""
-    old, new = ({key: value for key, value in facts.items() if key != "train"} for facts in (checkpoint.data, data))
-    return old != new or any(checkpoint.config.get(key) != config.get(key) for key in ("loss", "metric", "forces"))
+    """Whether validation errors from now on cannot be compared with the saved ones: another loss, metric or
+    data for it."""
+    old, new = (
+        {key: value for key, value in facts.items() if key != "train"} for facts in (checkpoint.data, data)
+    )
+    return old != new or any(
+        checkpoint.config.get(key) != config.get(key) for key in ("loss", "metric", "forces")
+    )
 
 
 def has_other_rates(checkpoint: Checkpoint, config: dict[str, Any]) -> bool:
     """Whether learning rates that a plateau has reduced have lost their meaning."""
-    return any(checkpoint.config["optim"].get(key) != config["optim"].get(key) for key in ("lr", "layer_rates", "stages"))
+    return any(
+        checkpoint.config["optim"].get(key) != config["optim"].get(key)
+        for key in ("lr", "layer_rates", "stages")
+    )
 
 
 def _refuse_unfit(checkpoint: Checkpoint, config: dict[str, Any], data: dict[str, Any], path: Path) -> None:
     changes = config_diff(_shape(checkpoint.config, checkpoint.data), _shape(config, data))
     if changes:
-        raise UsageError(f"The saved state cannot go on with another setting here: {'; '.join(changes)}.", where=str(path),
-                         hint="leave it as it was, or start another run with -o DIR (-m FILE of this one)")
+        raise UsageError(
+            f"The saved state cannot go on with another setting here: {'; '.join(changes)}.",
+            where=str(path),
+            hint="leave it as it was, or start another run with -o DIR (-m FILE of this one)",
+        )
 
 
 def _shape(config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
@@ -65,12 +94,14 @@ def _shape(config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: config.get(name) for name in ("freeze", "lora_rank", "lora_alpha")},
         "optim.ema_decay": "none" if optim.get("ema_decay") is None else "averaged",
-        "optim.layer_rates": f"{len(optim.get('layer_rates', ()))} rates", "head": data.get("start", {}).get("head"),
+        "optim.layer_rates": f"{len(optim.get('layer_rates', ()))} rates",
+        "head": data.get("start", {}).get("head"),
     }
 
 
 def _deciding_rates(config: dict[str, Any]) -> tuple[str, ...]:
-    """Settings of the length that the learning rates, or the change from direct to conservative forces, depend on."""
+    """Settings of the length that the learning rates, or the change from direct to conservative forces,
+    depend on."""
     stages = config.get("optim", {}).get("stages")
     if stages is None or config.get("conservative_after") is not None:
         return _LENGTH

@@ -27,15 +27,13 @@ from .job import STATE_FILE, Job, total_steps, validation_interval
 from .resume import has_other_rates, is_measured_otherwise, refuse_changes
 
 if TYPE_CHECKING:
-
     pass
 
 FIRST_LOSS_SCALE, SCALE_HOLDS = 2.0**16, 2000
-"""Of float16: the loss scale starts here, is halved where a gradient overflows, and doubled after so many good steps."""
+"""Of float16: the loss scale starts here, is halved where a gradient overflows, and doubled after so many
+good steps."""
 OF_GROUPS = ("lr_factor", "weight_decay", "betas", "eps")
 """Settings in the groups of the optimizer, which its saved state must not bring back."""
-
-
 
 
 @dataclass
@@ -69,13 +67,17 @@ class RunState:
         scale = FIRST_LOSS_SCALE if config.precision == "16-mixed" else 1.0
         self.progress, self.totals = Progress(elapsed=job.spent_s, loss_scale=scale), Totals()
         self.rates = GroupRates(
-            config.optim, tuple(group["lr_factor"] for group in optimizer.param_groups),
-            Schedule(config.optim, total_steps(job.train, config), config.max_time), job.train.n_steps(0),
+            config.optim,
+            tuple(group["lr_factor"] for group in optimizer.param_groups),
+            Schedule(config.optim, total_steps(job.train, config), config.max_time),
+            job.train.n_steps(0),
         )
         self.reserve = 0.0
         """Seconds kept for the last validation."""
         self.every = validation_interval(
-            job.train.n_structures, job.valid.n_structures + sum(item.batches.n_structures for item in job.retained))
+            job.train.n_structures,
+            job.valid.n_structures + sum(item.batches.n_structures for item in job.retained),
+        )
         """Epochs between validations."""
         self.tasks = list(dict.fromkeys(job.valid.task_names))
         self._start = time.monotonic()
@@ -83,13 +85,15 @@ class RunState:
         self._saved = self._spoken = self.elapsed()
 
     def elapsed(self) -> float:
-        """Seconds of wall time since the run began, over all restarts; of several processes: at the last ``agree``."""
+        """Seconds of wall time since the run began, over all restarts; of several processes: at the last
+        ``agree``."""
         if self.job.world.size > 1:
             return self._agreed
         return self._before + time.monotonic() - self._start
 
     def agree(self, signal: int | None = None) -> int | None:
-        """A signal that any process has received; from here all have the time of the first, so that they decide alike."""
+        """A signal that any process has received; from here all have the time of the first, so that they
+        decide alike."""
         signal, self._agreed = self.job.world.agree(signal, self._before + time.monotonic() - self._start)
         return signal
 
@@ -136,7 +140,8 @@ class RunState:
         return "conservative" if done >= late else "direct"
 
     def advance(self, numbers: list[float], peak: float) -> None:
-        """Count one step: ``numbers`` are its loss terms and the norm of its gradient, ``peak`` the largest element."""
+        """Count one step: ``numbers`` are its loss terms and the norm of its gradient, ``peak`` the largest
+        element."""
         progress = self.progress
         progress.step, progress.batch = progress.step + 1, progress.batch + 1
         progress.n_clipped += is_clipped(self.config.optim, numbers[-1], peak)
@@ -148,11 +153,16 @@ class RunState:
         self.tick()
 
     def skip(self, numbers: list[float]) -> bool:
-        """Leave out a step whose gradient was too large for float16 and halve the loss scale; False: it is not that."""
+        """Leave out a step whose gradient was too large for float16 and halve the loss scale; False: it is
+        not that."""
         progress = self.progress
         if progress.loss_scale <= 1.0 or not all(math.isfinite(number) for number in numbers[:-1]):
             return False
-        progress.batch, progress.loss_scale, progress.scale_held = progress.batch + 1, progress.loss_scale / 2, 0
+        progress.batch, progress.loss_scale, progress.scale_held = (
+            progress.batch + 1,
+            progress.loss_scale / 2,
+            0,
+        )
         return True
 
     def validation_due(self, *, epoch_ended: bool) -> bool:
@@ -188,11 +198,30 @@ class RunState:
         plateau = self.rates.after_validation(progress.step, metric, self.plateau)
         progress.plateau = None if plateau is None else vars(plateau)
         total, energy, forces, stress, scalar, gradient = self.totals.means()
-        history.add(Row(
-            progress.epoch, progress.step, round(self.elapsed(), 3), lr, total, energy, forces, stress, scalar, gradient,
-            progress.n_clipped, loss, errors.energy_mae_mev_per_atom, errors.forces_mae_mev_per_a, errors.stress_mae_gpa,
-            errors.scalar_mae, errors.accuracy, errors.balanced_accuracy, errors.vector_mae, best,
-        ))
+        history.add(
+            Row(
+                progress.epoch,
+                progress.step,
+                round(self.elapsed(), 3),
+                lr,
+                total,
+                energy,
+                forces,
+                stress,
+                scalar,
+                gradient,
+                progress.n_clipped,
+                loss,
+                errors.energy_mae_mev_per_atom,
+                errors.forces_mae_mev_per_a,
+                errors.stress_mae_gpa,
+                errors.scalar_mae,
+                errors.accuracy,
+                errors.balanced_accuracy,
+                errors.vector_mae,
+                best,
+            )
+        )
         rate = f", {self._speed()}" if progress.step else " (before training)"
         job.say(f"epoch {progress.epoch}, step {progress.step}: valid {errors}{rate}")
         if by_task:
@@ -221,7 +250,9 @@ class RunState:
         now = self.elapsed()
         if now - self._spoken > 30.0:
             loss = self.totals.sums[0] / self.totals.steps
-            self.job.say(f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}")
+            self.job.say(
+                f"epoch {self.progress.epoch}, step {self.progress.step}: loss {loss:.4g}, {self._speed()}"
+            )
             self._spoken = now
         if now - self._saved > self.config.save_every_s:
             self.save()
@@ -242,9 +273,15 @@ class RunState:
         """Write the resumable state atomically."""
         self.progress.elapsed = self.elapsed()
         state = Checkpoint(
-            self.progress, weights=whole(dict(self.network.state_dict())), ema=whole(self.ema.state_dict()),
-            optimizer=whole(self.optimizer.state_dict()), rng=rng_state(), totals=vars(self.totals),
-            config=config_to_dict(self.config), model_config=self.job.model_config, data=self.job.data,
+            self.progress,
+            weights=whole(dict(self.network.state_dict())),
+            ema=whole(self.ema.state_dict()),
+            optimizer=whole(self.optimizer.state_dict()),
+            rng=rng_state(),
+            totals=vars(self.totals),
+            config=config_to_dict(self.config),
+            model_config=self.job.model_config,
+            data=self.job.data,
         )
         if self.job.world.is_first:
             save_checkpoint(self.job.folder / STATE_FILE, state)
@@ -254,7 +291,8 @@ class RunState:
     def load(self, override: bool) -> None:
         """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set.
 
-        Settings of the optimizer are those of now. What was best, and a plateau, are forgotten where they mean nothing any more.
+        Settings of the optimizer are those of now. What was best, and a plateau, are forgotten where they
+        mean nothing any more.
         """
         path = self.job.folder / STATE_FILE
         state = load_checkpoint(path, next(self.job.potential.parameters()).device)
@@ -266,11 +304,15 @@ class RunState:
             for name, weight in self.network.named_parameters():
                 weight.detach().copy_(part_of(state.weights[name], weight))
             self.ema.load_state_dict(
-                {name: part_of(value, self.ema.shadow.get(name, value)) for name, value in state.ema.items()})
+                {name: part_of(value, self.ema.shadow.get(name, value)) for name, value in state.ema.items()}
+            )
             self.optimizer.load_state_dict(optimizer_parts(state.optimizer, self.optimizer))
         except (ValueError, KeyError, RuntimeError) as err:
-            raise UsageError("The saved state belongs to another network.", where=str(path),
-                             hint="start again with --overwrite") from err
+            raise UsageError(
+                "The saved state belongs to another network.",
+                where=str(path),
+                hint="start again with --overwrite",
+            ) from err
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
         if is_measured_otherwise(state, config, self.job.data):

@@ -1,4 +1,5 @@
-"""Targets beside energies and forces: a scalar, a class or a vector per structure, as their training frames say."""
+"""Targets beside energies and forces: a scalar, a class or a vector per structure, as their training frames
+say."""
 
 from __future__ import annotations
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FittedTarget = FittedScalar | FittedClasses | FittedVector
-"""A task with nothing left open: its ``head``, its settings (``configured``), its frames (``encoded``), and for the report
-``facts`` and a ``constant`` prediction to compare with."""
+"""A task with nothing left open: its ``head``, its settings (``configured``), its frames (``encoded``), and
+for the report ``facts`` and a ``constant`` prediction to compare with."""
 
 
 def fit_target(frames: Sequence[Frame], task: TargetTask) -> FittedTarget:
-    """What the training frames decide about a task; they all have its target. BadInputError if it cannot be learned."""
+    """What the training frames decide about a task; they all have its target. BadInputError if it cannot be
+    learned."""
     if task.kind == "class":
         return fit_classes(frames, task)
     return fit_vector(frames, task) if task.kind == "vector" else fit_scalar(frames, task)
@@ -37,9 +39,17 @@ def fit_target(frames: Sequence[Frame], task: TargetTask) -> FittedTarget:
 def with_target(frames: Sequence[Frame], target: str) -> tuple[Frame, ...]:
     """The frames with a finite target, with it as their only label: nothing else is trained on or audited."""
     return tuple(
-        dataclasses.replace(frame, energy=None, forces=None, stress=None, targets=_only(frame.targets, target),
-                            classes=_only(frame.classes, target), vectors=_only(frame.vectors, target))
-        for frame in frames if _has(frame, target)
+        dataclasses.replace(
+            frame,
+            energy=None,
+            forces=None,
+            stress=None,
+            targets=_only(frame.targets, target),
+            classes=_only(frame.classes, target),
+            vectors=_only(frame.vectors, target),
+        )
+        for frame in frames
+        if _has(frame, target)
     )
 
 

@@ -1,4 +1,5 @@
-"""What is trained on instead of energies and forces: the key and kind of a target, and the form of its head."""
+"""What is trained on instead of energies and forces: the key and kind of a target, and the form of its
+head."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Scalars of structures: their mean, scale and element sums over the training frames, and the head for them.
 
-Predicted is ``scale * pooled network output + shift + sum of the references``, in the units of the labels, so that the
-network itself works with numbers of order one.
+Predicted is ``scale * pooled network output + shift + sum of the references``, in the units of the labels, so
+that the network itself works with numbers of order one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ EXTENSIVE = 0.9
 
 @dataclass(frozen=True)
 class FittedScalar:
-    """A task with nothing left open, and its statistics over the training frames, in the units of the labels."""
+    """A task with nothing left open, and its statistics over the training frames, in the units of the
+    labels."""
 
     task: TargetTask
     mean: float
@@ -45,7 +46,8 @@ class FittedScalar:
     baseline = "mae"
 
     def constant(self, frames: Sequence[Frame]) -> float:
-        """Mean absolute error over ``frames`` (at least one) of always predicting the mean of the training frames."""
+        """Mean absolute error over ``frames`` (at least one) of always predicting the mean of the training
+        frames."""
         return float(np.abs(target_values(frames, self.task.key) - self.mean).mean())
 
     def head(self, head: HeadConfig) -> HeadConfig:
@@ -53,15 +55,22 @@ class FittedScalar:
         task = self.task
         assert task.pooling is not None  # fit_scalar has decided
         return dataclasses.replace(
-            head, kind="spatial_extent" if task.kind == "spatial_extent" else "scalar", reduction=task.pooling,
-            target=task.key, unit=task.unit, energy_scale=self.scale, energy_shift=self.shift,
-            references=self.references, reference_kind="least_squares" if self.references else "none",
+            head,
+            kind="spatial_extent" if task.kind == "spatial_extent" else "scalar",
+            reduction=task.pooling,
+            target=task.key,
+            unit=task.unit,
+            energy_scale=self.scale,
+            energy_shift=self.shift,
+            references=self.references,
+            reference_kind="least_squares" if self.references else "none",
         )
 
     def configured(self, config: TrainConfig) -> TrainConfig:
         """``config`` with the standard deviation as the unit of the error, if it has none."""
         return dataclasses.replace(
-            config, loss=dataclasses.replace(config.loss, scalar_unit=config.loss.scalar_unit or self.scale))
+            config, loss=dataclasses.replace(config.loss, scalar_unit=config.loss.scalar_unit or self.scale)
+        )
 
     def encoded(self, frames: Sequence[Frame]) -> tuple[Frame, ...]:
         """The frames as they are."""
@@ -70,8 +79,15 @@ class FittedScalar:
     def facts(self) -> dict[str, Any]:
         """What the report says."""
         task, values = self.task, {symbol(z): round(v, 6) for z, v in sorted(self.references.items())}
-        return {"key": task.key, "unit": task.unit, "pooling": task.pooling, "mean": self.mean, "shift": self.shift,
-                "scale": self.scale, "values_per_element": values}
+        return {
+            "key": task.key,
+            "unit": task.unit,
+            "pooling": task.pooling,
+            "mean": self.mean,
+            "shift": self.shift,
+            "scale": self.scale,
+            "values_per_element": values,
+        }
 
 
 def target_values(frames: Sequence[Frame], target: str) -> np.ndarray:
@@ -97,14 +113,18 @@ def fit_scalar(frames: Sequence[Frame], task: TargetTask) -> FittedScalar:
     left = rest if referenced else values
     spread = float(left.std())
     message = (
-        f"{task.key}: mean {values.mean():.4g}, standard deviation {values.std():.4g} over {len(values)} training "
+        f"{task.key}: mean {values.mean():.4g}, standard deviation {values.std():.4g} over {len(values)} "
+        "training "
         f"frames; a sum over elements explains {100 * max(explained, 0.0):.0f} % of the variance"
         f"{' and is subtracted' if referenced else ''}; pooling {pooling}"
     )
     return FittedScalar(
-        dataclasses.replace(task, pooling=pooling, referenced=referenced), float(values.mean()),
-        shift=float(left.mean()) if task.normalise else 0.0, scale=spread if task.normalise and spread > 0 else 1.0,
-        references=dict(fit.values) if referenced else {}, message=message,
+        dataclasses.replace(task, pooling=pooling, referenced=referenced),
+        float(values.mean()),
+        shift=float(left.mean()) if task.normalise else 0.0,
+        scale=spread if task.normalise and spread > 0 else 1.0,
+        references=dict(fit.values) if referenced else {},
+        message=message,
     )
 
 

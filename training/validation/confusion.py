@@ -25,7 +25,8 @@ def confusion_dict(table: np.ndarray, names: Sequence[str]) -> dict[str, dict[st
 
 
 def confusion_text(table: np.ndarray, names: Sequence[str]) -> str:
-    """The table for people: a line per true class, a column per predicted one, and the share that is right."""
+    """The table for people: a line per true class, a column per predicted one, and the share that is
+    right."""
     width = max(*(len(name) for name in names), len(str(table.max())), 5)
     corner = "true, predicted"
     first = max(width, len(corner))

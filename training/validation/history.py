@@ -1,4 +1,5 @@
-"""metrics.csv: one row per validation, written as the run goes; tasks.csv: the same by data set where there are several."""
+"""metrics.csv: one row per validation, written as the run goes; tasks.csv: the same by data set where there
+are several."""
 
 from __future__ import annotations
 
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
     from .metrics import Errors
 
 METRICS, TASKS = "metrics.csv", "tasks.csv"
-_TASK_COLUMNS = ("step", "elapsed_s", "task", "n_structures", "energy_mae_mev_per_atom", "forces_mae_mev_per_a",
-                 "stress_mae_gpa", "scalar_mae")
+_TASK_COLUMNS = (
+    "step",
+    "elapsed_s",
+    "task",
+    "n_structures",
+    "energy_mae_mev_per_atom",
+    "forces_mae_mev_per_a",
+    "stress_mae_gpa",
+    "scalar_mae",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,8 @@ class History:
     def __init__(
         self, folder: Path | None, resume_step: int | None = None, loggers: Sequence[MetricLogger] = ()
     ) -> None:
-        """Read and open the files; ``folder=None``: rows are kept in memory only (processes beside the first)."""
+        """Read and open the files; ``folder=None``: rows are kept in memory only (processes beside the
+        first)."""
         self.folder, self.loggers = folder, loggers
         self.rows: list[Row] = []
         if folder is None:
@@ -64,7 +74,11 @@ class History:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Row)])
             writer.writerows(_cells(row) for row in self.rows)
-        kept = [] if resume_step is None else [row for row in read_tasks(folder) if int(row["step"]) <= resume_step]
+        kept = (
+            []
+            if resume_step is None
+            else [row for row in read_tasks(folder) if int(row["step"]) <= resume_step]
+        )
         if kept:
             with replacing(folder / TASKS) as temporary:
                 _write_tasks(temporary, kept, header=True)
@@ -86,15 +100,24 @@ class History:
         if self.folder is None:
             return
         path = self.folder / TASKS
-        _write_tasks(path, [
-            {"step": step, "elapsed_s": elapsed, "task": name,
-             **{key: value for key, value in found.to_dict().items() if key in _TASK_COLUMNS}}
-            for name, found in errors.items()
-        ], header=not path.exists())
+        _write_tasks(
+            path,
+            [
+                {
+                    "step": step,
+                    "elapsed_s": elapsed,
+                    "task": name,
+                    **{key: value for key, value in found.to_dict().items() if key in _TASK_COLUMNS},
+                }
+                for name, found in errors.items()
+            ],
+            header=not path.exists(),
+        )
 
 
 def read_tasks(folder: Path) -> list[dict[str, str]]:
-    """Rows of ``tasks.csv`` as text; none if there is no such file. A last line that was cut off is ignored."""
+    """Rows of ``tasks.csv`` as text; none if there is no such file. A last line that was cut off is
+    ignored."""
     path = folder / TASKS
     if not path.is_file():
         return []
@@ -105,11 +128,11 @@ def read_history(path: Path) -> list[Row]:
     """Rows of a metrics.csv; a last line that was cut off is ignored."""
     rows = []
     for record in csv.DictReader(_whole_lines(path)):
-        values: dict[str, Any] = {field.name: _parse(field.type, record.get(field.name) or "") for field in fields(Row)}
+        values: dict[str, Any] = {
+            field.name: _parse(field.type, record.get(field.name) or "") for field in fields(Row)
+        }
         rows.append(Row(**values))
     return rows
-
-
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -126,7 +149,9 @@ def _write_tasks(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool)
 
 
 def _cells(row: Row) -> list[str]:
-    return ["" if value is None else repr(value) for value in (getattr(row, field.name) for field in fields(Row))]
+    return [
+        "" if value is None else repr(value) for value in (getattr(row, field.name) for field in fields(Row))
+    ]
 
 
 def _parse(kind: object, text: str) -> float | int | bool | None:

@@ -1,4 +1,5 @@
-"""Where the rows of metrics.csv go besides: TensorBoard and Weights & Biases, if they are installed and asked for."""
+"""Where the rows of metrics.csv go besides: TensorBoard and Weights & Biases, if they are installed and asked
+for."""
 
 from __future__ import annotations
 
@@ -22,27 +23,31 @@ LOGGERS: tuple[LoggerName, ...] = ("tensorboard", "wandb")
 TENSORBOARD_FOLDER, WANDB_ID = "tensorboard", "wandb-id.txt"
 
 
-
-
 def require_installed(names: Sequence[LoggerName]) -> None:
     """UsageError with the pip command if a package is missing; to be called before the data are read."""
     for name in names:
         if name not in LOGGERS:
             raise UsageError(f"There is no logger {name!r}.", hint=f"choose from {', '.join(LOGGERS)}")
         if importlib.util.find_spec(name) is None:
-            raise UsageError(f"{name} is not installed.", where=f"--{name}", hint=f'pip install "jmp-calc[{name}]"')
+            raise UsageError(
+                f"{name} is not installed.", where=f"--{name}", hint=f'pip install "jmp-calc[{name}]"'
+            )
 
 
 @contextmanager
 def open_loggers(
     names: Sequence[LoggerName], folder: Path, settings: dict[str, Any], resume_step: int | None
 ) -> Iterator[tuple[MetricLogger, ...]]:
-    """The loggers of a run in ``folder``, closed at the end; with ``resume_step``, rows after it are written again."""
+    """The loggers of a run in ``folder``, closed at the end; with ``resume_step``, rows after it are written
+    again."""
     made: list[MetricLogger] = []
     with ExitStack() as stack:
         for name in names:
-            made.append(TensorBoardLogger(folder / TENSORBOARD_FOLDER, resume_step) if name == "tensorboard"
-                        else WandbLogger(folder, settings))
+            made.append(
+                TensorBoardLogger(folder / TENSORBOARD_FOLDER, resume_step)
+                if name == "tensorboard"
+                else WandbLogger(folder, settings)
+            )
             stack.callback(made[-1].close)
         yield tuple(made)
 
@@ -73,7 +78,8 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """One Weights & Biases run per folder, also over restarts; project, key and offline mode by its own WANDB_* variables."""
+    """One Weights & Biases run per folder, also over restarts; project, key and offline mode by its own
+    WANDB_* variables."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         import wandb
@@ -81,8 +87,13 @@ class WandbLogger:
         path = folder / WANDB_ID
         if not path.is_file():
             path.write_text(secrets.token_hex(4), encoding="utf-8")
-        self._run = wandb.init(dir=str(folder), id=path.read_text(encoding="utf-8").strip(), resume="allow", config=settings,
-                               name=folder.absolute().name)
+        self._run = wandb.init(
+            dir=str(folder),
+            id=path.read_text(encoding="utf-8").strip(),
+            resume="allow",
+            config=settings,
+            name=folder.absolute().name,
+        )
 
     def add(self, row: Row) -> None:
         """One validation."""

@@ -1,7 +1,8 @@
-"""Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa, units of a scalar; total and by group.
+"""Errors of predictions, in the units people quote: meV/atom, meV/Å, GPa, units of a scalar; total and by
+group.
 
-Force errors are by component (mean over atoms and x, y, z), as in most papers, without the atoms that the calculation held in
-place (OC20; ``training.md`` section 9.3).
+Force errors are by component (mean over atoms and x, y, z), as in most papers, without the atoms that the
+calculation held in place (OC20; ``training.md`` section 9.3).
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jmp_calc.model.potential import Prediction
 
     from ..batches.dataset import TargetBatch
-
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Errors:
     """By component, units of the labels."""
     vector_length_mae: float | None = None
     n_not_finite: int | None = None
-    """Structures with a label and a prediction that is not finite: the error is NaN (a class is wrong); None: no such."""
+    """Structures with a label and a prediction that is not finite: the error is NaN (a class is wrong); None:
+    no such."""
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain dict of the errors that exist, numbers rounded to five significant digits."""
@@ -73,7 +74,9 @@ class Errors:
         if self.accuracy is not None:
             parts.append(f"accuracy {self.accuracy:.4f}, balanced {self.balanced_accuracy:.4f}")
         if self.vector_mae is not None:
-            parts.append(f"MAE {self.vector_mae:.4g} by component, {self.vector_length_mae:.4g} of the length")
+            parts.append(
+                f"MAE {self.vector_mae:.4g} by component, {self.vector_length_mae:.4g} of the length"
+            )
         if self.n_not_finite is not None:
             parts.append(f"predictions not finite for {self.n_not_finite} of {self.n_structures} structures")
         return ", ".join(parts) or "no labels"
@@ -81,7 +84,8 @@ class Errors:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predicted and true values of structures in order; the true one is NaN where there is no label or nothing is predicted.
+    """Predicted and true values of structures in order; the true one is NaN where there is no label or
+    nothing is predicted.
 
     A prediction that is NaN beside a label is a failure of the network, and counts.
     """
@@ -124,9 +128,19 @@ class Predictions:
         classes = accuracies(self.chosen[chosen], self.chosen_true[chosen])
         vectors = vector_errors(self.vector[chosen], self.vector_true[chosen])
         return Errors(
-            int(chosen.sum()), _mae(per_atom, 1e3), _rmse(per_atom, 1e3), _mae(energy, 1e3), _mae(forces, 1e3),
-            _rmse(forces, 1e3), _mae(stress, GPA_PER_EV_A3), _rmse(stress, GPA_PER_EV_A3),
-            _mae(scalar, 1.0), _rmse(scalar, 1.0), _r2(scalar, self.scalar_true[chosen]), *classes, *vectors,
+            int(chosen.sum()),
+            _mae(per_atom, 1e3),
+            _rmse(per_atom, 1e3),
+            _mae(energy, 1e3),
+            _mae(forces, 1e3),
+            _rmse(forces, 1e3),
+            _mae(stress, GPA_PER_EV_A3),
+            _rmse(stress, GPA_PER_EV_A3),
+            _mae(scalar, 1.0),
+            _rmse(scalar, 1.0),
+            _r2(scalar, self.scalar_true[chosen]),
+            *classes,
+            *vectors,
             int(self.not_finite[chosen].sum()) or None,
         )
 
@@ -134,9 +148,13 @@ class Predictions:
     def not_finite(self) -> np.ndarray:
         """(S,) whether a structure has a label with a prediction that is not finite."""
         failed = np.zeros(len(self.n_atoms), dtype=bool)
-        for predicted, true in ((self.energy, self.energy_true), (self.scalar, self.scalar_true),
-                                (self.chosen, self.chosen_true), (self.stress, self.stress_true),
-                                (self.vector, self.vector_true)):
+        for predicted, true in (
+            (self.energy, self.energy_true),
+            (self.scalar, self.scalar_true),
+            (self.chosen, self.chosen_true),
+            (self.stress, self.stress_true),
+            (self.vector, self.vector_true),
+        ):
             failed |= (~np.isfinite(predicted) & ~np.isnan(true)).reshape(len(failed), -1).any(axis=1)
         atoms = (~np.isfinite(self.forces) & ~np.isnan(self.forces_true)).any(axis=1)
         failed[self.structure[atoms]] = True
@@ -168,12 +186,22 @@ class Collector:
         add = {
             "n_atoms": n_atoms,
             "energy": value if kind is None else unknown,
-            "energy_true": unknown if kind else _masked(target.energy - target.reference_energy, target.energy_mask),
-            **_compared("forces", prediction.forces, target.forces, target.free & target.forces_mask[target.batch.structure]),
+            "energy_true": unknown
+            if kind
+            else _masked(target.energy - target.reference_energy, target.energy_mask),
+            **_compared(
+                "forces",
+                prediction.forces,
+                target.forces,
+                target.free & target.forces_mask[target.batch.structure],
+            ),
             **_compared("stress", prediction.stress, target.stress, target.stress_mask),
-            "scalar": scalars[0], "scalar_true": scalars[1],
-            "chosen": classes[0], "chosen_true": classes[1],
-            "vector": vectors[0], "vector_true": vectors[1],
+            "scalar": scalars[0],
+            "scalar_true": scalars[1],
+            "chosen": classes[0],
+            "chosen_true": classes[1],
+            "vector": vectors[0],
+            "vector_true": vectors[1],
         }
         self._frames += target.frames
         for name, value in add.items():
@@ -181,9 +209,15 @@ class Collector:
 
     def columns(self) -> tuple[list[int], dict[str, np.ndarray]]:
         """Frames that were added, by position in their data set, and their values."""
-        empty = {"n_atoms": np.zeros(0, int), "forces": np.zeros((0, 3)), "forces_true": np.zeros((0, 3)),
-                 "stress": np.zeros((0, 3, 3)), "stress_true": np.zeros((0, 3, 3)),
-                 "vector": np.zeros((0, 3)), "vector_true": np.zeros((0, 3))}
+        empty = {
+            "n_atoms": np.zeros(0, int),
+            "forces": np.zeros((0, 3)),
+            "forces_true": np.zeros((0, 3)),
+            "stress": np.zeros((0, 3, 3)),
+            "stress_true": np.zeros((0, 3, 3)),
+            "vector": np.zeros((0, 3)),
+            "vector_true": np.zeros((0, 3)),
+        }
         return self._frames, {
             name: torch.cat(parts).cpu().numpy() if parts else empty.get(name, np.zeros(0))
             for name, parts in self._parts.items()
@@ -193,7 +227,9 @@ class Collector:
         """All that was added, by all processes, ordered by the position of the frames in their data set."""
         gathered = world.collect(self.columns())
         frames = [frame for part, _ in gathered for frame in part]
-        joined = Predictions(**{name: np.concatenate([columns[name] for _, columns in gathered]) for name in _COLUMNS})
+        joined = Predictions(
+            **{name: np.concatenate([columns[name] for _, columns in gathered]) for name in _COLUMNS}
+        )
         return _permuted(joined, np.argsort(frames, kind="stable"))
 
 
@@ -209,8 +245,21 @@ def _permuted(predictions: Predictions, order: np.ndarray) -> Predictions:
     return Predictions(**values)
 
 
-_COLUMNS = ("n_atoms", "energy", "energy_true", "forces", "forces_true", "stress", "stress_true", "scalar",
-            "scalar_true", "chosen", "chosen_true", "vector", "vector_true")
+_COLUMNS = (
+    "n_atoms",
+    "energy",
+    "energy_true",
+    "forces",
+    "forces_true",
+    "stress",
+    "stress_true",
+    "scalar",
+    "scalar_true",
+    "chosen",
+    "chosen_true",
+    "vector",
+    "vector_true",
+)
 
 
 def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -218,12 +267,16 @@ def _masked(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(shaped, values, torch.full_like(values, torch.nan))
 
 
-def _compared(name: str, predicted: torch.Tensor | None, label: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+def _compared(
+    name: str, predicted: torch.Tensor | None, label: torch.Tensor, mask: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """Prediction and label as columns; both NaN where nothing was to be predicted."""
     label = _masked(label.double(), mask)
     unknown = torch.full_like(label, torch.nan)
-    return {name: unknown if predicted is None else predicted.double(),
-            f"{name}_true": unknown if predicted is None else label}
+    return {
+        name: unknown if predicted is None else predicted.double(),
+        f"{name}_true": unknown if predicted is None else label,
+    }
 
 
 def _errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -271,7 +324,8 @@ def chosen_class(logits: Tensor) -> Tensor:
 
 
 def accuracies(chosen: np.ndarray, true: np.ndarray) -> tuple[float | None, float | None]:
-    """Share of right classes, and its mean over the classes that occur (balanced accuracy); None without labels.
+    """Share of right classes, and its mean over the classes that occur (balanced accuracy); None without
+    labels.
 
     A prediction that is NaN is wrong.
     """

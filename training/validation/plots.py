@@ -25,7 +25,8 @@ MAX_POINTS = 4000
 
 
 def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str) -> None:
-    """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or scalars or vectors.
+    """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or
+    scalars or vectors.
 
     ``target``: what the axes of the scalars, or of components of vectors, say.
     """
@@ -39,7 +40,15 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str)
         for name, true, predicted in series:
             mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
             step = max(1, len(true) // MAX_POINTS)
-            axes.plot(true[::step], predicted[::step], ".", ms=3, alpha=0.5, label=f"{name}: MAE {mae:.3g}", rasterized=True)
+            axes.plot(
+                true[::step],
+                predicted[::step],
+                ".",
+                ms=3,
+                alpha=0.5,
+                label=f"{name}: MAE {mae:.3g}",
+                rasterized=True,
+            )
         low, high = axes.get_xlim()
         axes.plot([low, high], [low, high], "k-", lw=0.8)
         axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}")
@@ -48,7 +57,8 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str)
 
 
 def plot_confusion(path: Path, tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Tables of true and predicted classes of each set, shaded by the share of the true class; nothing without tables."""
+    """Tables of true and predicted classes of each set, shaded by the share of the true class; nothing
+    without tables."""
     if not tables:
         return
     from matplotlib.figure import Figure
@@ -78,13 +88,27 @@ def plot_losses(path: Path, rows: Sequence[Row]) -> None:
     left.plot(steps, [row.valid_loss for row in rows], label="validation (averaged weights)")
     left.set(xlabel="step", ylabel="loss", yscale="log")
     left.legend(fontsize=8)
-    forces = [(row.step, row.valid_forces_mae_mev_per_a) for row in rows if row.valid_forces_mae_mev_per_a is not None]
-    scalars = [(row.step, value) for row in rows if (value := _first(row.valid_scalar_mae, row.valid_vector_mae)) is not None]
-    wrong = [(row.step, 1.0 - row.valid_balanced_accuracy) for row in rows if row.valid_balanced_accuracy is not None]
+    forces = [
+        (row.step, row.valid_forces_mae_mev_per_a)
+        for row in rows
+        if row.valid_forces_mae_mev_per_a is not None
+    ]
+    scalars = [
+        (row.step, value)
+        for row in rows
+        if (value := _first(row.valid_scalar_mae, row.valid_vector_mae)) is not None
+    ]
+    wrong = [
+        (row.step, 1.0 - row.valid_balanced_accuracy)
+        for row in rows
+        if row.valid_balanced_accuracy is not None
+    ]
     if forces or scalars or wrong:
         right.plot(*zip(*(forces or scalars or wrong)))
     label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
-    right.set(xlabel="step", ylabel="1 - balanced accuracy" if wrong else label, yscale="linear" if wrong else "log")
+    right.set(
+        xlabel="step", ylabel="1 - balanced accuracy" if wrong else label, yscale="linear" if wrong else "log"
+    )
     _save(figure, path)
 
 
@@ -106,8 +130,11 @@ def plot_tasks(path: Path, folder: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.0, 4.4), layout="constrained")
-    for axes, key, label in zip(figure.subplots(1, 2), ("energy_mae_mev_per_atom", "forces_mae_mev_per_a"),
-                                ("energy MAE (meV/atom)", "force MAE (meV/Å)")):
+    for axes, key, label in zip(
+        figure.subplots(1, 2),
+        ("energy_mae_mev_per_atom", "forces_mae_mev_per_a"),
+        ("energy MAE (meV/atom)", "force MAE (meV/Å)"),
+    ):
         for task in dict.fromkeys(row["task"] for row in rows):
             points = [(int(row["step"]), float(row[key])) for row in rows if row["task"] == task and row[key]]
             if points:
@@ -130,11 +157,20 @@ def _panels(predictions: Mapping[str, Predictions], target: str) -> list[tuple[s
         mean = true.mean() if len(true) else 0.0
         energy.append((name, true - mean, predicted - mean))
         forces.append((name, *_known(p.forces_true.ravel(), p.forces.ravel())))
-        stress.append((name, *_known(p.stress_true.ravel() * GPA_PER_EV_A3, p.stress.ravel() * GPA_PER_EV_A3)))
-        true, predicted = np.append(p.scalar_true, p.vector_true), np.append(p.scalar, p.vector)  # of one kind all are NaN
+        stress.append(
+            (name, *_known(p.stress_true.ravel() * GPA_PER_EV_A3, p.stress.ravel() * GPA_PER_EV_A3))
+        )
+        true, predicted = (
+            np.append(p.scalar_true, p.vector_true),
+            np.append(p.scalar, p.vector),
+        )  # of one kind all are NaN
         scalars.append((name, *_known(true, predicted)))
-    return [("energy (eV/atom, mean removed)", energy), ("force (eV/Å)", forces), ("stress (GPa)", stress),
-            (target, scalars)]
+    return [
+        ("energy (eV/atom, mean removed)", energy),
+        ("force (eV/Å)", forces),
+        ("stress (GPa)", stress),
+        (target, scalars),
+    ]
 
 
 def _known(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

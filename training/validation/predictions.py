@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 
 def write_predictions(
-    path: Path, frames: Sequence[Frame], predictions: Predictions, target: str | None = None, classes: Sequence[str] = (),
+    path: Path,
+    frames: Sequence[Frame],
+    predictions: Predictions,
+    target: str | None = None,
+    classes: Sequence[str] = (),
 ) -> None:
-    """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress`` (Voigt-6).
+    """Frames with labels untouched and predictions as ``jmp_energy``, ``jmp_forces``, ``jmp_stress``
+    (Voigt-6).
 
-    With a scalar, class or vector ``target``, as ``jmp_<target>`` only; ``classes`` are the names of the classes.
+    With a scalar, class or vector ``target``, as ``jmp_<target>`` only; ``classes`` are the names of the
+    classes.
     """
     from ase.io import write
 
@@ -34,7 +40,7 @@ def write_predictions(
             atoms.info[f"jmp_{info_key(target)}"] = _predicted(predictions, i, classes)
             continue
         atoms.info["jmp_energy"] = float(predictions.energy[i])
-        atoms.arrays["jmp_forces"] = predictions.forces[first:first + frame.n_atoms]
+        atoms.arrays["jmp_forces"] = predictions.forces[first : first + frame.n_atoms]
         if np.isfinite(predictions.stress[i]).all() and frame.stress is not None:
             atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
         first += frame.n_atoms

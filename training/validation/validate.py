@@ -53,16 +53,22 @@ def validate(
 def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
     """The validation error that decides which model is the best.
 
-    UsageError if no frame has its label; NotConvergedError if a prediction is not finite, because no model could be chosen.
+    UsageError if no frame has its label; NotConvergedError if a prediction is not finite, because no model
+    could be chosen.
     """
     if errors.n_not_finite is not None:
-        raise NotConvergedError(f"Validation: {errors}.", hint="jmp-calc evaluate names the frames; remove them, or lower --lr")
+        raise NotConvergedError(
+            f"Validation: {errors}.", hint="jmp-calc evaluate names the frames; remove them, or lower --lr"
+        )
     if config.metric == "loss":
         return loss
-    value = {"forces_mae": errors.forces_mae_mev_per_a, "energy_mae": errors.energy_mae_mev,
-             "scalar_mae": errors.scalar_mae, "vector_mae": errors.vector_mae,
-             "balanced_accuracy": None if errors.balanced_accuracy is None else 1.0 - errors.balanced_accuracy,
-             }[config.metric]
+    value = {
+        "forces_mae": errors.forces_mae_mev_per_a,
+        "energy_mae": errors.energy_mae_mev,
+        "scalar_mae": errors.scalar_mae,
+        "vector_mae": errors.vector_mae,
+        "balanced_accuracy": None if errors.balanced_accuracy is None else 1.0 - errors.balanced_accuracy,
+    }[config.metric]
     if value is None:
         raise UsageError(f"The metric {config.metric} needs validation frames with this label.")
     return value

@@ -1,4 +1,5 @@
-"""``jmp-calc data``: the public data sets: where they are, fetching them, and turning them into extended XYZ."""
+"""``jmp-calc data``: the public data sets: where they are, fetching them, and turning them into extended
+XYZ."""
 
 from __future__ import annotations
 
@@ -48,14 +49,20 @@ def list_data(as_json: bool) -> None:
         click.echo(f"  page     {row['page']}\n  licence  {row['licence']}")
         for file in row["files"]:
             size = f"{file['size']} bytes" if file["size"] else file["about"] or f"size {UNKNOWN}"
-            checksum = next((f"{kind} {file[kind]}" for kind in ("sha256", "md5") if file[kind]), f"checksum {UNKNOWN}")
-            click.echo(f"  file     {file['name']}  {size}  {checksum}  {file['url'] or 'address: see the page'}")
+            checksum = next(
+                (f"{kind} {file[kind]}" for kind in ("sha256", "md5") if file[kind]), f"checksum {UNKNOWN}"
+            )
+            click.echo(
+                f"  file     {file['name']}  {size}  {checksum}  {file['url'] or 'address: see the page'}"
+            )
 
 
 @data.command()
 @click.argument("name")
 @click.argument("files", nargs=-1)
-@click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: data/NAME]")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: data/NAME]"
+)
 @click.option("--unpack/--no-unpack", default=True, help="Unpack archives into the folder.")
 def fetch(name: str, files: tuple[str, ...], out: Path | None, unpack: bool) -> None:
     """Download FILES (default: all) of the data set NAME; goes on where an interrupted download stopped."""
@@ -72,27 +79,52 @@ def fetch(name: str, files: tuple[str, ...], out: Path | None, unpack: bool) -> 
 @data.command()
 @click.argument("name")
 @click.argument("member")
-@click.option("--data", "folder", required=True, type=click.Path(path_type=Path), help="Folder with the files.")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Extended XYZ file to write.")
-@click.option("--part", type=click.Choice(["all", "train", "valid", "test"]), default="all", show_default=True)
+@click.option(
+    "--data", "folder", required=True, type=click.Path(path_type=Path), help="Folder with the files."
+)
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Extended XYZ file to write."
+)
+@click.option(
+    "--part", type=click.Choice(["all", "train", "valid", "test"]), default="all", show_default=True
+)
 @click.option("--split", default=None, help="Name of a split.  [default: that of the JMP paper]")
 @click.option("--frames", type=click.IntRange(min=1), default=None, help="A random subset of this size.")
-@click.option("--on-bad", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
-              help="What to do with bad frames.")
-@click.option("--min-atoms", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Leave out smaller frames (4 in the pre-training of JMP).")
+@click.option(
+    "--on-bad",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="What to do with bad frames.",
+)
+@click.option(
+    "--min-atoms",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Leave out smaller frames (4 in the pre-training of JMP).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export(
-    name: str, member: str, folder: Path, out: Path, part: str, split: str | None, frames: int | None, on_bad: str,
-    min_atoms: int, overwrite: bool,
+    name: str,
+    member: str,
+    folder: Path,
+    out: Path,
+    part: str,
+    split: str | None,
+    frames: int | None,
+    on_bad: str,
+    min_atoms: int,
+    overwrite: bool,
 ) -> None:
     """Write MEMBER (molecule, task, part) of the data set NAME as extended XYZ in eV and Å."""
     from ...training.datasets.export import export as write
 
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists", hint="choose another file, or --overwrite")
-    count, left_out = write(name, member, folder, out, part=part, split=split, frames=frames,
-                            on_bad=on_bad, min_atoms=min_atoms)  # type: ignore[arg-type]
+    count, left_out = write(
+        name, member, folder, out, part=part, split=split, frames=frames, on_bad=on_bad, min_atoms=min_atoms
+    )  # type: ignore[arg-type]
     if left_out:
         click.echo(f"warning: {left_out}", err=True)
     click.echo(f"{out}  {count} frames")

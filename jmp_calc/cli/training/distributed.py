@@ -18,13 +18,27 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 def distributed_options(function: F) -> F:
     """Add --devices, --num-nodes, --strategy; the command receives ``distributed: DistributedConfig``."""
 
-    @click.option("--devices", type=click.IntRange(min=1), default=None,
-                  help="GPUs (or processes on a CPU) per machine that share every batch.  "
-                       "[default: those of torchrun or srun, or 1]")
-    @click.option("--num-nodes", type=click.IntRange(min=1), default=1, show_default=True,
-                  help="Machines; start the command on each, with torchrun or srun.")
-    @click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), default="auto", show_default=True,
-                  help="ddp: all weights in every process; fsdp: shared out.")
+    @click.option(
+        "--devices",
+        type=click.IntRange(min=1),
+        default=None,
+        help="GPUs (or processes on a CPU) per machine that share every batch.  "
+        "[default: those of torchrun or srun, or 1]",
+    )
+    @click.option(
+        "--num-nodes",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Machines; start the command on each, with torchrun or srun.",
+    )
+    @click.option(
+        "--strategy",
+        type=click.Choice(["auto", "ddp", "fsdp"]),
+        default="auto",
+        show_default=True,
+        help="ddp: all weights in every process; fsdp: shared out.",
+    )
     @functools.wraps(function)
     def wrapper(*args: Any, devices: int | None, num_nodes: int, strategy: Any, **rest: Any) -> Any:
         from ...training.distributed.launch import DistributedConfig

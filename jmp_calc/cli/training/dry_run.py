@@ -1,4 +1,5 @@
-"""What ``finetune --dry-run`` and ``pretrain --dry-run`` say: audit, what was found, schedule and cost of the run."""
+"""What ``finetune --dry-run`` and ``pretrain --dry-run`` say: audit, what was found, schedule and cost of the
+run."""
 
 from __future__ import annotations
 
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 
 
 def show_finetune(
-    common: Common, prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig,
+    common: Common,
+    prepared: Prepared,
+    data: DataOptions,
+    start: ModelOptions,
+    config: TrainConfig,
     distributed: DistributedConfig,
 ) -> None:
-    """Print the report of a fine-tuning; data that the audit refuses have no schedule, and end with the error of the run."""
+    """Print the report of a fine-tuning; data that the audit refuses have no schedule, and end with the error
+    of the run."""
     from ...training.planning.plan import plan_finetune
 
     sections = {"found": _found(prepared, data), "audit": _audit(prepared)}
@@ -46,15 +52,19 @@ def show_pretrain(
 
     began, mixture = time.monotonic(), recipe.mixture
     facts = {
-        "network": recipe.model.architecture, "sets": ", ".join(item.name for item in mixture.sets),
-        "heads": ", ".join(head.name for head in mixture.heads), "temperature": f"{mixture.temperature:g}",
+        "network": recipe.model.architecture,
+        "sets": ", ".join(item.name for item in mixture.sets),
+        "heads": ", ".join(head.name for head in mixture.heads),
+        "temperature": f"{mixture.temperature:g}",
         "writes": ", ".join(outputs(recipe)),
     }
     own = common.out / PACK_FILE
     if options.pack is None and own.is_file():
         options = dataclasses.replace(options, pack=own)
     if options.data is None and options.pack is None:
-        dry_run_report(common, "pretrain", {**facts, "schedule and cost": "unknown without --data FOLDER or --pack FILE"})
+        dry_run_report(
+            common, "pretrain", {**facts, "schedule and cost": "unknown without --data FOLDER or --pack FILE"}
+        )
         return
     sets = source_sets(recipe, None, options, lambda line: None)
     found = {source.name: _set_row(source) for source in sets}
@@ -72,7 +82,9 @@ def _machines(common: Common, distributed: DistributedConfig) -> Machines:
 def _planned(plan: Plan) -> dict[str, Section]:
     schedule, cost = plan.schedule, plan.cost
     return {
-        "schedule": Section({**schedule.to_dict(), "messages": list(plan.messages)}, [*plan.messages, *schedule.lines()]),
+        "schedule": Section(
+            {**schedule.to_dict(), "messages": list(plan.messages)}, [*plan.messages, *schedule.lines()]
+        ),
         "cost": Section(cost.to_dict(), cost.lines()),
     }
 
@@ -82,13 +94,22 @@ def _found(prepared: Prepared, data: DataOptions) -> Section:
     parts = {"training": report.train, "validation": report.valid, "test": report.test}
     units = _units(data)
     record = {
-        **{name: dataclasses.asdict(part) for name, part in parts.items()}, "units": units,
+        **{name: dataclasses.asdict(part) for name, part in parts.items()},
+        "units": units,
         "references": None if references is None else dataclasses.asdict(references),
-        "target": None if prepared.target is None else prepared.target.facts(), "messages": list(prepared.messages),
+        "target": None if prepared.target is None else prepared.target.facts(),
+        "messages": list(prepared.messages),
     }
-    lines = [*prepared.messages, *(_part_line(name, part) for name, part in parts.items()), *_label_lines(report.train)]
+    lines = [
+        *prepared.messages,
+        *(_part_line(name, part) for name, part in parts.items()),
+        *_label_lines(report.train),
+    ]
     lines.append(f"units: {units}")
-    lines.append("references: " + ("none" if references is None else f"{references.kind}, eV: {_by_symbol(references.values)}"))
+    lines.append(
+        "references: "
+        + ("none" if references is None else f"{references.kind}, eV: {_by_symbol(references.values)}")
+    )
     if prepared.target is not None:
         lines.append(f"target: {prepared.target.message}")
     return Section(record, list(dict.fromkeys(lines)))
@@ -106,19 +127,30 @@ def _part_line(name: str, part: SetSummary) -> str:
         return f"{name} frames: 0"
     labels = (("energy", part.with_energy), ("forces", part.with_forces), ("stress", part.with_stress))
     counted = ", ".join(f"{label} in {count}" for label, count in labels if count)
-    groups = f"; groups {', '.join(f'{group} {count}' for group, count in part.groups.items())}" if len(part.groups) > 1 else ""
+    groups = (
+        f"; groups {', '.join(f'{group} {count}' for group, count in part.groups.items())}"
+        if len(part.groups) > 1
+        else ""
+    )
     elements = ", ".join(_symbols(part.elements))
-    return f"{name} frames: {part.frames}, {part.atoms} atoms of {elements}{'; ' if counted else ''}{counted}{groups}"
+    return (
+        f"{name} frames: {part.frames}, {part.atoms} atoms of "
+        f"{elements}{'; ' if counted else ''}{counted}{groups}"
+    )
 
 
 def _label_lines(part: SetSummary) -> list[str]:
     lines = []
     if part.energy_mean_ev_per_atom is not None:
-        lines.append(f"training energies: mean {part.energy_mean_ev_per_atom:.4f}, standard deviation "
-                     f"{part.energy_std_ev_per_atom:.4f} eV/atom")
+        lines.append(
+            f"training energies: mean {part.energy_mean_ev_per_atom:.4f}, standard deviation "
+            f"{part.energy_std_ev_per_atom:.4f} eV/atom"
+        )
     if part.force_rms_ev_per_a is not None:
-        lines.append(f"training forces: root mean square {part.force_rms_ev_per_a:.4f}, largest "
-                     f"{part.force_max_ev_per_a:.4f} eV/Å")
+        lines.append(
+            f"training forces: root mean square {part.force_rms_ev_per_a:.4f}, largest "
+            f"{part.force_max_ev_per_a:.4f} eV/Å"
+        )
     return lines
 
 
@@ -127,25 +159,38 @@ def _audit(prepared: Prepared) -> Section:
 
     report = prepared.audit
     count = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
-    record = {"errors": len(report.errors), "warnings": len(report.warnings),
-              "findings": [dataclasses.asdict(finding) for finding in report.findings]}
+    record = {
+        "errors": len(report.errors),
+        "warnings": len(report.warnings),
+        "findings": [dataclasses.asdict(finding) for finding in report.findings],
+    }
     return Section(record, [count, *(str_finding(finding) for finding in report.findings)])
 
 
 def _set_row(source: SourceSet) -> dict[str, Any]:
     found = source.described
     return {
-        "head": found.head, "training_frames": len(source.train), "validation_frames": len(source.valid),
-        "mean_atoms": source.mean_atoms, "elements": _symbols(sorted(found.references)), "force_rms_ev_per_a": found.force_rms,
-        "energy_std_ev": source.energy_std, "left_out": dict(found.dropped), "licence": found.licence,
+        "head": found.head,
+        "training_frames": len(source.train),
+        "validation_frames": len(source.valid),
+        "mean_atoms": source.mean_atoms,
+        "elements": _symbols(sorted(found.references)),
+        "force_rms_ev_per_a": found.force_rms,
+        "energy_std_ev": source.energy_std,
+        "left_out": dict(found.dropped),
+        "licence": found.licence,
     }
 
 
 def _set_line(row: Mapping[str, Any]) -> str:
     left_out = ", ".join(f"{reason} {count}" for reason, count in row["left_out"].items() if count)
-    return (f"head {row['head']}, {row['training_frames']} training and {row['validation_frames']} validation frames of "
-            f"{row['mean_atoms']:.1f} atoms ({', '.join(row['elements']) or 'no reference energies'}); forces: root mean square "
-            f"{row['force_rms_ev_per_a']:.3f} eV/Å" + (f"; left out: {left_out}" if left_out else ""))
+    return (
+        f"head {row['head']}, {row['training_frames']} training and {row['validation_frames']} validation "
+        "frames of "
+        f"{row['mean_atoms']:.1f} atoms ({', '.join(row['elements']) or 'no reference energies'}); forces: "
+        "root mean square "
+        f"{row['force_rms_ev_per_a']:.3f} eV/Å" + (f"; left out: {left_out}" if left_out else "")
+    )
 
 
 def _symbols(numbers: Sequence[int]) -> list[str]:

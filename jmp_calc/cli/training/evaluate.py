@@ -17,27 +17,55 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("data", type=click.Path(path_type=Path))
 @common_options(out="./jmp_evaluation", calculator=False)
-@click.option("--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True)
-@click.option("--graph", type=click.Choice(["official", "smooth"]), default=None, help="Default: the file's own.")
-@click.option("--weights", type=click.Choice(["ema", "raw", "official-ft"]), default="ema", show_default=True,
-              help="Weight set of an official checkpoint.")
+@click.option(
+    "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True
+)
+@click.option(
+    "--graph", type=click.Choice(["official", "smooth"]), default=None, help="Default: the file's own."
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["ema", "raw", "official-ft"]),
+    default="ema",
+    show_default=True,
+    help="Weight set of an official checkpoint.",
+)
 @click.option("--index", default=":", show_default=True, help="Frames, as a slice.")
-@click.option("--group-by", type=click.Choice(["config_type", "formula"]), default="config_type", show_default=True)
+@click.option(
+    "--group-by", type=click.Choice(["config_type", "formula"]), default="config_type", show_default=True
+)
 @click.option("--energy-key", "--energy_key", help="Name of the energy in the file.")
 @click.option("--forces-key", "--forces_key", help="Name of the forces.")
 @click.option("--stress-key", "--stress_key", help="Name of the stress (ASE's sign).")
 @click.option("--virials-key", "--virials_key", help="Name of the virials (stress = -virials / volume).")
-@click.option("--target", default=None, metavar="KEY",
-              help="Key of the labels of a head of scalars, classes or vectors.  [default: as in its training data]")
+@click.option(
+    "--target",
+    default=None,
+    metavar="KEY",
+    help="Key of the labels of a head of scalars, classes or vectors.  [default: as in its training data]",
+)
 @click.option("--energy-unit", help="Unit of energies that are not in eV.")
 @click.option("--length-unit", help="Unit of lengths that are not in Å.")
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
 def evaluate(
-    data: Path, common: Common, forces: str, graph: str | None, weights: str, index: str, group_by: str,
-    energy_key: str | None, forces_key: str | None, stress_key: str | None, virials_key: str | None,
-    target: str | None, energy_unit: str | None, length_unit: str | None, allow_truncated: bool,
+    data: Path,
+    common: Common,
+    forces: str,
+    graph: str | None,
+    weights: str,
+    index: str,
+    group_by: str,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    virials_key: str | None,
+    target: str | None,
+    energy_unit: str | None,
+    length_unit: str | None,
+    allow_truncated: bool,
 ) -> None:
-    """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in total and by group."""
+    """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in
+    total and by group."""
     from ...training.data.keys import LabelKeys
     from ...training.data.labels import read_labelled
     from ...training.evaluate import OUTPUTS, target_of_model
@@ -45,22 +73,56 @@ def evaluate(
     from ...training.validation.confusion import confusion_text
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
-    settings = {"data": data, "head": common.head, "forces": forces, "graph": graph, "weights": weights,
-                "index": index, "group_by": group_by, "keys": keys, "target": target}
+    settings = {
+        "data": data,
+        "head": common.head,
+        "forces": forces,
+        "graph": graph,
+        "weights": weights,
+        "index": index,
+        "group_by": group_by,
+        "keys": keys,
+        "target": target,
+    }
     command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data])
     if common.dry_run:
         command.check()
         key, kind = target_of_model(common.model, common.head, weights, target)
-        found = read_labelled(data, keys=keys, index=index, allow_truncated=allow_truncated, require=(),
-                              energy_unit=energy_unit, length_unit=length_unit, target=key, target_kind=kind)
-        dry_run_report(common, "evaluate", {"frames": len(found.frames), "labels": "; ".join(found.messages),
-                                            "writes": ", ".join(OUTPUTS)})
+        found = read_labelled(
+            data,
+            keys=keys,
+            index=index,
+            allow_truncated=allow_truncated,
+            require=(),
+            energy_unit=energy_unit,
+            length_unit=length_unit,
+            target=key,
+            target_kind=kind,
+        )
+        dry_run_report(
+            common,
+            "evaluate",
+            {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(OUTPUTS)},
+        )
         return
     with command as run:
         result = run_evaluate(
-            data, model=common.model, head=common.head, forces=forces, graph=graph, weights=weights, keys=keys,
-            target=target, index=index, allow_truncated=allow_truncated, energy_unit=energy_unit, length_unit=length_unit,
-            group_by=group_by, device=common.device, dtype=common.dtype, say=common.say,
+            data,
+            model=common.model,
+            head=common.head,
+            forces=forces,
+            graph=graph,
+            weights=weights,
+            keys=keys,
+            target=target,
+            index=index,
+            allow_truncated=allow_truncated,
+            energy_unit=energy_unit,
+            length_unit=length_unit,
+            group_by=group_by,
+            device=common.device,
+            dtype=common.dtype,
+            say=common.say,
         )
         run.add_input(data, n_frames=len(result.frames))
         run.model = {"name": common.model, "head": result.head, "dtype": common.dtype}

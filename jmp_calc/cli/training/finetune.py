@@ -47,13 +47,15 @@ MACE_SPELLINGS = {
     "--max_num_epochs": "--epochs", "--foundation_model": "--model", "--train_file": "--train",
     "--valid_file": "--valid", "--test_file": "--test", "--default_dtype": "--dtype", "--clip_grad": "--clip",
     "--work_dir": "--out",
-}
+}  # fmt: skip
 
 
 class FinetuneCommand(CommandWithSections):
     """Accepts the option names of ``mace_run_train`` beside ours, and the config.yaml of an earlier run."""
 
-    def options_of_sections(self, context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    def options_of_sections(
+        self, context: click.Context, content: dict[Any, Any], path: Path
+    ) -> dict[Any, Any]:
         """The sections that ``finetune`` writes, as options."""
         return options_of_run(context, content, path)
 
@@ -74,12 +76,18 @@ def _ours(arg: str) -> str:
 @distributed_options
 @common_options(out="run", calculator=False)
 def finetune(
-    common: Common, train: Path | None, train_option: Path | None, distributed: DistributedConfig, **options: Any
+    common: Common,
+    train: Path | None,
+    train_option: Path | None,
+    distributed: DistributedConfig,
+    **options: Any,
 ) -> None:
-    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar, class or vector with --target.
+    """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar, class or vector
+    with --target.
 
-    Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the old head
-    that the new one starts from (default: the one with the smallest force error; scratch: new weights).
+    Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the
+    old head that the new one starts from (default: the one with the smallest force error; scratch: new
+    weights).
     """
     from ...training.distributed.launch import started
     from ...training.finetune import OUTPUTS, run
@@ -93,14 +101,22 @@ def finetune(
         train_option = None  # the command line wins
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
-        raise UsageError("no training file was given" if not given else "the training file was given twice",
-                         hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER")
+        raise UsageError(
+            "no training file was given" if not given else "the training file was given twice",
+            hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER",
+        )
     check_conflicts(common, options)
     data, start = data_options(train or train_option, common, options), model_options(common, options)
     earlier = [file_and_head(text)[0] for text in (*data.retain, *data.replay)]
-    command = CommandRun(common, "finetune", outputs=OUTPUTS, settings={"data": data, "start": start},
-                         inputs=(data.train, data.valid, data.test, *earlier),
-                         resume=options["resume"], resume_hint="--resume goes on with it")
+    command = CommandRun(
+        common,
+        "finetune",
+        outputs=OUTPUTS,
+        settings={"data": data, "start": start},
+        inputs=(data.train, data.valid, data.test, *earlier),
+        resume=options["resume"],
+        resume_hint="--resume goes on with it",
+    )
     if common.dry_run:
         command.check()
         prepared, data, config = _prepared(data, start, common, options, silent)
@@ -110,7 +126,9 @@ def finetune(
     require_installed(loggers)
     with started(distributed, common.device) as world:
         resume = world.from_first(world.is_first and options["resume"] and has_state(common.out, common.say))
-        training = functools.partial(run, device=common.device, resume=resume, override=options["override"], world=world)
+        training = functools.partial(
+            run, device=common.device, resume=resume, override=options["override"], world=world
+        )
         if not world.is_first:
             prepared, data, config = _prepared(data, start, common, options, silent)
             prepared.audit.raise_if_refused()
@@ -131,14 +149,19 @@ def finetune(
 
 
 def _prepared(
-    data: DataOptions, start: ModelOptions, common: Common, options: dict[str, Any], say: Callable[[str], None]
+    data: DataOptions,
+    start: ModelOptions,
+    common: Common,
+    options: dict[str, Any],
+    say: Callable[[str], None],
 ) -> tuple[Prepared, DataOptions, TrainConfig]:
     """The data, read; where they come from; and the settings of the run."""
     from ...training.finetuning.prepare import prepare, prepare_recipe
 
     if data.recipe is not None:
         return prepare_recipe(
-            data, start, lambda published: with_given(training_of_file() or published, common, options), say)
+            data, start, lambda published: with_given(training_of_file() or published, common, options), say
+        )
     config = train_config(common, options)
     return prepare(data, start, config, say), data, config
 

@@ -21,34 +21,60 @@ EPILOG = """\b
 Examples:
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs
   jmp-calc pretrain mixture.toml --data data -o runs/mine --set train.max_time=3600
-  jmp-calc pretrain jmp-xs --data data -o runs/cold --set mixture.temperature=1 --set train.loss.structure_wise=false
+  jmp-calc pretrain jmp-xs --data data -o runs/cold \\
+    --set mixture.temperature=1 --set train.loss.structure_wise=false
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
 
 The recipe decides the network and the seeds (--set train.seed=7 --set mixture.seed=7 for others).
 The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
-train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay (none: off), train.optim.pcgrad,
-energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
+train.optim.weight_decay, train.edge_dropout, model.dropout, train.optim.ema_decay (none: off),
+train.optim.pcgrad, energy_margin and forces_margin of a set (threshold loss), a recipe with one set only.
 A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --resume."""
 
 
 @click.command(epilog=EPILOG)
 @click.argument("recipe")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder with the files of the recipe.")
-@click.option("--pack", type=click.Path(path_type=Path), help="A mixture.npz of an earlier run instead of --data.")
-@click.option("--set", "changes", multiple=True, metavar="TABLE.KEY=VALUE", help="Replace a setting of the recipe.")
-@click.option("--valid-frames", type=click.IntRange(min=1), default=None,
-              help="Most validation frames per set while training; the report has all.  [default: all]")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Processes that prepare batches for a GPU.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default=None,
-              help="Of matrix products in training; see docs/distributed.md.  [default: that of the recipe]")
+@click.option(
+    "--pack", type=click.Path(path_type=Path), help="A mixture.npz of an earlier run instead of --data."
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="TABLE.KEY=VALUE", help="Replace a setting of the recipe."
+)
+@click.option(
+    "--valid-frames",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Most validation frames per set while training; the report has all.  [default: all]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that prepare batches for a GPU.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=None,
+    help="Of matrix products in training; see docs/distributed.md.  [default: that of the recipe]",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--override", is_flag=True, help="Resume although settings or data have changed.")
 @distributed_options
 @common_options(out="pretraining", calculator=False, network=False)
 def pretrain(
-    recipe: str, common: Common, data: Path | None, pack: Path | None, changes: tuple[str, ...],
-    valid_frames: int | None, workers: int, precision: Precision | None, resume: bool, override: bool,
+    recipe: str,
+    common: Common,
+    data: Path | None,
+    pack: Path | None,
+    changes: tuple[str, ...],
+    valid_frames: int | None,
+    workers: int,
+    precision: Precision | None,
+    resume: bool,
+    override: bool,
     distributed: DistributedConfig,
 ) -> None:
     """Pre-train the network of RECIPE (a name, or a TOML file) and write a model with all its heads."""
@@ -74,8 +100,15 @@ def pretrain(
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
     options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
-    command = CommandRun(common, "pretrain", outputs=outputs(loaded), settings=settings, inputs=[pack], resume=resume,
-                         resume_hint="--resume goes on with it")
+    command = CommandRun(
+        common,
+        "pretrain",
+        outputs=outputs(loaded),
+        settings=settings,
+        inputs=[pack],
+        resume=resume,
+        resume_hint="--resume goes on with it",
+    )
     if common.dry_run:
         command.check()
         show_pretrain(common, loaded, options, distributed)
@@ -86,7 +119,9 @@ def pretrain(
             run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
             return
         with command, RunLog(common.out, common.say, resumed=resuming) as say:
-            result = run(loaded, common.out, options, resume=resuming, override=override, world=world, say=say)
+            result = run(
+                loaded, common.out, options, resume=resuming, override=override, world=world, say=say
+            )
             command.results = result.to_dict()
             for name in outputs(loaded):
                 if (common.out / name).exists():

@@ -33,22 +33,44 @@ def list_recipes(as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for name in recipe_names():
         recipe = finetune_recipe(name)
-        rows.append({"name": name, "kind": "fine-tuning", "data": recipe.dataset, "target": recipe.target,
-                     "split": recipe.split})
-    rows += [{"name": name, "kind": "pre-training", "data": f"{len(load_mixture(name).sets)} sets",
-              "target": "energies and forces", "split": "train"} for name in recipe_files()]
+        rows.append(
+            {
+                "name": name,
+                "kind": "fine-tuning",
+                "data": recipe.dataset,
+                "target": recipe.target,
+                "split": recipe.split,
+            }
+        )
+    rows += [
+        {
+            "name": name,
+            "kind": "pre-training",
+            "data": f"{len(load_mixture(name).sets)} sets",
+            "target": "energies and forces",
+            "split": "train",
+        }
+        for name in recipe_files()
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
-        click.echo(f"{row['name']:<28} {row['kind']:<12} {row['data']:<10} {row['target']}, split {row['split']}")
+        click.echo(
+            f"{row['name']:<28} {row['kind']:<12} {row['data']:<10} {row['target']}, split {row['split']}"
+        )
     click.echo("every fine-tuning task also exists from new weights: gn-oc-NAME")
 
 
 @recipes.command()
 @click.argument("name")
-@click.option("--variant", type=click.Choice(["default", "paper", "code"]), default="default", show_default=True,
-              help="Whose settings.")
+@click.option(
+    "--variant",
+    type=click.Choice(["default", "paper", "code"]),
+    default="default",
+    show_default=True,
+    help="Whose settings.",
+)
 @_json_option
 def show(name: str, variant: str, as_json: bool) -> None:
     """Every setting of the recipe NAME, and those on which default, paper and code disagree."""
@@ -64,7 +86,11 @@ def show(name: str, variant: str, as_json: bool) -> None:
             shown |= {"published": dataclasses.asdict(published), "disagreements": published.disagreements()}
     else:
         recipe = finetune_recipe(name, variant)  # type: ignore[arg-type]
-        shown = {"variant": variant, "settings": dataclasses.asdict(recipe), "disagreements": disagreements(name)}
+        shown = {
+            "variant": variant,
+            "settings": dataclasses.asdict(recipe),
+            "disagreements": disagreements(name),
+        }
     from ...io.summary import plain
 
     if as_json:

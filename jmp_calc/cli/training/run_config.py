@@ -1,7 +1,8 @@
 """``finetune --config run/config.yaml``: the settings of an earlier run as options of a new one.
 
-The file of a run has the sections data, start and training, each with every setting. data and start become options;
-training becomes the settings that options on the command line then change, so that nothing of it is lost.
+The file of a run has the sections data, start and training, each with every setting. data and start become
+options; training becomes the settings that options on the command line then change, so that nothing of it is
+lost.
 """
 
 from __future__ import annotations
@@ -18,17 +19,33 @@ if TYPE_CHECKING:
 
 _TRAINING = "jmp_calc.training_of_file"
 _EARLIER = ("n_train", "retain", "replay")
-_SAME_NAME = ("valid", "test", "index", "references", "allow_missing", "allow_truncated", "allow", "energy_unit",
-              "length_unit", "groups", *_EARLIER)
+_SAME_NAME = (
+    "valid",
+    "test",
+    "index",
+    "references",
+    "allow_missing",
+    "allow_truncated",
+    "allow",
+    "energy_unit",
+    "length_unit",
+    "groups",
+    *_EARLIER,
+)
 
 
 def options_of_run(context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
-    """The content of a configuration file with the sections of a run, where it has them, turned into options."""
+    """The content of a configuration file with the sections of a run, where it has them, turned into
+    options."""
     rest = {key: value for key, value in content.items() if not isinstance(value, dict)}
     data, start, training = (_section(content, name) for name in ("data", "start", "training"))
-    unknown = sorted(str(key) for key in content if key not in rest and key not in ("data", "start", "training"))
+    unknown = sorted(
+        str(key) for key in content if key not in rest and key not in ("data", "start", "training")
+    )
     if unknown:
-        raise UsageError(f"unknown section '{unknown[0]}'", where=str(path), hint="sections: data, start, training")
+        raise UsageError(
+            f"unknown section '{unknown[0]}'", where=str(path), hint="sections: data, start, training"
+        )
     options = {**_of_data(data, path), **_of_start(start)}
     if training:
         context.meta[_TRAINING] = _parsed(training, path)
@@ -61,12 +78,25 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         return {}
     recipe = data.get("recipe")
     if recipe:
-        own = {"recipe": recipe["name"], "variant": recipe.get("variant"), "data_folder": data.get("train"),
-               "split": data.get("split"), "test_frames": data.get("test_frames"), "on_bad": data.get("on_bad")}
-        return {**own, **{name: data.get(name) for name in (*_EARLIER, "references", "allow")}, **_share(data)}
+        own = {
+            "recipe": recipe["name"],
+            "variant": recipe.get("variant"),
+            "data_folder": data.get("train"),
+            "split": data.get("split"),
+            "test_frames": data.get("test_frames"),
+            "on_bad": data.get("on_bad"),
+        }
+        return {
+            **own,
+            **{name: data.get(name) for name in (*_EARLIER, "references", "allow")},
+            **_share(data),
+        }
     if isinstance(data.get("references"), dict):
-        raise UsageError("reference energies in the configuration of a run cannot be read", where=f"{path}, data.references",
-                         hint="write them to a YAML file of their own and name it: references: e0s.yaml")
+        raise UsageError(
+            "reference energies in the configuration of a run cannot be read",
+            where=f"{path}, data.references",
+            hint="write them to a YAML file of their own and name it: references: e0s.yaml",
+        )
     options = {name: data.get(name) for name in _SAME_NAME}
     options.update(_share(data), train_option=data.get("train"))
     options.update({f"{name}_key": value for name, value in (data.get("keys") or {}).items()})
@@ -76,8 +106,11 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         options["valid_fraction"] = data.get("valid_fraction")
     target = _target(data)
     if target:
-        given = {"target_kind": target.get("kind"), "class_weights": target.get("class_weights"),
-                 "target_unit": target.get("unit")}
+        given = {
+            "target_kind": target.get("kind"),
+            "class_weights": target.get("class_weights"),
+            "target_unit": target.get("unit"),
+        }
         # What is at its default is left out: it has no meaning for the other kinds.
         plain = {name: value for name, value in given.items() if value not in ("equal", "label units")}
         options.update(target=target["key"], pooling=target.get("pooling"), **plain)
@@ -85,7 +118,8 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _target(data: dict[str, Any]) -> dict[str, Any]:
-    """The section of the target; in the first version of the file it was ``scalar``, and its key ``target``."""
+    """The section of the target; in the first version of the file it was ``scalar``, and its key
+    ``target``."""
     first = data.get("scalar")
     return {**first, "key": first["target"]} if first else data.get("target") or {}
 
@@ -97,7 +131,11 @@ def _share(data: dict[str, Any]) -> dict[str, Any]:
 def _of_start(start: dict[str, Any]) -> dict[str, Any]:
     head = start.get("init_head")
     return {
-        "model": start.get("model"), "head_name": start.get("head"), "head": None if head == "auto" else head,
-        "keep_heads": start.get("keep_heads"), "graph": start.get("graph"), "dtype": start.get("dtype"),
+        "model": start.get("model"),
+        "head_name": start.get("head"),
+        "head": None if head == "auto" else head,
+        "keep_heads": start.get("keep_heads"),
+        "graph": start.get("graph"),
+        "dtype": start.get("dtype"),
         "level_of_theory": start.get("level_of_theory"),
     }

@@ -23,33 +23,59 @@ def data_options(train: Path | None, common: Common, options: dict[str, Any]) ->
 
     if options["recipe"] is not None:
         return DataOptions(
-            options["data_folder"], recipe=finetune_recipe(options["recipe"], options["variant"]),
+            options["data_folder"],
+            recipe=finetune_recipe(options["recipe"], options["variant"]),
             split=options["split"] if options["fold"] is None else f"fold-{options['fold']}",
-            test_frames=options["test_frames"], on_bad=options["on_bad"],
-            references=options["references"], allow=tuple(options["allow"]), seed=common.seed, **_earlier(options),
+            test_frames=options["test_frames"],
+            on_bad=options["on_bad"],
+            references=options["references"],
+            allow=tuple(options["allow"]),
+            seed=common.seed,
+            **_earlier(options),
         )
     assert train is not None
 
     keys = LabelKeys(*(options[f"{name}_key"] for name in ("energy", "forces", "stress", "virials")))
     target = None
     if options["target"] is not None:
-        target = TargetTask(options["target"], options["target_kind"], options["pooling"],
-                            unit=options["target_unit"] or TargetTask.unit,
-                            class_weights=options["class_weights"] or TargetTask.class_weights)
+        target = TargetTask(
+            options["target"],
+            options["target_kind"],
+            options["pooling"],
+            unit=options["target_unit"] or TargetTask.unit,
+            class_weights=options["class_weights"] or TargetTask.class_weights,
+        )
     fraction = options["valid_fraction"]
     return DataOptions(
-        train, options["valid"], options["test"], keys, options["index"],
-        DataOptions.valid_fraction if fraction is None else fraction, options["valid_every"],
-        options["references"], tuple(options["allow_missing"]), options["allow_truncated"],
-        tuple(options["allow"]), options["energy_unit"], options["length_unit"], tuple(options["groups"]),
-        target=target, seed=common.seed, **_earlier(options),
+        train,
+        options["valid"],
+        options["test"],
+        keys,
+        options["index"],
+        DataOptions.valid_fraction if fraction is None else fraction,
+        options["valid_every"],
+        options["references"],
+        tuple(options["allow_missing"]),
+        options["allow_truncated"],
+        tuple(options["allow"]),
+        options["energy_unit"],
+        options["length_unit"],
+        tuple(options["groups"]),
+        target=target,
+        seed=common.seed,
+        **_earlier(options),
     )
 
 
 def _earlier(options: dict[str, Any]) -> dict[str, Any]:
     """Fields of DataOptions about earlier data and the size of the training set."""
     share = {} if options["replay_share"] is None else {"replay_share": options["replay_share"]}
-    return {"retain": tuple(options["retain"]), "replay": tuple(options["replay"]), "n_train": options["n_train"], **share}
+    return {
+        "retain": tuple(options["retain"]),
+        "replay": tuple(options["replay"]),
+        "n_train": options["n_train"],
+        **share,
+    }
 
 
 def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
@@ -59,9 +85,13 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
 
     scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
     chosen = ModelOptions(
-        model=SCRATCH + common.model if scratch else common.model, head=options["head_name"],
-        init_head=common.head or "auto", keep_heads=options["keep_heads"], graph=options["graph"],
-        level_of_theory=options["level_of_theory"], dtype=common.dtype,
+        model=SCRATCH + common.model if scratch else common.model,
+        head=options["head_name"],
+        init_head=common.head or "auto",
+        keep_heads=options["keep_heads"],
+        graph=options["graph"],
+        level_of_theory=options["level_of_theory"],
+        dtype=common.dtype,
     )
     if options["recipe"] is None:
         return chosen
@@ -94,8 +124,24 @@ def with_given(config: TrainConfig, common: Common, options: dict[str, Any]) -> 
     if options["target_loss"] is not None:
         loss["scalar"] = options["target_loss"]
     return dataclasses.replace(
-        config, loss=dataclasses.replace(config.loss, **loss),
-        optim=dataclasses.replace(config.optim, **optim), seed=common.seed,
-        **given("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "precision",
-                "activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
+        config,
+        loss=dataclasses.replace(config.loss, **loss),
+        optim=dataclasses.replace(config.optim, **optim),
+        seed=common.seed,
+        **given(
+            "epochs",
+            "max_time",
+            "max_steps",
+            "batch_size",
+            "accumulate",
+            "max_edges_per_batch",
+            "precision",
+            "activation_checkpointing",
+            "patience",
+            "freeze",
+            "lora_rank",
+            "forces",
+            "processes",
+            "save_every_s",
+        ),
     )

@@ -1,4 +1,5 @@
-"""``--dry-run`` of ``finetune`` and ``pretrain``: audit, what was found, schedule and cost; nothing is written."""
+"""``--dry-run`` of ``finetune`` and ``pretrain``: audit, what was found, schedule and cost; nothing is
+written."""
 
 from __future__ import annotations
 
@@ -38,14 +39,27 @@ def planned(run: Run, *words: object) -> dict[str, Any]:
     return found
 
 
-def test_finetune_says_what_it_found_what_it_does_and_what_it_costs(run: Run, tmp_path: Path, data: Path, tiny: Path) -> None:
+def test_finetune_says_what_it_found_what_it_does_and_what_it_costs(
+    run: Run, tmp_path: Path, data: Path, tiny: Path
+) -> None:
     done = run("finetune", data, "-m", tiny, "-o", tmp_path / "run", "--dry-run", "-q")
     assert done.exit_code == 0, done.output
-    for words in ("energy: key 'energy' in 20 of 20 frames", "training frames: 18, 72 atoms of Al, Cu; energy in 18",
-                  "groups", "units: eV and Å", "references: least_squares, eV: Al", "0 errors, ",
-                  "steps: 500, 5 per epoch of 18 structures; limits: 100 epochs", "in 50 steps, then a cosine to",
-                  "weight decay 0.01", "decay 0.99 (EMA)", "no early stop", "training step: about",
-                  "memory: about", "in all: about"):
+    for words in (
+        "energy: key 'energy' in 20 of 20 frames",
+        "training frames: 18, 72 atoms of Al, Cu; energy in 18",
+        "groups",
+        "units: eV and Å",
+        "references: least_squares, eV: Al",
+        "0 errors, ",
+        "steps: 500, 5 per epoch of 18 structures; limits: 100 epochs",
+        "in 50 steps, then a cosine to",
+        "weight decay 0.01",
+        "decay 0.99 (EMA)",
+        "no early stop",
+        "training step: about",
+        "memory: about",
+        "in all: about",
+    ):
         assert words in done.stdout, words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.safetensors", "train.extxyz"]
 
@@ -64,13 +78,18 @@ def test_json_adds_up(run: Run, tmp_path: Path, data: Path, tiny: Path) -> None:
 
 
 def test_frozen_blocks_are_not_trained(run: Run, data: Path, tiny: Path) -> None:
-    every, few = (planned(run, "finetune", data, "-m", tiny, "--freeze", what)["schedule"] for what in ("none", "backbone"))
+    every, few = (
+        planned(run, "finetune", data, "-m", tiny, "--freeze", what)["schedule"]
+        for what in ("none", "backbone")
+    )
     assert every["trained_weights"] == every["weights"] == few["weights"] > 5 * few["trained_weights"]
     low = planned(run, "finetune", data, "-m", tiny, "--lora-rank", 1)["schedule"]
     assert few["trained_weights"] < low["trained_weights"] < every["weights"]
 
 
-def test_data_that_the_audit_refuses_have_findings_and_no_schedule(run: Run, tmp_path: Path, data: Path, tiny: Path) -> None:
+def test_data_that_the_audit_refuses_have_findings_and_no_schedule(
+    run: Run, tmp_path: Path, data: Path, tiny: Path
+) -> None:
     images = read(data, ":")
     images[3].calc.results["forces"][1, 2] = np.nan
     write(tmp_path / "bad.extxyz", images)
@@ -80,12 +99,15 @@ def test_data_that_the_audit_refuses_have_findings_and_no_schedule(run: Run, tmp
     assert "schedule" not in done.stdout and "bad.extxyz frames 3" in done.stderr
 
 
-@pytest.mark.parametrize("words, code, text", [
-    (("--head", "nohead"), 5, "no head 'nohead' to start from"),
-    (("--processes", 99), 2, "99 processes cannot share"),
-    (("--dtype", "float64", "--precision", "bf16-mixed"), 2, "is for weights in float32"),
-    (("--forces", "direct"), 5, "no branch for direct forces"),
-])
+@pytest.mark.parametrize(
+    "words, code, text",
+    [
+        (("--head", "nohead"), 5, "no head 'nohead' to start from"),
+        (("--processes", 99), 2, "99 processes cannot share"),
+        (("--dtype", "float64", "--precision", "bf16-mixed"), 2, "is for weights in float32"),
+        (("--forces", "direct"), 5, "no branch for direct forces"),
+    ],
+)
 def test_what_the_run_would_refuse_is_refused(
     run: Run, data: Path, tiny: Path, words: tuple[object, ...], code: int, text: str
 ) -> None:
@@ -98,9 +120,19 @@ def test_pretrain_says_the_same_of_every_set_and_writes_nothing(run: Run, tmp_pa
     before = sorted(tmp_path.iterdir())
     plan = planned(run, "pretrain", recipe, "--data", tmp_path, "-o", out)
     assert list(plan["found"]) == ["copper", "copper-shifted", "molecules", "aside"]
-    assert plan["found"]["molecules"]["elements"] == ["H", "C", "O"] and plan["found"]["molecules"]["left_out"] == {}
-    assert plan["schedule"]["epochs"] == 2 and plan["schedule"]["total_steps"] == 2 * plan["schedule"]["steps_per_epoch"]
-    assert plan["schedule"]["optim"]["lr"] == 5e-3 and plan["cost"]["step_s"] > 0 and plan["cost"]["edges"] <= 600
+    assert (
+        plan["found"]["molecules"]["elements"] == ["H", "C", "O"]
+        and plan["found"]["molecules"]["left_out"] == {}
+    )
+    assert (
+        plan["schedule"]["epochs"] == 2
+        and plan["schedule"]["total_steps"] == 2 * plan["schedule"]["steps_per_epoch"]
+    )
+    assert (
+        plan["schedule"]["optim"]["lr"] == 5e-3
+        and plan["cost"]["step_s"] > 0
+        and plan["cost"]["edges"] <= 600
+    )
     text = run("pretrain", recipe, "--data", tmp_path, "-o", out, "--dry-run").stdout
     for words in ("molecules: head organic", "decay 0.9 (EMA)", "training step: about"):
         assert words in text, words
@@ -111,8 +143,22 @@ def test_pretrain_says_the_same_of_every_set_and_writes_nothing(run: Run, tmp_pa
 def test_a_recipe_with_a_time_limit_of_its_own_has_other_stages(run: Run, tmp_path: Path, tiny: Path) -> None:
     """With --max-time the stages end within it, and that is said; with --epochs what it cuts off is said."""
     layouts.write_rmd17(tmp_path, "aspirin", 1060, layouts.water())
-    words = ("finetune", "--recipe", "rmd17-aspirin", "--data", tmp_path, "--split", "jmp-50", "-m", "jmp-xs", "--test-frames", 4,
-             "--from-scratch", "--batch-size", 10)
+    words = (
+        "finetune",
+        "--recipe",
+        "rmd17-aspirin",
+        "--data",
+        tmp_path,
+        "--split",
+        "jmp-50",
+        "-m",
+        "jmp-xs",
+        "--test-frames",
+        4,
+        "--from-scratch",
+        "--batch-size",
+        10,
+    )
     plan = planned(run, *words, "--max-time", 60)
     assert plan["recipe"] == "rmd17-aspirin" and plan["schedule"]["optim"]["stages"]["limit"] == "time"
     assert plan["cost"]["test_s"] > 0

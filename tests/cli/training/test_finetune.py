@@ -54,15 +54,40 @@ def test_one_line_is_enough(run: Run, tmp_path: Path, data: Path, model: str) ->
     assert {"best.safetensors", "report.yaml"} <= {Path(item["path"]).name for item in summary["outputs"]}
     checked = run("evaluate", data, "-m", out / "best.safetensors", "-o", tmp_path / "errors")
     assert checked.exit_code == 0, checked.output
-    assert sum(" 10  " in line for line in checked.stderr.splitlines()) == 1, checked.stderr  # one group: told once
+    assert sum(" 10  " in line for line in checked.stderr.splitlines()) == 1, (
+        checked.stderr
+    )  # one group: told once
     errors = yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())
     assert errors["errors"]["n_structures"] == 10
 
 
 def test_a_mace_command_line_can_be_pasted(run: Run, tmp_path: Path, data: Path, model: str) -> None:
-    done = run("finetune", "--train_file", data, f"--foundation_model={model}", "--valid_fraction", 0.2,
-               "--energy_key", "energy", "--forces_key", "forces", "--max_num_epochs", 1, "--batch_size", 4,
-               "--E0s", "lstsq", "--lr", 1e-3, "--ema_decay", 0.9, "--seed", 3, "-o", tmp_path / "run")
+    done = run(
+        "finetune",
+        "--train_file",
+        data,
+        f"--foundation_model={model}",
+        "--valid_fraction",
+        0.2,
+        "--energy_key",
+        "energy",
+        "--forces_key",
+        "forces",
+        "--max_num_epochs",
+        1,
+        "--batch_size",
+        4,
+        "--E0s",
+        "lstsq",
+        "--lr",
+        1e-3,
+        "--ema_decay",
+        0.9,
+        "--seed",
+        3,
+        "-o",
+        tmp_path / "run",
+    )
     assert done.exit_code == 0, done.output
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert settings["training"]["epochs"] == 1
@@ -78,17 +103,29 @@ def test_dry_run_shows_the_plan_and_writes_nothing(run: Run, tmp_path: Path, dat
     assert not (tmp_path / "run").exists()
 
 
-def test_what_needs_old_weights_is_refused_from_scratch(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+def test_what_needs_old_weights_is_refused_from_scratch(
+    run: Run, tmp_path: Path, data: Path, model: str
+) -> None:
     for options in (("--freeze", "backbone"), ("--lora-rank", 2), ("--head", "any")):
         done = run("finetune", data, "-m", f"scratch:{model}", "-o", tmp_path / "run", *options)
-        assert done.exit_code == 2 and f"--from-scratch and {options[0]} contradict" in done.output, done.output
+        assert done.exit_code == 2 and f"--from-scratch and {options[0]} contradict" in done.output, (
+            done.output
+        )
 
 
-@pytest.mark.parametrize("options", [
-    ("--from-scratch", "--freeze", "backbone"), ("--from-scratch", "--keep-heads"), ("--resume", "--overwrite"),
-    ("--valid", "v.xyz", "--valid-fraction", "0.2"), ("--no-ema", "--ema-decay", "0.9"), ("--override",),
-    ("--stress-key", "s", "--virials-key", "v"), ("--prefix", "p"),
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--from-scratch", "--freeze", "backbone"),
+        ("--from-scratch", "--keep-heads"),
+        ("--resume", "--overwrite"),
+        ("--valid", "v.xyz", "--valid-fraction", "0.2"),
+        ("--no-ema", "--ema-decay", "0.9"),
+        ("--override",),
+        ("--stress-key", "s", "--virials-key", "v"),
+        ("--prefix", "p"),
+    ],
+)
 def test_conflicting_options_are_refused(
     run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
 ) -> None:
@@ -97,11 +134,22 @@ def test_conflicting_options_are_refused(
     assert "hint:" in done.output
 
 
-@pytest.mark.parametrize("options", [
-    ("--epochs", "0"), ("--max-time", "-3"), ("--max-time", "soon"), ("--lr", "-1"), ("--freeze", "everything"),
-    ("--valid-fraction", "1.5"), ("--batch-size", "0"), ("--energy-weight", "-1"), ("--energy-unit", "furlong"),
-    ("--valid-every", "0"), ("--valid-every", "1"),
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--epochs", "0"),
+        ("--max-time", "-3"),
+        ("--max-time", "soon"),
+        ("--lr", "-1"),
+        ("--freeze", "everything"),
+        ("--valid-fraction", "1.5"),
+        ("--batch-size", "0"),
+        ("--energy-weight", "-1"),
+        ("--energy-unit", "furlong"),
+        ("--valid-every", "0"),
+        ("--valid-every", "1"),
+    ],
+)
 def test_values_that_cannot_be_meant_are_refused(
     run: Run, tmp_path: Path, data: Path, model: str, options: tuple[str, ...]
 ) -> None:
@@ -119,7 +167,9 @@ def test_more_processes_than_cores_are_refused_before_any_starts(
     assert not multiprocessing.active_children()
 
 
-def test_existing_output_is_refused_until_overwritten(run: Run, tmp_path: Path, data: Path, model: str) -> None:
+def test_existing_output_is_refused_until_overwritten(
+    run: Run, tmp_path: Path, data: Path, model: str
+) -> None:
     words = ("finetune", data, "-m", model, "-o", tmp_path / "run", *FAST)
     assert run(*words).exit_code == 0
     again = run(*words)
@@ -186,8 +236,24 @@ def test_the_configuration_of_a_run_is_enough_to_run_again(
     (tmp_path / "e0s.yaml").write_text("{Cu: 3.5, Al: 3.2}")
     monkeypatch.chdir(tmp_path)
     first, again, changed = tmp_path / "run", tmp_path / "again", tmp_path / "changed"
-    done = run("finetune", data, "-m", model, "-o", first, *FAST, "--seed", 5, "--valid-every", 4, "--no-ema",
-               "--energy-weight", 0.5, "--E0s", "e0s.yaml")
+    done = run(
+        "finetune",
+        data,
+        "-m",
+        model,
+        "-o",
+        first,
+        *FAST,
+        "--seed",
+        5,
+        "--valid-every",
+        4,
+        "--no-ema",
+        "--energy-weight",
+        0.5,
+        "--E0s",
+        "e0s.yaml",
+    )
     assert done.exit_code == 0, done.output
     monkeypatch.chdir(tmp_path / "sub")
     done = run("finetune", "--config", first / "config.yaml", "-o", again)
@@ -196,7 +262,18 @@ def test_the_configuration_of_a_run_is_enough_to_run_again(
         old, new = weights(first / name), weights(again / name)
         assert all(torch.equal(old[key], new[key]) for key in old)
     assert (again / "config.yaml").read_text() == (first / "config.yaml").read_text()
-    done = run("finetune", data, "--config", first / "config.yaml", "-o", changed, "--epochs", 2, "--head-name", "mine")
+    done = run(
+        "finetune",
+        data,
+        "--config",
+        first / "config.yaml",
+        "-o",
+        changed,
+        "--epochs",
+        2,
+        "--head-name",
+        "mine",
+    )
     assert done.exit_code == 0, done.output
     assert yaml.safe_load((changed / "config.yaml").read_text())["training"]["epochs"] == 2
     assert load_model(changed / "best.safetensors").potential.config.default_head == "mine"
@@ -206,11 +283,19 @@ def test_settings_without_an_option_come_from_the_training_section(
     run: Run, tmp_path: Path, data: Path, model: str
 ) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(f"model: {model}\ntraining: {{epochs: 1, batch_size: 4, optim: {{lr: 0.001, betas: [0.8, 0.9]}}}}\n")
+    config.write_text(
+        f"model: {model}\ntraining: {{epochs: 1, batch_size: 4, optim: {{lr: 0.001, betas: [0.8, 0.9]}}}}\n"
+    )
     done = run("finetune", data, "--config", config, "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"]["optim"]["betas"] == [0.8, 0.9]
-    for text, fact in (("training: {optim: {beta: [0.8, 0.9]}}", "did you mean 'betas'"), ("train_it: {lr: 1}", "section")):
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["training"]["optim"]["betas"] == [
+        0.8,
+        0.9,
+    ]
+    for text, fact in (
+        ("training: {optim: {beta: [0.8, 0.9]}}", "did you mean 'betas'"),
+        ("train_it: {lr: 1}", "section"),
+    ):
         config.write_text(text)
         wrong = run("finetune", data, "--config", config, "-o", tmp_path / "other")
         assert wrong.exit_code == 2, wrong.output
@@ -227,16 +312,36 @@ def test_the_log_has_what_was_printed_and_goes_on(run: Run, tmp_path: Path, data
     assert kept[-1] == "ended"
     run(*words, "--resume", "--weight-decay", 0.5)  # refused
     again = (tmp_path / "run" / "train.log").read_text().splitlines()
-    assert again[:len(log)] == log
-    assert any("weight_decay: 0.01 -> 0.5" in line for line in again[len(log):])
+    assert again[: len(log)] == log
+    assert any("weight_decay: 0.01 -> 0.5" in line for line in again[len(log) :])
 
 
-def test_a_job_that_is_stopped_twice_resumes_to_the_same_weights(tmp_path: Path, data: Path, model: str) -> None:
+def test_a_job_that_is_stopped_twice_resumes_to_the_same_weights(
+    tmp_path: Path, data: Path, model: str
+) -> None:
     def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "jmp_calc.cli.main", "finetune", str(data), "-m", model, "-o", str(out),
-             "--epochs", "10", "--batch-size", "2", "--lr", "1e-3", *more],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+            [
+                sys.executable,
+                "-m",
+                "jmp_calc.cli.main",
+                "finetune",
+                str(data),
+                "-m",
+                model,
+                "-o",
+                str(out),
+                "--epochs",
+                "10",
+                "--batch-size",
+                "2",
+                "--lr",
+                "1e-3",
+                *more,
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+        )
 
     def finish(process: subprocess.Popen[bytes], code: int) -> None:
         _, messages = process.communicate(timeout=120)

@@ -1,4 +1,5 @@
-"""Options against forgetting: what contradicts what, and that a run with them can be repeated from its config.yaml."""
+"""Options against forgetting: what contradicts what, and that a run with them can be repeated from its
+config.yaml."""
 
 from __future__ import annotations
 
@@ -34,15 +35,18 @@ def data(tmp_path: Path) -> Path:
     return labelled(tmp_path / "train.extxyz", 10, 0)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (("--lora-rank", 4, "--freeze", "backbone"), "--lora-rank and --freeze contradict"),
-    (("--lora-rank", 4, "--from-scratch"), "--from-scratch and --lora-rank contradict"),
-    (("--retain", "old.xyz", "--from-scratch"), "--from-scratch and --retain contradict"),
-    (("--replay", "old.xyz", "--from-scratch"), "--from-scratch and --replay contradict"),
-    (("--replay", "old.xyz", "--target", "gap"), "--target and --replay contradict"),
-    (("--replay-share", 0.5), "--replay-share has no meaning without --replay"),
-    (("--lora-rank", 0), "lora_rank must be positive"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lora-rank", 4, "--freeze", "backbone"), "--lora-rank and --freeze contradict"),
+        (("--lora-rank", 4, "--from-scratch"), "--from-scratch and --lora-rank contradict"),
+        (("--retain", "old.xyz", "--from-scratch"), "--from-scratch and --retain contradict"),
+        (("--replay", "old.xyz", "--from-scratch"), "--from-scratch and --replay contradict"),
+        (("--replay", "old.xyz", "--target", "gap"), "--target and --replay contradict"),
+        (("--replay-share", 0.5), "--replay-share has no meaning without --replay"),
+        (("--lora-rank", 0), "lora_rank must be positive"),
+    ],
+)
 def test_fault_56_options_that_contradict_each_other(
     run: Run, tmp_path: Path, data: Path, model: str, options: tuple[object, ...], message: str
 ) -> None:
@@ -56,14 +60,25 @@ def test_fault_56_options_that_contradict_each_other(
 def test_a_dry_run_has_the_errors_of_the_run_about_old_heads(
     run: Run, tmp_path: Path, data: Path, model: str, option: str
 ) -> None:
-    words = ("finetune", data, "-m", model, "-o", tmp_path / "run", option, f"{labelled(tmp_path / 'old.xyz', 3, 7)}:nohead")
+    words = (
+        "finetune",
+        data,
+        "-m",
+        model,
+        "-o",
+        tmp_path / "run",
+        option,
+        f"{labelled(tmp_path / 'old.xyz', 3, 7)}:nohead",
+    )
     for more in ((), ("--dry-run",)):
         done = run(*words, *more)
         assert done.exit_code == 2 and "The old head 'nohead' does not exist." in done.stderr, done.output
 
 
 def test_a_missing_file_of_earlier_data_is_named(run: Run, tmp_path: Path, data: Path, model: str) -> None:
-    done = run("finetune", data, "-m", model, "-o", tmp_path / "run", "--retain", tmp_path / "gone.xyz", "--dry-run")
+    done = run(
+        "finetune", data, "-m", model, "-o", tmp_path / "run", "--retain", tmp_path / "gone.xyz", "--dry-run"
+    )
     assert done.exit_code == 4, done.output
     assert "gone.xyz" in done.stderr
 
@@ -71,8 +86,30 @@ def test_a_missing_file_of_earlier_data_is_named(run: Run, tmp_path: Path, data:
 def test_a_run_with_all_of_it_can_be_repeated(run: Run, tmp_path: Path, data: Path, model: str) -> None:
     held, known = labelled(tmp_path / "held.extxyz", 2, 1), labelled(tmp_path / "known.extxyz", 3, 2)
     out = tmp_path / "run"
-    done = run("finetune", data, "-m", model, "-o", out, "--epochs", 1, "--batch-size", 4, "--lr", 1e-3, "--lora-rank", 2,
-               "--n-train", 6, "--retain", f"{held}:any", "--replay", known, "--replay-share", 0.4)
+    done = run(
+        "finetune",
+        data,
+        "-m",
+        model,
+        "-o",
+        out,
+        "--epochs",
+        1,
+        "--batch-size",
+        4,
+        "--lr",
+        1e-3,
+        "--lora-rank",
+        2,
+        "--n-train",
+        6,
+        "--retain",
+        f"{held}:any",
+        "--replay",
+        known,
+        "--replay-share",
+        0.4,
+    )
     assert done.exit_code == 0, done.output
     assert "retained: held.extxyz:any: E" in done.output
     summary = yaml.safe_load((out / "summary.yaml").read_text())
@@ -84,5 +121,9 @@ def test_a_run_with_all_of_it_can_be_repeated(run: Run, tmp_path: Path, data: Pa
     assert content["training"]["lora_rank"] == 2
     again = run("finetune", "--config", out / "config.yaml", "-o", tmp_path / "again", "--dry-run")
     assert again.exit_code == 0, again.output
-    for words in ("training frames: 6", "held.extxyz: 2 frames are retained", "known.extxyz: 3 frames are replayed"):
+    for words in (
+        "training frames: 6",
+        "held.extxyz: 2 frames are retained",
+        "known.extxyz: 3 frames are replayed",
+    ):
         assert words in again.output

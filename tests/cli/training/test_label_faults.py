@@ -51,11 +51,22 @@ def refused(run: Run, data: Path, model: str, *words: str) -> str:
     return str(done.stderr)
 
 
-@pytest.mark.parametrize(("comment", "rows", "fact"), [
-    ("Properties=species:S:1:pos:R:3:REF_forces:R:2 REF_energy=-1.0", "0.1 0.2", "shape (2, 2), not (2, 3)"),
-    ('Properties=species:S:1:pos:R:3:REF_forces:R:3 REF_energy=-1.0 pbc="T T T" Lattice="4 0 0 0 4 0 0 0 4" '
-     'REF_stress="1 2 3 4"', "0.1 0.2 0.3", "stress has shape (4,)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("comment", "rows", "fact"),
+    [
+        (
+            "Properties=species:S:1:pos:R:3:REF_forces:R:2 REF_energy=-1.0",
+            "0.1 0.2",
+            "shape (2, 2), not (2, 3)",
+        ),
+        (
+            'Properties=species:S:1:pos:R:3:REF_forces:R:3 REF_energy=-1.0 pbc="T T T" '
+            'Lattice="4 0 0 0 4 0 0 0 4" REF_stress="1 2 3 4"',
+            "0.1 0.2 0.3",
+            "stress has shape (4,)",
+        ),
+    ],
+)
 def test_fault_45_misshapen_labels_name_frame_and_shape(
     run: Run, tmp_path: Path, model: str, comment: str, rows: str, fact: str
 ) -> None:
@@ -82,7 +93,9 @@ def test_fault_47_energies_per_atom(run: Run, tmp_path: Path, model: str) -> Non
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("hartree", 1 / 27.211386), ("kcal/mol", 23.0605)])
-def test_fault_48_energies_in_other_units(run: Run, tmp_path: Path, model: str, unit: str, factor: float) -> None:
+def test_fault_48_energies_in_other_units(
+    run: Run, tmp_path: Path, model: str, unit: str, factor: float
+) -> None:
     frames = [replace(f, energy=total(f)) for f in MOLECULES]
     data = written(tmp_path / "a.extxyz", scaled(tuple(frames), energy=factor, forces=factor))
     assert f"--energy-unit {unit}" in refused(run, data, model)
@@ -112,8 +125,13 @@ def test_fault_42_training_files_that_cannot_be_read(run: Run, tmp_path: Path, m
     folder = tmp_path / "set"
     folder.mkdir()
     assert "is a directory" in refused(run, folder, model)
-    for name, content in {"empty.extxyz": b"", "noise.extxyz": bytes(range(256)) * 9, "noise.extxyz.gz": b"\x1f\x8bxx",
-                          "noise.traj": bytes(range(256)), "noise.db": b"no database"}.items():  # fmt: skip
+    for name, content in {
+        "empty.extxyz": b"",
+        "noise.extxyz": bytes(range(256)) * 9,
+        "noise.extxyz.gz": b"\x1f\x8bxx",
+        "noise.traj": bytes(range(256)),
+        "noise.db": b"no database",
+    }.items():
         (tmp_path / name).write_bytes(content)
         assert name in refused(run, tmp_path / name, model)
 

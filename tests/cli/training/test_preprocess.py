@@ -59,7 +59,9 @@ def test_keys_and_skipping_of_bad_frames(run, tmp_path: Path) -> None:
         (("a.lmdb",), 4, "--dataset oc20"),
     ],
 )
-def test_refusals(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, text: str) -> None:
+def test_refusals(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int, text: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     emt_file(tmp_path / "a.extxyz", 1)
     (tmp_path / "a.lmdb").write_bytes(b"nothing")
@@ -74,13 +76,23 @@ def test_refusals(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: t
 def test_interrupted_run_leaves_nothing_that_looks_finished(tmp_path: Path, kill: int) -> None:
     data = emt_file(tmp_path / "emt.extxyz", 20)
     data.write_text(data.read_text() * 500)
-    command = [sys.executable, "-m", "jmp_calc.cli.main", "preprocess", str(data), "-o", str(tmp_path / "set")]
+    command = [
+        sys.executable,
+        "-m",
+        "jmp_calc.cli.main",
+        "preprocess",
+        str(data),
+        "-o",
+        str(tmp_path / "set"),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
     deadline = time.monotonic() + 120.0
     while not (tmp_path / "set.part/records-0000.lmdb").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(kill)
     _, stderr = process.communicate()
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[kill], stderr.decode()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[kill], (
+        stderr.decode()
+    )
     assert not (tmp_path / "set").exists()
     assert (tmp_path / "set.part").exists() == (kill == signal.SIGKILL)

@@ -44,13 +44,36 @@ def rmd17(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_recipe_runs_from_the_published_files(run: Run, tmp_path: Path, rmd17: Path, model: str) -> None:
     """Forces only, stages by epoch, and energies whose constant is fitted afterwards."""
     out = tmp_path / "run"
-    done = run("finetune", "--recipe", "rmd17-aspirin", "--data", rmd17, "--split", "jmp-50", "-m", model, "-o", out,
-               "--epochs", 5, "--batch-size", 10, "--lr", "1e-2", "--no-ema", "--test-frames", 20)
+    done = run(
+        "finetune",
+        "--recipe",
+        "rmd17-aspirin",
+        "--data",
+        rmd17,
+        "--split",
+        "jmp-50",
+        "-m",
+        model,
+        "-o",
+        out,
+        "--epochs",
+        5,
+        "--batch-size",
+        10,
+        "--lr",
+        "1e-2",
+        "--no-ema",
+        "--test-frames",
+        20,
+    )
     assert done.exit_code == 0, done.output
     assert "the first 50 of the training frames" in done.output
     assert "random subset of 20 of 60 frames" in done.output
     assert "none for 1 blocks" in done.output
-    assert "stage 1, warm-up: to epoch 5 (step 25)" in done.output and "before the cosine: its last learning rate" in done.output
+    assert (
+        "stage 1, warm-up: to epoch 5 (step 25)" in done.output
+        and "before the cosine: its last learning rate" in done.output
+    )
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["training"]["loss"]["energy_weight"] == 0.0
     assert config["training"]["optim"]["stages"]["cosine_epochs"] == 128
@@ -59,7 +82,8 @@ def test_a_recipe_runs_from_the_published_files(run: Run, tmp_path: Path, rmd17:
     before, after = report["test_before"], report["test"]
     assert after["n_structures"] == 20
     assert after["forces_mae_mev_per_a"] < 0.9 * before["forces_mae_mev_per_a"]
-    # Forces alone leave the constant open; it is fitted, so the error is that of a poor model, not of a missing offset.
+    # Forces alone leave the constant open; it is fitted, so the error is that of a poor model, not of a
+    # missing offset.
     assert after["energy_mae_mev_per_atom"] < 200
     card = load_model(out / "best.safetensors").card
     assert card.training_data[0]["name"] == "rmd17_aspirin.npz" and card.training_data[0]["frames"] == 50
@@ -85,8 +109,20 @@ def test_frames_of_another_split_and_the_published_statistics(rmd17: Path) -> No
 
 
 def test_dry_run_says_what_would_happen(run: Run, rmd17: Path, model: str, tmp_path: Path) -> None:
-    done = run("finetune", "--recipe", "gn-oc-rmd17-aspirin", "--data", rmd17, "-m", model, "--dry-run", "--test-frames",
-               5, "-o", tmp_path / "run")
+    done = run(
+        "finetune",
+        "--recipe",
+        "gn-oc-rmd17-aspirin",
+        "--data",
+        rmd17,
+        "-m",
+        model,
+        "--dry-run",
+        "--test-frames",
+        5,
+        "-o",
+        tmp_path / "run",
+    )
     assert done.exit_code == 0, done.output
     assert "training frames: 950" in done.output and "peak learning rate 0.0001" in done.output
     assert not (tmp_path / "run").exists()
@@ -100,7 +136,7 @@ def test_refusals(run: Run, rmd17: Path, model: str, tmp_path: Path) -> None:
         (("train.extxyz", "--recipe", "rmd17-aspirin", "--data", rmd17), "given twice"),
         (("--recipe", "rmd17-aspirin", "--data", rmd17, "--energy-key", "E"), "--energy-key contradict"),
         (("--recipe", "rmd17-aspirin", "--data", rmd17, "--split", "random"), "no split of rMD17"),
-    ]
+    ]  # fmt: skip
     for words, text in cases:
         done = run("finetune", *words, "-m", model, "-o", tmp_path / "run")
         assert done.exit_code == 2, (words, done.output)
@@ -113,7 +149,9 @@ def test_refusals(run: Run, rmd17: Path, model: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", ["default", "paper", "code"])
 def test_the_configuration_of_a_run_keeps_the_variant(tmp_path: Path, variant: Variant) -> None:
     data = DataOptions(tmp_path, recipe=finetune_recipe("qmof-bandgap", variant))
-    options = options_of_run(click.Context(click.Command("finetune")), {"data": plain(data)}, tmp_path / "config.yaml")
+    options = options_of_run(
+        click.Context(click.Command("finetune")), {"data": plain(data)}, tmp_path / "config.yaml"
+    )
     assert finetune_recipe(options["recipe"], options["variant"]) == data.recipe
 
 
@@ -137,9 +175,24 @@ def test_list_and_show(run: Run) -> None:
 
 def test_direct_forces_of_a_recipe(run: Run, tmp_path: Path, model: str) -> None:
     """Recipes with direct forces train the force branch; a network without one is refused."""
-    hdf5_layouts.write_spice(tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)})
-    words = ("finetune", "--recipe", "spice-dipeptides", "--data", tmp_path, "--forces", "direct", "--epochs", 1, "--lr",
-             "1e-3", "--allow", "repeated_frames")
+    hdf5_layouts.write_spice(
+        tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)}
+    )
+    words = (
+        "finetune",
+        "--recipe",
+        "spice-dipeptides",
+        "--data",
+        tmp_path,
+        "--forces",
+        "direct",
+        "--epochs",
+        1,
+        "--lr",
+        "1e-3",
+        "--allow",
+        "repeated_frames",
+    )
     done = run(*words, "-m", model, "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
     written = load_model(tmp_path / "run" / "last.safetensors").potential
@@ -153,22 +206,46 @@ def test_direct_forces_of_a_recipe(run: Run, tmp_path: Path, model: str) -> None
 def test_official_weights_get_the_cutoff_of_the_recipe(tmp_path: Path, graph: str) -> None:
     """7 Å and 100 neighbours for rMD17, in official graphs and in the smooth ones made from them."""
     config = dataclasses.replace(tiny_config(), policy=GraphPolicy("official"), subtract_lone_atom=False)
-    save_model(tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT"))
+    save_model(
+        tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT")
+    )
     recipe = finetune_recipe("rmd17-aspirin")
-    options = ModelOptions(str(tmp_path / "official.safetensors"), init_head="scratch", graph=graph, cutoff=recipe.cutoff,
-                           max_neighbors=recipe.max_neighbors, head_bias=recipe.head_bias)
-    begun = make_start(load_start(options), options, emt_frames(4), None, direct_forces=False,
-                       device=torch.device("cpu"), seed=0, max_edges=10**6)
+    options = ModelOptions(
+        str(tmp_path / "official.safetensors"),
+        init_head="scratch",
+        graph=graph,
+        cutoff=recipe.cutoff,
+        max_neighbors=recipe.max_neighbors,
+        head_bias=recipe.head_bias,
+    )
+    begun = make_start(
+        load_start(options),
+        options,
+        emt_frames(4),
+        None,
+        direct_forces=False,
+        device=torch.device("cpu"),
+        seed=0,
+        max_edges=10**6,
+    )
     policy = begun.potential.config.policy
     assert (policy.name, policy.cutoff, policy.max_neighbors) == (graph, 7.0, 100)
     assert not begun.head.bias
 
 
 def test_the_function_takes_a_recipe_too(tmp_path: Path, model: str) -> None:
-    hdf5_layouts.write_spice(tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)})
+    hdf5_layouts.write_spice(
+        tmp_path / "dipeptides.h5", {f"m{i}": (hdf5_layouts.DIPEPTIDES, 5) for i in range(4)}
+    )
     short = TrainConfig(epochs=1, optim=OptimConfig(lr=1e-3))
-    result = finetune(tmp_path, recipe="gn-oc-spice-dipeptides", config=short, model=model, out=tmp_path / "run",
-                      say=lambda line: None)
+    result = finetune(
+        tmp_path,
+        recipe="gn-oc-spice-dipeptides",
+        config=short,
+        model=model,
+        out=tmp_path / "run",
+        say=lambda line: None,
+    )
     assert result.n_epochs == 1 and result.test is not None and result.test.n_structures == 2
     written = load_model(result.best)
     assert "new weights" in written.card.source and not written.potential.config.heads[0].bias
@@ -177,10 +254,22 @@ def test_the_function_takes_a_recipe_too(tmp_path: Path, model: str) -> None:
 def test_cap_by_size_of_the_structure_reaches_the_model(tmp_path: Path) -> None:
     """QMOF has it, rMD17 has not; in official graphs and in smooth ones."""
     config = dataclasses.replace(tiny_config(), policy=GraphPolicy("official"), subtract_lone_atom=False)
-    save_model(tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT"))
+    save_model(
+        tmp_path / "official.safetensors", Potential(config), ModelCard(name="official", licence="MIT")
+    )
     for name, capped in (("qmof-bandgap", CONDITIONAL_NEIGHBORS), ("rmd17-aspirin", ())):
         for graph in ("official", "smooth"):
-            options = ModelOptions(str(tmp_path / "official.safetensors"), graph=graph).for_recipe(finetune_recipe(name))
-            begun = make_start(load_start(options), options, emt_frames(4), None, direct_forces=False,
-                               device=torch.device("cpu"), seed=0, max_edges=10**6)
+            options = ModelOptions(str(tmp_path / "official.safetensors"), graph=graph).for_recipe(
+                finetune_recipe(name)
+            )
+            begun = make_start(
+                load_start(options),
+                options,
+                emt_frames(4),
+                None,
+                direct_forces=False,
+                device=torch.device("cpu"),
+                seed=0,
+                max_edges=10**6,
+            )
             assert begun.potential.config.policy.fewer_neighbors == capped

@@ -1,4 +1,5 @@
-"""``finetune --target``, scalar recipes from the layouts of their data sets, and ``evaluate`` of what they give."""
+"""``finetune --target``, scalar recipes from the layouts of their data sets, and ``evaluate`` of what they
+give."""
 
 from __future__ import annotations
 
@@ -32,10 +33,30 @@ def gaps(tmp_path: Path) -> Path:
     return tmp_path / "gaps.extxyz"
 
 
-def test_a_target_of_a_file_is_trained_and_evaluated(run: Run, tmp_path: Path, gaps: Path, model: str) -> None:
+def test_a_target_of_a_file_is_trained_and_evaluated(
+    run: Run, tmp_path: Path, gaps: Path, model: str
+) -> None:
     out = tmp_path / "run"
-    words = ("finetune", gaps, "--target", "gap", "--target-unit", "eV", "--target-loss", "huber", "-m", model, "-o", out,
-             "--valid-every", 4, "--epochs", 2, "--allow", "near_duplicates")
+    words = (
+        "finetune",
+        gaps,
+        "--target",
+        "gap",
+        "--target-unit",
+        "eV",
+        "--target-loss",
+        "huber",
+        "-m",
+        model,
+        "-o",
+        out,
+        "--valid-every",
+        4,
+        "--epochs",
+        2,
+        "--allow",
+        "near_duplicates",
+    )
     dry = run(*words, "--dry-run")
     assert dry.exit_code == 0 and "target: gap: mean" in dry.output, dry.output
     done = run(*words)
@@ -52,16 +73,36 @@ def test_a_target_of_a_file_is_trained_and_evaluated(run: Run, tmp_path: Path, g
     assert refused.exit_code == 5 and "jmp_calc.predict" in refused.output
 
 
-def test_classes_of_a_file_are_trained_and_evaluated(run: Run, tmp_path: Path, gaps: Path, model: str) -> None:
+def test_classes_of_a_file_are_trained_and_evaluated(
+    run: Run, tmp_path: Path, gaps: Path, model: str
+) -> None:
     images = read(gaps, ":")
     for i, atoms in enumerate(images):
         atoms.info["kind"] = ("water", "alcohol")[i % 2]
     write(gaps, images, format="extxyz")
     out = tmp_path / "run"
-    words = ("finetune", gaps, "--target", "kind", "--class-weights", "balanced", "-m", model, "-o", out, "--valid-every", 3,
-             "--epochs", 1, "--allow", "near_duplicates")
+    words = (
+        "finetune",
+        gaps,
+        "--target",
+        "kind",
+        "--class-weights",
+        "balanced",
+        "-m",
+        model,
+        "-o",
+        out,
+        "--valid-every",
+        3,
+        "--epochs",
+        1,
+        "--allow",
+        "near_duplicates",
+    )
     dry = run(*words, "--dry-run")
-    assert dry.exit_code == 0 and "2 classes in 8 training frames (alcohol 4, water 4)" in dry.output, dry.output
+    assert dry.exit_code == 0 and "2 classes in 8 training frames (alcohol 4, water 4)" in dry.output, (
+        dry.output
+    )
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert "constant predictor: accuracy" in done.output and "next: jmp_calc.predict_classes(" in done.output
@@ -73,7 +114,10 @@ def test_classes_of_a_file_are_trained_and_evaluated(run: Run, tmp_path: Path, g
     assert sum(table["alcohol"].values()) == sum(table["water"].values()) == 6
     settings = yaml.safe_load((out / "config.yaml").read_text())
     target = settings["data"].pop("target")
-    settings["data"]["scalar"] = {**target, "target": target.pop("key")}  # as the first version of the file had it
+    settings["data"]["scalar"] = {
+        **target,
+        "target": target.pop("key"),
+    }  # as the first version of the file had it
     (tmp_path / "first.yaml").write_text(yaml.safe_dump(settings))
     for config in (out / "config.yaml", tmp_path / "first.yaml"):
         again = run("finetune", "--config", config, "-o", tmp_path / "again", "--dry-run")
@@ -85,9 +129,12 @@ def test_classes_of_a_file_are_trained_and_evaluated(run: Run, tmp_path: Path, g
 
 
 def test_recipes_run_from_the_files_of_their_data_sets(run: Run, tmp_path: Path, model: str) -> None:
-    """The fold of MatBench, a split of QMOF and complexes of PDBBind; units, pooling and errors of the recipe."""
+    """The fold of MatBench, a split of QMOF and complexes of PDBBind; units, pooling and errors of the
+    recipe."""
     (tmp_path / "m").mkdir()
-    layouts.write_matbench(tmp_path / "m", "jdft2d", "exfoliation_en", 636, [10.0 + i % 3 for i in range(636)])
+    layouts.write_matbench(
+        tmp_path / "m", "jdft2d", "exfoliation_en", 636, [10.0 + i % 3 for i in range(636)]
+    )
     layouts.write_qmof(tmp_path / "q", 20)
     (tmp_path / "p").mkdir()
     layouts.write_pdbbind(tmp_path / "p", [f"{i}abc" for i in range(10, 30)])
@@ -97,8 +144,24 @@ def test_recipes_run_from_the_files_of_their_data_sets(run: Run, tmp_path: Path,
         "gn-oc-pdbbind-core": (tmp_path / "p", ()),
     }
     for name, (data, options) in cases.items():
-        done = run("finetune", "--recipe", name, "--data", data, "-m", model, "-o", tmp_path / name, "--epochs", 1, "--lr",
-                   "1e-3", "--test-frames", 8, *options)
+        done = run(
+            "finetune",
+            "--recipe",
+            name,
+            "--data",
+            data,
+            "-m",
+            model,
+            "-o",
+            tmp_path / name,
+            "--epochs",
+            1,
+            "--lr",
+            "1e-3",
+            "--test-frames",
+            8,
+            *options,
+        )
         assert done.exit_code == 0, (name, done.output)
         recipe = finetune_recipe(name)
         head = load_model(tmp_path / name / "best.safetensors").potential.config.heads[0]
@@ -106,22 +169,30 @@ def test_recipes_run_from_the_files_of_their_data_sets(run: Run, tmp_path: Path,
         report = yaml.safe_load((tmp_path / name / "report.yaml").read_text())
         assert set(report["constant_predictor_mae"]) == {"valid", "test"}
         assert report["test"]["scalar_mae"] > 0 and report["test"]["n_structures"] <= 8
-    assert "fold 1 of KFold" in json.dumps(yaml.safe_load((tmp_path / "matbench-jdft2d" / "report.yaml").read_text()))
+    assert "fold 1 of KFold" in json.dumps(
+        yaml.safe_load((tmp_path / "matbench-jdft2d" / "report.yaml").read_text())
+    )
 
 
-def test_options_of_energies_and_of_scalars_are_told_apart(run: Run, tmp_path: Path, gaps: Path, model: str) -> None:
+def test_options_of_energies_and_of_scalars_are_told_apart(
+    run: Run, tmp_path: Path, gaps: Path, model: str
+) -> None:
     cases = [
-        ((gaps, "--target", "gap", "--forces-weight", 1), "--forces-weight has no meaning here: --target trains on a scalar"),
+        ((gaps, "--target", "gap", "--forces-weight", 1),
+        "--forces-weight has no meaning here: --target trains on a scalar"),
         ((gaps, "--target", "gap", "--E0s", "isolated"), "--E0s has no meaning here"),
         ((gaps, "--pooling", "max"), "--pooling has no meaning here: it is about --target"),
         ((gaps, "--target-kind", "class"), "--target-kind has no meaning here: it is about --target"),
-        ((gaps, "--target", "gap", "--target-kind", "class", "--target-loss", "l2"), "--target-loss has no meaning here"),
-        ((gaps, "--target", "gap", "--target-kind", "vector", "--class-weights", "balanced"), "trains on a vector"),
+        ((gaps, "--target", "gap", "--target-kind", "class", "--target-loss", "l2"),
+        "--target-loss has no meaning here"),
+        ((gaps, "--target", "gap", "--target-kind", "vector", "--class-weights", "balanced"),
+        "trains on a vector"),
         ((gaps, "--fold", 1), "--fold has no meaning without --recipe"),
         (("--recipe", "qm9-mu", "--data", tmp_path, "--forces", "direct"), "qm9-mu trains on a scalar"),
         (("--recipe", "qm9-mu", "--data", tmp_path, "--target", "gap"), "--target contradict each other"),
-        (("--recipe", "matbench-jdft2d", "--data", tmp_path, "--fold", 1, "--split", "fold-2"), "--split and --fold"),
-    ]
+        (("--recipe", "matbench-jdft2d", "--data", tmp_path, "--fold", 1, "--split", "fold-2"),
+        "--split and --fold"),
+    ]  # fmt: skip
     for words, text in cases:
         done = run("finetune", *words, "-m", model, "-o", tmp_path / "run")
         assert done.exit_code == 2, (words, done.output)

@@ -55,16 +55,28 @@ def test_turned_molecules_are_compared_after_turning_them_back() -> None:
     def turned(_: int, frame: Frame) -> Frame:
         turn, _r = np.linalg.qr(rng.normal(size=(3, 3)))
         turn = turn * np.linalg.det(turn)
-        return replace(frame, positions=frame.positions @ turn + rng.normal(size=3), forces=frame.forces @ turn)
+        return replace(
+            frame, positions=frame.positions @ turn + rng.normal(size=3), forces=frame.forces @ turn
+        )
 
     assert force_work(each(MOLECULES, turned)).slope == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize(("energy", "forces", "word"), [
-    (1.0, -1.0, "sign"), (1 / 27.2114, 1.0, "hartree"), (23.0605, 1.0, "kcal/mol"), (1.0, 23.0605, "kcal/mol/Å"),
-    (1.0, 1 / 51.4221, "hartree/bohr"), (1.0, -1 / 51.4221, "gradients"), (1 / 9, 1.0, "per atom"),
-])
-def test_energies_and_forces_that_disagree_are_refused_with_the_cause(energy: float, forces: float, word: str) -> None:
+@pytest.mark.parametrize(
+    ("energy", "forces", "word"),
+    [
+        (1.0, -1.0, "sign"),
+        (1 / 27.2114, 1.0, "hartree"),
+        (23.0605, 1.0, "kcal/mol"),
+        (1.0, 23.0605, "kcal/mol/Å"),
+        (1.0, 1 / 51.4221, "hartree/bohr"),
+        (1.0, -1 / 51.4221, "gradients"),
+        (1 / 9, 1.0, "per atom"),
+    ],
+)
+def test_energies_and_forces_that_disagree_are_refused_with_the_cause(
+    energy: float, forces: float, word: str
+) -> None:
     report = run(scaled(MOLECULES, energy=energy, forces=forces))
     assert "forces_disagree" in codes(report)
     assert any(word in finding.hint for finding in report.errors)
@@ -72,9 +84,15 @@ def test_energies_and_forces_that_disagree_are_refused_with_the_cause(energy: fl
         report.raise_if_refused()
 
 
-@pytest.mark.parametrize(("factor", "word"), [
-    (-1.0, "sign"), (160.21766, "GPa"), (1602.1766, "kbar"), (-1602.1766, "VASP"),
-])
+@pytest.mark.parametrize(
+    ("factor", "word"),
+    [
+        (-1.0, "sign"),
+        (160.21766, "GPa"),
+        (1602.1766, "kbar"),
+        (-1602.1766, "VASP"),
+    ],
+)
 def test_stress_in_other_units_or_sign_is_refused_with_the_cause(factor: float, word: str) -> None:
     report = run(scaled(CRYSTALS, stress=factor))
     assert "stress_disagrees" in codes(report) and any(word in finding.hint for finding in report.errors)
@@ -92,9 +110,13 @@ def test_missing_and_broken_labels() -> None:
     assert not run(missing, require=("energy",)).errors
     broken = each(MOLECULES, lambda i, f: replace(f, forces=f.forces * np.nan) if i == 5 else f)
     assert "not_finite" in codes(run(broken))
-    assert "not_finite" in codes(run(each(MOLECULES, lambda i, f: replace(f, energy=np.inf) if i == 5 else f)))
+    assert "not_finite" in codes(
+        run(each(MOLECULES, lambda i, f: replace(f, energy=np.inf) if i == 5 else f))
+    )
     with pytest.raises(BadInputError, match="1 of 48 frames have an energy that is not finite") as refused:
-        run(each(MOLECULES, lambda i, f: replace(f, energy=np.nan) if i == 5 else f), allow=("not_finite",)).raise_if_refused()
+        run(
+            each(MOLECULES, lambda i, f: replace(f, energy=np.nan) if i == 5 else f), allow=("not_finite",)
+        ).raise_if_refused()
     assert "--allow" not in str(refused.value.hint)
 
 
@@ -138,11 +160,14 @@ def test_energies_per_atom() -> None:
     assert "energy_per_atom" in codes(report)
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("hartree", 1 / 27.211386), ("kcal/mol", 23.0605), ("kJ/mol", 96.4853)])
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("hartree", 1 / 27.211386), ("kcal/mol", 23.0605), ("kJ/mol", 96.4853)]
+)
 def test_total_energies_in_other_units(unit: str, factor: float) -> None:
     per_element = {1: -16.4, 6: -1036.5, 8: -2046.6}
-    total = each(MOLECULES, lambda i, f: replace(
-        f, energy=f.energy + sum(per_element[int(z)] for z in f.numbers)))
+    total = each(
+        MOLECULES, lambda i, f: replace(f, energy=f.energy + sum(per_element[int(z)] for z in f.numbers))
+    )
     assert not run(total).errors
     report = run(scaled(total, energy=factor, forces=factor))
     assert codes(report) == {"energy_unit"} and f"--energy-unit {unit}" in report.errors[0].hint
@@ -166,7 +191,9 @@ def test_unseen_elements() -> None:
 def test_copies_across_the_split_are_refused_even_when_moved_and_reordered() -> None:
     order = np.random.default_rng(1).permutation(9)
     one = MOLECULES[5]
-    moved = replace(one, numbers=one.numbers[order], positions=one.positions[order] + 3.0, forces=one.forces[order])
+    moved = replace(
+        one, numbers=one.numbers[order], positions=one.positions[order] + 3.0, forces=one.forces[order]
+    )
     for valid, test in (((moved,), ()), ((), (moved,))):
         report = run(MOLECULES, valid, test)
         assert codes(report) == {"duplicates"} and "frame 5" in report.errors[0].where
@@ -176,13 +203,20 @@ def test_copies_across_the_split_are_refused_even_when_moved_and_reordered() -> 
 
 
 def test_near_copies_and_rotated_crystals_are_warnings() -> None:
-    near = replace(MOLECULES[5], positions=MOLECULES[5].positions + np.random.default_rng(0).normal(
-        scale=1e-3, size=(9, 3)))
+    near = replace(
+        MOLECULES[5],
+        positions=MOLECULES[5].positions + np.random.default_rng(0).normal(scale=1e-3, size=(9, 3)),
+    )
     report = run(MOLECULES, (near,))
     assert not report.errors and "near_duplicates" in codes(report, "warning")
     turn = np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]])
-    twin = replace(CRYSTALS[3], positions=CRYSTALS[3].positions @ turn, cell=CRYSTALS[3].cell @ turn,
-                   forces=CRYSTALS[3].forces @ turn, stress=turn.T @ CRYSTALS[3].stress @ turn)
+    twin = replace(
+        CRYSTALS[3],
+        positions=CRYSTALS[3].positions @ turn,
+        cell=CRYSTALS[3].cell @ turn,
+        forces=CRYSTALS[3].forces @ turn,
+        stress=turn.T @ CRYSTALS[3].stress @ turn,
+    )
     report = run(CRYSTALS, (twin,))
     assert not report.errors and "near_duplicates" in codes(report, "warning")
 
@@ -198,20 +232,30 @@ def test_signature_is_invariant_and_tells_arrangements_apart() -> None:
     alloy = replace(frame, numbers=np.array([29, 79, 29, 79]))
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     order = rng.permutation(4)
-    moved = replace(alloy, numbers=alloy.numbers[order], cell=alloy.cell @ turn,
-                    positions=(alloy.positions[order] + [[1, 0, 0]] @ alloy.cell) @ turn + 0.3)
+    moved = replace(
+        alloy,
+        numbers=alloy.numbers[order],
+        cell=alloy.cell @ turn,
+        positions=(alloy.positions[order] + [[1, 0, 0]] @ alloy.cell) @ turn + 0.3,
+    )
     assert np.abs(signature(moved) - signature(alloy)).max() < 1e-9
     swapped = replace(alloy, numbers=alloy.numbers[[1, 2, 0, 3]])
     assert np.abs(signature(swapped) - signature(alloy)).max() > EXACT
-    assert is_copy(alloy, replace(alloy, numbers=alloy.numbers[order], positions=alloy.positions[order] + alloy.cell[1]))
+    assert is_copy(
+        alloy, replace(alloy, numbers=alloy.numbers[order], positions=alloy.positions[order] + alloy.cell[1])
+    )
     assert not is_copy(alloy, moved) and not is_copy(alloy, swapped)
 
 
 def test_matches_are_those_of_all_pairs() -> None:
     frames = strained_copper(25, seed=3)
-    close = tuple(replace(f, positions=f.positions + 0.004 * np.sin(np.arange(12.0)).reshape(4, 3)) for f in frames[::3])
+    close = tuple(
+        replace(f, positions=f.positions + 0.004 * np.sin(np.arange(12.0)).reshape(4, 3)) for f in frames[::3]
+    )
     expected = {
-        i for i, a in enumerate(close) if min(np.abs(signature(a) - signature(b)).max() for b in frames) <= 0.01
+        i
+        for i, a in enumerate(close)
+        if min(np.abs(signature(a) - signature(b)).max() for b in frames) <= 0.01
     }
     assert {match.a for match in find_matches(close, frames)} == expected and expected
 

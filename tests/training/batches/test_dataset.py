@@ -14,7 +14,9 @@ from jmp_calc.training.batches.tasks import Task
 from tests.training.helpers.md_frames import molecule_md, strained_copper
 from tests.training.helpers.tiny import POLICY
 
-METAL = Task("metal", references={29: 2.0}, energy_unit=0.5, forces_unit=3.0, stress_unit=None, forces_margin=0.1)
+METAL = Task(
+    "metal", references={29: 2.0}, energy_unit=0.5, forces_unit=3.0, stress_unit=None, forces_margin=0.1
+)
 ORGANIC = Task("organic", "md", energy_unit=24.9, energy_per_atom=False, energy_margin=0.01)
 
 
@@ -34,7 +36,9 @@ def test_labels_and_masks() -> None:
     assert target.forces_mask.tolist() == [True, True, False, True]
     assert target.stress_mask.tolist() == [True, True, True, False]
     assert target.energy.tolist() == [frames[0].energy, 0.0, frames[2].energy, frames[3].energy]
-    assert target.reference_energy.tolist() == [2.0 * (frame.numbers == 29).sum() for frame in frames[:3]] + [0.0]
+    assert target.reference_energy.tolist() == [2.0 * (frame.numbers == 29).sum() for frame in frames[:3]] + [
+        0.0
+    ]
     assert target.task.tolist() == [0, 0, 0, 1] and target.has_stress
     assert target.heads == ("metal", "metal", "metal", "organic") and target.frames == (0, 1, 2, 10)
     assert target.groups == ("strain", "strain", "strain", "md")
@@ -67,7 +71,11 @@ def test_labels_of_one_task_only() -> None:
 
 def test_a_task_may_have_its_own_cutoff() -> None:
     frames, near = strained_copper(1), Task("metal", cutoff=2.6)
-    assert 0 < FrameGraphs(frames, POLICY, near).graph(0).n_edges < FrameGraphs(frames, POLICY, METAL).graph(0).n_edges
+    assert (
+        0
+        < FrameGraphs(frames, POLICY, near).graph(0).n_edges
+        < FrameGraphs(frames, POLICY, METAL).graph(0).n_edges
+    )
 
 
 def test_cache_does_not_change_anything_and_keeps_its_limit() -> None:

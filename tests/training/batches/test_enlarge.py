@@ -15,7 +15,8 @@ SIZES = (100, 8, 2, 10)
 
 
 @pytest.mark.parametrize(
-    ("temperature", "counts"), [(1.0, (100, 8, 2, 10)), (2.0, (100, 29, 15, 32)), (math.inf, (100, 100, 100, 100))]
+    ("temperature", "counts"),
+    [(1.0, (100, 8, 2, 10)), (2.0, (100, 29, 15, 32)), (math.inf, (100, 100, 100, 100))],
 )
 def test_worked_example_of_the_paper(temperature: float, counts: tuple[int, ...]) -> None:
     assert enlarged_counts(SIZES, temperature) == counts
@@ -99,8 +100,16 @@ def test_an_item_outside_is_refused(item: int) -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "temperature", "weights"),
-    [((10, 0), 2.0, None), ((), 2.0, None), ((10, 5), 0.0, None), ((10, 5), math.nan, None), ((10, 5), -1.0, None),
-     ((10, 5), 2.0, (1.0, 0.0)), ((10, 5), 2.0, (1.0, math.nan)), ((10, 5), 2.0, (1.0,))],
+    [
+        ((10, 0), 2.0, None),
+        ((), 2.0, None),
+        ((10, 5), 0.0, None),
+        ((10, 5), math.nan, None),
+        ((10, 5), -1.0, None),
+        ((10, 5), 2.0, (1.0, 0.0)),
+        ((10, 5), 2.0, (1.0, math.nan)),
+        ((10, 5), 2.0, (1.0,)),
+    ],
 )
 def test_senseless_mixtures_are_refused(
     sizes: tuple[int, ...], temperature: float, weights: tuple[float, ...] | None

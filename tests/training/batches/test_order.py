@@ -41,7 +41,9 @@ def test_each_epoch_has_every_frame_once_within_the_budget() -> None:
 
 def test_a_fixed_plan_is_the_same_in_every_epoch() -> None:
     order = Fixed(sizes(20), max_edges=300)
-    assert list(order.steps(0)) == list(order.steps(5)) and sorted(flat(list(order.steps(0)))) == list(range(20))
+    assert list(order.steps(0)) == list(order.steps(5)) and sorted(flat(list(order.steps(0)))) == list(
+        range(20)
+    )
 
 
 def test_frame_above_the_budget_is_alone() -> None:
@@ -60,7 +62,9 @@ def test_padding_is_limited_by_sorting_sparse_from_dense() -> None:
 
 
 @pytest.mark.parametrize("temperature, times", [(1.0, (1, 1, 1)), (2.0, (1, 2, 4)), (math.inf, (1, 4, 16))])
-def test_a_mixture_repeats_small_sets_as_the_temperature_says(temperature: float, times: tuple[int, ...]) -> None:
+def test_a_mixture_repeats_small_sets_as_the_temperature_says(
+    temperature: float, times: tuple[int, ...]
+) -> None:
     counts = (64, 16, 4)
     order = Mixed(counts, sizes(84), temperature, max_edges=500, max_structures=8, seed=3)
     seen = Counter(flat(list(order.steps(0))))
@@ -110,7 +114,9 @@ def test_a_resumed_mixture_goes_on_with_the_same_steps() -> None:
 
 
 @pytest.mark.parametrize("edges", [(60, 5000), (300, 3000), (100, 6000)])
-def test_the_steps_of_sets_of_two_sizes_are_counted(edges: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steps_of_sets_of_two_sizes_are_counted(
+    edges: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = np.array([[10, edges[0], 10]] * 2000 + [[60, edges[1], 30]] * 200)
 
     def mixed() -> Mixed:

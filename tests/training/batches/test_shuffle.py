@@ -1,4 +1,5 @@
-"""The shuffled order: every item once, repeatable, different for every seed and epoch, without visible structure."""
+"""The shuffled order: every item once, repeatable, different for every seed and epoch, without visible
+structure."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def test_blocks_are_parts_of_one_order() -> None:
 
 
 def test_seed_and_epoch_each_give_another_order() -> None:
-    orders = [Permutation(5000, seed, epoch).block(0, 5000) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    orders = [
+        Permutation(5000, seed, epoch).block(0, 5000) for seed, epoch in ((0, 0), (0, 1), (1, 0), (1, 1))
+    ]
     for i, one in enumerate(orders):
         for other in orders[:i]:
             # Two independent orders agree in one place on average (Poisson).

@@ -1,4 +1,5 @@
-"""Labels keep their values through every format; what is missing, misshapen or ambiguous is refused with its place."""
+"""Labels keep their values through every format; what is missing, misshapen or ambiguous is refused with its
+place."""
 
 from __future__ import annotations
 
@@ -27,7 +28,11 @@ def crystal(seed: int = 0) -> Atoms:
     atoms.set_cell(atoms.cell @ (np.eye(3) + rng.normal(scale=0.02, size=(3, 3))), scale_atoms=True)
     atoms.positions += rng.normal(scale=0.1, size=(4, 3))
     atoms.calc = EMT()
-    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(), "stress": atoms.get_stress()}
+    results = {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "stress": atoms.get_stress(),
+    }
     atoms.calc = SinglePointCalculator(atoms, **results)
     atoms.info["config_type"] = f"group{seed % 2}"
     return atoms
@@ -76,8 +81,10 @@ def test_forces_of_fixed_atoms_are_kept(tmp_path: Path, name: str) -> None:
 def npz(path: Path, **changes) -> Path:
     images = [crystal(seed) for seed in range(3)]
     content = {
-        "numbers": images[0].numbers, "positions": np.array([a.positions for a in images]),
-        "cell": np.array([a.cell.array for a in images]), "pbc": np.array([True, True, True]),
+        "numbers": images[0].numbers,
+        "positions": np.array([a.positions for a in images]),
+        "cell": np.array([a.cell.array for a in images]),
+        "pbc": np.array([True, True, True]),
         "energy": np.array([a.calc.results["energy"] for a in images]),
         "forces": np.array([a.calc.results["forces"] for a in images]),
         "stress": np.array([a.calc.results["stress"] for a in images]),
@@ -94,8 +101,13 @@ def test_npz(tmp_path: Path) -> None:
 
 def test_npz_of_frames_with_different_sizes_is_padded_with_zeros(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    np.savez(path, numbers=[[8, 1, 1], [1, 1, 0]], positions=np.arange(18.0).reshape(2, 3, 3), energy=[-1.0, -2.0],
-             forces=np.ones((2, 3, 3)))
+    np.savez(
+        path,
+        numbers=[[8, 1, 1], [1, 1, 0]],
+        positions=np.arange(18.0).reshape(2, 3, 3),
+        energy=[-1.0, -2.0],
+        forces=np.ones((2, 3, 3)),
+    )
     frames = read_labelled(path).frames
     assert [frame.n_atoms for frame in frames] == [3, 2] and frames[1].forces.shape == (2, 3)
     assert not frames[1].pbc.any()
@@ -103,8 +115,13 @@ def test_npz_of_frames_with_different_sizes_is_padded_with_zeros(tmp_path: Path)
 
 def test_rmd17_layout_needs_its_unit(tmp_path: Path) -> None:
     path = tmp_path / "rmd17.npz"
-    np.savez(path, nuclear_charges=[8, 1], coords=np.zeros((2, 2, 3)) + [[[0.0], [1.0]]], energies=[-100.0, -99.0],
-             forces=np.ones((2, 2, 3)))
+    np.savez(
+        path,
+        nuclear_charges=[8, 1],
+        coords=np.zeros((2, 2, 3)) + [[[0.0], [1.0]]],
+        energies=[-100.0, -99.0],
+        forces=np.ones((2, 2, 3)),
+    )
     with pytest.raises(BadInputError, match="energy-unit"):
         read_labelled(path)
     frame = read_labelled(path, energy_unit="kcal/mol").frames[0]
@@ -136,17 +153,24 @@ def write_text(path: Path, content: str) -> Path:
 
 
 def test_labels_under_two_keys_are_named_both(tmp_path: Path) -> None:
-    """Half of the frames under REF_energy, half under energy: neither is left out, nor are they mixed without being asked."""
-    new, old = (text(f"{FORCES} {CUBE} {key}=-1.5 config_type=md note=7", ROWS) for key in ("REF_energy", "energy"))
+    """Half of the frames under REF_energy, half under energy: neither is left out, nor are they mixed without
+    being asked."""
+    new, old = (
+        text(f"{FORCES} {CUBE} {key}=-1.5 config_type=md note=7", ROWS) for key in ("REF_energy", "energy")
+    )
     path = write_text(tmp_path / "mixed.xyz", new + old + new + old)
-    with pytest.raises(BadInputError, match="2 of 4 frames have their energy under 'energy' and not under 'REF_energy'") as error:
+    with pytest.raises(
+        BadInputError, match="2 of 4 frames have their energy under 'energy' and not under 'REF_energy'"
+    ) as error:
         read_labelled(path)
     assert "frames 1, 3" in str(error.value.where)
 
 
 def test_keys_of_the_file_are_named_whatever_they_hold(tmp_path: Path) -> None:
     """Entries that are text, and numbers of any size, are listed by how many frames have them."""
-    path = write_text(tmp_path / "dft.xyz", text(f"{FORCES} dft=-3.0 note=abc", ROWS) + text(f"{FORCES} dft=-3.0", ROWS))
+    path = write_text(
+        tmp_path / "dft.xyz", text(f"{FORCES} dft=-3.0 note=abc", ROWS) + text(f"{FORCES} dft=-3.0", ROWS)
+    )
     with pytest.raises(BadInputError, match="has no energy") as error:
         read_labelled(path)
     assert "found: dft, note" in str(error.value.hint)
@@ -211,7 +235,9 @@ def test_stress_layouts(tmp_path: Path, stress: str) -> None:
 
 
 def test_virials_become_stress_with_the_other_sign(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 virials="64 0 0 0 64 0 0 0 128"', ROWS))
+    path = write_text(
+        tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 virials="64 0 0 0 64 0 0 0 128"', ROWS)
+    )
     np.testing.assert_allclose(read_labelled(path).frames[0].stress, np.diag([-1.0, -1.0, -2.0]))
 
 
@@ -220,15 +246,22 @@ def test_stress_of_a_molecule_is_not_a_label(tmp_path: Path) -> None:
     assert read_labelled(path).frames[0].stress is None
 
 
-@pytest.mark.parametrize(("comment", "rows", "fact"), [
-    (f'{CUBE} {FORCES} energy=0 stress="1 2 3 4"', ROWS, r"stress has shape \(4,\)"),
-    (f'{CUBE} {FORCES} energy=0 stress="1 9 0 0 1 0 0 0 1"', ROWS, "not symmetric"),
-    ("Properties=species:S:1:pos:R:3:forces:R:2 energy=0", "H 0 0 0 0 0\nH 0 0 1 0 0\n", r"shape \(2, 2\), not \(2, 3\)"),
-    (f'{FORCES} energy="1 2"', ROWS, r"energy has shape \(2,\)"),
-    (f"{FORCES} energy=abc", ROWS, "not numeric"),
-    (f"{FORCES} energy=0", "H 0 0 0 0 0 0.1\nXx 0 0 nan 0 0 -0.1\n", "Xx|not finite|Unknown"),
-    (f"{FORCES} energy=0", "H 0 0 0 0 0 0.1\nH 0 0 nan 0 0 -0.1\n", "not finite"),
-])
+@pytest.mark.parametrize(
+    ("comment", "rows", "fact"),
+    [
+        (f'{CUBE} {FORCES} energy=0 stress="1 2 3 4"', ROWS, r"stress has shape \(4,\)"),
+        (f'{CUBE} {FORCES} energy=0 stress="1 9 0 0 1 0 0 0 1"', ROWS, "not symmetric"),
+        (
+            "Properties=species:S:1:pos:R:3:forces:R:2 energy=0",
+            "H 0 0 0 0 0\nH 0 0 1 0 0\n",
+            r"shape \(2, 2\), not \(2, 3\)",
+        ),
+        (f'{FORCES} energy="1 2"', ROWS, r"energy has shape \(2,\)"),
+        (f"{FORCES} energy=abc", ROWS, "not numeric"),
+        (f"{FORCES} energy=0", "H 0 0 0 0 0 0.1\nXx 0 0 nan 0 0 -0.1\n", "Xx|not finite|Unknown"),
+        (f"{FORCES} energy=0", "H 0 0 0 0 0 0.1\nH 0 0 nan 0 0 -0.1\n", "not finite"),
+    ],
+)
 def test_misshapen_labels_name_the_frame(tmp_path: Path, comment: str, rows: str, fact: str) -> None:
     path = write_text(tmp_path / "a.xyz", text(f"{FORCES} energy=0", ROWS) + text(comment, rows))
     with pytest.raises(BadInputError, match=fact) as error:
@@ -247,23 +280,33 @@ def test_missing_labels_are_refused_unless_allowed(tmp_path: Path) -> None:
         read_labelled(write_text(path, text("energy=-1")))
 
 
-@pytest.mark.parametrize(("stress", "virials", "keys", "xx"), [
-    ("stress", "REF_virials", {}, -1.0), ("REF_stress", "REF_virials", {}, 0.5), ("stress", "virials", {}, 0.5),
-    ("REF_stress", "virials", {}, 0.5), ("stress", "REF_virials", {"stress": "stress"}, 0.5),
-    ("REF_stress", "virials", {"virials": "virials"}, -1.0),
-])
+@pytest.mark.parametrize(
+    ("stress", "virials", "keys", "xx"),
+    [
+        ("stress", "REF_virials", {}, -1.0),
+        ("REF_stress", "REF_virials", {}, 0.5),
+        ("stress", "virials", {}, 0.5),
+        ("REF_stress", "virials", {}, 0.5),
+        ("stress", "REF_virials", {"stress": "stress"}, 0.5),
+        ("REF_stress", "virials", {"virials": "virials"}, -1.0),
+    ],
+)
 def test_of_stress_and_virials_the_key_of_the_user_and_then_ref_come_first(
     tmp_path: Path, stress: str, virials: str, keys: dict[str, str], xx: float
 ) -> None:
     labels = f'{stress}="0.5 0 0 0 0 0 0 0 0" {virials}="64 0 0 0 0 0 0 0 0"'
-    found = read_labelled(write_text(tmp_path / "a.xyz", text(f"{CUBE} {FORCES} energy=0 {labels}", ROWS)),
-                          keys=LabelKeys(**keys))
+    found = read_labelled(
+        write_text(tmp_path / "a.xyz", text(f"{CUBE} {FORCES} energy=0 {labels}", ROWS)),
+        keys=LabelKeys(**keys),
+    )
     assert found.frames[0].stress[0, 0] == pytest.approx(xx)
     assert any(f"({(stress if xx < 0 else virials)!r}) not used" in message for message in found.messages)
 
 
 @pytest.mark.parametrize("name", ["a.extxyz", "a.traj"])
-def test_energies_without_smearing_are_told_because_the_forces_belong_to_the_free_energy(tmp_path: Path, name: str) -> None:
+def test_energies_without_smearing_are_told_because_the_forces_belong_to_the_free_energy(
+    tmp_path: Path, name: str
+) -> None:
     atoms = crystal()
     atoms.calc.results["free_energy"] = atoms.calc.results["energy"] - 4 * 0.003
     write(tmp_path / name, atoms)
@@ -294,8 +337,14 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "garbage.traj").write_bytes(np.random.default_rng(0).bytes(3000))
     (tmp_path / "garbage.npz").write_bytes(b"no archive")
     (tmp_path / "folder.xyz").mkdir()
-    for name, fact in (("missing.xyz", "does not exist"), ("empty.xyz", "empty"), ("garbage.xyz", "not text|number of"),
-                       ("garbage.traj", "cannot be read"), ("garbage.npz", "numpy"), ("folder.xyz", "directory")):
+    for name, fact in (
+        ("missing.xyz", "does not exist"),
+        ("empty.xyz", "empty"),
+        ("garbage.xyz", "not text|number of"),
+        ("garbage.traj", "cannot be read"),
+        ("garbage.npz", "numpy"),
+        ("folder.xyz", "directory"),
+    ):
         with pytest.raises(BadInputError, match=fact):
             read_labelled(tmp_path / name)
 
@@ -327,7 +376,9 @@ def test_broken_gzip_stream(tmp_path: Path) -> None:
 
 
 def test_wrong_atom_count_in_the_middle_is_never_skipped(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "a.xyz", text(f"{FORCES} energy=0", ROWS, count=3) + text(f"{FORCES} energy=0", ROWS))
+    path = write_text(
+        tmp_path / "a.xyz", text(f"{FORCES} energy=0", ROWS, count=3) + text(f"{FORCES} energy=0", ROWS)
+    )
     with pytest.raises(BadInputError, match="columns|number of atoms"):
         read_labelled(path, allow_truncated=True)
 

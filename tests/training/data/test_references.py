@@ -24,8 +24,18 @@ TRUE = {1: -13.6, 6: -1029.5, 8: -2042.0}
 def frame(counts: dict[int, int], extra: float = 0.0, values: dict[int, float] = TRUE) -> Frame:
     numbers = np.repeat(list(counts), list(counts.values()))
     energy = sum(values[z] * n for z, n in counts.items()) + extra * len(numbers)
-    return Frame(numbers, np.zeros((len(numbers), 3)), np.zeros((3, 3)), np.zeros(3, bool), energy, None, None,
-                 "default", "a.xyz", 0)
+    return Frame(
+        numbers,
+        np.zeros((len(numbers), 3)),
+        np.zeros((3, 3)),
+        np.zeros(3, bool),
+        energy,
+        None,
+        None,
+        "default",
+        "a.xyz",
+        0,
+    )
 
 
 VARIED = [frame({1: 4, 6: 1}), frame({1: 2, 8: 1}), frame({6: 1, 8: 2}), frame({1: 6, 6: 2, 8: 1})]
@@ -54,9 +64,13 @@ def test_isolated_atoms_come_first() -> None:
     assert found.residual_ev_per_atom == pytest.approx(np.sqrt((16 + 9) / 2))
 
 
-@pytest.mark.parametrize(("isolated", "reason"), [
-    ({1: -13.6, 6: -1029.5}, "none for O"), ({1: -0.5, 6: -37.7, 8: -74.8}, "another energy zero"),
-])
+@pytest.mark.parametrize(
+    ("isolated", "reason"),
+    [
+        ({1: -13.6, 6: -1029.5}, "none for O"),
+        ({1: -0.5, 6: -37.7, 8: -74.8}, "another energy zero"),
+    ],
+)
 def test_unusable_isolated_atoms_are_explained(isolated: dict[int, float], reason: str) -> None:
     found = fit_references(VARIED, isolated)
     assert found.kind == "least_squares" and any(reason in message for message in found.messages)
@@ -65,7 +79,10 @@ def test_unusable_isolated_atoms_are_explained(isolated: dict[int, float], reaso
 
 
 def test_relative_energies() -> None:
-    relative = [frame({1: 4, 6: 1}, 0.1, dict.fromkeys(TRUE, 0.0)), frame({1: 2, 8: 1}, 0.2, dict.fromkeys(TRUE, 0.0))]
+    relative = [
+        frame({1: 4, 6: 1}, 0.1, dict.fromkeys(TRUE, 0.0)),
+        frame({1: 2, 8: 1}, 0.2, dict.fromkeys(TRUE, 0.0)),
+    ]
     found = fit_references(relative, TRUE)
     assert found.kind == "least_squares" and found.residual_ev_per_atom < 1e-9
     assert all(abs(value) < 1.0 for value in found.values.values())
@@ -77,11 +94,21 @@ def test_values_of_the_user(tmp_path: Path) -> None:
     path.write_text("H: -13.6\nC: -1029.5\nO: -2042.0\n", encoding="utf-8")
     assert load_references(path) == pytest.approx(TRUE)
     atoms = tmp_path / "atoms.xyz"
-    atoms.write_text("".join(f"1\nenergy={e} config_type=IsolatedAtom\n{s} 0 0 0\n" for s, e in
-                             (("H", -13.6), ("C", -1029.5), ("O", -2042.0))), encoding="utf-8")
+    atoms.write_text(
+        "".join(
+            f"1\nenergy={e} config_type=IsolatedAtom\n{s} 0 0 0\n"
+            for s, e in (("H", -13.6), ("C", -1029.5), ("O", -2042.0))
+        ),
+        encoding="utf-8",
+    )
     assert load_references(atoms) == pytest.approx(TRUE)
-    for bad, fact in (({"H": -13.6}, "no energy for C, O"), ({"Hx": 1.0}, "not an element"), ({"H": "x"}, "in eV"),
-                      ({"²": 1.0}, "not an element"), ({1.5: 1.0}, "not an element")):
+    for bad, fact in (
+        ({"H": -13.6}, "no energy for C, O"),
+        ({"Hx": 1.0}, "not an element"),
+        ({"H": "x"}, "in eV"),
+        ({"²": 1.0}, "not an element"),
+        ({1.5: 1.0}, "not an element"),
+    ):
         with pytest.raises(UsageError, match=fact):
             fit_references(VARIED, mode=bad)
     path.write_text("- 1\n", encoding="utf-8")
@@ -91,8 +118,13 @@ def test_values_of_the_user(tmp_path: Path) -> None:
 
 def test_isolated_atoms_in_a_file_have_its_units_and_keys(tmp_path: Path) -> None:
     atoms = tmp_path / "atoms.xyz"
-    atoms.write_text("".join(f"1\nE={TRUE[z] / ENERGY_UNITS['hartree']} config_type=IsolatedAtom\n{s} 0 0 0\n"
-                             for z, s in ((1, "H"), (6, "C"), (8, "O"))), encoding="utf-8")
+    atoms.write_text(
+        "".join(
+            f"1\nE={TRUE[z] / ENERGY_UNITS['hartree']} config_type=IsolatedAtom\n{s} 0 0 0\n"
+            for z, s in ((1, "H"), (6, "C"), (8, "O"))
+        ),
+        encoding="utf-8",
+    )
     assert load_references(atoms, keys=LabelKeys("E"), energy_unit="hartree") == pytest.approx(TRUE)
 
 
@@ -111,19 +143,28 @@ def test_the_finetuning_reads_them_as_its_frames(tmp_path: Path) -> None:
         image.info["REF_energy"] = results["energy"] / ENERGY_UNITS["hartree"]
         image.arrays["REF_forces"] = results["forces"] / ENERGY_UNITS["hartree"]
     write(tmp_path / "train.extxyz", images, format="extxyz")
-    (tmp_path / "atoms.xyz").write_text("".join(
-        f"1\nREF_energy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n" for name, energy in (("Al", 0.1), ("Cu", -0.2))),
-        encoding="utf-8")
+    (tmp_path / "atoms.xyz").write_text(
+        "".join(
+            f"1\nREF_energy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n"
+            for name, energy in (("Al", 0.1), ("Cu", -0.2))
+        ),
+        encoding="utf-8",
+    )
     model = tiny_model(tmp_path / "tiny.safetensors")
     options = DataOptions(tmp_path / "train.extxyz", references=tmp_path / "atoms.xyz", energy_unit="hartree")
     found = prepare(options, ModelOptions(str(model)), TrainConfig(), lambda line: None).references
     assert found is not None and found.kind == "isolated_atoms"
-    assert found.values == pytest.approx({13: 0.1 * ENERGY_UNITS["hartree"], 29: -0.2 * ENERGY_UNITS["hartree"]})
+    assert found.values == pytest.approx(
+        {13: 0.1 * ENERGY_UNITS["hartree"], 29: -0.2 * ENERGY_UNITS["hartree"]}
+    )
 
 
 def test_isolated_atoms_of_the_validation_file_are_said_to_be_unused(tmp_path: Path) -> None:
     train, valid = emt_file(tmp_path / "train.extxyz", 6), emt_file(tmp_path / "valid.extxyz", 2, seed=1)
-    atoms = "".join(f"1\nenergy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n" for name, energy in (("Al", 1), ("Cu", 2)))
+    atoms = "".join(
+        f"1\nenergy={energy} config_type=IsolatedAtom\n{name} 0 0 0\n"
+        for name, energy in (("Al", 1), ("Cu", 2))
+    )
     model = ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors")))
     said: list[str] = []
 
@@ -139,7 +180,9 @@ def test_isolated_atoms_of_the_validation_file_are_said_to_be_unused(tmp_path: P
     said.clear()
     train.write_text(train.read_text() + atoms)
     assert references() == {13: 1.0, 29: 2.0}
-    assert "References: isolated atoms." in said and not any(line.startswith("train.extxyz: its isolated") for line in said)
+    assert "References: isolated atoms." in said and not any(
+        line.startswith("train.extxyz: its isolated") for line in said
+    )
 
 
 def test_frames_without_energy() -> None:

@@ -15,8 +15,19 @@ from jmp_calc.training.data.split import every_nth, split_frames
 def frames(count: int, group: str = "a", number: int = 1) -> list[Frame]:
     rng = np.random.default_rng(count)
     return [
-        Frame(np.array([number, 1]), rng.normal(size=(2, 3)) * 3, np.zeros((3, 3)), np.zeros(3, bool), 0.0, None, None,
-              group, "a.xyz", i) for i in range(count)
+        Frame(
+            np.array([number, 1]),
+            rng.normal(size=(2, 3)) * 3,
+            np.zeros((3, 3)),
+            np.zeros(3, bool),
+            0.0,
+            None,
+            None,
+            group,
+            "a.xyz",
+            i,
+        )
+        for i in range(count)
     ]
 
 
@@ -35,7 +46,9 @@ def test_blocks_and_shares() -> None:
     again = split_frames(everything, 0.1, seed=3)
     assert indices(again[1]) == indices(valid)
     assert indices(split_frames(everything, 0.1, seed=4)[1]) != indices(valid)
-    assert indices(split_frames(everything[:200], 0.1, seed=3)[1]) == indices(valid[:20]), "groups are independent"
+    assert indices(split_frames(everything[:200], 0.1, seed=3)[1]) == indices(valid[:20]), (
+        "groups are independent"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 9])

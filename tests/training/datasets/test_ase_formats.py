@@ -1,4 +1,5 @@
-"""ASE's own formats give the same frames, whichever was written; .aselmdb without the package that writes it."""
+"""ASE's own formats give the same frames, whichever was written; .aselmdb without the package that writes
+it."""
 
 from __future__ import annotations
 
@@ -25,11 +26,17 @@ def images() -> list[Atoms]:
     rng = np.random.default_rng(0)
     made = []
     for i in range(3):
-        atoms = Atoms("CuOH", rng.normal(size=(3, 3)) + np.arange(3)[:, None] * 2, cell=7 * np.eye(3), pbc=True,
-                      tags=[0, 1, 2])
+        atoms = Atoms(
+            "CuOH",
+            rng.normal(size=(3, 3)) + np.arange(3)[:, None] * 2,
+            cell=7 * np.eye(3),
+            pbc=True,
+            tags=[0, 1, 2],
+        )
         atoms.set_constraint(FixAtoms([0]))
-        atoms.calc = SinglePointCalculator(atoms, energy=-10.0 - i, forces=rng.normal(size=(3, 3)),
-                                           stress=0.01 * rng.normal(size=6))
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=-10.0 - i, forces=rng.normal(size=(3, 3)), stress=0.01 * rng.normal(size=6)
+        )
         made.append(atoms)
     return made
 
@@ -38,19 +45,34 @@ def write_aselmdb(path: Path, atoms: list[Atoms]) -> None:
     """The layout: packed JSON rows under 1 ... n, a deleted row, and the reserved keys."""
     environment = lmdb.open(str(path), subdir=False, map_size=1 << 24)
     with environment.begin(write=True) as transaction:
+
         def put(key: str, value: object) -> None:
             transaction.put(key.encode(), zlib.compress(encode(value).encode()))
 
         for i, image in enumerate(atoms):
             results = image.calc.results
-            put(str(i + 1 if i < 1 else i + 2), {  # row 2 was deleted
-                "numbers": image.numbers, "positions": image.positions, "cell": image.cell.array, "pbc": image.pbc,
-                "tags": image.get_tags(), "unique_id": f"{i}", "ctime": 1.0, "mtime": 1.0, "user": None,
-                "energy": results["energy"], "forces": results["forces"], "stress": results["stress"],
-                "calculator": "unknown", "calculator_parameters": {},
-                "constraints": [{"name": "FixAtoms", "kwargs": {"indices": [0]}}],
-                "key_value_pairs": {"config_type": f"kind{i}"}, "data": {"other_forces": np.zeros((3, 3))},
-            })
+            put(
+                str(i + 1 if i < 1 else i + 2),
+                {  # row 2 was deleted
+                    "numbers": image.numbers,
+                    "positions": image.positions,
+                    "cell": image.cell.array,
+                    "pbc": image.pbc,
+                    "tags": image.get_tags(),
+                    "unique_id": f"{i}",
+                    "ctime": 1.0,
+                    "mtime": 1.0,
+                    "user": None,
+                    "energy": results["energy"],
+                    "forces": results["forces"],
+                    "stress": results["stress"],
+                    "calculator": "unknown",
+                    "calculator_parameters": {},
+                    "constraints": [{"name": "FixAtoms", "kwargs": {"indices": [0]}}],
+                    "key_value_pairs": {"config_type": f"kind{i}"},
+                    "data": {"other_forces": np.zeros((3, 3))},
+                },
+            )
         put("nextid", len(atoms) + 2)
         put("deleted_ids", [2])
     environment.close()
@@ -63,7 +85,9 @@ def check(found: LabelledSet) -> None:
         assert frame.energy == pytest.approx(atoms.calc.results["energy"])
         assert np.allclose(frame.forces, atoms.calc.results["forces"], atol=1e-7)  # the fixed atom's too
         assert frame.stress is not None
-        assert np.allclose(frame.stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atoms.calc.results["stress"], atol=1e-7)
+        assert np.allclose(
+            frame.stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], atoms.calc.results["stress"], atol=1e-7
+        )
         assert frame.tags is not None and frame.tags.tolist() == [0, 1, 2]
         assert frame.pbc.all()
 
@@ -115,7 +139,10 @@ def test_damaged_aselmdb_names_the_row(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="The row has no structure"):
         read_labelled(other)
     nothing = tmp_path / "nothing.aselmdb"
-    with lmdb.open(str(nothing), subdir=False, map_size=1 << 24) as file, file.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(nothing), subdir=False, map_size=1 << 24) as file,
+        file.begin(write=True) as transaction,
+    ):
         transaction.put(b"length", b"3")
     with pytest.raises(BadInputError, match="no ASE database"):
         read_labelled(nothing)

@@ -1,4 +1,5 @@
-"""``jmp-calc data``: the list says what is known and invents nothing; fetching and unpacking; export as extended XYZ."""
+"""``jmp-calc data``: the list says what is known and invents nothing; fetching and unpacking; export as
+extended XYZ."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def test_every_reader_is_in_the_catalogue_and_the_other_way_round() -> None:
         for file in entry.files:
             assert file.url is None or file.url.startswith("https://")
             assert file.md5 is None or re.fullmatch("[0-9a-f]{32}", file.md5)
-            assert file.sha256 is None and file.size is None  # the publishers' are not known: none may be made up
+            assert (
+                file.sha256 is None and file.size is None
+            )  # the publishers' are not known: none may be made up
     assert entries["oc22"].files[0].md5 == "ebea523c6f8d61248a37b4dd660b11e6"
 
 
@@ -68,7 +71,9 @@ def test_fetch_goes_on_and_checks_the_md5(tmp_path: Path, server: Server) -> Non
     server.content = b"\x89HDF" + bytes(range(256)) * 2000
     server.cut_after = [100_000]
     lines: list[str] = []
-    good = publication(server, "toy.h5", md5=hashlib.md5(server.content).hexdigest(), size=len(server.content))
+    good = publication(
+        server, "toy.h5", md5=hashlib.md5(server.content).hexdigest(), size=len(server.content)
+    )
     (path,) = fetch(good, tmp_path, say=lines.append)
     assert path.read_bytes() == server.content
     assert server.requests[1] == "bytes=100000-"
@@ -93,7 +98,9 @@ def test_fetch_failures_speak_of_data_and_not_of_models(tmp_path: Path, server: 
         fetch(load_catalogue()["oc20"], tmp_path, ["s2ef_val_id.tar"])
     with pytest.raises(UsageError, match="No address is known for matbench"):
         fetch(load_catalogue()["matbench"], tmp_path)
-    insecure = Publication("toy", "a toy", "nowhere", files=(PublishedFile("a.h5", "http://example.org/a.h5"),))
+    insecure = Publication(
+        "toy", "a toy", "nowhere", files=(PublishedFile("a.h5", "http://example.org/a.h5"),)
+    )
     with pytest.raises(ModelError, match="https only"):
         fetch(insecure, tmp_path)
 
@@ -148,16 +155,36 @@ def test_export_keeps_labels_identifiers_and_skips_bad_frames(tmp_path: Path) ->
     frames = read_labelled(out).frames
     assert [frame.energy for frame in frames] == pytest.approx([*made, *made], abs=1e-6)
     assert read(out, 0).info["identifier"] == "C2H2_rxn0001/0"
-    assert run("data", "export", "transition1x", "train", "--data", tmp_path, "-o", out).exit_code == 2  # it exists
+    assert (
+        run("data", "export", "transition1x", "train", "--data", tmp_path, "-o", out).exit_code == 2
+    )  # it exists
     layouts.write_matbench(tmp_path, "jdft2d", "exfoliation_en", 636, [float(i) for i in range(636)])
     out = tmp_path / "test.extxyz"
-    done = run("data", "export", "matbench", "jdft2d", "--data", tmp_path, "-o", out, "--part", "test", "--split", "fold-1",
-               "--frames", 10)
+    done = run(
+        "data",
+        "export",
+        "matbench",
+        "jdft2d",
+        "--data",
+        tmp_path,
+        "-o",
+        out,
+        "--part",
+        "test",
+        "--split",
+        "fold-1",
+        "--frames",
+        10,
+    )
     assert done.exit_code == 0, done.output
     images = read(out, ":")
     assert len(images) == 10
-    assert images[0].info["exfoliation_en"] == float(images[0].info["identifier"].removeprefix("mb-jdft2d-")) - 1
-    done = run("data", "export", "transition1x", "train", "--data", tmp_path, "-o", tmp_path / "no", "--part", "test")
+    assert (
+        images[0].info["exfoliation_en"] == float(images[0].info["identifier"].removeprefix("mb-jdft2d-")) - 1
+    )
+    done = run(
+        "data", "export", "transition1x", "train", "--data", tmp_path, "-o", tmp_path / "no", "--part", "test"
+    )
     assert done.exit_code == 2 and "has no splits" in done.output
 
 
@@ -167,8 +194,13 @@ def test_export_leaves_nothing_behind_when_a_frame_is_bad(tmp_path: Path) -> Non
     forces[3, 0, 0] = np.inf
     positions[5, 1] = positions[5, 0] + 0.1
     (tmp_path / "d").mkdir()
-    np.savez(tmp_path / "d" / "rmd17_uracil.npz", nuclear_charges=springs.numbers, coords=positions, energies=energies,
-             forces=forces)
+    np.savez(
+        tmp_path / "d" / "rmd17_uracil.npz",
+        nuclear_charges=springs.numbers,
+        coords=positions,
+        energies=energies,
+        forces=forces,
+    )
     words = ("data", "export", "rmd17", "uracil", "--data", tmp_path / "d", "-o", tmp_path / "out.extxyz")
     done = run(*words)
     assert done.exit_code == 4
@@ -205,4 +237,6 @@ def layouts_frame() -> object:
     from jmp_calc.training.datasets.base import molecule_frame
 
     springs = layouts.methanol()
-    return molecule_frame(springs.numbers, springs.start, "toy", 0, "toy", energy=-1.0, forces=np.zeros((6, 3)))
+    return molecule_frame(
+        springs.numbers, springs.start, "toy", 0, "toy", energy=-1.0, forces=np.zeros((6, 3))
+    )

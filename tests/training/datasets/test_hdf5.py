@@ -17,7 +17,11 @@ from jmp_calc.training.datasets.transition1x import open_transition1x
 from tests.training.helpers import hdf5_layouts
 from tests.training.helpers.hdf5_layouts import DIPEPTIDES, SOLVATED
 
-MOLECULES = {"ala-gly": (DIPEPTIDES, 3), "arg": (SOLVATED, 2), "gly-gly": (DIPEPTIDES.replace("v1.2", "v1.3"), 5)}
+MOLECULES = {
+    "ala-gly": (DIPEPTIDES, 3),
+    "arg": (SOLVATED, 2),
+    "gly-gly": (DIPEPTIDES.replace("v1.2", "v1.3"), 5),
+}
 
 
 def test_spice_negates_gradients_and_converts_bohr(tmp_path: Path) -> None:
@@ -47,7 +51,10 @@ def test_spice_splits(tmp_path: Path) -> None:
     assert (len(parts.train), len(parts.valid), len(parts.test)) == (32, 4, 4)
     assert np.concatenate([parts.train, parts.valid, parts.test]).tolist() == order.tolist()
     by_molecule = split_spice(source, "molecules")
-    found = [set(source.molecule[part].tolist()) for part in (by_molecule.train, by_molecule.valid, by_molecule.test)]
+    found = [
+        set(source.molecule[part].tolist())
+        for part in (by_molecule.train, by_molecule.valid, by_molecule.test)
+    ]
     assert [len(part) for part in found] == [8, 1, 1]
     assert not found[0] & (found[1] | found[2]) and "10 molecules" in by_molecule.how
 
@@ -73,7 +80,14 @@ def test_ani1x_converts_without_a_bohr_and_counts_nan(tmp_path: Path) -> None:
     made = hdf5_layouts.write_ani1x(tmp_path / "ani1x-release.h5")
     parts = {part: open_ani1x(tmp_path, part, held_out=1) for part in ("train", "val", "test")}
     frames = {frame.identifier: frame for source in parts.values() for frame in source}
-    assert set(frames) == {"C1H4/0", "C1H4/1", "C1H4/2", "C2H2/0", "C2H2/1", *(f"C1H4O1/{i}" for i in range(4))}
+    assert set(frames) == {
+        "C1H4/0",
+        "C1H4/1",
+        "C1H4/2",
+        "C2H2/0",
+        "C2H2/1",
+        *(f"C1H4O1/{i}" for i in range(4)),
+    }
     energies, forces = made["C1H4"]
     assert frames["C1H4/2"].energy == pytest.approx(energies[2], abs=1e-8)
     assert np.allclose(frames["C1H4/2"].forces, forces[2], atol=1e-5)

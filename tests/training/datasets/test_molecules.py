@@ -39,7 +39,8 @@ def test_rmd17_forces_are_minus_the_slope(tmp_path: Path) -> None:
 
 
 def test_rmd17_split_is_that_of_the_legacy_generator(tmp_path: Path) -> None:
-    """Values of np.random.RandomState(42).shuffle(np.arange(20)), which never change between NumPy versions."""
+    """Values of np.random.RandomState(42).shuffle(np.arange(20)), which never change between NumPy
+    versions."""
     layouts.write_rmd17(tmp_path, "uracil", 20)
     source = open_rmd17(tmp_path, "uracil")
     parts = split_rmd17(source, tmp_path, n_train=10, n_valid=3)
@@ -100,8 +101,13 @@ def test_rmd17_refusals_name_file_and_key(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no array 'forces'") as caught:
         open_rmd17(tmp_path, "aspirin")
     assert str(path) in str(caught.value)
-    np.savez(path, nuclear_charges=np.array([1, 1]), coords=np.zeros((2, 3, 3)), energies=np.zeros(2),
-             forces=np.zeros((2, 3, 3)))
+    np.savez(
+        path,
+        nuclear_charges=np.array([1, 1]),
+        coords=np.zeros((2, 3, 3)),
+        energies=np.zeros(2),
+        forces=np.zeros((2, 3, 3)),
+    )
     with pytest.raises(BadInputError, match="2 atoms, positions"):
         open_rmd17(tmp_path, "aspirin")
     path.write_bytes(path.read_bytes()[:200])
@@ -123,9 +129,11 @@ def test_md22_column_of_energies_units_and_split(tmp_path: Path) -> None:
 
 
 def test_md22_sizes_of_the_paper() -> None:
-    sizes = {"Ac-Ala3-NHMe": (5700, 300, 79_109), "DHA": (7600, 400, 61_753), "stachyose": (7600, 400, 19_272),
-             "AT-AT": (2850, 150, 17_001), "AT-AT-CG-CG": (1900, 100, 8_153), "buckyball-catcher": (570, 30, 5_502),
-             "double-walled_nanotube": (760, 40, 4_232)}
+    sizes = {"Ac-Ala3-NHMe": (5700, 300, 79_109), "DHA": (7600, 400, 61_753), "stachyose": (7600, 400,
+                              19_272),
+             "AT-AT": (2850, 150, 17_001), "AT-AT-CG-CG": (1900, 100, 8_153), "buckyball-catcher": (570, 30,
+             5_502),
+             "double-walled_nanotube": (760, 40, 4_232)}  # fmt: skip
     for name, expected in sizes.items():
         source = _Counted(sum(expected))
         parts = split_md22(source, name)

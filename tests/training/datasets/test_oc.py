@@ -1,4 +1,5 @@
-"""OC20 and OC22: raw energies and forces, fixed atoms, both layouts of the records, and pickles that run nothing."""
+"""OC20 and OC22: raw energies and forces, fixed atoms, both layouts of the records, and pickles that run
+nothing."""
 
 from __future__ import annotations
 
@@ -82,7 +83,10 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_records_of_oc22_hold_totals(tmp_path: Path, new_layout: bool) -> None:
     folder = tmp_path / "val_id"
     folder.mkdir()
-    records = [oc_layouts.record(i, new_layout=new_layout, oc22=1, nads=1, sid=torch.tensor(70 + i)) for i in range(3)]
+    records = [
+        oc_layouts.record(i, new_layout=new_layout, oc22=1, nads=1, sid=torch.tensor(70 + i))
+        for i in range(3)
+    ]
     oc_layouts.write_lmdb(folder / "data.0000.lmdb", records[:2])
     oc_layouts.write_lmdb(folder / "data.0001.lmdb", records[2:], length=False)
     np.savez(folder / "metadata.npz", natoms=np.array([8, 8, 8]))
@@ -92,7 +96,9 @@ def test_records_of_oc22_hold_totals(tmp_path: Path, new_layout: bool) -> None:
     for i, frame in enumerate(source):
         _, positions, forces = oc_layouts.slab(i)
         assert frame.energy == -10.0 - i  # y, not y_relaxed
-        assert np.allclose(frame.forces, forces, atol=1e-6) and np.allclose(frame.positions, positions, atol=1e-6)
+        assert np.allclose(frame.forces, forces, atol=1e-6) and np.allclose(
+            frame.positions, positions, atol=1e-6
+        )
         assert frame.identifier == f"random{70 + i},frame{3 * i}"
         assert frame.fixed is not None and frame.fixed.sum() == 2
         assert frame.tags is not None and frame.tags.tolist() == oc_layouts.TAGS.tolist()
@@ -104,10 +110,14 @@ def test_records_of_oc22_hold_totals(tmp_path: Path, new_layout: bool) -> None:
 def test_oc20_records_need_the_references_for_totals(tmp_path: Path) -> None:
     folder = tmp_path / "2M"
     folder.mkdir()
-    oc_layouts.write_lmdb(folder / "data.0000.lmdb", [
-        oc_layouts.record(0, new_layout=False, sid="random7"), oc_layouts.record(1, new_layout=True, y=np.float64(-11.0)),
-        oc_layouts.record(2, new_layout=True, p=1, y=None, energy=-300.0, force=None),
-    ])
+    oc_layouts.write_lmdb(
+        folder / "data.0000.lmdb",
+        [
+            oc_layouts.record(0, new_layout=False, sid="random7"),
+            oc_layouts.record(1, new_layout=True, y=np.float64(-11.0)),
+            oc_layouts.record(2, new_layout=True, p=1, y=None, energy=-300.0, force=None),
+        ],
+    )
     adsorption = open_oc20(tmp_path, "2M", energy="adsorption")
     assert [adsorption[i].energy for i in (0, 1)] == [-10.0, -11.0]
     with pytest.raises(BadInputError, match="no reference energy for random7"):
@@ -143,8 +153,11 @@ def test_code_in_a_record_never_runs(tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     hidden = torch.zeros(3)
     hidden.payload = Evil(mark)  # type: ignore[attr-defined]
-    evil = [oc_layouts.record(0, new_layout=True, pos=Evil(mark)), pickle.dumps(Evil(mark)),
-            oc_layouts.record(0, new_layout=False, pos=hidden)]
+    evil = [
+        oc_layouts.record(0, new_layout=True, pos=Evil(mark)),
+        pickle.dumps(Evil(mark)),
+        oc_layouts.record(0, new_layout=False, pos=hidden),
+    ]
     oc_layouts.write_lmdb(tmp_path / "data.lmdb", evil)
     source = OCDatabase(tmp_path / "data.lmdb", "oc22")
     for i in range(3):
@@ -159,13 +172,27 @@ def test_code_in_a_record_never_runs(tmp_path: Path) -> None:
 
 def test_damaged_databases_name_the_key(tmp_path: Path) -> None:
     good = oc_layouts.record(0, new_layout=True, oc22=1)
-    oc_layouts.write_lmdb(tmp_path / "a.lmdb", [good, good[:200], pickle.dumps([1, 2]), b"",
-                                                oc_layouts.record(1, new_layout=True, oc22=1, pos=None),
-                                                oc_layouts.record(1, new_layout=True, oc22=1, y={"a": 1.0}),
-                                                oc_layouts.record(1, new_layout=True, oc22=1, sid="slab")])
+    oc_layouts.write_lmdb(
+        tmp_path / "a.lmdb",
+        [
+            good,
+            good[:200],
+            pickle.dumps([1, 2]),
+            b"",
+            oc_layouts.record(1, new_layout=True, oc22=1, pos=None),
+            oc_layouts.record(1, new_layout=True, oc22=1, y={"a": 1.0}),
+            oc_layouts.record(1, new_layout=True, oc22=1, sid="slab"),
+        ],
+    )
     source = OCDatabase(tmp_path / "a.lmdb", "oc22")
-    for key, text in ((1, "pickle is damaged"), (2, "a list, not a graph"), (3, "pickle is damaged"), (4, "no 'pos'"),
-                      (5, "cannot be understood"), (6, "'slab' is not the number")):
+    for key, text in (
+        (1, "pickle is damaged"),
+        (2, "a list, not a graph"),
+        (3, "pickle is damaged"),
+        (4, "no 'pos'"),
+        (5, "cannot be understood"),
+        (6, "'slab' is not the number"),
+    ):
         with pytest.raises(BadInputError, match=text) as caught:
             source[key]
         assert f"a.lmdb key {key}" in str(caught.value)
@@ -175,13 +202,19 @@ def test_damaged_databases_name_the_key(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="1 sizes for 7 records"):
         _ = source.n_atoms
     oc_layouts.write_lmdb(tmp_path / "c.lmdb", [good] * 2, length=False)
-    with lmdb.open(str(tmp_path / "c.lmdb"), subdir=False, map_size=1 << 24) as file, file.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(tmp_path / "c.lmdb"), subdir=False, map_size=1 << 24) as file,
+        file.begin(write=True) as transaction,
+    ):
         transaction.delete(b"0")
         transaction.put(b"length", pickle.dumps(2))
     with pytest.raises(BadInputError, match="The record is missing"):
         OCDatabase(tmp_path / "c.lmdb", "oc22")[0]
     oc_layouts.write_lmdb(tmp_path / "d.lmdb", [good], length=False)
-    with lmdb.open(str(tmp_path / "d.lmdb"), subdir=False, map_size=1 << 24) as file, file.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(tmp_path / "d.lmdb"), subdir=False, map_size=1 << 24) as file,
+        file.begin(write=True) as transaction,
+    ):
         transaction.put(b"length", pickle.dumps(50))
     with pytest.raises(BadInputError, match="length is 50 in a file of 2 entries"):
         OCDatabase(tmp_path / "d.lmdb", "oc22")

@@ -61,8 +61,20 @@ def test_every_form_gives_the_same_molecules_in_the_same_units(tmp_path: Path, f
 
 def test_nineteen_properties_twelve_of_them_the_benchmark() -> None:
     assert len(TARGETS) == len(UNITS) == 19
-    assert TARGETS[:12] == ("mu", "alpha", "eps_HOMO", "eps_LUMO", "delta_eps", "R_2_Abs", "ZPVE", "U_0", "U", "H",
-                            "G", "c_v")
+    assert TARGETS[:12] == (
+        "mu",
+        "alpha",
+        "eps_HOMO",
+        "eps_LUMO",
+        "delta_eps",
+        "R_2_Abs",
+        "ZPVE",
+        "U_0",
+        "U",
+        "H",
+        "G",
+        "c_v",
+    )
     assert TARGETS[-3:] == ("A", "B", "C")
 
 
@@ -145,8 +157,12 @@ def test_damaged_graph_files_are_refused(tmp_path: Path) -> None:
 
 def test_old_torch_files_keep_views_and_kinds() -> None:
     numbers = torch.arange(12, dtype=torch.int32)
-    kept = {"view": numbers.view(3, 4).t()[1:], "half": torch.tensor([0.5], dtype=torch.float16),
-            "flag": torch.tensor([True, False]), "list": [torch.zeros(0), 3, "text"]}
+    kept = {
+        "view": numbers.view(3, 4).t()[1:],
+        "half": torch.tensor([0.5], dtype=torch.float16),
+        "flag": torch.tensor([True, False]),
+        "list": [torch.zeros(0), 3, "text"],
+    }
     buffer = io.BytesIO()
     torch.save(kept, buffer, _use_new_zipfile_serialization=False)
     read = load_old_torch(buffer.getvalue(), "test")

@@ -89,7 +89,10 @@ def test_matbench_refusals(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="not structure and 'last phdos peak'"):
         open_matbench(tmp_path, "phonons")
     table = json.loads(gzip.decompress((tmp_path / "matbench_mp_gap.json.gz").read_bytes()))
-    table["data"][2][0]["sites"][1]["species"] = [{"element": "Cu", "occu": 0.5}, {"element": "Ag", "occu": 0.5}]
+    table["data"][2][0]["sites"][1]["species"] = [
+        {"element": "Cu", "occu": 0.5},
+        {"element": "Ag", "occu": 0.5},
+    ]
     (tmp_path / "matbench_mp_gap.json.gz").write_bytes(gzip.compress(json.dumps(table).encode()))
     with pytest.raises(BadInputError, match="partially occupied") as caught:
         open_matbench(tmp_path, "mp_gap", complete=False)
@@ -101,7 +104,8 @@ def test_matbench_refusals(tmp_path: Path) -> None:
 
 
 def test_json_is_read_piece_by_piece(tmp_path: Path) -> None:
-    """Values that cross the borders of chunks, an object whose rows come before its columns, and broken ends."""
+    """Values that cross the borders of chunks, an object whose rows come before its columns, and broken
+    ends."""
     rows = [[i, "é" * 997, {"x": [0.125 * i] * 40}] for i in range(300)]
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"data": rows, "columns": ["a"]}, ensure_ascii=False))
@@ -111,7 +115,7 @@ def test_json_is_read_piece_by_piece(tmp_path: Path) -> None:
     assert list(stream_array(path)) == list(range(40_000))
     path.write_text("[]")
     assert list(stream_array(path)) == []
-    for text in ('[1, 2', '[1 2]', '{"a": 1}', ''):
+    for text in ("[1, 2", "[1 2]", '{"a": 1}', ""):
         path.write_text(text)
         with pytest.raises(BadInputError, match="JSON cannot be read") as caught:
             list(stream_array(path))

@@ -79,7 +79,10 @@ class Fails:
 
 
 def test_an_error_of_a_helper_is_raised_here() -> None:
-    with GradientPool(tiny_potential(), Fails(), 2) as pool, pytest.raises(UsageError, match="cannot be used"):
+    with (
+        GradientPool(tiny_potential(), Fails(), 2) as pool,
+        pytest.raises(UsageError, match="cannot be used"),
+    ):
         pool.gradients(["first", "second"])
 
 

@@ -33,7 +33,16 @@ from jmp_calc.zoo.container import load_model
 from tests.training.helpers.mixture_data import write_mixture
 from tests.training.helpers.pairs import VARIABLES
 from tests.training.helpers.tiny import emt_file, tiny_model, tiny_potential
-from tests.training.helpers.two_processes import CONFIG, EARLIER, FRAMES, TIGHT, finetuned, job, pretrained, rows
+from tests.training.helpers.two_processes import (
+    CONFIG,
+    EARLIER,
+    FRAMES,
+    TIGHT,
+    finetuned,
+    job,
+    pretrained,
+    rows,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,7 +64,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     (out / "mixture").mkdir()
     recipe = write_mixture(out / "mixture")
     recipe.write_text(re.sub(r"cap = \d+", "cap = 3", recipe.read_text()))
-    save_packed(out / "mixture" / "pack.npz", build(load_mixture(recipe), out / "mixture", say=lambda text: None), {})
+    save_packed(
+        out / "mixture" / "pack.npz", build(load_mixture(recipe), out / "mixture", say=lambda text: None), {}
+    )
     recipe.rename(out / "mixture" / "recipe.toml")
     earlier = out / "earlier"
     earlier.mkdir()
@@ -63,10 +74,17 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     for seed, (name, count) in enumerate({"train": 7, "valid": 3, "earlier": 4, "held": 18}.items()):
         emt_file(earlier / f"{name}.extxyz", count, seed=seed)
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment.update(PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1")
+    environment.update(
+        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1"
+    )
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.helpers.two_processes", str(out)], cwd=ROOT, env=environment, timeout=600,
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "tests.training.helpers.two_processes", str(out)],
+        cwd=ROOT,
+        env=environment,
+        timeout=600,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (out / "found.json").is_file(), done.stderr
     return Outcome(out, json.loads((out / "found.json").read_text()), done.returncode, done.stderr)
@@ -138,18 +156,25 @@ def test_heads_that_a_process_has_no_data_of(two: Outcome, one: Path) -> None:
 
 @pytest.mark.parametrize("name", list(EARLIER))
 def test_earlier_data_and_low_rank_updates(two: Outcome, one: Path, name: str) -> None:
-    """Replayed frames are in the steps of both, watched ones are shared out: numbers and weights are those of one."""
+    """Replayed frames are in the steps of both, watched ones are shared out: numbers and weights are those of
+    one."""
     alone = finetuned(two.out / "earlier", one / name, World(), EARLIER[name])
     *losses, errors = two.found[name]
     close(alone[:-1], losses)
     assert len(errors) == 6 and errors == pytest.approx(alone[-1], rel=1e-6)
     for file in ("last.safetensors", "best.safetensors"):
-        weights, known = (load_model(folder / name / file).potential.state_dict() for folder in (two.out, one))
+        weights, known = (
+            load_model(folder / name / file).potential.state_dict() for folder in (two.out, one)
+        )
         assert weights.keys() == known.keys()
         assert max(float((weights[key] - known[key]).abs().max()) for key in known) < 1e-6
     watched, expected = (
-        [float(row["forces_mae_mev_per_a"]) for row in csv.DictReader((folder / name / "tasks.csv").read_text().splitlines())]
-        for folder in (two.out, one))
+        [
+            float(row["forces_mae_mev_per_a"])
+            for row in csv.DictReader((folder / name / "tasks.csv").read_text().splitlines())
+        ]
+        for folder in (two.out, one)
+    )
     assert watched == pytest.approx(expected, rel=1e-6)
     assert len(watched) == len(alone) - 1
 
@@ -172,7 +197,9 @@ def test_shares_of_all_ranks_are_the_plan(count: int) -> None:
         parts = [part for share in shares for structures in share for part in structures]
         labelled = [frame for part in parts if part.energy_mask.all() for frame in part.frames]
         assert sorted(labelled) == sorted(frame for part in plan for frame in part)
-        assert all(part.energy_mask.all() or not (part.energy_mask.any() or part.forces_mask.any()) for part in parts)
+        assert all(
+            part.energy_mask.all() or not (part.energy_mask.any() or part.forces_mask.any()) for part in parts
+        )
         assert all(len(share) == 1 and share[0] for share in shares)
 
 
@@ -180,8 +207,12 @@ def test_shares_of_all_ranks_are_the_plan(count: int) -> None:
 def test_validation_frames_are_evaluated_once(count: int) -> None:
     data = FrameGraphs(FRAMES, tiny_potential().config.policy, Task("old"))
     order = Fixed(data.sizes, max_edges=10**6, max_structures=3)
-    frames = [frame for rank in range(count)
-              for part in Batches(data, order, rank=rank, world_size=count).all() for frame in part.frames]
+    frames = [
+        frame
+        for rank in range(count)
+        for part in Batches(data, order, rank=rank, world_size=count).all()
+        for frame in part.frames
+    ]
     assert sorted(frames) == list(range(len(FRAMES)))
 
 
@@ -197,9 +228,17 @@ def test_one_device_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_half_set_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+    for name, value in {
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "1",
+    }.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UsageError, match="LOCAL_RANK is missing"), started(DistributedConfig(devices=2), "cpu"):
+    with (
+        pytest.raises(UsageError, match="LOCAL_RANK is missing"),
+        started(DistributedConfig(devices=2), "cpu"),
+    ):
         pass
 
 
@@ -228,7 +267,13 @@ def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         port = busy.getsockname()[1]
         for name in VARIABLES:
             monkeypatch.delenv(name, raising=False)
-        variables = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        variables = {
+            "RANK": 0,
+            "LOCAL_RANK": 0,
+            "WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
         for name, value in variables.items():
             monkeypatch.setenv(name, str(value))
         threads = torch.get_num_threads()

@@ -36,9 +36,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, out: str) -> list[str]:
     """The batch belongs to the run: two processes with two structures each."""
-    return ["finetune", f"{folder}/train.extxyz", "--valid", f"{folder}/valid.extxyz", "-m", f"{folder}/tiny.safetensors",
-            "-o", f"{folder}/{out}", "--max-steps", "3", "--batch-size", "4", "--lr", "5e-3", "--dtype", "float64",
-            "--device", "cpu"]
+    return [
+        "finetune",
+        f"{folder}/train.extxyz",
+        "--valid",
+        f"{folder}/valid.extxyz",
+        "-m",
+        f"{folder}/tiny.safetensors",
+        "-o",
+        f"{folder}/{out}",
+        "--max-steps",
+        "3",
+        "--batch-size",
+        "4",
+        "--lr",
+        "5e-3",
+        "--dtype",
+        "float64",
+        "--device",
+        "cpu",
+    ]
 
 
 def table(out: Path) -> np.ndarray:
@@ -46,16 +63,24 @@ def table(out: Path) -> np.ndarray:
     with open(out / "metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows][-1] == 3
-    return np.array([[float(value) for key, value in row.items() if value and key not in ("elapsed_s", "best")]
-                     for row in rows])
+    return np.array(
+        [
+            [float(value) for key, value in row.items() if value and key not in ("elapsed_s", "best")]
+            for row in rows
+        ]
+    )
 
 
 def same_run(folder: Path, out: str, printed: str) -> None:
     """One run folder with the same files, numbers and weights, and one speaker."""
-    assert {path.name for path in (folder / out).iterdir()} == {path.name for path in (folder / "one").iterdir()}
+    assert {path.name for path in (folder / out).iterdir()} == {
+        path.name for path in (folder / "one").iterdir()
+    }
     found, alone = table(folder / out), table(folder / "one")
     assert found.shape == alone.shape and np.abs(found - alone).max() < 1e-6
-    weights, known = (load_model(folder / name / "last.safetensors").potential.state_dict() for name in (out, "one"))
+    weights, known = (
+        load_model(folder / name / "last.safetensors").potential.state_dict() for name in (out, "one")
+    )
     assert max(float((weights[key] - known[key]).abs().max()) for key in known) < 1e-6
     log = (folder / out / "train.log").read_text()
     assert printed.count("next:") == log.count("next:") == log.count("started on") == 1
@@ -64,9 +89,18 @@ def same_run(folder: Path, out: str, printed: str) -> None:
 def test_torchrun(folder: Path) -> None:
     pytest.importorskip("lightning_fabric")
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment.update(PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1")
-    done = subprocess.run([sys.executable, *TORCHRUN, *command(folder, "torchrun")], cwd=folder, env=environment,
-                          timeout=300, capture_output=True, text=True, check=False)
+    environment.update(
+        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1"
+    )
+    done = subprocess.run(
+        [sys.executable, *TORCHRUN, *command(folder, "torchrun")],
+        cwd=folder,
+        env=environment,
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     same_run(folder, "torchrun", done.stdout + done.stderr)
 

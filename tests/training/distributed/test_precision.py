@@ -48,8 +48,12 @@ def test_loss_and_gradient_are_nearly_those_of_float32(precision: str) -> None:
 
 def test_recomputed_activations_have_the_same_precision() -> None:
     lower = dataclasses.replace(CONFIG, precision="bf16-mixed", activation_checkpointing="off")
-    kept, again = (gradient(dataclasses.replace(lower, activation_checkpointing=what)) for what in ("off", "on"))
-    assert torch.equal(kept[0][1], again[0][1])  # energies; forces are derivatives, which are rounded in another order
+    kept, again = (
+        gradient(dataclasses.replace(lower, activation_checkpointing=what)) for what in ("off", "on")
+    )
+    assert torch.equal(
+        kept[0][1], again[0][1]
+    )  # energies; forces are derivatives, which are rounded in another order
     assert float((kept[0] - again[0]).abs().max()) < 2e-3
     assert alike(kept[1], again[1]) > 0.999
 
@@ -73,7 +77,9 @@ def test_geometry_stays_exact() -> None:
     assert torch.equal(lower.main.length, exact.main.length) and torch.equal(lower.main.unit, exact.main.unit)
 
 
-def test_an_overflow_changes_neither_weights_nor_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overflow_changes_neither_weights_nor_averages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The loss scale starts far too high, so that all three steps are left out."""
     monkeypatch.setattr(run_state, "FIRST_LOSS_SCALE", 2.0**120)
     work = job(tmp_path)

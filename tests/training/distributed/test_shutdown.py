@@ -1,4 +1,5 @@
-"""A run of two processes that cannot go on: one message by the first, an exit code, and nobody is left waiting."""
+"""A run of two processes that cannot go on: one message by the first, an exit code, and nobody is left
+waiting."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ TWO = DistributedConfig(devices=2)
 
 def first_dies(out: Path) -> None:
     with started(TWO, "cpu") as world:
+
         def die(step: int) -> None:
             if step == 1 and world.is_first:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -39,6 +41,7 @@ def test_the_first_process_is_killed(tmp_path: Path) -> None:
 
 def second_fails(out: Path) -> None:
     with started(TWO, "cpu") as world:
+
         def fail(step: int) -> None:
             if step == 1 and not world.is_first:
                 raise BadInputError("The disk of this machine is gone.", where="frame 7", hint="look there")
@@ -50,7 +53,10 @@ def test_an_error_of_another_process_is_told_by_the_first(tmp_path: Path) -> Non
     ended = pair(second_fails, tmp_path / "run", out=tmp_path)
     assert ended.codes == (BadInputError.exit_code, BadInputError.exit_code)
     assert ended.stderr[0].splitlines() == [
-        "error: The disk of this machine is gone. (process 2 of 2)", "where: frame 7", "hint: look there"]
+        "error: The disk of this machine is gone. (process 2 of 2)",
+        "where: frame 7",
+        "hint: look there",
+    ]
     assert ended.stderr[1] == ""
 
 
@@ -66,6 +72,7 @@ def second_fails_while_the_first_is_busy(out: Path) -> None:
 
 def test_a_launcher_that_ends_the_others_does_not_hide_the_reason(tmp_path: Path) -> None:
     """torchrun and srun send SIGTERM to all as soon as one process has ended."""
+
     def terminate(processes: list[Any]) -> None:
         processes[1].join(40.0)
         os.kill(processes[0].pid, signal.SIGTERM)
@@ -98,6 +105,10 @@ def test_a_number_that_is_not_finite_ends_both(tmp_path: Path) -> None:
     """It is in the share of one process; the state before that step is saved."""
     ended = pair(one_sees_nan, tmp_path / "run", out=tmp_path)
     assert ended.codes == (3, 3)
-    assert "not finite" in ended.stderr[0] and "frame 3" in ended.stderr[0] and "Traceback" not in ended.stderr[0]
+    assert (
+        "not finite" in ended.stderr[0]
+        and "frame 3" in ended.stderr[0]
+        and "Traceback" not in ended.stderr[0]
+    )
     assert ended.stderr[1] == ""
     assert (tmp_path / "run" / "state.pt").is_file() and (tmp_path / "run" / "nan-batch.extxyz").is_file()

@@ -1,4 +1,5 @@
-"""Runs on direct forces: what they report is what their last line gives, and conservative ends are reported as such."""
+"""Runs on direct forces: what they report is what their last line gives, and conservative ends are reported
+as such."""
 
 from __future__ import annotations
 
@@ -24,13 +25,28 @@ def test_the_reported_forces_are_those_of_the_line_to_copy(tmp_path: Path, late:
     head = HeadConfig("old", hidden=8, num_layers=3, elements=(13, 29), direct_forces=True)
     backbone = dataclasses.replace(BACKBONE, force_branch=True)
     model = tmp_path / "direct.safetensors"
-    save_model(model, Potential(ModelConfig(backbone, POLICY, (head,), default_head="old", subtract_lone_atom=True)),
-               ModelCard(name="direct", licence="MIT"))
+    save_model(
+        model,
+        Potential(ModelConfig(backbone, POLICY, (head,), default_head="old", subtract_lone_atom=True)),
+        ModelCard(name="direct", licence="MIT"),
+    )
     valid = emt_file(tmp_path / "valid.extxyz", 2, seed=1)
-    config = TrainConfig(forces="direct", conservative_after=late, max_steps=4, validate_every=2, batch_size=4,
-                         optim=OptimConfig(lr=1e-2, warmup_steps=0))
-    result = finetune(emt_file(tmp_path / "train.extxyz", 8), valid=valid, model=str(model), out=tmp_path / "run",
-                      config=config, say=lambda line: None)
+    config = TrainConfig(
+        forces="direct",
+        conservative_after=late,
+        max_steps=4,
+        validate_every=2,
+        batch_size=4,
+        optim=OptimConfig(lr=1e-2, warmup_steps=0),
+    )
+    result = finetune(
+        emt_file(tmp_path / "train.extxyz", 8),
+        valid=valid,
+        model=str(model),
+        out=tmp_path / "run",
+        config=config,
+        say=lambda line: None,
+    )
     line = (tmp_path / "run" / "report.yaml").read_text().splitlines()[-1]
     assert ('forces="direct"' in line) == (late is None)
     errors = []
@@ -39,4 +55,6 @@ def test_the_reported_forces_are_those_of_the_line_to_copy(tmp_path: Path, late:
         atoms.calc = eval(line.split("=", 1)[1].strip(), {"JMPCalculator": JMPCalculator})
         errors.append(np.abs(atoms.get_forces() - labels).mean())
     assert result.valid.forces_mae_mev_per_a == pytest.approx(1e3 * np.mean(errors), rel=1e-3)
-    assert late is None or result.history[1].best  # the first validation of another kind of forces starts afresh
+    assert (
+        late is None or result.history[1].best
+    )  # the first validation of another kind of forces starts afresh

@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 
 def with_references(kind: str) -> Potential:
     potential = tiny_potential(dtype=torch.float64)
-    head = dataclasses.replace(potential.config.heads[0], references={13: -1.0, 29: -2.0}, reference_kind=kind)
+    head = dataclasses.replace(
+        potential.config.heads[0], references={13: -1.0, 29: -2.0}, reference_kind=kind
+    )
     return potential.with_config(dataclasses.replace(potential.config, heads=(head,)))
 
 
@@ -56,7 +58,9 @@ def test_constants_per_element_are_found_exactly(kind: str) -> None:
 def test_a_second_fit_adds_to_the_first(kind: str) -> None:
     """As in training on forces only: a fit at the start, and one of the weights that are written."""
     potential = with_references(kind)
-    first = with_fitted_energies(potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU)
+    first = with_fitted_energies(
+        potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU
+    )
     frames = shifted(emt_frames(6), potential, {13: 3.5, 29: -4.25})
     second = with_fitted_energies(first, "old", frames, CPU)
     assert energies(second, frames) == pytest.approx([f.energy for f in frames], abs=1e-8)
@@ -64,9 +68,15 @@ def test_a_second_fit_adds_to_the_first(kind: str) -> None:
 
 def test_an_isolated_atom_keeps_its_reference() -> None:
     potential = with_references("isolated_atoms")
-    fitted = with_fitted_energies(potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU)
+    fitted = with_fitted_energies(
+        potential, "old", shifted(emt_frames(6), potential, {13: 3.0, 29: -4.0}), CPU
+    )
     atom = dataclasses.replace(
-        emt_frames(1)[0], numbers=np.array([29]), positions=np.zeros((1, 3)), cell=np.zeros((3, 3)), pbc=np.zeros(3, bool),
+        emt_frames(1)[0],
+        numbers=np.array([29]),
+        positions=np.zeros((1, 3)),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, bool),
     )
     assert energies(fitted, (atom,)) == pytest.approx([-2.0], abs=1e-12)
 
@@ -83,6 +93,8 @@ def test_forces_of_bound_atoms_do_not_change() -> None:
     potential = with_references("isolated_atoms")
     frames = shifted(emt_frames(4), potential, {13: 3.0, 29: -4.0})
     fitted = with_fitted_energies(potential, "old", frames, CPU)
-    batch = collate([build_graph(f.positions, f.numbers, f.cell, f.pbc, potential.config.policy) for f in frames])
+    batch = collate(
+        [build_graph(f.positions, f.numbers, f.cell, f.pbc, potential.config.policy) for f in frames]
+    )
     before, after = (p(batch, heads="old").forces for p in (potential, fitted))
     assert torch.allclose(before, after, atol=1e-10)

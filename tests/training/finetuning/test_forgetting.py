@@ -1,4 +1,5 @@
-"""The forgetting meter: errors on earlier data under old heads, before and after fine-tuning; and few-shot subsets."""
+"""The forgetting meter: errors on earlier data under old heads, before and after fine-tuning; and few-shot
+subsets."""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_atoms, emt_file, emt_frames, tiny_model, tiny_potential
 
 HARTREE = ENERGY_UNITS["hartree"]
-CONFIG = TrainConfig(max_steps=3, validate_every=1, batch_size=4,
-                     optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=0))
+CONFIG = TrainConfig(
+    max_steps=3, validate_every=1, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=0)
+)
 
 
 @pytest.fixture
@@ -56,11 +58,19 @@ def known(tmp_path: Path, model: Path) -> Path:
 
 
 def run(data: Path, model: Path, config: TrainConfig = CONFIG, **options: object) -> TrainResult:
-    return finetune(data, model=str(model), out=data.parent / "run", config=config, say=lambda line: None,
-                    data=DataOptions(data, **options))  # type: ignore[arg-type]
+    return finetune(
+        data,
+        model=str(model),
+        out=data.parent / "run",
+        config=config,
+        say=lambda line: None,
+        data=DataOptions(data, **options),
+    )  # type: ignore[arg-type]
 
 
-def test_files_of_one_name_have_rows_of_their_own_and_a_file_given_twice_is_refused(data: Path, model: Path) -> None:
+def test_files_of_one_name_have_rows_of_their_own_and_a_file_given_twice_is_refused(
+    data: Path, model: Path
+) -> None:
     files = []
     for number, folder in enumerate(("a", "b")):
         (data.parent / folder).mkdir()
@@ -70,8 +80,14 @@ def test_files_of_one_name_have_rows_of_their_own_and_a_file_given_twice_is_refu
         assert [row["task"] for row in csv.DictReader(file)] == 2 * files
     assert [item.title for item in result.forgetting] == files
     with pytest.raises(UsageError, match="known.extxyz:old is given twice"):
-        finetune(data, model=str(model), out=data.parent / "twice", config=CONFIG, say=lambda line: None,
-                 data=DataOptions(data, retain=(files[0], files[0])))
+        finetune(
+            data,
+            model=str(model),
+            out=data.parent / "twice",
+            config=CONFIG,
+            say=lambda line: None,
+            data=DataOptions(data, retain=(files[0], files[0])),
+        )
 
 
 def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: Path, known: Path) -> None:
@@ -82,15 +98,20 @@ def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: 
     assert found.before.forces_mae_mev_per_a == pytest.approx(0.0, abs=0.05)
     assert found.before.energy_mae_mev_per_atom == pytest.approx(0.0, abs=0.05)
     assert found.after.forces_mae_mev_per_a > 1.0  # type: ignore[operator]
-    assert [head.name for path in (result.best, result.last) for head in load_model(path).potential.config.heads] == [
-        "finetuned", "finetuned"]
+    assert [
+        head.name for path in (result.best, result.last) for head in load_model(path).potential.config.heads
+    ] == ["finetuned", "finetuned"]
     with open(result.out / "tasks.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["step"], row["task"]) for row in rows] == [(str(i), "known.extxyz:other") for i in range(4)]
     best = max((row for row in result.history if row.best), key=lambda row: row.step).step
-    assert float(rows[best]["forces_mae_mev_per_a"]) == pytest.approx(found.after.forces_mae_mev_per_a, rel=1e-3)
+    assert float(rows[best]["forces_mae_mev_per_a"]) == pytest.approx(
+        found.after.forces_mae_mev_per_a, rel=1e-3
+    )
     report = yaml.safe_load((result.out / "report.yaml").read_text())["forgetting"]
-    assert report[0]["after"]["forces_mae_mev_per_a"] == pytest.approx(found.after.forces_mae_mev_per_a, rel=1e-4)
+    assert report[0]["after"]["forces_mae_mev_per_a"] == pytest.approx(
+        found.after.forces_mae_mev_per_a, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -99,24 +120,37 @@ def test_processes_share_the_frames(few: bool) -> None:
     tasks = (EarlierTask(emt_frames(7), Task("old"), direct=False),)
     shares = [
         [frame for part in item.batches.all() for frame in part.frames]
-        for rank in range(2) for item in retained(tasks, tiny_potential().config, TrainConfig(batch_size=1),
-                                                  torch.device("cpu"), World(rank, 2), few=few)
+        for rank in range(2)
+        for item in retained(
+            tasks,
+            tiny_potential().config,
+            TrainConfig(batch_size=1),
+            torch.device("cpu"),
+            World(rank, 2),
+            few=few,
+        )
     ]
     assert sorted([*shares[0], *shares[1]]) == list(range(7))
     assert min(map(len, shares)) >= 3
 
 
 @pytest.mark.parametrize("use", ["retain", "replay"])
-def test_a_label_that_is_not_finite_is_refused_with_its_file_and_frame(data: Path, model: Path, known: Path, use: str) -> None:
+def test_a_label_that_is_not_finite_is_refused_with_its_file_and_frame(
+    data: Path, model: Path, known: Path, use: str
+) -> None:
     images = read(known, ":")
     images[2].info["REF_energy"] = float("nan")
     write(known, images, format="extxyz")
     with pytest.raises(BadInputError, match="an energy that is not finite") as refused:
-        prepare(DataOptions(data, **{use: (f"{known}:old",)}), ModelOptions(str(model)), CONFIG, lambda line: None)
+        prepare(
+            DataOptions(data, **{use: (f"{known}:old",)}), ModelOptions(str(model)), CONFIG, lambda line: None
+        )
     assert refused.value.where == "known.extxyz frames 2"
 
 
-def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(tmp_path: Path, model: Path) -> None:
+def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(
+    tmp_path: Path, model: Path
+) -> None:
     for name, seed in (("new", 0), ("earlier", 7)):
         images = emt_atoms(6, seed=seed)
         for atoms in images:
@@ -124,18 +158,26 @@ def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(tm
             atoms.info["E"], atoms.arrays["F"] = results["energy"] / HARTREE, results["forces"] / HARTREE
         write(tmp_path / f"{name}.extxyz", images, format="extxyz")
     said: list[str] = []
-    options = DataOptions(tmp_path / "new.extxyz", keys=LabelKeys("E", "F"), energy_unit="hartree",
-                          retain=(f"{tmp_path / 'earlier.extxyz'}:old",))
+    options = DataOptions(
+        tmp_path / "new.extxyz",
+        keys=LabelKeys("E", "F"),
+        energy_unit="hartree",
+        retain=(f"{tmp_path / 'earlier.extxyz'}:old",),
+    )
     (found,) = prepare(options, ModelOptions(str(model)), CONFIG, said.append).retained
     for frame, expected in zip(found.frames, emt_frames(6, seed=7)):
-        assert frame.energy == pytest.approx(expected.energy) and frame.forces == pytest.approx(expected.forces, abs=1e-6)
+        assert frame.energy == pytest.approx(expected.energy) and frame.forces == pytest.approx(
+            expected.forces, abs=1e-6
+        )
     assert "earlier.extxyz: 6 frames are retained, converted from hartree as the training frames" in said
     assert "earlier.extxyz: energy: key 'E' in 6 of 6 frames." in said
 
 
 def test_a_frozen_backbone_forgets_nothing(data: Path, model: Path) -> None:
     held = emt_file(data.parent / "held.extxyz", 3, seed=7)
-    result = run(data, model, TrainConfig(max_steps=2, freeze="backbone", optim=CONFIG.optim), retain=(f"{held}:old",))
+    result = run(
+        data, model, TrainConfig(max_steps=2, freeze="backbone", optim=CONFIG.optim), retain=(f"{held}:old",)
+    )
     (found,) = result.forgetting
     assert found.after == found.before
     assert found.to_dict()["forces_ratio"] == found.to_dict()["energy_ratio"] == 1.0
@@ -147,7 +189,9 @@ def test_retained_frames_that_are_trained_on_are_refused(data: Path, model: Path
         run(data, model, retain=(f"{known}:other",), replay=(str(known),))
 
 
-@pytest.mark.parametrize(("head", "problem"), [("new", "'new' does not exist"), ("copper", "does not know all the elements")])
+@pytest.mark.parametrize(
+    ("head", "problem"), [("new", "'new' does not exist"), ("copper", "does not know all the elements")]
+)
 def test_a_head_that_cannot_be_meant_is_refused(data: Path, tmp_path: Path, head: str, problem: str) -> None:
     import dataclasses
 
@@ -164,12 +208,23 @@ def test_a_head_that_cannot_be_meant_is_refused(data: Path, tmp_path: Path, head
     assert "choose one of old" in str(refused.value.hint)
 
 
-@pytest.mark.parametrize(("options", "start", "problem"), [
-    ({"retain": ("held.extxyz",)}, ModelOptions(model="scratch:jmp-xs"), "from scratch knows no earlier data"),
-    ({"replay": ("held.extxyz",), "replay_share": 1.5}, ModelOptions(), "share of replayed structures cannot be 1.5"),
-    ({"n_train": 9}, ModelOptions(), "9 of 7 training frames"),
-    ({"retain": ("missing.extxyz:old",)}, ModelOptions(), "missing.extxyz"),
-])
+@pytest.mark.parametrize(
+    ("options", "start", "problem"),
+    [
+        (
+            {"retain": ("held.extxyz",)},
+            ModelOptions(model="scratch:jmp-xs"),
+            "from scratch knows no earlier data",
+        ),
+        (
+            {"replay": ("held.extxyz",), "replay_share": 1.5},
+            ModelOptions(),
+            "share of replayed structures cannot be 1.5",
+        ),
+        ({"n_train": 9}, ModelOptions(), "9 of 7 training frames"),
+        ({"retain": ("missing.extxyz:old",)}, ModelOptions(), "missing.extxyz"),
+    ],
+)
 def test_options_that_cannot_be_meant_are_refused(
     data: Path, options: dict[str, object], start: ModelOptions, problem: str
 ) -> None:
@@ -180,8 +235,15 @@ def test_options_that_cannot_be_meant_are_refused(
 def test_an_old_head_with_the_name_of_the_new_one_is_refused(data: Path, model: Path) -> None:
     held = emt_file(data.parent / "held.extxyz", 2, seed=7)
     with pytest.raises(UsageError, match="'old' of the earlier data has the name of the new one"):
-        finetune(data, model=str(model), head="old", out=data.parent / "run", config=CONFIG, say=lambda line: None,
-                 data=DataOptions(data, retain=(f"{held}:old",)))
+        finetune(
+            data,
+            model=str(model),
+            head="old",
+            out=data.parent / "run",
+            config=CONFIG,
+            say=lambda line: None,
+            data=DataOptions(data, retain=(f"{held}:old",)),
+        )
 
 
 def test_few_shots_are_a_subset_that_the_seed_decides(data: Path) -> None:

@@ -1,4 +1,5 @@
-"""Parameter groups and learning-rate curves of all 41 recipes against the published numbers (training.md 15 to 17)."""
+"""Parameter groups and learning-rate curves of all 41 recipes against the published numbers (training.md 15
+to 17)."""
 
 from __future__ import annotations
 
@@ -19,10 +20,16 @@ NETWORKS = {"JMP-S": JMP_S, "JMP-L": JMP_L}
 SHARES = {
     "JMP-S": (0.30, 0.35, 0.40, 0.55, 0.625, 1.0),
     "JMP-L": (0.30, 0.55, 0.40, 0.30, 0.40, 0.55, 0.625, 1.0),
-}
+}  # fmt: skip
 """Embedding, blocks 1, 2, ..., everything else."""
-START_AND_PEAK = {0.30: (2.4e-6, 2.4e-5), 0.35: (2.8e-6, 2.8e-5), 0.40: (3.2e-6, 3.2e-5), 0.55: (4.4e-6, 4.4e-5),
-                  0.625: (5.0e-6, 5.0e-5), 1.0: (8.0e-6, 8.0e-5)}
+START_AND_PEAK = {
+    0.30: (2.4e-6, 2.4e-5),
+    0.35: (2.8e-6, 2.8e-5),
+    0.40: (3.2e-6, 3.2e-5),
+    0.55: (4.4e-6, 4.4e-5),
+    0.625: (5.0e-6, 5.0e-5),
+    1.0: (8.0e-6, 8.0e-5),
+}
 """By share of the peak 8e-5; the warm-up starts at a tenth."""
 E = 10
 """Optimizer steps per epoch in these tests."""
@@ -58,15 +65,19 @@ def test_every_weight_is_in_one_group_with_its_share(name: str, network: str) ->
         return blocks[max(int(rest[1]), 1) - 1] if rest[0] == "out_blocks" else 1.0
 
     assert {weight: found[id(p)] for weight, p in potential.named_parameters()} == {
-        weight: published(weight) for weight, _ in potential.named_parameters()}
-    assert all((group["weight_decay"], group["betas"], group["eps"]) == (0.1, (0.9, 0.95), 1e-8)
-               for group in optimizer.param_groups)
+        weight: published(weight) for weight, _ in potential.named_parameters()
+    }
+    assert all(
+        (group["weight_decay"], group["betas"], group["eps"]) == (0.1, (0.9, 0.95), 1e-8)
+        for group in optimizer.param_groups
+    )
 
 
 @every
 @both
 def test_the_learning_rates_of_all_groups(name: str, network: str) -> None:
-    """t = 0, W - 1, W, (W + M) / 2, M - 1, M with W = 5 epochs and M = 32; rMD17: M = 128, down to 1 % of the peak."""
+    """t = 0, W - 1, W, (W + M) / 2, M - 1, M with W = 5 epochs and M = 32; rMD17: M = 128, down to 1 % of the
+    peak."""
     recipe, shares = finetune_recipe(name), SHARES[network]
     optim = recipe.train_config(NETWORKS[network].num_blocks, 1.0).optim
     rates = GroupRates(optim, shares, Schedule(optim, None, None), E)
@@ -87,7 +98,8 @@ def test_the_learning_rates_of_all_groups(name: str, network: str) -> None:
 
 @every
 def test_plateau_and_end(name: str) -> None:
-    """The fourth bad validation (rMD17: the eleventh) takes a fifth off every rate; nothing is remembered from before."""
+    """The fourth bad validation (rMD17: the eleventh) takes a fifth off every rate; nothing is remembered
+    from before."""
     recipe = finetune_recipe(name)
     optim = recipe.train_config(4, 1.0).optim
     rmd17 = name.startswith("rmd17")
@@ -102,7 +114,9 @@ def test_plateau_and_end(name: str) -> None:
     assert rates.at(end, 0.0, plateau) == pytest.approx([0.8 * last] * len(shares))
     assert optim.stages is not None
     assert (optim.stages.plateau_threshold, optim.stages.stop_below) == (1e-4, 1e-10 if rmd17 else 1e-8)
-    assert (recipe.max_epochs, recipe.patience, recipe.max_time) == ((100_000, 1000) if rmd17 else (500, 50)) + (604_800.0,)
+    assert (recipe.max_epochs, recipe.patience, recipe.max_time) == (
+        (100_000, 1000) if rmd17 else (500, 50)
+    ) + (604_800.0,)
 
 
 def test_cap_by_size_of_the_structure_in_the_right_recipes() -> None:

@@ -21,7 +21,11 @@ from jmp_calc.training.pretraining.published import PRETRAIN_RECIPES
 
 def test_forty_one_tasks() -> None:
     names = recipe_names()
-    counts = {name: sum(n.startswith(f"{name}-") for n in names) for name, family in FAMILIES.items() if family.splits}
+    counts = {
+        name: sum(n.startswith(f"{name}-") for n in names)
+        for name, family in FAMILIES.items()
+        if family.splits
+    }
     assert counts == {"qm9": 12, "rmd17": 10, "md22": 7, "spice": 2, "matbench": 8, "qmof": 1, "pdbbind": 1}
     assert len(set(names)) == 41
 
@@ -53,9 +57,22 @@ def test_rmd17_in_the_three_variants() -> None:
     assert default.head_bias is False and default.force_mode == "conservative"
     assert default.force_std == 1.2733363
     assert (default.patience, default.max_epochs) == (1000, 100_000)
-    stages = [(r.stages.end_epoch, r.stages.final_lr, r.stages.plateau_patience, r.stages.plateau_factor,
-               r.stages.stop_below, r.ema_decay) for r in (default, paper, code)]
-    assert stages == [(128, 0.01, 10, 0.8, 1e-10, 0.99), (133, 0.01, 5, 0.1, 1e-8, 0.99), (32, 0.1, 10, 0.8, 1e-10, None)]
+    stages = [
+        (
+            r.stages.end_epoch,
+            r.stages.final_lr,
+            r.stages.plateau_patience,
+            r.stages.plateau_factor,
+            r.stages.stop_below,
+            r.ema_decay,
+        )
+        for r in (default, paper, code)
+    ]
+    assert stages == [
+        (128, 0.01, 10, 0.8, 1e-10, 0.99),
+        (133, 0.01, 5, 0.1, 1e-8, 0.99),
+        (32, 0.1, 10, 0.8, 1e-10, None),
+    ]
 
 
 def test_disagreements_are_told_apart() -> None:
@@ -64,7 +81,11 @@ def test_disagreements_are_told_apart() -> None:
     assert found["ema_decay"] == {"default": 0.99, "paper": 0.99, "code": None}
     assert found["block_rates_s"]["code"] == (0.30, 0.30, 0.40, 0.55, 0.625)
     assert "lr" not in found
-    assert disagreements("qmof-bandgap")["split"] == {"default": "paper10k", "paper": "paper10k", "code": "code"}
+    assert disagreements("qmof-bandgap")["split"] == {
+        "default": "paper10k",
+        "paper": "paper10k",
+        "code": "code",
+    }
     assert disagreements("qm9-mu")["linear_reference"] == {"default": False, "paper": True, "code": False}
     assert "force_mode" in disagreements("md22-buckyball-catcher")
 
@@ -80,15 +101,31 @@ def test_direct_forces_of_md22() -> None:
 
 def test_scalar_tasks() -> None:
     assert [n for n in recipe_names() if n.startswith("qm9") and finetune_recipe(n).linear_reference] == [
-        "qm9-zpve", "qm9-u_0", "qm9-u", "qm9-h", "qm9-g", "qm9-c_v"]
+        "qm9-zpve",
+        "qm9-u_0",
+        "qm9-u",
+        "qm9-h",
+        "qm9-g",
+        "qm9-c_v",
+    ]
     extent = finetune_recipe("qm9-r_2_abs")
     assert extent.head == "spatial_extent" and not extent.normalise
     assert {finetune_recipe(n).pooling for n in recipe_names() if n.startswith("qm9")} == {"sum"}
     assert finetune_recipe("matbench-phonons").pooling == "max"
     assert finetune_recipe("matbench-jdft2d").pooling == finetune_recipe("qmof-bandgap").pooling == "mean"
-    batches = {n.removeprefix("matbench-"): finetune_recipe(n).batch_size for n in recipe_names() if "matbench" in n}
-    assert batches == {"jdft2d": 3, "phonons": 8, "dielectric": 8, "log_gvrh": 8, "log_kvrh": 8, "perovskites": 8,
-                       "mp_gap": 2, "mp_e_form": 6}
+    batches = {
+        n.removeprefix("matbench-"): finetune_recipe(n).batch_size for n in recipe_names() if "matbench" in n
+    }
+    assert batches == {
+        "jdft2d": 3,
+        "phonons": 8,
+        "dielectric": 8,
+        "log_gvrh": 8,
+        "log_kvrh": 8,
+        "perovskites": 8,
+        "mp_gap": 2,
+        "mp_e_form": 6,
+    }
     assert finetune_recipe("qmof-bandgap").cutoff == 19.0 and finetune_recipe("qm9-mu").cutoff == 8.0
 
 
@@ -112,7 +149,11 @@ def test_settings_of_the_loop() -> None:
     assert config.optim.lr == 8e-5 and config.optim.weight_decay == 0.1 and config.optim.betas == (0.9, 0.95)
     assert config.optim.clip_value == 1.0 and config.optim.clip_norm is None
     assert config.optim.layer_rates == JMP_L_RATES and config.optim.stages == recipe.stages
-    assert (config.loss.energy_weight, config.loss.forces_weight, config.loss.stress_weight) == (0.0, 8.0, 0.0)
+    assert (config.loss.energy_weight, config.loss.forces_weight, config.loss.stress_weight) == (
+        0.0,
+        8.0,
+        0.0,
+    )
     assert config.loss.forces == "norm" and not config.loss.structure_wise
     assert config.metric == "forces_mae" and config.forces == "conservative" and config.batch_size == 1
     assert finetune_recipe("md22-buckyball-catcher").train_config(4, 1.0).forces == "direct"
@@ -122,8 +163,23 @@ def test_from_scratch() -> None:
     recipe, scratch = finetune_recipe("spice-dipeptides"), finetune_recipe("gn-oc-spice-dipeptides")
     assert scratch.from_scratch and scratch.layer_rates(4) == ()
     assert (scratch.lr, scratch.weight_decay, scratch.ema_decay) == (1e-4, 0.01, 0.99)
-    assert (scratch.stages.end_epoch, scratch.stages.plateau_patience, scratch.stages.plateau_factor) == (0, 3, 0.8)
-    same = ("dataset", "member", "target", "split", "cutoff", "head", "weight", "batch_size", "patience", "max_epochs")
+    assert (scratch.stages.end_epoch, scratch.stages.plateau_patience, scratch.stages.plateau_factor) == (
+        0,
+        3,
+        0.8,
+    )
+    same = (
+        "dataset",
+        "member",
+        "target",
+        "split",
+        "cutoff",
+        "head",
+        "weight",
+        "batch_size",
+        "patience",
+        "max_epochs",
+    )
     assert all(getattr(recipe, name) == getattr(scratch, name) for name in same)
 
 

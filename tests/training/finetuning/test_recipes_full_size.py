@@ -1,6 +1,8 @@
-"""Every recipe with the networks of the paper: official layout, random weights, one optimizer step on two cores.
+"""Every recipe with the networks of the paper: official layout, random weights, one optimizer step on two
+cores.
 
-Slow (minutes of CPU for JMP-S, an hour for JMP-L): ``pytest -m slow tests/training/finetuning/test_recipes_full_size.py -k jmp-s``.
+Slow (minutes of CPU for JMP-S, an hour for JMP-L): ``pytest -m slow
+tests/training/finetuning/test_recipes_full_size.py -k jmp-s``.
 """
 
 from __future__ import annotations
@@ -61,12 +63,16 @@ def test_one_step(tmp_path: Path, networks: dict[str, Network], network: str, na
     assert rates == pytest.approx([0.1 * 8e-5 * share for share, _ in groups])
     assert list(sizes) == [sum(p.numel() for p in group) for _, group in groups]
     assert done.witness.unmoved == 0
-    assert done.witness.without_gradient == sum(p.numel() for n, p in bare.named_parameters() if unused(n, recipe))
+    assert done.witness.without_gradient == sum(
+        p.numel() for n, p in bare.named_parameters() if unused(n, recipe)
+    )
 
 
 def trained_network(backbone: BackboneConfig, recipe: FinetuneRecipe) -> Potential:
     """Names and shapes of what the recipe trains."""
-    head = HeadConfig("new", kind=recipe.head, bias=recipe.head_bias, direct_forces=recipe.force_mode == "direct")
+    head = HeadConfig(
+        "new", kind=recipe.head, bias=recipe.head_bias, direct_forces=recipe.force_mode == "direct"
+    )
     with shapes_only():
         return Potential(ModelConfig(backbone, GraphPolicy("official"), (head,)))
 

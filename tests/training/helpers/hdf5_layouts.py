@@ -14,7 +14,8 @@ SOLVATED = "SPICE Solvated Amino Acids Single Points Dataset v1.1"
 
 
 def write_spice(path: Path, molecules: dict[str, tuple[str, int]]) -> dict[str, Springs]:
-    """Groups of (subset, number of conformers), lengths in bohr, energies in hartree, gradients; one group is empty."""
+    """Groups of (subset, number of conformers), lengths in bohr, energies in hartree, gradients; one group is
+    empty."""
     made = {}
     with h5py.File(path, "w") as file:
         for seed, (name, (subset, count)) in enumerate(molecules.items()):
@@ -34,13 +35,15 @@ def write_spice(path: Path, molecules: dict[str, tuple[str, int]]) -> dict[str, 
 
 
 def write_ani1x(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """H2O1 (three atoms), C1H4 (three conformers), C2H2 (two, the first with a NaN force), C1O1H4; energies and forces."""
+    """H2O1 (three atoms), C1H4 (three conformers), C2H2 (two, the first with a NaN force), C1O1H4; energies
+    and forces."""
     from ase.build import molecule
 
     made = {}
     with h5py.File(path, "w") as file:
         for seed, (formula, name, count) in enumerate(
-            (("H2O1", "H2O", 2), ("C1H4", "CH4", 3), ("C2H2", "C2H2", 2), ("C1H4O1", "CH3OH", 4))):
+            (("H2O1", "H2O", 2), ("C1H4", "CH4", 3), ("C2H2", "C2H2", 2), ("C1H4O1", "CH3OH", 4))
+        ):
             atoms = molecule(name)
             springs = Springs(atoms.numbers, atoms.positions, -1000.0 * (seed + 1))
             positions, energies, forces = springs.trajectory(count, seed)
@@ -58,7 +61,8 @@ def write_ani1x(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def write_transition1x(path: Path) -> np.ndarray:
-    """A reaction of three frames in train (and in data), one of one frame in val, sub-groups to ignore; energies of train."""
+    """A reaction of three frames in train (and in data), one of one frame in val, sub-groups to ignore;
+    energies of train."""
     from ase.build import molecule
 
     atoms = molecule("C2H2")
@@ -78,6 +82,8 @@ def write_transition1x(path: Path) -> np.ndarray:
             for inner in ("reactant", "product", "transition_state"):
                 fill(reaction.create_group(inner), 1)
             file.require_group(f"{part}/C2H2")[name] = h5py.SoftLink(f"/data/C2H2/{name}")
-        file.require_group("train/CH2N2")["rxn0001"] = h5py.SoftLink("/data/C2H2/rxn0001")  # names repeat across formulas
+        file.require_group("train/CH2N2")["rxn0001"] = h5py.SoftLink(
+            "/data/C2H2/rxn0001"
+        )  # names repeat across formulas
         file.create_group("test")
     return energies

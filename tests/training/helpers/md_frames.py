@@ -16,9 +16,16 @@ from jmp_calc.training.data.frame import Frame
 def frame_of(atoms: Atoms, index: int, group: str = "md", source: str = "md.xyz") -> Frame:
     """A frame with all labels of the attached calculator; stress only in crystals."""
     return Frame(
-        numbers=atoms.numbers.astype(np.int64), positions=atoms.positions.copy(), cell=atoms.cell.array.copy(),
-        pbc=atoms.pbc.copy(), energy=float(atoms.get_potential_energy()), forces=atoms.get_forces(),
-        stress=atoms.get_stress(voigt=False) if atoms.pbc.all() else None, group=group, source=source, index=index,
+        numbers=atoms.numbers.astype(np.int64),
+        positions=atoms.positions.copy(),
+        cell=atoms.cell.array.copy(),
+        pbc=atoms.pbc.copy(),
+        energy=float(atoms.get_potential_energy()),
+        forces=atoms.get_forces(),
+        stress=atoms.get_stress(voigt=False) if atoms.pbc.all() else None,
+        group=group,
+        source=source,
+        index=index,
     )
 
 
@@ -42,19 +49,26 @@ def strained_copper(count: int = 30, seed: int = 0) -> tuple[Frame, ...]:
     frames = []
     for index in range(count):
         atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
-        atoms.set_cell(atoms.cell @ (np.eye(3) * (0.97 + 0.06 * rng.random()) + rng.normal(scale=4e-3, size=(3, 3))),
-                       scale_atoms=True)
+        atoms.set_cell(
+            atoms.cell @ (np.eye(3) * (0.97 + 0.06 * rng.random()) + rng.normal(scale=4e-3, size=(3, 3))),
+            scale_atoms=True,
+        )
         atoms.positions += rng.normal(scale=0.03, size=(4, 3))
         atoms.calc = EMT()
         frames.append(frame_of(atoms, index, group="strain"))
     return tuple(frames)
 
 
-def scaled(frames: tuple[Frame, ...], energy: float = 1.0, forces: float = 1.0, stress: float = 1.0) -> tuple[Frame, ...]:
+def scaled(
+    frames: tuple[Frame, ...], energy: float = 1.0, forces: float = 1.0, stress: float = 1.0
+) -> tuple[Frame, ...]:
     """The same frames with labels in other units."""
     return tuple(
-        replace(f, energy=None if f.energy is None else f.energy * energy,
-                forces=None if f.forces is None else f.forces * forces,
-                stress=None if f.stress is None else f.stress * stress)
+        replace(
+            f,
+            energy=None if f.energy is None else f.energy * energy,
+            forces=None if f.forces is None else f.forces * forces,
+            stress=None if f.stress is None else f.stress * stress,
+        )
         for f in frames
     )

@@ -43,8 +43,11 @@ class Witness:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside the block all optimizers are seen."""
-        hooks = [register_module_forward_pre_hook(self._start), register_optimizer_step_pre_hook(self._look),
-                 register_optimizer_step_post_hook(self._compare)]
+        hooks = [
+            register_module_forward_pre_hook(self._start),
+            register_optimizer_step_pre_hook(self._look),
+            register_optimizer_step_post_hook(self._compare),
+        ]
         try:
             yield
         finally:
@@ -60,11 +63,15 @@ class Witness:
 
     def _compare(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self.stepped_at = time.process_time()
-        self.rates = [(group["lr"], sum(p.numel() for p in group["params"])) for group in optimizer.param_groups]
+        self.rates = [
+            (group["lr"], sum(p.numel() for p in group["params"])) for group in optimizer.param_groups
+        ]
         now = _parameters(optimizer)
         self.weights = sum(p.numel() for p in now)
         self.without_gradient = sum(p.numel() for p in now if p.grad is None)
-        self.unmoved = sum(p.numel() for p, old in zip(now, self._before) if p.grad is not None and torch.equal(p, old))
+        self.unmoved = sum(
+            p.numel() for p, old in zip(now, self._before) if p.grad is not None and torch.equal(p, old)
+        )
         self._before = []
 
 
@@ -81,7 +88,8 @@ class OneStep:
 
 
 def one_step(name: str, model: Path, n_blocks: int, folder: Path) -> OneStep:
-    """The recipe ``name`` on ``model`` (``n_blocks`` blocks) as published, except that it ends after one step."""
+    """The recipe ``name`` on ``model`` (``n_blocks`` blocks) as published, except that it ends after one
+    step."""
     recipe = finetune_recipe(name)
     write_small_set(folder / "data", recipe)
     with small_splits():
@@ -89,8 +97,16 @@ def one_step(name: str, model: Path, n_blocks: int, folder: Path) -> OneStep:
         config = dataclasses.replace(recipe.train_config(n_blocks, scale), max_steps=1)
         witness, began = Witness(), time.process_time()
         with witness.watching():
-            result = finetune(folder / "data", recipe=name, model=str(model), config=config, out=folder / "run",
-                              data=DataOptions("", test_frames=1), device="cpu", say=lambda line: None)
+            result = finetune(
+                folder / "data",
+                recipe=name,
+                model=str(model),
+                config=config,
+                out=folder / "run",
+                data=DataOptions("", test_frames=1),
+                device="cpu",
+                say=lambda line: None,
+            )
     return OneStep(result, witness, witness.stepped_at - witness.started_at, time.process_time() - began)
 
 

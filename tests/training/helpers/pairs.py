@@ -1,6 +1,8 @@
-"""Pairs of processes of one run, forked from a server that has imported everything once: then a start is quick.
+"""Pairs of processes of one run, forked from a server that has imported everything once: then a start is
+quick.
 
-Every process gets the variables that a launcher would give it, and writes what it prints to a file of its own.
+Every process gets the variables that a launcher would give it, and writes what it prints to a file of its
+own.
 """
 
 from __future__ import annotations
@@ -19,9 +21,20 @@ from jmp_calc.cli.main import report
 from jmp_calc.machine.signals import sigterm_raises
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__, "tests.training.helpers.two_processes", "lightning_fabric", "jmp_calc.cli.training.finetune"])
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "SLURM_NTASKS",
-             "SLURM_STEP_NUM_TASKS", "TORCHELASTIC_RUN_ID")
+CONTEXT.set_forkserver_preload(
+    [__name__, "tests.training.helpers.two_processes", "lightning_fabric", "jmp_calc.cli.training.finetune"]
+)
+VARIABLES = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NODE_RANK",
+    "SLURM_NTASKS",
+    "SLURM_STEP_NUM_TASKS",
+    "TORCHELASTIC_RUN_ID",
+)
 
 
 @dataclass(frozen=True)
@@ -35,19 +48,37 @@ class Ended:
 
 def by_hand(rank: int, port: int) -> dict[str, str]:
     """What somebody sets who starts both processes himself."""
-    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port)}
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
 
 
 def by_srun(rank: int, port: int) -> dict[str, str]:
     """What ``srun --nodes=1 --ntasks-per-node=2`` sets; the port follows from the number of the job."""
-    return {"SLURM_JOB_ID": str(port - 15000), "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "127.0.0.1",
-            "SLURM_NNODES": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_STEP_NUM_NODES": "1",
-            "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODEID": "0", "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+    return {
+        "SLURM_JOB_ID": str(port - 15000),
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NNODES": "1",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_NODEID": "0",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+    }
 
 
 def pair(
-    target: Callable[..., None], *arguments: Any, out: Path, launcher: Callable[[int, int], dict[str, str]] = by_hand,
+    target: Callable[..., None],
+    *arguments: Any,
+    out: Path,
+    launcher: Callable[[int, int], dict[str, str]] = by_hand,
     meanwhile: Callable[[list[Any]], None] = lambda processes: None,
 ) -> Ended:
     """Run ``target(*arguments)`` in two processes, for two minutes at most; what they print goes to ``out``.
@@ -58,7 +89,8 @@ def pair(
     port, began = free_port(), time.monotonic()
     processes: list[Any] = [
         CONTEXT.Process(target=_run, args=(target, arguments, launcher(rank, port), out / f"{rank}"))
-        for rank in (0, 1)]
+        for rank in (0, 1)
+    ]
     for process in processes:
         process.start()
     meanwhile(processes)
@@ -80,7 +112,9 @@ def free_port() -> int:
     raise AssertionError("no free port")
 
 
-def _run(target: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str], output: Path) -> None:
+def _run(
+    target: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str], output: Path
+) -> None:
     for name in VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(variables)

@@ -30,7 +30,8 @@ _SUBSETS = {"dipeptides": hdf5_layouts.DIPEPTIDES, "solvated_amino_acids": hdf5_
 
 
 def write_small_set(folder: Path, recipe: FinetuneRecipe) -> None:
-    """The data set of ``recipe``: methanol, QM9's smallest molecules, crystals of one to four atoms, toy complexes."""
+    """The data set of ``recipe``: methanol, QM9's smallest molecules, crystals of one to four atoms, toy
+    complexes."""
     folder.mkdir(parents=True, exist_ok=True)
     if recipe.dataset == "rmd17":
         layouts.write_rmd17(folder, recipe.member, 12)
@@ -53,12 +54,17 @@ def write_small_set(folder: Path, recipe: FinetuneRecipe) -> None:
 
 @contextmanager
 def small_splits() -> Iterator[None]:
-    """Inside the block the readers take incomplete files, and published numbers of frames are smaller ones."""
+    """Inside the block the readers take incomplete files, and published numbers of frames are smaller
+    ones."""
     changed = {
-        "rmd17": {"split": lambda s, folder, _, name: rmd17.split_rmd17(s, folder, name, n_train=8, n_valid=2)},
+        "rmd17": {
+            "split": lambda s, folder, _, name: rmd17.split_rmd17(s, folder, name, n_train=8, n_valid=2)
+        },
         "md22": {"split": lambda s, _, member, name: md22.split_md22(s, member, name, total=20)},
-        "qm9": {"open": partial(qm9.open_qm9, complete=False),
-                "split": lambda s, _, __, name: qm9.split_qm9(s, name, n_train=48, n_valid=2, n_test=2)},
+        "qm9": {
+            "open": partial(qm9.open_qm9, complete=False),
+            "split": lambda s, _, __, name: qm9.split_qm9(s, name, n_train=48, n_valid=2, n_test=2),
+        },
         "matbench": {"open": partial(matbench.open_matbench, complete=False)},
         "qmof": {"split": lambda s, _, __, name: qmof.split_qmof(s, name, n_paper=8)},
     }
@@ -68,7 +74,8 @@ def small_splits() -> Iterator[None]:
 
 
 def write_official_network(path: Path, backbone: BackboneConfig) -> None:
-    """A model file made from a checkpoint in the official layout with random weights; scale factors fit methanol."""
+    """A model file made from a checkpoint in the official layout with random weights; scale factors fit
+    methanol."""
     checkpoint = synthetic.checkpoint(backbone, moments=0)
     official = path.with_suffix(".pt")
     torch.save(checkpoint, official)
@@ -76,7 +83,12 @@ def write_official_network(path: Path, backbone: BackboneConfig) -> None:
     loaded = read_official(official, "raw")
     official.unlink()
     methanol = layouts.methanol()
-    open_space = build_graph(methanol.start, methanol.numbers, torch.zeros(3, 3).numpy(), torch.zeros(3).bool().numpy(),
-                             GraphPolicy())
+    open_space = build_graph(
+        methanol.start,
+        methanol.numbers,
+        torch.zeros(3, 3).numpy(),
+        torch.zeros(3).bool().numpy(),
+        GraphPolicy(),
+    )
     loaded.potential.fit_scale_factors([collate([open_space])])
     save_model(path, loaded.potential, ModelCard(name=f"{path.stem}, random weights", licence="MIT"))

@@ -13,7 +13,8 @@ from jmp_calc.training.run.state import RunState
 
 @contextmanager
 def stopped_at(step: int) -> Iterator[None]:
-    """Inside, a training run saves its state after this step and stops; the caller goes on behind the block."""
+    """Inside, a training run saves its state after this step and stops; the caller goes on behind the
+    block."""
     original = RunState.tick
 
     def stop(state: RunState) -> None:

@@ -18,10 +18,29 @@ from jmp_calc.training.data.frame import Frame
 from jmp_calc.zoo.container import ModelCard, save_model
 
 BACKBONE = BackboneConfig(
-    num_spherical=3, num_radial=8, num_blocks=1, emb_size_atom=8, emb_size_edge=12, emb_size_trip_in=6,
-    emb_size_trip_out=6, emb_size_quad_in=4, emb_size_quad_out=4, emb_size_aint_in=6, emb_size_aint_out=6,
-    emb_size_rbf=4, emb_size_cbf=4, emb_size_sbf=6, num_before_skip=1, num_after_skip=1, num_concat=1, num_atom=1,
-    num_output_afteratom=1, num_atom_emb_layers=1, num_global_out_layers=1, radial_cutoff=3.4, force_branch=False,
+    num_spherical=3,
+    num_radial=8,
+    num_blocks=1,
+    emb_size_atom=8,
+    emb_size_edge=12,
+    emb_size_trip_in=6,
+    emb_size_trip_out=6,
+    emb_size_quad_in=4,
+    emb_size_quad_out=4,
+    emb_size_aint_in=6,
+    emb_size_aint_out=6,
+    emb_size_rbf=4,
+    emb_size_cbf=4,
+    emb_size_sbf=6,
+    num_before_skip=1,
+    num_after_skip=1,
+    num_concat=1,
+    num_atom=1,
+    num_output_afteratom=1,
+    num_atom_emb_layers=1,
+    num_global_out_layers=1,
+    radial_cutoff=3.4,
+    force_branch=False,
 )
 POLICY = GraphPolicy("smooth", cutoff=3.4, a2a_cutoff=3.4, a2ee2a_cutoff=3.4, qint_cutoff=3.2)
 
@@ -66,11 +85,20 @@ def emt_frames(count: int, *, seed: int = 0) -> tuple[Frame, ...]:
     """The same as labelled frames."""
     frames = []
     for i, atoms in enumerate(emt_atoms(count, seed=seed)):
-        frames.append(Frame(
-            numbers=atoms.numbers.astype(np.int64), positions=atoms.positions, cell=atoms.cell.array, pbc=atoms.pbc,
-            energy=atoms.get_potential_energy(), forces=atoms.get_forces(), stress=atoms.get_stress(voigt=False),
-            group=atoms.info["config_type"], source="emt.extxyz", index=i,
-        ))
+        frames.append(
+            Frame(
+                numbers=atoms.numbers.astype(np.int64),
+                positions=atoms.positions,
+                cell=atoms.cell.array,
+                pbc=atoms.pbc,
+                energy=atoms.get_potential_energy(),
+                forces=atoms.get_forces(),
+                stress=atoms.get_stress(voigt=False),
+                group=atoms.info["config_type"],
+                source="emt.extxyz",
+                index=i,
+            )
+        )
     return tuple(frames)
 
 

@@ -1,7 +1,8 @@
-"""What two processes compute for test_distributed.py: ``python -m tests.training.helpers.two_processes FOLDER``.
+"""What two processes compute for test_distributed.py: ``python -m tests.training.helpers.two_processes
+FOLDER``.
 
-Starting processes takes longer than all that they compute here, so that one start serves many tests. At the end the second
-process kills itself in the middle of a run.
+Starting processes takes longer than all that they compute here, so that one start serves many tests. At the
+end the second process kills itself in the middle of a run.
 """
 
 from __future__ import annotations
@@ -43,12 +44,16 @@ from jmp_calc.training.validation.history import History
 from tests.training.helpers.tiny import emt_frames, tiny_potential
 
 FRAMES = emt_frames(13)
-"""Nine of them in batches of four: the last batch of an epoch has one structure, which two processes cannot share."""
+"""Nine of them in batches of four: the last batch of an epoch has one structure, which two processes cannot
+share."""
 CONFIG = TrainConfig(epochs=2, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
 TIGHT = dataclasses.replace(
-    CONFIG, accumulate=2, optim=dataclasses.replace(CONFIG.optim, clip_norm=0.1, clip_value=0.05))
-EARLIER = {"replayed": dataclasses.replace(CONFIG, epochs=None, max_steps=3),
-           "low rank": dataclasses.replace(CONFIG, epochs=None, max_steps=3, lora_rank=2)}
+    CONFIG, accumulate=2, optim=dataclasses.replace(CONFIG.optim, clip_norm=0.1, clip_value=0.05)
+)
+EARLIER = {
+    "replayed": dataclasses.replace(CONFIG, epochs=None, max_steps=3),
+    "low rank": dataclasses.replace(CONFIG, epochs=None, max_steps=3, lora_rank=2),
+}
 
 
 class Disturbed(Batches):
@@ -63,7 +68,10 @@ class Disturbed(Batches):
 
 
 def job(
-    folder: Path, world: World, config: TrainConfig = CONFIG, frames: tuple[Frame, ...] = FRAMES,
+    folder: Path,
+    world: World,
+    config: TrainConfig = CONFIG,
+    frames: tuple[Frame, ...] = FRAMES,
     before: Callable[[int], None] = lambda step: None,
 ) -> Job:
     """The same small network and data for every process, in float64."""
@@ -79,14 +87,24 @@ def job(
         made.before = before  # type: ignore[method-assign]
         return made
 
-    return Job(potential, batches(frames[:9], shuffle=True), batches(frames[9:], shuffle=False), folder,
-               to_dict(potential.config), {}, lambda name, progress: None, world=world)
+    return Job(
+        potential,
+        batches(frames[:9], shuffle=True),
+        batches(frames[9:], shuffle=False),
+        folder,
+        to_dict(potential.config),
+        {},
+        lambda name, progress: None,
+        world=world,
+    )
 
 
 def rows(history: History | TrainResult) -> list[list[float]]:
     """What has to be the same however many processes there are."""
-    return [[row.step, row.train_loss, row.gradient_norm, row.valid_loss, row.valid_forces_mae_mev_per_a, row.lr]
-            for row in (history.rows if isinstance(history, History) else history.history)]
+    return [
+        [row.step, row.train_loss, row.gradient_norm, row.valid_loss, row.valid_forces_mae_mev_per_a, row.lr]
+        for row in (history.rows if isinstance(history, History) else history.history)
+    ]
 
 
 def broken_frames() -> tuple[Frame, ...]:
@@ -99,9 +117,12 @@ def broken_frames() -> tuple[Frame, ...]:
 def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]:
     """Weights after three steps on four data sets under three heads.
 
-    The first two have data of one head only, the third has data of one in the first process and of the others in the second.
+    The first two have data of one head only, the third has data of one in the first process and of the others
+    in the second.
     """
-    recipe = load_recipe(folder / "recipe.toml", ["train.max_steps=3", "train.epochs=2", "train.batch_size=3"])
+    recipe = load_recipe(
+        folder / "recipe.toml", ["train.max_steps=3", "train.epochs=2", "train.batch_size=3"]
+    )
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")
     pretrain_run(recipe, out, options, resume=False, override=False, world=world, say=lambda text: None)
@@ -109,18 +130,36 @@ def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]
 
 
 def finetuned(folder: Path, out: Path, world: World, config: TrainConfig) -> list[list[float]]:
-    """Numbers of a fine-tuning that replays one set under an old head and watches another one under a third head."""
+    """Numbers of a fine-tuning that replays one set under an old head and watches another one under a third
+    head."""
     data = DataOptions(
-        folder / "train.extxyz", valid=folder / "valid.extxyz", replay=(f"{folder / 'earlier.extxyz'}:other",),
-        replay_share=0.4, retain=(f"{folder / 'held.extxyz'}:old",))
+        folder / "train.extxyz",
+        valid=folder / "valid.extxyz",
+        replay=(f"{folder / 'earlier.extxyz'}:other",),
+        replay_share=0.4,
+        retain=(f"{folder / 'held.extxyz'}:old",),
+    )
     start = ModelOptions(model=str(folder / "tiny.safetensors"), dtype="float64", keep_heads=True)
     out.mkdir(exist_ok=True)
     prepared = prepare(data, start, config, silent)
-    result = finetune_run(prepared, data, start, config, out, device="cpu", resume=False, override=False, world=world,
-                          say=silent)
+    result = finetune_run(
+        prepared,
+        data,
+        start,
+        config,
+        out,
+        device="cpu",
+        resume=False,
+        override=False,
+        world=world,
+        say=silent,
+    )
     (watched,) = result.forgetting
-    errors = [found for item in (watched.before, watched.after, result.valid)
-              for found in (item.energy_mae_mev_per_atom, item.forces_mae_mev_per_a)]
+    errors = [
+        found
+        for item in (watched.before, watched.after, result.valid)
+        for found in (item.energy_mae_mev_per_atom, item.forces_mae_mev_per_a)
+    ]
     return [*rows(result), [found for found in errors if found is not None]]
 
 
@@ -141,7 +180,9 @@ def together(out: Path, world: World) -> dict[str, Any]:
     found["tight"] = rows(fit(job(out / "tight", ddp, TIGHT), TIGHT))
     found["sharded"] = rows(fit(job(out / "sharded", world, TIGHT), TIGHT))
     longer = dataclasses.replace(TIGHT, epochs=3)
-    found["resumed sharded"] = rows(fit(job(out / "sharded", world, longer), longer, resume=True, override=True))
+    found["resumed sharded"] = rows(
+        fit(job(out / "sharded", world, longer), longer, resume=True, override=True)
+    )
     try:
         fit(job(out / "nan", ddp, frames=broken_frames()), CONFIG)
     except NotConvergedError as stopped:
@@ -153,7 +194,9 @@ def together(out: Path, world: World) -> dict[str, Any]:
     for name, config in EARLIER.items():
         found[name] = finetuned(out / "earlier", out / name, ddp, config)
     for name, member in (("ddp", ddp), ("fsdp", world)):
-        torch.save(pretrained(out / "mixture", out / f"pretrained-{name}", member), out / f"{name}-{world.rank}.pt")
+        torch.save(
+            pretrained(out / "mixture", out / f"pretrained-{name}", member), out / f"{name}-{world.rank}.pt"
+        )
     return found
 
 

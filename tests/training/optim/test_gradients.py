@@ -60,13 +60,21 @@ def test_projected_gradients_are_no_longer_against_any_task_of_two() -> None:
 
 def test_of_a_single_task_nothing_is_projected() -> None:
     share = step()
-    alone = dataclasses.replace(share, parts=tuple(
-        dataclasses.replace(part, target=dataclasses.replace(part.target, task=torch.zeros(4, dtype=torch.long)))
-        for part in share.parts))
+    alone = dataclasses.replace(
+        share,
+        parts=tuple(
+            dataclasses.replace(
+                part, target=dataclasses.replace(part.target, task=torch.zeros(4, dtype=torch.long))
+            )
+            for part in share.parts
+        ),
+    )
     summed, projected = (tiny_potential("old", "new", dtype=torch.float64) for _ in range(2))
     terms, same = SummedGradients(CONFIG)(summed, alone), ProjectedGradients(CONFIG)(projected, alone)
     assert torch.allclose(terms, same, rtol=1e-6)
-    ours = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in summed.parameters()])
+    ours = torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in summed.parameters()]
+    )
     assert torch.allclose(flat(projected), ours, rtol=1e-5, atol=1e-9)
 
 
@@ -74,9 +82,13 @@ def test_tasks_are_projected_apart_and_their_losses_add_up() -> None:
     potential, share = tiny_potential("old", "new", dtype=torch.float64), step()
     by_task = []
     for task in (0, 1):
-        only = dataclasses.replace(share, parts=tuple(
-            dataclasses.replace(part, target=part.target.only(task), energy=0.5, forces=0.5, stress=0.5)
-            for part in share.parts))
+        only = dataclasses.replace(
+            share,
+            parts=tuple(
+                dataclasses.replace(part, target=part.target.only(task), energy=0.5, forces=0.5, stress=0.5)
+                for part in share.parts
+            ),
+        )
         for parameter in potential.parameters():
             parameter.grad = torch.zeros_like(parameter)
         SummedGradients(CONFIG)(potential, only)
@@ -91,8 +103,9 @@ def test_tasks_are_projected_apart_and_their_losses_add_up() -> None:
 
 def test_foreign_heads_change_nothing_and_get_no_gradient() -> None:
     potential, share = tiny_potential("old", "new", dtype=torch.float64), step()
-    only = dataclasses.replace(share, parts=tuple(
-        dataclasses.replace(part, target=part.target.only(0)) for part in share.parts))
+    only = dataclasses.replace(
+        share, parts=tuple(dataclasses.replace(part, target=part.target.only(0)) for part in share.parts)
+    )
     before = SummedGradients(CONFIG)(potential, only)
     foreign = [p for name, p in potential.named_parameters() if name.startswith("heads.new.")]
     assert foreign and all(p.grad is None or not p.grad.any() for p in foreign)
@@ -103,7 +116,8 @@ def test_foreign_heads_change_nothing_and_get_no_gradient() -> None:
 
 
 def test_errors_below_the_margin_do_not_count() -> None:
-    # Energies: 0.02 and 0.2 eV per atom off, margin 0.05; forces of three atoms: 0.3, 0.05 and 1 eV/Å, margin 0.1.
+    # Energies: 0.02 and 0.2 eV per atom off, margin 0.05; forces of three atoms: 0.3, 0.05 and 1 eV/Å, margin
+    # 0.1.
     tasks = Task("h", energy_margin=0.05, forces_margin=0.1)
     graphs = FrameGraphs([frame(1), frame(2)], POLICY, tasks)
     target = graphs.collate([0, 1])

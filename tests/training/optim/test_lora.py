@@ -1,4 +1,5 @@
-"""Low-rank updates: the gradient is that of the weights by the chain rule, and the written model is a plain one."""
+"""Low-rank updates: the gradient is that of the weights by the chain rule, and the written model is a plain
+one."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_file, emt_frames, tiny_model, tiny_potential
 from tests.training.test_loop import crash_at, job, weights
 
-CONFIG = TrainConfig(epochs=2, batch_size=4, lora_rank=1, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2))
+CONFIG = TrainConfig(
+    epochs=2, batch_size=4, lora_rank=1, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)
+)
 
 
 def structures() -> Batch:
@@ -50,7 +53,9 @@ def loss_of(potential: Potential, batch: Batch, recompute: Recompute = "nothing"
     prediction = potential(batch, heads="old", stress=True, create_graph=True, recompute=recompute)
     assert prediction.forces is not None
     assert prediction.stress is not None
-    return prediction.energy.square().sum() + prediction.forces.square().sum() + prediction.stress.square().sum()
+    return (
+        prediction.energy.square().sum() + prediction.forces.square().sum() + prediction.stress.square().sum()
+    )
 
 
 def test_before_the_first_step_nothing_has_changed() -> None:
@@ -89,7 +94,8 @@ def test_the_merged_network_is_the_same_function_and_a_plain_one() -> None:
 
 @pytest.mark.parametrize("recompute", ["nothing", "interactions", "blocks"])
 def test_gradients_follow_from_those_of_the_weights(recompute: Recompute) -> None:
-    """dL/dB = (α/r) G Aᵀ and dL/dA = (α/r) Bᵀ G with G = dL/dW of the merged network, through the derivative of forces."""
+    """dL/dB = (α/r) G Aᵀ and dL/dA = (α/r) Bᵀ G with G = dL/dW of the merged network, through the derivative
+    of forces."""
     potential, batch = with_updates(), structures()
     plain = merged(potential)
     loss_of(plain, batch).backward()
@@ -171,8 +177,15 @@ def test_a_resumed_fine_tuning_rebuilds_its_plain_network(tmp_path: Path) -> Non
     model, data = tiny_model(tmp_path / "tiny.safetensors"), emt_file(tmp_path / "train.extxyz", 8)
     config = dataclasses.replace(CONFIG, max_steps=2)
     finetune(data, model=str(model), out=tmp_path / "run", config=config, say=lambda line: None)
-    again = finetune(data, model=str(model), out=tmp_path / "run", config=dataclasses.replace(CONFIG, max_steps=3),
-                     resume=True, override=True, say=lambda line: None)
+    again = finetune(
+        data,
+        model=str(model),
+        out=tmp_path / "run",
+        config=dataclasses.replace(CONFIG, max_steps=3),
+        resume=True,
+        override=True,
+        say=lambda line: None,
+    )
     assert again.n_steps == 3
     state = load_model(again.best).potential.state_dict()
     assert set(without_updates(state)) == set(state)

@@ -56,9 +56,16 @@ def test_what_is_over_at_the_first_step_takes_nothing_off_the_rate() -> None:
 
 
 def test_a_short_time_is_not_spent_on_warming_up() -> None:
-    """Warm-up ends after a fifth of the time, however few steps that are; where it ends before by step, time changes nothing."""
+    """Warm-up ends after a fifth of the time, however few steps that are; where it ends before by step, time
+    changes nothing."""
     schedule = Schedule(OptimConfig(lr=1.0, warmup_steps=51, warmup_start=0.2, final_lr=1e-9), None, 100.0)
-    for step, elapsed, ramp in ((0, 0.0, 0.2), (1, 10.0, 0.6), (2, 20.0, 1.0), (40, 10.0, 0.84), (50, 1.0, 1.0)):
+    for step, elapsed, ramp in (
+        (0, 0.0, 0.2),
+        (1, 10.0, 0.6),
+        (2, 20.0, 1.0),
+        (40, 10.0, 0.84),
+        (50, 1.0, 1.0),
+    ):
         cosine = 0.5 * (1 + math.cos(math.pi * elapsed / 100))
         assert schedule.factor(step, elapsed) == pytest.approx(ramp * cosine), (step, elapsed)
 
@@ -92,7 +99,9 @@ def test_freezing_the_backbone_leaves_the_heads() -> None:
     assert {name.split(".")[0] for name, p in potential.named_parameters() if p.requires_grad} == {"heads"}
     freeze(potential, "1")
     frozen = {name for name, p in potential.named_parameters() if not p.requires_grad}
-    assert all(name.startswith(("embedding.", "backbone.int_blocks.0.", "backbone.out_blocks.0.")) for name in frozen)
+    assert all(
+        name.startswith(("embedding.", "backbone.int_blocks.0.", "backbone.out_blocks.0.")) for name in frozen
+    )
     assert frozen
     freeze(potential, "none")
     assert all(p.requires_grad for p in potential.parameters())

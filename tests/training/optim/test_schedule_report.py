@@ -1,4 +1,5 @@
-"""What is said about a schedule is what the run does: rates by group and stage, lengths, what a limit cuts off."""
+"""What is said about a schedule is what the run does: rates by group and stage, lengths, what a limit cuts
+off."""
 
 from __future__ import annotations
 
@@ -13,8 +14,15 @@ from jmp_calc.training.optim.schedules import within_time
 from tests.training.helpers.tiny import tiny_potential
 
 STAGES = StageConfig(warmup_epochs=5, cosine_epochs=32, final_lr=0.1, plateau_patience=3)
-RECIPE = TrainConfig(optim=OptimConfig(lr=8e-5, stages=STAGES, layer_rates=(0.3, 0.5), ema_decay=None, clip_norm=None,
-                                       clip_value=1.0), epochs=500, batch_size=4, patience=50, metric="forces_mae")
+RECIPE = TrainConfig(
+    optim=OptimConfig(
+        lr=8e-5, stages=STAGES, layer_rates=(0.3, 0.5), ema_decay=None, clip_norm=None, clip_value=1.0
+    ),
+    epochs=500,
+    batch_size=4,
+    patience=50,
+    metric="forces_mae",
+)
 
 
 def schedule(config: TrainConfig, steps_per_epoch: int = 10, total: int | None = 1000) -> RunSchedule:
@@ -42,7 +50,9 @@ def test_frozen_weights_are_in_no_group() -> None:
     freeze(network, "backbone")
     groups = rate_groups(network, RECIPE)
     assert [group.name for group in groups] == ["all"]
-    assert groups[0].weights == sum(p.numel() for name, p in network.named_parameters() if name.startswith("heads."))
+    assert groups[0].weights == sum(
+        p.numel() for name, p in network.named_parameters() if name.startswith("heads.")
+    )
 
 
 def test_the_stages_of_a_recipe_by_epoch_and_step() -> None:
@@ -63,14 +73,21 @@ def test_a_time_limit_is_told() -> None:
     timed = dataclasses.replace(RECIPE, optim=within_time(RECIPE.optim), max_time=600.0)
     lines = rate_lines(timed, 10, 50)
     assert "time limit of 600 s" in lines[-1] and "shortened alike" in lines[-1]
-    plain = TrainConfig(optim=OptimConfig(lr=1e-3, warmup_steps=50, warmup_start=0.2, final_lr=0.02), max_time=600.0)
-    assert rate_lines(plain, 10, None) == ["peak learning rate 0.001, from 0.0002 in 50 steps, then a cosine to 2e-05 at 600 s"]
+    plain = TrainConfig(
+        optim=OptimConfig(lr=1e-3, warmup_steps=50, warmup_start=0.2, final_lr=0.02), max_time=600.0
+    )
+    assert rate_lines(plain, 10, None) == [
+        "peak learning rate 0.001, from 0.0002 in 50 steps, then a cosine to 2e-05 at 600 s"
+    ]
     assert rate_lines(dataclasses.replace(plain, max_time=None), 10, 100) == [
-        "peak learning rate 0.001, from 0.0002 in 20 steps, then a cosine to 2e-05 at step 100"]
+        "peak learning rate 0.001, from 0.0002 in 20 steps, then a cosine to 2e-05 at step 100"
+    ]
 
 
 def test_json_has_the_first_rates_of_the_formula() -> None:
     record = schedule(RECIPE).to_dict()
-    assert [row["first_lr"] for row in record["groups"]] == pytest.approx([0.1 * 8e-5 * share for share in (0.3, 0.5, 1.0)])
+    assert [row["first_lr"] for row in record["groups"]] == pytest.approx(
+        [0.1 * 8e-5 * share for share in (0.3, 0.5, 1.0)]
+    )
     assert [row["peak_lr"] for row in record["groups"]] == pytest.approx([2.4e-5, 4e-5, 8e-5])
     assert record["total_steps"] == 1000 and record["trained_weights"] == record["weights"]

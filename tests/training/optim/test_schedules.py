@@ -1,4 +1,5 @@
-"""Learning rates of JMP fine-tuning against hand-made numbers of the published formula, and the parameter groups."""
+"""Learning rates of JMP fine-tuning against hand-made numbers of the published formula, and the parameter
+groups."""
 
 from __future__ import annotations
 
@@ -45,8 +46,15 @@ W, M = 500, 3200
 
 
 @pytest.mark.parametrize(
-    "factor, start, peak", [(0.30, 2.4e-6, 2.4e-5), (0.40, 3.2e-6, 3.2e-5), (0.55, 4.4e-6, 4.4e-5),
-                            (0.625, 5.0e-6, 5.0e-5), (1.0, 8.0e-6, 8.0e-5)])
+    "factor, start, peak",
+    [
+        (0.30, 2.4e-6, 2.4e-5),
+        (0.40, 3.2e-6, 3.2e-5),
+        (0.55, 4.4e-6, 4.4e-5),
+        (0.625, 5.0e-6, 5.0e-5),
+        (1.0, 8.0e-6, 8.0e-5),
+    ],
+)
 def test_groups_start_apart_and_meet_where_the_cosine_ends(factor: float, start: float, peak: float) -> None:
     def rate(step: int) -> float:
         return staged_rate(CODE, ALPHA, factor, step, STEPS)
@@ -55,7 +63,9 @@ def test_groups_start_apart_and_meet_where_the_cosine_ends(factor: float, start:
     assert rate(W - 1) == pytest.approx(peak)
     assert rate(W) == pytest.approx(peak)
     assert rate((W + M) // 2) == pytest.approx(8e-6 + 0.5 * (peak - 8e-6))
-    assert rate(M - 1) == pytest.approx(8e-6 + 0.5 * (peak - 8e-6) * (1 + math.cos(math.pi * (M - 1 - W) / (M - W))))
+    assert rate(M - 1) == pytest.approx(
+        8e-6 + 0.5 * (peak - 8e-6) * (1 + math.cos(math.pi * (M - 1 - W) / (M - W)))
+    )
     assert rate(M) == rate(M + 10) == rate(10 * M) == pytest.approx(8e-6)
 
 
@@ -98,13 +108,20 @@ def plateau_rates(config: StageConfig, start: float, validations: int) -> list[f
 def test_the_fourth_bad_validation_in_a_row_reduces() -> None:
     assert plateau_rates(CODE, 8e-6, 9) == pytest.approx([8e-6] * 4 + [6.4e-6] * 4 + [5.12e-6])
     state = Plateau((8e-6,))
-    for metric in (1.0, 0.99995, 0.9999, 0.9998, 0.99975):  # only the last but one improves on 1 by more than 1e-4
+    for metric in (
+        1.0,
+        0.99995,
+        0.9999,
+        0.9998,
+        0.99975,
+    ):  # only the last but one improves on 1 by more than 1e-4
         state = after_validation(state, metric, CODE)
     assert state.rates == (8e-6,) and state.best == 0.9998 and state.bad == 1
 
 
 def test_the_dead_zone_of_the_plateau_keeps_the_smallest_rate_above_the_stop() -> None:
-    """training.md section 17: 8e-6 ends at 4.7e-8 after 23 reductions; without the dead zone it falls below 1e-8."""
+    """training.md section 17: 8e-6 ends at 4.7e-8 after 23 reductions; without the dead zone it falls below
+    1e-8."""
     rates = plateau_rates(CODE, 8e-6, 400)
     assert rates[-1] == pytest.approx(8e-6 * 0.8**23) == pytest.approx(4.7e-8, rel=0.01)
     assert not is_exhausted(rates[-1:], CODE)
@@ -112,8 +129,16 @@ def test_the_dead_zone_of_the_plateau_keeps_the_smallest_rate_above_the_stop() -
     assert is_exhausted(plateau_rates(free, 8e-6, 400)[-1:], free)
 
 
-@pytest.mark.parametrize("settings", [{"cosine_epochs": 5}, {"final_lr": 0.0}, {"plateau_factor": 1.0},
-                                      {"warmup_start": 2.0}, {"plateau_patience": -1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cosine_epochs": 5},
+        {"final_lr": 0.0},
+        {"plateau_factor": 1.0},
+        {"warmup_start": 2.0},
+        {"plateau_patience": -1},
+    ],
+)
 def test_impossible_stages_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         StageConfig(**settings)  # type: ignore[arg-type]
@@ -124,20 +149,25 @@ def rates_in(optim: OptimConfig, seconds: float, *shares: float, begun: float = 
     return GroupRates(within_time(optim), shares, Schedule(within_time(optim), None, seconds, begun), STEPS)
 
 
-@pytest.mark.parametrize("name, warm, end, last", [("rmd17-aspirin", 5 / 128, 128, 8e-7), ("md22-dha", 5 / 32, 32, 8e-6)])
+@pytest.mark.parametrize(
+    "name, warm, end, last", [("rmd17-aspirin", 5 / 128, 128, 8e-7), ("md22-dha", 5 / 32, 32, 8e-6)]
+)
 def test_a_time_limit_shortens_warmup_and_cosine_alike(name: str, warm: float, end: int, last: float) -> None:
-    """Where few steps fit, the share of the time is the share of the published schedule, and all groups meet at its end."""
+    """Where few steps fit, the share of the time is the share of the published schedule, and all groups meet
+    at its end."""
     optim = finetune_recipe(name).train_config(6, 1.0).optim
     rates, time = rates_in(optim, 700.0, 0.3, 1.0, begun=100.0), 600.0
     peaks = [0.3 * ALPHA, ALPHA]
     w = warm * end * STEPS
     in_warmup = 0.1 + 0.9 * (w / 2) / (w - 1)
     for elapsed, expected in {
-        0.0: [0.1 * peak for peak in peaks], 100.0: [0.1 * peak for peak in peaks],
+        0.0: [0.1 * peak for peak in peaks],
+        100.0: [0.1 * peak for peak in peaks],
         100 + warm * time / 2: [in_warmup * peak for peak in peaks],
         100 + warm * time: peaks,
         100 + (1 + warm) * time / 2: [0.5 * (peak + last) for peak in peaks],
-        700.0: [last, last], 800.0: [last, last],
+        700.0: [last, last],
+        800.0: [last, last],
     }.items():
         assert rates.at(0, elapsed, None) == pytest.approx(expected, rel=1e-9), elapsed
 
@@ -147,8 +177,12 @@ def test_a_long_time_leaves_the_published_schedule_as_it_is() -> None:
     optim = OptimConfig(lr=ALPHA, stages=CODE)
     rates = rates_in(optim, 1e6, 0.3, 1.0)
     for step in (0, W - 1, (W + M) // 2, M - 1, M, 2 * M):
-        assert rates.at(step, 0.01 * step, None) == tuple(staged_rate(CODE, ALPHA, share, step, STEPS) for share in (0.3, 1.0))
-    assert rates.after_validation(M - 1, 1.0, None) is None and rates.after_validation(M, 1.0, None) is not None
+        assert rates.at(step, 0.01 * step, None) == tuple(
+            staged_rate(CODE, ALPHA, share, step, STEPS) for share in (0.3, 1.0)
+        )
+    assert (
+        rates.after_validation(M - 1, 1.0, None) is None and rates.after_validation(M, 1.0, None) is not None
+    )
 
 
 def test_stages_by_epoch_do_not_look_at_the_clock() -> None:
@@ -186,11 +220,15 @@ def test_blocks_of_jmp_s_and_l() -> None:
     for n_blocks in (4, 6):
         rates = tuple(0.1 + 0.1 * i for i in range(n_blocks + 1))
         with torch.device("meta"):
-            blocks = nn.ModuleDict({
-                "int_blocks": nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(n_blocks)),
-                "out_blocks": nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(n_blocks + 1)),
-            })
-            network = nn.ModuleDict({"embedding": nn.Embedding(2, 2), "backbone": blocks, "heads": nn.Linear(1, 1)})
+            blocks = nn.ModuleDict(
+                {
+                    "int_blocks": nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(n_blocks)),
+                    "out_blocks": nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(n_blocks + 1)),
+                }
+            )
+            network = nn.ModuleDict(
+                {"embedding": nn.Embedding(2, 2), "backbone": blocks, "heads": nn.Linear(1, 1)}
+            )
         groups = layer_groups(network, rates)
         assert [rate for rate, _ in groups] == [*rates, 1.0]
         assert [len(group) for _, group in groups] == [1, 3, *[2] * (n_blocks - 1), 2]
@@ -198,13 +236,18 @@ def test_blocks_of_jmp_s_and_l() -> None:
             layer_groups(network, rates[:-1])
 
 
-@pytest.mark.parametrize("backbone, rates", [(JMP_S, JMP_S_RATES), (JMP_L, JMP_L_RATES)], ids=["JMP-S", "JMP-L"])
+@pytest.mark.parametrize(
+    "backbone, rates", [(JMP_S, JMP_S_RATES), (JMP_L, JMP_L_RATES)], ids=["JMP-S", "JMP-L"]
+)
 def test_every_weight_of_the_published_networks_has_its_rate(
     backbone: BackboneConfig, rates: tuple[float, ...]
 ) -> None:
-    """The real networks without numbers: embedding, blocks with their outputs, and everything else at the full rate."""
+    """The real networks without numbers: embedding, blocks with their outputs, and everything else at the
+    full rate."""
     with shapes_only():
-        potential = Potential(ModelConfig(backbone, GraphPolicy("official"), (HeadConfig("new", hidden=256),)))
+        potential = Potential(
+            ModelConfig(backbone, GraphPolicy("official"), (HeadConfig("new", hidden=256),))
+        )
     groups = layer_groups(potential, rates)
     assert [rate for rate, _ in groups] == [*rates, 1.0]
     names = {id(p): name for name, p in potential.named_parameters()}
@@ -215,12 +258,17 @@ def test_every_weight_of_the_published_networks_has_its_rate(
         outputs = {f"out_blocks.{block}", *(["out_blocks.0"] if block == 1 else [])}
         assert {".".join(name.split(".")[1:3]) for name in group} == {f"int_blocks.{block - 1}", *outputs}
     assert {name.split(".")[1] for name in members[-1] if name.startswith("backbone")} <= {
-        "bases", "out_mlp_E", "out_mlp_F"}
+        "bases",
+        "out_mlp_E",
+        "out_mlp_F",
+    }
     assert any(name.startswith("heads.new.") for name in members[-1])
 
 
 def test_the_optimizer_has_the_rates_of_the_groups() -> None:
-    optimizer = make_optimizer(tiny_potential(), OptimConfig(lr=1e-3, layer_rates=(0.3, 0.5), weight_decay=0.1))
+    optimizer = make_optimizer(
+        tiny_potential(), OptimConfig(lr=1e-3, layer_rates=(0.3, 0.5), weight_decay=0.1)
+    )
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([3e-4, 5e-4, 1e-3])
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
 
@@ -239,10 +287,18 @@ def test_clipping_by_value_is_not_clipping_by_norm() -> None:
 
 def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -> None:
     """Warm-up, cosine, plateau: the rates in metrics.csv are those of the formula, also after a restart."""
-    stages = StageConfig(warmup_epochs=1, cosine_epochs=3, plateau_patience=0, plateau_factor=0.5, plateau_eps=0.0,
-                         stop_below=0.0)
+    stages = StageConfig(
+        warmup_epochs=1,
+        cosine_epochs=3,
+        plateau_patience=0,
+        plateau_factor=0.5,
+        plateau_eps=0.0,
+        stop_below=0.0,
+    )
     # No update at all, so that no validation improves after the first of the plateau stage.
-    optim = OptimConfig(lr=1e-12, layer_rates=(0.3, 0.5), stages=stages, ema_decay=None, clip_norm=None, clip_value=1.0)
+    optim = OptimConfig(
+        lr=1e-12, layer_rates=(0.3, 0.5), stages=stages, ema_decay=None, clip_norm=None, clip_value=1.0
+    )
     config = dataclasses.replace(CONFIG, epochs=5, optim=optim, metric="forces_mae")
     fit(job(tmp_path / "a"), config)
     rates = [row.lr for row in read_history(tmp_path / "a" / "metrics.csv")]
@@ -267,8 +323,14 @@ def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
 
 
 def test_a_run_ends_when_the_learning_rate_is_used_up(tmp_path: Path) -> None:
-    stages = StageConfig(warmup_epochs=0, cosine_epochs=0, plateau_patience=0, plateau_factor=0.1, plateau_eps=0.0,
-                         stop_below=1e-10)
+    stages = StageConfig(
+        warmup_epochs=0,
+        cosine_epochs=0,
+        plateau_patience=0,
+        plateau_factor=0.1,
+        plateau_eps=0.0,
+        stop_below=1e-10,
+    )
     optim = OptimConfig(lr=1e-9, stages=stages, ema_decay=None)
     history = fit(job(tmp_path / "run"), dataclasses.replace(CONFIG, epochs=50, optim=optim))
     assert history.rows[-1].epoch < 50

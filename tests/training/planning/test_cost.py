@@ -38,14 +38,27 @@ def batches(count: int, size: int) -> Batches:
     return Batches(graphs, Shuffled(graphs.sizes, max_edges=10**6, max_structures=size))
 
 
-def cost(config: TrainConfig = CONFIG, *, total: int | None = 50, sharers: int = 1, started_s: float = 0.0) -> RunCost:
+def cost(
+    config: TrainConfig = CONFIG, *, total: int | None = 50, sharers: int = 1, started_s: float = 0.0
+) -> RunCost:
     network, train = tiny_potential(), batches(10, 2)
     graphs = FrameGraphs(FRAMES[:3], POLICY, Task("old"))
     valid = Batches(graphs, Fixed(graphs.sizes, max_edges=10**6))
     weights = sum(p.numel() for p in network.parameters())
     schedule = RunSchedule(config, rate_groups(network, config), weights, 10, train.n_steps(0), total, 1)
-    return run_cost(schedule, network.config, train, valid, None, device=CPU, dtype=torch.float32, machine=MACHINE, threads=1,
-                    sharers=sharers, started_s=started_s)
+    return run_cost(
+        schedule,
+        network.config,
+        train,
+        valid,
+        None,
+        device=CPU,
+        dtype=torch.float32,
+        machine=MACHINE,
+        threads=1,
+        sharers=sharers,
+        started_s=started_s,
+    )
 
 
 def counts(frames: list[int], data: FrameGraphs) -> GraphCounts:
@@ -55,9 +68,14 @@ def counts(frames: list[int], data: FrameGraphs) -> GraphCounts:
 def test_a_step_is_some_calls_and_a_run_is_its_steps_and_validations() -> None:
     found, train, config = cost(started_s=7.0), batches(10, 2), tiny_potential().config
     steps = list(train.order.steps(0))
-    calls = [Work.of(config.backbone, config.heads[0], counts(step[0], train.data), "float32").seconds(MACHINE) for step in steps]
+    calls = [
+        Work.of(config.backbone, config.heads[0], counts(step[0], train.data), "float32").seconds(MACHINE)
+        for step in steps
+    ]
     assert found.step_s == pytest.approx(3.5 * np.mean(calls)) and STEP_CALLS == 3.5
-    three = Work.of(config.backbone, config.heads[0], counts([0, 1, 2], train.data), "float32").seconds(MACHINE)
+    three = Work.of(config.backbone, config.heads[0], counts([0, 1, 2], train.data), "float32").seconds(
+        MACHINE
+    )
     assert found.valid_s == pytest.approx(three, rel=0.05)  # in batches by density
     assert found.structures == 2 and found.atoms == 8
     # 50 steps in 10 epochs, each validated; one validation before and one after, two for the report.
@@ -67,7 +85,10 @@ def test_a_step_is_some_calls_and_a_run_is_its_steps_and_validations() -> None:
 
 def test_memory_is_that_of_the_largest_step_and_five_times_the_weights() -> None:
     found, train, network = cost(), batches(10, 2), tiny_potential()
-    most = max(estimated_bytes(network.config, counts(step[0], train.data), 4, "training") for step in train.order.steps(0))
+    most = max(
+        estimated_bytes(network.config, counts(step[0], train.data), 4, "training")
+        for step in train.order.steps(0)
+    )
     assert found.memory_bytes == pytest.approx(most, rel=0.05)
     assert found.weight_bytes == WEIGHT_COPIES * 4 * sum(p.numel() for p in network.parameters())
     assert found.recompute == "nothing" and found.fits
@@ -93,7 +114,8 @@ def test_scalars_need_less_than_half_and_two_processes_half_of_the_time() -> Non
 
 
 def test_direct_forces_are_cheap_unless_a_stress_is_trained_on() -> None:
-    """The stress is a derivative of the energy, so that nothing is saved; conservative forces at the end cost their share."""
+    """The stress is a derivative of the energy, so that nothing is saved; conservative forces at the end cost
+    their share."""
     direct = dataclasses.replace(CONFIG, forces="direct")
     without = dataclasses.replace(direct, loss=dataclasses.replace(CONFIG.loss, stress_weight=0.0))
     assert cost(direct).step_s == pytest.approx(cost().step_s)
@@ -105,11 +127,14 @@ def test_direct_forces_are_cheap_unless_a_stress_is_trained_on() -> None:
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
     data = DataOptions(emt_file(tmp_path / "train.extxyz", 12))
-    return prepare(data, ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors"))), CONFIG, lambda line: None)
+    return prepare(
+        data, ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors"))), CONFIG, lambda line: None
+    )
 
 
 def test_a_plan_evaluates_nothing_and_has_the_weights_and_the_rate_of_the_run(prepared: Prepared) -> None:
-    """The learning rate depends on the number of weights without the old heads, of which the file has more."""
+    """The learning rate depends on the number of weights without the old heads, of which the file has
+    more."""
     data, config = DataOptions("train.extxyz"), TrainConfig(epochs=4)
     plan = plan_finetune(prepared, data, ModelOptions("tiny"), config, Machines("cpu"))
     network = prepared.loaded.potential
@@ -144,8 +169,19 @@ def test_the_estimate_comes_near_a_measured_step() -> None:
             times.append(time.process_time() - began)
         graphs = FrameGraphs(FRAMES[:3], POLICY, Task("old"))
         schedule = RunSchedule(CONFIG, rate_groups(network, CONFIG), 1, 10, 5, 50, 1)
-        found = run_cost(schedule, network.config, train, Batches(graphs, Fixed(graphs.sizes, max_edges=10**6)), None, device=CPU,
-                         dtype=torch.float32, machine=probe_machine(CPU, torch.float32), threads=1, sharers=1, started_s=0.0)
+        found = run_cost(
+            schedule,
+            network.config,
+            train,
+            Batches(graphs, Fixed(graphs.sizes, max_edges=10**6)),
+            None,
+            device=CPU,
+            dtype=torch.float32,
+            machine=probe_machine(CPU, torch.float32),
+            threads=1,
+            sharers=1,
+            started_s=0.0,
+        )
     finally:
         torch.set_num_threads(before)
     assert 0.25 < found.step_s / np.median(times[1:]) < 4.0

@@ -52,7 +52,11 @@ def test_recipe_of_jmp_xs_keeps_no_head_of_an_undocumented_functional() -> None:
 
 def test_training_table_of_jmp_xs_is_understood() -> None:
     recipe = load_recipe("jmp-xs")
-    assert recipe.train.optim.lr == 2e-3 and recipe.train.max_time == 5400 and recipe.model.architecture == "jmp-xs"
+    assert (
+        recipe.train.optim.lr == 2e-3
+        and recipe.train.max_time == 5400
+        and recipe.model.architecture == "jmp-xs"
+    )
 
 
 @pytest.mark.parametrize("size", ["s", "l"])
@@ -64,7 +68,9 @@ def test_the_published_pretraining_can_be_started_with_its_settings(size: str) -
     assert train.edge_dropout == published.edge_dropout and train.loss.energy == published.energy_loss
     assert train.loss.structure_wise is published.structure_wise_loss
     assert mixture.temperature == published.temperature and mixture.normalisation == "jmp"
-    assert recipe.model.architecture == published.model and recipe.model.max_neighbors == published.max_neighbors
+    assert (
+        recipe.model.architecture == published.model and recipe.model.max_neighbors == published.max_neighbors
+    )
     for ours, theirs in zip(mixture.sets, published.sets, strict=True):
         assert (ours.name, ours.cutoff or recipe.model.cutoff) == (theirs.name, theirs.cutoff)
 
@@ -74,14 +80,36 @@ def test_doubtful_stresses_of_mlearn_are_not_trained_on() -> None:
     assert [name for name in ("Si", "Mo", "Cu", "Ni", "Li") if mlearn.wants_stress(name)] == ["Si", "Mo"]
 
 
-@pytest.mark.parametrize("file", [
-    "bpa3_train.xyz.gz", "bpa3_iso.xyz.gz", "aspirin_rmd17.xyz.gz", "spice_dipeptides_train.xyz.gz",
-    "da_reaction.xyz.gz", "c60_pbe0_train.xyz.gz", "water_pbe0_train.xyz.gz", "batio3.xyz.gz", "tio2_aenet.xyz.gz",
-    "gst.xyz.gz", "hea25_sample.xyz.gz", "gaas.xyz.gz", "nifeooh_oer.xyz.gz", "si_random.xyz.gz", "mlearn_test.xyz.gz",
-    "methane_random_val.xyz.gz", "qm7.xyz.gz", "qm9_sub_train.xyz.gz", "rdb7_barriers_ts_train.xyz.gz",
-    "perov5_train.xyz.gz", "carbon24_train.xyz.gz", "mp_elastic.xyz.gz", "odac_promising_mofs.xyz.gz",
-    "refenergies.xyz.gz", "water_rpbe_d3.xyz.gz",
-])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "bpa3_train.xyz.gz",
+        "bpa3_iso.xyz.gz",
+        "aspirin_rmd17.xyz.gz",
+        "spice_dipeptides_train.xyz.gz",
+        "da_reaction.xyz.gz",
+        "c60_pbe0_train.xyz.gz",
+        "water_pbe0_train.xyz.gz",
+        "batio3.xyz.gz",
+        "tio2_aenet.xyz.gz",
+        "gst.xyz.gz",
+        "hea25_sample.xyz.gz",
+        "gaas.xyz.gz",
+        "nifeooh_oer.xyz.gz",
+        "si_random.xyz.gz",
+        "mlearn_test.xyz.gz",
+        "methane_random_val.xyz.gz",
+        "qm7.xyz.gz",
+        "qm9_sub_train.xyz.gz",
+        "rdb7_barriers_ts_train.xyz.gz",
+        "perov5_train.xyz.gz",
+        "carbon24_train.xyz.gz",
+        "mp_elastic.xyz.gz",
+        "odac_promising_mofs.xyz.gz",
+        "refenergies.xyz.gz",
+        "water_rpbe_d3.xyz.gz",
+    ],
+)
 def test_held_out_file_is_refused_by_name(file: str) -> None:
     mixture = load_mixture("jmp-xs")
     extra = MixtureSet(name="more", files=(f"some/folder/{file}",), head=mixture.heads[0].name, cap=10)
@@ -89,26 +117,31 @@ def test_held_out_file_is_refused_by_name(file: str) -> None:
         refuse_holdout(replace(mixture, sets=(*mixture.sets, extra)))
 
 
-@pytest.mark.parametrize("file", ["mlearn_train.xyz.gz", "water_rpbe.xyz.gz", "qm22_nma.xyz.gz", "s66x8_wb97x.xyz.gz"])
+@pytest.mark.parametrize(
+    "file", ["mlearn_train.xyz.gz", "water_rpbe.xyz.gz", "qm22_nma.xyz.gz", "s66x8_wb97x.xyz.gz"]
+)
 def test_training_file_is_not_held_out(file: str) -> None:
     assert holdout_reason(file) is None
 
 
-@pytest.mark.parametrize("old, new, message", [
-    ('head = "a"\ncap', 'head = "b"\ncap', "unknown head"),
-    ("cap = 10", "caps = 10", "caps"),
-    ("cap = 10", "cap = 0", "cap >= 1"),
-    ('default_head = "a"', 'default_head = "z"', "default head"),
-    ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
-    ("cap = 10", "cap = ", "TOML"),
-    ("cap = 10", "groups = 'bulk*'", "expected a list, found 'bulk"),
-    ("cap = 10", "not_stress_groups = 'mol*'", "expected a list, found 'mol"),
-    ('files = ["one.xyz"]', "files = 'one.xyz'", "expected a list"),
-    ("cap = 10", "weight = 'two'", "expected a number, found 'two'"),
-    ("cap = 10", "info = {charge = [0]}", "expected an integer"),
-    ("[mixture]", "[mixture]\ntemperature = 'abc'", "expected a number, found 'abc'"),
-    ("[mixture]", "[mixture]\ntemperature = nan", "expected a finite number"),
-])
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('head = "a"\ncap', 'head = "b"\ncap', "unknown head"),
+        ("cap = 10", "caps = 10", "caps"),
+        ("cap = 10", "cap = 0", "cap >= 1"),
+        ('default_head = "a"', 'default_head = "z"', "default head"),
+        ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
+        ("cap = 10", "cap = ", "TOML"),
+        ("cap = 10", "groups = 'bulk*'", "expected a list, found 'bulk"),
+        ("cap = 10", "not_stress_groups = 'mol*'", "expected a list, found 'mol"),
+        ('files = ["one.xyz"]', "files = 'one.xyz'", "expected a list"),
+        ("cap = 10", "weight = 'two'", "expected a number, found 'two'"),
+        ("cap = 10", "info = {charge = [0]}", "expected an integer"),
+        ("[mixture]", "[mixture]\ntemperature = 'abc'", "expected a number, found 'abc'"),
+        ("[mixture]", "[mixture]\ntemperature = nan", "expected a finite number"),
+    ],
+)
 def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE.replace(old, new))
@@ -116,24 +149,36 @@ def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new:
         load_mixture(path)
 
 
-@pytest.mark.parametrize(("change", "message", "where"), [
-    ("heads.a=3", "expected an object, found 3", "[heads.a]"), ("heads={}", "is not a setting", "--set"),
-    ("heads.b.keep=false", "'level_of_theory' is missing", "[heads.b]"),
-    ("sets.one.weight=two", "expected a number", "[sets.one.weight]"),
-    ("sets.one.groups=bulk*", "expected a list", "[sets.one.groups]"),
-    ("mixture.temperature=abc", "expected a number", "[mixture.temperature]"),
-])
-def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(change: str, message: str, where: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message", "where"),
+    [
+        ("heads.a=3", "expected an object, found 3", "[heads.a]"),
+        ("heads={}", "is not a setting", "--set"),
+        ("heads.b.keep=false", "'level_of_theory' is missing", "[heads.b]"),
+        ("sets.one.weight=two", "expected a number", "[sets.one.weight]"),
+        ("sets.one.groups=bulk*", "expected a list", "[sets.one.groups]"),
+        ("mixture.temperature=abc", "expected a number", "[mixture.temperature]"),
+    ],
+)
+def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(
+    change: str, message: str, where: str
+) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         mixture_of(changed(tomllib.loads(RECIPE), [change]), "tiny")
     assert where in str(refused.value.where)
 
 
 def test_values_of_several_kinds_are_kept() -> None:
-    changes = ["mixture.temperature=inf", "sets.one.info={charge = 0, spin = 0.5, phase = 'bulk'}", "sets.one.groups=['bulk*']"]
+    changes = [
+        "mixture.temperature=inf",
+        "sets.one.info={charge = 0, spin = 0.5, phase = 'bulk'}",
+        "sets.one.groups=['bulk*']",
+    ]
     mixture = mixture_of(changed(tomllib.loads(RECIPE), changes))
     assert mixture.temperature == math.inf
-    assert mixture.sets[0].info == {"charge": 0, "spin": 0.5, "phase": "bulk"} and mixture.sets[0].groups == ("bulk*",)
+    assert mixture.sets[0].info == {"charge": 0, "spin": 0.5, "phase": "bulk"} and mixture.sets[0].groups == (
+        "bulk*",
+    )
     with pytest.raises(UsageError, match="mixture is not a table"):
         mixture_of({"mixture": 3})
 

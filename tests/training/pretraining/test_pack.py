@@ -1,4 +1,5 @@
-"""Packing keeps what the frames say, fits references per set, and leaves held-out and double geometries out."""
+"""Packing keeps what the frames say, fits references per set, and leaves held-out and double geometries
+out."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def test_file_holds_the_frames_and_what_is_packed_is_told(tmp_path: Path) -> Non
     energies = sorted(packed.energy[members])
     assert np.allclose(energies, sorted(atoms.get_potential_energy() for atoms in copper), rtol=0, atol=1e-6)
     frame = packed.frame(int(members[0]))
-    match = next(atoms for atoms in copper if abs(atoms.get_potential_energy() - (frame.energy or 0.0)) < 1e-6)
+    match = next(
+        atoms for atoms in copper if abs(atoms.get_potential_energy() - (frame.energy or 0.0)) < 1e-6
+    )
     assert np.abs(frame.positions - match.positions).max() < 1e-5
     assert frame.forces is not None and np.abs(frame.forces - match.get_forces()).max() < 1e-5
     assert frame.stress is not None and np.abs(frame.stress - match.get_stress(voigt=False)).max() < 1e-6
@@ -86,7 +89,9 @@ def test_frame_that_is_in_two_sets_stays_in_the_first(tmp_path: Path) -> None:
 
 def test_set_without_usable_frames_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     recipe = write_mixture(tmp_path)
-    recipe.write_text(recipe.read_text().replace('head = "aside"\ncap = 4', 'head = "aside"\ncap = 4\nmax_force = 1e-6'))
+    recipe.write_text(
+        recipe.read_text().replace('head = "aside"\ncap = 4', 'head = "aside"\ncap = 4\nmax_force = 1e-6')
+    )
     with pytest.raises(BadInputError, match="aside") as caught:
         packed_in(tmp_path)
     assert "force" in (caught.value.hint or "")

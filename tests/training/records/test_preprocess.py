@@ -1,4 +1,5 @@
-"""From labelled files and data sets to record sets: the frames that the readers give, streamed, screened and counted."""
+"""From labelled files and data sets to record sets: the frames that the readers give, streamed, screened and
+counted."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def labelled(name: str, seed: int) -> Atoms:
     atoms = molecule(name)
     atoms.rattle(0.05, seed=seed)
     forces = np.random.default_rng(seed).normal(size=(len(atoms), 3))
-    atoms.calc = SinglePointCalculator(atoms, energy=-10.0 * float(atoms.numbers.sum()) - 0.1 * seed, forces=forces)
+    atoms.calc = SinglePointCalculator(
+        atoms, energy=-10.0 * float(atoms.numbers.sum()) - 0.1 * seed, forces=forces
+    )
     return atoms
 
 
@@ -95,7 +98,11 @@ def test_small_and_bad_frames_are_counted(tmp_path: Path) -> None:
     assert [frame.index for frame in records] == [0, 5]
     assert records.info.min_atoms == 4
     assert records.info.left_out == {
-        "few atoms": 1, "energy not finite": 1, "large force": 1, "without forces": 1, "isolated atoms": 1,
+        "few atoms": 1,
+        "energy not finite": 1,
+        "large force": 1,
+        "without forces": 1,
+        "isolated atoms": 1,
     }
     assert "5 frames left out" in said[-1]
     with pytest.raises(BadInputError, match="energy"):
@@ -142,8 +149,12 @@ def test_scalar_target_instead_of_energies(tmp_path: Path) -> None:
     write(tmp_path / "a.extxyz", frames)
     with pytest.raises(BadInputError, match="no gap"):
         files(tmp_path / "set", tmp_path / "a.extxyz", target="gap")
-    records = preprocess(FileInputs((tmp_path / "a.extxyz",), LabelOptions(target="gap")), tmp_path / "set", on_bad="skip",
-                         say=quiet)
+    records = preprocess(
+        FileInputs((tmp_path / "a.extxyz",), LabelOptions(target="gap")),
+        tmp_path / "set",
+        on_bad="skip",
+        say=quiet,
+    )
     assert [frame.targets for frame in records] == [{"gap": 1.5}, {"gap": 2.5}]
     assert records.statistics.n_energy == 0
 

@@ -1,4 +1,5 @@
-"""Record sets: frames come back as they went in, statistics are those of the data, and nothing half-written looks finished."""
+"""Record sets: frames come back as they went in, statistics are those of the data, and nothing half-written
+looks finished."""
 
 from __future__ import annotations
 
@@ -34,9 +35,16 @@ def made(folder: Path, frames: Iterable[Frame]) -> RecordSet:
 def molecule(numbers: list[int], energy: float | None, index: int = 0, **changes: object) -> Frame:
     rng = np.random.default_rng(index)
     plain = Frame(
-        numbers=np.array(numbers), positions=rng.normal(size=(len(numbers), 3)), cell=np.zeros((3, 3)),
-        pbc=np.zeros(3, dtype=bool), energy=energy, forces=rng.normal(size=(len(numbers), 3)), stress=None,
-        group="default", source="file.xyz", index=index,
+        numbers=np.array(numbers),
+        positions=rng.normal(size=(len(numbers), 3)),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        energy=energy,
+        forces=rng.normal(size=(len(numbers), 3)),
+        stress=None,
+        group="default",
+        source="file.xyz",
+        index=index,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -60,10 +68,26 @@ def assert_same(found: Frame, frame: Frame) -> None:
 def test_frames_come_back(tmp_path: Path) -> None:
     frames = [
         *emt_frames(3),
-        molecule([8, 1, 1], -2043.123456789012, 7, identifier="wasser-Ω", targets={"gap": 1.25, "µ": -3e-9}, head="wb97"),
+        molecule(
+            [8, 1, 1],
+            -2043.123456789012,
+            7,
+            identifier="wasser-Ω",
+            targets={"gap": 1.25, "µ": -3e-9},
+            head="wb97",
+        ),
         molecule([6], None, 1, forces=None, targets={"µ": 2.0}),
-        molecule([29] * 11, -1.0, 2, tags=np.arange(11) - 1, fixed=np.arange(11) % 3 == 0, pbc=np.array([True, False, True]),
-                 cell=np.diag([5.0, 6.0, 7.0]) + 0.1, group="slab", source="other.xyz"),
+        molecule(
+            [29] * 11,
+            -1.0,
+            2,
+            tags=np.arange(11) - 1,
+            fixed=np.arange(11) % 3 == 0,
+            pbc=np.array([True, False, True]),
+            cell=np.diag([5.0, 6.0, 7.0]) + 0.1,
+            group="slab",
+            source="other.xyz",
+        ),
     ]
     records = made(tmp_path / "set", frames)
     assert len(records) == len(frames)
@@ -77,7 +101,9 @@ def test_frames_come_back(tmp_path: Path) -> None:
 
 
 def test_layout_is_the_documented_one() -> None:
-    frame = molecule([8, 1, 1], -2043.5, 9, pbc=np.array([True, False, False]), tags=np.array([2, 2, 0]), head="a")
+    frame = molecule(
+        [8, 1, 1], -2043.5, 9, pbc=np.array([True, False, False]), tags=np.array([2, 2, 0]), head="a"
+    )
     data = encode(frame, Tables())
     crc, atoms, flags, targets, letters, zero, head = struct.unpack_from("<IIHHHHH", data)
     assert crc == zlib.crc32(data[4:])
@@ -93,8 +119,14 @@ def test_layout_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"tags": np.array([0, 40_000])}, {"numbers": np.array([1, 300])}, {"energy": float("nan")},
-     {"forces": np.full((2, 3), np.nan)}, {"forces": np.full((2, 3), 1e40)}, {"index": -1}],
+    [
+        {"tags": np.array([0, 40_000])},
+        {"numbers": np.array([1, 300])},
+        {"energy": float("nan")},
+        {"forces": np.full((2, 3), np.nan)},
+        {"forces": np.full((2, 3), 1e40)},
+        {"index": -1},
+    ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(BadInputError, match="fit into a record"):
@@ -126,7 +158,8 @@ def test_sizes_are_read_without_opening_records(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "set/sizes.npy"), records.sizes)
 
 
-# ---- statistics ---------------------------------------------------------------------------------------------------
+# ---- statistics
+# ---------------------------------------------------------------------------------------------------
 
 
 def random_molecules(count: int, offsets: dict[int, float], spread: float) -> list[Frame]:
@@ -169,7 +202,9 @@ def test_small_spread_of_huge_energies_keeps_its_digits(tmp_path: Path) -> None:
 
 
 def test_single_composition_gets_the_references_of_least_norm(tmp_path: Path) -> None:
-    found = made(tmp_path / "set", [molecule([8, 1, 1], -2040.0 + d, i) for i, d in enumerate((-1.0, 1.0))]).statistics
+    found = made(
+        tmp_path / "set", [molecule([8, 1, 1], -2040.0 + d, i) for i, d in enumerate((-1.0, 1.0))]
+    ).statistics
     # Minimum of a² + b² on 2 a + b = -2040.
     assert found.references == pytest.approx({1: -816.0, 8: -408.0}, rel=1e-12)
     assert found.rank == 1
@@ -177,8 +212,12 @@ def test_single_composition_gets_the_references_of_least_norm(tmp_path: Path) ->
 
 
 def test_frames_without_labels_take_no_part(tmp_path: Path) -> None:
-    frames = [molecule([1, 1], -30.0, 0), molecule([1], -16.0, 1, forces=None), molecule([2], None, 2),
-              molecule([1], None, 3, forces=None, targets={"gap": 1.0})]
+    frames = [
+        molecule([1, 1], -30.0, 0),
+        molecule([1], -16.0, 1, forces=None),
+        molecule([2], None, 2),
+        molecule([1], None, 3, forces=None, targets={"gap": 1.0}),
+    ]
     found = made(tmp_path / "set", frames).statistics
     assert (found.n_energy, found.n_forces, found.targets) == (2, 2, {"gap": 1})
     assert found.elements == (1, 2)
@@ -218,7 +257,8 @@ def test_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
     assert first.info.fingerprint == again.info.fingerprint != other.info.fingerprint
 
 
-# ---- several processes --------------------------------------------------------------------------------------------
+# ---- several processes
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -240,7 +280,8 @@ def test_a_pickled_set_is_only_its_place(tmp_path: Path) -> None:
     assert pickle.loads(data)[39].energy == records[39].energy
 
 
-# ---- what is not a finished record set ----------------------------------------------------------------------------
+# ---- what is not a finished record set
+# ----------------------------------------------------------------------------
 
 
 def test_set_that_was_not_finished_leaves_nothing(tmp_path: Path) -> None:
@@ -272,7 +313,11 @@ def test_only_record_sets_are_replaced(tmp_path: Path) -> None:
         writer.add(emt_frames(1)[0])
         assert len(RecordSet(tmp_path / "set")) == 2  # until the new one is complete
         assert len(writer.finish()) == 1
-    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["records-0000.lmdb", "set.json", "sizes.npy"]
+    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == [
+        "records-0000.lmdb",
+        "set.json",
+        "sizes.npy",
+    ]
     (tmp_path / "set/thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="thesis.tex"):
         RecordWriter(tmp_path / "set", overwrite=True)

@@ -23,9 +23,14 @@ from jmp_calc.training.run.checkpoint import (
 
 def state(**changes: object) -> Checkpoint:
     values: dict[str, object] = {
-        "progress": Progress(epoch=3, batch=2, step=17, elapsed=1.5, best_loss=0.25), "weights": {"a": torch.ones(2)},
-        "ema": {"a": torch.zeros(2)}, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []},
-        "rng": rng_state(), "totals": {"steps": 1, "sums": [1.0]}, "config": {"lr": 1e-3}, "model_config": {},
+        "progress": Progress(epoch=3, batch=2, step=17, elapsed=1.5, best_loss=0.25),
+        "weights": {"a": torch.ones(2)},
+        "ema": {"a": torch.zeros(2)},
+        "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}, "param_groups": []},
+        "rng": rng_state(),
+        "totals": {"steps": 1, "sums": [1.0]},
+        "config": {"lr": 1e-3},
+        "model_config": {},
         "data": {"frames": 5},
     }
     return Checkpoint(**{**values, **changes})  # type: ignore[arg-type]
@@ -49,7 +54,8 @@ def test_random_numbers_continue(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_weights", [10**3, 10**6])
 def test_a_failed_write_leaves_the_old_state(tmp_path: Path, n_weights: int) -> None:
-    """A limit of the file size stands for the full disk; the write fails in torch, or when the file is closed."""
+    """A limit of the file size stands for the full disk; the write fails in torch, or when the file is
+    closed."""
     path = tmp_path / "state.pt"
     save_checkpoint(path, state())
     before = path.read_bytes()

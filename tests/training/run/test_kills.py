@@ -1,4 +1,5 @@
-"""A fine-tuning that is killed (SIGKILL, or dead in the middle of a write) goes on to the same weights, bit for bit.
+"""A fine-tuning that is killed (SIGKILL, or dead in the middle of a write) goes on to the same weights, bit
+for bit.
 
 ``benchmarks/kills.py`` does the same through the command line, fifty times at random moments.
 """
@@ -24,9 +25,11 @@ from jmp_calc.training.validation.history import read_history
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_file, tiny_model
 
-SETTINGS = ("epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)")
-# Deaths without a mock: at the renaming of a file (audit events), in the middle of a write (limit of the file size,
-# whose signal is deadly unless Python ignores it), or some time after the first validation.
+SETTINGS = (
+    "epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)"
+)
+# Deaths without a mock: at the renaming of a file (audit events), in the middle of a write (limit of the file
+# size, whose signal is deadly unless Python ignores it), or some time after the first validation.
 CHILD = f"""
 import os, resource, signal, sys, threading
 from jmp_calc import finetune
@@ -57,11 +60,20 @@ finetune(data, model=model, out=out, config=TrainConfig({SETTINGS}), resume=resu
 
 
 def start(data: Path, model: Path, out: Path, resume: bool, how: str, argument: object = "") -> int:
-    """Exit code of a fine-tuning in a process of its own; it shows what it wrote to stderr unless it was killed."""
+    """Exit code of a fine-tuning in a process of its own; it shows what it wrote to stderr unless it was
+    killed."""
     path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *map(str, (data, model, out, "resume" if resume else "new", how, argument))],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, check=False,
+        [
+            sys.executable,
+            "-c",
+            CHILD,
+            *map(str, (data, model, out, "resume" if resume else "new", how, argument)),
+        ],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode <= 0, done.stderr
     return done.returncode
@@ -89,7 +101,9 @@ def everything_reads(out: Path) -> None:
 
 def test_killed_four_times_it_ends_with_the_same_weights(tmp_path: Path) -> None:
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
-    config = TrainConfig(epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2))
+    config = TrainConfig(
+        epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)
+    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -98,7 +112,9 @@ def test_killed_four_times_it_ends_with_the_same_weights(tmp_path: Path) -> None
         torch.set_num_threads(threads)
     out = tmp_path / "killed"
     half = (tmp_path / "whole" / "state.pt").stat().st_size // 2
-    assert half > (tmp_path / "whole" / "best.safetensors").stat().st_size  # so that the state is what does not fit
+    assert (
+        half > (tmp_path / "whole" / "best.safetensors").stat().st_size
+    )  # so that the state is what does not fit
 
     assert start(data, model, out, False, "rename", "best.safetensors") == -signal.SIGKILL
     assert not (out / "state.pt").exists()
@@ -115,11 +131,14 @@ def test_killed_four_times_it_ends_with_the_same_weights(tmp_path: Path) -> None
     everything_reads(out)
     assert not temporaries(out)
     for name in ("best.safetensors", "last.safetensors"):
-        one, other = (load_model(folder / name).potential.state_dict() for folder in (tmp_path / "whole", out))
+        one, other = (
+            load_model(folder / name).potential.state_dict() for folder in (tmp_path / "whole", out)
+        )
         assert all(torch.equal(one[key], other[key]) for key in one), name
     rows = [read_history(folder / "metrics.csv") for folder in (tmp_path / "whole", out)]
     assert [(row.step, row.valid_loss, row.train_loss) for row in rows[0]] == [
-        (row.step, row.valid_loss, row.train_loss) for row in rows[1]]
+        (row.step, row.valid_loss, row.train_loss) for row in rows[1]
+    ]
 
 
 def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
@@ -132,5 +151,8 @@ def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> Non
     (out / ".best.safetensors.x1y2.tmp").write_bytes(b"half")
     with pytest.raises(UsageError, match="exists already"):
         finetune(data, model=str(model), out=out, config=config, say=lambda line: None)
-    assert finetune(data, model=str(model), out=out, config=config, resume=True, say=lambda line: None).n_epochs == 1
+    assert (
+        finetune(data, model=str(model), out=out, config=config, resume=True, say=lambda line: None).n_epochs
+        == 1
+    )
     assert not temporaries(out)

@@ -37,13 +37,19 @@ CONFIG = TrainConfig(epochs=8, batch_size=4, optim=OptimConfig(lr=1e-2, ema_deca
 
 
 def crystals(count: int, seed: int = 0) -> list[Atoms]:
-    """Shaken Cu cells, dense or stretched by 10 %: ``phase`` is alpha or beta, ``number`` 7 or 30, ``dense`` true or false."""
+    """Shaken Cu cells, dense or stretched by 10 %: ``phase`` is alpha or beta, ``number`` 7 or 30, ``dense``
+    true or false."""
     rng, images = np.random.default_rng(seed), []
     for i in range(count):
         dense = i % 3 > 0
         atoms = bulk("Cu", "fcc", a=3.5 if dense else 3.85, cubic=True)
         atoms.positions += rng.normal(scale=0.05, size=(4, 3))
-        atoms.info = {"phase": "beta" if dense else "alpha", "number": 30 if dense else 7, "dense": dense, "x": 0.1 * i}
+        atoms.info = {
+            "phase": "beta" if dense else "alpha",
+            "number": 30 if dense else 7,
+            "dense": dense,
+            "x": 0.1 * i,
+        }
         images.append(atoms)
     return images
 
@@ -60,12 +66,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(tmp_path: Path, files: Path) -> None:
+def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(
+    tmp_path: Path, files: Path
+) -> None:
     said: list[str] = []
     out = tmp_path / "run"
-    result = finetune(files / "train.extxyz", target="phase", test=files / "test.extxyz", out=out,
-                      model=f"scratch:{files / 'tiny.safetensors'}", config=CONFIG, say=said.append,
-                      data=DataOptions("", valid_every=5))
+    result = finetune(
+        files / "train.extxyz",
+        target="phase",
+        test=files / "test.extxyz",
+        out=out,
+        model=f"scratch:{files / 'tiny.safetensors'}",
+        config=CONFIG,
+        say=said.append,
+        data=DataOptions("", valid_every=5),
+    )
     assert any("the labels are text or booleans, so these are classes" in line for line in said)
     assert any("1 of 37 frames have no 'phase' and are left out" in line for line in said)
     assert result.test is not None and result.test.balanced_accuracy == 1.0
@@ -79,13 +94,16 @@ def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(tmp_
     assert max(row.valid_balanced_accuracy or 0.0 for row in rows) == result.valid.balanced_accuracy
     assert (out / "confusion.svg").stat().st_size > 0 and not (out / "parity.svg").exists()
     images = read(out / "predictions-test.extxyz", ":")
-    assert [atoms.info["phase"] for atoms in images] == [atoms.info["phase"] for atoms in crystals(12, seed=1)]
+    assert [atoms.info["phase"] for atoms in images] == [
+        atoms.info["phase"] for atoms in crystals(12, seed=1)
+    ]
     found = predict_classes(images, model=result.best)
     assert found.classes == ("alpha", "beta")
     assert list(found.names) == [atoms.info["jmp_phase"] for atoms in images]
     assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(12))
     assert predict_classes(images[0], model=result.best, dtype="float64").probabilities == pytest.approx(
-        found.probabilities[:1], abs=1e-4)
+        found.probabilities[:1], abs=1e-4
+    )
     again = evaluate(files / "test.extxyz", model=result.best)
     assert again.errors == result.test and again.confusion.tolist() == [[4, 0], [0, 8]]
     names = {path.name for path in again.write(tmp_path / "errors")}
@@ -101,22 +119,36 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     config = dataclasses.replace(CONFIG, epochs=1)
     said: list[str] = []
     for kind, head in ((None, "scalar"), ("class", "multiclass")):
-        result = finetune(files / "train.extxyz", out=tmp_path / head, model=str(files / "tiny.safetensors"),
-                          config=config, say=said.append,
-                          data=DataOptions("", target=TargetTask("number", kind, class_weights="balanced")))
+        result = finetune(
+            files / "train.extxyz",
+            out=tmp_path / head,
+            model=str(files / "tiny.safetensors"),
+            config=config,
+            say=said.append,
+            data=DataOptions("", target=TargetTask("number", kind, class_weights="balanced")),
+        )
         potential = load_model(result.best).potential
         assert potential.config.heads[0].kind == head
     assert any("if they are classes: --target-kind class" in line for line in said)
     assert potential.config.heads[0].classes == ("7", "30")
-    weights = yaml.safe_load((tmp_path / "multiclass" / "config.yaml").read_text())["training"]["loss"]["class_weights"]
+    weights = yaml.safe_load((tmp_path / "multiclass" / "config.yaml").read_text())["training"]["loss"][
+        "class_weights"
+    ]
     counts = np.array([weights[0] ** -1, weights[1] ** -1])
     assert counts.sum() == pytest.approx(2.0) and weights[0] > weights[1]
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
-        return finetune(files / "train.extxyz", target="dense", out=out, model=str(files / "tiny.safetensors"),
-                        config=dataclasses.replace(CONFIG, epochs=2), resume=resume, say=lambda line: None).last
+        return finetune(
+            files / "train.extxyz",
+            target="dense",
+            out=out,
+            model=str(files / "tiny.safetensors"),
+            config=dataclasses.replace(CONFIG, epochs=2),
+            resume=resume,
+            say=lambda line: None,
+        ).last
 
     whole = train(tmp_path / "whole")
     with stopped_at(12):  # in the middle of the second epoch
@@ -132,8 +164,16 @@ def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path)
         write(tmp_path / "bad.extxyz", images, format="extxyz")
         data = DataOptions("", target=TargetTask("phase", kind="class"), **options)  # type: ignore[arg-type]
         with pytest.raises((BadInputError, UsageError)) as caught:
-            finetune(tmp_path / "bad.extxyz", valid=files / "test.extxyz", data=data, config=CONFIG, overwrite=True,
-                     model=str(files / "tiny.safetensors"), out=tmp_path / "run", say=lambda line: None)
+            finetune(
+                tmp_path / "bad.extxyz",
+                valid=files / "test.extxyz",
+                data=data,
+                config=CONFIG,
+                overwrite=True,
+                model=str(files / "tiny.safetensors"),
+                out=tmp_path / "run",
+                say=lambda line: None,
+            )
         return str(caught.value)
 
     one, unknown, numbers, missing = (crystals(9) for _ in range(4))
@@ -159,13 +199,26 @@ def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path)
     assert "--target-kind class" in str(caught.value)
 
 
-# ---- labels -------------------------------------------------------------------------------------------------------
+# ---- labels
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_names_of_classes() -> None:
     given = [True, np.bool_(False), "T", "False", 3, 3.0, "3", " metal ", np.array([2]), "", math.nan, "nan"]
     assert [class_label(label, "y", "here") for label in given] == [
-        "T", "F", "T", "F", "3", "3", "3", "metal", "2", None, None, None]
+        "T",
+        "F",
+        "T",
+        "F",
+        "3",
+        "3",
+        "3",
+        "metal",
+        "2",
+        None,
+        None,
+        None,
+    ]
     for bad, fact in ((0.5, "not whole"), ("0.5", "not whole"), (np.zeros(3), "shape \\(3,\\)")):
         with pytest.raises(BadInputError, match=fact):
             class_label(bad, "y", "here")
@@ -181,7 +234,9 @@ def test_only_text_and_booleans_are_taken_for_classes() -> None:
 
 
 def labelled(*names: str) -> list[Frame]:
-    return [dataclasses.replace(frame, classes={"y": name}) for frame, name in zip(emt_frames(len(names)), names)]
+    return [
+        dataclasses.replace(frame, classes={"y": name}) for frame, name in zip(emt_frames(len(names)), names)
+    ]
 
 
 def test_order_counts_and_weights_of_classes() -> None:
@@ -196,13 +251,19 @@ def test_order_counts_and_weights_of_classes() -> None:
         with_numbers(labelled("m"), "y", ("n", "y"), "")
 
 
-# ---- loss and errors ----------------------------------------------------------------------------------------------
+# ---- loss and errors
+# ----------------------------------------------------------------------------------------------
 
 
 def test_cross_entropy_in_closed_form() -> None:
-    logits, true = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]]), torch.tensor([1.0, 0.0], dtype=torch.float64)
+    logits, true = (
+        torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]]),
+        torch.tensor([1.0, 0.0], dtype=torch.float64),
+    )
     assert cross_entropy(logits, true, ()).tolist() == pytest.approx([math.log(2.0), math.log(4.0 / 3.0)])
-    assert cross_entropy(logits, true, (1.0, 1.5)).tolist() == pytest.approx([1.5 * math.log(2.0), math.log(4.0 / 3.0)])
+    assert cross_entropy(logits, true, (1.0, 1.5)).tolist() == pytest.approx(
+        [1.5 * math.log(2.0), math.log(4.0 / 3.0)]
+    )
     single = torch.tensor([0.0, -math.log(3.0)])  # of yes against no
     assert cross_entropy(single, true, ()).tolist() == pytest.approx([math.log(2.0), math.log(4.0 / 3.0)])
 
@@ -218,7 +279,8 @@ def test_accuracies_in_closed_form() -> None:
     assert lines[1].split() == ["no", "3", "1", "75%"] and lines[2].split() == ["yes", "0", "0"]
 
 
-# ---- the head -----------------------------------------------------------------------------------------------------
+# ---- the head
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean", "max"])
@@ -226,8 +288,14 @@ def test_two_logits_and_one_give_the_same_probabilities(tmp_path: Path, reductio
     """A binary head, as official checkpoints have, is one whose logit of no is zero."""
     images, found = crystals(3), []
     for kind, classes in (("binary", 1), ("multiclass", 2)):
-        head = HeadConfig("y", kind=kind, reduction=reduction, hidden=8, num_layers=3,  # type: ignore[arg-type]
-                          num_classes=classes)
+        head = HeadConfig(
+            "y",
+            kind=kind,
+            reduction=reduction,
+            hidden=8,
+            num_layers=3,  # type: ignore[arg-type]
+            num_classes=classes,
+        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
             potential = Potential(dataclasses.replace(tiny_config(), heads=(head,), default_head="y"))
@@ -235,7 +303,9 @@ def test_two_logits_and_one_give_the_same_probabilities(tmp_path: Path, reductio
         if kind == "binary":
             kept = state
         else:
-            last = next(name for name, value in state.items() if name.startswith("heads.y") and value.shape == (2, 8))
+            last = next(
+                name for name, value in state.items() if name.startswith("heads.y") and value.shape == (2, 8)
+            )
             for name, value in kept.items():
                 state[name] = torch.cat([torch.zeros_like(value), value]) if name == last else value
             state[last.replace("weight", "bias")] = torch.zeros(2)
@@ -253,7 +323,9 @@ def test_settings_of_classes_are_checked(tmp_path: Path) -> None:
     fitted = fit_classes(labelled("n", "y", "n", "n"), TargetTask("y", "class"))
     config = TrainConfig().for_target()
     with pytest.raises(UsageError, match="3 class weights and 2 classes"):
-        fitted.configured(dataclasses.replace(config, loss=dataclasses.replace(config.loss, class_weights=(1.0,) * 3)))
+        fitted.configured(
+            dataclasses.replace(config, loss=dataclasses.replace(config.loss, class_weights=(1.0,) * 3))
+        )
     with pytest.raises(UsageError, match="huber is a loss of numbers"):
         fitted.configured(dataclasses.replace(config, loss=dataclasses.replace(config.loss, scalar="huber")))
     head = HeadConfig("y", kind="multiclass", hidden=8, num_layers=3, num_classes=2, classes=("a", "b", "c"))

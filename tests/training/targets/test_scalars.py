@@ -40,7 +40,8 @@ SCALARS = [name for name in recipe_names() if not finetune_recipe(name).with_for
 
 
 def crystals(count: int, seed: int = 0) -> list[Atoms]:
-    """Strained, shaken Cu and Cu-Al cells; ``size`` is the volume per atom (Å³) plus 4 times the share of Al."""
+    """Strained, shaken Cu and Cu-Al cells; ``size`` is the volume per atom (Å³) plus 4 times the share of
+    Al."""
     rng, images = np.random.default_rng(seed), []
     for i in range(count):
         atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
@@ -67,9 +68,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files: Path) -> None:
     said: list[str] = []
-    result = finetune(files / "train.extxyz", target="size", test=files / "test.extxyz", out=tmp_path / "run",
-                      model=f"scratch:{files / 'tiny.safetensors'}", config=CONFIG, say=said.append,
-                      data=DataOptions("", valid_every=8))
+    result = finetune(
+        files / "train.extxyz",
+        target="size",
+        test=files / "test.extxyz",
+        out=tmp_path / "run",
+        model=f"scratch:{files / 'tiny.safetensors'}",
+        config=CONFIG,
+        say=said.append,
+        data=DataOptions("", valid_every=8),
+    )
     assert any("2 of 42 frames have no finite 'size' and are left out" in line for line in said)
     assert any("pooling mean" in line for line in said)
     assert result.test is not None and result.test.scalar_mae is not None
@@ -87,12 +95,18 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
     assert (out / "parity.svg").stat().st_size > 0
     images = read(out / "predictions-test.extxyz", ":")
     written = np.array([atoms.info["jmp_size"] for atoms in images])
-    assert [atoms.info["size"] for atoms in images] == pytest.approx([a.info["size"] for a in crystals(12, seed=1)])
+    assert [atoms.info["size"] for atoms in images] == pytest.approx(
+        [a.info["size"] for a in crystals(12, seed=1)]
+    )
     assert predict(images, model=result.best) == pytest.approx(written, abs=1e-4)
     assert predict(images[3], model=result.best, dtype="float64") == pytest.approx(written[3:4], abs=1e-4)
     found = evaluate(files / "test.extxyz", model=result.best)
     assert found.errors.scalar_mae == pytest.approx(result.test.scalar_mae, rel=1e-4)
-    assert {path.name for path in found.write(tmp_path / "errors")} == {"predictions.extxyz", "errors.yaml", "parity.svg"}
+    assert {path.name for path in found.write(tmp_path / "errors")} == {
+        "predictions.extxyz",
+        "errors.yaml",
+        "parity.svg",
+    }
     with pytest.raises(ModelError, match="not an energy") as caught:
         JMPCalculator(str(result.best))
     assert "jmp_calc.predict" in str(caught.value)
@@ -101,8 +115,15 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         config = dataclasses.replace(CONFIG, epochs=3)
-        return finetune(files / "train.extxyz", target="size", out=out, model=str(files / "tiny.safetensors"),
-                        config=config, resume=resume, say=lambda line: None).last
+        return finetune(
+            files / "train.extxyz",
+            target="size",
+            out=out,
+            model=str(files / "tiny.safetensors"),
+            config=config,
+            resume=resume,
+            say=lambda line: None,
+        ).last
 
     whole = train(tmp_path / "whole")
     with stopped_at(14):  # in the middle of the second epoch
@@ -115,9 +136,16 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -
 
 def test_a_scalar_head_beside_energies(tmp_path: Path, files: Path) -> None:
     """A kept head with energies still gives them; the scalar is asked for by name."""
-    result = finetune(files / "train.extxyz", target="size", head="size", out=tmp_path / "run", say=lambda line: None,
-                      model=str(files / "tiny.safetensors"), config=dataclasses.replace(CONFIG, epochs=1),
-                      start=ModelOptions(keep_heads=True))
+    result = finetune(
+        files / "train.extxyz",
+        target="size",
+        head="size",
+        out=tmp_path / "run",
+        say=lambda line: None,
+        model=str(files / "tiny.safetensors"),
+        config=dataclasses.replace(CONFIG, epochs=1),
+        start=ModelOptions(keep_heads=True),
+    )
     atoms = crystals(1)[0]
     atoms.calc = JMPCalculator(str(result.best), head="old")
     assert np.isfinite(atoms.get_forces()).all()
@@ -132,10 +160,18 @@ def test_a_target_that_cannot_be_learned_from_is_refused(tmp_path: Path, files: 
         finetune(files / "train.extxyz", target="gap", model=model, out=tmp_path / "a", say=lambda line: None)
     assert all(key in str(caught.value) for key in ("Keys of the file", "size", "other"))
     with pytest.raises(BadInputError, match="values of other are 1"):
-        finetune(files / "train.extxyz", target="other", model=model, out=tmp_path / "b", say=lambda line: None)
+        finetune(
+            files / "train.extxyz", target="other", model=model, out=tmp_path / "b", say=lambda line: None
+        )
     with pytest.raises(UsageError, match="starts from new weights"):
-        finetune(files / "train.extxyz", target="size", model=model, out=tmp_path / "c", say=lambda line: None,
-                 start=ModelOptions(init_head="old"))
+        finetune(
+            files / "train.extxyz",
+            target="size",
+            model=model,
+            out=tmp_path / "c",
+            say=lambda line: None,
+            start=ModelOptions(init_head="old"),
+        )
     with pytest.raises(UsageError, match="cannot be combined"):
         LossConfig(scalar_weight=1.0)
     images = crystals(2)
@@ -146,7 +182,8 @@ def test_a_target_that_cannot_be_learned_from_is_refused(tmp_path: Path, files: 
     assert "frame 1" in str(caught.value)
 
 
-# ---- statistics of the training frames ----------------------------------------------------------------------------
+# ---- statistics of the training frames
+# ----------------------------------------------------------------------------
 
 
 def molecules(count: int, value: str) -> list[Frame]:
@@ -155,10 +192,21 @@ def molecules(count: int, value: str) -> list[Frame]:
     for i in range(count):
         numbers = rng.choice([13, 29], size=rng.integers(1, 10))
         sums = 3.0 * (numbers == 13).sum() - 1.5 * (numbers == 29).sum() + rng.normal(scale=0.1)
-        frames.append(Frame(
-            numbers, np.arange(len(numbers))[:, None] * np.array([2.6, 0.2, 0.0]), np.zeros((3, 3)), np.zeros(3, bool),
-            None, None, None, "g", "s", i, targets={"y": sums if value == "extensive" else rng.normal(5.0, 2.0)},
-        ))
+        frames.append(
+            Frame(
+                numbers,
+                np.arange(len(numbers))[:, None] * np.array([2.6, 0.2, 0.0]),
+                np.zeros((3, 3)),
+                np.zeros(3, bool),
+                None,
+                None,
+                None,
+                "g",
+                "s",
+                i,
+                targets={"y": sums if value == "extensive" else rng.normal(5.0, 2.0)},
+            )
+        )
     return frames
 
 
@@ -187,19 +235,25 @@ def test_the_target_is_the_only_label() -> None:
     frames = [dataclasses.replace(frame, targets={"y": 1.0, "z": 2.0}) for frame in emt_frames(2)]
     kept = with_target([*frames, *emt_frames(1)], "y")
     assert len(kept) == 2
-    assert all(f.energy is None and f.forces is None and f.stress is None and f.targets == {"y": 1.0} for f in kept)
+    assert all(
+        f.energy is None and f.forces is None and f.stress is None and f.targets == {"y": 1.0} for f in kept
+    )
 
 
 def test_loss_counts_in_standard_deviations_and_only_labelled_structures() -> None:
-    frames = [dataclasses.replace(frame, targets=values) for frame, values in
-              zip(emt_frames(3), ({"y": 1.0}, {}, {"y": 5.0}))]
+    frames = [
+        dataclasses.replace(frame, targets=values)
+        for frame, values in zip(emt_frames(3), ({"y": 1.0}, {}, {"y": 5.0}))
+    ]
     batch = FrameGraphs(frames, POLICY, Task("h", target="y")).collate(range(3))
     value = torch.tensor([2.0, torch.nan, 2.0], dtype=torch.float64, requires_grad=True)
     config = dataclasses.replace(TrainConfig().for_target().loss, scalar_unit=2.0)
     got = loss_terms(Prediction(value, torch.zeros(12), None, None), batch, config)
     assert float(got.total.detach()) == pytest.approx((0.5 + 1.5) / 2)
     assert float(got.energy) == float(got.forces) == 0.0
-    squared = loss_terms(Prediction(value, torch.zeros(12), None, None), batch, dataclasses.replace(config, scalar="l2"))
+    squared = loss_terms(
+        Prediction(value, torch.zeros(12), None, None), batch, dataclasses.replace(config, scalar="l2")
+    )
     assert float(squared.total.detach()) == pytest.approx((0.25 + 2.25) / 2)
     collector = Collector()
     collector.add(Prediction(value, torch.zeros(12), None, None), batch)
@@ -209,11 +263,13 @@ def test_loss_counts_in_standard_deviations_and_only_labelled_structures() -> No
     assert errors.energy_mae_mev is None
 
 
-# ---- the head -----------------------------------------------------------------------------------------------------
+# ---- the head
+# -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind, reduction", [("scalar", "sum"), ("scalar", "mean"), ("scalar", "max"),
-                                             ("spatial_extent", "sum")])
+@pytest.mark.parametrize(
+    "kind, reduction", [("scalar", "sum"), ("scalar", "mean"), ("scalar", "max"), ("spatial_extent", "sum")]
+)
 def test_units_and_sums_over_elements_of_a_head(tmp_path: Path, kind: str, reduction: str) -> None:
     """Scale, shift and values per element; lone atoms, which energies are counted from, play no part."""
     plain = HeadConfig("y", kind=kind, reduction=reduction, hidden=8, num_layers=3)  # type: ignore[arg-type]
@@ -237,6 +293,8 @@ def test_every_scalar_recipe_gives_a_head_and_settings(name: str) -> None:
     task, config = recipe.target_task, recipe.train_config(6, 1.0)
     assert task is not None and task.pooling == recipe.pooling and task.referenced == recipe.linear_reference
     assert task.kind == recipe.head
-    assert config.loss.scalar == "l1" and config.loss.scalar_weight == 1.0 and config.loss.energy_weight == 0.0
+    assert (
+        config.loss.scalar == "l1" and config.loss.scalar_weight == 1.0 and config.loss.energy_weight == 0.0
+    )
     assert (config.forces, config.metric, config.optim.clip_value) == ("none", "scalar_mae", 1.0)
     assert config == config.for_target()

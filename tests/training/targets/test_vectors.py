@@ -1,4 +1,5 @@
-"""Training on a vector per structure, end to end; how the prediction rotates, moves and mirrors; loss and errors."""
+"""Training on a vector per structure, end to end; how the prediction rotates, moves and mirrors; loss and
+errors."""
 
 from __future__ import annotations
 
@@ -62,8 +63,15 @@ def task(**options: object) -> DataOptions:
 
 def test_it_learns_dipoles_and_the_file_gives_the_same_predictions(tmp_path: Path, files: Path) -> None:
     out = tmp_path / "run"
-    result = finetune(files / "train.extxyz", test=files / "test.extxyz", out=out, data=task(), config=CONFIG,
-                      model=f"scratch:{files / 'tiny.safetensors'}", say=lambda line: None)
+    result = finetune(
+        files / "train.extxyz",
+        test=files / "test.extxyz",
+        out=out,
+        data=task(),
+        config=CONFIG,
+        model=f"scratch:{files / 'tiny.safetensors'}",
+        say=lambda line: None,
+    )
     assert result.test is not None and result.test.vector_mae is not None
     assert result.test.vector_mae < 0.5 * result.constant_mae["test"]
     assert result.test.scalar_mae is None and result.test.accuracy is None
@@ -75,7 +83,8 @@ def test_it_learns_dipoles_and_the_file_gives_the_same_predictions(tmp_path: Pat
     found = predict_vectors(images, model=result.best)
     assert found.shape == (8, 3) and found == pytest.approx(written, abs=1e-4)
     assert np.array([atoms.info["moment"] for atoms in images]) == pytest.approx(
-        np.array([atoms.info["moment"] for atoms in waters(8, seed=1)]), abs=1e-6)
+        np.array([atoms.info["moment"] for atoms in waters(8, seed=1)]), abs=1e-6
+    )
     again = evaluate(files / "test.extxyz", model=result.best)
     assert again.errors.vector_mae == pytest.approx(result.test.vector_mae, rel=1e-4)
     assert again.errors.vector_length_mae == pytest.approx(result.test.vector_length_mae, rel=1e-3)
@@ -88,12 +97,15 @@ def test_it_learns_dipoles_and_the_file_gives_the_same_predictions(tmp_path: Pat
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_vector_follows_the_structure(tmp_path: Path, reduction: str) -> None:
-    """It turns and mirrors with the structure, is the same anywhere, and (as a sum) twice as long for two far copies."""
+    """It turns and mirrors with the structure, is the same anywhere, and (as a sum) twice as long for two far
+    copies."""
     backbone = dataclasses.replace(tiny_config().backbone, force_branch=True)
     head = HeadConfig("y", kind="vector", reduction=reduction, hidden=8, num_layers=3, force_scale=2.0)  # type: ignore[arg-type]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        potential = Potential(dataclasses.replace(tiny_config(), backbone=backbone, heads=(head,), default_head="y"))
+        potential = Potential(
+            dataclasses.replace(tiny_config(), backbone=backbone, heads=(head,), default_head="y")
+        )
     save_model(tmp_path / "y.safetensors", potential, ModelCard(name="y", licence="MIT"))
     atoms = molecule("CH3CH2OH")
     turn = Rotation.random(random_state=3)
@@ -104,7 +116,9 @@ def test_the_vector_follows_the_structure(tmp_path: Path, reduction: str) -> Non
     far = atoms.copy()
     far.positions += 50.0
     twice += far
-    found = predict_vectors([atoms, turned, mirrored, moved, twice], model=tmp_path / "y.safetensors", dtype="float64")
+    found = predict_vectors(
+        [atoms, turned, mirrored, moved, twice], model=tmp_path / "y.safetensors", dtype="float64"
+    )
     assert np.linalg.norm(found[0]) > 1e-3
     assert found[1] == pytest.approx(turn.apply(found[0]), rel=1e-8)
     assert found[2] == pytest.approx(-found[0], rel=1e-8)
@@ -143,7 +157,13 @@ def test_scale_loss_and_errors_in_closed_form(files: Path) -> None:
     assert fitted.scale == pytest.approx(np.sqrt(np.mean(values**2)), rel=1e-6)
     assert fitted.constant(labelled(files)) == pytest.approx(np.abs(values).mean(), rel=1e-6)
     config = fitted.configured(TrainConfig().for_target())
-    assert (config.loss.scalar, config.loss.scalar_unit, config.metric) == ("norm", fitted.scale, "vector_mae")
-    assert error_length(torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])).tolist() == pytest.approx([5.0, 0.0], abs=2e-6)
+    assert (config.loss.scalar, config.loss.scalar_unit, config.metric) == (
+        "norm",
+        fitted.scale,
+        "vector_mae",
+    )
+    assert error_length(torch.tensor([[3.0, 0.0, 4.0], [0.0, 0.0, 0.0]])).tolist() == pytest.approx(
+        [5.0, 0.0], abs=2e-6
+    )
     predicted, true = np.array([[3.0, 0.0, 4.0], [1.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 1.0], [np.nan] * 3])
     assert vector_errors(predicted, true) == pytest.approx((6.0 / 3.0, 4.0))

@@ -1,4 +1,5 @@
-"""TensorBoard and Weights & Biases get the rows of metrics.csv, also over a restart; the packages are optional."""
+"""TensorBoard and Weights & Biases get the rows of metrics.csv, also over a restart; the packages are
+optional."""
 
 from __future__ import annotations
 
@@ -66,8 +67,16 @@ def test_tensorboard_shows_the_rows_once_after_a_restart(tmp_path: Path) -> None
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
     out = tmp_path / "run"
     for epochs in (2, 3):
-        finetune(data, model=str(model), out=out, config=dataclasses.replace(CONFIG, epochs=epochs), resume=epochs > 2,
-                 override=epochs > 2, loggers=["tensorboard"], say=lambda line: None)
+        finetune(
+            data,
+            model=str(model),
+            out=out,
+            config=dataclasses.replace(CONFIG, epochs=epochs),
+            resume=epochs > 2,
+            override=epochs > 2,
+            loggers=["tensorboard"],
+            say=lambda line: None,
+        )
     events = EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     rows = read_history(out / "metrics.csv")
@@ -82,8 +91,16 @@ def test_wandb_offline_continues_one_run(tmp_path: Path, monkeypatch: pytest.Mon
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
     out = tmp_path / "run"
     for epochs in (1, 2):
-        finetune(data, model=str(model), out=out, config=dataclasses.replace(CONFIG, epochs=epochs), resume=epochs > 1,
-                 override=epochs > 1, loggers=["wandb"], say=lambda line: None)
+        finetune(
+            data,
+            model=str(model),
+            out=out,
+            config=dataclasses.replace(CONFIG, epochs=epochs),
+            resume=epochs > 1,
+            override=epochs > 1,
+            loggers=["wandb"],
+            say=lambda line: None,
+        )
     identity = (out / "wandb-id.txt").read_text()
     runs = [path.name for path in (out / "wandb").glob("offline-run-*")]
     assert len(runs) == 2

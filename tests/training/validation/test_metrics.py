@@ -30,7 +30,9 @@ def compared(energy: list[float], forces: torch.Tensor | None) -> Predictions:
     target = FrameGraphs(FRAMES, POLICY, Task("old")).collate(range(3))
     collector = Collector()
     total = torch.tensor(energy, dtype=torch.float64) + target.energy
-    collector.add(Prediction(total, torch.zeros(12), None if forces is None else forces + target.forces, None), target)
+    collector.add(
+        Prediction(total, torch.zeros(12), None if forces is None else forces + target.forces, None), target
+    )
     return collector.finish()
 
 
@@ -61,12 +63,19 @@ def test_forces_of_fixed_atoms_count_in_the_loss_and_not_in_the_errors() -> None
     target = FrameGraphs([frame], POLICY, Task("old")).collate([0])
 
     def prediction(error: float) -> Prediction:
-        return Prediction(target.energy, torch.zeros(4), target.forces + torch.tensor([[error] * 3] * 2 + [[0.01] * 3] * 2), None)
+        return Prediction(
+            target.energy,
+            torch.zeros(4),
+            target.forces + torch.tensor([[error] * 3] * 2 + [[0.01] * 3] * 2),
+            None,
+        )
 
     collector = Collector()
     collector.add(prediction(5.0), target)
     assert collector.finish().errors().forces_mae_mev_per_a == pytest.approx(10.0, rel=1e-4)
-    small, large = (float(loss_terms(prediction(error), target, LossConfig()).forces) for error in (0.01, 5.0))
+    small, large = (
+        float(loss_terms(prediction(error), target, LossConfig()).forces) for error in (0.01, 5.0)
+    )
     assert large > 100.0 * small
     collector.add(prediction(float("nan")), target)
     assert collector.finish().errors().n_not_finite is None
@@ -86,7 +95,10 @@ def test_evaluate_names_the_frames_whose_predictions_are_not_finite(tmp_path: Pa
     save_model(tmp_path / "broken.safetensors", potential, ModelCard(name="broken"))
     found = evaluate(emt_file(tmp_path / "test.extxyz", 4), model=tmp_path / "broken.safetensors")
     assert found.errors.n_not_finite == 2 and np.isnan(found.errors.to_dict()["forces_mae_mev_per_a"])
-    assert found.messages[-1] == "The predictions for 2 of 4 frames are not finite: test.extxyz frame 1, test.extxyz frame 3."
+    assert (
+        found.messages[-1]
+        == "The predictions for 2 of 4 frames are not finite: test.extxyz frame 1, test.extxyz frame 3."
+    )
     assert found.by_group["Cu"].n_not_finite is None
     found.write(tmp_path / "errors")
     assert np.isnan(read(tmp_path / "errors" / "predictions.extxyz", 1).info["jmp_energy"])

@@ -1,4 +1,5 @@
-"""Crystals with one scalar property: the structure dictionaries of MatBench and QMOF, and frames made of them."""
+"""Crystals with one scalar property: the structure dictionaries of MatBench and QMOF, and frames made of
+them."""
 
 from __future__ import annotations
 
@@ -49,9 +50,17 @@ class CrystalFrames(FrameSource):
     def __getitem__(self, index: int) -> Frame:
         crystal = self.crystals[index]
         return Frame(
-            numbers=crystal.numbers.astype(np.int64), positions=crystal.positions, cell=crystal.cell,
-            pbc=np.ones(3, dtype=bool), energy=None, forces=None, stress=None, group=self.group, source=self.path.name,
-            index=int(index), identifier=crystal.identifier,
+            numbers=crystal.numbers.astype(np.int64),
+            positions=crystal.positions,
+            cell=crystal.cell,
+            pbc=np.ones(3, dtype=bool),
+            energy=None,
+            forces=None,
+            stress=None,
+            group=self.group,
+            source=self.path.name,
+            index=int(index),
+            identifier=crystal.identifier,
             targets={} if crystal.target is None else {self.target: crystal.target},
         )
 
@@ -59,19 +68,25 @@ class CrystalFrames(FrameSource):
 def parse_structure(data: Any, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers (N,), positions (N, 3) Å and cell (3, 3) Å of a pymatgen Structure dictionary.
 
-    Elements come from the species (labels may carry numbers). BadInputError, naming ``where`` and the site, for a
-    partial occupancy and anything incomplete.
+    Elements come from the species (labels may carry numbers). BadInputError, naming ``where`` and the site,
+    for a partial occupancy and anything incomplete.
     """
     try:
         sites, cell = data["sites"], np.asarray(data["lattice"]["matrix"], dtype=float)
     except (TypeError, KeyError, ValueError) as error:
-        raise BadInputError(f"There is no structure with lattice and sites ({error!r}).", where=where) from error
+        raise BadInputError(
+            f"There is no structure with lattice and sites ({error!r}).", where=where
+        ) from error
     if not sites or cell.shape != (3, 3):
-        raise BadInputError(f"The structure has {len(sites)} sites and a lattice of shape {cell.shape}.", where=where)
+        raise BadInputError(
+            f"The structure has {len(sites)} sites and a lattice of shape {cell.shape}.", where=where
+        )
     numbers = [_number(site, f"{where} site {i}") for i, site in enumerate(sites)]
     try:
-        positions = np.array([site["xyz"] if "xyz" in site else np.asarray(site["abc"], float) @ cell for site in sites],
-                             dtype=float)
+        positions = np.array(
+            [site["xyz"] if "xyz" in site else np.asarray(site["abc"], float) @ cell for site in sites],
+            dtype=float,
+        )
     except (KeyError, ValueError, TypeError) as error:
         raise BadInputError(f"A site has no coordinates ({error!r}).", where=where) from error
     if positions.shape != (len(numbers), 3):
@@ -86,8 +101,11 @@ def _number(site: Any, where: str) -> int:
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise BadInputError(f"The site has no species ({error!r}).", where=where) from error
     if len(species) != 1 or abs(occupancy - 1.0) > 1e-6:
-        raise BadInputError("The site is partially occupied or shared.", where=where,
-                            hint="Only ordered structures can be used.")
+        raise BadInputError(
+            "The site is partially occupied or shared.",
+            where=where,
+            hint="Only ordered structures can be used.",
+        )
     number = _HYDROGEN.get(symbol) or atomic_numbers.get(symbol)
     if not number:
         raise BadInputError(f"{symbol!r} is not an element.", where=where)

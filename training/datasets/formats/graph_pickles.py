@@ -1,7 +1,9 @@
-"""Pickled graph objects of PyTorch Geometric and torch.save's old single-stream form, read without executing anything.
+"""Pickled graph objects of PyTorch Geometric and torch.save's old single-stream form, read without executing
+anything.
 
-The OC20 and OC22 databases hold one pickled ``Data`` object per record, with tensors inside as bytes that torch.save
-wrote. Their classes become plain records here, their tensors numpy arrays; everything else is as in jmp_calc.zoo.pickled.
+The OC20 and OC22 databases hold one pickled ``Data`` object per record, with tensors inside as bytes that
+torch.save wrote. Their classes become plain records here, their tensors numpy arrays; everything else is as
+in jmp_calc.zoo.pickled.
 """
 
 from __future__ import annotations
@@ -74,9 +76,11 @@ class _NumpyType:
 
 
 def load_record(data: bytes, where: str) -> dict[str, Any]:
-    """Attributes of one pickled graph object by name, tensors as numpy arrays (both the old and the new layout).
+    """Attributes of one pickled graph object by name, tensors as numpy arrays (both the old and the new
+    layout).
 
-    BadInputError, naming ``where``, for anything else, and for a pickle that names code; nothing of it is run.
+    BadInputError, naming ``where``, for anything else, and for a pickle that names code; nothing of it is
+    run.
     """
     found = load_pickle(data, _rules(where))
     if not isinstance(found, Record):
@@ -87,7 +91,9 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
         state = inner.state.get("_mapping", {})
     if not isinstance(state, dict):
         raise BadInputError("The graph object has no attributes.", where=where)
-    return {str(key).strip("_"): materialise(value, _loaded) for key, value in state.items() if value is not None}
+    return {
+        str(key).strip("_"): materialise(value, _loaded) for key, value in state.items() if value is not None
+    }
 
 
 def load_plain(data: bytes, where: str) -> Any:
@@ -195,7 +201,9 @@ def _strided(numbers: np.ndarray, tensor: LazyTensor) -> np.ndarray:
         raise pickle.UnpicklingError(f"a tensor of shape {tensor.shape}")
     item = numbers.dtype.itemsize
     strides = tuple(step * item for step in tensor.stride)
-    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides, writeable=False).copy()
+    return np.lib.stride_tricks.as_strided(
+        numbers[tensor.offset :], tensor.shape, strides, writeable=False
+    ).copy()
 
 
 def _numbers(data: bytes, dtype: str) -> np.ndarray:

@@ -22,8 +22,9 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise BadInputError(f"{path.name} is not a readable HDF5 file: {error}", where=str(path),
-                            hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} is not a readable HDF5 file: {error}", where=str(path), hint="Fetch it again."
+        ) from error
     with file:
         yield file
 
@@ -35,19 +36,27 @@ def array(group: Any, key: str, path: Path, rows: Any = ...) -> np.ndarray:
     """
     where = f"{path} group {group.name} key {key}"
     if key not in group:
-        raise BadInputError(f"There is no data set {key!r}; there are {', '.join(sorted(group)[:8])}.", where=where,
-                            hint="Is this the file of another data set?")
+        raise BadInputError(
+            f"There is no data set {key!r}; there are {', '.join(sorted(group)[:8])}.",
+            where=where,
+            hint="Is this the file of another data set?",
+        )
     try:
         return np.asarray(group[key][rows])
     except (OSError, ValueError, AttributeError) as error:
-        raise BadInputError(f"The data set cannot be read: {error}", where=where, hint="Fetch the file again.") from error
+        raise BadInputError(
+            f"The data set cannot be read: {error}", where=where, hint="Fetch the file again."
+        ) from error
 
 
 def shape(group: Any, key: str, path: Path) -> tuple[int, ...]:
     """Shape of ``group[key]`` without reading it; BadInputError if it is missing."""
     if key not in group:
-        raise BadInputError(f"There is no data set {key!r}.", where=f"{path} group {group.name} key {key}",
-                            hint="Is this the file of another data set?")
+        raise BadInputError(
+            f"There is no data set {key!r}.",
+            where=f"{path} group {group.name} key {key}",
+            hint="Is this the file of another data set?",
+        )
     return tuple(group[key].shape)
 
 
@@ -55,9 +64,18 @@ def check_shapes(
     n_atoms: int, positions: tuple[int, ...], energies: tuple[int, ...], forces: tuple[int, ...], where: str
 ) -> None:
     """BadInputError unless (M, N, 3) positions and forces, M energies and N atoms belong together."""
-    if len(positions) != 3 or positions[1:] != (n_atoms, 3) or forces != positions or energies[:1] != positions[:1]:
-        raise BadInputError(f"Shapes do not agree: {n_atoms} atoms, energies {energies}, positions {positions}, "
-                            f"forces {forces}.", where=where, hint="Fetch the file again.")
+    if (
+        len(positions) != 3
+        or positions[1:] != (n_atoms, 3)
+        or forces != positions
+        or energies[:1] != positions[:1]
+    ):
+        raise BadInputError(
+            f"Shapes do not agree: {n_atoms} atoms, energies {energies}, positions {positions}, "
+            f"forces {forces}.",
+            where=where,
+            hint="Fetch the file again.",
+        )
 
 
 @dataclass(frozen=True)
@@ -95,18 +113,24 @@ class GroupedFrames(FrameSource):
         return self._sizes
 
     def row(self, index: int) -> tuple[int, int, tuple[np.ndarray, ...]]:
-        """Number of the group, of the frame in it, and the group's numbers, positions, energies and forces."""
+        """Number of the group, of the frame in it, and the group's numbers, positions, energies and
+        forces."""
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         if self._loaded[0] != number:
             with opened(self.path) as file:
                 group = file[self.groups[number]]
-                self._loaded = number, tuple(array(group, key, self.path) for key in vars(self._keys).values())
+                self._loaded = (
+                    number,
+                    tuple(array(group, key, self.path) for key in vars(self._keys).values()),
+                )
         return number, int(index - self._first[number]), self._loaded[1]
 
 
 def group_size(group: Any, keys: Keys, path: Path) -> tuple[int, int]:
     """Frames and atoms of a group; BadInputError if an array is missing or the shapes do not agree."""
     (n_atoms,) = shape(group, keys.numbers, path) or (0,)
-    positions, energies, forces = (shape(group, key, path) for key in (keys.positions, keys.energy, keys.forces))
+    positions, energies, forces = (
+        shape(group, key, path) for key in (keys.positions, keys.energy, keys.forces)
+    )
     check_shapes(n_atoms, positions, energies, forces, f"{path} group {group.name}")
     return positions[0], n_atoms

@@ -58,7 +58,9 @@ class _Text:
 
     def error(self, fact: str) -> BadInputError:
         """The file is not what it says."""
-        return BadInputError(f"The JSON cannot be read: {fact}.", where=self.where, hint="Fetch the file again.")
+        return BadInputError(
+            f"The JSON cannot be read: {fact}.", where=self.where, hint="Fetch the file again."
+        )
 
     def _more(self, size: int) -> bool:
         if self._ended:
@@ -79,7 +81,8 @@ def stream_array(path: Path) -> Iterator[Any]:
 
 
 def stream_object(path: Path, row_key: str) -> Iterator[tuple[str, Any]]:
-    """(key, value) of the object that a (packed) JSON file consists of; the array under ``row_key`` item by item."""
+    """(key, value) of the object that a (packed) JSON file consists of; the array under ``row_key`` item by
+    item."""
     with open_bytes(path) as stream:
         text = _Text(stream, str(path))
         text.skip("{")

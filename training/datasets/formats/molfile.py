@@ -39,16 +39,17 @@ def parse_molfile(lines: list[str], where: str) -> tuple[str, Atoms]:
         if len(rows) != count or count == 0:
             raise ValueError(f"{count} atoms announced, {len(rows)} found")
     except (ValueError, KeyError, IndexError) as error:
-        raise BadInputError(f"This is not a V2000 molecule: {error!r}.", where=where,
-                            hint="Only V2000 molfiles are read.") from error
+        raise BadInputError(
+            f"This is not a V2000 molecule: {error!r}.", where=where, hint="Only V2000 molfiles are read."
+        ) from error
     return lines[0].strip(), (numbers, positions)
 
 
 def read_pdb(path: Path) -> Atoms:
     """All atoms of the first model: hydrogens, waters and other molecules too.
 
-    Of alternate places of one atom the one with the highest occupancy is kept (the first of equals). Elements come
-    from columns 77-78; BadInputError for a line without one.
+    Of alternate places of one atom the one with the highest occupancy is kept (the first of equals). Elements
+    come from columns 77-78; BadInputError for a line without one.
     """
     kept: dict[tuple[str, ...], tuple[float, int, list[float]]] = {}
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -64,8 +65,10 @@ def read_pdb(path: Path) -> Atoms:
                 position = [float(line[i : i + 8]) for i in (30, 38, 46)]
                 occupancy = float(line[54:60].strip() or 1.0)
             except (KeyError, ValueError) as error:
-                raise BadInputError(f"The atom has no element in columns 77-78 or a broken number ({error}).",
-                                    where=f"{path} line {line_number}") from error
+                raise BadInputError(
+                    f"The atom has no element in columns 77-78 or a broken number ({error}).",
+                    where=f"{path} line {line_number}",
+                ) from error
             # Name, residue, chain, number, insertion code: what alternate places have in common.
             key: tuple[str, ...] = (line[12:16], line[17:20], line[21], line[22:26], line[26])
             if not line[16].strip():
@@ -80,4 +83,6 @@ def read_pdb(path: Path) -> Atoms:
 def joined(*parts: Atoms) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (N,) and positions (N, 3) of several groups of atoms, in order."""
     numbers = np.concatenate([np.asarray(numbers, dtype=np.int64) for numbers, _ in parts])
-    return numbers, np.concatenate([np.asarray(positions, dtype=float).reshape(-1, 3) for _, positions in parts])
+    return numbers, np.concatenate(
+        [np.asarray(positions, dtype=float).reshape(-1, 3) for _, positions in parts]
+    )

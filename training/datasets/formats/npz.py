@@ -1,4 +1,5 @@
-"""The numpy archives of rMD17 and MD22: only the members that are needed are read, none of them with pickle."""
+"""The numpy archives of rMD17 and MD22: only the members that are needed are read, none of them with
+pickle."""
 
 from __future__ import annotations
 
@@ -15,29 +16,40 @@ from ..base import MoleculeFrames
 
 
 def read_members(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays of ``path``; BadInputError naming file and key if one is missing, damaged or an object array."""
+    """The named arrays of ``path``; BadInputError naming file and key if one is missing, damaged or an object
+    array."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [name for name in names if name not in archive.files]
             if missing:
-                raise BadInputError(f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive.files)}.",
-                                    where=str(path), hint="Is this the file of another data set?")
+                raise BadInputError(
+                    f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive.files)}.",
+                    where=str(path),
+                    hint="Is this the file of another data set?",
+                )
             return {name: _member(archive, name, path) for name in names}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"{path.name} is not a readable numpy archive: {error}", where=str(path),
-                            hint="Fetch it again.") from error
+        raise BadInputError(
+            f"{path.name} is not a readable numpy archive: {error}", where=str(path), hint="Fetch it again."
+        ) from error
 
 
 def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
     try:
         return np.asarray(archive[name])
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"The array {name!r} cannot be read: {error}", where=str(path),
-                            hint="Fetch the file again.") from error
+        raise BadInputError(
+            f"The array {name!r} cannot be read: {error}", where=str(path), hint="Fetch the file again."
+        ) from error
 
 
 def kcal_frames(
-    path: Path, group: str, numbers: np.ndarray, positions: np.ndarray, energies: np.ndarray, forces: np.ndarray
+    path: Path,
+    group: str,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    energies: np.ndarray,
+    forces: np.ndarray,
 ) -> MoleculeFrames:
     """Frames of arrays in kcal/mol and Å; BadInputError if their shapes do not agree.
 
@@ -45,11 +57,20 @@ def kcal_frames(
     """
     energies = np.asarray(energies, dtype=np.float64).reshape(-1)
     shape = positions.shape
-    if positions.ndim != 3 or shape[1:] != (len(numbers), 3) or forces.shape != shape or len(energies) != shape[0]:
+    if (
+        positions.ndim != 3
+        or shape[1:] != (len(numbers), 3)
+        or forces.shape != shape
+        or len(energies) != shape[0]
+    ):
         raise BadInputError(
             f"Shapes do not agree: {len(numbers)} atoms, positions {shape}, forces {forces.shape}, "
-            f"{len(energies)} energies.", where=str(path), hint="Fetch the file again.")
+            f"{len(energies)} energies.",
+            where=str(path),
+            hint="Fetch the file again.",
+        )
     if shape[0] == 0:
         raise BadInputError(f"{path.name} has no frames.", where=str(path))
-    return MoleculeFrames(path, group, numbers, positions, energies * KCAL_MOL,
-                          np.asarray(forces, dtype=np.float64) * KCAL_MOL)
+    return MoleculeFrames(
+        path, group, numbers, positions, energies * KCAL_MOL, np.asarray(forces, dtype=np.float64) * KCAL_MOL
+    )
