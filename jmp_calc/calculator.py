@@ -151,7 +151,7 @@ class JMPCalculator(Calculator):
         with self._lock:
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
-                raise UsageError("calculate was called without atoms")
+                raise UsageError("Calculate was called without atoms.")
             check_properties(properties)
             # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a
             # wrong one.
@@ -165,7 +165,7 @@ class JMPCalculator(Calculator):
         """Refused with settings: they are fixed, make a new calculator to change one (UsageError)."""
         if settings:
             raise UsageError(
-                f"settings of a JMPCalculator are fixed ({', '.join(sorted(settings))} cannot be set)",
+                f"Settings of a JMPCalculator are fixed ({', '.join(sorted(settings))} cannot be set).",
                 hint="make a new JMPCalculator",
             )
         return {}
@@ -270,7 +270,7 @@ def _rebuild(settings: Settings, sha256: str, atoms: Atoms | None, results: dict
     calculator = JMPCalculator(arguments.pop("model"), **arguments)
     if calculator.info.sha256 != sha256:
         raise ModelError(
-            f"{settings.model} has changed since this calculator was pickled",
+            f"{settings.model} has changed since this calculator was pickled.",
             where=f"sha256 {calculator.info.sha256[:12]}…, was {sha256[:12]}…",
         )
     calculator.restore(atoms, results)

@@ -42,7 +42,7 @@ def check_structure(
     pbc = np.asarray(pbc, dtype=bool)
     if len(numbers) == 0:
         raise BadStructureError(
-            "the structure has zero atoms", hint="check the file or the selection that made it"
+            "The structure has zero atoms.", hint="check the file or the selection that made it"
         )
     _check_finite(positions, cell)
     _check_numbers(numbers, num_elements)
@@ -55,11 +55,11 @@ def check_structure(
     if distance < SAME_PLACE:
         shown = "0" if distance < 1e-10 else f"{distance:.2g} Å"
         raise BadStructureError(
-            f"distance {shown} {pair}: two atoms at the same place",
+            f"Distance {shown} {pair}: two atoms at the same place.",
             hint="remove the duplicate or move it apart",
         )
     warnings.warn(
-        JMPWarning(f"distance {distance:.3f} Å {pair} is below {TOO_CLOSE} Å; no model is reliable there"),
+        JMPWarning(f"Distance {distance:.3f} Å {pair} is below {TOO_CLOSE} Å; no model is reliable there."),
         stacklevel=2,
     )
 
@@ -95,12 +95,12 @@ def check_charge(info: dict[str, Any]) -> None:
     value = _charge(info)
     if value is None:
         raise BadStructureError(
-            f"atoms.info['charge'] is {info['charge']!r}, not a number",
+            f"atoms.info['charge'] is {info['charge']!r}, not a number.",
             hint="it is the total charge of the structure; delete the key or set it to 0 to go on",
         )
     if value != 0:
         raise BadStructureError(
-            f"atoms.info['charge'] is {value:g}, but this model has no charge input",
+            f"atoms.info['charge'] is {value:g}, but this model has no charge input.",
             hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
         )
 
@@ -177,12 +177,12 @@ def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise BadStructureError(
-            f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()}",
+            f"The position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()}.",
             where=f"{len(bad)} of {len(positions)} atoms" if len(bad) > 1 else None,
         )
     bad = np.flatnonzero(~np.isfinite(cell).all(axis=1))
     if len(bad):
-        raise BadStructureError(f"cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}")
+        raise BadStructureError(f"Cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}.")
 
 
 def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
@@ -192,10 +192,10 @@ def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
     index, number = int(bad[0]), int(numbers[bad[0]])
     if number == 0:
         raise BadStructureError(
-            f"atom {index} is a ghost atom (symbol X, atomic number 0)",
+            f"Atom {index} is a ghost atom (symbol X, atomic number 0).",
             hint="delete ghost atoms before a calculation",
         )
-    raise BadStructureError(f"atom {index} has atomic number {number}; the model knows 1 to {num_elements}")
+    raise BadStructureError(f"Atom {index} has atomic number {number}; the model knows 1 to {num_elements}.")
 
 
 def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
@@ -203,7 +203,7 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
     for axis in np.flatnonzero(pbc):
         if lengths[axis] == 0:
             raise BadStructureError(
-                f"direction {'abc'[axis]} is periodic but cell vector {'abc'[axis]} is zero",
+                f"Direction {'abc'[axis]} is periodic but cell vector {'abc'[axis]} is zero.",
                 hint="set the cell, or pbc=False for a molecule",
             )
     if not pbc.any():
@@ -213,7 +213,7 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
     if spanned < FLAT:
         names = ", ".join("abc"[axis] for axis in np.flatnonzero(pbc))
         raise BadStructureError(
-            f"the cell has zero volume: the periodic cell vectors {names} are linearly dependent",
+            f"The cell has zero volume: the periodic cell vectors {names} are linearly dependent.",
             hint="check the cell and the periodic directions",
         )
 
@@ -235,9 +235,9 @@ def _check_constraints(atoms: Atoms) -> None:
         outside = indices[(indices >= len(atoms)) | (indices < -len(atoms))]
         if len(outside):
             raise BadStructureError(
-                f"constraint {type(constraint).__name__} names atom {outside[0]}, the structure has "
+                f"Constraint {type(constraint).__name__} names atom {outside[0]}, the structure has "
                 f"{len(atoms)} atoms "
-                f"(0 to {len(atoms) - 1})",
+                f"(0 to {len(atoms) - 1}).",
                 hint="rebuild the constraint after adding or deleting atoms",
             )
 

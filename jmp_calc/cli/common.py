@@ -176,7 +176,7 @@ def common_options(
         ) -> Any:
             if "/" in prefix or "\\" in prefix:
                 raise UsageError(
-                    "--prefix is a name, not a path", where=prefix, hint="choose the folder with -o DIR"
+                    "--prefix is a name, not a path.", where=prefix, hint="choose the folder with -o DIR"
                 )
             common = Common(
                 model,

@@ -39,7 +39,7 @@ def load_config(path: Path, command: click.Command, context: click.Context) -> d
         if name not in keys:
             near = difflib.get_close_matches(name, keys, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(sorted(keys))}"
-            raise UsageError(f"unknown key '{key}'", where=str(path), hint=hint)
+            raise UsageError(f"Unknown key '{key}'.", where=str(path), hint=hint)
         parameter = keys[name]
         values[str(parameter.name)] = _checked(parameter, value, context, where=f"{path}, key '{key}'")
     return values
@@ -62,20 +62,20 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as err:
-        raise UsageError(f"the configuration file cannot be read: {err.strerror}", where=str(path)) from err
+        raise UsageError(f"The configuration file cannot be read: {err.strerror}.", where=str(path)) from err
     except UnicodeDecodeError as err:
-        raise UsageError("the configuration file is not text", where=str(path)) from err
+        raise UsageError("The configuration file is not text.", where=str(path)) from err
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         place = f"{path}, line {mark.line + 1}" if mark else str(path)
         problem = getattr(err, "problem", None) or "not valid YAML"
         raise UsageError(
-            f"YAML error: {problem}", where=place, hint="YAML indents with spaces, never tabs"
+            f"YAML error: {problem}.", where=place, hint="YAML indents with spaces, never tabs"
         ) from err
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise UsageError("the configuration file is not a list of 'key: value' lines", where=str(path))
+        raise UsageError("The configuration file is not a list of 'key: value' lines.", where=str(path))
     return data
 
 
@@ -94,7 +94,7 @@ def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, 
         parameter.type_cast_value(context, value)
     except click.BadParameter as err:
         raise UsageError(
-            f"wrong type: {err.message}", where=where, hint=f"expected {parameter.type.name}"
+            f"Wrong type: {err.message}.", where=where, hint=f"expected {parameter.type.name}"
         ) from err
     return value
 

@@ -44,7 +44,7 @@ def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dr
     found = locate(checkpoint)
     if not found.official:
         raise ModelError(
-            "this is no official checkpoint", where=str(found.path), hint="it needs no conversion"
+            "This is no official checkpoint.", where=str(found.path), hint="it needs no conversion"
         )
     target = out or Path(f"{found.path.stem}.safetensors")
     if target.is_dir():

@@ -74,7 +74,7 @@ class JMPGroup(click.Group):
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as err:
             if err.name == module_name:
-                raise click.UsageError(f"the command '{name}' is not part of this installation") from err
+                raise click.UsageError(f"The command '{name}' is not part of this installation.") from err
             raise
         command: click.Command = getattr(module, name)
         return command
@@ -87,7 +87,7 @@ class JMPGroup(click.Group):
         if name and not name.startswith("-") and name not in COMMANDS and name not in ALIASES:
             near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=2)
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; commands: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no such command '{name}'{hint}", ctx=ctx)
+            raise click.UsageError(f"No such command '{name}'{hint}.", ctx=ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

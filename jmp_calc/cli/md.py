@@ -108,7 +108,7 @@ def md(
     from ..workflows.restart import MDState
 
     if restart is not None and resume and restart != "auto":
-        raise UsageError("--resume and --restart FILE contradict each other", hint="give one of them")
+        raise UsageError("--resume and --restart FILE contradict each other.", hint="give one of them")
     settings = MDSettings(
         ensemble,
         temp,
@@ -135,7 +135,7 @@ def md(
     continues = source is not None and continues_run_in(common.out, MDState.load(source), common.prefix)
     if continues and common.overwrite:
         raise UsageError(
-            "--overwrite and a restart contradict each other", hint="leave out --overwrite to go on"
+            "--overwrite and a restart contradict each other.", hint="leave out --overwrite to go on"
         )
     run = CommandRun(
         common,

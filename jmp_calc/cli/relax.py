@@ -69,7 +69,9 @@ def relax(
     chosen = {mode for mode, asked in (("full", cell_fully), ("lengths", cell_lengths)) if asked}
     chosen |= {opt_cell} - {"none"}
     if len(chosen) > 1:
-        raise UsageError(f"conflicting cell options: {', '.join(sorted(chosen))}", hint="give one --opt-cell")
+        raise UsageError(
+            f"Conflicting cell options: {', '.join(sorted(chosen))}.", hint="give one --opt-cell"
+        )
     cell = chosen.pop() if chosen else "none"
     settings = RelaxSettings(fmax, steps, optimizer.upper(), cell, pressure, fix_symmetry)  # type: ignore[arg-type]
     atoms = read_structure(struct, allow_truncated=allow_truncated)

@@ -36,7 +36,7 @@ def listed(structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
     for number, atoms in enumerate(found):
         if not isinstance(atoms, Atoms):
             raise UsageError(
-                f"structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object",
+                f"Structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object.",
                 hint="give one Atoms object or a list of them",
             )
     return found

@@ -121,7 +121,7 @@ class CompiledEvaluation:
 
     def _give_up(self, reason: str) -> None:
         self._given_up, self._program = True, None
-        warnings.warn(JMPWarning(f"{self._choice} has no effect: {reason}"), stacklevel=2)
+        warnings.warn(JMPWarning(f"{self._choice} has no effect: {reason}."), stacklevel=2)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Descriptors:
         D)."""
         count = len(self.formulas)
         if not -count <= structure < count:
-            raise UsageError(f"there is no structure {structure}", hint=f"there are {count}, counted from 0")
+            raise UsageError(f"There is no structure {structure}.", hint=f"there are {count}, counted from 0")
         structure %= count
         return self.per_atom[self.offsets[structure] : self.offsets[structure + 1]]
 
@@ -112,6 +112,6 @@ def check_layer(layer: Layer, config: ModelConfig) -> None:
     if layer == "final" or (type(layer) is int and 1 <= layer <= blocks):
         return
     raise UsageError(
-        f"layer={layer!r} is not a layer of this network",
+        f"layer={layer!r} is not a layer of this network.",
         hint=f"choose 'final', or one of its interaction blocks, 1 to {blocks}",
     )

@@ -275,7 +275,7 @@ def _check_threads(threads: int | None) -> None:
     cores = os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= MOST_THREADS_PER_CORE * cores:
         raise UsageError(
-            f"threads={threads} on {cores} CPU cores", hint=f"give 1 to {cores}, or leave it out"
+            f"threads={threads} on {cores} CPU cores.", hint=f"give 1 to {cores}, or leave it out"
         )
 
 

@@ -218,7 +218,7 @@ class Evaluator:
     def out_of_memory(self, graph: Graph) -> OutOfMemoryError:
         """The error for a structure that did not fit."""
         return OutOfMemoryError(
-            f"{self.device} ran out of memory for {graph.n_atoms} atoms and {graph.n_edges} edges",
+            f"{self.device} ran out of memory for {graph.n_atoms} atoms and {graph.n_edges} edges.",
             hint="use a smaller cell, a smaller model, or device='cpu'",
         )
 
@@ -246,7 +246,7 @@ class Evaluator:
     def _check(self, atoms: Atoms, properties: Sequence[str]) -> None:
         if self.device.type == "cuda" and os.getpid() != self._pid:
             raise UsageError(
-                "this calculator lives on a GPU and cannot be used in a forked process",
+                "This calculator lives on a GPU and cannot be used in a forked process.",
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
@@ -274,7 +274,7 @@ def check_properties(properties: Sequence[str]) -> None:
     compute."""
     if isinstance(properties, str):
         raise UsageError(
-            f"properties must be a list of names, got {properties!r}", hint=f"write [{properties!r}]"
+            f"Properties must be a list of names, got {properties!r}.", hint=f"write [{properties!r}]"
         )
     unknown = sorted(set(properties) - set(PROPERTIES))
     if unknown:

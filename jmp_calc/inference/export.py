@@ -65,10 +65,10 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
     """
     path, evaluator = Path(path), calculator.evaluator
     if path.suffix != ".pt2":
-        raise UsageError("the name of a compiled program ends with .pt2", where=str(path))
+        raise UsageError("The name of a compiled program ends with .pt2.", where=str(path))
     if evaluator.device.type != "cpu":
         raise UsageError(
-            f"programs are exported for CPUs only, and this calculator is on {evaluator.device}",
+            f"Programs are exported for CPUs only, and this calculator is on {evaluator.device}.",
             hint="choose device='cpu'",
         )
     from ..graph.batch import collate
@@ -87,12 +87,12 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
             write_package(package, graph, inputs, evaluator.program_header())
         except Exception as error:  # compilers fail in many ways
             raise JMPError(
-                f"the network could not be compiled: {first_line(error)}",
+                f"The network could not be compiled: {first_line(error)}.",
                 hint="a C++ compiler is needed: g++ or clang++, or the one that CXX names",
             ) from error
         difference = largest_difference(load_program(package, evaluator.program_header())(batch), expected)
         if not difference <= TOLERANCE[evaluator.potential.dtype]:
-            raise JMPError(f"the compiled program is wrong by {difference:.1e}, nothing was written")
+            raise JMPError(f"The compiled program is wrong by {difference:.1e}, nothing was written.")
         write_atomically(path, [package.read_bytes()])
     return difference
 

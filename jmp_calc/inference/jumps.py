@@ -99,12 +99,12 @@ def warn_of_jumps(report: JumpReport) -> None:
     """Tell the user, with the measured size, that dynamics and second derivatives are unreliable."""
     warnings.warn(
         JMPWarning(
-            f"the graph policy 'official' has an energy with jumps: {report}. Forces do not account for "
+            f"The graph policy 'official' has an energy with jumps: {report}. Forces do not account for "
             "jumps, so "
             "energy is not conserved in dynamics and phonons are unreliable. Models fine-tuned from this "
             "one are smooth "
             "(jmp-calc finetune); in Python, JMPCalculator(..., graph='smooth') is at once, with other "
-            "forces (docs/smooth.md)"
+            "forces (docs/smooth.md)."
         ),
         stacklevel=3,
     )

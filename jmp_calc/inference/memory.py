@@ -115,7 +115,7 @@ def refuse_if_too_large(
         raise OutOfMemoryError(
             f"{n_atoms} atoms with {n_edges / n_atoms:.0f} edges each need about {needed_bytes / 2**30:.1f} "
             "GiB with this "
-            f"model, {free} is free",
+            f"model, {free} is free.",
             hint="use a smaller cell, a smaller model or a machine with more memory; jmp-calc estimate says "
             "what fits",
         )

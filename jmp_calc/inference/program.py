@@ -85,7 +85,7 @@ def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program
         loader = torch._C._aoti.AOTIModelPackageLoader(os.fspath(path), "model", False, 1, -1)
     except RuntimeError as error:
         raise ModelError(
-            f"the compiled program cannot be loaded: {first_line(error)}", where=str(path), hint=HINT
+            f"The compiled program cannot be loaded: {first_line(error)}.", where=str(path), hint=HINT
         ) from error
     return Program(loader.run, OUTPUTS[header.forces])
 
@@ -101,11 +101,11 @@ def read_header(path: Path) -> ProgramHeader:
         return parse(ProgramHeader, plain_json(text), "header")
     except OSError as error:
         raise ModelError(
-            f"cannot open the compiled program: {error.strerror}", where=str(path), hint=HINT
+            f"Cannot open the compiled program: {error.strerror}.", where=str(path), hint=HINT
         ) from error
     except (zipfile.BadZipFile, ValueError, ModelError) as error:
         raise ModelError(
-            f"this is no file of jmp-calc export --to aoti, or it is damaged: {error}",
+            f"This is no file of jmp-calc export --to aoti, or it is damaged: {error}.",
             where=str(path),
             hint=HINT,
         ) from error

@@ -59,6 +59,6 @@ def check_results(results: dict[str, Any]) -> None:
             continue
         place = f" of atom {bad[0][0]}" if name in ("forces", "energies", "descriptors") else ""
         raise ModelError(
-            f"the model returned a non-finite {name.rstrip('s') if place else name}{place}",
+            f"The model returned a non-finite {name.rstrip('s') if place else name}{place}.",
             hint="look for atoms far too close to each other; if there are none, try dtype='float64'",
         )

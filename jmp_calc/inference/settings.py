@@ -113,16 +113,17 @@ def check_settings(settings: Settings) -> None:
         value = getattr(settings, name)
         if value not in choices:
             allowed = ", ".join(repr(choice) for choice in choices)
-            raise UsageError(f"{name}={value!r} is not a choice", hint=f"choose from {allowed}")
+            raise UsageError(f"{name}={value!r} is not a choice.", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
         if value is not None and not isinstance(value, Real):
-            raise UsageError(f"{name} must be a number, got {value!r}")
+            raise UsageError(f"{name} must be a number, got {value!r}.")
         if value is not None and not float(value) > 0:
-            raise UsageError(f"{name} must be positive, got {value!r}")
+            raise UsageError(f"{name} must be positive, got {value!r}.")
     if settings.compile and settings.compiled is not None:
         raise UsageError(
-            "compile=True makes a program and compiled=... names a file that has one", hint="give one of them"
+            "compile=True makes a program and compiled=... names a file that has one.",
+            hint="give one of them",
         )
 
 
@@ -136,13 +137,13 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
         name = fitting[0].name
     if name is None:
         raise ModelError(
-            f"{settings.model} has {len(names)} heads and no default: {describe_heads(config.heads)}",
+            f"{settings.model} has {len(names)} heads and no default: {describe_heads(config.heads)}.",
             hint="choose one with head=...",
         )
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         raise ModelError(
-            f"{settings.model} has no head {name!r}; it has: {describe_heads(config.heads)}",
+            f"{settings.model} has no head {name!r}; it has: {describe_heads(config.heads)}.",
             hint=f"did you mean {close[0]!r}?" if close else "choose one with head=...",
         )
     head = config.head(name)
@@ -153,11 +154,11 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
             f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
             "jmp-calc evaluate"
         )
-        raise ModelError(f"head {name!r} gives {_article(found)}, not {_article(gives)}", hint=hint)
+        raise ModelError(f"Head {name!r} gives {_article(found)}, not {_article(gives)}.", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
         direct = [other.name for other in fitting if other.direct_forces]
         raise ModelError(
-            f"head {name!r} has no direct forces",
+            f"Head {name!r} has no direct forces.",
             hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
         )
     return head
@@ -172,19 +173,19 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
     policy = config.policy
     if policy.name == "smooth" and settings.graph == "official":
         raise ModelError(
-            f"{settings.model} was trained with smooth graphs; the official ones would give another function",
+            f"{settings.model} was trained with smooth graphs: the official ones are another function.",
             hint="leave out graph='official'",
         )
     if policy.name == "smooth" and settings.cutoff is not None and settings.cutoff != policy.cutoff:
         raise ModelError(
             f"{settings.model} was trained with a cutoff of {policy.cutoff:g} Å; with {settings.cutoff:g} Å "
             "it would give "
-            "another function",
+            "another function.",
             hint="leave out cutoff",
         )
     if policy.name == "smooth" and not policy.adaptive and settings.max_neighbors is not None:
         raise UsageError(
-            "max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit"
+            "max_neighbors has no meaning here: this smooth policy has fixed cutoffs and no limit."
         )
     cutoff = settings.cutoff or (head.cutoff if policy.name == "official" else None) or policy.cutoff
     policy = dataclasses.replace(policy, cutoff=float(cutoff))
@@ -196,7 +197,7 @@ def choose_policy(config: ModelConfig, head: HeadConfig, settings: Settings) -> 
         policy = smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     if policy.name == "smooth" and settings.tags == "atoms":
         raise UsageError(
-            "smooth graphs do not read tags",
+            "Smooth graphs do not read tags.",
             hint="leave out tags, or use official weights with graph='official'",
         )
     return dataclasses.replace(policy, tags=settings.tags or "ignore")
@@ -222,8 +223,8 @@ def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, mo
     ]
     fit = f"heads that cover this structure: {', '.join(others)}; choose one with head='NAME' (--head NAME)"
     raise ModelError(
-        f"head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
-        f"it covers {' '.join(symbols(head.elements or ()))}",
+        f"Head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
+        f"it covers {' '.join(symbols(head.elements or ()))}.",
         hint=fit if others else f"no head of {model} covers this structure",
     )
 
@@ -233,7 +234,7 @@ def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
     unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
     if unknown:
         raise ModelError(
-            f"no head of {model} was trained on {', '.join(symbols(unknown))}",
+            f"No head of {model} was trained on {', '.join(symbols(unknown))}.",
             hint="leave out these structures, or choose a model that knows them",
         )
 

@@ -31,16 +31,16 @@ def make_folder(folder: Path) -> Path:
         probe.unlink()
     except FileExistsError as err:
         raise UsageError(
-            "the output path is a file", where=str(folder), hint="choose another -o DIR"
+            "The output path is a file.", where=str(folder), hint="choose another -o DIR"
         ) from err
     except NotADirectoryError as err:
         raise UsageError(
-            "a part of the output path is a file", where=str(folder), hint="choose another -o"
+            "A part of the output path is a file.", where=str(folder), hint="choose another -o"
         ) from err
     except OSError as err:
         hint = "free some space" if err.errno == errno.ENOSPC else "choose a writable folder with -o DIR"
         raise UsageError(
-            f"cannot write into the output folder: {err.strerror}", where=str(folder), hint=hint
+            f"Cannot write into the output folder: {err.strerror}.", where=str(folder), hint=hint
         ) from err
     return folder
 
@@ -74,10 +74,10 @@ def check_file_free(target: Path, overwrite: bool) -> None:
     folder."""
     if target.exists() and not overwrite:
         raise UsageError(
-            "the output exists already", where=str(target), hint="--overwrite replaces it, or choose -o"
+            "The output exists already.", where=str(target), hint="--overwrite replaces it, or choose -o"
         )
     if not target.parent.is_dir():
-        raise UsageError("the folder of the output does not exist", where=str(target.parent))
+        raise UsageError("The folder of the output does not exist.", where=str(target.parent))
 
 
 def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:
@@ -87,7 +87,7 @@ def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]
     for given in inputs:
         if given.exists() and any(given.samefile(path) for path in old):
             raise UsageError(
-                "--overwrite would remove a file that this run reads; nothing was removed",
+                "--overwrite would remove a file that this run reads; nothing was removed.",
                 where=str(given),
                 hint="choose another output folder with -o DIR",
             )
@@ -111,7 +111,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as err:
         raise UsageError(
-            "another jmp-calc job is writing into this folder",
+            "Another jmp-calc job is writing into this folder.",
             where=str(folder),
             hint="wait, or choose another -o",
         ) from err

@@ -37,14 +37,14 @@ def parse(kind: type[T], data: object, where: str) -> T:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(fields)}"
-            raise ModelError(f"unknown key {key!r}", where=where, hint=hint)
+            raise ModelError(f"Unknown key {key!r}.", where=where, hint=hint)
     hints = typing.get_type_hints(kind)
     values = {}
     for name, field in fields.items():
         if name in data:
             values[name] = _value(hints[name], data[name], f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ModelError(f"the key {name!r} is missing", where=where)
+            raise ModelError(f"The key {name!r} is missing.", where=where)
     return kind(**values)
 
 
@@ -105,5 +105,5 @@ def _key(hint: type, key: object, where: str) -> Any:
 def _error(where: str, wanted: str, data: object) -> ModelError:
     shown = repr(data)
     return ModelError(
-        f"expected {wanted}, found {shown[:40] + '…' if len(shown) > 40 else shown}", where=where
+        f"Expected {wanted}, found {shown[:40] + '…' if len(shown) > 40 else shown}.", where=where
     )

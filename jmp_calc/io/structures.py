@@ -55,14 +55,14 @@ def parse_index(text: str | int | slice, *, where: str | None = None) -> Index:
         return text
     if not _INDEX.match(text):
         raise UsageError(
-            f"'{text}' is not a frame index", where=where, hint="use @0, @-1, @: or @start:stop:step"
+            f"'{text}' is not a frame index.", where=where, hint="use @0, @-1, @: or @start:stop:step"
         )
     if ":" not in text:
         return int(text)
     parts = [int(part) if part else None for part in text.split(":")]
     if len(parts) == 3 and parts[2] == 0:
         raise UsageError(
-            "a slice step of zero", where=where, hint="use @start:stop:step with a step of 1 or more"
+            "A slice step of zero.", where=where, hint="use @start:stop:step with a step of 1 or more"
         )
     return slice(*parts)
 
@@ -78,7 +78,7 @@ def read_structure(spec: str | os.PathLike[str], *, allow_truncated: bool = Fals
     ref = parse_structure(spec)
     if isinstance(ref.index, slice):
         raise UsageError(
-            "one structure is needed, the index selects a range", where=str(spec), hint="use @0 or @-1"
+            "One structure is needed, the index selects a range.", where=str(spec), hint="use @0 or @-1"
         )
     index = -1 if ref.index is None else ref.index
     atoms = read_frames(ref.path, index=index, allow_truncated=allow_truncated)[0]
@@ -162,11 +162,11 @@ def read_text(path: str | os.PathLike[str]) -> str:
         return data.decode("utf-8")
     except (OSError, EOFError, zlib.error) as err:
         raise BadInputError(
-            "the gzip file is damaged or cut short", where=str(path), hint="copy it again"
+            "The gzip file is damaged or cut short.", where=str(path), hint="copy it again"
         ) from err
     except UnicodeDecodeError as err:
         raise BadInputError(
-            "the file is not text", where=str(path), hint="check that this is the right file"
+            "The file is not text.", where=str(path), hint="check that this is the right file"
         ) from err
 
 
@@ -234,14 +234,14 @@ def _checked(path: Path) -> Path:
                 else []
             )
             hint = f"in that folder: {', '.join(near)}" if near else "check the path"
-            raise BadInputError("no such file", where=str(path), hint=hint)
+            raise BadInputError("No such file.", where=str(path), hint=hint)
         if path.is_dir():
             raise BadInputError(
-                "this is a directory, not a structure file", where=str(path), hint="name a file in it"
+                "This is a directory, not a structure file.", where=str(path), hint="name a file in it"
             )
         if path.stat().st_size == 0:
             raise BadInputError(
-                "the file is empty", where=str(path), hint="was the job that wrote it killed?"
+                "The file is empty.", where=str(path), hint="was the job that wrote it killed?"
             )
         with open(path, "rb"):
             return path
@@ -313,7 +313,7 @@ def _out_of_range(path: Path, index: Index, text: str | None) -> BadInputError:
         found = "the file has fewer frames"
     shown = f"{index}" if isinstance(index, int) else f"{index.start or ''}:{index.stop or ''}"
     return BadInputError(
-        f"frame index {shown} is out of range; {found}", where=str(path), hint="counting starts at 0"
+        f"Frame index {shown} is out of range; {found}.", where=str(path), hint="counting starts at 0"
     )
 
 
@@ -328,11 +328,11 @@ def _diagnose(path: Path, text: str | None, index: Index, error: Exception) -> B
         return _out_of_range(path, index, text)
     if type(error).__name__ == "UnknownFileTypeError" or isinstance(error, UnicodeDecodeError):
         return BadInputError(
-            "ASE does not recognise this as a structure file",
+            "ASE does not recognise this as a structure file.",
             where=str(path),
             hint="use a known name (POSCAR, .cif, .xyz, .extxyz, .traj, .db) or convert it first",
         )
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return BadInputError(
-        f"the file cannot be read: {first}", where=str(path), hint="check that the file is complete"
+        f"The file cannot be read: {first}.", where=str(path), hint="check that the file is complete"
     )

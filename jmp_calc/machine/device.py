@@ -22,15 +22,15 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError):
-        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N") from None
+        raise UsageError(f"Unknown device {name!r}.", hint="use auto, cpu, cuda or cuda:N") from None
     if device.type == "mps":
         raise UsageError(
-            "device mps has no float64, which atomic positions and energy sums need", hint="use device='cpu'"
+            "Device mps has no float64, which atomic positions and energy sums need.", hint="use device='cpu'"
         )
     if device.type == "cuda":
         _check_cuda(name, device)
     elif device.type != "cpu":
-        raise UsageError(f"device {name!r} is not supported", hint="use auto, cpu, cuda or cuda:N")
+        raise UsageError(f"Device {name!r} is not supported.", hint="use auto, cpu, cuda or cuda:N")
     return device
 
 
@@ -39,7 +39,7 @@ def choose_dtype(name: str) -> torch.dtype:
     import torch
 
     if name not in DTYPES:
-        raise UsageError(f"unknown dtype {name!r}", hint=f"use {' or '.join(DTYPES)}")
+        raise UsageError(f"Unknown dtype {name!r}.", hint=f"use {' or '.join(DTYPES)}")
     return torch.float64 if name == "float64" else torch.float32
 
 
@@ -62,9 +62,9 @@ def _check_cuda(name: str, device: torch.device) -> None:
         built = torch.version.cuda
         found = "this PyTorch is built without CUDA"
         reason = found if built is None else f"PyTorch (CUDA {built}) finds no usable GPU"
-        raise UsageError(f"device {name!r} was asked for, but {reason}", hint="use device='cpu' or 'auto'")
+        raise UsageError(f"Device {name!r} was asked for, but {reason}.", hint="use device='cpu' or 'auto'")
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
         raise UsageError(
-            f"device {name!r} was asked for, but there are {count} GPUs (cuda:0 to cuda:{count - 1})"
+            f"Device {name!r} was asked for, but there are {count} GPUs (cuda:0 to cuda:{count - 1})."
         )

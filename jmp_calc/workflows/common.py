@@ -43,7 +43,7 @@ def working_copy(atoms: Atoms) -> Atoms:
             named here, before optimizers, integrators and spglib see NaN or a cell without volume.
     """
     if atoms.calc is None:
-        raise UsageError("the structure has no calculator", hint="set atoms.calc = JMPCalculator(...) first")
+        raise UsageError("The structure has no calculator.", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)
     copy = atoms.copy()
     for fields in (copy.info, copy.arrays):

@@ -74,7 +74,7 @@ class Guard:
 
 def _tripped(fact: str, step: int) -> GuardError:
     return GuardError(
-        f"guard: {fact}",
+        f"Guard: {fact}.",
         where=f"step {step}",
         hint="look at last-good.extxyz; try a shorter time step or a relaxed start; --no-guard switches "
         "this off",

@@ -165,7 +165,7 @@ def _refuse_old_output(folder: Path, prefix: str) -> None:
     if found:
         hint = "continue it with restart= and its own restart file, or choose another folder"
         raise UsageError(
-            f"an earlier run is in this folder: {', '.join(found)}", where=str(folder), hint=hint
+            f"An earlier run is in this folder: {', '.join(found)}.", where=str(folder), hint=hint
         )
 
 
@@ -241,7 +241,7 @@ class _Run:
             except BadStructureError as err:
                 self.save_last_good()
                 raise GuardError(
-                    f"guard: {err.fact}", where=f"after step {self.step}", hint=err.hint
+                    f"Guard: {err.fact}.", where=f"after step {self.step}", hint=err.hint
                 ) from err
             except BaseException:
                 self.save_last_good()

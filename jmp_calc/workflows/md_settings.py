@@ -59,17 +59,17 @@ class MDSettings:
             _positive(name, getattr(self, name))
         for name in ("steps", "stats_every", "traj_every", "restart_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.pressure_gpa is not None and not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}")
+            raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
         if self.velocities not in ("new", "keep"):
-            raise UsageError(f"velocities must be 'new' or 'keep', got '{self.velocities}'")
+            raise UsageError(f"Velocities must be 'new' or 'keep', got '{self.velocities}'.")
 
     def resolved(self) -> MDSettings:
         """Checked against the ensemble, with its defaults; UsageError names options it cannot use."""
         ensemble = ALIASES.get(self.ensemble.lower(), self.ensemble.lower())
         if ensemble not in ENSEMBLES:
-            raise UsageError(f"unknown ensemble '{self.ensemble}'", hint=f"one of {', '.join(ENSEMBLES)}")
+            raise UsageError(f"Unknown ensemble '{self.ensemble}'.", hint=f"one of {', '.join(ENSEMBLES)}")
         used = {
             "nve": (),
             "nvt": ("friction_per_ps",),
@@ -81,7 +81,9 @@ class MDSettings:
                 hint = (
                     "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
                 )
-                raise UsageError(f"a {word} has no meaning in the {ensemble} ensemble", where=name, hint=hint)
+                raise UsageError(
+                    f"A {word} has no meaning in the {ensemble} ensemble.", where=name, hint=hint
+                )
         defaults = {
             "pressure_gpa": 0.0,
             "friction_per_ps": 5.0,
@@ -93,7 +95,7 @@ class MDSettings:
             name: defaults[name] if given[name] is None else given[name] for name in used
         }
         if ensemble != "nve" and self.temperature_k is None:
-            raise UsageError(f"the {ensemble} ensemble needs a temperature")
+            raise UsageError(f"The {ensemble} ensemble needs a temperature.")
         return replace(self, ensemble=ensemble, **filled)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,17 +111,17 @@ class MDSettings:
 
 def _positive(name: str, value: float | None) -> None:
     if value is not None and not (np.isfinite(value) and value > 0):
-        raise UsageError(f"{name} must be positive, got {value}")
+        raise UsageError(f"{name} must be positive, got {value}.")
 
 
 def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     """Refuse structures that the ensemble cannot treat; warn about a time step too long for hydrogen."""
     masses = atoms.get_masses()
     if not (np.isfinite(masses).all() and (masses > 0).all()):
-        raise UsageError("every atom needs a positive mass", where=f"atom {int(np.argmin(masses))}")
+        raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
     if settings.remove_rotation and atoms.pbc.any():
         raise UsageError(
-            "rotation cannot be removed from a periodic structure",
+            "Rotation cannot be removed from a periodic structure.",
             hint="angular momentum is not conserved there",
         )
     if settings.ensemble == "npt":
@@ -137,13 +139,13 @@ def _check_npt(atoms: Atoms) -> None:
 
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise UsageError(
-            "constant pressure needs a structure that is periodic in three directions", hint="use nvt"
+            "Constant pressure needs a structure that is periodic in three directions.", hint="use nvt"
         )
     if atoms.constraints:
         raise UsageError(
-            "constant pressure cannot be combined with constraints", hint="use nvt, or remove them"
+            "Constant pressure cannot be combined with constraints.", hint="use nvt, or remove them"
         )
     if len(atoms) < 2:
-        raise UsageError("constant pressure needs at least two atoms", hint="use a supercell")
+        raise UsageError("Constant pressure needs at least two atoms.", hint="use a supercell")
     if not has_stress(atoms):
-        raise UsageError("the calculator gives no stress for this structure", hint="use nvt")
+        raise UsageError("The calculator gives no stress for this structure.", hint="use nvt")

@@ -47,13 +47,13 @@ class PhononSettings:
         for name in ("min_length", "displacement", "tstep", "fmax", "symprec", "imaginary_tolerance_thz"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
-                raise UsageError(f"{name} must be positive, got {value}")
+                raise UsageError(f"{name} must be positive, got {value}.")
         if self.band_points < 2:
-            raise UsageError(f"band_points must be at least 2, got {self.band_points}")
+            raise UsageError(f"band_points must be at least 2, got {self.band_points}.")
         if self.relax_steps < 1:
-            raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}")
+            raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")
         if not 0 <= self.tmin < self.tmax:
-            raise UsageError(f"temperatures must satisfy 0 <= tmin < tmax, got {self.tmin} and {self.tmax}")
+            raise UsageError(f"Temperatures must satisfy 0 <= tmin < tmax, got {self.tmin} and {self.tmax}.")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
@@ -70,17 +70,17 @@ def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...])
         exact = all(float(word) == number for word, number in zip(words, numbers, strict=True))
     except ValueError:
         raise UsageError(
-            f"{name} '{value}' is not made of whole numbers", hint=f'write --{name} "2 2 2"'
+            f"{name} '{value}' is not made of whole numbers.", hint=f'write --{name} "2 2 2"'
         ) from None
     counts = " or ".join(str(length) for length in lengths)
     if len(numbers) not in lengths or not exact:
         raise UsageError(
-            f"{name} needs {counts} whole numbers, got '{value}'", hint=f'write --{name} "2 2 2"'
+            f"{name} needs {counts} whole numbers, got '{value}'.", hint=f'write --{name} "2 2 2"'
         )
     if len(numbers) == 3 and min(numbers) < 1:
-        raise UsageError(f"{name} multiples must be at least 1, got '{value}'")
+        raise UsageError(f"{name} multiples must be at least 1, got '{value}'.")
     if len(numbers) == 9 and round(np.linalg.det(np.reshape(numbers, (3, 3)))) < 1:
-        raise UsageError(f"the {name} matrix must have a positive determinant, got '{value}'")
+        raise UsageError(f"The {name} matrix must have a positive determinant, got '{value}'.")
     return numbers
 
 

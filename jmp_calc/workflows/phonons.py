@@ -134,7 +134,7 @@ class PhononResult:
         """Raise NotConvergedError that names the worst imaginary mode."""
         if self.imaginary:
             raise NotConvergedError(
-                f"imaginary modes: {describe(self.imaginary[0])}",
+                f"Imaginary modes: {describe(self.imaginary[0])}.",
                 where=f"{len(self.imaginary)} mode(s) in summary.yaml",
                 hint="try a larger supercell, a tighter relaxation with the cell, or accept a real "
                 "instability",
@@ -214,18 +214,18 @@ def check_lattice(atoms: Atoms) -> None:
     vacuum."""
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise BadStructureError(
-            "this structure has no lattice, so it has no phonons",
+            "This structure has no lattice, so it has no phonons.",
             hint="for a molecule: ase.vibrations.Vibrations(atoms) with the same calculator",
         )
     if atoms.cell.handedness < 0:
         raise BadStructureError(
-            "the cell vectors are left-handed, and phonopy takes right-handed ones only",
+            "The cell vectors are left-handed, and phonopy takes right-handed ones only.",
             hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and "
             "supercells stay",
         )
     if atoms.constraints:
         raise UsageError(
-            "phonons need free atoms, the structure has constraints", hint="atoms.set_constraint()"
+            "Phonons need free atoms, the structure has constraints.", hint="atoms.set_constraint()"
         )
     if not atoms.pbc.all():
         warnings.warn("phonons: the vacuum is treated as a repeating direction", JMPWarning, stacklevel=3)
@@ -256,7 +256,7 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
         reached, start = float(np.linalg.norm(atoms.get_forces(), axis=1).max()), atoms
     if reached > settings.fmax and not settings.allow_unconverged:
         raise NotConvergedError(
-            f"the structure is not relaxed: largest force {reached:.2g} eV/Å, phonons need {settings.fmax:g}",
+            f"The structure is not relaxed: the force is {reached:.2g} eV/Å, phonons need {settings.fmax:g}.",
             where="pre-relaxation" if settings.relax else "start structure (--no-relax)",
             hint="relax it further (--dtype float64), or go on with --allow-unconverged",
         )
@@ -271,7 +271,7 @@ def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
         while len(found) < len(cells):
             for forces in raw_forces(cells[len(found) : len(found) + together]):
                 if not np.isfinite(forces).all():
-                    raise BadInputError(f"the forces of displaced supercell {len(found)} are not finite")
+                    raise BadInputError(f"The forces of displaced supercell {len(found)} are not finite.")
                 found.append(forces)
                 progress.update(f"{len(cells[0])} atoms")
             if signals.received is not None:

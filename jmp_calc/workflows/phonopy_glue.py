@@ -34,7 +34,7 @@ def require_phonopy() -> None:
     try:
         version = metadata.version("phonopy")
     except metadata.PackageNotFoundError as err:
-        raise JMPError("phonopy is not installed", hint="pip install 'phonopy>=4.10,<5'") from err
+        raise JMPError("Phonopy is not installed.", hint="pip install 'phonopy>=4.10,<5'") from err
     if version.split(".")[0] != "4":
         fact = f"phonopy {version} is not supported; jmp-calc works with phonopy 4"
         raise JMPError(fact, hint="pip install 'phonopy>=4.10,<5'")
@@ -49,13 +49,13 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
     n_atoms = abs(float(np.linalg.det(matrix))) * len(atoms)
     if n_atoms > MOST_ATOMS:
         raise UsageError(
-            f"the supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are "
-            "computed for",
+            f"The supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are "
+            "computed for.",
             hint="give a smaller --supercell or --min-length",
         )
     if round(n_atoms) < 2:
         raise UsageError(
-            "the supercell has one atom, which moves against nothing: it has no phonons",
+            "The supercell has one atom, which moves against nothing: it has no phonons.",
             hint='write --supercell "2 2 2" or more',
         )
     unitcell = PhonopyAtoms(
@@ -86,9 +86,9 @@ def _check_tags(phonon: Any, atoms: Atoms) -> None:
     if len(differing):
         first = int(differing[0])
         raise UsageError(
-            f"atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have "
+            f"Atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have "
             "different tags, which "
-            "this model reads",
+            "this model reads.",
             hint="give them the same tag, or leave out tags='atoms'",
         )
 
@@ -128,7 +128,7 @@ def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
         phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
     if not np.any(phonon.mesh.frequencies):
         raise BadStructureError(
-            "a displaced atom feels no force, so all frequencies are zero",
+            "A displaced atom feels no force, so all frequencies are zero.",
             hint="the atoms are farther apart than the potential reaches: check cell and positions",
         )
     phonon.run_total_dos()
@@ -163,7 +163,7 @@ def _bands(phonon: Any, settings: PhononSettings) -> str:
         corners = [[_point(label, points) for label in piece] for piece in pieces]
         if any(len(piece) < 2 for piece in pieces):
             raise UsageError(
-                f"a band path needs two points or more: '{settings.bands}'", hint='write "G X, K G"'
+                f"A band path needs two points or more: '{settings.bands}'.", hint='write "G X, K G"'
             )
         paths = get_band_qpoints(corners, npoints=settings.band_points)
         labels = [_tex(label) for piece in pieces for label in piece]
@@ -195,7 +195,7 @@ def _point(label: str, points: dict[str, np.ndarray]) -> np.ndarray:
     name = _GREEK.get(label, label)
     if name not in points:
         raise UsageError(
-            f"this lattice has no point '{label}'", hint=f"its points: {' '.join(sorted(points))}"
+            f"This lattice has no point '{label}'.", hint=f"its points: {' '.join(sorted(points))}"
         )
     return points[name]
 

@@ -44,20 +44,20 @@ class RelaxSettings:
 
     def __post_init__(self) -> None:
         if not (self.fmax > 0 and np.isfinite(self.fmax)):
-            raise UsageError(f"fmax must be positive, got {self.fmax}", hint="0.01 eV/Å is a usual value")
+            raise UsageError(f"Fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value")
         if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}")
+            raise UsageError(f"Steps must be at least 1, got {self.steps}.")
         for name, value, allowed in (
             ("optimizer", self.optimizer, OptimizerName),
             ("cell", self.cell, CellMode),
         ):
             if value not in get_args(allowed):
-                raise UsageError(f"unknown {name} '{value}'", hint=f"one of {', '.join(get_args(allowed))}")
+                raise UsageError(f"Unknown {name} '{value}'.", hint=f"one of {', '.join(get_args(allowed))}")
         if not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"pressure must be finite, got {self.pressure_gpa}")
+            raise UsageError(f"Pressure must be finite, got {self.pressure_gpa}.")
         if self.pressure_gpa and self.cell == "none":
             raise UsageError(
-                "a pressure needs a cell that may change", hint="use cell='volume', 'lengths' or 'full'"
+                "A pressure needs a cell that may change.", hint="use cell='volume', 'lengths' or 'full'"
             )
 
 
@@ -235,7 +235,7 @@ class _Run:
         energy, forces = frame.get_potential_energy(), frame.get_forces(apply_constraint=False)
         if not (np.isfinite(energy) and np.isfinite(forces).all()):
             raise BadInputError(
-                f"energy or forces became NaN at step {self.n_steps}", hint="check the start structure"
+                f"Energy or forces became NaN at step {self.n_steps}.", hint="check the start structure"
             )
         return frame
 
@@ -261,7 +261,7 @@ class _Run:
 def _fix_symmetry(atoms: Atoms, symprec: float) -> None:
     """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure."""
     if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise UsageError("fix_symmetry needs a crystal (periodic in three directions)", hint="leave it out")
+        raise UsageError("fix_symmetry needs a crystal (periodic in three directions).", hint="leave it out")
     from ase.constraints import FixSymmetry
 
     atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms, symprec=symprec)])
@@ -273,13 +273,13 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
 
     hint = "use cell='none'"
     if not atoms.pbc.any() or atoms.cell.rank < 3:
-        raise UsageError("this structure has no lattice, so there is no cell to relax", hint=hint)
+        raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
     if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
         raise UsageError(
-            "volume and pressure mean nothing for a structure with vacuum", hint="use cell='full'"
+            "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
         )
     if not has_stress(atoms):
-        raise UsageError("the calculator gives no stress for this structure", hint=hint)
+        raise UsageError("The calculator gives no stress for this structure.", hint=hint)
     mask = _free_strains(atoms, settings)
     pressure = settings.pressure_gpa / GPA_PER_EV_A3
     if settings.cell == "volume":
@@ -304,7 +304,7 @@ def _strain_mask(atoms: Atoms) -> np.ndarray:
     free = axes.any(axis=0)
     if free.sum() != periodic.sum():
         raise UsageError(
-            "the periodic directions of this slab or wire do not lie along Cartesian axes or planes",
+            "The periodic directions of this slab or wire do not lie along Cartesian axes or planes.",
             hint="rotate it so that the vacuum is along x, y or z",
         )
     x, y, z = free

@@ -103,7 +103,7 @@ class MDState:
                 head = json.loads(data["header"].tobytes().decode())
                 if head["format_version"] > FORMAT_VERSION:
                     raise BadInputError(
-                        "the restart file is from a newer jmp-calc", where=str(path), hint="upgrade"
+                        "The restart file is from a newer jmp-calc.", where=str(path), hint="upgrade"
                     )
                 names = (*_STRUCTURE, "cell", "positions", "momenta")
                 arrays = {name: data[name] for name in names}
@@ -111,10 +111,10 @@ class MDState:
                     k.removeprefix("integrator."): data[k] for k in data.files if k.startswith("integrator.")
                 }
         except FileNotFoundError as err:
-            raise BadInputError("no such restart file", where=str(path)) from err
+            raise BadInputError("No such restart file.", where=str(path)) from err
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
             hint = "restart files are named restart.npz"
-            raise BadInputError("this is not a restart file", where=str(path), hint=hint) from err
+            raise BadInputError("This is not a restart file.", where=str(path), hint=hint) from err
         return cls(
             step=int(head["step"]),
             integrator=inner,
@@ -154,7 +154,7 @@ class MDState:
             wrong.append("other constraints")
         if wrong:
             raise UsageError(
-                f"the restart belongs to another run: {'; '.join(wrong)}",
+                f"The restart belongs to another run: {'; '.join(wrong)}.",
                 hint="give the same structure, model and settings, or start anew without restart",
             )
 

@@ -71,7 +71,7 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
     present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() > 0
     if settings.velocities == "keep":
         if not present:
-            raise UsageError("the structure has no velocities to keep", hint="use velocities='new'")
+            raise UsageError("The structure has no velocities to keep.", hint="use velocities='new'")
         if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
             warnings.warn(
                 "the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3

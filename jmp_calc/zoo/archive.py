@@ -125,19 +125,19 @@ class TorchArchive:
         return data
 
     def _error(self, fact: str, hint: str | None = None) -> ModelError:
-        return ModelError(f"cannot read the checkpoint: {fact}", where=str(self.path), hint=hint)
+        return ModelError(f"Cannot read the checkpoint: {fact}.", where=str(self.path), hint=hint)
 
 
 def _open(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")
     except OSError as err:
-        raise ModelError(f"cannot open the model file: {err.strerror}", where=str(path)) from err
+        raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(path)) from err
     head = file.read(64)
     if head[:2] != b"PK":
         file.close()
         raise ModelError(
-            f"this is not a torch.save zip archive: {_guess(head)}", where=str(path), hint=_hint(head)
+            f"This is not a torch.save zip archive: {_guess(head)}.", where=str(path), hint=_hint(head)
         )
     return file
 
@@ -165,7 +165,7 @@ def _locate_entries(file: BinaryIO, path: Path, max_entries: int) -> dict[str, E
     """Name -> place of every entry; refuses compressed, encrypted, overlapping, doubled or lying entries."""
 
     def error(fact: str, hint: str | None = None) -> ModelError:
-        return ModelError(f"cannot read the checkpoint: {fact}", where=str(path), hint=hint)
+        return ModelError(f"Cannot read the checkpoint: {fact}.", where=str(path), hint=hint)
 
     try:
         with zipfile.ZipFile(file) as archive:

@@ -69,7 +69,7 @@ def read_record(path: Path) -> Record | None:
         return parse(Record, json.loads(text), str(record_path(path)))
     except (ValueError, ModelError) as err:
         raise ModelError(
-            "the record of a cached model is damaged",
+            "The record of a cached model is damaged.",
             where=str(record_path(path)),
             hint="remove the model and fetch or add it again",
         ) from err
@@ -106,8 +106,8 @@ def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedF
         _write_record(path, record)
     elif found != record.sha256:
         raise ModelError(
-            f"the file of {name} is not the one that was recorded: checksum {found[:16]}… instead of "
-            f"{record.sha256[:16]}…",
+            f"The file of {name} is not the one that was recorded: checksum {found[:16]}… instead of "
+            f"{record.sha256[:16]}….",
             where=str(path),
             hint=f"run: jmp-calc models remove {name}, then fetch or add it again",
         )
@@ -123,12 +123,12 @@ def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) 
         return present
     if entry.url is None:
         raise ModelError(
-            f"the bundled file of {name} is missing", where=str(entry.bundled), hint="install again"
+            f"The bundled file of {name} is missing.", where=str(entry.bundled), hint="install again"
         )
     path = cached_path(name, entry)
     if offline():
         raise ModelError(
-            f"{name} is not on this machine and {OFFLINE} forbids to fetch it",
+            f"{name} is not on this machine and {OFFLINE} forbids to fetch it.",
             where=entry.url,
             hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH",
         )
@@ -150,19 +150,19 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
     """
     if entry.bundled is not None:
         raise ModelError(
-            f"{name} is part of the package and cannot be replaced", hint="use the path of your file"
+            f"{name} is part of the package and cannot be replaced.", hint="use the path of your file"
         )
     target, found = cached_path(name, entry), sha256_of(source)
     if entry.sha256 is not None and found != entry.sha256:
         raise ModelError(
-            f"this is not the published file of {name}: its checksum is {found[:16]}…", where=str(source)
+            f"This is not the published file of {name}: its checksum is {found[:16]}….", where=str(source)
         )
     present = checked(name, entry)
     if present is not None:
         if present.sha256 == found:
             return present
         raise ModelError(
-            f"another file is registered as {name}",
+            f"Another file is registered as {name}.",
             where=str(target),
             hint=f"run first: jmp-calc models remove {name}",
         )
@@ -174,7 +174,7 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
             _write_record(target, _record(target, found, str(source.absolute()), published))
     except OSError as err:
         raise ModelError(
-            f"cannot write to the model folder: {err.strerror}",
+            f"Cannot write to the model folder: {err.strerror}.",
             where=str(target.parent),
             hint="set JMP_CALC_HOME to a folder that you can write to",
         ) from err
@@ -184,7 +184,7 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
 def remove(name: str, entry: RegistryEntry) -> bool:
     """Delete the cached file, parts of downloads and the record; False if there was nothing."""
     if entry.bundled is not None:
-        raise ModelError(f"{name} is part of the package and cannot be removed")
+        raise ModelError(f"{name} is part of the package and cannot be removed.")
     path = cached_path(name, entry)
     if not path.parent.is_dir():
         return False
@@ -202,13 +202,13 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as err:
-        raise ModelError(f"cannot read the file: {err.strerror}", where=str(path)) from err
+        raise ModelError(f"Cannot read the file: {err.strerror}.", where=str(path)) from err
 
 
 def _checked_bundled(path: Path, entry: RegistryEntry) -> CachedFile:
     found = sha256_of(path)
     if entry.sha256 is not None and found != entry.sha256:
-        raise ModelError("a bundled model file is damaged", where=str(path), hint="install jmp-calc again")
+        raise ModelError("A bundled model file is damaged.", where=str(path), hint="install jmp-calc again")
     return CachedFile(path, found)
 
 

@@ -101,12 +101,12 @@ def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
     names = {torch.float32: "float32", torch.float64: "float64"}
     if len(dtypes) != 1 or not dtypes <= set(names):
         raise ModelError(
-            f"weights of types {sorted(map(str, dtypes))} cannot be saved", hint="convert the model first"
+            f"Weights of types {sorted(map(str, dtypes))} cannot be saved.", hint="convert the model first"
         )
     bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise ModelError(
-            f"{len(bad)} tensors are not finite: {first_five(bad)}", hint="the training has diverged"
+            f"{len(bad)} tensors are not finite: {first_five(bad)}.", hint="the training has diverged"
         )
     check_config(potential.config)
     description: dict[str, Any] = {
@@ -192,28 +192,28 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as err:
-        raise ModelError(f"cannot open the model file: {err.strerror}", where=str(path)) from err
+        raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(path)) from err
 
 
 def _describe(header: Header) -> _Description:
     text = header.metadata.get(METADATA_KEY)
     if text is None:
         raise ModelError(
-            "this .safetensors file has no jmp_calc description, so jmp-calc did not write it",
+            "This .safetensors file has no jmp_calc description, so jmp-calc did not write it.",
             hint="give a file made by jmp-calc finetune or jmp-calc convert",
         )
     try:
         data = plain_json(text)
     except ValueError as err:
-        raise ModelError(f"the model description is not valid JSON ({err})") from err
+        raise ModelError(f"The model description is not valid JSON ({err}).") from err
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is not int or version < 1:
-        raise ModelError(f"the model description has no valid format_version ({version!r})")
+        raise ModelError(f"The model description has no valid format_version ({version!r}).")
     if version > FORMAT_VERSION:
         needs = str(data.get("needs", ""))
         newer = f"jmp-calc>={needs}" if needs.replace(".", "").isdigit() else "jmp-calc"
         raise ModelError(
-            f"the file has format version {version}, this jmp-calc reads up to {FORMAT_VERSION}",
+            f"The file has format version {version}, this jmp-calc reads up to {FORMAT_VERSION}.",
             hint=f"needs a newer version: pip install --upgrade '{newer}'",
         )
     return parse(_Description, data, "header")
@@ -223,7 +223,7 @@ def _check_tensors(description: _Description, header: Header) -> None:
     """All floating tensors have the stated precision."""
     wrong = [name for name, entry in header.tensors.items() if entry.dtype != description.precision]
     if wrong:
-        raise ModelError(f"{len(wrong)} tensors are not {description.precision}: {first_five(wrong)}")
+        raise ModelError(f"{len(wrong)} tensors are not {description.precision}: {first_five(wrong)}.")
 
 
 def _check_names(found: set[str], expected: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> None:
@@ -237,7 +237,7 @@ def _check_names(found: set[str], expected: dict[str, tuple[int, ...]], state: d
     for kind, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong)):
         if names:
             raise ModelError(
-                f"{len(names)} tensors are {kind}: {first_five(names)}",
+                f"{len(names)} tensors are {kind}: {first_five(names)}.",
                 hint="the file does not hold the network that it describes",
             )
 
@@ -255,8 +255,8 @@ def _read_tensor(file: BinaryIO, name: str, entry: TensorEntry) -> Tensor:
     buffer = torch.empty(entry.size, dtype=torch.uint8)
     file.seek(entry.start)
     if file.readinto(buffer.numpy().data) != entry.size:  # type: ignore[attr-defined]
-        raise ModelError(f"the file ends inside tensor {name}", hint="fetch it again")
+        raise ModelError(f"The file ends inside tensor {name}.", hint="fetch it again")
     tensor = buffer.view(dtype).reshape(entry.shape)
     if not bool(torch.isfinite(tensor).all()):
-        raise ModelError(f"the tensor {name} has NaN or infinite values", hint="the file is damaged")
+        raise ModelError(f"The tensor {name} has NaN or infinite values.", hint="the file is damaged")
     return tensor

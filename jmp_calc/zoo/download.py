@@ -65,13 +65,13 @@ def download(url: str, target: Path, expected: Expected, *, progress: Progress |
             return _digest(target)
     except PermissionError as err:
         raise ModelError(
-            f"cannot write to the {expected.what} folder: {err.strerror}",
+            f"Cannot write to the {expected.what} folder: {err.strerror}.",
             where=str(target.parent),
             hint=f"{expected.home} a folder that you can write to",
         ) from err
     except OSError as err:
         raise ModelError(
-            f"cannot store the {expected.what}: {err.strerror or err}",
+            f"Cannot store the {expected.what}: {err.strerror or err}.",
             where=str(target),
             hint=f"free some space or {expected.home} another folder",
         ) from err
@@ -105,7 +105,7 @@ def _fetch(url: str, target: Path, expected: Expected, progress: Progress | None
         except _Interrupted as err:
             if attempt + 1 == ATTEMPTS:
                 raise ModelError(
-                    f"the download ended early: {err}",
+                    f"The download ended early: {err}.",
                     where=url,
                     hint="run the same command again, it goes on where it stopped",
                 ) from err
@@ -114,7 +114,7 @@ def _fetch(url: str, target: Path, expected: Expected, progress: Progress | None
         part.unlink()
         notes.unlink(missing_ok=True)
         raise ModelError(
-            f"the downloaded file has the wrong MD5 {md5}, expected {expected.md5}",
+            f"The downloaded file has the wrong MD5 {md5}, expected {expected.md5}.",
             where=url,
             hint="it was removed; try again",
         )
@@ -122,7 +122,7 @@ def _fetch(url: str, target: Path, expected: Expected, progress: Progress | None
         part.unlink()
         notes.unlink(missing_ok=True)
         raise ModelError(
-            f"the downloaded file has the wrong checksum {found}, expected {expected.sha256}",
+            f"The downloaded file has the wrong checksum {found}, expected {expected.sha256}.",
             where=url,
             hint="it was removed; try again, and trust no copy that fails twice",
         )
@@ -156,13 +156,13 @@ def _transfer(url: str, part: Path, notes: Path, expected: Expected, progress: P
             part.unlink(missing_ok=True)
             raise _Interrupted("the server refused to continue") from err
         raise ModelError(
-            f"the server answered {err.code} {err.reason}", where=url, hint=expected.by_hand
+            f"The server answered {err.code} {err.reason}.", where=url, hint=expected.by_hand
         ) from err
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as err:
         if part.exists() and part.stat().st_size > have:
             raise _Interrupted(str(err)) from err
         reason = getattr(err, "reason", err)
-        raise ModelError(f"no connection to the server: {reason}", where=url, hint=expected.by_hand) from err
+        raise ModelError(f"No connection to the server: {reason}.", where=url, hint=expected.by_hand) from err
 
 
 def _append(
@@ -185,7 +185,8 @@ def _append(
             done += len(chunk)
             if expected.size is not None and done > expected.size:
                 raise ModelError(
-                    f"the server sends more than the {expected.size} bytes of this {expected.what}", where=url
+                    f"The server sends more than the {expected.size} bytes of this {expected.what}.",
+                    where=url,
                 )
             if progress is not None:
                 progress(done, total)
@@ -199,20 +200,20 @@ def _check_response(
     kind = response.headers.get_content_type()
     if kind in ("text/html", "application/xhtml+xml"):
         raise ModelError(
-            f"the server sent a web page instead of the {expected.what} file",
+            f"The server sent a web page instead of the {expected.what} file.",
             where=url,
             hint=expected.by_hand,
         )
     if expected.size is not None and total is not None and total != expected.size:
         raise ModelError(
-            f"the server offers {total} bytes, but this {expected.what} has {expected.size}",
+            f"The server offers {total} bytes, but this {expected.what} has {expected.size}.",
             where=url,
             hint="the address may have changed",
         )
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - start > free:
         raise ModelError(
-            f"the download needs {total - start} bytes, but only {free} are free",
+            f"The download needs {total - start} bytes, but only {free} are free.",
             where=str(part.parent),
             hint=f"free some space or {expected.home} another folder",
         )
@@ -221,7 +222,7 @@ def _check_response(
 def _check_begin(chunk: bytes, url: str, expected: Expected) -> None:
     if chunk.lstrip()[:1] == b"<" and not expected.magic:
         raise ModelError(
-            f"the server sent a web page instead of the {expected.what} file",
+            f"The server sent a web page instead of the {expected.what} file.",
             where=url,
             hint=expected.by_hand,
         )
@@ -232,7 +233,7 @@ def _check_begin(chunk: bytes, url: str, expected: Expected) -> None:
             if page
             else f"something else than a {expected.what} file"
         )
-        raise ModelError(f"the server sent {what}", where=url, hint=expected.by_hand)
+        raise ModelError(f"The server sent {what}.", where=url, hint=expected.by_hand)
 
 
 def _resumes_at(response: Any, have: int) -> bool:
@@ -271,7 +272,7 @@ def _check_url(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
         return
-    raise ModelError("files are fetched over https only", where=url)
+    raise ModelError("Files are fetched over https only.", where=url)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

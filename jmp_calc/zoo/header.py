@@ -53,7 +53,7 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
 
     def error(fact: str) -> ModelError:
         return ModelError(
-            f"not a usable .safetensors file: {fact}", where=str(path), hint="fetch or write it again"
+            f"Not a usable .safetensors file: {fact}.", where=str(path), hint="fetch or write it again"
         )
 
     total = os.fstat(file.fileno()).st_size

@@ -37,7 +37,7 @@ class ModelFile:
             with self.path.open("rb") as file:
                 head = file.read(9)
         except OSError as err:
-            raise ModelError(f"cannot open the model file: {err.strerror}", where=str(self.path)) from err
+            raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(self.path)) from err
         ours = head[8:] == b"{" or self.path.suffix == ".safetensors"
         return head[:2] == b"PK" or not ours
 
@@ -54,7 +54,9 @@ def resolve(name_or_path: str | os.PathLike[str], *, weights: str = "ema") -> Lo
 
         loaded = read_official(found.path, weights, sha256=found.sha256)
     elif weights != "ema":
-        raise ModelError(f"weights={weights!r} exist only in official .pt checkpoints", where=str(found.path))
+        raise ModelError(
+            f"weights={weights!r} exist only in official .pt checkpoints.", where=str(found.path)
+        )
     else:
         loaded = load_model(found.path)
     if found.name is None or found.entry is None:
@@ -75,7 +77,7 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
         entry = registry[text]
         file = cache.checked(text, entry)
         if file is None and not may_fetch:
-            raise ModelError(f"{text} is not on this machine", hint=f"run: jmp-calc models fetch {text}")
+            raise ModelError(f"{text} is not on this machine.", hint=f"run: jmp-calc models fetch {text}")
         if file is None:
             file = fetch_by_name(text)
         return ModelFile(file.path, text, entry, file.sha256, file.published)
@@ -85,7 +87,7 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
         hint = (
             f"give one of its files: {', '.join(inside[:5])}" if inside else "give the path of a model file"
         )
-        raise ModelError("the model is a folder, not a file", where=str(path), hint=hint)
+        raise ModelError("The model is a folder, not a file.", where=str(path), hint=hint)
     if path.exists():
         return ModelFile(path)
     raise _unknown(text, path, list(registry))
@@ -128,12 +130,12 @@ def _unknown(text: str, path: Path, names: list[str]) -> ModelError:
         return _unknown_name(text, names)
     folder = path.parent
     if not folder.is_dir():
-        return ModelError(f"no such model file: {text}", where=f"the folder {folder} does not exist")
+        return ModelError(f"No such model file: {text}.", where=f"the folder {folder} does not exist")
     near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=3)
     hint = (
         f"did you mean {' or '.join(str(folder / item) for item in near)}?" if near else f"look into {folder}"
     )
-    return ModelError(f"no such model file: {text}", hint=hint)
+    return ModelError(f"No such model file: {text}.", hint=hint)
 
 
 def _unknown_name(name: str, names: list[str]) -> ModelError:
@@ -143,4 +145,4 @@ def _unknown_name(name: str, names: list[str]) -> ModelError:
         if near
         else f"names are {', '.join(names)}; or give the path of a file"
     )
-    return ModelError(f"unknown model {name!r}", hint=hint)
+    return ModelError(f"Unknown model {name!r}.", hint=hint)

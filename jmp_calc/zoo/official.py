@@ -79,7 +79,7 @@ def official_heads(
 def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
     """As official_state, with the remarks that go into the model card."""
     if weights not in WEIGHT_SETS:
-        raise ModelError(f"unknown weight set {weights!r}", hint=f"choose one of {', '.join(WEIGHT_SETS)}")
+        raise ModelError(f"Unknown weight set {weights!r}.", hint=f"choose one of {', '.join(WEIGHT_SETS)}")
     with TorchArchive(path) as archive:
         checkpoint = _opened(archive)
         try:
@@ -167,7 +167,7 @@ class _Checkpoint:
             notes.append("the file has no EMA weights; its only weights are used")
         if self.finetuned and weights == "official-ft":
             raise ModelError(
-                "only pre-training checkpoints have the weight set official-ft", hint="use ema or raw"
+                "Only pre-training checkpoints have the weight set official-ft.", hint="use ema or raw"
             )
         source = dict(self.tensors)
         if weights != "raw":
@@ -187,10 +187,10 @@ class _Checkpoint:
 
         value = read_tensor(self._archive, tensor).to(torch.float32)
         if not bool(torch.isfinite(value).all()):
-            raise ModelError(f"the tensor {name} has NaN or infinite values", hint="the file is damaged")
+            raise ModelError(f"The tensor {name} has NaN or infinite values.", hint="the file is damaged")
         if name.endswith("scale_factor") and float(value) == 0.0:
             raise ModelError(
-                f"the scale factor {name} is zero, so it was never fitted", hint="the file is not usable"
+                f"The scale factor {name} is zero, so it was never fitted.", hint="the file is not usable"
             )
         return value
 
@@ -213,7 +213,7 @@ class _Checkpoint:
         ):
             if names:
                 raise ModelError(
-                    f"{len(names)} tensors of the checkpoint are {kind}: {first_five(names)}",
+                    f"{len(names)} tensors of the checkpoint are {kind}: {first_five(names)}.",
                     hint="this is not a complete JMP checkpoint",
                 )
 
@@ -227,7 +227,7 @@ class _Checkpoint:
             first, second = self.tensors[name], self.tensors[target]
             if first != second and not self.read(first, name).equal(self.read(second, target)):
                 raise ModelError(
-                    f"{name} and {target} are one parameter but differ in the file", hint="it is damaged"
+                    f"{name} and {target} are one parameter but differ in the file.", hint="it is damaged"
                 )
 
     def _check_bases(self) -> None:
@@ -244,26 +244,26 @@ class _Checkpoint:
                 temps, torch.full_like(temps, 0.5 * steps**2), rtol=1e-5, atol=0
             ):
                 raise ModelError(
-                    f"the radial basis {prefix} is not the published one", hint="it may have been trained"
+                    f"The radial basis {prefix} is not the published one.", hint="it may have been trained"
                 )
 
     def _ema_by_name(self, weights: str) -> dict[str, LazyTensor]:
         """The EMA tuple paired with the parameters by registration order (section 4)."""
         if self.ema is None:
             raise ModelError(
-                f"the checkpoint has no EMA weights, which the weight set {weights} needs",
+                f"The checkpoint has no EMA weights, which the weight set {weights} needs.",
                 hint="choose the weight set raw",
             )
         names = [name for name in self.tensors if _is_parameter(name)]
         if names != [name for name in self.layout if _is_parameter(name)]:
             raise ModelError(
-                "the tensors of the checkpoint are not in their original order, so that its EMA weights, "
-                "which have no names, cannot be assigned",
+                "The tensors of the checkpoint are not in their original order, so that its EMA weights, "
+                "which have no names, cannot be assigned.",
                 hint="choose the weight set raw",
             )
         if len(names) != len(self.ema):
             raise ModelError(
-                f"the checkpoint has {len(self.ema)} EMA tensors for {len(names)} parameters",
+                f"The checkpoint has {len(self.ema)} EMA tensors for {len(names)} parameters.",
                 hint="choose the weight set raw",
             )
         pairs = dict(zip(names, self.ema, strict=True))
@@ -274,7 +274,7 @@ class _Checkpoint:
         ]
         if wrong:
             raise ModelError(
-                f"{len(wrong)} EMA tensors do not fit their parameters: {first_five(wrong)}",
+                f"{len(wrong)} EMA tensors do not fit their parameters: {first_five(wrong)}.",
                 hint="choose the weight set raw",
             )
         if weights == "official-ft":
@@ -290,13 +290,13 @@ def _state_dict(contents: Any) -> dict[str, LazyTensor]:
     """The tensors by name from a Lightning checkpoint or a plain dict of tensors."""
     state = contents.get("state_dict", contents) if isinstance(contents, dict) else None
     if not isinstance(state, dict) or not state:
-        raise ModelError("the checkpoint has no state_dict", hint="it is not a JMP checkpoint")
+        raise ModelError("The checkpoint has no state_dict.", hint="it is not a JMP checkpoint")
     wrong = [
         str(k) for k, value in state.items() if not isinstance(k, str) or not isinstance(value, LazyTensor)
     ]
     if wrong:
         raise ModelError(
-            f"{len(wrong)} entries of the state dict are no tensors: {first_five(wrong)}",
+            f"{len(wrong)} entries of the state dict are no tensors: {first_five(wrong)}.",
             hint="it is not a JMP checkpoint",
         )
     return dict(state)
@@ -311,7 +311,7 @@ def _ema_tuple(contents: Mapping[str, Any]) -> tuple[LazyTensor, ...] | None:
         return None
     if not isinstance(ema, tuple | list) or not all(isinstance(tensor, LazyTensor) for tensor in ema):
         raise ModelError(
-            "the EMA weights of the checkpoint are not a tuple of tensors", hint="the file is damaged"
+            "The EMA weights of the checkpoint are not a tuple of tensors.", hint="the file is damaged"
         )
     return tuple(ema)
 

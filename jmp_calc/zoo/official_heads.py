@@ -60,7 +60,7 @@ def pretraining_heads(
     labels = [task.get("name") for task in tasks]
     if n_tasks != len(labels) or len(set(labels)) != n_tasks or not all(_is_name(label) for label in labels):
         raise ModelError(
-            f"the checkpoint has {n_tasks} pairs of heads but names {len(labels)} tasks: {labels}",
+            f"The checkpoint has {n_tasks} pairs of heads but names {len(labels)} tasks: {labels}.",
             hint="jmp-calc reads files whose heads belong to named pre-training tasks",
         )
     heads: list[HeadConfig] = []
@@ -88,14 +88,16 @@ def _pretraining_head(task: Mapping[str, Any], size: BackboneConfig) -> tuple[He
     forces = _statistics(task.get("normalization"), "force")
     if energy is None or forces is None:
         if known is None:
-            raise ModelError(f"the checkpoint has no normalisation constants for its head {name!r}")
+            raise ModelError(f"The checkpoint has no normalisation constants for its head {name!r}.")
         energy, forces = (0.0, known[0]), (0.0, known[1])
         notes.append(f"{name}: the file has no normalisation constants, the documented ones are used")
     if energy[0] != 0.0:
         notes.append(f"{name}: the constant {energy[0]} eV per structure of the training labels is left out")
     reduction = task.get("node_energy_reduction", "sum")
     if reduction != "sum":
-        raise ModelError(f"the head {name!r} reduces energies by {reduction!r}", hint="only sums can be used")
+        raise ModelError(
+            f"The head {name!r} reduces energies by {reduction!r}.", hint="only sums can be used"
+        )
     return HeadConfig(
         name=name,
         kind="energy",
@@ -153,7 +155,7 @@ def finetuned_heads(
         names |= {f"heads.{name}.{part[1]}{key.removeprefix(prefix)}": key for key in expected}
     if len({head.name for head in heads}) != len(heads):
         raise ModelError(
-            f"two heads of the checkpoint have the same name: {sorted(head.name for head in heads)}"
+            f"Two heads of the checkpoint have the same name: {sorted(head.name for head in heads)}."
         )
     return OfficialHeads(tuple(heads), names, layout, tuple(notes))
 

@@ -96,7 +96,7 @@ def infer_backbone(shapes: Mapping[str, Shape], hyper: Mapping[str, Any] | None)
     for name in _SIZE_NAMES:
         if type(hyper.get(name)) is int and hyper[name] != sizes[name]:
             raise ModelError(
-                f"the checkpoint states {name} = {hyper[name]}, but its tensors have {sizes[name]}",
+                f"The checkpoint states {name} = {hyper[name]}, but its tensors have {sizes[name]}.",
                 hint="the file is inconsistent; get it from its publisher",
             )
     cutoff, envelope, tags = hyper.get("absolute_rbf_cutoff"), hyper.get("envelope"), hyper.get("qint_tags")
@@ -123,7 +123,7 @@ def _check_options(hyper: Mapping[str, Any]) -> None:
         value = value.get("name") if isinstance(value, dict) else value
         if value not in legal:
             raise ModelError(
-                f"the checkpoint uses the network option {name} = {value!r}, which jmp-calc has not got",
+                f"The checkpoint uses the network option {name} = {value!r}, which jmp-calc has not got.",
                 hint=f"only {name} = {legal[0]!r}, as in the published models, can be read",
             )
 
@@ -133,7 +133,7 @@ def _sizes_from_shapes(shapes: Mapping[str, Shape]) -> dict[str, int]:
         shape = shapes.get(key)
         if shape is None or len(shape) <= axis:
             raise ModelError(
-                f"the checkpoint has no usable tensor {key}",
+                f"The checkpoint has no usable tensor {key}.",
                 hint="it is not a JMP checkpoint, or it is incomplete",
             )
         return shape[axis]

@@ -300,4 +300,4 @@ def _hostile(rules: Rules, names: list[str]) -> JMPError:
 
 
 def _refusal(archive: TorchArchive, fact: str, hint: str) -> ModelError:
-    return ModelError(f"the checkpoint is refused: {fact}", where=str(archive.path), hint=hint)
+    return ModelError(f"The checkpoint is refused: {fact}.", where=str(archive.path), hint=hint)

@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, RegistryEntry]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise ModelError(f"the model registry cannot be read: {err}", where=str(path)) from err
+        raise ModelError(f"The model registry cannot be read: {err}.", where=str(path)) from err
     entries = {}
     for name, value in data.items():
         entry = parse(RegistryEntry, value, f"{path}, [{name}]")
@@ -66,9 +66,9 @@ def _read(path: Path) -> dict[str, RegistryEntry]:
             r"[a-z0-9][a-z0-9._-]{0,63}", name
         ):
             raise ModelError(
-                "a registry entry needs a plain name and either url or file", where=f"{path}, [{name}]"
+                "A registry entry needs a plain name and either url or file.", where=f"{path}, [{name}]"
             )
         if entry.file and (Path(entry.file).is_absolute() or ".." in Path(entry.file).parts):
-            raise ModelError("a registry file must lie inside the package", where=f"{path}, [{name}]")
+            raise ModelError("A registry file must lie inside the package.", where=f"{path}, [{name}]")
         entries[name] = entry
     return entries

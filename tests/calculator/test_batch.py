@@ -95,7 +95,7 @@ def test_errors_name_the_structure(calc: JMPCalculator) -> None:
     with pytest.raises(BadStructureError) as caught:
         calc.batch([molecule("H2O"), bad])
     assert caught.value.where == "structure 1"
-    with pytest.raises(PropertyNotImplementedError, match="structure 1: "):
+    with pytest.raises(PropertyNotImplementedError, match="Structure 1: "):
         calc.batch([bulk("Cu"), molecule("H2O")], ["stress"])
 
 
@@ -105,7 +105,7 @@ def test_one_structure_or_an_iterator_does_as_well(calc: JMPCalculator) -> None:
     assert [found["energy"] for found in calc.batch(iter([molecule("H2O")]))] == [expected]
     assert len(calc.descriptors(iter([molecule("H2O")])).formulas) == 1
     for method in (calc.batch, calc.descriptors):
-        with pytest.raises(UsageError, match="structure 1 is of type str, not an ASE Atoms"):
+        with pytest.raises(UsageError, match="Structure 1 is of type str, not an ASE Atoms"):
             method([molecule("H2O"), "H2O"])
 
 

@@ -62,17 +62,17 @@ def charged() -> Atoms:
 
 FAULTS = {
     "zero atoms": (Atoms(), "zero atoms"),
-    "zero cell": (Atoms("H", pbc=True), "direction a is periodic but cell vector a is zero"),
-    "zero vector": (Atoms("H", cell=[5, 0, 5], pbc=[True, True, False]), "cell vector b is zero"),
+    "zero cell": (Atoms("H", pbc=True), "Direction a is periodic but cell vector a is zero"),
+    "zero vector": (Atoms("H", cell=[5, 0, 5], pbc=[True, True, False]), "Cell vector b is zero"),
     "zero volume": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
     "nan position": (with_nan(), "position of atom 2 is not finite"),
     "nan cell": (
         Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True),
-        "cell vector a is not finite",
+        "Cell vector a is not finite",
     ),
-    "same place": (duplicated(), "distance 0 between 1 and 3"),
-    "ghost": (Atoms("HX", positions=[[0, 0, 0], [0, 0, 1]]), "atom 1 is a ghost atom"),
-    "Z 121": (Atoms(numbers=[121]), "atom 0 has atomic number 121"),
+    "same place": (duplicated(), "Distance 0 between 1 and 3"),
+    "ghost": (Atoms("HX", positions=[[0, 0, 0], [0, 0, 1]]), "Atom 1 is a ghost atom"),
+    "Z 121": (Atoms(numbers=[121]), "Atom 0 has atomic number 121"),
     "charge": (charged(), "info['charge'] is 1"),
 }
 
@@ -112,7 +112,7 @@ def test_unknown_property_lists_the_known(run: Run, model_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 @pytest.mark.parametrize(
-    "device, message", [("cuda", "device 'cuda' was asked for"), ("cuda:7", "device 'cuda:7'")]
+    "device, message", [("cuda", "Device 'cuda' was asked for"), ("cuda:7", "Device 'cuda:7'")]
 )
 def test_device_that_is_not_there_leaves_with_code_2(
     run: Run, model_path: Path, device: str, message: str
@@ -134,7 +134,7 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     assert "CH4O" in out
     first, second = read("jmp_results/singlepoint/results.extxyz", ":")
     calc = JMPCalculator(model_path, device="cpu", dtype="float64")
-    assert first.get_potential_energy() == pytest.approx(want), "the label, not our energy"
+    assert first.get_potential_energy() == pytest.approx(want), "The label, not our energy"
     assert first.info["REF_energy"] == -7.0
     np.testing.assert_allclose(first.info["jmp_stress"], calc.get_stress(read("in.extxyz", 0)), atol=1e-9)
     np.testing.assert_allclose(second.arrays["jmp_forces"], calc.get_forces(second), atol=1e-7)
@@ -199,7 +199,7 @@ def test_doctor_computes_with_elements_of_the_default_head(run: Run, make_model:
     assert (code, found["calculation"]["state"]) == (0, "ok"), found["calculation"]["text"]
     silicon = make_model(heads=(HeadConfig("si", hidden=16, num_layers=2, elements=(14,)),), default="si")
     out = run("doctor", "-m", silicon, "--device", "cpu")[1]
-    assert "head si: Si2 " in out and "everything works" in out
+    assert "Head si: Si2 " in out and "everything works" in out
 
 
 def test_doctor_names_what_fails_and_leaves_with_code_1(run: Run) -> None:
@@ -207,7 +207,7 @@ def test_doctor_names_what_fails_and_leaves_with_code_1(run: Run) -> None:
     assert code == 1
     assert "fail  device" in out
     assert "mps has no float64" in out
-    assert "unknown model 'no-such-model'" in out
+    assert "Unknown model 'no-such-model'" in out
 
 
 def test_doctor_tells_of_a_broken_torch_scatter(

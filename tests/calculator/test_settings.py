@@ -57,10 +57,10 @@ def test_head_without_energy_is_refused(make_model) -> None:
         heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean"))
     )
     with pytest.raises(
-        ModelError, match="head 'gap' gives a scalar, not an energy heads with energies: materials"
+        ModelError, match="Head 'gap' gives a scalar, not an energy heads with energies: materials"
     ):
         JMPCalculator(path, head="gap", device="cpu")
-    assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
+    assert JMPCalculator(path, device="cpu").info.head == "materials", "The only head with energies"
 
 
 def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, ethanol: Atoms) -> None:
@@ -72,7 +72,7 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
     )
     with pytest.raises(NotImplementedError, match="forces='direct'"):
         direct.get_stress(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.8]], cell=[4, 4, 4], pbc=True))
-    with pytest.raises(ModelError, match=r"head 'materials' has no direct forces heads that have: organic"):
+    with pytest.raises(ModelError, match=r"Head 'materials' has no direct forces heads that have: organic"):
         JMPCalculator(two_heads, head="materials", device="cpu", forces="direct")
 
 
@@ -83,7 +83,7 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
         ({"graph": "ties"}, "graph='ties'"),
         ({"weights": "best"}, "weights='best'"),
         ({"tags": "all"}, "tags='all'"),
-        ({"dtype": "float16"}, "unknown dtype 'float16' use float32 or float64"),
+        ({"dtype": "float16"}, "Unknown dtype 'float16' use float32 or float64"),
         ({"cutoff": -1.0}, "cutoff must be positive"),
         ({"cutoff": "5"}, "cutoff must be a number, got '5'"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
@@ -92,9 +92,9 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
             {"compile": True, "compiled": "x.pt2"},
             "compile=True makes a program and compiled=... names a file",
         ),
-        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"device": "gpu"}, "Unknown device 'gpu'"),
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
-        ({"device": "meta"}, "device 'meta' is not supported"),
+        ({"device": "meta"}, "Device 'meta' is not supported"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -107,10 +107,10 @@ def test_wrong_arguments_name_the_choices(model_path: Path, arguments: dict[str,
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_cuda_that_is_not_there(model_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"device 'cuda(:7)?' was asked for, but .* use device='cpu' or 'auto'"
+        UsageError, match=r"Device 'cuda(:7)?' was asked for, but .* use device='cpu' or 'auto'"
     ):
         JMPCalculator(model_path, device="cuda")
-    with pytest.raises(UsageError, match="device 'cuda:7' was asked for"):
+    with pytest.raises(UsageError, match="Device 'cuda:7' was asked for"):
         JMPCalculator(model_path, device="cuda:7")
 
 
@@ -175,7 +175,7 @@ def test_tags_are_read_only_on_request(official_path: Path, ethanol: Atoms) -> N
     assert reading.get_potential_energy(ethanol) == plain
     ethanol.set_tags([0] * 5 + [2] * 4)
     assert ignoring.get_potential_energy(ethanol) == plain
-    assert abs(reading.get_potential_energy(ethanol) - plain) > 1e-9, "the cache notices new tags"
+    assert abs(reading.get_potential_energy(ethanol) - plain) > 1e-9, "The cache notices new tags"
     ethanol.set_tags(0)
     assert np.isfinite(reading.get_forces(ethanol)).all(), "no quadruplets at all"
 
@@ -196,7 +196,7 @@ def test_smooth_model_is_not_evaluated_with_another_cutoff(model_path: Path) -> 
 
 def test_tags_that_would_not_be_read_are_refused(model_path: Path, official_path: Path) -> None:
     for path, graph in ((model_path, None), (official_path, "smooth")):
-        with pytest.raises(UsageError, match="smooth graphs do not read tags"):
+        with pytest.raises(UsageError, match="Smooth graphs do not read tags"):
             JMPCalculator(path, device="cpu", graph=graph, tags="atoms")
 
 
@@ -248,5 +248,5 @@ def test_registered_names_come_before_files_of_the_same_name(
 
 def test_dtype_may_be_that_of_torch(model_path: Path) -> None:
     assert JMPCalculator(model_path, device=torch.device("cpu"), dtype=torch.float64).info.dtype == "float64"
-    with pytest.raises(UsageError, match="unknown dtype 'float16'"):
+    with pytest.raises(UsageError, match="Unknown dtype 'float16'"):
         JMPCalculator(model_path, device="cpu", dtype=torch.float16)

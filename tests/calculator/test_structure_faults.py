@@ -42,7 +42,7 @@ def test_isolated_atom_has_its_reference_energy(two_heads: Path) -> None:
 
 
 def test_periodic_with_zero_cell_names_the_axis(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", pbc=True), "cell vector a is zero")
+    refused(calc, Atoms("H", pbc=True), "Cell vector a is zero")
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -51,7 +51,7 @@ def test_partly_periodic_with_zero_vector_names_the_axis(calc: JMPCalculator, ax
     cell[axis] = 0.0
     pbc = [False] * 3
     pbc[axis] = True
-    refused(calc, Atoms("H", cell=cell, pbc=pbc), f"direction {'abc'[axis]} is periodic")
+    refused(calc, Atoms("H", cell=cell, pbc=pbc), f"Direction {'abc'[axis]} is periodic")
 
 
 @pytest.mark.parametrize(
@@ -106,31 +106,31 @@ def test_non_finite_position_names_the_atom(calc: JMPCalculator, ethanol: Atoms,
 
 def test_nan_in_cell_names_the_vector(calc: JMPCalculator) -> None:
     refused(
-        calc, Atoms("H", cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]], pbc=True), "cell vector b is not finite"
+        calc, Atoms("H", cell=[[5, 0, 0], [0, np.nan, 0], [0, 0, 5]], pbc=True), "Cell vector b is not finite"
     )
 
 
 def test_two_atoms_at_the_same_place(calc: JMPCalculator, ethanol: Atoms) -> None:
     ethanol.positions[7] = ethanol.positions[2]
-    refused(calc, ethanol, "distance 0 between 2 and 7")
+    refused(calc, ethanol, "Distance 0 between 2 and 7")
 
 
 def test_same_place_through_the_boundary(calc: JMPCalculator) -> None:
     cell = np.array([[4.0, 0.3, 0.0], [1.0, 4.2, 0.5], [0.2, 0.1, 5.0]])
     atoms = Atoms("NaCl", positions=[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]], cell=cell, pbc=True)
     atoms.positions[1] += np.array([2, -3, 1]) @ cell
-    refused(calc, atoms, "distance 0 between 0 and 1")
+    refused(calc, atoms, "Distance 0 between 0 and 1")
     atoms.pbc = [True, True, False]
     atoms.positions[1] = atoms.positions[0] + cell[2]
     assert np.isfinite(calc.get_potential_energy(atoms))
 
 
 def test_image_of_the_same_atom(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "atom 0 and its own periodic image")
+    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "Atom 0 and its own periodic image")
 
 
 def test_very_short_distance_is_a_warning(calc: JMPCalculator) -> None:
-    with pytest.warns(JMPWarning, match=r"distance 0\.200 Å between 0 and 1 is below 0\.3"):
+    with pytest.warns(JMPWarning, match=r"Distance 0\.200 Å between 0 and 1 is below 0\.3"):
         assert np.isfinite(calc.get_potential_energy(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.2]])))
 
 
@@ -161,12 +161,12 @@ def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path
     with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O .*: materials") as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
-    with pytest.raises(ModelError, match="no head of tiny covers"):
+    with pytest.raises(ModelError, match="No head of tiny covers"):
         calc.get_potential_energy(bulk("Fe"))
 
 
 def test_ghost_atom_names_the_index(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("HXH", positions=[[0, 0, 0], [0, 0, 1], [0, 0, 2]]), "atom 1 is a ghost atom")
+    refused(calc, Atoms("HXH", positions=[[0, 0, 0], [0, 0, 1], [0, 0, 2]]), "Atom 1 is a ghost atom")
 
 
 @pytest.mark.parametrize("number", [121, 500, -3])
@@ -174,7 +174,7 @@ def test_impossible_atomic_number(calc: JMPCalculator, number: int) -> None:
     refused(
         calc,
         Atoms(numbers=[1, number], positions=[[0, 0, 0], [0, 0, 1]]),
-        f"atom 1 has atomic number {number}",
+        f"Atom 1 has atomic number {number}",
     )
 
 
@@ -231,7 +231,7 @@ def test_constraint_on_the_centre_of_mass_names_no_atoms(calc: JMPCalculator, et
 
 def test_constraint_on_an_atom_that_is_not_there(calc: JMPCalculator, ethanol: Atoms) -> None:
     ethanol.set_constraint(FixAtoms([0, 9]))
-    refused(calc, ethanol, "constraint FixAtoms names atom 9, the structure has 9 atoms")
+    refused(calc, ethanol, "Constraint FixAtoms names atom 9, the structure has 9 atoms")
 
 
 def test_too_many_atoms_are_refused_with_an_estimate(calc: JMPCalculator) -> None:

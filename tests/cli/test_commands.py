@@ -46,7 +46,7 @@ def summary(folder: Path, name: str = "summary.yaml") -> dict:
 
 
 def test_relax_writes_its_files_and_summary(run, model: str, water: Path, tmp_path: Path) -> None:
-    out = tmp_path / "a folder with Ångström"  # fault 58: spaces and other letters
+    out = tmp_path / "A folder with Ångström"  # fault 58: spaces and other letters
     result = run("relax", water, "-m", model, "-o", out, "--fmax", 50, "--json", "--prefix", "w")
     assert result.exit_code == 0, result.output
     names = {p.name for p in out.iterdir()} - {LOCK_NAME}
@@ -134,7 +134,7 @@ def test_fault_58_output_that_cannot_be_written(run, model: str, water: Path, tm
     assert result.exit_code == 2
     result = run("relax", water, "-m", model, "-o", "/proc/nowhere")
     assert result.exit_code == 2
-    assert "cannot write" in result.stderr
+    assert "Cannot write" in result.stderr
     assert "/proc/nowhere" in result.stderr
     assert run("relax", water, "--prefix", "a/b").exit_code == 2
 
@@ -171,13 +171,13 @@ def test_fault_58_no_home_directory(model: str, water: Path, tmp_path: Path) -> 
         (["md", "--timestep", "-0.5"], "timestep"),
         (["md", "--ensemble", "nvt", "--pressure", "1"], "pressure"),
         (["md", "--ensemble", "nve", "--friction", "1"], "friction"),
-        (["md", "--ensemble", "nvx"], "unknown ensemble"),
+        (["md", "--ensemble", "nvx"], "Unknown ensemble"),
         (["phonons", "--supercell", "2 2"], "supercell needs 3 or 9"),
         (["phonons", "--supercell", "2 2 -1"], "supercell"),
         (["phonons", "--mesh", "0 0 0"], "mesh"),
         (["phonons", "--displacement", "0"], "displacement"),
-        (["phonons", "--supercell", "100 100 100"], "the supercell would have 2e+06 atoms"),
-        (["phonons", "--min-length", "1e9"], "the supercell would have"),
+        (["phonons", "--supercell", "100 100 100"], "The supercell would have 2e+06 atoms"),
+        (["phonons", "--min-length", "1e9"], "The supercell would have"),
     ],
 )
 def test_fault_59_values_that_cannot_be_meant(run, salt: Path, words: list[str], message: str) -> None:
@@ -188,7 +188,7 @@ def test_fault_59_values_that_cannot_be_meant(run, salt: Path, words: list[str],
 
 UNSOUND = {
     "no atoms": (Atoms(), "zero atoms"),
-    "zero cell": (Atoms("H", pbc=True), "cell vector a is zero"),
+    "zero cell": (Atoms("H", pbc=True), "Cell vector a is zero"),
     "flat cell": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
     "NaN in the cell": (
         Atoms("H", cell=[[np.nan, 0, 0], [0, 5, 0], [0, 0, 5]], pbc=True),
@@ -196,13 +196,13 @@ UNSOUND = {
     ),
     "NaN position": (
         Atoms("HH", [[0, 0, 0], [0, np.nan, 1]], cell=[5, 5, 5], pbc=True),
-        "atom 1 is not finite",
+        "Atom 1 is not finite",
     ),
     "one place": (
         Atoms("HH", [[0, 0, 0], [0, 0, 0]], cell=[5, 5, 5], pbc=True),
-        "distance 0 between 0 and 1",
+        "Distance 0 between 0 and 1",
     ),
-    "ghost": (Atoms("HX", [[0, 0, 0], [0, 0, 1]], cell=[5, 5, 5], pbc=True), "atom 1 is a ghost"),
+    "ghost": (Atoms("HX", [[0, 0, 0], [0, 0, 1]], cell=[5, 5, 5], pbc=True), "Atom 1 is a ghost"),
     "constraint": (Atoms("H", cell=[5, 5, 5], pbc=True, constraint=FixAtoms([3])), "names atom 3"),
 }
 
@@ -268,7 +268,7 @@ def test_fault_63_two_jobs_in_one_folder(run, model: str, water: Path, tmp_path:
     with FileLock(tmp_path / "o" / LOCK_NAME):
         result = run("relax", water, "-m", model, "-o", tmp_path / "o")
     assert result.exit_code == 2
-    assert "another jmp-calc job" in result.stderr
+    assert "Another jmp-calc job" in result.stderr
 
 
 def test_md_continues_exactly_from_its_restart(run, model: str, water: Path, tmp_path: Path) -> None:

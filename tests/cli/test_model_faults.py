@@ -57,10 +57,10 @@ def refused(done: Result, *words: str) -> None:
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("jmp-x", ("unknown model 'jmp-x'", "did you mean jmp-xs")),
-        ("mace-large", ("unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
-        ("tini.safetensors", ("no such model file: tini.safetensors", "did you mean tiny.safetensors")),
-        ("runs/best.safetensors", ("no such model file", "the folder runs does not exist")),
+        ("jmp-x", ("Unknown model 'jmp-x'", "did you mean jmp-xs")),
+        ("mace-large", ("Unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
+        ("tini.safetensors", ("No such model file: tini.safetensors", "did you mean tiny.safetensors")),
+        ("runs/best.safetensors", ("No such model file", "The folder runs does not exist")),
     ],
 )
 def test_fault_65_names_and_paths_get_their_own_advice(
@@ -73,7 +73,7 @@ def test_fault_65_names_and_paths_get_their_own_advice(
 
 def test_fault_66_a_truncated_download_goes_on_at_the_next_call(run: Run, server: Server) -> None:
     server.cut_after = [1000, 0, 0]
-    refused(run("models", "fetch", "jmp-s"), "the download ended early", "goes on where it stopped")
+    refused(run("models", "fetch", "jmp-s"), "The download ended early", "goes on where it stopped")
     done = run("models", "fetch", "jmp-s")
     assert done.exit_code == 0, done.output
     assert hashlib.sha256(CONTENT).hexdigest() in done.stdout
@@ -100,14 +100,14 @@ def test_fault_66_offline_and_dead_proxy(
     assert server.requests == []
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    refused(run("models", "fetch", "jmp-s"), "no connection", "models add")
+    refused(run("models", "fetch", "jmp-s"), "No connection", "models add")
 
 
 def test_fault_67_a_cache_that_cannot_be_written(
     run: Run, server: Server, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "models").write_text("a file where the folder should be")
-    refused(run("models", "fetch", "jmp-s"), "cannot store the model", "JMP_CALC_HOME")
+    (home / "models").write_text("A file where the folder should be")
+    refused(run("models", "fetch", "jmp-s"), "Cannot store the model", "JMP_CALC_HOME")
 
 
 def test_fault_67_two_processes_fetch_once(server: Server) -> None:

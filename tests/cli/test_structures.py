@@ -35,7 +35,7 @@ def refused(run, file: object, *words: object) -> str:
 
 
 def test_fault_42_files_that_cannot_be_read(run, tmp_path: Path, water: Path) -> None:
-    assert "no such file" in refused(run, tmp_path / "watr.xyz")
+    assert "No such file" in refused(run, tmp_path / "watr.xyz")
     assert "water.xyz" in refused(run, tmp_path / "wate.xyz")  # the neighbour is offered
     assert "directory" in refused(run, tmp_path)
     empty = tmp_path / "empty.xyz"
@@ -82,8 +82,8 @@ def test_fault_43_only_frame_truncated(run, water: Path) -> None:
 
 
 def test_fault_44_index_out_of_range(run, trajectory: Path) -> None:
-    assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@5")
-    assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@-6")
+    assert "The file has 5 frame(s)" in refused(run, f"{trajectory}@5")
+    assert "The file has 5 frame(s)" in refused(run, f"{trajectory}@-6")
     assert read_structure(f"{trajectory}@-5").positions[0, 2] == pytest.approx(
         read_frames(trajectory)[0].positions[0, 2]
     )

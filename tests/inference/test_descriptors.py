@@ -162,7 +162,7 @@ def test_every_head_has_the_same_and_its_elements_do_not_matter(
     assert np.array_equal(together.per_atom, materials.descriptors([salt, ethanol]).per_atom)
     with pytest.raises(ModelError, match="was not trained on"):
         organic.get_property("energy", salt)
-    with pytest.raises(ModelError, match="no head of tiny was trained on Au, Pb") as caught:
+    with pytest.raises(ModelError, match="No head of tiny was trained on Au, Pb") as caught:
         organic.descriptors([ethanol, Atoms("AuPb", positions=[[0, 0, 0], [0, 0, 3]])])
     assert caught.value.where == "structure 1"
 

@@ -159,13 +159,13 @@ def test_settings_that_cannot_be_meant(model_path: Path, ethanol: Atoms) -> None
 
 def test_errors_are_those_of_the_calculator(model_path: Path, two_heads: Path) -> None:
     water = molecule("H2O")
-    with pytest.raises(ModelError, match="unknown model 'jmp-xl'"):
+    with pytest.raises(ModelError, match="Unknown model 'jmp-xl'"):
         estimate(water, "jmp-xl")
     with pytest.raises(ModelError, match="2 heads and no default"):
         estimate(water, two_heads)
     with pytest.raises(ModelError, match="was not trained on Cu"):
         estimate(bulk("Cu"), two_heads, head="organic")
-    with pytest.raises(UsageError, match="unknown dtype"):
+    with pytest.raises(UsageError, match="Unknown dtype"):
         estimate(water, model_path, dtype="float16")
     with pytest.raises(BadStructureError, match="zero atoms"):
         estimate(Atoms(), model_path)

@@ -97,15 +97,15 @@ def test_files_that_are_no_programs_are_refused(
         with pytest.raises(ModelError, match=reason):
             JMPCalculator(simple_path, device="cpu", compiled=path)
 
-    refused(tmp_path / "none.pt2", "cannot open the compiled program: No such file")
+    refused(tmp_path / "none.pt2", "Cannot open the compiled program: No such file")
     refused(simple_path, "no file of jmp-calc export --to aoti, or it is damaged: File is not a zip file")
     with zipfile.ZipFile(tmp_path / "zip.pt2", "w") as archive:
         archive.writestr("program/data.pkl", b"")
     refused(tmp_path / "zip.pt2", "or it is damaged: it has no header")
     refused(package(tmp_path / "text.pt2", "no json"), "or it is damaged: Expecting value")
     less = {name: value for name, value in dataclasses.asdict(header).items() if name != "torch"}
-    refused(package(tmp_path / "less.pt2", less), "the key 'torch' is missing")
-    refused(package(tmp_path / "empty.pt2", header), "the compiled program cannot be loaded: ")
+    refused(package(tmp_path / "less.pt2", less), "The key 'torch' is missing")
+    refused(package(tmp_path / "empty.pt2", header), "The compiled program cannot be loaded: ")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_export_refuses_at_once_what_it_could_not_write(
         export_program(calc, tmp_path / "program.so")
     (tmp_path / "old.pt2").write_text("old")
     for name, reason in (
-        ("old.pt2", "the output exists already"),
-        ("no/new.pt2", "the folder of the output does not exist"),
+        ("old.pt2", "The output exists already"),
+        ("no/new.pt2", "The folder of the output does not exist"),
         ("new.bin", "ends with .pt2"),
     ):
         done = CliRunner().invoke(cli, ["export", str(simple_path), "-o", str(tmp_path / name)])
@@ -183,8 +183,8 @@ def test_export_without_a_compiler_says_so(simple_path: Path, tmp_path: Path) ->
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "error: the network could not be compiled" in done.stderr
-    assert "a C++ compiler is needed" in done.stderr
+    assert "error: The network could not be compiled" in done.stderr
+    assert "A C++ compiler is needed" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "program.pt2").exists()
 
@@ -199,7 +199,7 @@ def test_an_exported_program_gives_the_results_of_the_network_without_compiling(
     assert "largest difference to the network" in done.stdout
 
     def no_compiler(*_: object, **__: object) -> None:
-        raise AssertionError("a program was compiled")
+        raise AssertionError("A program was compiled")
 
     monkeypatch.setattr("torch._inductor.compile", no_compiler)
     renamed = path.rename(tmp_path / "moved.pt2")

@@ -261,15 +261,15 @@ def test_the_temperature_of_the_recipe_changes_what_is_drawn(prepared: Prepared,
 def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: Path) -> None:
     text = (prepared[1].parent / "tiny.toml").read_text()
     for old, new, match, where in (
-        ("epochs = 2", "epoch = 2", "unknown key 'epoch'", "train"),
-        ("lr = 5e-3", "lr = 'fast'", "expected a number", "train.optim.lr"),
+        ("epochs = 2", "epoch = 2", "Unknown key 'epoch'", "train"),
+        ("lr = 5e-3", "lr = 'fast'", "Expected a number", "train.optim.lr"),
         ("lr = 5e-3", "", "no learning rate", "train.optim"),
-        ("[model]", "[network]", "unknown table", ""),
+        ("[model]", "[network]", "Unknown table", ""),
         ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
         (
             "[mixture]",
             '[mixture]\nnormalisation = "none"',
-            "expected one of force_scale, jmp",
+            "Expected one of force_scale, jmp",
             "mixture.normalisation",
         ),
     ):

@@ -321,7 +321,7 @@ def test_colliding_atoms_trip_the_guard() -> None:
     atoms = Atoms("Cu2", [[0, 0, 0], [3.0, 0, 0]])
     atoms.calc = Springs(atoms.positions, stiffness=0.0)
     atoms.set_momenta([[6.0, 0, 0], [-6.0, 0, 0]])
-    with pytest.raises(GuardError, match="atoms 0 and 1 are 0"):
+    with pytest.raises(GuardError, match="Atoms 0 and 1 are 0"):
         md(atoms, ensemble="nve", velocities="keep", steps=2000, timestep_fs=1.0, remove_rotation=False)
 
 

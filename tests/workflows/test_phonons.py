@@ -87,7 +87,7 @@ def test_fault_88_imaginary_modes_are_named_and_excluded(unstable: Atoms) -> Non
     assert 0 < result.excluded_share < 1
     named = [mode["label"] for mode in result.to_dict()["imaginary_modes"]]
     assert any(label in ("X", "M", "R") for label in named)
-    with pytest.raises(NotConvergedError, match=r"imaginary modes: -.* THz at q = ") as caught:
+    with pytest.raises(NotConvergedError, match=r"Imaginary modes: -.* THz at q = ") as caught:
         result.require_stable()
     assert caught.value.exit_code == 3
 
@@ -189,7 +189,7 @@ def test_tags_that_break_the_symmetry_are_refused_where_the_model_reads_them(cop
     matrix, settings = 2 * np.eye(3, dtype=int), PhononSettings()
     phonopy_glue.displaced(cubic, matrix, settings)
     cubic.calc = ReadsTags()
-    with pytest.raises(UsageError, match="atoms 0 and 2 are equivalent by symmetry but have different tags"):
+    with pytest.raises(UsageError, match="Atoms 0 and 2 are equivalent by symmetry but have different tags"):
         phonopy_glue.displaced(cubic, matrix, settings)
     cubic.set_tags(2)
     phonopy_glue.displaced(cubic, matrix, settings)

@@ -196,15 +196,15 @@ FAULTS: dict[str, tuple[Callable[[Header], Any], str]] = {
         "upgrade 'jmp-calc'",
     ),
     "no version": (described(lambda d: d.pop("format_version")), "no valid format_version"),
-    "unknown key": (described(lambda d: d["config"].update(defualt_head="x")), "did you mean 'default_head'"),
-    "unknown card key": (described(lambda d: d["card"].update(license="x")), "did you mean 'licence'"),
+    "Unknown key": (described(lambda d: d["config"].update(defualt_head="x")), "did you mean 'default_head'"),
+    "Unknown card key": (described(lambda d: d["card"].update(license="x")), "did you mean 'licence'"),
     "missing key": (described(lambda d: d["config"].pop("policy")), "'policy' is missing"),
-    "wrong type": (
+    "Wrong type": (
         described(lambda d: d["config"]["backbone"].update(num_blocks="2")),
         "num_blocks.*|integer",
     ),
     "boolean as number": (described(lambda d: d["config"]["backbone"].update(num_blocks=True)), "integer"),
-    "unknown policy": (
+    "Unknown policy": (
         described(lambda d: d["config"]["policy"].update(name="rough")),
         "one of official, smooth",
     ),
@@ -262,7 +262,7 @@ def test_truncated_and_padded_data_are_refused(path: Path) -> None:
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":1,"a":2}', b'{"a":NaN}', b"\xff\xfe", b"{}{}"])
 def test_headers_that_are_no_plain_json(path: Path, text: bytes) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text)
-    with pytest.raises(ModelError, match="not a usable"):
+    with pytest.raises(ModelError, match="Not a usable"):
         load_model(path)
 
 

@@ -195,7 +195,7 @@ def test_server_errors_and_dead_servers_are_named(server: Server, tmp_path: Path
     server.status = 403
     with pytest.raises(ModelError, match=r"403 Forbidden.*models add"):
         download(server.url, tmp_path / "m.pt", Expected())
-    with pytest.raises(ModelError, match="no connection"):
+    with pytest.raises(ModelError, match="No connection"):
         download("http://127.0.0.1:9/model.pt", tmp_path / "m.pt", Expected())
 
 

@@ -205,5 +205,5 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, message: s
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(ModelError, match="cannot open"):
+        with pytest.raises(ModelError, match="Cannot open"):
             official_state(path)

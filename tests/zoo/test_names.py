@@ -55,11 +55,11 @@ def test_registry_names_licences_and_sizes() -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("jmp-x", r"unknown model 'jmp-x'.*did you mean jmp-xs"),
-        ("JMP_L", r"unknown model.*did you mean jmp-l"),
-        ("mace", r"unknown model.*names are jmp-xs, jmp-s, jmp-l"),
-        ("officail.pt", r"no such model file.*did you mean official.pt"),
-        ("runs/best.safetensors", r"no such model file.*the folder runs does not exist"),
+        ("jmp-x", r"Unknown model 'jmp-x'.*did you mean jmp-xs"),
+        ("JMP_L", r"Unknown model.*did you mean jmp-l"),
+        ("mace", r"Unknown model.*names are jmp-xs, jmp-s, jmp-l"),
+        ("officail.pt", r"No such model file.*did you mean official.pt"),
+        ("runs/best.safetensors", r"No such model file.*the folder runs does not exist"),
         ("jmp-l", "JMP_CALC_OFFLINE"),
     ],
 )

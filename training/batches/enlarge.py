@@ -63,12 +63,12 @@ def _checked(sizes: Sequence[int], temperature: float, weights: Sequence[float] 
         raise UsageError(f"There are {len(weights)} weights for {len(sizes)} data sets.")
     if not sizes or min(sizes) < 1:
         raise UsageError(
-            f"A data set has no frames (sizes {', '.join(map(str, sizes)) or 'none'}).", hint="Leave it out."
+            f"A data set has no frames (sizes {', '.join(map(str, sizes)) or 'none'}).", hint="leave it out"
         )
     if not temperature > 0:
         raise UsageError(
             f"The temperature {temperature} is not positive.",
-            hint="1: as the sizes are; inf: all sets equal.",
+            hint="1: as the sizes are; inf: all sets equal",
         )
     if not all(weight > 0 and math.isfinite(weight) for weight in weights):
         raise UsageError(f"Weights of data sets must be positive: {', '.join(map(str, weights))}.")

@@ -27,7 +27,7 @@ class Permutation:
         if not 0 <= n <= 1 << _MOST_BITS or seed < 0 or epoch < 0:
             raise UsageError(
                 f"There is no shuffled order of {n} items for seed {seed} and epoch {epoch}.",
-                hint="All three are whole numbers from 0.",
+                hint="all three are whole numbers from 0",
             )
         self.n = n
         bits = max((n - 1).bit_length(), _LEAST_BITS)

@@ -38,7 +38,7 @@ def _rows(path: Path, stream: RawStream) -> Iterator[RawFrame]:
         raise BadInputError(
             f"{path.name} is no ASE database.",
             where=str(path),
-            hint="OC20 and OC22 databases are read with the data set's own reader.",
+            hint="OC20 and OC22 databases are read with the data set's own reader",
         )
     for index, number in enumerate(ids):
         stream.fraction = (index + 1) / len(ids)
@@ -57,7 +57,7 @@ def _row(data: bytes | None, where: str) -> dict[str, Any]:
     # ASE's decoder raises whatever a broken text makes it raise.
     except Exception as error:
         raise BadInputError(
-            f"The row cannot be read: {error}", where=where, hint="Fetch the file again."
+            f"The row cannot be read: {error}.", where=where, hint="fetch the file again"
         ) from error
     if not isinstance(row, dict):
         raise BadInputError(f"The row is a {type(row).__name__}.", where=where)

@@ -121,7 +121,7 @@ def _frames(path: Path, selection: slice, allow_truncated: bool, stream: RawStre
                 raise BadInputError(
                     f"{path.name} is not text, but its name says extended XYZ.",
                     where=str(path),
-                    hint="Give the file the suffix of its format (.traj, .db, .npz).",
+                    hint="give the file the suffix of its format (.traj, .db, .npz)",
                 ) from error
 
 
@@ -140,9 +140,9 @@ class _Block:
 
 def _truncated_error(path: Path, index: int, fact: str) -> BadInputError:
     return BadInputError(
-        f"The last frame of {path.name} is cut off: {fact}",
+        f"The last frame of {path.name} is cut off: {fact}.",
         where=f"{path} frame {index}",
-        hint="If the job that wrote it was killed, use the complete frames with --allow-truncated.",
+        hint="if the job that wrote it was killed, use the complete frames with --allow-truncated",
     )
 
 
@@ -161,9 +161,9 @@ def _blocks(text: Iterable[str], path: Path, allow_truncated: bool, messages: li
             raise BadInputError(
                 f"Expected the number of atoms of frame {index}, found {head.strip()[:60]!r}.",
                 where=f"{path} line {line}",
-                hint="The atom count of the frame before is wrong."
+                hint="the atom count of the frame before is wrong"
                 if index
-                else "Is this an extended XYZ file?",
+                else "is this an extended XYZ file?",
             ) from None
         if count <= 0:
             raise BadInputError(f"Frame {index} has {count} atoms.", where=f"{path} line {line}")
@@ -199,7 +199,7 @@ def _lines(text: Iterable[str], path: Path, allow_truncated: bool) -> Iterator[s
             raise BadInputError(
                 f"The compressed stream of {path.name} breaks off.",
                 where=str(path),
-                hint="Use the complete frames with --allow-truncated.",
+                hint="use the complete frames with --allow-truncated",
             ) from None
         yield line
 

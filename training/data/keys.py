@@ -60,7 +60,7 @@ def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None,
             raise BadInputError(
                 f"No frame of {path.name} has {what}.",
                 where=str(path),
-                hint=f"Keys of the file: {', '.join(available_keys(frames, label)) or 'none'}.",
+                hint=f"keys of the file: {', '.join(available_keys(frames, label)) or 'none'}",
             )
 
 
@@ -165,7 +165,7 @@ def _refuse_conflict(frames: Sequence[RawFrame], label: str, first: str, second:
     raise BadInputError(
         f"{path.name} has {first!r} and {second!r}, and they differ in {len(different)} frames: {shown}.",
         where=str(path),
-        hint=f"Choose one with --{label}-key.",
+        hint=f"choose one with --{label}-key",
     )
 
 

@@ -75,7 +75,7 @@ def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None
         raise BadInputError(
             f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.",
             where=str(path),
-            hint="Say which: --energy-unit kcal/mol (or eV, hartree).",
+            hint="say which: --energy-unit kcal/mol (or eV, hartree)",
         )
 
 
@@ -88,7 +88,7 @@ def _unit(name: str | None, table: dict[str, float], what: str) -> float:
     if name is None:
         return 1.0
     if name.lower() not in table:
-        raise UsageError(f"Unknown {what} unit {name!r}.", hint=f"Choose one of {', '.join(table)}.")
+        raise UsageError(f"Unknown {what} unit {name!r}.", hint=f"choose one of {', '.join(table)}")
     return table[name.lower()]
 
 
@@ -197,7 +197,7 @@ def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
             f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and "
             f"{frame.energy:.6f} eV.",
             where=frame.where,
-            hint="Keep the one that belongs to these calculations.",
+            hint="keep the one that belongs to these calculations",
         )
 
 
@@ -224,13 +224,13 @@ def _require(
                     f"{count} of {len(frames)} frames have their {label} under {other!r} and not under "
                     f"{getattr(used, label)!r}.",
                     where=f"{path} frames {first}",
-                    hint="Write all of them under one key, or train on two files apart.",
+                    hint="write all of them under one key, or train on two files apart",
                 )
         raise BadInputError(
             f"{path.name} has no {label}."
             if everywhere
             else f"{len(missing)} of {len(frames)} frames have no {label}.",
             where=str(path) if everywhere else f"{path} frames {first}",
-            hint=f"Name the key with --{label}-key (found: {available}), or train without: --allow-missing "
-            f"{label}.",
+            hint=f"name the key with --{label}-key (found: {available}), or train without: --allow-missing "
+            f"{label}",
         )

@@ -88,7 +88,7 @@ def _open(path: Path) -> Any:
         )
     except (lmdb.Error, OSError) as error:
         raise BadInputError(
-            f"{path.name} is not a readable LMDB file: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} is not a readable LMDB file: {error}.", where=str(path), hint="fetch it again"
         ) from error
     # LMDB maps the file: to read a page behind its end would end the program with SIGBUS.
     needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
@@ -97,6 +97,6 @@ def _open(path: Path) -> Any:
         raise BadInputError(
             f"{path.name} is cut off: {path.stat().st_size} of {needed} bytes.",
             where=str(path),
-            hint="Fetch it again.",
+            hint="fetch it again",
         )
     return environment

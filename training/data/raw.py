@@ -46,7 +46,7 @@ def read_raw(path: str | Path, *, index: str | int = ":", allow_truncated: bool 
     raw = RawFile(tuple(stream.frames), tuple(stream.messages), stream.foreign_units)
     if not raw.frames:
         raise BadInputError(
-            f"{Path(path).name} has no frame {index!r}.", where=str(path), hint="Count from 0; ':' is all."
+            f"{Path(path).name} has no frame {index!r}.", where=str(path), hint="count from 0; ':' is all"
         )
     return raw
 
@@ -109,17 +109,17 @@ def parse_index(index: str | int) -> slice:
         return slice(parts[0], parts[0] + 1 if parts[0] != -1 else None)
     if len(parts) not in (2, 3) or (len(parts) == 3 and parts[2] == 0):
         raise UsageError(
-            f"Index {text!r} is not understood.", hint="Write a number or start:stop:step, such as ::10."
+            f"Index {text!r} is not understood.", hint="write a number or start:stop:step, such as ::10"
         )
     return slice(*parts)
 
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise BadInputError(f"{path} does not exist.", where=str(path), hint="Check the path and the folder.")
+        raise BadInputError(f"{path} does not exist.", where=str(path), hint="check the path and the folder")
     if path.is_dir():
         raise BadInputError(
-            f"{path} is a directory.", where=str(path), hint="Give a file with labelled structures."
+            f"{path} is a directory.", where=str(path), hint="give a file with labelled structures"
         )
     try:
         with path.open("rb") as stream:
@@ -157,9 +157,9 @@ def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
         except Exception as error:
             raise BadInputError(
                 f"{path.name} cannot be read as {kind or 'a structure file'}: {type(error).__name__}: "
-                f"{error}",
+                f"{error}.",
                 where=str(path),
-                hint="Give extxyz, traj, db, npz or another file that ase.io.read knows by its name.",
+                hint="give extxyz, traj, db, npz or another file that ase.io.read knows by its name",
             ) from error
 
 
@@ -214,14 +214,14 @@ def _stream_npz(path: Path, selection: slice) -> RawStream:
         raise BadInputError(
             f"{path.name} is not a plain numpy archive.",
             where=str(path),
-            hint="Save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress).",
+            hint="save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress)",
         ) from error
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(
             f"{path.name} has no atomic numbers or no positions; its keys: {sorted(content)}.",
             where=str(path),
-            hint="Name them numbers, positions, energy, forces (and cell, pbc, stress).",
+            hint="name them numbers, positions, energy, forces (and cell, pbc, stress)",
         )
     positions = np.asarray(content[names["positions"]], dtype=float)
     if positions.ndim != 3 or positions.shape[2] != 3:

@@ -49,7 +49,7 @@ class References:
         if missing:
             raise BadInputError(
                 f"No reference energy for {_names(missing)}.",
-                hint="Add training frames with it, or give its energy.",
+                hint="add training frames with it, or give its energy",
             )
         return float(sum(self.values[int(z)] * int(n) for z, n in zip(elements, counts, strict=True)))
 
@@ -91,8 +91,8 @@ def fit_references(
         problem = _isolated_problem(labelled, given, elements)
         if problem is not None:
             raise UsageError(
-                f"The given references cannot be right: {problem}",
-                hint="Are they in eV (--energy-unit is that of a file of structures)? --E0s lstsq fits them.",
+                f"The given references cannot be right: {problem}.",
+                hint="are they in eV (--energy-unit is that of a file of structures)? --E0s lstsq fits them",
             )
         return finish(given, "isolated_atoms", ["Reference energies as given by the user."])
     notes: list[str] = []
@@ -104,7 +104,7 @@ def fit_references(
             )
         if mode == "isolated":
             raise BadInputError(
-                problem or "There are no isolated atoms.", hint="Add config_type=IsolatedAtom frames."
+                problem or "There are no isolated atoms.", hint="add config_type=IsolatedAtom frames"
             )
         if isolated and problem:
             notes.append(f"Isolated atoms not used: {problem}")
@@ -140,7 +140,7 @@ def load_references(
             f"References file {path} cannot be read: {error.strerror}.", where=str(path)
         ) from error
     except yaml.YAMLError as error:
-        raise UsageError(f"References file {path} is not YAML: {error}", where=str(path)) from error
+        raise UsageError(f"References file {path} is not YAML: {error}.", where=str(path)) from error
     if not isinstance(content, dict):
         raise UsageError(f"References file {path} is not a table of element: energy.", where=str(path))
     return _parse_mapping(content)
@@ -166,7 +166,7 @@ def _given(mapping: Mapping[Any, float], elements: Sequence[int]) -> dict[int, f
     values = _parse_mapping(mapping)
     missing = [z for z in elements if z not in values]
     if missing:
-        raise UsageError(f"The given references have no energy for {_names(missing)}.", hint="Add them.")
+        raise UsageError(f"The given references have no energy for {_names(missing)}.", hint="add them")
     return values
 
 

@@ -48,7 +48,7 @@ class Screen:
             return True
         reason, fact = found
         if self.on_bad == "fail":
-            raise BadInputError(fact, where=frame.where, hint="Leave such frames out with --on-bad skip.")
+            raise BadInputError(fact, where=frame.where, hint="leave such frames out with --on-bad skip")
         self.counts[reason] += 1
         return False
 

@@ -53,7 +53,7 @@ def every_nth(frames: Sequence[Frame], n: int, offset: int | None = None) -> Spl
     training."""
     if n < 2:
         raise UsageError(
-            f"Every {n}-th frame for validation leaves nothing to train on.", hint="Use 2 or more."
+            f"Every {n}-th frame for validation leaves nothing to train on.", hint="use 2 or more"
         )
     start = n - 1 if offset is None else offset
     return _apply(frames, {i for i in range(len(frames)) if i % n == start % n})

@@ -98,7 +98,7 @@ def _labelled(
         raise BadInputError(
             f"The frame has no {label}.",
             where=f"{path} frame {raw.index}",
-            hint=hint if options.target is None else "Leave such frames out with --on-bad skip.",
+            hint=hint if options.target is None else "leave such frames out with --on-bad skip",
         )
     screen.counts[f"without {missing[0]}"] += 1
     return None
@@ -114,7 +114,7 @@ def _joined(used: LabelKeys, found: LabelKeys, where: str) -> LabelKeys:
             raise BadInputError(
                 f"The {item.name} is under {now!r} here and under {before!r} before.",
                 where=where,
-                hint=f"Choose one with --{item.name}-key.",
+                hint=f"choose one with --{item.name}-key",
             )
         used = replace(used, **{item.name: now})
     return used

@@ -82,6 +82,6 @@ def split_formulas(counts: dict[str, int], held_out: int, seed: int = SEED) -> d
     if not order:
         raise BadInputError(
             f"{sum(counts.values())} conformers leave nothing to train on beside two times {held_out}.",
-            hint="The file is not complete; fetch it again.",
+            hint="the file is not complete; fetch it again",
         )
     return {part: sorted(formulas) for part, formulas in parts.items()}

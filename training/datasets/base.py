@@ -157,7 +157,7 @@ def shuffled_parts(
         raise BadInputError(
             f"{count} frames are too few for {n_train} to train and {n_valid} to validate on"
             + (f" and {n_test} to test on." if n_test else "."),
-            hint="The data set is not complete; give the whole set, or other sizes.",
+            hint="the data set is not complete; give the whole set, or other sizes",
         )
     order = legacy_shuffle(count, seed)
     stop = n_train + n_valid + (rest if n_test is None else n_test)

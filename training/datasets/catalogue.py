@@ -122,7 +122,7 @@ def unpack_archive(path: Path, folder: Path) -> list[str]:
                 archive.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
         raise BadInputError(
-            f"{path.name} cannot be unpacked: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} cannot be unpacked: {error}.", where=str(path), hint="fetch it again"
         ) from error
     inner = [folder / name for name in names if name.endswith(_PACKED)]
     return [path.name, *(name for p in inner if p.is_file() for name in unpack_archive(p, folder))]

@@ -73,7 +73,7 @@ def open_matbench(folder: Path, member: str, *, complete: bool = True) -> Crysta
         raise BadInputError(
             f"{path.name} has {len(crystals)} rows, not {task.n_rows}.",
             where=str(path),
-            hint="The file is not complete; fetch it again.",
+            hint="the file is not complete; fetch it again",
         )
     named = [_named(crystal, name, i, len(crystals)) for i, crystal in enumerate(crystals)]
     return CrystalFrames(path, f"matbench_{name}", task.column, named)
@@ -137,7 +137,7 @@ def _published_fold(path: Path, task: str, fold: int, count: int) -> tuple[np.nd
             if unknown
             else f"The fold lacks {missing} of {count} rows.",
             where=where,
-            hint="The split file belongs to the complete table.",
+            hint="the split file belongs to the complete table",
         )
     return np.array([rows[n] for n in names["train"]]), np.array([rows[n] for n in names["test"]])
 
@@ -147,7 +147,7 @@ def _check_columns(columns: list[str], task: Task, path: Path) -> None:
         raise BadInputError(
             f"The columns are {columns}, not structure and {task.column!r}.",
             where=f"{path} key columns",
-            hint="Is this the file of another task?",
+            hint="is this the file of another task?",
         )
 
 

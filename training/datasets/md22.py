@@ -35,7 +35,7 @@ def open_md22(folder: Path, member: str) -> FrameSource:
             raise BadInputError(
                 f"{key} is {found!r}, not {expected!r}.",
                 where=f"{path} key {key}",
-                hint="Use the file as published; a converted one may have other numbers.",
+                hint="use the file as published; a converted one may have other numbers",
             )
     return kcal_frames(path, molecule, data["z"], data["R"], data["E"], data["F"])
 

@@ -42,7 +42,7 @@ class OC20Chunks(FrameSource):
             raise BadInputError(
                 f"{folder} has no chunks *.extxyz or *.extxyz.xz.",
                 where=str(folder),
-                hint="Give the folder that the OC20 archive unpacks to.",
+                hint="give the folder that the OC20 archive unpacks to",
             )
         self._first = np.cumsum([0, *(len(_read_lines(chunk)) for chunk in self.chunks)])
         self._loaded: tuple[int, tuple[RawFrame, ...], list[_Line]] = (-1, (), [])
@@ -74,7 +74,7 @@ class OC20Chunks(FrameSource):
                 raise BadInputError(
                     f"{path.name} has {len(raw)} frames and its txt {len(lines)} lines.",
                     where=str(path),
-                    hint="Both must come from one archive; fetch it again.",
+                    hint="both must come from one archive; fetch it again",
                 )
             self._loaded = number, raw, lines
         return self._loaded[1:]
@@ -97,7 +97,7 @@ def _read_lines(chunk: Path) -> list[_Line]:
         raise BadInputError(
             f"{chunk.name} has no txt with its references.",
             where=str(chunk.with_name(names[0])),
-            hint="Both come from one archive; fetch it again.",
+            hint="both come from one archive; fetch it again",
         )
     lines = []
     try:
@@ -105,7 +105,7 @@ def _read_lines(chunk: Path) -> list[_Line]:
             text = stream.read().decode("ascii")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise BadInputError(
-            f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} is damaged: {error}.", where=str(path), hint="fetch it again"
         ) from error
     for i, line in enumerate(text.split()):
         found = _LINE.fullmatch(line)

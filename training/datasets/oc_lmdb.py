@@ -59,7 +59,7 @@ class OCDatabase(FrameSource):
         paths = [path] if path.is_file() else sorted(path.glob("*.lmdb"))
         if not paths:
             raise BadInputError(
-                f"{path} has no LMDB file.", where=str(path), hint="Give the folder with data.0000.lmdb."
+                f"{path} has no LMDB file.", where=str(path), hint="give the folder with data.0000.lmdb"
             )
         self.files = [LmdbFile(p) for p in paths]
         self._first = np.cumsum([0, *(_count(file) for file in self.files)])
@@ -78,9 +78,9 @@ class OCDatabase(FrameSource):
                 )
         except (OSError, ValueError, KeyError) as error:
             raise BadInputError(
-                f"The sizes of the structures cannot be read: {error}",
+                f"The sizes of the structures cannot be read: {error}.",
                 where=str(path),
-                hint="metadata.npz must hold natoms, one number per record.",
+                hint="metadata.npz must hold natoms, one number per record",
             ) from error
         if len(sizes) != len(self):
             raise BadInputError(
@@ -95,7 +95,7 @@ class OCDatabase(FrameSource):
         data = file.get(str(key))
         if data is None:
             raise BadInputError(
-                "The record is missing.", where=where, hint="The file has a hole; fetch it again."
+                "The record is missing.", where=where, hint="the file has a hole; fetch it again"
             )
         try:
             return self._frame(load_record(data, where), file.path.name, key, where)
@@ -144,7 +144,7 @@ class OCDatabase(FrameSource):
             raise BadInputError(
                 f"There is no reference energy for {system}.",
                 where=where,
-                hint="Put oc20_ref.pkl beside the files, or ask for adsorption energies.",
+                hint="put oc20_ref.pkl beside the files, or ask for adsorption energies",
             )
         return found + reference if self.energy == "total" else found - reference
 
@@ -185,7 +185,7 @@ def read_references(path: Path) -> dict[str, float]:
     executed."""
     found = load_plain(path.read_bytes(), str(path))
     if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
-        raise BadInputError("It is not a table of energies.", where=str(path), hint="Fetch it again.")
+        raise BadInputError("It is not a table of energies.", where=str(path), hint="fetch it again")
     return {str(key): float(value) for key, value in found.items()}
 
 
@@ -204,7 +204,7 @@ def _count(file: LmdbFile) -> int:
         raise BadInputError(
             f"The length is {count!r} in a file of {len(file)} entries.",
             where=where,
-            hint="The file is not complete; fetch it again.",
+            hint="the file is not complete; fetch it again",
         )
     return count
 

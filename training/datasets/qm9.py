@@ -65,7 +65,7 @@ def open_qm9(folder: Path, member: str = "all", *, complete: bool = True) -> Fra
         raise BadInputError(
             f"{found.path.name} gives {len(found)} characterised molecules, not {N_MOLECULES}.",
             where=str(folder),
-            hint="The file is not complete; fetch it again.",
+            hint="the file is not complete; fetch it again",
         )
     return found
 

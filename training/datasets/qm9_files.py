@@ -108,7 +108,7 @@ def open_sdf(folder: Path) -> QM9Frames | None:
             raise BadInputError(
                 f"{name} is in {path.name} but not in its csv.",
                 where=f"{path} molecule {name}",
-                hint="Both files must come from the same archive.",
+                hint="both files must come from the same archive",
             )
         targets = table.pop(name)
         if _index(name, str(path)) not in bad:
@@ -117,7 +117,7 @@ def open_sdf(folder: Path) -> QM9Frames | None:
         raise BadInputError(
             f"{len(table)} molecules of the csv are not in {path.name}, such as {next(iter(table))}.",
             where=str(path),
-            hint="Both files must come from the same archive.",
+            hint="both files must come from the same archive",
         )
     kept.sort(key=lambda molecule: _index(molecule.name, str(path)))
     return _frames(path, kept)
@@ -147,7 +147,7 @@ def uncharacterised(folder: Path) -> frozenset[int]:
         raise BadInputError(
             f"{path.name} lists {len(found)} molecules, not {N_UNCHARACTERISED}.",
             where=str(path),
-            hint="Fetch it again.",
+            hint="fetch it again",
         )
     return found
 
@@ -163,7 +163,7 @@ def _from_tar(path: Path) -> Iterator[tuple[str, str]]:
                     yield entry.name, stream.read().decode("utf-8")
     except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
         raise BadInputError(
-            f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} is damaged: {error}.", where=str(path), hint="fetch it again"
         ) from error
 
 

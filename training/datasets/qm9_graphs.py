@@ -48,7 +48,7 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 return frames
         except (zipfile.BadZipFile, EOFError) as error:
             raise BadInputError(
-                f"{path.name} is damaged: {error}", where=str(path), hint="Fetch it again."
+                f"{path.name} is damaged: {error}.", where=str(path), hint="fetch it again"
             ) from error
 
 
@@ -64,7 +64,7 @@ def _frames(path: Path) -> QM9Frames:
         z, x, y = (_array(molecule, key, where) for key in ("z", "pos", "y"))
         if z.ndim != 1 or x.shape != (len(z), 3) or y.shape != (1, len(TARGETS)):
             raise BadInputError(
-                f"z {z.shape}, pos {x.shape} and y {y.shape} do not belong together.", where=where
+                f"Z {z.shape}, pos {x.shape} and y {y.shape} do not belong together.", where=where
             )
         numbers.append(z.astype(np.int64))
         positions.append(x.astype(np.float64))

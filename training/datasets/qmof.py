@@ -49,7 +49,7 @@ def open_qmof(folder: Path, member: str = "bandgap") -> CrystalFrames:
         raise BadInputError(
             f"{len(missing)} of {len(gaps)} rows have no structure, such as {missing[:1]}.",
             where=str(path),
-            hint="Both files must be of one version of QMOF.",
+            hint="both files must be of one version of QMOF",
         )
     return CrystalFrames(properties, "qmof", TARGET, [crystals[name] for name in gaps])
 
@@ -70,7 +70,7 @@ def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int =
         raise BadInputError(
             f"{count} frameworks are too few for {n_train} to train on.",
             where=str(source.path),
-            hint="--split code divides any number in 80 / 10 / 10 %.",
+            hint="--split code divides any number in 80 / 10 / 10 %",
         )
     order = legacy_shuffle(count)
     labelled = np.array([crystal.target is not None for crystal in source.crystals])

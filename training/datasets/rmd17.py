@@ -100,6 +100,6 @@ def _indices(source: FrameSource, folder: Path, name: str) -> np.ndarray:
             f"{name} names frame {wrong[0] if len(wrong) else 'none'}, but the molecule has "
             f"{len(source)} frames.",
             where=str(path),
-            hint="Use the split files of this molecule set.",
+            hint="use the split files of this molecule set",
         )
     return indices

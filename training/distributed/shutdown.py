@@ -64,7 +64,7 @@ class LastWords:
 
     def told(self, process: str) -> JMPError:
         """As an error of the first process."""
-        error = JMPError(f"{self.fact} ({process})", where=self.where, hint=self.hint)
+        error = JMPError(f"{self.fact} ({process}).", where=self.where, hint=self.hint)
         error.exit_code = self.code
         return error
 

@@ -55,7 +55,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if self.graph not in ("smooth", "official"):
-            raise UsageError(f"graph cannot be {self.graph!r}.", hint="choose smooth or official")
+            raise UsageError(f"Graph cannot be {self.graph!r}.", hint="choose smooth or official")
         if not self.head.isidentifier() and not self.head.replace("-", "_").isidentifier():
             raise UsageError(f"{self.head!r} is not a name for a head.", hint="use letters, digits, - and _")
         if self.from_scratch and self.keep_heads:
@@ -150,7 +150,7 @@ def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:
     given = [name for name, is_given in about.items() if is_given]
     if options.from_scratch and given:
         raise UsageError(
-            f"--from-scratch and {given[0]} contradict each other",
+            f"--from-scratch and {given[0]} contradict each other.",
             where=f"start model {options.model}",
             hint="leave one of them out: new weights are all trained, under one new head",
         )

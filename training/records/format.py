@@ -148,7 +148,7 @@ def decode(data: bytes, tables: Tables, where: str) -> Frame:
         raise BadInputError(
             "The record is damaged (its checksum is wrong).",
             where=where,
-            hint="Write the record set again with jmp-calc preprocess.",
+            hint="write the record set again with jmp-calc preprocess",
         )
     _, n, flags, n_targets, n_identifier, _, head, _, group, source, _, index = _HEADER.unpack_from(data)
     place = _HEADER.size
@@ -205,6 +205,6 @@ def _bytes(value: Any, kind: str, where: str) -> bytes:
         raise BadInputError(
             f"A value does not fit into a record ({array.dtype} to {kind}).",
             where=where,
-            hint="Atomic numbers up to 255, tags between -32768 and 32767, finite labels.",
+            hint="atomic numbers up to 255, tags between -32768 and 32767, finite labels",
         )
     return converted.tobytes()

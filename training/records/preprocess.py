@@ -175,22 +175,22 @@ def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
                 raise BadInputError(
                     f"{path} has no file {', '.join('*' + s for s in SUFFIXES)}.",
                     where=str(path),
-                    hint="Name other files one by one; published data sets are read with --dataset.",
+                    hint="name other files one by one; published data sets are read with --dataset",
                 )
             found += inside
         else:
             found.append(path)
     for path in found:
         if not path.is_file():
-            raise BadInputError(f"{path} does not exist.", where=str(path), hint="Check the path.")
+            raise BadInputError(f"{path} does not exist.", where=str(path), hint="check the path")
         if _suffix(path) == ".lmdb":
             raise BadInputError(
                 f"{path.name} is an LMDB file, which says nothing of its layout.",
                 where=str(path),
-                hint="Read OC20 and OC22 with --dataset oc20 or oc22.",
+                hint="read OC20 and OC22 with --dataset oc20 or oc22",
             )
     if len({path.resolve() for path in found}) < len(found):
-        raise UsageError("A file was given twice.", hint="Its frames would count double.")
+        raise UsageError("A file was given twice.", hint="its frames would count double")
     return tuple(found)
 
 

@@ -94,7 +94,7 @@ class SetInfo:
                 raise BadInputError(
                     f"The record set has version {version}, not {FORMAT_VERSION}.",
                     where=str(path),
-                    hint="Write it again with jmp-calc preprocess.",
+                    hint="write it again with jmp-calc preprocess",
                 )
             return cls(
                 **{
@@ -106,9 +106,9 @@ class SetInfo:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(
-                f"{SET_FILE} cannot be understood: {error}",
+                f"{SET_FILE} cannot be understood: {error}.",
                 where=str(path),
-                hint="Write the record set again with jmp-calc preprocess.",
+                hint="write the record set again with jmp-calc preprocess",
             ) from error
 
 
@@ -155,7 +155,7 @@ class RecordSet(Sequence[Frame]):
         where = f"{self._files[shard].path} record {key}"
         data = self._files[shard].get(record_key(key))
         if data is None:
-            raise BadInputError("The record is missing.", where=where, hint="Write the record set again.")
+            raise BadInputError("The record is missing.", where=where, hint="write the record set again")
         return decode(data, self._tables[shard], where)
 
     @property
@@ -185,7 +185,7 @@ def _check_size(path: Path, expected: int) -> None:
         raise BadInputError(
             f"{path.name} {state}.",
             where=str(path),
-            hint="Copy the whole record set again, or write it again with jmp-calc preprocess.",
+            hint="copy the whole record set again, or write it again with jmp-calc preprocess",
         )
 
 
@@ -193,7 +193,7 @@ def _sizes(path: Path, count: int) -> np.ndarray:
     try:
         sizes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
-        raise BadInputError(f"The sizes of the frames cannot be read: {error}", where=str(path)) from error
+        raise BadInputError(f"The sizes of the frames cannot be read: {error}.", where=str(path)) from error
     if sizes.shape != (count, 3):
         raise BadInputError(f"{path.name} has shape {sizes.shape} for {count} records.", where=str(path))
     return sizes

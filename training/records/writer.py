@@ -183,7 +183,7 @@ class RecordWriter:
             raise BadInputError(
                 "No frame is left for the record set.",
                 where=str(self.folder),
-                hint=f"Left out: {reasons}." if reasons else None,
+                hint=f"left out: {reasons}" if reasons else None,
             )
         kept = tuple(written.shard for written in shards)
         _join_sizes(self.part, kept, total.count)

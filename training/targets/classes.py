@@ -102,7 +102,7 @@ def fit_classes(frames: Sequence[Frame], task: TargetTask) -> FittedClasses:
         raise BadInputError(
             f"All {len(frames)} training frames have the class {names[0]!r} of {task.key}.",
             where=frames[0].source,
-            hint="There is nothing to tell apart; is it the right key?",
+            hint="there is nothing to tell apart; is it the right key?",
         )
     if 2 * len(names) > len(frames):
         raise BadInputError(

@@ -93,7 +93,7 @@ def fit_vector(frames: Sequence[Frame], task: TargetTask) -> FittedVector:
         raise BadInputError(
             f"All {len(frames)} vectors of {task.key} are zero.",
             where=frames[0].source,
-            hint="There is nothing to learn; is it the right key?",
+            hint="there is nothing to learn; is it the right key?",
         )
     task = dataclasses.replace(task, pooling=task.pooling or "sum")
     lengths = np.linalg.norm(values, axis=1)

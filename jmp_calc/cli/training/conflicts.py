@@ -34,12 +34,12 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
         for name in ("data_folder", "split", "fold", "test_frames"):
             if options[name] is not None:
                 raise UsageError(
-                    f"--{name.replace('_folder', '').replace('_', '-')} has no meaning without --recipe",
+                    f"--{name.replace('_folder', '').replace('_', '-')} has no meaning without --recipe.",
                     hint="jmp-calc recipes list",
                 )
     elif options["data_folder"] is None:
         raise UsageError(
-            "the folder of the data set is missing",
+            "The folder of the data set is missing.",
             where=f"--recipe {options['recipe']}",
             hint="add --data FOLDER; jmp-calc data list says what it must hold",
         )
@@ -47,7 +47,7 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
         own = [name for name in _READ_BY_RECIPE if options[name]]
         if own or options["index"] != ":":
             raise UsageError(
-                f"--recipe and --{(own or ['index'])[0].replace('_', '-')} contradict each other",
+                f"--recipe and --{(own or ['index'])[0].replace('_', '-')} contradict each other.",
                 hint="the recipe says which frames and labels are used",
             )
     pairs = [
@@ -77,15 +77,17 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
     ]
     for conflict, names in pairs:
         if conflict:
-            raise UsageError(f"{names} contradict each other", hint="leave one of them out")
+            raise UsageError(f"{names} contradict each other.", hint="leave one of them out")
     if options["replay_share"] is not None and not options["replay"]:
         raise UsageError(
-            "--replay-share has no meaning without --replay", hint="add --replay FILE or leave it out"
+            "--replay-share has no meaning without --replay.", hint="add --replay FILE or leave it out"
         )
     if options["override"] and not options["resume"]:
-        raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
+        raise UsageError("--override has no meaning without --resume.", hint="add --resume or leave it out")
     if common.prefix:
-        raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
+        raise UsageError(
+            "A run has fixed file names.", where="--prefix", hint="choose the folder with -o DIR"
+        )
 
 
 def _check_target(options: dict[str, Any]) -> None:
@@ -109,4 +111,6 @@ def _check_target(options: dict[str, Any]) -> None:
     if wrong and not (recipe and wrong[0] in _READ_BY_RECIPE):
         what = f"{recipe or '--target'} trains on a {kind or 'scalar'}"
         reason = what if target else "it is about --target, which is not given"
-        raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")
+        raise UsageError(
+            f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}.", hint="leave it out"
+        )

@@ -121,7 +121,7 @@ def export(
     from ...training.datasets.export import export as write
 
     if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists", hint="choose another file, or --overwrite")
+        raise UsageError(f"{out} exists.", hint="choose another file, or --overwrite")
     count, left_out = write(
         name, member, folder, out, part=part, split=split, frames=frames, on_bad=on_bad, min_atoms=min_atoms
     )  # type: ignore[arg-type]

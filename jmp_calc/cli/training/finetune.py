@@ -102,7 +102,7 @@ def finetune(
     given = [path for path in (train, train_option, options["recipe"]) if path is not None]
     if len(given) != 1:
         raise UsageError(
-            "no training file was given" if not given else "the training file was given twice",
+            "No training file was given." if not given else "The training file was given twice.",
             hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER",
         )
     check_conflicts(common, options)

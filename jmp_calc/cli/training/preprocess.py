@@ -128,10 +128,12 @@ def _inputs(paths: tuple[Path, ...], options: dict[str, Any]) -> Inputs:
         reason = (
             "a data set has its own" if options["dataset"] else "it is about --dataset, which is not given"
         )
-        raise UsageError(f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}", hint="leave it out")
+        raise UsageError(
+            f"--{wrong[0].replace('_', '-')} has no meaning here: {reason}.", hint="leave it out"
+        )
     if options["dataset"]:
         if len(paths) != 1:
-            raise UsageError(f"a data set is in one folder, {len(paths)} were given", where="--dataset")
+            raise UsageError(f"A data set is in one folder, {len(paths)} were given.", where="--dataset")
         return data_set(
             options["dataset"], options["member"], paths[0], options["part"] or "all", options["split"]
         )

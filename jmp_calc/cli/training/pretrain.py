@@ -88,13 +88,15 @@ def pretrain(
     from ...training.run.log import RunLog, silent
 
     if override and not resume:
-        raise UsageError("--override has no meaning without --resume", hint="add --resume or leave it out")
+        raise UsageError("--override has no meaning without --resume.", hint="add --resume or leave it out")
     if resume and common.overwrite:
-        raise UsageError("--resume and --overwrite contradict each other", hint="leave one of them out")
+        raise UsageError("--resume and --overwrite contradict each other.", hint="leave one of them out")
     if data is not None and pack is not None:
-        raise UsageError("--data and --pack contradict each other", hint="leave one of them out")
+        raise UsageError("--data and --pack contradict each other.", hint="leave one of them out")
     if common.prefix:
-        raise UsageError("a run has fixed file names", where="--prefix", hint="choose the folder with -o DIR")
+        raise UsageError(
+            "A run has fixed file names.", where="--prefix", hint="choose the folder with -o DIR"
+        )
     loaded = load_recipe(recipe, changes)
     if precision is not None:
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))

@@ -44,7 +44,7 @@ def options_of_run(context: click.Context, content: dict[Any, Any], path: Path) 
     )
     if unknown:
         raise UsageError(
-            f"unknown section '{unknown[0]}'", where=str(path), hint="sections: data, start, training"
+            f"Unknown section '{unknown[0]}'.", where=str(path), hint="sections: data, start, training"
         )
     options = {**_of_data(data, path), **_of_start(start)}
     if training:
@@ -93,7 +93,7 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
         }
     if isinstance(data.get("references"), dict):
         raise UsageError(
-            "reference energies in the configuration of a run cannot be read",
+            "Reference energies in the configuration of a run cannot be read.",
             where=f"{path}, data.references",
             hint="write them to a YAML file of their own and name it: references: e0s.yaml",
         )

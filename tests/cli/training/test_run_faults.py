@@ -186,7 +186,7 @@ def test_fault_58_folder_that_cannot_be_written(run: Run, data: Path, model: str
     fails(
         run("finetune", data, "-m", model, "-o", "/proc/run", *FAST),
         2,
-        "cannot write into the output folder",
+        "Cannot write into the output folder",
         "-o DIR",
     )
 
@@ -241,7 +241,7 @@ def test_fault_63_two_jobs_in_one_folder(run: Run, tmp_path: Path, data: Path, m
         job = threading.Thread(target=second)
         job.start()
         job.join()
-    fails(outcome[0], 2, "another jmp-calc job is writing into this folder")
+    fails(outcome[0], 2, "Another jmp-calc job is writing into this folder")
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     assert run("finetune", data, "-m", model, "-o", out, *FAST).exit_code == 0
 

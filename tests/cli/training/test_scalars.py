@@ -198,4 +198,4 @@ def test_options_of_energies_and_of_scalars_are_told_apart(
         assert done.exit_code == 2, (words, done.output)
         assert text in done.output, (words, done.output)
     done = run("finetune", gaps, "--target", "band_gap", "-m", model, "-o", tmp_path / "run")
-    assert done.exit_code == 4 and "Keys of the file: gap" in done.output
+    assert done.exit_code == 4 and "keys of the file: gap" in done.output

@@ -127,19 +127,19 @@ def test_training_file_is_not_held_out(file: str) -> None:
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ('head = "a"\ncap', 'head = "b"\ncap', "unknown head"),
+        ('Head = "a"\ncap', 'Head = "b"\ncap', "unknown head"),
         ("cap = 10", "caps = 10", "caps"),
         ("cap = 10", "cap = 0", "cap >= 1"),
         ('default_head = "a"', 'default_head = "z"', "default head"),
         ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
         ("cap = 10", "cap = ", "TOML"),
-        ("cap = 10", "groups = 'bulk*'", "expected a list, found 'bulk"),
-        ("cap = 10", "not_stress_groups = 'mol*'", "expected a list, found 'mol"),
-        ('files = ["one.xyz"]', "files = 'one.xyz'", "expected a list"),
-        ("cap = 10", "weight = 'two'", "expected a number, found 'two'"),
-        ("cap = 10", "info = {charge = [0]}", "expected an integer"),
-        ("[mixture]", "[mixture]\ntemperature = 'abc'", "expected a number, found 'abc'"),
-        ("[mixture]", "[mixture]\ntemperature = nan", "expected a finite number"),
+        ("cap = 10", "groups = 'bulk*'", "Expected a list, found 'bulk"),
+        ("cap = 10", "not_stress_groups = 'mol*'", "Expected a list, found 'mol"),
+        ('files = ["one.xyz"]', "files = 'one.xyz'", "Expected a list"),
+        ("cap = 10", "weight = 'two'", "Expected a number, found 'two'"),
+        ("cap = 10", "info = {charge = [0]}", "Expected an integer"),
+        ("[mixture]", "[mixture]\ntemperature = 'abc'", "Expected a number, found 'abc'"),
+        ("[mixture]", "[mixture]\ntemperature = nan", "Expected a finite number"),
     ],
 )
 def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -152,12 +152,12 @@ def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new:
 @pytest.mark.parametrize(
     ("change", "message", "where"),
     [
-        ("heads.a=3", "expected an object, found 3", "[heads.a]"),
+        ("heads.a=3", "Expected an object, found 3", "[heads.a]"),
         ("heads={}", "is not a setting", "--set"),
         ("heads.b.keep=false", "'level_of_theory' is missing", "[heads.b]"),
-        ("sets.one.weight=two", "expected a number", "[sets.one.weight]"),
-        ("sets.one.groups=bulk*", "expected a list", "[sets.one.groups]"),
-        ("mixture.temperature=abc", "expected a number", "[mixture.temperature]"),
+        ("sets.one.weight=two", "Expected a number", "[sets.one.weight]"),
+        ("sets.one.groups=bulk*", "Expected a list", "[sets.one.groups]"),
+        ("mixture.temperature=abc", "Expected a number", "[mixture.temperature]"),
     ],
 )
 def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(

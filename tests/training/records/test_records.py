@@ -295,7 +295,7 @@ def test_remains_of_a_killed_run_are_not_a_set_and_are_replaced(tmp_path: Path) 
     writer = RecordWriter(tmp_path / "set")
     writer.__enter__()
     writer.add(emt_frames(1)[0])
-    with pytest.raises(UsageError, match="another jmp-calc job"):
+    with pytest.raises(UsageError, match="Another jmp-calc job"):
         made(tmp_path / "set", emt_frames(1))
     writer._stack.close()  # as the system does for a process that is killed
     assert not (tmp_path / "set").exists()

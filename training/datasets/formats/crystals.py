@@ -104,7 +104,7 @@ def _number(site: Any, where: str) -> int:
         raise BadInputError(
             "The site is partially occupied or shared.",
             where=where,
-            hint="Only ordered structures can be used.",
+            hint="only ordered structures can be used",
         )
     number = _HYDROGEN.get(symbol) or atomic_numbers.get(symbol)
     if not number:

@@ -23,7 +23,7 @@ def opened(path: Path) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise BadInputError(
-            f"{path.name} is not a readable HDF5 file: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} is not a readable HDF5 file: {error}.", where=str(path), hint="fetch it again"
         ) from error
     with file:
         yield file
@@ -39,13 +39,13 @@ def array(group: Any, key: str, path: Path, rows: Any = ...) -> np.ndarray:
         raise BadInputError(
             f"There is no data set {key!r}; there are {', '.join(sorted(group)[:8])}.",
             where=where,
-            hint="Is this the file of another data set?",
+            hint="is this the file of another data set?",
         )
     try:
         return np.asarray(group[key][rows])
     except (OSError, ValueError, AttributeError) as error:
         raise BadInputError(
-            f"The data set cannot be read: {error}", where=where, hint="Fetch the file again."
+            f"The data set cannot be read: {error}.", where=where, hint="fetch the file again"
         ) from error
 
 
@@ -55,7 +55,7 @@ def shape(group: Any, key: str, path: Path) -> tuple[int, ...]:
         raise BadInputError(
             f"There is no data set {key!r}.",
             where=f"{path} group {group.name} key {key}",
-            hint="Is this the file of another data set?",
+            hint="is this the file of another data set?",
         )
     return tuple(group[key].shape)
 
@@ -74,7 +74,7 @@ def check_shapes(
             f"Shapes do not agree: {n_atoms} atoms, energies {energies}, positions {positions}, "
             f"forces {forces}.",
             where=where,
-            hint="Fetch the file again.",
+            hint="fetch the file again",
         )
 
 

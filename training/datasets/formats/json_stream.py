@@ -59,7 +59,7 @@ class _Text:
     def error(self, fact: str) -> BadInputError:
         """The file is not what it says."""
         return BadInputError(
-            f"The JSON cannot be read: {fact}.", where=self.where, hint="Fetch the file again."
+            f"The JSON cannot be read: {fact}.", where=self.where, hint="fetch the file again"
         )
 
     def _more(self, size: int) -> bool:

@@ -40,7 +40,7 @@ def parse_molfile(lines: list[str], where: str) -> tuple[str, Atoms]:
             raise ValueError(f"{count} atoms announced, {len(rows)} found")
     except (ValueError, KeyError, IndexError) as error:
         raise BadInputError(
-            f"This is not a V2000 molecule: {error!r}.", where=where, hint="Only V2000 molfiles are read."
+            f"This is not a V2000 molecule: {error!r}.", where=where, hint="only V2000 molfiles are read"
         ) from error
     return lines[0].strip(), (numbers, positions)
 

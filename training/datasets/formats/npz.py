@@ -25,12 +25,12 @@ def read_members(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
                 raise BadInputError(
                     f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive.files)}.",
                     where=str(path),
-                    hint="Is this the file of another data set?",
+                    hint="is this the file of another data set?",
                 )
             return {name: _member(archive, name, path) for name in names}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise BadInputError(
-            f"{path.name} is not a readable numpy archive: {error}", where=str(path), hint="Fetch it again."
+            f"{path.name} is not a readable numpy archive: {error}.", where=str(path), hint="fetch it again"
         ) from error
 
 
@@ -39,7 +39,7 @@ def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
         return np.asarray(archive[name])
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise BadInputError(
-            f"The array {name!r} cannot be read: {error}", where=str(path), hint="Fetch the file again."
+            f"The array {name!r} cannot be read: {error}.", where=str(path), hint="fetch the file again"
         ) from error
 
 
@@ -67,7 +67,7 @@ def kcal_frames(
             f"Shapes do not agree: {len(numbers)} atoms, positions {shape}, forces {forces.shape}, "
             f"{len(energies)} energies.",
             where=str(path),
-            hint="Fetch the file again.",
+            hint="fetch the file again",
         )
     if shape[0] == 0:
         raise BadInputError(f"{path.name} has no frames.", where=str(path))
