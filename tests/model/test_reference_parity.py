@@ -24,7 +24,7 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.scaling import observed, scale_factors
-from tests.reference.data import FINETUNED, MODELS, FULL, Arrays, Reference, from_compact, from_full
+from tests.reference.data import FINETUNED, FULL, MODELS, Arrays, Reference, from_compact, from_full
 
 MOLECULES = ("acetylene_8A", "aspirin_7A_100", "aspirin_8A", "co2_8A", "ethanol_8A", "h2o_8A")
 PERIODIC = ("bn_layer_12A", "cu_slab_12A", "si8_12A", "tio_triclinic_12A")
