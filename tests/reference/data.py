@@ -1,4 +1,4 @@
-"""The official numbers for two small models: a compact copy, or the full set in the folder JMP_CALC_REFERENCE.
+"""Official numbers for two small models: a compact copy, or the full set in the folder JMP_CALC_REFERENCE.
 
 Both readers return the same arrays: ``make_compact.py`` writes what ``from_full`` reads and
 ``from_compact`` reads it back.
