@@ -26,8 +26,8 @@ def run_identity(prepared: Prepared, begun: Start, data: DataOptions, start: Mod
     origin = {
         "sha256": prepared.loaded.sha256,
         "from_scratch": start.from_scratch,
-        "head": start.head,
-        "init_head": start.init_head,
+        "head": start.head_name,  # names of the first version of the state
+        "init_head": start.head,
         "keep_heads": start.keep_heads,
         "graph": start.graph,
         "dtype": start.dtype,
@@ -36,7 +36,7 @@ def run_identity(prepared: Prepared, begun: Start, data: DataOptions, start: Mod
     facts = {"train": _identity(prepared.train), "valid": _identity(prepared.valid), "start": origin}
     if begun.replayed:
         sets = {item.task.title: _identity(item.frames) for item in begun.replayed}
-        facts["replay"] = {"share": data.replay_share, **sets}
+        facts["replay"] = {"share": data.share, **sets}
     return facts
 
 

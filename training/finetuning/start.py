@@ -192,10 +192,10 @@ def _similar_head(
 ) -> tuple[str | None, dict[str, float]]:
     """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
     heads = energy_heads(potential.config, direct=direct)
-    if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
+    if options.head == "scratch" or (head.kind != "energy" and options.head == "auto"):
         return None, {}
-    if options.init_head != "auto":
-        return options.init_head, {}
+    if options.head != "auto":
+        return options.head, {}
     cover = [h.name for h in knowing(heads, head.elements or ())]
     if not cover:
         messages.append("no old head knows all the elements: the new head starts from new weights")
@@ -228,4 +228,4 @@ def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
     """The network without the old heads that it had for earlier data, unless they are to be kept."""
     if start.keep_heads or len(potential.config.heads) == 1:
         return potential
-    return potential.with_heads([start.head], start.head)
+    return potential.with_heads([start.head_name], start.head_name)

@@ -27,7 +27,7 @@ from ..finetuning.batches import evaluation_batches, training_batches
 from ..finetuning.earlier import EarlierSet, EarlierTask, possible_heads
 from ..finetuning.forgetting import AT_VALIDATIONS
 from ..finetuning.network import check_old_head, kept_heads, network_for, new_head, with_layers
-from ..finetuning.options import DataOptions, ModelOptions
+from ..finetuning.options import OLD_HEADS, DataOptions, ModelOptions
 from ..finetuning.prepare import Prepared
 from ..finetuning.start import Start, resolved
 from ..optim.lora import train_low_rank
@@ -85,7 +85,7 @@ def plan_finetune(
     replayed = tuple(_bound(item, network.config) for item in prepared.replayed)
     begun = Start(network, head, "", "", (), None, {}, (), replayed=replayed)
     cpu, alone = torch.device("cpu"), World()
-    train = training_batches(prepared, network, begun, config, data.replay_share, cpu, alone)
+    train = training_batches(prepared, network, begun, config, data.share, cpu, alone)
     valid, test = (
         evaluation_batches(frames, network, begun, config, cpu, alone)
         for frames in (prepared.valid, prepared.test)
@@ -170,8 +170,8 @@ def _with_new_head(
 ) -> tuple[Potential, HeadConfig]:
     """The network with the heads that it will have in the run: the new one, and old ones that are kept or
     needed."""
-    named = not start.from_scratch and start.init_head not in ("auto", "scratch")
-    head = with_layers(head, model, start, start.init_head if named else None)
+    named = not start.from_scratch and start.head not in OLD_HEADS
+    head = with_layers(head, model, start, start.head if named else None)
     needed = {_old_head(item, model) for item in (*prepared.retained, *prepared.replayed)}
     kept = [] if start.from_scratch else kept_heads(start, model, needed)
     return _shaped(model.with_new_head(head, kept)), head

@@ -1,4 +1,4 @@
-"""train.log: what a run said, its warnings and how it ended."""
+"""train.log: what a run said, with the time, its warnings and how it ended, over all restarts."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jmp_calc.errors import UsageError
 from jmp_calc.model.config import Reduction
 
 from ..data.target_labels import TargetKind
@@ -28,6 +29,16 @@ class TargetTask:
     unit: str = "label units"
     class_weights: Literal["equal", "balanced"] = "equal"
     """Of classes: whether every training frame counts alike, or every class."""
+
+    def __post_init__(self) -> None:
+        if self.class_weights != "equal" and self.kind not in (None, "class"):
+            raise UsageError(
+                f"--class-weights has no meaning here: --target trains on a {self.kind}.", hint="leave it out"
+            )
+        if self.kind == "class" and self.unit != "label units":
+            raise UsageError(
+                "--target-unit has no meaning here: --target trains on a class.", hint="leave it out"
+            )
 
     @property
     def label_kind(self) -> TargetKind | None:
