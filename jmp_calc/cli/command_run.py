@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
-from ..io.outdir import Claim, check_folder, held, with_prefix
+from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .options import Common
 
@@ -90,6 +90,15 @@ class CommandRun:
             self._stack.close()
             raise
         return self
+
+    @contextmanager
+    def of(self, first: bool) -> Iterator[HeldFolder | Path]:
+        """The output folder while the block lasts, held by the first process of a run."""
+        if not first:
+            yield self.common.out
+            return
+        with self:
+            yield self.folder
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

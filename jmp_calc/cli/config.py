@@ -80,7 +80,10 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
 
 
 def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, where: str) -> Any:
-    """``value`` when the option accepts it; YAML lists become words for options that take one text."""
+    """``value`` when the option accepts it; YAML lists become words for options that take one text, and one
+    text a list for options that may be repeated."""
+    if isinstance(value, str) and parameter.multiple:
+        value = [value]
     if isinstance(value, list) and not parameter.multiple and parameter.nargs == 1:
         value = " ".join(str(item) for item in value)
     is_flag = isinstance(parameter.type, click.types.BoolParamType)

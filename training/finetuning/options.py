@@ -203,12 +203,17 @@ _OF_ENERGIES = (*_KEYS, "energy_unit", "allow_missing", "references")
 """What has no meaning in a run on a target."""
 
 
-def input_files(data: DataOptions, start: ModelOptions) -> tuple[Path, ...]:
-    """Files that a run reads: frames, earlier data and start model."""
+def input_files(data: DataOptions) -> tuple[Path, ...]:
+    """Files with frames that a run reads."""
     given = [sources(item).files for item in (data.train, data.valid, data.test)] if not data.recipe else []
     earlier = [Path(file_and_head(text)[0]) for text in (*data.retain, *data.replay)]
-    others = [Path(start.model.removeprefix(SCRATCH)), *earlier]
-    return (*(path for files in given for path in files), *(path for path in others if path.is_file()))
+    return (*(path for files in given for path in files), *(path for path in earlier if path.is_file()))
+
+
+def start_file(start: ModelOptions) -> tuple[Path, ...]:
+    """The file of the start model, if it is one that the user named."""
+    path = Path(start.model.removeprefix(SCRATCH))
+    return (path,) if path.is_file() else ()
 
 
 def file_and_head(text: str) -> tuple[str, str | None]:

@@ -44,3 +44,10 @@ class TargetTask:
     def label_kind(self) -> TargetKind | None:
         """How the labels are read; None: as they look."""
         return "scalar" if self.kind == "spatial_extent" else self.kind
+
+
+def as_task(target: str | TargetTask | None, known: TargetTask | None) -> TargetTask | None:
+    """The task of a target that was given by its key alone; what is ``known`` says the rest."""
+    if not isinstance(target, str):
+        return target
+    return known if known is not None and known.key == target else TargetTask(target)

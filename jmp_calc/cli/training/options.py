@@ -35,11 +35,19 @@ def finetune_options(function: Any) -> Any:
 
 def _data_options(function: Any) -> Any:
     options = [
-        click.argument("train", required=False, type=click.Path(path_type=Path)),
-        click.option("--train", "train_option", hidden=True, type=click.Path(path_type=Path)),
-        click.option("--valid", type=click.Path(path_type=Path), help="Validation frames."),
+        click.argument("train", nargs=-1, type=click.Path(path_type=Path)),
+        click.option("--train", "train_option", hidden=True, multiple=True, type=click.Path(path_type=Path)),
         click.option(
-            "--test", type=click.Path(path_type=Path), help="Test frames, evaluated before and after."
+            "--valid",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Validation frames; may be repeated.",
+        ),
+        click.option(
+            "--test",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Test frames, evaluated before and after; may be repeated.",
         ),
         click.option(
             "--valid-fraction",
