@@ -20,6 +20,7 @@ import torch
 import yaml
 from ase import Atoms
 from ase.io import read
+from folders import add_data_option
 
 from jmp_calc import JMPCalculator
 
@@ -47,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(2)

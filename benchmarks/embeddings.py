@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import yaml
 from ase import Atoms
+from folders import add_data_option
 from numpy.typing import NDArray
 from rows import RESULTS, rounded
 from scipy.stats import spearmanr
@@ -65,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--each", type=int, default=40, help="structures of each set")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(

@@ -3,7 +3,7 @@ docs/smooth.md.
 
     python benchmarks/jumps_figure.py      writes docs/images/jumps.png and benchmarks/results/jumps.yaml
 
-Weights: the small official-layout model tiny-s of ../shared/reference (ema, float64, head ani1x: 8 Å, n =
+Weights: the small official-layout model tiny-s of the official numbers (ema, float64, head ani1x: 8 Å, n =
     30). Its energies mean nothing chemically, its graphs and bases are those of the published models. The
     bends of a line of four atoms, a pair at the cutoff and an atom of aspirin whose neighbours change rank
     are moved in small steps. Every place where an edge appears or disappears is bracketed by bisection; the
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 from ase import Atoms
+from folders import add_reference_option
 from numpy.typing import NDArray
 
 from jmp_calc.graph.batch import collate
@@ -31,7 +32,6 @@ from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.official import read_official
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = Path("../shared/reference")
 HEAD, CUTOFF, NEIGHBOURS = "ani1x", 8.0, 30
 POLICIES = {
     "official": GraphPolicy("official", cutoff=CUTOFF, max_neighbors=NEIGHBOURS),
@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference", type=Path, default=REFERENCE)
+    add_reference_option(parser)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "images" / "jumps.png")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "jumps.yaml")
@@ -94,7 +94,7 @@ def main() -> None:
     }
     report = {
         "what": "jumps along the paths of docs/images/jumps.png; benchmarks/jumps_figure.py",
-        "model": "tiny-s of ../shared/reference, head ani1x, float64; the same weights under both policies",
+        "model": "tiny-s of the official numbers, head ani1x, float64; the same weights under both policies",
         "units": {"energy_jump": "meV", "force_jump": "eV/Å, any component of any atom", "s, distance": "Å"},
         "scans": {
             scan.title: {name: measured(model, scan) for name, model in models.items()} for scan in scans

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from folders import add_data_option
 
 from jmp_calc.units import GPA_PER_EV_A3
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--model", default="jmp-xs")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")

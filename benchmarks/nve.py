@@ -22,6 +22,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read
+from folders import add_data_option
 from row_programs import compute_missing
 from rows import RESULTS, read_rows
 
@@ -112,9 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder of bpa3_train.xyz.gz"
-    )
+    add_data_option(parser)
     parser.add_argument("--rows", nargs="*", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--model", default="jmp-xs")
     parser.add_argument(

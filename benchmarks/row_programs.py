@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from folders import add_data_option
 from rows import RESULTS, in_process, read_rows, write_row
 
 
@@ -88,7 +89,7 @@ def training_parser(description: str | None, name: str, *, processes: int = 2) -
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
+    add_data_option(parser)
     parser.add_argument("--processes", type=int, default=processes, help="CPU processes, one thread each")
     parser.add_argument("--work", type=Path, default=Path("runs") / name, help="folder of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -1,5 +1,5 @@
-"""How far the ``smooth`` policy moves the forces of official weights: every structure of ../shared/reference,
-both models.
+"""How far the ``smooth`` policy moves the forces of official weights: every structure of the
+official numbers, both models.
 
     python benchmarks/smooth_vs_official.py        writes benchmarks/results/smooth_vs_official.yaml
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from folders import add_reference_option
 from numpy.typing import NDArray
 
 from jmp_calc.graph.batch import collate
@@ -28,7 +29,6 @@ from jmp_calc.graph.selection import smooth_for_official
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.official import read_official
 
-REFERENCE = Path("../shared/reference")
 RESULTS = Path(__file__).parent / "results" / "smooth_vs_official.yaml"
 MODELS = ("tiny-s", "tiny-l")
 ILL_POSED = ("si8_perfect_12A",)
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference", type=Path, default=REFERENCE)
+    add_reference_option(parser)
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     missing = [

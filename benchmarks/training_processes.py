@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from folders import add_data_option
 
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
@@ -37,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--rounds", type=int, default=12)
     args = parser.parse_args()
     torch.manual_seed(0)

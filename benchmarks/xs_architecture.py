@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import yaml
 from ase.build import bulk
+from folders import add_data_option
 from torch.utils.flop_counter import FlopCounterMode
 
 from jmp_calc import finetune
@@ -94,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--rows", nargs="*", choices=sorted(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--work", type=Path, default=Path("runs/xs_architecture"))

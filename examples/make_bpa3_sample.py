@@ -1,6 +1,6 @@
 """Make jmp_calc/samples/bpa3_sample.xyz.gz from the published 3BPA files (attribution: NOTICE).
 
-    python examples/make_bpa3_sample.py ../shared/data/bpa3_train.xyz.gz ../shared/data/bpa3_iso.xyz.gz
+    python examples/make_bpa3_sample.py bpa3_train.xyz.gz bpa3_iso.xyz.gz
 
 The frames are copied as text, so that no digit changes; isolated atoms come first, as
 config_type=IsolatedAtom.

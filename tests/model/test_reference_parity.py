@@ -3,7 +3,8 @@ reference/README.md).
 
 Errors are max-norm, relative to the largest entry. Periodic cases: the official floor on |u × v| does not
 separate, so energies may differ by 1e-11 and gradient forces by 1e-8; direct forces by 1e-9 (measured:
-2e-10). The marked slow variant reads ../shared/reference through the reader of official files.
+2e-10). The marked slow variant reads the folder
+JMP_CALC_REFERENCE through the reader of official files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.scaling import observed, scale_factors
-from tests.reference.data import FINETUNED, MODELS, SHARED, Arrays, Reference, from_compact, from_shared
+from tests.reference.data import FINETUNED, FULL, MODELS, Arrays, Reference, from_compact, from_full
 
 MOLECULES = ("acetylene_8A", "aspirin_7A_100", "aspirin_8A", "co2_8A", "ethanol_8A", "h2o_8A")
 PERIODIC = ("bn_layer_12A", "cu_slab_12A", "si8_12A", "tio_triclinic_12A")
@@ -31,10 +32,10 @@ LATTICE_COLLINEAR = ("bn_layer_12A", "tio_triclinic_12A")
 SOURCES = [
     "compact",
     pytest.param(
-        "shared",
+        "full",
         marks=[
             pytest.mark.slow,
-            pytest.mark.skipif(not SHARED.exists(), reason="../shared/reference is not here"),
+            pytest.mark.skipif(not FULL.exists(), reason="JMP_CALC_REFERENCE names no folder"),
         ],
     ),
 ]
@@ -42,7 +43,7 @@ SOURCES = [
 
 @cache
 def reference(source: str) -> Reference:
-    return from_compact() if source == "compact" else from_shared()
+    return from_compact() if source == "compact" else from_full()
 
 
 @pytest.fixture(params=SOURCES)

@@ -1,13 +1,13 @@
-"""The official numbers for two small models: from ../shared/reference where it is, else from the compact copy
-here.
+"""Official numbers for two small models: a compact copy, or the full set in the folder JMP_CALC_REFERENCE.
 
-Both readers return the same arrays: ``make_compact.py`` writes what ``from_shared`` reads and
+Both readers return the same arrays: ``make_compact.py`` writes what ``from_full`` reads and
 ``from_compact`` reads it back.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
 
-SHARED = Path(__file__).parents[3] / "shared" / "reference"
+FULL = Path(os.environ.get("JMP_CALC_REFERENCE", "JMP_CALC_REFERENCE is not set"))
+"""Folder of the official implementation's numbers; slow tests are skipped without it."""
 COMPACT = Path(__file__).parent / "compact"
 MODELS = ("tiny-s", "tiny-l")
 WEIGHT_SETS = ("ema", "raw", "official-ft")
@@ -73,7 +74,7 @@ class Reference:
     scale_fit: Arrays
 
 
-def from_shared(folder: Path = SHARED) -> Reference:
+def from_full(folder: Path = FULL) -> Reference:
     """Read the official checkpoints and arrays through jmp_calc's own reader of official files."""
     from jmp_calc.zoo.official import official_heads, official_state
 

@@ -1,4 +1,4 @@
-"""Write tests/reference/compact from ../shared/reference: ``python tests/reference/make_compact.py``."""
+"""Write tests/reference/compact from JMP_CALC_REFERENCE: ``python tests/reference/make_compact.py``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.reference.data import COMPACT, SHARED, from_shared, write_compact
+from tests.reference.data import COMPACT, FULL, from_full, write_compact
 
 
 def main() -> None:
     """Rewrite the compact copy and report its size."""
-    write_compact(from_shared(SHARED))
+    write_compact(from_full(FULL))
     files = sorted(COMPACT.iterdir())
     for path in files:
         print(f"{path.name:28s} {path.stat().st_size / 1e3:8.0f} kB")

@@ -17,10 +17,10 @@ from jmp_calc.errors import ModelError
 from jmp_calc.model.config import JMP_L, JMP_S
 from jmp_calc.zoo.official import describe_official, official_state, read_official
 from jmp_calc.zoo.official_layout import backbone_layout
+from tests.reference.data import FULL
 from tests.zoo import synthetic
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = Path("/work/shared/reference")
 LAYER, OTHER = "backbone.out_blocks.1.layers.0.linear.weight", "backbone.int_blocks.0.dense_ca.linear.weight"
 
 
@@ -207,6 +207,7 @@ import dataclasses, json, resource, sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 import torch
+from tests.reference.data import FULL
 from tests.zoo import synthetic
 folder = Path({str(tmp_path)!r})
 if sys.argv[1] == "write":
@@ -232,13 +233,13 @@ else:
     assert used < 1.3 * needed
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="The shared reference data are not on this machine")
+@pytest.mark.skipif(not FULL.is_dir(), reason="The shared reference data are not on this machine")
 @pytest.mark.parametrize("name", ["tiny-s", "tiny-l"])
 def test_reference_checkpoints_agree_with_torch_load(name: str) -> None:
     import pathlib
 
     with torch.serialization.safe_globals([pathlib.PosixPath]):
-        data = torch.load(REFERENCE / f"checkpoints/{name}.pt", weights_only=True)
+        data = torch.load(FULL / f"checkpoints/{name}.pt", weights_only=True)
     raw = data["state_dict"]
     averaged = dict(zip(synthetic.parameters(raw), data["optimizer_states"][0]["ema"], strict=True))
     for weights, layers, others in (
@@ -246,7 +247,7 @@ def test_reference_checkpoints_agree_with_torch_load(name: str) -> None:
         ("ema", averaged, averaged),
         ("official-ft", raw, averaged),
     ):
-        config, state = official_state(REFERENCE / f"checkpoints/{name}.pt", weights)
+        config, state = official_state(FULL / f"checkpoints/{name}.pt", weights)
         for key, value in state.items():
             if key.endswith("linear.weight") and key.startswith("backbone"):
                 source = layers if ".layers." in key and "out_blocks" in key else others

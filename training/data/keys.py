@@ -1,6 +1,6 @@
 """Under which keys a file holds energy, forces and stress.
 
-Order of keys (design note ux.md 2.2): the user's own, then ``REF_*``, then the standard names (attached
+Order of keys: the user's own, then ``REF_*``, then the standard names (attached
 calculator, ``info``, ``arrays``). Which was used is reported. Nothing is guessed beyond that list.
 """
 

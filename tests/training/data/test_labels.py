@@ -222,7 +222,7 @@ def test_two_different_energies_are_refused_with_five_frames(tmp_path: Path) -> 
     path = write_text(tmp_path / "a.xyz", blocks)
     with pytest.raises(BadInputError, match="differ in 8 frames") as error:
         read_labelled(path)
-    assert error.value.fact.count("Frame ") == 5 and "--energy-key" in (error.value.hint or "")
+    assert error.value.fact.count("frame ") == 5 and "--energy-key" in (error.value.hint or "")
     assert read_labelled(path, keys=LabelKeys(energy="energy")).frames[3].energy == -3.0
     same_twice = "".join(text(f"{FORCES} energy={-i} REF_energy={-i}", ROWS) for i in range(8))
     assert len(read_labelled(write_text(path, same_twice)).frames) == 8
