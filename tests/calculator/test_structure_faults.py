@@ -161,7 +161,7 @@ def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path
     with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials") as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
-    with pytest.raises(ModelError, match="No head of tiny covers"):
+    with pytest.raises(ModelError, match="no head of tiny covers"):
         calc.get_potential_energy(bulk("Fe"))
 
 

@@ -180,7 +180,7 @@ class BrokenProgram:
     ("program", "reason"),
     [
         (WrongProgram, r"its results differ by 1\.0e-04 from"),
-        (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error$"),
+        (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error\.$"),
     ],
 )
 def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
