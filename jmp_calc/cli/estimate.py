@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .common import structure_argument
 from .config import config_option
+from .options import structure_argument
 
 if TYPE_CHECKING:
     from ..inference.estimate import Estimate

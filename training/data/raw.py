@@ -150,7 +150,7 @@ def _ase_frames(path: Path, kind: str, selection: slice) -> Iterator[RawFrame]:
                 else ase.io.iread(str(source), do_not_split_by_at_sign=True)
             )
             for number, atoms in select(enumerate(images), selection):
-                yield _from_atoms(atoms, number)
+                yield raw_frame(atoms, number)
         except (BadInputError, OSError):
             raise
         # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
@@ -173,7 +173,8 @@ def _database(path: Path) -> Iterator[Any]:
         yield atoms
 
 
-def _from_atoms(atoms: Any, index: int) -> RawFrame:
+def raw_frame(atoms: Any, index: int) -> RawFrame:
+    """What an ASE structure carries, as it is."""
     # calc.results holds what was computed; atoms.get_forces() would zero the forces of fixed atoms.
     results = dict(getattr(atoms.calc, "results", {}) or {})
     arrays = {k: np.asarray(v) for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}

@@ -19,8 +19,9 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.screen import Screen
+from jmp_calc.training.data.sources import find_files
 from jmp_calc.training.data.stream import LabelOptions, stream_labelled
-from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, find_files, preprocess
+from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, preprocess
 from jmp_calc.training.records.record_set import RecordSet
 from jmp_calc.training.records.shares import Progress
 from tests.training.helpers.hdf5_layouts import write_ani1x
