@@ -88,19 +88,19 @@ class JMPCalculator(Calculator):
     ) -> None:
         super().__init__()
         settings = Settings(
-            portable(model),
-            head,
-            str(device),
-            dtype_name(dtype),
-            forces,
-            weights,
-            graph,
-            cutoff,
-            max_neighbors,
-            tags,
-            activation_checkpointing,
-            bool(compile),
-            None if compiled is None else absolute(compiled),
+            model=portable(model),
+            head=head,
+            device=str(device),
+            dtype=dtype_name(dtype),
+            forces=forces,
+            weights=weights,
+            graph=graph,
+            cutoff=cutoff,
+            max_neighbors=max_neighbors,
+            tags=tags,
+            activation_checkpointing=activation_checkpointing,
+            compile=bool(compile),
+            compiled=None if compiled is None else absolute(compiled),
         )
         self.evaluator = Evaluator(settings)
         self._settings, self.info = settings, self.evaluator.info

@@ -143,7 +143,15 @@ def evaluate(
     from jmp_calc.zoo.names import resolve
 
     loaded = resolve(model, weights=weights)
-    settings = Settings(str(model), head, device, dtype, forces, weights, graph)
+    settings = Settings(
+        model=str(model),
+        head=head,
+        device=device,
+        dtype=dtype,
+        forces=forces,
+        weights=weights,
+        graph=graph,
+    )
     chosen, target = _head_and_target(loaded.potential.config, settings, target)
     task = task_of_head(chosen, target)
     classes = class_names(chosen) if output_of(chosen) == "class" else ()
@@ -229,7 +237,7 @@ def target_of_model(
     from jmp_calc.zoo.names import resolve
 
     config = resolve(model, weights=weights).potential.config
-    task = task_of_head(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
+    task = task_of_head(*_head_and_target(config, Settings(model=str(model), head=head, weights=weights), target))
     return task.target, task.target_kind
 
 

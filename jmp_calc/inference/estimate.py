@@ -207,17 +207,16 @@ def estimate(
 
     dtype = dtype_name(dtype)
     settings = Settings(
-        portable(model),
-        head,
-        str(device),
-        dtype,
-        forces,
-        "ema",
-        graph,
-        cutoff,
-        max_neighbors,
-        tags,
-        activation_checkpointing,
+        model=portable(model),
+        head=head,
+        device=str(device),
+        dtype=dtype,
+        forces=forces,
+        graph=graph,
+        cutoff=cutoff,
+        max_neighbors=max_neighbors,
+        tags=tags,
+        activation_checkpointing=activation_checkpointing,
     )
     check_settings(settings)
     _check_threads(threads)
