@@ -58,15 +58,18 @@ def explained_arguments(docstring: str) -> dict[str, Explained]:
 
 @functools.cache
 def _docstring(module: str, name: str) -> str:
-    """Of a function or class at the top of a module of this package; "" where sources are not installed."""
+    """Of a function or method ("Class.method") of a module of this package; "" where sources are missing."""
     full = f"{__package__.rpartition('.')[0]}.{module}"
     spec = find_spec(full)
     loader: Any = None if spec is None else spec.loader
     source = loader.get_source(full) if hasattr(loader, "get_source") else None
-    for node in ast.parse(source or "").body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return ast.get_docstring(node) or ""
-    return ""
+    body: list[ast.stmt] = ast.parse(source or "").body
+    found: ast.FunctionDef | ast.ClassDef | None = None
+    for part in name.split("."):
+        named = (node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+        found = next((node for node in named if node.name == part), None)
+        body = [] if found is None else found.body
+    return "" if found is None else ast.get_docstring(found) or ""
 
 
 class Arguments:
@@ -77,12 +80,15 @@ class Arguments:
         self._defaults: Mapping[str, Any] = {field.name: field.default for field in fields(settings)}
 
     def help(self, argument: str) -> str:
-        """The text of an argument, as a sentence."""
+        """The text of an argument as a sentence, with other arguments named as options."""
         text = explained_arguments(_docstring(*self._place)).get(argument, Explained("", "")).text
-        return text[:1].upper() + text[1:]
+        for name in self._defaults:
+            text = text.replace(f"``{name}``", "--" + name.replace("_", "-"))
+        return text[:1].upper() + text[1:].replace("``", "")
 
     def option(self, *names: str, argument: str, **attributes: Any) -> Callable[[F], F]:
-        """``click.option`` with the help and the default of an argument; ``attributes`` as click's, they win."""
+        """``click.option`` with the help and the default of an argument; ``attributes`` as click's, they
+        win."""
         default = attributes.get("default", self._defaults[argument])
         shown = default is not None and not isinstance(default, bool)
         given = {"help": self.help(argument), "default": default, "show_default": shown, **attributes}
