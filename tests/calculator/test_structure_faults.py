@@ -175,7 +175,9 @@ def test_atoms_unwrapped_by_many_cells(calc: JMPCalculator, salt: Atoms) -> None
 
 def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path) -> None:
     calc = JMPCalculator(two_heads, head="organic", device="cpu")
-    with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials") as caught:
+    with pytest.raises(
+        ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials"
+    ) as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
     with pytest.raises(ModelError, match="no head of tiny covers"):
