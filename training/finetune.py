@@ -21,12 +21,12 @@ from jmp_calc.io.progress import Say
 from jmp_calc.machine.device import choose_device
 from jmp_calc.model.config import to_dict
 
-from .config import ForcesMode, TrainConfig, config_to_dict
+from .config import ForcesMode, TrainConfig, combined, config_to_dict
 from .data.keys import LabelKeys
 from .data.sources import Labelled
 from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
-from .finetuning.arguments import Given, Settings, combined
+from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
 from .finetuning.card import Card, saved_weights
 from .finetuning.fitted_energies import with_fitted_energies
@@ -82,7 +82,7 @@ def finetune(
     length_unit: str | None = None,
     valid_fraction: float | None = None,
     references: str | Path | dict[str, float] | None = None,
-    config: Settings | None = None,
+    config: TrainSettings | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
     device: str = "auto",

@@ -75,13 +75,23 @@ def _docstring(module: str, name: str) -> str:
 class Arguments:
     """The arguments of one public function as options of a command."""
 
-    def __init__(self, module: str, name: str, settings: type) -> None:
-        self._place = module, name
-        self._defaults: Mapping[str, Any] = {field.name: field.default for field in fields(settings)}
+    def __init__(self, module: str, name: str, settings: type | None = None) -> None:
+        """``settings``: where the defaults stand; None: in the signature, and so in the docstring."""
+        self._place, self._settings = (module, name), settings
+
+    @functools.cached_property
+    def _entries(self) -> Mapping[str, Explained]:
+        return explained_arguments(_docstring(*self._place))
+
+    @functools.cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        if self._settings is not None:
+            return {field.name: field.default for field in fields(self._settings)}
+        return {name: _literal(entry.default) for name, entry in self._entries.items()}
 
     def help(self, argument: str) -> str:
         """The text of an argument as a sentence, with other arguments named as options."""
-        text = explained_arguments(_docstring(*self._place)).get(argument, Explained("", "")).text
+        text = self._entries.get(argument, Explained("", "")).text
         for name in self._defaults:
             text = text.replace(f"``{name}``", "--" + name.replace("_", "-"))
         return text[:1].upper() + text[1:].replace("``", "")
@@ -93,3 +103,11 @@ class Arguments:
         shown = default is not None and not isinstance(default, bool)
         given = {"help": self.help(argument), "default": default, "show_default": shown, **attributes}
         return click.option(*names, **given)
+
+
+def _literal(text: str) -> Any:
+    """The value of a default as it is written; None where it is no literal."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return None

@@ -1,45 +1,17 @@
-"""Arguments of ``finetune`` and ``evaluate`` that may be given one by one beside a dataclass of settings."""
+"""Settings of the training that may be given one by one beside the dataclass of all of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from jmp_calc.errors import UsageError
-
-from ..config import TrainConfig
+from ..config import TrainConfig, combined
 from ..optim.schedules import within_time
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    T = TypeVar("T", bound=DataclassInstance)
-
-Settings = TrainConfig | Callable[[TrainConfig], TrainConfig]
+TrainSettings = TrainConfig | Callable[[TrainConfig], TrainConfig]
 """The settings of a run, or what makes them from the defaults (of a published task: from its own)."""
-
-
-def combined(settings: T, given: Mapping[str, Any], name: str) -> T:
-    """``settings`` with what was given one by one; None, and the default of a field, say nothing.
-
-    UsageError where both say something and not the same; ``name`` is how the user calls the settings.
-    """
-    changes = {}
-    for item in dataclasses.fields(settings):
-        value, present, default = given.get(item.name), getattr(settings, item.name), _default(item)
-        if value is None or _same(value, default):
-            continue
-        if not _same(present, default) and not _same(present, value):
-            raise UsageError(
-                f"{item.name} is said twice: {reprlib.repr(value)}, and {reprlib.repr(present)} in {name}.",
-                hint="leave one of them out",
-            )
-        changes[item.name] = value
-    return dataclasses.replace(settings, **changes)
 
 
 @dataclass(frozen=True)
@@ -64,7 +36,7 @@ class Given:
             **training,
         )
 
-    def beside(self, config: Settings | None) -> Settings:
+    def beside(self, config: TrainSettings | None) -> TrainSettings:
         """The settings of the user together with them; UsageError where ``config`` says something else."""
         if isinstance(config, TrainConfig):
             combined(config, self.training, "config")
@@ -72,15 +44,3 @@ class Given:
             combined(config.loss, self.loss, "config.loss")
             return self.on(config)
         return self.on if config is None else lambda before: self.on(config(before))
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, (str, os.PathLike)) and isinstance(b, (str, os.PathLike)):
-        return os.fspath(a) == os.fspath(b)
-    return type(a) is type(b) and bool(a == b)

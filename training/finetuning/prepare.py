@@ -24,7 +24,7 @@ from ..data.sources import Sources, read_each, sources
 from ..data.split import every_nth, split_frames
 from ..targets.fit import FittedTarget, fit_target, with_target
 from ..targets.options import TargetTask
-from .arguments import Settings
+from .arguments import TrainSettings
 from .earlier import EarlierSet, read_earlier, refuse_known
 from .options import SCRATCH, VALID_FRACTION, DataOptions, ModelOptions, refuse_energies, refuse_old_weights
 from .recipe_frames import force_rms, read_recipe_frames, recipe_folder
@@ -71,7 +71,7 @@ class _Frames:
     """Energy in eV of isolated atoms by atomic number."""
 
 
-def prepare(data: DataOptions, start: ModelOptions, config: Settings, say: Say) -> Prepared:
+def prepare(data: DataOptions, start: ModelOptions, config: TrainSettings, say: Say) -> Prepared:
     """Read, split, audit and reference the data and find the start model; computes nothing expensive.
 
     ``config``: the settings, or what makes them from the defaults, or from those of ``data.recipe``.
@@ -103,7 +103,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: Settings, say: Say) 
     return _examined(found, data, start, config, loaded, began, say)
 
 
-def settled(config: Settings, before: TrainConfig) -> TrainConfig:
+def settled(config: TrainSettings, before: TrainConfig) -> TrainConfig:
     """The settings that are meant, where those of ``before`` would hold else."""
     return config if isinstance(config, TrainConfig) else config(before)
 
@@ -193,7 +193,7 @@ def _split(
 
 
 def _of_recipe(
-    recipe: FinetuneRecipe, data: DataOptions, loaded: LoadedModel, config: Settings
+    recipe: FinetuneRecipe, data: DataOptions, loaded: LoadedModel, config: TrainSettings
 ) -> tuple[_Frames, DataOptions, TrainConfig]:
     """The frames of the data set of a published task, its file, and the settings."""
     found = read_recipe_frames(

@@ -11,7 +11,7 @@ from .run_config import training_of_file
 
 if TYPE_CHECKING:
     from ...training.config import TrainConfig
-    from ...training.finetuning.arguments import Settings
+    from ...training.finetuning.arguments import TrainSettings
     from ...training.finetuning.options import DataOptions, ModelOptions
     from ...training.targets.options import TargetTask
 
@@ -92,7 +92,7 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
     )
 
 
-def train_settings(common: Common, options: dict[str, Any]) -> Settings:
+def train_settings(common: Common, options: dict[str, Any]) -> TrainSettings:
     """What changes the defaults, or the settings of a recipe: the file of ``--config``, then the options."""
     from ...training.finetuning.arguments import Given
 
