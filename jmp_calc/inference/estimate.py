@@ -290,7 +290,8 @@ def _model_of(settings: Settings) -> tuple[str, HeadConfig, ModelConfig]:
     from ..zoo.names import locate
 
     found = locate(settings.model, may_fetch=False)
-    config, card, _ = describe_file(found.path, official=found.official)
+    facts = describe_file(found.path, official=found.official)
+    config, card = facts.config, facts.card
     head = choose_head(config, settings)
     config = dataclasses.replace(config, policy=choose_policy(config, head, settings))
     return found.name or card.name, head, config
