@@ -16,7 +16,15 @@ import numpy as np
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.graph.policy import PolicyName
 from jmp_calc.inference.opened import OpenedModel, loaded_model, opened_model
-from jmp_calc.inference.settings import Settings, check_covered, choose_head, output_of, portable
+from jmp_calc.inference.settings import (
+    Elements,
+    Settings,
+    check_covered,
+    choose_head,
+    output_of,
+    portable,
+    warn_of_uncovered,
+)
 from jmp_calc.io.progress import Say
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -128,6 +136,7 @@ def evaluate(
     forces: Literal["conservative", "direct"] = Settings.forces,
     graph: PolicyName | None = Settings.graph,
     weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+    elements: Elements = Settings.elements,
     target: str | None = None,
     energy_key: str | None = LabelKeys.energy,
     forces_key: str | None = LabelKeys.forces,
@@ -157,6 +166,8 @@ def evaluate(
         forces: conservative (slope of the energy) or direct (the head's own output). Default: "conservative".
         graph: graph policy, official or smooth; the file's if none is given. Default: None.
         weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
         target: key of the labels of a head of scalars, classes or vectors; as in its training data if none is
             given. Default: None.
         energy_key: name of the energy in the data; found automatically if none is given. Default: None.
@@ -190,6 +201,7 @@ def evaluate(
         forces=forces,
         weights=weights,
         graph=graph,
+        elements=elements,
     )
     read = reader(
         energy_key=energy_key,
@@ -208,7 +220,7 @@ def evaluate(
     found = labelled(data, compared, read)
     for message in found.messages:
         say(message)
-    refuse_uncovered(opened, found.frames, settings.model)
+    check_elements(opened, found.frames, settings)
     predictions = predicted(opened, compared, found.frames, settings.forces, max_edges)
     failed = [frame.where for frame, bad in zip(found.frames, predictions.not_finite) if bad]
     if failed:
@@ -322,11 +334,15 @@ def labelled(data: Labelled, compared: Compared, read: Callable[..., LabelledSet
     return replace(found, frames=frames, messages=messages)
 
 
-def refuse_uncovered(opened: OpenedModel, frames: Sequence[Frame], model: str) -> None:
-    """ModelError, naming the frame, for an element that the head was not trained on."""
+def check_elements(opened: OpenedModel, frames: Sequence[Frame], settings: Settings) -> None:
+    """ModelError, naming the frame, for an element that the head was not trained on; a warning if any is
+    accepted."""
+    if settings.elements == "any":
+        warn_of_uncovered(opened.head, {int(z) for frame in frames for z in np.unique(frame.numbers)})
+        return
     for frame in frames:
         try:
-            check_covered(opened.config, opened.head, np.unique(frame.numbers), model)
+            check_covered(opened.config, opened.head, np.unique(frame.numbers), settings.model)
         except ModelError as error:
             raise ModelError(error.fact, where=frame.where, hint=error.hint) from error
 

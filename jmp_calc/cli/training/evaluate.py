@@ -10,7 +10,7 @@ import click
 from ..arguments import Arguments
 from ..command_run import CommandRun
 from ..dry_run import dry_run_report
-from ..options import Common, common_options
+from ..options import ELEMENTS_OPTION, Common, common_options
 
 EPILOG = """\b
 Examples:
@@ -27,6 +27,7 @@ ARGUMENTS = Arguments("training.evaluate", "evaluate")
 @ARGUMENTS.option("--forces", argument="forces", type=click.Choice(["conservative", "direct"]))
 @ARGUMENTS.option("--graph", argument="graph", type=click.Choice(["official", "smooth"]))
 @ARGUMENTS.option("--weights", argument="weights", type=click.Choice(["ema", "raw", "official-ft"]))
+@ELEMENTS_OPTION
 @ARGUMENTS.option("--index", argument="index")
 @ARGUMENTS.option("--group-by", argument="group_by", type=click.Choice(["config_type", "formula"]))
 @ARGUMENTS.option("--energy-key", "--energy_key", argument="energy_key")
@@ -48,7 +49,7 @@ def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
     from ...training.evaluate import evaluate as run_evaluate
 
     given = sources(data)
-    settings = {"data": given.files, "head": common.head, **options}
+    settings = {"data": given.files, "head": common.head, "elements": common.elements, **options}
     command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=given.files)
     if common.dry_run:
         command.check()
@@ -59,6 +60,7 @@ def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
             given.files,
             model=common.model,
             head=common.head,
+            elements=common.elements,
             device=common.device,
             dtype=common.dtype,
             say=common.say,
