@@ -270,7 +270,7 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training
             # frames.
             written = with_fitted_energies(written, run.begun.head.name, prepared.train, run.device)
-        card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
+        card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
 
     done = None if run.checkpoint is None else run.checkpoint.progress.validated_at
     names = loggers if opened.world.is_first else ()
@@ -294,7 +294,7 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
 
 
 def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
-    """Errors of the best model and of the last weights; writes the report and the final card."""
+    """Errors of the best model; writes the report and the final card."""
     from jmp_calc.zoo.container import load_model
 
     prepared, config, opened = run.prepared, run.prepared.config, run.opened
@@ -305,11 +305,6 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         name: validate(best, batches, config.loss, config.final_forces, opened.world)[1]
         for name, batches in parts.items()
     }
-    raw = None
-    if config.optim.ema_decay is not None:
-        run.potential.load_state_dict(fitted.last_weights)
-        _, last = validate(run.potential, run.valid, config.loss, config.final_forces, opened.world)
-        raw = last.errors()
     rows = opened.world.from_first(fitted.history.rows)
     result = result_of(
         prepared,
@@ -320,13 +315,11 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         predictions=predictions,
         rows=rows,
         progress=fitted.progress,
-        raw=raw,
         n_trained=sum(p.numel() for p in run.potential.parameters() if p.requires_grad),
     )
     outputs: tuple[Path, ...] = ()
     if opened.world.is_first:
-        best_step = max((row.step for row in rows if row.best), default=result.n_steps)
-        note = saved_weights("best", best_step, config)
+        note = saved_weights("best", fitted.progress, config)
         Card(prepared, run.begun).write(best_file, to_publish(best, prepared.start), note, result)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in spoken(result, prepared, predictions):

@@ -12,6 +12,7 @@ from jmp_calc.zoo.container import ModelCard, save_model
 
 from ..config import TrainConfig
 from ..data.sources import Sources, sources
+from ..run.checkpoint import Progress
 from .prepare import Prepared
 from .result import TrainResult
 from .start import Start
@@ -64,14 +65,17 @@ class Card:
         )
 
 
-def saved_weights(name: str, step: int, config: TrainConfig) -> str:
+def saved_weights(name: str, progress: Progress, config: TrainConfig) -> str:
     """Which weights ``best`` or ``last`` holds, in words."""
-    decay = config.optim.ema_decay
-    kind = (
-        "weights as they are (not averaged)"
-        if decay is None
-        else f"weights averaged over steps (EMA, decay {decay:g})"
+    weights, step = (
+        (progress.best_weights, progress.best_step) if name == "best" else (progress.weights, progress.step)
     )
+    decay = config.optim.ema_decay
+    kind = "weights as they are (not averaged)"
+    if weights == "averaged":
+        kind = f"weights averaged over steps (EMA, decay {decay:g})"
+    elif decay is not None:
+        kind += f", better on validation than averaged ones (EMA, decay {decay:g}),"
     extreme = "largest on validation" if config.metric == "balanced_accuracy" else "smallest validation error"
     when = f"{extreme} so far ({config.metric})" if name == "best" else "end of the run"
     return f"{kind} after {step} steps: {when}"

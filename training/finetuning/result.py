@@ -45,7 +45,7 @@ class TrainResult:
     valid_last: Errors
     """Validation errors of ``last``."""
     valid_last_raw: Errors | None
-    """The same at the same step without averaging over steps; None if ``last`` is not averaged."""
+    """The same of the weights without averaging over steps; None where none are averaged."""
     n_clipped: int
     """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
@@ -128,7 +128,6 @@ def result_of(
     predictions: Mapping[str, Predictions],
     rows: Sequence[Row],
     progress: Progress,
-    raw: Errors | None,
     n_trained: int,
 ) -> TrainResult:
     """The result of a run in ``folder``.
@@ -142,11 +141,10 @@ def result_of(
         predictions: of the best model, by part of the data.
         rows: all validations.
         progress: how far the run came.
-        raw: validation errors of the last weights, not averaged.
         n_trained: numbers that the optimizer changed.
     """
     target, config = prepared.target, prepared.config
-    first, last = (_errors_of(rows, position, len(prepared.valid)) for position in (0, -1))
+    first, last, raw = _first_and_last(rows, config, len(prepared.valid))
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in predictions}
     by_group = {name: found.errors_by_group(groups[name]) for name, found in predictions.items()}
     baseline = None if target is None else target.baseline
@@ -211,18 +209,12 @@ def _constant(
     return {name: target.constant(getattr(prepared, name)) for name in names}
 
 
-def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
-    """Errors in a row of the history; none if somebody took the file of a resumed run away."""
+def _first_and_last(
+    rows: Sequence[Row], config: TrainConfig, n_structures: int
+) -> tuple[Errors, Errors, Errors | None]:
+    """Errors of the first and the last validation, and of the last one without averaging, if weights are
+    averaged; none if somebody took the file of a resumed run away."""
     if not rows:
-        return Errors(n_structures)
-    row = rows[position]
-    return Errors(
-        n_structures,
-        energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
-        forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a,
-        stress_mae_gpa=row.valid_stress_mae_gpa,
-        scalar_mae=row.valid_scalar_mae,
-        accuracy=row.valid_accuracy,
-        balanced_accuracy=row.valid_balanced_accuracy,
-        vector_mae=row.valid_vector_mae,
-    )
+        return Errors(n_structures), Errors(n_structures), None
+    before, last = (rows[i].errors(rows[i].weights, n_structures) or Errors(n_structures) for i in (0, -1))
+    return before, last, None if config.optim.ema_decay is None else rows[-1].errors("raw", n_structures)

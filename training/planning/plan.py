@@ -88,9 +88,9 @@ def plan_finetune(prepared: Prepared, where: Machines) -> Plan:
         evaluation_batches(frames, network, begun, prepared.config, cpu, alone)
         for frames in (prepared.valid, prepared.test)
     )
-    evaluated = len(prepared.valid) + sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
+    retained = sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
     batches = train, valid, test
-    plan = _planned(network, prepared.config, batches, begun.fixed_heads, evaluated, where, prepared.began)
+    plan = _planned(network, prepared.config, batches, begun.fixed_heads, retained, where, prepared.began)
     return dataclasses.replace(plan, messages=tuple(messages))
 
 
@@ -106,7 +106,7 @@ def plan_pretrain(
     cpu = torch.device("cpu")
     train = pretraining_batches(sets, recipe, network, cpu, 0)
     valid = validation_batches(few, recipe, network, cpu)
-    return _planned(network, config, (train, valid, None), (), valid.n_structures, where, began)
+    return _planned(network, config, (train, valid, None), (), 0, where, began)
 
 
 def _planned(
@@ -114,7 +114,7 @@ def _planned(
     config: TrainConfig,
     batches: tuple[Batches, Batches, Batches | None],
     fixed_heads: tuple[str, ...],
-    evaluated: int,
+    retained: int,
     where: Machines,
     began: float,
 ) -> Plan:
@@ -133,7 +133,7 @@ def _planned(
         train.n_structures,
         train.n_steps(0),
         total_steps(train, config),
-        validation_interval(train.n_structures, evaluated),
+        validation_interval(config, train.n_structures, valid.n_structures, retained),
     )
     threads = 1 if config.processes > 1 else torch.get_num_threads()
     cost = run_cost(
