@@ -25,7 +25,7 @@ from jmp_calc.inference.settings import (
     portable,
     warn_of_uncovered,
 )
-from jmp_calc.io.progress import Say
+from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
 
@@ -60,15 +60,21 @@ class EvaluationResult:
     """Errors in total and by group, and the predictions behind them."""
 
     errors: Errors
+    """Of all frames."""
     by_group: dict[str, Errors]
+    """By config_type or formula."""
     energy_offset_mev_per_atom: float | None
     """Mean of (predicted - true) energy per atom: large when model and data have different energy zeros."""
     energy_mae_without_offset_mev_per_atom: float | None
     """Mean absolute error of the energy per atom once this mean is taken off."""
     head: str
+    """Name of the head that was evaluated."""
     predictions: Predictions
+    """Beside the labels, in the order of the frames."""
     frames: tuple[Frame, ...]
+    """That have something to compare with."""
     messages: tuple[str, ...]
+    """What the user should know about the labels."""
     target: str | None = None
     """Name of the scalar, class or vector that was compared; None: energies, forces and stresses."""
     classes: tuple[str, ...] = ()
@@ -151,7 +157,7 @@ def evaluate(
     device: str = Settings.device,
     dtype: str = Settings.dtype,
     max_edges: int = MAX_EDGES,
-    say: Say = lambda text: None,
+    say: Say = silent,
 ) -> EvaluationResult:
     """Compare predictions with labels; labels that are missing do not count.
 
@@ -160,9 +166,9 @@ def evaluate(
     Args:
         data: labelled frames: a file in any format that ASE reads, packed or not; a folder; a pattern;
             several of them; or a list of ase.Atoms with their labels in ``calc``, ``info`` or ``arrays``.
-        model: name of a model, or path of a .safetensors file of ours or of an official .pt file. Default:
-            "jmp-xs".
-        head: head of the model; the file's default head if none is given. Default: None.
+        model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt file.
+            Default: "jmp-xs".
+        head: output of the model, by name; the file's default head if none is given. Default: None.
         forces: conservative (slope of the energy) or direct (the head's own output). Default: "conservative".
         graph: graph policy, official or smooth; the file's if none is given. Default: None.
         weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
@@ -183,7 +189,7 @@ def evaluate(
         device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
         dtype: precision of the network, float32 or float64. Default: "float32".
         max_edges: most edges of a batch. Default: 40000.
-        say: receives messages. Default: nothing.
+        say: receives messages. Default: silent.
 
     Returns:
         errors in total and by group, and the predictions; ``write`` makes files of them.

@@ -91,7 +91,7 @@ def finetune(
     override: bool = False,
     overwrite: bool = False,
     loggers: Sequence[LoggerName] = (),
-    distributed: DistributedConfig | World = DistributedConfig(),
+    distributed: DistributedConfig | World | None = None,
     say: Say = print,
 ) -> TrainResult:
     """Fine-tune a model on labelled structures.
@@ -101,44 +101,59 @@ def finetune(
     Args:
         train: labelled frames: a file in any format that ASE reads, packed or not; a folder; a pattern
             (``runs/*.traj``); several of them; or a list of ase.Atoms with their labels in ``calc``,
-            ``info`` or ``arrays``. Without ``valid``, a share of them is set aside in blocks.
-        valid: frames to choose the best model by.
-        test: frames that are evaluated before and after training.
-        model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
-        out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
+            ``info`` or ``arrays``. Default: None.
+        valid: frames to choose the best model by; a share of the training frames if none are given. Default:
+            None.
+        test: frames that are evaluated before and after training. Default: None.
+        model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt file,
+            to start from; ``scratch:NAME`` takes its architecture only. Default: "jmp-xs".
+        out: output folder; refused if it holds an earlier run, unless ``overwrite`` or ``resume``. Default:
+            "run".
         head: old head that the new one starts from: auto (smallest force error on a few frames), scratch (new
-            weights), or a name.
-        head_name: name of the new head.
-        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces; a
-            TargetTask says more about it: its kind, pooling, unit.
-        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set.
-        epochs: passes over the data; None: 100, or as many as ``max_time`` allows.
-        max_steps: optimizer steps after which the run ends; None: no limit.
-        max_time: wall time in s; the learning rate reaches its end within it; None: no limit.
-        lr: peak learning rate; None: by size of the network.
-        batch_size: most structures per batch; None: 4 to 32, by number of frames.
-        forces: conservative (slope of the energy) or direct (a network of their own); None: conservative.
-        seed: random seed of the split and of the training; None: 0.
-        energy_key: name of the energy in the data; None: found automatically, as the three below.
-        forces_key: name of the forces.
-        stress_key: name of the stress (ASE's sign).
-        virials_key: name of the virials (stress = -virials / volume).
-        energy_unit: unit of energies that are not in eV.
-        length_unit: unit of lengths that are not in Å.
-        valid_fraction: share of the training frames used for validation; None: 0.1.
-        references: auto, isolated, lstsq, energies by symbol (eV), or a file of them; None: auto.
+            weights), or a name. Default: "auto".
+        head_name: name of the new head. Default: "finetuned".
+        target: key of a scalar, class or vector of every structure to train on instead of energies and
+            forces; from Python a TargetTask says more about it. Default: None.
+        recipe: published task by name (rmd17-aspirin), see jmp-calc recipes list; the training data are then
+            the folder of its data set. Default: None.
+        epochs: passes over the data; 100, or as many as the time allows, if no number is given. Default:
+            None.
+        max_steps: optimizer steps after which the run ends. Default: None.
+        max_time: wall time, seconds (on the command line also 10m, 2h); the learning rate reaches its end
+            within it. Default: None.
+        lr: peak learning rate; by size of the network if none is given. Default: None.
+        batch_size: most structures per batch; 4 to 32, by number of frames, if no number is given. Default:
+            None.
+        forces: kind of forces, conservative (slope of the energy) or direct (a network of their own);
+            conservative if nothing is said. Default: None.
+        seed: random seed of the split and of the training; 0 if none is given. Default: None.
+        energy_key: name of the energy in the data; found automatically if none is given. Default: None.
+        forces_key: name of the forces. Default: None.
+        stress_key: name of the stress (ASE's sign). Default: None.
+        virials_key: name of the virials (stress = -virials / volume). Default: None.
+        energy_unit: unit of energies that are not in eV, in all files: hartree, kcal/mol, ... Default: None.
+        length_unit: unit of lengths that are not in Å, in all files: bohr, nm. Default: None.
+        valid_fraction: share of the training frames used for validation, in contiguous blocks; 0.1 if none is
+            given. Default: None.
+        references: reference energies: auto, isolated, lstsq, a YAML file {C: -1029.5, ...} in eV, or a file
+            of atoms; from Python also energies by symbol. Default: None.
         config: loss, optimizer, length; or a function that changes the settings of a recipe or the defaults.
-        data: further choices about the data: index, units, split, audit, earlier data.
-        start: further choices about the start model: kept heads, graphs.
-        device: auto, cpu, cuda, cuda:N.
-        dtype: precision of the weights, float32 or float64.
-        resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
-        override: resume although settings or data have changed.
-        overwrite: replace earlier results.
-        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
-        distributed: processes that share the run; all return the same result. A World: this process is one of
-            them already.
-        say: receives lines of progress.
+            Default: None.
+        data: further choices about the data: index, split, audit, earlier data. Default: None.
+        start: further choices about the start model: kept heads, graphs. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the weights, float32 or float64. Default: "float32".
+        resume: go on with the run in the output folder; from the start, if it was killed before its first
+            saved state. Default: False.
+        override: resume although settings or data have changed. Default: False.
+        overwrite: replace earlier outputs (default: refuse). Default: False.
+        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too. Default: ().
+        distributed: processes that share the run, all of which return the same result; those of torchrun or
+            srun, or one, if nothing is said. A World: this process is one of them already. Default: None.
+        say: receives lines of progress. Default: print.
+
+    Returns:
+        errors before and after, paths of the models, all settings as they were resolved.
 
     Raises:
         UsageError: settings that contradict each other, or a folder that cannot be used.
@@ -173,7 +188,7 @@ def finetune(
     folder = out if isinstance(out, HeldFolder) else Path(out)
     inputs = (*input_files(data), *start_file(start))
     with (
-        started(distributed, device) as world,
+        started(distributed or DistributedConfig(), device) as world,
         opened_run(folder, OUTPUTS, world, restart, inputs=inputs, say=say) as opened,
     ):
         prepared = prepare(data, start, settings, opened.say)

@@ -52,15 +52,21 @@ class PretrainResult:
     """What a pre-training gave; errors are those of the averaged weights on all validation frames."""
 
     model: Path
+    """The file with all kept heads."""
     out: Path
+    """Folder of the run."""
     errors: dict[str, Errors]
     """By data set."""
     n_steps: int
+    """Optimizer steps, over all restarts."""
     n_epochs: int
+    """Passes over the data."""
     train_s: float
+    """Seconds of the time budget that were used, over all restarts."""
     next_line: str
     """The line of Python that uses the model."""
     network: ModelConfig
+    """Configuration of the network that was trained."""
 
     def __repr__(self) -> str:
         errors = "; ".join(f"{name} {found}" for name, found in self.errors.items())

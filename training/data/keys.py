@@ -37,9 +37,13 @@ class LabelKeys:
     volume."""
 
     energy: str | None = None
+    """Name of the energy."""
     forces: str | None = None
+    """Name of the forces."""
     stress: str | None = None
+    """Name of the stress (ASE's sign)."""
     virials: str | None = None
+    """Name of the virials (stress = -virials / volume)."""
 
 
 def lookup(frame: RawFrame, label: str, key: str) -> Any:

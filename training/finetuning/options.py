@@ -50,7 +50,9 @@ class ModelOptions:
     head_bias: bool | None = None
     """Whether the hidden layers of a new head have a bias; None: as the old heads."""
     level_of_theory: str = "as in the training data"
+    """Of the labels, written into the model file."""
     dtype: str = "float32"
+    """Precision of the weights, float32 or float64."""
 
     def __post_init__(self) -> None:
         if self.graph not in ("smooth", "official"):
@@ -104,6 +106,7 @@ class DataOptions:
     test: Labelled | None = None
     """Frames that are evaluated before and after training."""
     keys: LabelKeys = field(default_factory=LabelKeys)
+    """Names of the labels in the data."""
     index: str = ":"
     """Frames of every training file, as a slice."""
     valid_fraction: float | None = None
@@ -117,12 +120,15 @@ class DataOptions:
     allow_missing: tuple[str, ...] = ()
     """Labels that some or all frames may lack; they are masked."""
     allow_truncated: bool = False
+    """Drop an incomplete last frame."""
     allow: tuple[str, ...] = ()
     """Codes of audit findings that are accepted, such as ``duplicates``."""
     energy_unit: str | None = None
+    """Unit of energies that are not in eV, in all files: hartree, kcal/mol, ..."""
     length_unit: str | None = None
+    """Unit of lengths that are not in Å, in all files: bohr, nm."""
     groups: tuple[str, ...] = ()
-    """Only frames with one of these config_types or formulas; empty: all."""
+    """Only frames of this config_type, or with these elements (Si, Cu-O); empty: all."""
     target: TargetTask | None = None
     """A scalar, class or vector to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None
@@ -137,12 +143,14 @@ class DataOptions:
     """FILE or FILE:HEAD: earlier data that are evaluated under an old head before, during and after training;
     keys and units are those of the training frames."""
     replay: tuple[str, ...] = ()
-    """The same for earlier data that are trained on, each under its old head, beside the new ones."""
+    """FILE or FILE:HEAD: earlier data that are trained on too, each under its old head, against
+    forgetting."""
     replay_share: float | None = None
     """Share of the structures of every step that are replayed; None: 0.2."""
     n_train: int | None = None
     """Size of a random subset of the training frames; None: all."""
     seed: int = 0
+    """Random seed of the split and of the subset."""
 
     def __post_init__(self) -> None:
         check_codes(self.allow)

@@ -26,22 +26,35 @@ class TrainResult:
     """What a fine-tuning gave; errors are those of the best model, unless they say otherwise."""
 
     best: Path
+    """File of the model with the smallest validation error;"""
     last: Path
+    """and of the one at the end of the run."""
     out: Path
+    """Folder of the run."""
     before: Errors
     """Validation errors before training."""
     valid: Errors
+    """Validation errors."""
     test: Errors | None
+    """Test errors; None without test frames."""
     test_before: Errors | None
+    """The same before training; None in a resumed run."""
     valid_by_group: dict[str, Errors]
+    """Validation errors by config_type."""
     test_by_group: dict[str, Errors]
+    """Test errors by config_type."""
     history: tuple[Row, ...]
+    """One row per validation."""
     n_steps: int
+    """Optimizer steps, over all restarts."""
     n_epochs: int
+    """Passes over the data."""
     train_s: float
     """Seconds of the time budget that were used, over all restarts."""
     init_head: str | None
+    """Old head that the new one started from; None: new weights."""
     probe: dict[str, float]
+    """Force RMSE of the old heads on a few frames before training, eV/Å."""
     valid_last: Errors
     """Validation errors of ``last``."""
     valid_last_raw: Errors | None
@@ -58,14 +71,17 @@ class TrainResult:
     n_trained: int = 0
     """Numbers that the optimizer changed."""
     messages: tuple[str, ...] = ()
+    """What was found in the data and decided about the network."""
     next_line: str = ""
     """The line of Python that uses the best model."""
     outputs: tuple[Path, ...] = ()
+    """Files in the folder."""
     data: DataOptions = field(default_factory=DataOptions)
-    """With the files that were read;"""
+    """Settings of the data, with the files that were read."""
     start: ModelOptions = field(default_factory=ModelOptions)
+    """Settings of the start model."""
     config: TrainConfig = field(default_factory=TrainConfig)
-    """and all settings as they were in the run."""
+    """Settings of the training, resolved."""
 
     def __repr__(self) -> str:
         test = "" if self.test is None else f", test {self.test}"

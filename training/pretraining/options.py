@@ -17,7 +17,9 @@ class PretrainOptions:
     pack: Path | None = None
     """A pack that was made before, instead of ``data``."""
     device: str = "auto"
+    """Where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N."""
     dtype: str = "float32"
+    """Precision of the weights, float32 or float64."""
     workers: int = 0
     """Processes that prepare batches for a GPU."""
     valid_frames: int | None = None

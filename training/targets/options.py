@@ -19,7 +19,7 @@ class TargetTask:
     key: str
     """Of the labels: in a file in ``info``, in ``Frame`` that of ``targets``, ``classes`` or ``vectors``."""
     kind: Literal["scalar", "spatial_extent", "class", "vector"] | None = None
-    """None: class if the labels are text or booleans, else scalar."""
+    """What the target is; None: class if the labels are text or booleans, else scalar."""
     pooling: Reduction | None = None
     """How atoms are combined; None: sum for an extensive scalar and for vectors, else mean."""
     referenced: bool | None = None
@@ -27,8 +27,9 @@ class TargetTask:
     normalise: bool = True
     """Whether mean and standard deviation are taken out."""
     unit: str = "label units"
+    """Unit of the target, to be written into files."""
     class_weights: Literal["equal", "balanced"] = "equal"
-    """Of classes: whether every training frame counts alike, or every class."""
+    """Whether every frame (equal) or every class (balanced) counts alike in the loss of classes."""
 
     def __post_init__(self) -> None:
         if self.class_weights != "equal" and self.kind not in (None, "class"):

@@ -23,7 +23,7 @@ ARGUMENTS = Arguments("training.evaluate", "evaluate")
 
 @click.command(epilog=EPILOG)
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@common_options(out="./jmp_evaluation", calculator=False)
+@common_options(out="./jmp_evaluation", calculator=False, texts=ARGUMENTS)
 @ARGUMENTS.option("--forces", argument="forces", type=click.Choice(["conservative", "direct"]))
 @ARGUMENTS.option("--graph", argument="graph", type=click.Choice(["official", "smooth"]))
 @ARGUMENTS.option("--weights", argument="weights", type=click.Choice(["ema", "raw", "official-ft"]))

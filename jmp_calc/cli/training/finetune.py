@@ -9,13 +9,14 @@ import click
 from click.core import ParameterSource
 
 from ...errors import UsageError
+from ..arguments import format_sections
 from ..command_run import CommandRun
 from ..config import CommandWithSections
 from ..options import Common, common_options
 from .conflicts import check_conflicts
 from .distributed import distributed_options
 from .dry_run import show_finetune
-from .options import finetune_options
+from .options import FINETUNE, finetune_options
 from .run_config import options_of_run
 from .settings import data_options, model_options, train_settings
 
@@ -56,6 +57,11 @@ class FinetuneCommand(CommandWithSections):
         """The sections that ``finetune`` writes, as options."""
         return options_of_run(context, content, path)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Options under headings."""
+        shared = {"model": "Model", "head": "Model", "dtype": "Model", "seed": "Training"}
+        format_sections(self, ctx, formatter, shared, rest="Run")
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate ``--snake_case`` before click sees it."""
         return super().parse_args(ctx, [_ours(arg) for arg in args])
@@ -71,7 +77,7 @@ def _ours(arg: str) -> str:
 @click.command(cls=FinetuneCommand, epilog=EPILOG)
 @finetune_options
 @distributed_options
-@common_options(out="run", calculator=False)
+@common_options(out="run", calculator=False, texts=FINETUNE)
 def finetune(
     common: Common,
     train: tuple[Path, ...],
