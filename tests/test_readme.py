@@ -18,7 +18,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def write_data(folder: Path) -> None:
-    """train.extxyz and test.extxyz, as a reader would have them: the first and the last frames of the sample."""
+    """train.extxyz and test.extxyz: the first and the last frames of the shipped sample."""
     packed = (resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz").read_bytes()
     frames = read(io.StringIO(gzip.decompress(packed).decode()), ":", format="extxyz")
     write(folder / "train.extxyz", frames[:30])
