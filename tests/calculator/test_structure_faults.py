@@ -129,6 +129,23 @@ def test_image_of_the_same_atom(calc: JMPCalculator) -> None:
     refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "atom 0 and its own periodic image")
 
 
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        (0.01 * np.eye(3), "no material is that dense"),
+        (1e-3 * np.eye(3), "The cell is so small that .* images of an atom lie within 0.3 Å"),
+        ([[8, 0, 0], [0, 8, 0], [8, 0, 1e-4]], r"Distance 0\.0001 Å between atom 0 and its own"),
+        ([[1e-300, 0, 0], [0, 5, 0], [0, 0, 5]], "Cell vector a is 1e-300 Å long"),
+        ([[5, 0, 0], [0, 1e200, 0], [0, 0, 5]], r"Cell vector b is 1e\+200 Å long"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jmp_calc.errors.JMPWarning")
+def test_cells_far_too_small_or_too_large_are_refused_at_once(
+    calc: JMPCalculator, cell: object, message: str
+) -> None:
+    refused(calc, Atoms("H", cell=cell, pbc=True), message)
+
+
 def test_very_short_distance_is_a_warning(calc: JMPCalculator) -> None:
     with pytest.warns(JMPWarning, match=r"Distance 0\.200 Å between 0 and 1 is below 0\.3"):
         assert np.isfinite(calc.get_potential_energy(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.2]])))
@@ -158,7 +175,9 @@ def test_atoms_unwrapped_by_many_cells(calc: JMPCalculator, salt: Atoms) -> None
 
 def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path) -> None:
     calc = JMPCalculator(two_heads, head="organic", device="cpu")
-    with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials") as caught:
+    with pytest.raises(
+        ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials"
+    ) as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
     with pytest.raises(ModelError, match="no head of tiny covers"):

@@ -95,7 +95,7 @@ def test_a_good_scale_lets_it_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """And is doubled after enough steps."""
     monkeypatch.setattr(run_state, "FIRST_LOSS_SCALE", 2.0**4)
     monkeypatch.setattr(run_state, "SCALE_HOLDS", 2)
-    found = fit(job(tmp_path), HALF).rows
+    found = fit(job(tmp_path), HALF).history.rows
     assert load_checkpoint(tmp_path / "state.pt").progress.loss_scale == 2.0**5
     assert found[-1].step == 3 and found[-1].valid_loss < found[0].valid_loss
 
