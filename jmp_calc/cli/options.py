@@ -23,12 +23,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from ..inference.settings import Elements, Settings
+from .arguments import Arguments
 from .config import config_option
 
 if TYPE_CHECKING:
     from ..calculator import JMPCalculator
 
 F = TypeVar("F", bound=Callable[..., Any])
+CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
+
+ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,7 @@ class Common:
     """Empty: the command has no such option, a recipe decides."""
     head: str | None = None
     seed: int = 0
+    elements: Elements = "trained"
     compile: bool = False
     compiled: Path | None = None
 
@@ -59,6 +65,7 @@ class Common:
             head=self.head,
             device=self.device,
             dtype=self.dtype,
+            elements=self.elements,
             compile=self.compile,
             compiled=self.compiled,
         )
@@ -87,7 +94,7 @@ def common_options(
         *_machine_options(dtype),
         *_output_options(out),
         config_option,
-        *(_compile_options() if calculator else ()),
+        *((ELEMENTS_OPTION, *_compile_options()) if calculator else ()),
     ]
 
     def decorate(function: F) -> F:
@@ -119,22 +126,18 @@ def _network_options(model: str | None) -> tuple[Callable[[F], F], ...]:
             default=model,
             required=model is None,
             show_default=model is not None,
-            help="Model name, or path of a .safetensors or official .pt file.",
+            help=CALCULATOR.help("model"),
         ),
-        click.option("--head", default=None, help="Head of the model (default: the one the file names)."),
+        CALCULATOR.option("--head", argument="head"),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
     )
 
 
 def _machine_options(dtype: str) -> tuple[Callable[[F], F], ...]:
     return (
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option(
-            "--dtype",
-            type=click.Choice(["float32", "float64"]),
-            default=dtype,
-            show_default=True,
-            help="Precision of the network.",
+        CALCULATOR.option("--device", argument="device"),
+        CALCULATOR.option(
+            "--dtype", argument="dtype", type=click.Choice(["float32", "float64"]), default=dtype
         ),
     )
 
@@ -163,17 +166,8 @@ def _output_options(out: str) -> tuple[Callable[[F], F], ...]:
 
 def _compile_options() -> tuple[Callable[[F], F], ...]:
     return (
-        click.option(
-            "--compile",
-            is_flag=True,
-            help="Compile the network: minutes at first, then faster steps; see jmp_calc.inference.compiled.",
-        ),
-        click.option(
-            "--compiled",
-            type=click.Path(path_type=Path),
-            default=None,
-            help="File of jmp-calc export for this model, head and dtype; only one that you trust.",
-        ),
+        CALCULATOR.option("--compile", argument="compile", is_flag=True),
+        CALCULATOR.option("--compiled", argument="compiled", type=click.Path(path_type=Path)),
     )
 
 
