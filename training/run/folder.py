@@ -15,8 +15,9 @@ from ..distributed.world import World
 from .job import STATE_FILE
 from .log import LOG_FILE, RunLog, silent
 
-SETTINGS_FILES = ("config.yaml", "recipe.yaml")
-"""Written by fine-tuning and by pre-training before the first step."""
+BEGUN_FILES = (LOG_FILE, "config.yaml", "recipe.yaml")
+"""Written before the first step: the log before the data are read, then the settings of a fine-tuning or of a
+pre-training."""
 SUMMARY_FILE = "summary.yaml"
 """What the command line says about a run."""
 RESUME_HINT = "--resume goes on with it"
@@ -99,7 +100,7 @@ def has_state(folder: Path, say: Say) -> bool:
     """
     if (folder / STATE_FILE).is_file():
         return True
-    if any((folder / name).is_file() for name in (*SETTINGS_FILES, LOG_FILE)):
+    if any((folder / name).is_file() for name in BEGUN_FILES):
         say("the earlier run was ended before its first saved state: this one starts at the beginning")
         return False
     raise UsageError("There is no run to resume here.", where=str(folder), hint="start it without --resume")
