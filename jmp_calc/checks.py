@@ -1,8 +1,8 @@
 """Structure checks: what no model can evaluate is named before anything is computed.
 
 `check_structure` works on plain arrays (training uses it too), `check_atoms` adds what only an ASE Atoms
-object carries: constraints, a total charge, initial charges and magnetic moments.
-"""
+object carries: constraints, occupancies, a total charge or spin (:mod:`.unread`), initial charges and
+moments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadStructureError, JMPWarning
+from .unread import check_neutral_singlet, check_whole_sites
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,10 +22,15 @@ SAME_PLACE = 0.01
 """Å; atoms closer than this count as one place (the published graphs silently drop such pairs)."""
 TOO_CLOSE = 0.3
 """Å; closer than any bond: allowed, but worth a warning."""
+SHORTEST_PERIOD = 0.5
+"""Å; no lattice repeats within a shorter distance, and all images of such a one would fill the memory."""
+FARTHEST = 1e9
+"""Å; coordinates beyond it have no digits left for a bond."""
 MANY_ATOMS = 100_000
 FLAT = 1e-6
 """Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is
 zero."""
+_REDUCTIONS = 500
 
 logger = logging.getLogger("jmp_calc")
 
@@ -47,6 +53,7 @@ def check_structure(
     _check_finite(positions, cell)
     _check_numbers(numbers, num_elements)
     _check_cell(cell, pbc)
+    _check_period(cell, pbc)
     closest = closest_pair(positions, cell, pbc, below=TOO_CLOSE)
     if closest is None:
         return
@@ -65,10 +72,12 @@ def check_structure(
 
 
 def check_atoms(atoms: Atoms, *, num_elements: int = 120) -> None:
-    """check_structure for an ASE Atoms object, and its constraints and total charge (BadStructureError)."""
+    """check_structure for an ASE Atoms object, and its constraints, occupancies, total charge and spin
+    (BadStructureError)."""
     check_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, num_elements=num_elements)
     _check_constraints(atoms)
-    check_charge(atoms.info)
+    check_whole_sites(atoms.info, atoms.arrays)
+    check_neutral_singlet(atoms.info, atoms.numbers)
 
 
 def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
@@ -83,37 +92,6 @@ def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
             _check_constraints(atoms)
         except BadStructureError as error:
             raise BadStructureError(error.fact, where=where or error.where, hint=error.hint) from error
-
-
-def has_charge(info: dict[str, Any]) -> bool:
-    """Whether info['charge'] is anything but absent, None or zero."""
-    return _charge(info) != 0.0
-
-
-def check_charge(info: dict[str, Any]) -> None:
-    """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
-    value = _charge(info)
-    if value is None:
-        raise BadStructureError(
-            f"atoms.info['charge'] is {info['charge']!r}, not a number.",
-            hint="it is the total charge of the structure; delete the key or set it to 0 to go on",
-        )
-    if value != 0:
-        raise BadStructureError(
-            f"atoms.info['charge'] is {value:g}, but this model has no charge input.",
-            hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
-        )
-
-
-def _charge(info: dict[str, Any]) -> float | None:
-    """The total charge, 0 where none is given; None: not one number."""
-    charge = info.get("charge")
-    if charge is None:
-        return 0.0
-    try:
-        return float(np.asarray(charge).item())  # files give arrays of one number too
-    except (TypeError, ValueError):
-        return None
 
 
 def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
@@ -156,19 +134,23 @@ def closest_pair(
     apart."""
     from scipy.spatial import cKDTree
 
-    inside, origin = _with_images(
-        np.asarray(positions, dtype=float), cell, np.asarray(pbc, dtype=bool), below
-    )
+    pbc = np.asarray(pbc, dtype=bool)
+    lattice = reduced_lattice(np.asarray(cell, dtype=float)[pbc])
+    period = float(np.linalg.norm(lattice[0])) if len(lattice) and len(positions) else np.inf
+    own_image = (0, 0, period) if period < below else None
+    # No pair farther than an atom from its own image is asked for: a tiny cell has few images to make, too.
+    below = min(below, period * (1 + 1e-9))
+    inside, origin = _with_images(np.asarray(positions, dtype=float), lattice, below)
     n_atoms = len(positions)
     if len(inside) < 2:
-        return None
+        return own_image
     distances, neighbours = cKDTree(inside).query(inside[:n_atoms], k=2, distance_upper_bound=below)
     # One of the two nearest is the atom itself, in either order when both distances are zero.
     other = np.where(neighbours[:, 0] == np.arange(n_atoms), 1, 0)
     distance = distances[np.arange(n_atoms), other]
     i = int(np.argmin(distance))
     if not np.isfinite(distance[i]):
-        return None
+        return own_image
     j = int(origin[neighbours[i, other[i]]])
     return min(i, j), max(i, j), float(distance[i])
 
@@ -183,6 +165,10 @@ def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(cell).all(axis=1))
     if len(bad):
         raise BadStructureError(f"Cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}.")
+    if max(np.abs(positions).max(initial=0.0), np.abs(cell).max(initial=0.0)) > FARTHEST:
+        raise BadStructureError(
+            f"A coordinate or cell vector is beyond {FARTHEST:.0e} Å.", hint="check the units of the file"
+        )
 
 
 def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
@@ -218,6 +204,41 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
         )
 
 
+def _check_period(cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Refuse a lattice that repeats within less than any bond, before its images are made."""
+    lattice = reduced_lattice(np.asarray(cell, dtype=float)[pbc])
+    period = float(np.linalg.norm(lattice[0])) if len(lattice) else np.inf
+    if period < SHORTEST_PERIOD:
+        raise BadStructureError(
+            f"The lattice repeats every {period:.2g} Å, which is between atom 0 and its own periodic image.",
+            hint="check cell and units, or set pbc=False for a molecule",
+        )
+
+
+def reduced_lattice(vectors: np.ndarray) -> np.ndarray:
+    """The shortest vectors (n, 3) that span the same lattice as ``vectors`` (n, 3), n <= 3, the shortest
+    first."""
+    basis = np.array(vectors, dtype=float)
+    if len(basis) == 0:
+        return basis
+    shifts = np.stack(np.meshgrid(*[(-1, 0, 1)] * 2), axis=-1).reshape(-1, 2)
+    for _ in range(_REDUCTIONS):
+        basis = basis[np.argsort(np.linalg.norm(basis, axis=1), kind="stable")]
+        changed = False
+        for k in range(1, len(basis)):
+            # Closest lattice point of the shorter vectors: the rounded one or a neighbour of it.
+            nearest = np.rint(np.linalg.lstsq(basis[:k].T, basis[k], rcond=None)[0])
+            steps = np.unique(nearest + shifts[:, :k], axis=0)
+            candidates = basis[k] - steps @ basis[:k]
+            lengths = np.linalg.norm(candidates, axis=1)
+            best = int(np.argmin(lengths))
+            if lengths[best] < np.linalg.norm(basis[k]) * (1 - 1e-9):
+                basis[k], changed = candidates[best], True
+        if not changed:
+            break
+    return basis
+
+
 def _constraint_indices(constraint: Any, n_atoms: int) -> np.ndarray | None:
     """Atom indices of an ASE constraint, or None for constraints on the whole structure."""
     index = getattr(constraint, "index", getattr(constraint, "indices", None))
@@ -242,24 +263,22 @@ def _check_constraints(atoms: Atoms) -> None:
             )
 
 
-def _with_images(
-    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, margin: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms wrapped along periodic axes, followed by all images within `margin` of the wrapped cell, and
-    their origin.
+def _with_images(positions: np.ndarray, lattice: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms wrapped along the lattice vectors (n, 3), followed by all images within `margin` of the wrapped
+    cell, and their origin.
 
     Works in fractional coordinates of a completed cell, so it is exact for skewed cells and cells thinner
     than margin.
     """
     origin = np.arange(len(positions))
-    if not pbc.any():
+    if len(lattice) == 0:
         return positions, origin
-    full = _completed(cell, pbc)
+    full = _completed(lattice)
     inverse = np.linalg.inv(full)
     fractional = positions @ inverse
-    fractional[:, pbc] -= np.floor(fractional[:, pbc])
+    fractional[:, : len(lattice)] -= np.floor(fractional[:, : len(lattice)])
     images, n_atoms = fractional, len(positions)
-    for axis in np.flatnonzero(pbc):
+    for axis in range(len(lattice)):
         reach = margin * np.linalg.norm(inverse[:, axis])
         count = int(np.ceil(reach))
         copies, copied_origin = [images], [origin]
@@ -275,9 +294,7 @@ def _with_images(
     return images @ full, origin
 
 
-def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The cell with its non-periodic vectors replaced by unit vectors orthogonal to the periodic ones."""
-    full = np.array(cell, dtype=float)
-    _, _, basis = np.linalg.svd(full[pbc])
-    full[~pbc] = basis[int(pbc.sum()) :]
-    return full
+def _completed(lattice: np.ndarray) -> np.ndarray:
+    """Lattice vectors (n, 3), completed to (3, 3) by unit vectors orthogonal to them."""
+    _, _, basis = np.linalg.svd(lattice)
+    return np.concatenate([lattice, basis[len(lattice) :]])
