@@ -9,17 +9,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jmp_calc.version import __version__
+from .version import __version__
 
 if TYPE_CHECKING:
-    from jmp_calc.calculator import JMPCalculator
-    from jmp_calc.inference.estimate import estimate
-    from jmp_calc.inference.predict import predict, predict_classes, predict_vectors
-    from jmp_calc.training.evaluate import evaluate
-    from jmp_calc.training.finetune import finetune
-    from jmp_calc.workflows.md import md
-    from jmp_calc.workflows.phonons import phonons
-    from jmp_calc.workflows.relax import relax
+    from .calculator import JMPCalculator
+    from .inference.estimate import estimate
+    from .inference.predict import predict, predict_classes, predict_vectors
+    from .training.evaluate import evaluate
+    from .training.finetune import finetune
+    from .workflows.md import md
+    from .workflows.phonons import phonons
+    from .workflows.relax import relax
 
 __all__ = [
     "JMPCalculator",

@@ -227,6 +227,17 @@ def test_training_names_its_own_modules_relatively() -> None:
     assert not found
 
 
+def test_jmp_calc_names_its_own_modules_relatively() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "jmp_calc").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and not node.level and is_within(node.module or "", "jmp_calc"))
+        or (isinstance(node, ast.Import) and any(is_within(alias.name, "jmp_calc") for alias in node.names))
+    ]
+    assert not found
+
+
 def test_every_package_is_installed() -> None:
     """pyproject lists the packages one by one; a forgotten one would be missing from the wheel only."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])

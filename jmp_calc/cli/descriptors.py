@@ -10,7 +10,9 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ..errors import JMPError
-from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
+from .command_run import CommandRun, model_record
+from .dry_run import dry_run_report
+from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
+from .command_run import CommandRun, model_record
+from .dry_run import dry_run_report
+from .options import Common, common_options, structure_argument
 
 EPILOG = """\b
 Examples:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import JMPError, UsageError
-from .common import CommandRun, Common, common_options, dry_run_report, model_record, structure_argument
+from .command_run import CommandRun, model_record
+from .dry_run import dry_run_report
+from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -188,7 +190,7 @@ def _parse_properties(text: str | None) -> tuple[str, ...] | None:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in CHOICES]
     if unknown or not names:
-        fact = f"property {unknown[0]!r} is not available" if unknown else "--properties names nothing"
+        fact = f"Property {unknown[0]!r} is not available." if unknown else "--properties names nothing."
         raise UsageError(fact, hint=f"choose from {', '.join(CHOICES)}")
     return names
 

@@ -61,7 +61,7 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: as JMPCalculator.
         """
         super().__init__()
-        settings = Settings(portable(model), head, str(device), dtype_name(dtype))
+        settings = Settings(model=portable(model), head=head, device=str(device), dtype=dtype_name(dtype))
         self._evaluator = Evaluator(settings)
         self._device, self._dtype = self._evaluator.device, dtype
         self._compute_forces, self._compute_stress = True, compute_stress
@@ -98,10 +98,10 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             return
         self._warned = True
         text = (
-            f"system {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is "
+            f"System {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is "
             "computed as a molecule; "
             "a slab or a wire needs pbc=True and a vacuum beyond the cutoff, because TorchSim keeps no "
-            "mixed periodicity"
+            "mixed periodicity."
         )
         warnings.warn(JMPWarning(text), stacklevel=3)
 

@@ -52,18 +52,13 @@ def _frames(path: Path, index: Index, allow_truncated: bool, stream: RawStream) 
         try:
             for block in select(_blocks(text, path, allow_truncated, stream.messages), index):
                 try:
-                    frame = _parse_block(block, path)
+                    frame = block.frame or _parse_block(block, path)
                 except _Truncated as error:
-                    if not block.last:
-                        raise BadInputError(
-                            f"A row is too short: {error}",
-                            where=f"{path} frame {block.index}",
-                            hint="the number in a frame's first line must be its number of atom lines",
-                        ) from None
-                    if not allow_truncated or block.index == 0:
-                        raise _truncated_error(path, block.index, str(error)) from None
-                    stream.messages.append(_left_out(path, block.index, str(error)))
-                    continue
+                    raise BadInputError(
+                        f"A row is too short: {error}",
+                        where=f"{path} frame {block.index}",
+                        hint="the number in a frame's first line must be its number of atom lines",
+                    ) from None
                 stream.fraction = content.fraction
                 yield frame
         except UnicodeDecodeError as error:
@@ -88,7 +83,8 @@ class _Block:
     rows: list[str]
     vectors: list[str] = field(default_factory=list)
     """Lines ``VEC1 x y z`` behind the atoms: cell vectors of plain XYZ files."""
-    last: bool = False
+    frame: RawFrame | None = None
+    """The parsed frame: of the last one only, which may be cut off."""
 
 
 def _truncated_error(path: Path, index: int, fact: str) -> BadInputError:
@@ -103,7 +99,7 @@ def _left_out(path: Path, index: int, fact: str) -> str:
 
 
 def _blocks(text: Iterable[str], path: Path, allow_truncated: bool, messages: list[str]) -> Iterator[_Block]:
-    """Frames as unparsed lines; the one before the end of the file is marked ``last``."""
+    """Frames as unparsed lines; the last one parsed, and left out if it is cut off and that is allowed."""
     lines = _lines(text, path, allow_truncated)
     line, index = 0, 0
     previous: _Block | None = None
@@ -129,7 +125,13 @@ def _blocks(text: Iterable[str], path: Path, allow_truncated: bool, messages: li
         line += 1 + count
         index += 1
     if previous is not None:
-        previous.last = True
+        try:
+            previous.frame = _parse_block(previous, path)
+        except _Truncated as error:
+            if not allow_truncated or previous.index == 0:
+                raise _truncated_error(path, previous.index, str(error)) from None
+            messages.append(_left_out(path, previous.index, str(error)))
+            return
         yield previous
 
 

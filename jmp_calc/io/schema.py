@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar, Union
 
-from jmp_calc.errors import ModelError
+from ..errors import ModelError
 
 T = TypeVar("T")
 

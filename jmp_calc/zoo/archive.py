@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from jmp_calc.errors import ModelError
+from ..errors import ModelError
 
 MAX_PICKLE_BYTES = 16 * 1024**2
 """The pickle of jmp-l (734 + 3 x 585 tensors, no data) is below 1 MB."""

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from jmp_calc.errors import ModelError
-from jmp_calc.io.schema import parse
-from jmp_calc.zoo.container import write_atomically
-from jmp_calc.zoo.download import Expected, Progress, download, locked
-from jmp_calc.zoo.registry import RegistryEntry, home
+from ..errors import ModelError
+from ..io.schema import parse
+from .container import write_atomically
+from .download import Expected, Progress, download, locked
+from .registry import RegistryEntry, home
 
 OFFLINE = "JMP_CALC_OFFLINE"
 

@@ -17,17 +17,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from jmp_calc.errors import ModelError
-from jmp_calc.io.atomic import replacing
-from jmp_calc.io.schema import first_five, parse
-from jmp_calc.model.config import ModelConfig, to_dict
-from jmp_calc.zoo.header import Header, TensorEntry, encode_header, plain_json, read_header
-from jmp_calc.zoo.limits import check_config
+from ..errors import ModelError
+from ..io.atomic import replacing
+from ..io.schema import first_five, parse
+from ..model.config import ModelConfig, to_dict
+from .header import Header, TensorEntry, encode_header, plain_json, read_header
+from .limits import check_config
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jmp_calc.model.potential import Potential
+    from ..model.potential import Potential
 
 FORMAT_VERSION = 1
 METADATA_KEY = "jmp_calc"
@@ -164,8 +164,8 @@ def describe_model(path: str | Path) -> ModelDescription:
 
 def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
     """A Potential that owns ``state``: no random start, no second copy of the weights."""
-    from jmp_calc.model.potential import Potential
-    from jmp_calc.model.shapes import shapes_only
+    from ..model.potential import Potential
+    from ..model.shapes import shapes_only
 
     with shapes_only():
         shapes = {name: tuple(tensor.shape) for name, tensor in Potential(config).state_dict().items()}

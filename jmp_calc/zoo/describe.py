@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.model.config import REFERENCE_TEXT, HeadConfig, ModelConfig
-from jmp_calc.model.elements import symbols
-from jmp_calc.zoo import cache
-from jmp_calc.zoo.container import ModelCard, describe_model
-from jmp_calc.zoo.names import ModelFile
-from jmp_calc.zoo.registry import RegistryEntry
+from ..graph.policy import GraphPolicy
+from ..model.config import REFERENCE_TEXT, HeadConfig, ModelConfig
+from ..model.elements import symbols
+from . import cache
+from .container import ModelCard, describe_model
+from .names import ModelFile
+from .registry import RegistryEntry
 
 NO_REFERENCE = (
     "energies have no atomic reference: formation, cohesive and adsorption energies cannot be computed"
@@ -21,7 +21,7 @@ NO_REFERENCE = (
 def describe_file(path: Path, *, official: bool) -> tuple[ModelConfig, ModelCard, int | None]:
     """Configuration, card and format version (None: official checkpoint) of a model file."""
     if official:
-        from jmp_calc.zoo.official import describe_official
+        from .official import describe_official
 
         return (*describe_official(path), None)
     description = describe_model(path)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.errors import ModelError
+from ..errors import ModelError
 
 CHUNK = 1024 * 1024
 TIMEOUT_S = 60.0

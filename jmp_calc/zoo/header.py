@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jmp_calc.errors import ModelError
+from ..errors import ModelError
 
 MAX_HEADER_BYTES = 16 * 1024**2
 """jmp-l has about 700 tensors and a header below 0.2 MB."""

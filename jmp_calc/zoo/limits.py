@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from jmp_calc.errors import ModelError
-from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
+from ..errors import ModelError
+from ..graph.policy import GraphPolicy
+from ..model.config import BackboneConfig, HeadConfig, ModelConfig
 
 MAX_SIZE = 1 << 16
 MAX_DEPTH = 64

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from jmp_calc.errors import ModelError
-from jmp_calc.zoo import cache
-from jmp_calc.zoo.container import LoadedModel, load_model
-from jmp_calc.zoo.registry import RegistryEntry, load_registry
+from ..errors import ModelError
+from . import cache
+from .container import LoadedModel, load_model
+from .registry import RegistryEntry, load_registry
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".model", ".bin")
 
@@ -50,7 +50,7 @@ def resolve(name_or_path: str | os.PathLike[str], *, weights: str = "ema") -> Lo
     """
     found = locate(name_or_path)
     if found.official:
-        from jmp_calc.zoo.official import read_official
+        from .official import read_official
 
         loaded = read_official(found.path, weights, sha256=found.sha256)
     elif weights != "ema":

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jmp_calc.errors import ModelError
-from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.io.schema import first_five
-from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
-from jmp_calc.zoo.archive import TorchArchive
-from jmp_calc.zoo.official_heads import PRETRAINING_DATA, OfficialHeads, finetuned_heads, pretraining_heads
-from jmp_calc.zoo.official_layout import RADIAL_BASES, Shape, backbone_layout, infer_backbone
-from jmp_calc.zoo.pickled import LazyTensor, load_contents
+from ..errors import ModelError
+from ..graph.policy import GraphPolicy
+from ..io.schema import first_five
+from ..model.config import BackboneConfig, HeadConfig, ModelConfig
+from .archive import TorchArchive
+from .official_heads import PRETRAINING_DATA, OfficialHeads, finetuned_heads, pretraining_heads
+from .official_layout import RADIAL_BASES, Shape, backbone_layout, infer_backbone
+from .pickled import LazyTensor, load_contents
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jmp_calc.zoo.container import LoadedModel, ModelCard
+    from .container import LoadedModel, ModelCard
 
 Weights = Literal["ema", "raw", "official-ft"]
 WEIGHT_SETS = ("ema", "raw", "official-ft")
@@ -96,7 +96,7 @@ def read_official(path: str | Path, weights: str = "ema", *, sha256: str | None 
         weights: as for official_state.
         sha256: of the file, if it is known already.
     """
-    from jmp_calc.zoo.container import LoadedModel, build_potential, file_sha256
+    from .container import LoadedModel, build_potential, file_sha256
 
     path = Path(path)
     model = load_official(path, weights)
@@ -118,7 +118,7 @@ def describe_official(path: str | Path) -> tuple[ModelConfig, ModelCard]:
 
 
 def _card(path: Path, finetuned: bool, notes: tuple[str, ...], sets: str) -> ModelCard:
-    from jmp_calc.zoo.container import ModelCard
+    from .container import ModelCard
 
     return ModelCard(
         name=path.stem,

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jmp_calc.errors import ModelError
-from jmp_calc.model.config import BackboneConfig, HeadConfig, HeadKind
-from jmp_calc.zoo.official_layout import TASKS, Shape, head_layout
+from ..errors import ModelError
+from ..model.config import BackboneConfig, HeadConfig, HeadKind
+from .official_layout import TASKS, Shape, head_layout
 
 # task: energy scale (eV), force scale (eV/Å), cutoff (Å), level of theory, elements (checkpoint_format.md
 # section 6)

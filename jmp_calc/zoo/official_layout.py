@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jmp_calc.errors import ModelError
-from jmp_calc.model.config import BackboneConfig
+from ..errors import ModelError
+from ..model.config import BackboneConfig
 
 Shape = tuple[int, ...]
 

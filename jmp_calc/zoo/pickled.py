@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jmp_calc.errors import JMPError, ModelError
-from jmp_calc.zoo.archive import TorchArchive
+from ..errors import JMPError, ModelError
+from .archive import TorchArchive
 
 _ITEM_SIZES = {
     "DoubleStorage": ("float64", 8), "FloatStorage": ("float32", 4), "HalfStorage": ("float16", 2),

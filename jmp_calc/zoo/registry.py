@@ -8,8 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from jmp_calc.errors import ModelError
-from jmp_calc.io.schema import parse
+from ..errors import ModelError
+from ..io.schema import parse
 
 _PACKAGE = Path(__file__).parent
 

@@ -42,7 +42,7 @@ def test_isolated_atom_has_its_reference_energy(two_heads: Path) -> None:
 
 
 def test_periodic_with_zero_cell_names_the_axis(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", pbc=True), "Cell vector a is zero")
+    refused(calc, Atoms("H", pbc=True), "cell vector a is zero")
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -126,7 +126,7 @@ def test_same_place_through_the_boundary(calc: JMPCalculator) -> None:
 
 
 def test_image_of_the_same_atom(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "Atom 0 and its own periodic image")
+    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "atom 0 and its own periodic image")
 
 
 def test_very_short_distance_is_a_warning(calc: JMPCalculator) -> None:
@@ -158,10 +158,12 @@ def test_atoms_unwrapped_by_many_cells(calc: JMPCalculator, salt: Atoms) -> None
 
 def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path) -> None:
     calc = JMPCalculator(two_heads, head="organic", device="cpu")
-    with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O .*: materials") as caught:
+    with pytest.raises(
+        ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials"
+    ) as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
-    with pytest.raises(ModelError, match="No head of tiny covers"):
+    with pytest.raises(ModelError, match="no head of tiny covers"):
         calc.get_potential_energy(bulk("Fe"))
 
 
@@ -205,10 +207,10 @@ def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms
         ethanol.info["charge"] = harmless
         energy = calc.get_potential_energy(ethanol)
     ethanol.info["charge"] = -1
-    refused(calc, ethanol, r"info\['charge'\] is -1")
+    refused(calc, ethanol, "key 'charge' is -1")
     for nonsense in (np.array([0, 0]), "none"):
         ethanol.info["charge"] = nonsense
-        refused(calc, ethanol, r"info\['charge'\] is .*, not a number")
+        refused(calc, ethanol, "key 'charge' is .*, not a number")
     ethanol.info["charge"] = 0
     assert calc.get_potential_energy(ethanol) == energy
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jmp_calc.cli.common import outcome
+from jmp_calc.cli.command_run import outcome
 from jmp_calc.machine.host_memory import allocation_errors, available_memory, cgroup_available, free_heap
 from jmp_calc.machine.malloc import keep_large_arrays
 

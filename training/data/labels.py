@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from jmp_calc.units import ENERGY_UNITS, LENGTH_UNITS
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
 from .raw import read_raw
+from .sources import ISOLATED_TOLERANCE, MEMORY, raw_structures
 from .target_labels import TargetKind, kind_of_labels, target_labels
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def read_labelled(
-    path: str | Path,
+    given: str | Path | Sequence[Atoms],
     *,
     keys: LabelKeys = LabelKeys(),
     index: str | int = ":",
@@ -31,7 +35,7 @@ def read_labelled(
     target_kind: TargetKind | None = None,
 ) -> LabelledSet:
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or
-    not.
+    not; or from structures in memory.
 
     ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg,
     kcal/mol, kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With
@@ -41,8 +45,10 @@ def read_labelled(
     can be references. Raises BadInputError, naming frame and shape, when labels are missing, contradictory or
     misshapen.
     """
-    path = Path(path)
-    raw = read_raw(path, index=index, allow_truncated=allow_truncated)
+    if isinstance(given, (str, Path)):
+        path, raw = Path(given), read_raw(given, index=index, allow_truncated=allow_truncated)
+    else:
+        path, raw = Path(MEMORY), raw_structures(given, index)
     check_unit_known(raw.foreign_units, energy_unit, path)
     energy_scale, length_scale = unit_scales(energy_unit, length_unit)
     check_given(raw.frames, keys, target, path)
@@ -192,7 +198,7 @@ def _add_isolated(isolated: dict[int, float], frame: Frame) -> None:
             where=frame.where,
         )
     number = int(frame.numbers[0])
-    if abs(isolated.setdefault(number, frame.energy) - frame.energy) > 1e-4:
+    if abs(isolated.setdefault(number, frame.energy) - frame.energy) > ISOLATED_TOLERANCE:
         raise BadInputError(
             f"Two isolated atoms of element {number} have energies {isolated[number]:.6f} and "
             f"{frame.energy:.6f} eV.",

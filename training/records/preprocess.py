@@ -7,26 +7,24 @@ the input however many processes there are.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import UsageError
 
 from ..data.frame import Frame
 from ..data.screen import OnBad, Screen
 from ..data.stream import LabelOptions, stream_labelled
 from ..datasets.export import open_part
 from ..datasets.registry import family
-from .record_set import SET_FILE, RecordSet, SourceFile
+from .record_set import RecordSet, SourceFile
 from .shares import Progress, Share, write_shares
 from .writer import RecordWriter
 
-SUFFIXES = (".xyz", ".extxyz", ".exyz", ".traj", ".db", ".aselmdb", ".npz")
-"""Files that are taken from a folder, packed (.gz, .bz2, .xz) or not."""
 _HASH_BLOCK = 1 << 20
 
 
@@ -157,43 +155,6 @@ def preprocess(
     return records
 
 
-def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
-    """Files as given, and of each folder those with a known suffix, by name.
-
-    BadInputError for what is not there, an LMDB file, a record set, or a folder without such files;
-    UsageError for a file given twice.
-    """
-    found: list[Path] = []
-    for path in given:
-        if (path / SET_FILE).is_file():
-            raise BadInputError(
-                f"{path} is a record set already.", where=str(path), hint="train on it as it is"
-            )
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.is_file() and _suffix(p) in SUFFIXES]
-            if not inside:
-                raise BadInputError(
-                    f"{path} has no file {', '.join('*' + s for s in SUFFIXES)}.",
-                    where=str(path),
-                    hint="name other files one by one; published data sets are read with --dataset",
-                )
-            found += inside
-        else:
-            found.append(path)
-    for path in found:
-        if not path.is_file():
-            raise BadInputError(f"{path} does not exist.", where=str(path), hint="check the path")
-        if _suffix(path) == ".lmdb":
-            raise BadInputError(
-                f"{path.name} is an LMDB file, which says nothing of its layout.",
-                where=str(path),
-                hint="read OC20 and OC22 with --dataset oc20 or oc22",
-            )
-    if len({path.resolve() for path in found}) < len(found):
-        raise UsageError("A file was given twice.", hint="its frames would count double")
-    return tuple(found)
-
-
 def data_set(name: str, member: str | None, folder: Path, part: str, split: str | None) -> DataSetInput:
     """A data set by name; without a member the only one, or ``train``; UsageError if that is not clear."""
     members = family(name).members
@@ -202,13 +163,6 @@ def data_set(name: str, member: str | None, folder: Path, part: str, split: str 
             f"{name} has several members.", where="--member", hint=f"choose one of {', '.join(members)}"
         )
     return DataSetInput(name, member or (members[0] if len(members) == 1 else "train"), folder, part, split)
-
-
-def _suffix(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in (".gz", ".bz2", ".xz"):
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
 
 
 def _source(path: Path) -> SourceFile:

@@ -25,10 +25,11 @@ from jmp_calc.errors import BadInputError
 from jmp_calc.io.lmdb import LmdbFile
 
 from ..data.frame import Frame
+from ..data.sources import SET_FILE
 from .format import FORMAT_VERSION, Tables, decode
 from .statistics import SetStatistics
 
-SET_FILE, SIZES_FILE = "set.json", "sizes.npy"
+SIZES_FILE = "sizes.npy"
 _FORMAT = "jmp-calc record set"
 
 

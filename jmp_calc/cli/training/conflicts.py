@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import UsageError
-from ..common import Common
+from ..options import Common
 
 _READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key",
                    "stress_key",

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..common import Common, Section, dry_run_report
+from ..dry_run import Section, dry_run_report
+from ..options import Common
 
 if TYPE_CHECKING:
     from ...training.audit.audit import SetSummary

@@ -11,8 +11,9 @@ import click
 from click.core import ParameterSource
 
 from ...errors import UsageError
-from ..common import CommandRun, Common, common_options
+from ..command_run import CommandRun
 from ..config import CommandWithSections
+from ..options import Common, common_options
 from .conflicts import check_conflicts
 from .distributed import distributed_options
 from .dry_run import show_finetune

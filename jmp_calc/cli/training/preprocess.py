@@ -108,8 +108,9 @@ def preprocess(paths: tuple[Path, ...], out: Path, **options: Any) -> None:
 
 def _inputs(paths: tuple[Path, ...], options: dict[str, Any]) -> Inputs:
     from ...training.data.keys import LabelKeys
+    from ...training.data.sources import find_files
     from ...training.data.stream import LabelOptions
-    from ...training.records.preprocess import FileInputs, data_set, find_files
+    from ...training.records.preprocess import FileInputs, data_set
 
     about_labels = (
         "energy_key",

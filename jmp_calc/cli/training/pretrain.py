@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import UsageError
-from ..common import CommandRun, Common, common_options
+from ..command_run import CommandRun
+from ..options import Common, common_options
 from .distributed import PRECISIONS, distributed_options
 from .dry_run import show_pretrain
 

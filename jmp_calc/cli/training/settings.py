@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..common import Common
+from ..options import Common
 from .run_config import training_of_file
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.screen import Screen
+from jmp_calc.training.data.sources import find_files
 from jmp_calc.training.data.stream import LabelOptions, stream_labelled
-from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, find_files, preprocess
+from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, preprocess
 from jmp_calc.training.records.record_set import RecordSet
 from jmp_calc.training.records.shares import Progress
 from tests.training.helpers.hdf5_layouts import write_ani1x
@@ -205,7 +206,7 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     assert [path.name for path in find_files([tmp_path / "README.txt"])] == ["README.txt"]
     with pytest.raises(UsageError, match="twice"):
         find_files([tmp_path, tmp_path / "b.extxyz"])
-    with pytest.raises(BadInputError, match="does not exist"):
+    with pytest.raises(BadInputError, match="No such file"):
         find_files([tmp_path / "none.xyz"])
     (tmp_path / "x.lmdb").write_bytes(b"")
     with pytest.raises(BadInputError, match="--dataset oc20"):

@@ -1,0 +1,192 @@
+"""One command at work: its output folder, its summary, its warnings and its exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
+from ..io.atomic import remove_partial
+from ..io.outdir import (
+    check_folder,
+    check_free,
+    check_inputs_kept,
+    locked,
+    make_folder,
+    remove_old,
+    with_prefix,
+)
+from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
+from .options import Common
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class CommandRun:
+    """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
+
+    ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
+    Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
+    normally or by an error, writes the final summary.
+    """
+
+    def __init__(
+        self,
+        common: Common,
+        command: str,
+        *,
+        outputs: Sequence[str],
+        settings: Mapping[str, Any],
+        inputs: Sequence[str | Path | None] = (),
+        resume: bool = False,
+        resume_hint: str = "",
+    ) -> None:
+        self.common, self.command, self.settings = common, command, settings
+        self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
+        self.names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
+        self.resume, self.resume_hint = resume, resume_hint
+        self.results: Mapping[str, Any] = {}
+        self.model: Mapping[str, Any] = {}
+        self.warnings: list[str] = []
+        self._inputs: list[InputFile] = []
+        self._outputs: list[OutputFile] = []
+        self._stack = ExitStack()
+
+    def path(self, name: str) -> Path:
+        """Path of an output file, with the prefix."""
+        return self.common.out / with_prefix(name, self.common.prefix)
+
+    def add_input(self, path: str | Path, *, n_frames: int | None = None, formula: str | None = None) -> None:
+        """Record a file that was read, with its hash."""
+        self._inputs.append(InputFile(str(path), file_sha256(path), n_frames, formula))
+
+    def add_structure(self, spec: str, atoms: Atoms) -> None:
+        """Record the file behind ``path@index``."""
+        from ..io.structures import parse_structure
+
+        self.add_input(parse_structure(spec).path, n_frames=1, formula=atoms.get_chemical_formula())
+
+    def add_output(self, path: str | Path, what: str) -> None:
+        """Record a file that was written; it is hashed when the run ends."""
+        self._outputs.append(OutputFile(str(path), what))
+
+    def check(self) -> None:
+        """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or
+        removed."""
+        check_folder(self.common.out)
+        self._check_old_outputs()
+
+    def _check_old_outputs(self) -> None:
+        folder = self.common.out
+        if self.common.overwrite and not self.resume:
+            check_inputs_kept(folder, self.names, self.inputs)
+        elif not self.resume:
+            check_free(folder, self.names, summary=self.names[-1], resume_hint=self.resume_hint)
+
+    def __enter__(self) -> CommandRun:
+        folder = make_folder(self.common.out)
+        self._stack.enter_context(locked(folder))
+        try:
+            remove_partial(folder, self.names)
+            self._check_old_outputs()
+            if self.common.overwrite and not self.resume:
+                remove_old(folder, self.names)
+            self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
+            self._stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("always", JMPWarning)  # each text is shown once, see _show_warning
+            warnings.showwarning = self._show_warning  # type: ignore[assignment]
+            self._write("running", None, None)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            status, code = outcome(error)
+            try:
+                summary = self._write(status, code, error)
+            except OSError:
+                if error is None:
+                    raise
+                return  # what ended the run says more than the disk on which its summary does not fit
+            if self.common.json:
+                click.echo(json.dumps(summary.to_dict(), indent=1))
+
+    def _write(self, status: str, code: int | None, error: BaseException | None) -> Summary:
+        ended = status != "running"
+        outputs = tuple(
+            OutputFile(o.path, o.what, file_sha256(o.path) if ended and Path(o.path).is_file() else None)
+            for o in self._outputs
+        )
+        summary = Summary(
+            command=self.command,
+            started=self._started,
+            status=status,
+            exit_code=code,
+            finished=time.strftime("%Y-%m-%dT%H:%M:%S%z") if ended else None,
+            wall_s=round(time.monotonic() - self._clock, 3) if ended else None,
+            inputs=tuple(self._inputs),
+            model=self.model,
+            settings=self.settings,
+            environment=environment(self.model.get("device", self.common.device)),
+            results=self.results,
+            warnings=tuple(self.warnings),
+            outputs=outputs,
+            error=None if error is None else f"{type(error).__name__}: {error}",
+        )
+        write_summary(self.path("summary.yaml"), summary)
+        return summary
+
+    def _show_warning(self, message: Warning | str, *_: Any) -> None:
+        text = str(message)
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.common.say(f"warning: {text}")
+
+
+def outcome(error: BaseException | None) -> tuple[str, int]:
+    """Status word and exit code of a run that ended with ``error``."""
+    if error is None:
+        return "ok", 0
+    if isinstance(error, NotConvergedError):
+        return "not-converged", error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", getattr(error, "exit_code", 130)
+    if isinstance(error, JMPError):
+        return "failed", error.exit_code
+    if is_out_of_memory(error):
+        return "failed", 6
+    return "failed", 1
+
+
+def model_record(calculator: Any) -> dict[str, Any]:
+    """What summary.yaml says about the model: name, hash, head, licence, precision."""
+    from ..io.summary import plain
+
+    info = getattr(calculator, "info", None)
+    if info is None:
+        return {"name": type(calculator).__name__}
+    keys = (
+        "name",
+        "sha256",
+        "head",
+        "dtype",
+        "device",
+        "licence",
+        "format_version",
+        "path",
+        "level_of_theory",
+    )
+    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) is not None}

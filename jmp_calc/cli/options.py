@@ -1,0 +1,183 @@
+"""What all commands share: the options of a computing command, and the structure it works on.
+
+A command looks like this::
+
+    @click.command()
+    @structure_argument
+    @common_options(out="./jmp_results/relax")
+    @click.option("--fmax", default=0.01)
+    def relax(struct: str, common: Common, fmax: float) -> None:
+        with CommandRun(common, "relax", outputs=("opt.extxyz",), settings={"fmax": fmax}) as run:
+            ...
+            run.results = result.to_dict()
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import UsageError
+from ..inference.settings import Settings
+from .arguments import Arguments
+from .config import config_option
+
+if TYPE_CHECKING:
+    from ..calculator import JMPCalculator
+
+F = TypeVar("F", bound=Callable[..., Any])
+CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Values of the options that all computing commands share, by the options' names."""
+
+    device: str
+    dtype: str
+    out: Path
+    prefix: str
+    overwrite: bool
+    dry_run: bool
+    json: bool
+    quiet: bool
+    model: str = ""
+    """Empty: the command has no such option, a recipe decides."""
+    head: str | None = None
+    seed: int = 0
+    compile: bool = False
+    compiled: Path | None = None
+
+    def calculator(self) -> JMPCalculator:
+        """The JMPCalculator that these options describe (imports torch)."""
+        from ..calculator import JMPCalculator
+
+        return JMPCalculator(
+            self.model,
+            head=self.head,
+            device=self.device,
+            dtype=self.dtype,
+            compile=self.compile,
+            compiled=self.compiled,
+        )
+
+    def say(self, text: str) -> None:
+        """A line for the user on stderr, unless --quiet; stdout is kept for --json."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+
+def common_options(
+    *,
+    out: str,
+    dtype: str = "float32",
+    model: str | None = "jmp-xs",
+    calculator: bool = True,
+    network: bool = True,
+) -> Callable[[F], F]:
+    """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
+
+    ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
+        left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
+    """
+    options = [
+        *(_network_options(model) if network else ()),
+        *_machine_options(dtype),
+        *_output_options(out),
+        config_option,
+        *(_compile_options() if calculator else ()),
+    ]
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **given: Any) -> Any:
+            shared = {field.name: given.pop(field.name) for field in fields(Common) if field.name in given}
+            common = Common(**shared)
+            if "/" in common.prefix or "\\" in common.prefix:
+                raise UsageError(
+                    "--prefix is a name, not a path.",
+                    where=common.prefix,
+                    hint="choose the folder with -o DIR",
+                )
+            return function(*args, common=common, **given)
+
+        decorated: Any = wrapper
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _network_options(model: str | None) -> tuple[Callable[[F], F], ...]:
+    return (
+        click.option(
+            "-m",
+            "--model",
+            default=model,
+            required=model is None,
+            show_default=model is not None,
+            help=CALCULATOR.help("model"),
+        ),
+        CALCULATOR.option("--head", argument="head"),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
+    )
+
+
+def _machine_options(dtype: str) -> tuple[Callable[[F], F], ...]:
+    return (
+        CALCULATOR.option("--device", argument="device"),
+        CALCULATOR.option(
+            "--dtype", argument="dtype", type=click.Choice(["float32", "float64"]), default=dtype
+        ),
+    )
+
+
+def _output_options(out: str) -> tuple[Callable[[F], F], ...]:
+    return (
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path(out),
+            show_default=True,
+            help="Output folder.",
+        ),
+        click.option("--prefix", default="", help="Put PREFIX- before every output file name."),
+        click.option(
+            "--overwrite/--no-overwrite", default=False, help="Replace earlier outputs (default: refuse)."
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="Check everything, print what would be done, compute nothing."
+        ),
+        click.option("--json", is_flag=True, help="Print the summary as JSON on stdout."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress and no messages except errors."),
+    )
+
+
+def _compile_options() -> tuple[Callable[[F], F], ...]:
+    return (
+        CALCULATOR.option("--compile", argument="compile", is_flag=True),
+        CALCULATOR.option("--compiled", argument="compiled", type=click.Path(path_type=Path)),
+    )
+
+
+def structure_argument(function: F) -> F:
+    """Add the positional STRUCT and its alias ``--struct``; the command receives ``struct: str``."""
+
+    @click.argument("struct", required=False)
+    @click.option("--struct", "struct_option", hidden=True, help="Same as the positional STRUCT.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, struct: str | None, struct_option: str | None, **rest: Any) -> Any:
+        chosen = [value for value in (struct, struct_option) if value is not None]
+        if len(chosen) != 1:
+            fact = "No structure was given." if not chosen else "The structure was given twice."
+            raise UsageError(fact, hint="name one file: any format that ASE reads, FILE@INDEX for one frame")
+        return function(*args, struct=chosen[0], **rest)
+
+    return wrapper  # type: ignore[return-value]
