@@ -1,8 +1,8 @@
 """Structure checks: what no model can evaluate is named before anything is computed.
 
 `check_structure` works on plain arrays (training uses it too), `check_atoms` adds what only an ASE Atoms
-object carries: constraints, occupancies, a total charge or spin (:mod:`.unread`), initial charges and
-moments."""
+object carries: constraints, occupancies, a total charge or spin, initial charges and magnetic moments.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadStructureError, JMPWarning
+from .lattice import completed, heights, short_basis
 from .unread import check_neutral_singlet, check_whole_sites
 
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ SAME_PLACE = 0.01
 """Å; atoms closer than this count as one place (the published graphs silently drop such pairs)."""
 TOO_CLOSE = 0.3
 """Å; closer than any bond: allowed, but worth a warning."""
-SHORTEST_PERIOD = 0.5
-"""Å; no lattice repeats within a shorter distance, and all images of such a one would fill the memory."""
 FARTHEST = 1e9
-"""Å; coordinates beyond it have no digits left for a bond."""
+"""Å; positions beyond it have no digits left for a bond."""
 MANY_ATOMS = 100_000
+VECTOR_LENGTHS = (1e-5, 1e7)
+"""Å; other periodic cell vectors are refused, before numbers overflow or lose their digits."""
+MOST_IMAGES = 1e7
+"""Images of atoms that the search for close pairs makes at most, beside 100 per atom."""
 FLAT = 1e-6
 """Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is
 zero."""
-_REDUCTIONS = 500
 
 logger = logging.getLogger("jmp_calc")
 
@@ -53,7 +55,6 @@ def check_structure(
     _check_finite(positions, cell)
     _check_numbers(numbers, num_elements)
     _check_cell(cell, pbc)
-    _check_period(cell, pbc)
     closest = closest_pair(positions, cell, pbc, below=TOO_CLOSE)
     if closest is None:
         return
@@ -134,23 +135,19 @@ def closest_pair(
     apart."""
     from scipy.spatial import cKDTree
 
-    pbc = np.asarray(pbc, dtype=bool)
-    lattice = reduced_lattice(np.asarray(cell, dtype=float)[pbc])
-    period = float(np.linalg.norm(lattice[0])) if len(lattice) and len(positions) else np.inf
-    own_image = (0, 0, period) if period < below else None
-    # No pair farther than an atom from its own image is asked for: a tiny cell has few images to make, too.
-    below = min(below, period * (1 + 1e-9))
-    inside, origin = _with_images(np.asarray(positions, dtype=float), lattice, below)
+    inside, origin = _with_images(
+        np.asarray(positions, dtype=float), cell, np.asarray(pbc, dtype=bool), below
+    )
     n_atoms = len(positions)
     if len(inside) < 2:
-        return own_image
+        return None
     distances, neighbours = cKDTree(inside).query(inside[:n_atoms], k=2, distance_upper_bound=below)
     # One of the two nearest is the atom itself, in either order when both distances are zero.
     other = np.where(neighbours[:, 0] == np.arange(n_atoms), 1, 0)
     distance = distances[np.arange(n_atoms), other]
     i = int(np.argmin(distance))
     if not np.isfinite(distance[i]):
-        return own_image
+        return None
     j = int(origin[neighbours[i, other[i]]])
     return min(i, j), max(i, j), float(distance[i])
 
@@ -165,10 +162,8 @@ def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(cell).all(axis=1))
     if len(bad):
         raise BadStructureError(f"Cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}.")
-    if max(np.abs(positions).max(initial=0.0), np.abs(cell).max(initial=0.0)) > FARTHEST:
-        raise BadStructureError(
-            f"A coordinate or cell vector is beyond {FARTHEST:.0e} Å.", hint="check the units of the file"
-        )
+    if np.abs(positions).max(initial=0.0) > FARTHEST:
+        raise BadStructureError(f"A position is beyond {FARTHEST:.0e} Å.", hint="check the units of the file")
 
 
 def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
@@ -185,16 +180,21 @@ def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
 
 
 def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
-    lengths = np.linalg.norm(cell, axis=1)
+    largest = np.abs(cell).max(axis=1)  # squares of what may be written in a file overflow
     for axis in np.flatnonzero(pbc):
-        if lengths[axis] == 0:
+        if largest[axis] == 0:
             raise BadStructureError(
                 f"Direction {'abc'[axis]} is periodic but cell vector {'abc'[axis]} is zero.",
                 hint="set the cell, or pbc=False for a molecule",
             )
+        if not VECTOR_LENGTHS[0] < largest[axis] < VECTOR_LENGTHS[1]:
+            raise BadStructureError(
+                f"Cell vector {'abc'[axis]} is {largest[axis]:.3g} Å long.",
+                hint="check the cell, and that it is in Å; set pbc=False where nothing is periodic",
+            )
     if not pbc.any():
         return
-    unit = cell[pbc] / lengths[pbc][:, None]
+    unit = cell[pbc] / np.linalg.norm(cell[pbc], axis=1)[:, None]
     spanned = np.sqrt(max(np.linalg.det(unit @ unit.T), 0.0))
     if spanned < FLAT:
         names = ", ".join("abc"[axis] for axis in np.flatnonzero(pbc))
@@ -202,41 +202,6 @@ def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
             f"The cell has zero volume: the periodic cell vectors {names} are linearly dependent.",
             hint="check the cell and the periodic directions",
         )
-
-
-def _check_period(cell: np.ndarray, pbc: np.ndarray) -> None:
-    """Refuse a lattice that repeats within less than any bond, before its images are made."""
-    lattice = reduced_lattice(np.asarray(cell, dtype=float)[pbc])
-    period = float(np.linalg.norm(lattice[0])) if len(lattice) else np.inf
-    if period < SHORTEST_PERIOD:
-        raise BadStructureError(
-            f"The lattice repeats every {period:.2g} Å, which is between atom 0 and its own periodic image.",
-            hint="check cell and units, or set pbc=False for a molecule",
-        )
-
-
-def reduced_lattice(vectors: np.ndarray) -> np.ndarray:
-    """The shortest vectors (n, 3) that span the same lattice as ``vectors`` (n, 3), n <= 3, the shortest
-    first."""
-    basis = np.array(vectors, dtype=float)
-    if len(basis) == 0:
-        return basis
-    shifts = np.stack(np.meshgrid(*[(-1, 0, 1)] * 2), axis=-1).reshape(-1, 2)
-    for _ in range(_REDUCTIONS):
-        basis = basis[np.argsort(np.linalg.norm(basis, axis=1), kind="stable")]
-        changed = False
-        for k in range(1, len(basis)):
-            # Closest lattice point of the shorter vectors: the rounded one or a neighbour of it.
-            nearest = np.rint(np.linalg.lstsq(basis[:k].T, basis[k], rcond=None)[0])
-            steps = np.unique(nearest + shifts[:, :k], axis=0)
-            candidates = basis[k] - steps @ basis[:k]
-            lengths = np.linalg.norm(candidates, axis=1)
-            best = int(np.argmin(lengths))
-            if lengths[best] < np.linalg.norm(basis[k]) * (1 - 1e-9):
-                basis[k], changed = candidates[best], True
-        if not changed:
-            break
-    return basis
 
 
 def _constraint_indices(constraint: Any, n_atoms: int) -> np.ndarray | None:
@@ -263,23 +228,28 @@ def _check_constraints(atoms: Atoms) -> None:
             )
 
 
-def _with_images(positions: np.ndarray, lattice: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Atoms wrapped along the lattice vectors (n, 3), followed by all images within `margin` of the wrapped
-    cell, and their origin.
+def _with_images(
+    positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, margin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms wrapped along periodic axes, followed by all images within `margin` of the wrapped cell, and
+    their origin.
 
     Works in fractional coordinates of a completed cell, so it is exact for skewed cells and cells thinner
     than margin.
     """
     origin = np.arange(len(positions))
-    if len(lattice) == 0:
+    if not pbc.any():
         return positions, origin
-    full = _completed(lattice)
-    inverse = np.linalg.inv(full)
-    fractional = positions @ inverse
-    fractional[:, : len(lattice)] -= np.floor(fractional[:, : len(lattice)])
+    full = cell.astype(float)
+    full[pbc] = short_basis(full[pbc]) @ full[pbc]
+    full = completed(full, pbc)
+    height = heights(full)
+    _refuse_tiny_cell(len(positions), height[pbc], margin)
+    fractional = positions @ np.linalg.inv(full)
+    fractional[:, pbc] -= np.floor(fractional[:, pbc])
     images, n_atoms = fractional, len(positions)
-    for axis in range(len(lattice)):
-        reach = margin * np.linalg.norm(inverse[:, axis])
+    for axis in np.flatnonzero(pbc):
+        reach = margin / height[axis]
         count = int(np.ceil(reach))
         copies, copied_origin = [images], [origin]
         for shift in [n for n in range(-count - 1, count + 2) if n != 0]:
@@ -294,7 +264,11 @@ def _with_images(positions: np.ndarray, lattice: np.ndarray, margin: float) -> t
     return images @ full, origin
 
 
-def _completed(lattice: np.ndarray) -> np.ndarray:
-    """Lattice vectors (n, 3), completed to (3, 3) by unit vectors orthogonal to them."""
-    _, _, basis = np.linalg.svd(lattice)
-    return np.concatenate([lattice, basis[len(lattice) :]])
+def _refuse_tiny_cell(n_atoms: int, height: np.ndarray, margin: float) -> None:
+    """BadStructureError where too many images lie within ``margin`` of a cell with these heights (D,), Å."""
+    images = float((1.0 + 2.0 * margin / height).prod())
+    if not n_atoms * images < MOST_IMAGES + 100.0 * n_atoms:
+        raise BadStructureError(
+            f"The cell is so small that {images:.2g} images of an atom lie within {margin:g} Å of it.",
+            hint="check the cell, and that it is in Å",
+        )

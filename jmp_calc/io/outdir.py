@@ -63,7 +63,10 @@ def check_free(
     hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
     if old.get("status") == "running":
         command, started = old.get("command", "?"), old.get("started", "?")
-        fact = f"The folder holds the partial output of a '{command}' run that did not finish (started {started})."
+        fact = (
+            f"The folder holds the partial output of a '{command}' run that did not finish "
+            f"(started {started})."
+        )
     else:
         fact = f"The output exists already: {', '.join(found[:4])}{' …' if len(found) > 4 else ''}."
     raise UsageError(fact, where=str(folder), hint=hint)

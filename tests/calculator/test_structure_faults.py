@@ -15,7 +15,7 @@ from ase.geometry import minkowski_reduce
 
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.checks import closest_pair
-from jmp_calc.errors import BadStructureError, JMPWarning, ModelError, OutOfMemoryError
+from jmp_calc.errors import BadStructureError, JMPWarning, ModelError, OutOfMemoryError, UsageError
 from jmp_calc.graph.batch import collate
 
 
@@ -129,6 +129,23 @@ def test_image_of_the_same_atom(calc: JMPCalculator) -> None:
     refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "atom 0 and its own periodic image")
 
 
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        (0.01 * np.eye(3), "no material is that dense"),
+        (1e-3 * np.eye(3), "The cell is so small that .* images of an atom lie within 0.3 Å"),
+        ([[8, 0, 0], [0, 8, 0], [8, 0, 1e-4]], r"Distance 0\.0001 Å between atom 0 and its own"),
+        ([[1e-300, 0, 0], [0, 5, 0], [0, 0, 5]], "Cell vector a is 1e-300 Å long"),
+        ([[5, 0, 0], [0, 1e200, 0], [0, 0, 5]], r"Cell vector b is 1e\+200 Å long"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jmp_calc.errors.JMPWarning")
+def test_cells_far_too_small_or_too_large_are_refused_at_once(
+    calc: JMPCalculator, cell: object, message: str
+) -> None:
+    refused(calc, Atoms("H", cell=cell, pbc=True), message)
+
+
 def test_very_short_distance_is_a_warning(calc: JMPCalculator) -> None:
     with pytest.warns(JMPWarning, match=r"Distance 0\.200 Å between 0 and 1 is below 0\.3"):
         assert np.isfinite(calc.get_potential_energy(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.2]])))
@@ -165,6 +182,21 @@ def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path
     assert caught.value.exit_code == 5
     with pytest.raises(ModelError, match="no head of tiny covers"):
         calc.get_potential_energy(bulk("Fe"))
+
+
+def test_elements_any_computes_what_the_head_does_not_cover_and_warns_once(two_heads: Path) -> None:
+    calc = JMPCalculator(two_heads, head="organic", device="cpu", dtype="float64", elements="any")
+    salt = bulk("NaCl", "rocksalt", a=5.6)
+    with pytest.warns(JMPWarning, match="Head 'organic' was not trained on Na, Cl: .* is arbitrary") as told:
+        energy = calc.get_potential_energy(salt)
+    assert np.isfinite(energy) and len(told) == 1
+    salt.rattle(0.01, seed=0)
+    calc.get_potential_energy(salt)  # a second warning would be an error here
+    assert calc.todict()["elements"] == "any"
+    with pytest.raises(BadStructureError, match="atomic number 121"):
+        calc.get_potential_energy(Atoms([121]))
+    with pytest.raises(UsageError, match="elements='all' is not a choice"):
+        JMPCalculator(two_heads, head="organic", elements="all")  # type: ignore[arg-type]
 
 
 def test_ghost_atom_names_the_index(calc: JMPCalculator) -> None:
