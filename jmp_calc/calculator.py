@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from . import checks
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
 from .inference.evaluator import PROPERTIES, Evaluator, check_properties
 from .inference.memory import Checkpointing
 from .inference.settings import Elements, Settings, absolute, dtype_name, portable
+from .unread import state_given
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +139,7 @@ class JMPCalculator(Calculator):
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
         ):
             changes.append("tags")
-        if checks.has_charge(atoms.info):
+        if state_given(atoms.info, atoms.numbers) is not None:
             changes.append("charge")  # nothing cached is valid for it: calculate will refuse
         return changes
 

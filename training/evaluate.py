@@ -65,8 +65,6 @@ class EvaluationResult:
     """By config_type or formula."""
     energy_offset_mev_per_atom: float | None
     """Mean of (predicted - true) energy per atom: large when model and data have different energy zeros."""
-    energy_mae_without_offset_mev_per_atom: float | None
-    """Mean absolute error of the energy per atom once this mean is taken off."""
     head: str
     """Name of the head that was evaluated."""
     predictions: Predictions
@@ -89,21 +87,11 @@ class EvaluationResult:
         return confusion(self.predictions, self.classes)
 
     def lines(self) -> list[str]:
-        """Errors by group and of all frames, and what a constant would explain, for people."""
+        """Errors by group and of all frames, for people."""
         groups = self.by_group if len(self.by_group) > 1 else {}  # a single one is all
         width = max(len(name) for name in ("all", *groups))
         rows = {**groups, "all": self.errors}
         lines = [f"{name:{width}s}  {errors.n_structures:6d}  {errors}" for name, errors in rows.items()]
-        rest = self.energy_mae_without_offset_mev_per_atom
-        if (
-            rest is not None
-            and len(self.frames) > 1
-            and rest < 0.5 * (self.errors.energy_mae_mev_per_atom or 0)
-        ):
-            lines.append(
-                f"energies are {self.energy_offset_mev_per_atom:.2f} meV/atom off on average: another zero? "
-                f"Without this constant E {rest:.2f} meV/atom"
-            )
         return [*lines, confusion_text(self.confusion, self.classes)] if self.classes else lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,7 +101,6 @@ class EvaluationResult:
             "n_structures": len(self.frames),
             "errors": self.errors.to_dict(),
             "energy_offset_mev_per_atom": self.energy_offset_mev_per_atom,
-            "energy_mae_without_offset_mev_per_atom": self.energy_mae_without_offset_mev_per_atom,
             **({"confusion": confusion_dict(self.confusion, self.classes)} if self.classes else {}),
             "by_group": {name: value.to_dict() for name, value in self.by_group.items()},
             "messages": list(self.messages),
@@ -237,7 +224,7 @@ def evaluate(
     return EvaluationResult(
         predictions.errors(),
         predictions.errors_by_group(groups),
-        *_offset(predictions),
+        _offset(predictions),
         compared.head.name,
         predictions,
         found.frames,
@@ -366,13 +353,11 @@ def predicted(
     return validate(opened.potential, batches, config.loss, config.forces)[1]
 
 
-def _offset(predictions: Predictions) -> tuple[float | None, float | None]:
-    """Mean of (predicted - true) energy, and mean absolute error without it, meV per atom."""
+def _offset(predictions: Predictions) -> float | None:
+    """Mean of (predicted - true) energy, meV per atom."""
     difference = (predictions.energy - predictions.energy_true) / predictions.n_atoms
-    known = difference[~np.isnan(predictions.energy_true)] * 1e3
-    if not len(known):
-        return None, None
-    return round(float(known.mean()), 4), round(float(np.abs(known - known.mean()).mean()), 4)
+    known = difference[~np.isnan(predictions.energy_true)]
+    return round(float(known.mean() * 1e3), 4) if len(known) else None
 
 
 def _group(frame: Frame, group_by: str) -> str:
