@@ -81,11 +81,11 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainSettings, say: 
     _check_earlier(data, start)
     if data.train is None:
         raise UsageError(
-            "There are no training data."
-            if data.recipe is None
-            else "The folder of the data set is missing.",
+            "No training data were given.",
             where=None if data.recipe is None else f"recipe {data.recipe.name}",
-            hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER",
+            hint="name a file: jmp-calc finetune train.extxyz"
+            if data.recipe is None
+            else "add --data FOLDER; jmp-calc data list says what it must hold",
         )
     if data.recipe is not None:
         start = start.for_recipe(data.recipe)
