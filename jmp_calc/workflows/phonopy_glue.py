@@ -35,9 +35,12 @@ def require_phonopy() -> None:
         version = metadata.version("phonopy")
     except metadata.PackageNotFoundError as err:
         raise JMPError("Phonopy is not installed.", hint="pip install 'phonopy>=4.10,<5'") from err
-    if version.split(".")[0] != "4":
-        fact = f"Version {version} of phonopy is not supported; jmp-calc works with phonopy 4."
-        raise JMPError(fact, hint="pip install 'phonopy>=4.10,<5'")
+    major, minor = (int(word) if word.isdigit() else 0 for word in [*version.split("."), "0"][:2])
+    if not (4, 10) <= (major, minor) < (5, 0):
+        raise JMPError(
+            f"Version {version} of phonopy is not supported; jmp-calc works with phonopy 4, from 4.10 on.",
+            hint="pip install 'phonopy>=4.10,<5'",
+        )
 
 
 def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, periodic: np.ndarray) -> Any:

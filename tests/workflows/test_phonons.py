@@ -243,7 +243,10 @@ def test_automatic_supercell_separates_images_also_in_skewed_cells() -> None:
     assert slab.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 1]]
 
 
-def test_fault_85_other_phonopy_generations_are_refused_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phonopy_glue.metadata, "version", lambda name: "2.48.0")
-    with pytest.raises(JMPError, match=r"phonopy 2.48.0 is not supported"):
+@pytest.mark.parametrize("version", ["2.48.0", "4.9.1", "5.0.0"])
+def test_fault_85_other_phonopy_generations_are_refused_in_one_place(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(phonopy_glue.metadata, "version", lambda name: version)
+    with pytest.raises(JMPError, match=rf"{version} of phonopy is not supported"):
         phonopy_glue.require_phonopy()
