@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from ..errors import ModelError
 from ..io.regular import open_regular, read_bounded
 from ..io.schema import parse
-from .container import write_atomically
+from .archive import TorchArchive
+from .container import describe_model, write_atomically
 from .download import Expected, Progress, download, locked
 from .header import plain_json
 from .registry import RegistryEntry, home, require_home
@@ -140,7 +141,8 @@ def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) 
             where=entry.url,
             hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH",
         )
-    expected = Expected(entry.size, entry.sha256 or _known_hashes().get(entry.url), _magic(path))
+    known = entry.sha256 or _known_hashes().get(entry.url)
+    expected = Expected(entry.size, known, _magic(path), check=_check_whole)
     sha256 = download(entry.url, path, expected, progress=progress)
     with locked(path):
         if read_record(path) is None:
@@ -223,6 +225,17 @@ def _checked_bundled(path: Path, entry: RegistryEntry) -> CachedFile:
             hint="install jmp-calc again: pip install --force-reinstall --no-deps jmp-calc",
         )
     return CachedFile(path, found)
+
+
+def _check_whole(path: Path) -> None:
+    """ModelError for a model file without its end; the archive of an official one has its directory there."""
+    with open_regular(path) as file:
+        official = file.read(2) == b"PK"
+    if not official:
+        describe_model(path)
+        return
+    with TorchArchive(path):
+        pass
 
 
 def _magic(path: Path) -> tuple[bytes, ...]:
