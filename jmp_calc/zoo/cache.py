@@ -64,7 +64,11 @@ def cached_path(name: str, entry: RegistryEntry) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record beside a cached file; None if there is none."""
+    """The record beside a cached file; None if there is none.
+
+    Raises:
+        ModelError: the record is damaged or cannot be read.
+    """
     try:
         data = read_bounded(record_path(path), MAX_RECORD_BYTES)
     except FileNotFoundError:
@@ -125,7 +129,11 @@ def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedF
 
 
 def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) -> CachedFile:
-    """The file of a named model, downloaded and recorded if it is not in the cache."""
+    """The file of a named model, downloaded and recorded if it is not in the cache.
+
+    Raises:
+        ModelError: nothing may be fetched, the bundled file is missing, or a download fails.
+    """
     present = checked(name, entry)
     if present is not None:
         return present
@@ -193,7 +201,11 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
 
 
 def remove(name: str, entry: RegistryEntry) -> bool:
-    """Delete the cached file, parts of downloads and the record; False if there was nothing."""
+    """Delete the cached file, parts of downloads and the record; False if there was nothing.
+
+    Raises:
+        ModelError: the model is part of the package.
+    """
     if entry.bundled is not None:
         raise ModelError(f"{name} is part of the package and cannot be removed.")
     path = cached_path(name, entry)
