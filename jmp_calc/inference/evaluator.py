@@ -21,6 +21,7 @@ from .. import checks
 from ..errors import JMPError, OutOfMemoryError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..machine.device import free_memory
+from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..machine.malloc import LARGE_BYTES, keep_large_arrays
 from ..model.cost import GraphCounts
@@ -61,11 +62,12 @@ class Evaluator:
         ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
         """
         self.settings = settings
-        loaded = loaded_model(settings)
-        opened = opened_model(loaded, settings, gives)
-        self.potential, self.head, self.policy = opened.potential, opened.head, opened.policy
-        self.device = opened.device
-        with torch.inference_mode(False):  # constants made in the caller's could not carry a gradient
+        # The caller may be inside inference_mode: constants made there could never carry a gradient.
+        with evaluating(), torch.inference_mode(False):
+            loaded = loaded_model(settings)
+            opened = opened_model(loaded, settings, gives)
+            self.potential, self.head, self.policy = opened.potential, opened.head, opened.policy
+            self.device = opened.device
             self.potential.freeze(
                 "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
             )
@@ -128,7 +130,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
-        with ExitStack() as stack:
+        with evaluating(), ExitStack() as stack:
             # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the
             # forces.
             stack.enter_context(torch.inference_mode(False))
@@ -192,6 +194,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         with (
+            evaluating(),
             torch.inference_mode(False),
             torch.autocast(self.device.type, enabled=False),
             allocation_errors(),
