@@ -74,8 +74,8 @@ class _Frames:
 def prepare(data: DataOptions, start: ModelOptions, config: TrainSettings, say: Say) -> Prepared:
     """Read, split, audit and reference the data and find the start model; computes nothing expensive.
 
-    ``config``: the settings, or what makes them from the defaults, or from those of ``data.recipe``. UsageError
-    for choices that contradict each other, or no frames to train on or to validate on.
+    ``config``: the settings, or what makes them from the defaults or from those of ``data.recipe``.
+    UsageError for choices that contradict each other, or no frames to train on or to validate on.
     """
     began = time.monotonic()
     data.check()

@@ -34,7 +34,8 @@ class TargetTask:
     def __post_init__(self) -> None:
         if self.class_weights != "equal" and self.kind not in (None, "class"):
             raise UsageError(
-                f"--class-weights has no meaning here: --target trains on a {self.kind}.", hint="leave it out"
+                f"--class-weights has no meaning here: --target trains on a {self.kind}.",
+                hint="leave it out, or say --target-kind class",
             )
         if self.kind == "class" and self.unit != "label units":
             raise UsageError(

@@ -93,7 +93,9 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
 
 
 def train_settings(common: Common, options: dict[str, Any]) -> TrainSettings:
-    """What changes the defaults, or the settings of a recipe: the file of ``--config``, then the options."""
+    """The settings: those of the file of ``--config``, then those of options; of a recipe, what changes its
+    own."""
+    from ...training.config import TrainConfig
     from ...training.finetuning.arguments import Given
 
     file = training_of_file()
@@ -107,4 +109,4 @@ def train_settings(common: Common, options: dict[str, Any]) -> TrainSettings:
             return config
         return dataclasses.replace(config, optim=dataclasses.replace(config.optim, ema_decay=None))
 
-    return settings
+    return settings if options["recipe"] else settings(TrainConfig())

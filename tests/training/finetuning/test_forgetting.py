@@ -214,7 +214,7 @@ def test_a_head_that_cannot_be_meant_is_refused(data: Path, tmp_path: Path, head
         (
             {"retain": ("held.extxyz",)},
             ModelOptions(model="scratch:jmp-xs"),
-            "from scratch knows no earlier data",
+            "--from-scratch and --retain contradict",
         ),
         (
             {"replay": ("held.extxyz",), "replay_share": 1.5},

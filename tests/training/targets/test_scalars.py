@@ -139,7 +139,7 @@ def test_a_scalar_head_beside_energies(tmp_path: Path, files: Path) -> None:
     result = finetune(
         files / "train.extxyz",
         target="size",
-        head="size",
+        head_name="size",
         out=tmp_path / "run",
         say=lambda line: None,
         model=str(files / "tiny.safetensors"),
