@@ -94,7 +94,7 @@ class CommandRun:
 
     def __enter__(self) -> CommandRun:
         folder = make_folder(self.common.out)
-        self._stack.enter_context(locked(folder))
+        self._stack.enter_context(locked(folder, nested=True))
         try:
             remove_partial(folder, self.names)
             self._check_old_outputs()
