@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from . import checks
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
 from .inference.evaluator import PROPERTIES, Evaluator, check_properties
 from .inference.memory import Checkpointing
-from .inference.settings import Settings, absolute, dtype_name, portable
+from .inference.settings import Elements, Settings, absolute, dtype_name, portable
+from .unread import state_given
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,7 @@ class JMPCalculator(Calculator):
         cutoff: float | None = Settings.cutoff,
         max_neighbors: int | None = Settings.max_neighbors,
         tags: Literal["atoms"] | None = Settings.tags,
+        elements: Elements = Settings.elements,
         activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
         compile: bool = Settings.compile,
         compiled: str | os.PathLike[str] | None = Settings.compiled,
@@ -83,6 +84,9 @@ class JMPCalculator(Calculator):
             max_neighbors: most neighbours of an atom; the file's numbers if none is given. Default: None.
             tags: "atoms" reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); with None all atoms
                 count as 2. Default: None.
+            elements: elements that are accepted: "trained", those that the head was trained on, or "any",
+                with a warning: to compare with other code, for what it gives there is arbitrary. Default:
+                "trained".
             activation_checkpointing: "on" keeps little for the forces and computes it again, a third slower;
                 "off" keeps all; "auto" keeps what the free memory allows. Results are the same. Default:
                 "auto".
@@ -107,6 +111,7 @@ class JMPCalculator(Calculator):
             cutoff=cutoff,
             max_neighbors=max_neighbors,
             tags=tags,
+            elements=elements,
             activation_checkpointing=activation_checkpointing,
             compile=bool(compile),
             compiled=None if compiled is None else absolute(compiled),
@@ -134,7 +139,7 @@ class JMPCalculator(Calculator):
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
         ):
             changes.append("tags")
-        if checks.has_charge(atoms.info):
+        if state_given(atoms.info, atoms.numbers) is not None:
             changes.append("charge")  # nothing cached is valid for it: calculate will refuse
         return changes
 

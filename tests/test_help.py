@@ -42,7 +42,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc"}
 """Arguments that a command gives another default or meaning: it always writes, and says how far it is."""
-SHARED = {"head", "device", "compile", "compiled"}
+SHARED = {"head", "device", "elements", "compile", "compiled"}
 """Options of all computing commands; dtype is not among them, phonons start in float64."""
 
 

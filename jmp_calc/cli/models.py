@@ -118,8 +118,13 @@ def add(name: str, path: Path) -> None:
 @models.command()
 @click.argument("names", nargs=-1)
 def verify(names: tuple[str, ...]) -> None:
-    """Check models completely: checksum, every tensor, every number. Without NAMES: all on this machine."""
+    """Check models completely: checksums, every tensor, every number. Without NAMES: all on this machine.
+
+    The checksums are those of the publisher or of the first download, and the one that a file of jmp-calc
+    records of its content.
+    """
     from ..zoo import cache
+    from ..zoo.describe import OFFICIAL_CONTENT, content_words
     from ..zoo.names import locate, resolve
     from ..zoo.registry import load_registry
 
@@ -130,8 +135,10 @@ def verify(names: tuple[str, ...]) -> None:
     for name in chosen:
         if name in registry:
             cache.checked(name, registry[name], rehash=True)
-        path = locate(name, may_fetch=False).path
-        click.echo(f"{name}  ok  {path}  sha256 {resolve(path).sha256}")
+        loaded = resolve(locate(name, may_fetch=False).path)
+        official = loaded.format_version is None
+        content = OFFICIAL_CONTENT if official else content_words(loaded.content_sha256)
+        click.echo(f"{name}  ok  {loaded.path}  sha256 {loaded.sha256}  content: {content}")
 
 
 @models.command("path")

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
@@ -38,6 +39,7 @@ from .settings import (
     choose_head,
     choose_policy,
     structure_graph,
+    warn_of_uncovered,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ class Evaluator:
             self._compiled = self._compiled_evaluation(dtype)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
+        self._warned_of: set[int] = set()
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
         """Results of one structure: what was asked for, and what comes at no extra cost."""
@@ -250,16 +253,25 @@ class Evaluator:
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        if "descriptors" in properties:  # they are the same for all heads
+        if "descriptors" in properties and self.settings.elements == "trained":  # the same for all heads
             check_known(self.config, atoms.numbers, self.info.name)
         else:
-            check_covered(self.config, self.head, atoms.numbers, self.info.name)
+            self._check_elements(atoms.numbers)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
             self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
+
+    def _check_elements(self, numbers: np.ndarray) -> None:
+        if self.settings.elements == "trained":
+            check_covered(self.config, self.head, numbers, self.info.name)
+            return
+        new = set(numbers.tolist()) - self._warned_of
+        if new:  # once, not at every step of a dynamics
+            self._warned_of |= new
+            warn_of_uncovered(self.head, new)
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)

@@ -36,7 +36,7 @@ def require_phonopy() -> None:
     except metadata.PackageNotFoundError as err:
         raise JMPError("Phonopy is not installed.", hint="pip install 'phonopy>=4.10,<5'") from err
     if version.split(".")[0] != "4":
-        fact = f"phonopy {version} is not supported; jmp-calc works with phonopy 4"
+        fact = f"Version {version} of phonopy is not supported; jmp-calc works with phonopy 4."
         raise JMPError(fact, hint="pip install 'phonopy>=4.10,<5'")
 
 

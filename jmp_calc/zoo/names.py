@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ModelError
+from ..io.regular import exists, open_regular
 from . import cache
 from .container import LoadedModel, load_model
 from .registry import RegistryEntry, load_registry
@@ -34,7 +35,7 @@ class ModelFile:
     def official(self) -> bool:
         """Whether to read it as an official checkpoint (zip archive) and not as one of our files."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 head = file.read(9)
         except OSError as err:
             raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(self.path)) from err
@@ -81,14 +82,14 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
         if file is None:
             file = fetch_by_name(text)
         return ModelFile(file.path, text, entry, file.sha256, file.published)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(text))
+    if exists(path) and path.is_dir():
         inside = sorted(item.name for item in path.glob("*.safetensors"))
         hint = (
             f"give one of its files: {', '.join(inside[:5])}" if inside else "give the path of a model file"
         )
         raise ModelError("The model is a folder, not a file.", where=str(path), hint=hint)
-    if path.exists():
+    if exists(path):
         return ModelFile(path)
     raise _unknown(text, path, list(registry))
 
@@ -129,7 +130,7 @@ def _unknown(text: str, path: Path, names: list[str]) -> ModelError:
     if not (os.sep in text or "/" in text or path.suffix.lower() in _SUFFIXES):
         return _unknown_name(text, names)
     folder = path.parent
-    if not folder.is_dir():
+    if not exists(folder) or not folder.is_dir():
         return ModelError(f"No such model file: {text}.", where=f"the folder {folder} does not exist")
     near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=3)
     hint = (

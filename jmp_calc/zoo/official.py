@@ -96,15 +96,14 @@ def read_official(path: str | Path, weights: str = "ema", *, sha256: str | None 
         weights: as for official_state.
         sha256: of the file, if it is known already.
     """
-    from .container import LoadedModel, build_potential, file_sha256
+    from .cache import sha256_of
+    from .container import LoadedModel, build_potential
 
     path = Path(path)
     model = load_official(path, weights)
-    if sha256 is None:
-        with path.open("rb") as file:
-            sha256 = file_sha256(file)
     card = _card(path, model.finetuned, model.notes, f"weight set {model.weights}")
-    return LoadedModel(build_potential(model.config, model.state), card, sha256, path)
+    potential = build_potential(model.config, model.state)
+    return LoadedModel(potential, card, sha256 or sha256_of(path), path)
 
 
 def describe_official(path: str | Path) -> tuple[ModelConfig, ModelCard]:
@@ -185,8 +184,10 @@ class _Checkpoint:
         """One tensor as float32, checked to be finite (scale factors: also not zero)."""
         import torch
 
+        from .container import is_finite
+
         value = read_tensor(self._archive, tensor).to(torch.float32)
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise ModelError(f"The tensor {name} has NaN or infinite values.", hint="the file is damaged")
         if name.endswith("scale_factor") and float(value) == 0.0:
             raise ModelError(

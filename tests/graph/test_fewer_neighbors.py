@@ -135,7 +135,9 @@ def test_a_number_that_is_asked_for_holds_for_all_sizes() -> None:
     config = dataclasses.replace(tiny_config(), policy=PUBLISHED)
     kept = choose_policy(config, config.heads[0], Settings(model="m", graph="smooth"))
     assert kept.adaptive and kept.fewer_neighbors == CONDITIONAL_NEIGHBORS
-    assert choose_policy(config, config.heads[0], Settings(model="m", max_neighbors=12)).neighbors_of(1000) == 12
+    assert (
+        choose_policy(config, config.heads[0], Settings(model="m", max_neighbors=12)).neighbors_of(1000) == 12
+    )
 
 
 def test_estimates_respect_them() -> None:

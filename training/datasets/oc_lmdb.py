@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.lmdb import LmdbFile
 
 from ..data.frame import Frame
-from ..data.lmdb import LmdbFile
 from .base import FrameSource, choose
 from .formats.graph_pickles import load_plain, load_record
 from .oc20 import OC20Chunks

@@ -54,7 +54,7 @@ class SpiceFrames(FrameSource):
             raise BadInputError(
                 f"{path.name} has no molecule of the subset {group}.",
                 where=str(path),
-                hint="It needs groups whose subset begins with " + repr(_PREFIXES[group]),
+                hint="it needs groups whose subset begins with " + repr(_PREFIXES[group]),
             )
         self._numbers, self._positions, self._energies, self._gradients = numbers, positions, energies, forces
         counts = [len(energy) for energy in energies]
