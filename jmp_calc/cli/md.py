@@ -67,14 +67,15 @@ def md(
     Exit codes: 7 when the guard stopped the run (last good frame saved), 130 or 143 when interrupted (restart
     saved).
     """
-    from ..io.structures import parse_structure, read_structure
+    from ..io.structures import pick_structure
     from ..workflows.md import OUTPUTS, continues_run_in
     from ..workflows.md import md as run_md
     from ..workflows.restart import MDState
 
     settings = MDSettings(seed=common.seed, **given).resolved()
     source = _restart_file(common, restart, resume)
-    atoms = read_structure(struct, allow_truncated=allow_truncated)
+    picked = pick_structure(struct, allow_truncated=allow_truncated)
+    atoms = picked.atoms
     state = None if source is None else MDState.load(source)
     continues = state is not None and continues_run_in(common.out, state, common.prefix)
     if continues and common.overwrite:
@@ -86,7 +87,7 @@ def md(
         "md",
         outputs=OUTPUTS,
         settings=settings.to_dict(),
-        inputs=[parse_structure(struct).path, source],
+        inputs=[picked.path, source],
         resume=continues,
         resume_hint="--restart auto continues it" if _own_restart(common).exists() else "",
     )
@@ -96,6 +97,8 @@ def md(
         return
     with run:
         run.add_structure(struct, atoms)
+        if picked.message is not None:
+            common.say(picked.message)
         calculator = common.calculator()
         run.model = model_record(calculator)
         if state is not None:

@@ -61,13 +61,14 @@ def relax(
     start; the files are written all the same, opt.extxyz with the structure of lowest energy (enthalpy under
     pressure).
     """
-    from ..io.structures import parse_structure, read_structure
+    from ..io.structures import pick_structure
     from ..workflows.relax import OUTPUTS
     from ..workflows.relax import relax as run_relax
 
     settings = RelaxSettings(cell=_cell(opt_cell, cell_fully, cell_lengths), pressure_gpa=pressure, **given)
-    atoms = read_structure(struct, allow_truncated=allow_truncated)
-    inputs = [parse_structure(struct).path]
+    picked = pick_structure(struct, allow_truncated=allow_truncated)
+    atoms = picked.atoms
+    inputs = [picked.path]
     run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
@@ -81,6 +82,8 @@ def relax(
         return
     with run:
         run.add_structure(struct, atoms)
+        if picked.message is not None:
+            common.say(picked.message)
         calculator = common.calculator()
         run.model = model_record(calculator)
         result = run_relax(

@@ -114,14 +114,26 @@ def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, appen
 def moves(atoms: Atoms) -> bool:
     """Whether the constraints leave any atom free to move."""
     probe = atoms.copy()
+    probe.calc = atoms.calc  # MirrorForce asks for forces
+    probe.set_constraint([c for c in probe.constraints if not _pulls(c)])
     probe.set_momenta(np.random.default_rng(0).standard_normal((len(atoms), 3)))
     return bool(np.abs(probe.get_momenta()).max() > 1e-12)
 
 
+def _pulls(constraint: Any) -> bool:
+    """Whether a constraint is a force with an energy: it takes no freedom away."""
+    return hasattr(constraint, "adjust_potential_energy")
+
+
 def constraint_energy(atoms: Atoms) -> float:
     """Energy of the constraints that have one (Hookean, ExternalForce), eV."""
-    parts = [c for c in atoms.constraints if hasattr(c, "adjust_potential_energy")]
-    return float(sum(c.adjust_potential_energy(atoms) for c in parts))
+    return float(sum(c.adjust_potential_energy(atoms) for c in atoms.constraints if _pulls(c)))
+
+
+def keep_pulls_off_momenta(atoms: Atoms) -> None:
+    """Keep constraints that are forces from changing momenta: ASE's ExternalForce adds its force to them."""
+    for constraint in filter(_pulls, atoms.constraints):
+        constraint.adjust_momenta = lambda atoms, momenta: None
 
 
 def warn_of_unstored_constraints(atoms: Atoms) -> None:

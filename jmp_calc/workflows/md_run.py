@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 import warnings
@@ -13,7 +14,7 @@ from ..errors import BadStructureError, GuardError, JMPWarning, UsageError
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from ..units import GPA_PER_EV_A3
-from .common import has_stress, model_fingerprint, output_path, snapshot, write_frames
+from .common import has_stress, keep_pulls_off_momenta, model_fingerprint, output_path, snapshot, write_frames
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
 from .md_settings import MDSettings
@@ -42,7 +43,8 @@ class Run:
     ) -> None:
         self.atoms, self.settings, self.quiet = atoms, settings, quiet
         self.model = model_fingerprint(atoms)
-        self.constraints = list(atoms.constraints)
+        self.constraints = copy.deepcopy(atoms.constraints)
+        keep_pulls_off_momenta(atoms)
         add_momentum_constraint(atoms, settings)
         rng = np.random.default_rng(settings.seed)
         if state is None:

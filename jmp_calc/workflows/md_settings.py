@@ -118,9 +118,9 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     masses = atoms.get_masses()
     if not (np.isfinite(masses).all() and (masses > 0).all()):
         raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
+    _check_constraints(atoms)
     if not moves(atoms):
         raise UsageError("Every atom is fixed, so nothing would move.", hint="free some of the atoms")
-    _check_constraints(atoms)
     if settings.remove_rotation and atoms.pbc.any():
         raise UsageError(
             "Rotation cannot be removed from a periodic structure.",

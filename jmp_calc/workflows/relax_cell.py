@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,12 +31,13 @@ def space_group(atoms: Atoms, symprec: float) -> str | None:
         return None
     import spglib
 
-    try:
-        found = spglib.get_symmetry_dataset(
-            (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec
-        )
-    except Exception:  # its own error, which older versions do not have: they give None
-        return None
+    crystal = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how it will raise its errors one day
+        try:
+            found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
+        except Exception:  # its own error, which older versions do not have: they give None
+            return None
     return None if found is None else f"{found.international} ({found.number})"
 
 

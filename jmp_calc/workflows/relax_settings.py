@@ -26,12 +26,13 @@ class RelaxSettings:
     symprec: float = 0.01
 
     def __post_init__(self) -> None:
-        for name, hint in (("fmax", "0.01 eV/Å is a usual value"), ("symprec", "0.01 Å is a usual value")):
+        for word, name, unit in (("force limit", "fmax", "eV/Å"), ("tolerance", "symprec", "Å")):
             value = getattr(self, name)
             if not (value > 0 and np.isfinite(value)):
-                raise UsageError(f"{name} must be positive, got {value}.", hint=hint)
+                fact = f"The {word} {name} must be positive, got {value}."
+                raise UsageError(fact, hint=f"0.01 {unit} is a usual value")
         if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
         for name, value, allowed in (
             ("optimizer", self.optimizer, OptimizerName),
             ("cell", self.cell, CellMode),

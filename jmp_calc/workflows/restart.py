@@ -98,13 +98,13 @@ class MDState:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write atomically."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"{_INNER}{name}": array for name, array in self.integrator.items()}
         head = {
             "format_version": FORMAT_VERSION, "step": self.step, "physics": self.physics, "model": self.model,
             "constraints": self.constraints, "start_temperature_k": self.start_temperature_k,
-            "degrees_of_freedom": self.degrees_of_freedom, "records": self.records,
+            "degrees_of_freedom": self.degrees_of_freedom, "records": self.records, "arrays": list(arrays),
         }  # fmt: skip
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {f"{_INNER}{name}": array for name, array in self.integrator.items()}
         buffer = io.BytesIO()
         np.savez(buffer, header=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), **arrays)
         write_bytes_atomic(path, buffer.getvalue())
@@ -124,12 +124,14 @@ class MDState:
             raise BadInputError("The restart file is from a newer jmp-calc.", where=str(path), hint="upgrade")
         try:
             return cls._checked(head, arrays)
-        except (KeyError, TypeError, ValueError, OverflowError) as err:
+        except (LookupError, TypeError, ValueError, OverflowError) as err:
             raise BadInputError("The restart file is damaged.", where=str(path), hint=ANEW) from err
 
     @classmethod
     def _checked(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> MDState:
         """From the content of a file; ValueError, KeyError or TypeError where it makes no sense."""
+        if "arrays" in head and set(head["arrays"]) != set(arrays):  # a damaged directory of the archive
+            raise ValueError("arrays are missing")
         n_atoms = len(arrays["numbers"])
         shapes = {"numbers": (n_atoms,), "masses": (n_atoms,), "pbc": (3,), "cell": (3, 3)}
         for name in _ARRAYS:

@@ -15,8 +15,8 @@ MOLECULES = ("H2", "N2", "CO", "CO2", "H2O", "NH3", "CH4", "HCN", "C2H2", "C2H4"
              "CH3CH2OH")  # fmt: skip
 CRYSTALS: dict[str, tuple[str, float]] = {
     "Cu": ("fcc", 3.61), "Al": ("fcc", 4.05), "Ni": ("fcc", 3.52), "Pd": ("fcc", 3.89), "Pt": ("fcc", 3.92),
-    "Au": ("fcc", 4.08), "Ag": ("fcc", 4.09), "W": ("bcc", 3.17), "Mo": ("bcc", 3.15), "Si": ("diamond", 5.43),
-    "MgO": ("rocksalt", 4.21),
+    "Au": ("fcc", 4.08), "Ag": ("fcc", 4.09), "W": ("bcc", 3.17), "Mo": ("bcc", 3.15),
+    "Si": ("diamond", 5.43), "MgO": ("rocksalt", 4.21),
 }  # fmt: skip
 EMT_CRYSTALS = ("Cu", "Al", "Ni", "Pd", "Pt", "Au", "Ag")
 RATTLES = {"molecule": (0.1, 11), "crystal": (0.05, 23)}
