@@ -22,6 +22,11 @@ _NPZ_NAMES = {
 
 
 def stream_npz(path: Path, index: Index) -> RawStream:
+    """Frames of a plain numpy archive of one molecule.
+
+    Raises:
+        BadInputError: no such archive, or arrays of other names or shapes.
+    """
     with open_bytes(path) as stream:
         data = io.BytesIO(stream.read())
     try:

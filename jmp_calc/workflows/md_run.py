@@ -119,7 +119,7 @@ class Run:
         return done_ns / self.seconds * DAY_S if done_ns and self.seconds else None
 
     def loop(self) -> None:
-        """Step until the end, the guard or a signal."""
+        """Step until the end, the guard (GuardError) or a signal (Interrupted)."""
         total = self.settings.steps
         progress = Progress(f"md {self.settings.ensemble}", total, initial=self.step, quiet=self.quiet)
         with deferred_signals() as signals, progress:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def fix_symmetry(atoms: Atoms, symprec: float) -> None:
-    """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure."""
+    """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure;
+    UsageError for what is no crystal."""
     if not _is_crystal(atoms):
         raise UsageError("fix_symmetry needs a crystal (periodic in three directions).", hint="leave it out")
     from ase.constraints import FixSymmetry
@@ -42,7 +43,8 @@ def space_group(atoms: Atoms, symprec: float) -> str | None:
 
 
 def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
-    """ASE's FrechetCellFilter with the strains that ``settings.cell`` allows."""
+    """ASE's FrechetCellFilter with the strains that ``settings.cell`` allows; UsageError without a lattice or
+    a stress."""
     from ase.filters import FrechetCellFilter
 
     hint = "use cell='none'"
