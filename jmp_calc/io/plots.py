@@ -160,8 +160,8 @@ def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) ->
 
 @drawn("The thermal properties")
 def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Path]) -> None:
-    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K); ``per`` says of
-    what."""
+    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K), each of shape (n,);
+    ``per`` says of what."""
     figure, axes = _figure(5.2, 3.6)
     kelvin = thermal["temperatures"]
     axes.plot(kelvin, thermal["heat_capacity"], color=INK, label="heat capacity (J/K/mol)")
