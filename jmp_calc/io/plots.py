@@ -1,7 +1,7 @@
 """Figures of phonons and of errors. One that cannot be drawn is a warning: the numbers are in their files.
 
-matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a style
-or TeX that the user's machine promises and does not have ends no run.
+matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
+style or TeX that the user's machine promises and does not have ends no run.
 """
 
 from __future__ import annotations
