@@ -24,7 +24,7 @@ from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 
 ROOT = Path(__file__).parents[1]
-UNFINISHED = {"md", "relax"}
+UNFINISHED: set[str] = set()
 """Public names whose docstrings are not complete yet; empty when the work is done."""
 
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
@@ -40,15 +40,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "estimate": {},
     "evaluate": {},
     "finetune": {},
-    "md": {
-        "temperature_k": "temp",
-        "pressure_gpa": "pressure",
-        "timestep_fs": "timestep",
-        "friction_per_ps": "friction",
-        "thermostat_time_fs": "thermostat_time",
-        "barostat_time_fs": "barostat_time",
-        "remove_rotation": "remove_rot",
-    },
+    "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
 }

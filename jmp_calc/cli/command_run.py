@@ -26,6 +26,7 @@ class CommandRun:
     """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
 
     ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
+    ``redoes``: the command computes everything again, so that what it left unfinished is replaced.
     Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
     normally or by an error, writes the final summary.
     """
@@ -40,12 +41,21 @@ class CommandRun:
         inputs: Sequence[str | Path | None] = (),
         resume: bool = False,
         resume_hint: str = "",
+        redoes: bool = False,
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
         names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
         read = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
         self.claim = Claim(
-            common.out, names, names[-1], resume, common.overwrite, inputs=read, resume_hint=resume_hint
+            common.out,
+            names,
+            names[-1],
+            resume,
+            common.overwrite,
+            inputs=read,
+            resume_hint=resume_hint,
+            redone=command if redoes else "",
+            nested=True,
         )
         self.results: Mapping[str, Any] = {}
         self.model: Mapping[str, Any] = {}

@@ -7,6 +7,7 @@ so that what a killed job left behind is recognised.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ class Claim:
     inputs: Sequence[Path] = ()
     """Files that it reads: none of them is removed."""
     resume_hint: str = ""
+    redone: str = ""
+    """Command whose earlier outputs may be replaced if that run failed; empty: of none."""
+    nested: bool = False
+    """Whether what runs inside may lock the folder again."""
 
     def check(self) -> None:
         """UsageError for earlier outputs that may not be replaced; nothing is created or removed."""
@@ -43,7 +48,13 @@ class Claim:
         if self.overwrite:
             check_inputs_kept(self.folder, self.names, self.inputs)
         else:
-            check_free(self.folder, self.names, summary=self.summary, resume_hint=self.resume_hint)
+            check_free(
+                self.folder,
+                self.names,
+                summary=self.summary,
+                resume_hint=self.resume_hint,
+                redone=self.redone,
+            )
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,10 @@ def held(claim: Claim) -> Iterator[HeldFolder]:
     """Make the folder, lock it and clear it of earlier outputs; UsageError where the claim does not allow
     that."""
     folder = make_folder(claim.folder)
-    with locked(folder):
+    with locked(folder, nested=claim.nested):
         remove_partial(folder, claim.names)
         claim.check()
-        if claim.overwrite and not claim.resume:
+        if (claim.overwrite or claim.redone) and not claim.resume:
             remove_old(folder, claim.names)
         yield HeldFolder(folder)
 
@@ -100,15 +111,25 @@ def check_folder(folder: Path) -> None:
 
 
 def check_free(
-    folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = ""
+    folder: Path,
+    names: Iterable[str],
+    *,
+    summary: str = "summary.yaml",
+    resume_hint: str = "",
+    redone: str = "",
 ) -> None:
-    """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it."""
+    """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it.
+
+    ``redone`` is a command that computes everything again: what it left unfinished is no obstacle. The
+    caller holds the lock of the folder, so that a run whose summary says "running" was killed.
+    """
     found = sorted(name for name in names if (folder / name).exists())
     if not found:
         return
     old = read_summary(folder / summary) or {}
-    if found == [summary] and old.get("status") in ("failed", "interrupted"):
-        return  # that run ended before it wrote any result
+    unfinished = old.get("status") in ("running", "failed", "interrupted")
+    if unfinished and (found == [summary] or (redone and old.get("command") == redone)):
+        return  # that run ended before it wrote any result, or had none that this one does not compute
     hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
     if old.get("status") == "running":
         command, started = old.get("command", "?"), old.get("started", "?")
@@ -154,11 +175,15 @@ def remove_old(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; UsageError when another running job holds it."""
+def locked(folder: Path, *, nested: bool = False) -> Iterator[None]:
+    """Hold the folder for this process; UsageError when another running job holds it.
+
+    ``nested``: a thread that holds the folder by a nested lock may take it again, as a command does that
+    calls a function which locks its output folder.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK_NAME)
+    lock = FileLock(folder.resolve() / LOCK_NAME, is_singleton=nested)
     try:
         lock.acquire(timeout=0)
     except Timeout as err:
@@ -171,3 +196,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def claimed(folder: str | os.PathLike[str] | None, names: Iterable[str] = ()) -> Iterator[None]:
+    """Create and hold the output folder of a Python function, and take away what a killed process left of
+    ``names``; nothing for None.
+
+    Raises:
+        UsageError: another job writes into the folder, or nobody can.
+    """
+    if folder is None:
+        yield
+        return
+    with locked(make_folder(Path(folder)), nested=True):
+        remove_partial(Path(folder), names)
+        yield
