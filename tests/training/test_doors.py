@@ -29,9 +29,10 @@ def short(out: Path, model: str, **arguments: object) -> TrainResult:
 
 def test_structures_in_memory_train_as_the_file_that_holds_them(tmp_path: Path, model: str) -> None:
     data = emt_file(tmp_path / "train.extxyz", 12)
-    images = read(data, ":")
-    inside = short(tmp_path / "a", model, train=images, head="other", head_name="emt")
-    outside = short(tmp_path / "b", model, train=data, start=ModelOptions(head="other", head_name="emt"))
+    valid = emt_file(tmp_path / "valid.extxyz", 2, seed=3)
+    images, start = read(data, ":"), ModelOptions(head="other", head_name="emt")
+    inside = short(tmp_path / "a", model, train=images, valid=read(valid, ":"), head="other", head_name="emt")
+    outside = short(tmp_path / "b", model, train=data, valid=valid, start=start)
     for name in ("energy_mae_mev_per_atom", "forces_mae_mev_per_a", "stress_mae_gpa"):
         assert getattr(inside.valid, name) == pytest.approx(getattr(outside.valid, name), rel=1e-3)
     assert inside.init_head == "other"
@@ -44,7 +45,7 @@ def test_structures_in_memory_train_as_the_file_that_holds_them(tmp_path: Path, 
     assert settings["start"]["head_name"] == "emt"
     card = load_model(inside.best).card
     assert card.name == "emt on structures in memory"
-    assert card.training_data[0]["frames"] == 11
+    assert card.training_data[0]["frames"] == 12
     assert repr(inside).startswith(f"TrainResult({inside.best}: 3 steps, valid E ")
     assert "\n" not in repr(inside)
     found = evaluate(images, model=inside.best)
