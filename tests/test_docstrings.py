@@ -47,5 +47,5 @@ def test_the_letters_of_shapes_are_explained_once() -> None:
         ast.parse((ROOT / "jmp_calc" / "graph" / "batch.py").read_text(encoding="utf-8"))
     )
     assert text is not None
-    explained = re.findall(r"^    ([A-Z](?:, [A-Z])*)  ", text, re.MULTILINE)
+    explained = re.findall(r"^    ([A-Z](?:, [A-Z])*) ", text, re.MULTILINE)
     assert set(", ".join(explained).split(", ")) >= set("NESDLCKRBMAQT")
