@@ -1,7 +1,7 @@
 """Figures of phonons and of errors. One that cannot be drawn is a warning: the numbers are in their files.
 
-matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a style
-or TeX that the user's machine promises and does not have ends no run.
+matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
+style or TeX that the user's machine promises and does not have ends no run.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) ->
 
 @drawn("The thermal properties")
 def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Path]) -> None:
-    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K); ``per`` says of
-    what."""
+    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K), each of shape (n,);
+    ``per`` says of what."""
     figure, axes = _figure(5.2, 3.6)
     kelvin = thermal["temperatures"]
     axes.plot(kelvin, thermal["heat_capacity"], color=INK, label="heat capacity (J/K/mol)")

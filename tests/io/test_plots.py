@@ -1,4 +1,4 @@
-"""Figures never end a run: whatever matplotlib cannot do becomes a warning, and its settings stay the user's."""
+"""Figures never end a run: what matplotlib cannot do is a warning, and its settings stay the user's."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str)
 
 @drawn("The table of classes")
 def plot_confusion(path: Path, tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Tables of true and predicted classes of each set, shaded by the share of the true class; nothing
-    without tables."""
+    """Tables (n_classes, n_classes) of true and predicted classes of each set, shaded by the share of the
+    true class; nothing without tables."""
     if not tables:
         return
     from matplotlib.figure import Figure
