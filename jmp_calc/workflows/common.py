@@ -17,6 +17,7 @@ import numpy as np
 from ..checks import check_sound
 from ..errors import UsageError
 from ..io.outdir import with_prefix
+from ..io.write import write_extxyz
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -97,9 +98,7 @@ def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None 
 
 def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, append: bool = False) -> None:
     """Write frames as extxyz, with the calculator's results."""
-    import ase.io
-
-    ase.io.write(path, list(frames), format="extxyz", append=append)
+    write_extxyz(Path(path), frames, append=append)
 
 
 def warn_if_not_smooth(atoms: Atoms) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.write import write_extxyz
 
 from ..data.frame import Frame
 from ..data.screen import OnBad, Screen
@@ -46,8 +47,6 @@ def export(
         on_bad: whether a bad frame is an error or left out.
         min_atoms: smaller frames are left out (4 in the pre-training of JMP).
     """
-    from ase.io import write
-
     source, indices = open_part(name, member, folder, part, split)
     if frames is not None and frames < len(indices):
         indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
@@ -56,7 +55,7 @@ def export(
     stream = screen.frames(source[int(i)] for i in indices)
     try:
         while chunk := [_atoms(frame) for frame in islice(stream, _CHUNK)]:
-            write(temporary, chunk, format="extxyz", append=written > 0)
+            write_extxyz(temporary, chunk, append=written > 0)
             written += len(chunk)
         if written:
             os.replace(temporary, out)
