@@ -1,5 +1,5 @@
-"""Charged, open-shell and disordered frames are no neutral singlets, whatever their file calls it: never trained on
-without a word."""
+"""Charged, open-shell and disordered frames are no neutral singlets, whatever their file calls it: never
+trained on without a word."""
 
 from __future__ import annotations
 
