@@ -161,7 +161,10 @@ class JMPCalculator(Calculator):
     ) -> None:
         """Compute the properties (and what comes at no extra cost) of `atoms` into self.results.
 
-        Raises BadStructureError, ModelError, OutOfMemoryError or PropertyNotImplementedError.
+        Raises:
+            BadStructureError: a structure that no model can evaluate. ModelError: elements that the head does
+                not know. OutOfMemoryError: not enough memory. UsageError: no atoms, a forked process.
+            PropertyNotImplementedError: a property that the structure or the head does not have.
         """
         with evaluating(), self._lock:
             atoms = self.atoms if atoms is None else atoms

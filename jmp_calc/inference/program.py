@@ -16,7 +16,8 @@ from ..io.schema import parse
 from ..zoo.header import plain_json
 from .compiled import Program, first_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: the adaptive cutoffs of the atoms are an input."""
 
 
 HEADER = "jmp_calc.json"

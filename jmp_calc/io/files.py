@@ -228,7 +228,11 @@ class BoundedBytes(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer``; the number of bytes."""
+        """Fill ``buffer``; the number of bytes.
+
+        Raises:
+            BadInputError: more than the limits of the file.
+        """
         chunk = self._source.read(len(buffer))
         buffer[: len(chunk)] = chunk
         self._read += len(chunk)

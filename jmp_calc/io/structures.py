@@ -137,7 +137,11 @@ def windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
 
 def check_frames(spec: str | os.PathLike[str], *, index: str | Index | None = None) -> int:
     """The number of selected frames (default all), each of which a calculator could take; errors name the
-    frame."""
+    frame.
+
+    Raises:
+        BadStructureError: naming the frame.
+    """
     count = 0
     for count, atoms in enumerate(iter_frames(spec, index=index), start=1):
         try:

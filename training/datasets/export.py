@@ -46,6 +46,9 @@ def export(
         frames: a random subset (seed 42) of that size.
         on_bad: whether a bad frame is an error or left out.
         min_atoms: smaller frames are left out (4 in the pre-training of JMP).
+
+    Raises:
+        BadInputError: no frame is left.
     """
     source, indices = open_part(name, member, folder, part, split)
     if frames is not None and frames < len(indices):

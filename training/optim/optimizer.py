@@ -26,6 +26,9 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
         potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``, ``heads.*``.
         what: none, embedding, backbone (with the embedding), or n: the embedding and the first n blocks.
         heads: names of heads that are not trained either.
+
+    Raises:
+        UsageError: nothing is left to train, or more blocks than there are.
     """
     prefixes = tuple(f"heads.{head}." for head in heads)
     if what != "none":
@@ -60,7 +63,11 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
 
 def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in
-    JMP)."""
+    JMP).
+
+    Raises:
+        UsageError: no learning rate.
+    """
     if config.lr is None:
         raise UsageError("No learning rate was given.", hint="give one with --lr")
     groups = [
@@ -189,7 +196,7 @@ def undo_loss_scale(parameters: Iterable[nn.Parameter], loss_scale: float) -> No
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Largest absolute value of all gradient elements that this process keeps."""
+    """Largest absolute value of all gradient elements that this process keeps, shape ()."""
     gradients = [local(p.grad) for p in parameters if p.grad is not None]
     return nn.utils.get_total_norm([part for part in gradients if part.numel()], math.inf, foreach=True)
 
@@ -205,7 +212,7 @@ def clip_gradients(
 ) -> Tensor:
     """Cut every gradient element to ±``clip_value``, then scale all down to the global norm ``clip_norm``.
 
-    Returns the global norm before any clipping.
+    Returns the global norm before any clipping, of shape ().
     """
     parameters = list(parameters)
     limit = math.inf if clip_norm is None else clip_norm

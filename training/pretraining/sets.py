@@ -218,7 +218,7 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
 
 
 def with_edges(sizes: np.ndarray) -> np.ndarray:
-    """The same sizes, with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
+    """The same sizes (n_frames, 3), with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
     unknown = sizes[:, 1] == 0
     if not unknown.any():
         return sizes
@@ -310,6 +310,9 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
     packed there.
 
     Without a folder nothing is written.
+
+    Raises:
+        UsageError: no data.
     """
     own = None if folder is None else folder / PACK_FILE
     if options.pack is not None:
