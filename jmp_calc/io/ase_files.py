@@ -36,7 +36,7 @@ def ase_frames(path: Path, index: Index, *, allow_truncated: bool = False) -> It
     """Number and structure of the selected frames.
 
     Raises BadInputError for a file of unknown format, or that is damaged, cut short (unless allowed: then its
-    complete frames are read) or of a size beyond its format.
+    complete frames are read) or of a size beyond its format; BadStructureError for disordered structures.
     """
     with unpacked(path) as source:
         form = _format(source, path)
