@@ -170,6 +170,7 @@ def _read(
             length_unit=data.length_unit,
             target=data.target.key if data.target else None,
             target_kind=data.target.label_kind if data.target else None,
+            other_states="not_neutral" in data.allow,
         ),
     )
     single = len(given.files) < 2  # of several, every message has its own names
