@@ -53,10 +53,9 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
     """Train ``job.potential`` in place; afterwards it has the weights of the last step, averaged or as they
     are, whichever were better at the last validation (``Progress.weights``).
 
-    Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
-    through ``job.save_model`` ("best", "last"). ``checkpoint``: go on from there (``run.resume.resumed``
-    reads it and checks that it fits). Raises Interrupted after saving the state, NotConvergedError at the
-    first loss that is not finite.
+    Writes ``state.pt``, ``metrics.csv`` (``tasks.csv`` where there are several), and models through
+    ``job.save_model``. ``checkpoint``: go on from there (``run.resume.resumed`` reads and checks it). Raises
+    Interrupted after saving the state, NotConvergedError at the first loss that is not finite.
     """
     run = begun_run(job, config)
     history = run.start_history(checkpoint)
@@ -76,15 +75,13 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
                     run.ema.update(run.progress.step)
                     run.advance(numbers)
                 elif not run.skip(numbers):
-                    run.save()
-                    raise stopped_by_nan(job, batch, run.progress.step, numbers)
+                    raise stopped_by_nan(run, batch, numbers)
                 if stop or run.finished() or run.validation_due():
                     break
             else:
                 run.end_epoch()
             if stop:
-                run.save()
-                raise Interrupted(stop, f"state saved after step {run.progress.step}; go on with --resume")
+                raise stopped_by_signal(run, stop)
             if run.validation_due():
                 run.validate(history)
                 run.save()
@@ -157,12 +154,20 @@ def one_step(batch: Sequence[Sequence[TargetBatch]], run: RunState, pool: Gradie
     return StepNumbers(*torch.cat([terms, *sizes]).tolist())
 
 
+def stopped_by_signal(run: RunState, signal: int) -> Interrupted:
+    """Save the state and make the error that says how to go on."""
+    run.save()
+    return Interrupted(signal, f"state saved after step {run.progress.step}; go on with --resume")
+
+
 def stopped_by_nan(
-    job: Job, batch: Sequence[Sequence[TargetBatch]], step: int, numbers: StepNumbers
+    run: RunState, batch: Sequence[Sequence[TargetBatch]], numbers: StepNumbers
 ) -> NotConvergedError:
-    """Save the batch and make the error that names its frames."""
+    """Save the state and the batch, and make the error that names its frames."""
     from .data.to_ase import write_frames
 
+    run.save()
+    job = run.job
     mine = [i for parts in batch for part in parts for i in part.frames]
     frames = [job.train.frames[i] for of_process in job.world.collect(mine) for i in of_process]
     path = job.folder / "nan-batch.extxyz"
@@ -170,7 +175,7 @@ def stopped_by_nan(
         write_frames(path, frames)
     what = "gradient" if numbers.loss_is_finite else "loss"
     return NotConvergedError(
-        f"The {what} is not finite at step {step}.",
+        f"The {what} is not finite at step {run.progress.step}.",
         where=", ".join(frame.where for frame in frames[:8]),
         hint=f"look at {path} (the batch); the state before this step is saved; lower --lr, or train with "
         "--dtype float64",
