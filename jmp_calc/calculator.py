@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from . import checks
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
 from .inference.evaluator import PROPERTIES, Evaluator, check_properties
 from .inference.memory import Checkpointing
 from .inference.settings import Elements, Settings, absolute, dtype_name, portable
+from .machine.forks import evaluating
+from .unread import state_given
 
 if TYPE_CHECKING:
     import torch
@@ -139,13 +140,13 @@ class JMPCalculator(Calculator):
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
         ):
             changes.append("tags")
-        if checks.has_charge(atoms.info):
+        if state_given(atoms.info, atoms.numbers) is not None:
             changes.append("charge")  # nothing cached is valid for it: calculate will refuse
         return changes
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property of `atoms`, from the cache if nothing changed; a copy, so callers may change it."""
-        with self._lock:
+        with evaluating(), self._lock:  # in this order: a forked process would wait for the lock for ever
             check_properties([name])
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
@@ -160,9 +161,12 @@ class JMPCalculator(Calculator):
     ) -> None:
         """Compute the properties (and what comes at no extra cost) of `atoms` into self.results.
 
-        Raises BadStructureError, ModelError, OutOfMemoryError or PropertyNotImplementedError.
+        Raises:
+            BadStructureError: a structure that no model can evaluate. ModelError: elements that the head does
+                not know. OutOfMemoryError: not enough memory. UsageError: no atoms, a forked process.
+            PropertyNotImplementedError: a property that the structure or the head does not have.
         """
-        with self._lock:
+        with evaluating(), self._lock:
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
                 raise UsageError("Calculate was called without atoms.")

@@ -50,19 +50,19 @@ class Fitted:
 
 
 def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> Fitted:
-    """Train ``job.potential`` in place; afterwards it has the weights of the last step, averaged or as they
-    are, whichever were better at the last validation (``Progress.weights``).
+    """Train ``job.potential`` in place; it ends with the better weights of the last validation.
 
-    Writes ``state.pt``, ``metrics.csv`` (``tasks.csv`` where there are several), and models through
-    ``job.save_model``. ``checkpoint``: go on from there (``run.resume.resumed`` reads and checks it). Raises
-    Interrupted after saving the state, NotConvergedError at the first loss that is not finite.
+    Writes ``state.pt``, ``metrics.csv``, ``tasks.csv``, and models through ``job.save_model``.
+    ``checkpoint``: go on from there; ``run.resume.resumed`` reads and checks it.
+
+    Raises:
+        Interrupted: after saving the state.
+        NotConvergedError: at the first loss that is not finite.
+        UsageError: the time is over before the first step.
     """
     run = begun_run(job, config)
     history = run.start_history(checkpoint)
-    with (
-        deferred_signals() as signals,
-        GradientPool(run.network, gradients_of(run), config.processes) as pool,
-    ):
+    with deferred_signals() as signals, gradient_pool(run) as pool:
         first_validation(run, history, resumed=checkpoint is not None)
         while not run.finished():
             stop = None
@@ -82,12 +82,9 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
                 run.end_epoch()
             if stop:
                 raise stopped_by_signal(run, stop)
-            if run.validation_due():
-                run.validate(history)
-                run.save()
+            if run.finished() or run.validation_due():
+                run.settle(history)
     run.keep_weights()
-    if job.world.is_first:
-        job.save_model("last", run.progress)
     return Fitted(history, run.progress)
 
 
@@ -107,11 +104,12 @@ def begun_run(job: Job, config: TrainConfig) -> RunState:
     return RunState(job, config, network, make_optimizer(network, config.optim), ema)
 
 
-def gradients_of(run: RunState) -> SummedGradients | ProjectedGradients:
-    """How the gradients of the parts of a step are combined."""
-    if run.config.optim.pcgrad:
-        return ProjectedGradients(run.config)
-    return ShardedGradients(run.config) if run.job.world.shards else SummedGradients(run.config)
+def gradient_pool(run: RunState) -> GradientPool:
+    """The processes that share a step, and how the gradients of its parts are combined."""
+    config = run.config
+    kind = ShardedGradients if run.job.world.shards else SummedGradients
+    combined = ProjectedGradients(config) if config.optim.pcgrad else kind(config)
+    return GradientPool(run.network, combined, config.processes)
 
 
 def first_validation(run: RunState, history: History, *, resumed: bool) -> None:
@@ -124,8 +122,7 @@ def first_validation(run: RunState, history: History, *, resumed: bool) -> None:
         run.begin(run.clock.elapsed())
         run.save()
     elif run.validation_due():  # the run was ended between a step and its validation
-        run.validate(history)
-        run.save()
+        run.settle(history)
     if run.progress.step == 0 and run.out_of_time():
         raise UsageError(
             f"The time of {run.config.max_time:g} s is over before the first step.",

@@ -50,7 +50,8 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
     wanted = _parse_properties(properties)
     settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
     inputs = [parse_structure(struct).path]
-    run = CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings, inputs=inputs)
+    outputs = ("results.extxyz",)
+    run = CommandRun(common, "singlepoint", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
         run.check()
         _dry_run(struct, common, index, settings)
@@ -190,7 +191,7 @@ def _parse_properties(text: str | None) -> tuple[str, ...] | None:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in CHOICES]
     if unknown or not names:
-        fact = f"property {unknown[0]!r} is not available" if unknown else "--properties names nothing"
+        fact = f"Property {unknown[0]!r} is not available." if unknown else "--properties names nothing."
         raise UsageError(fact, hint=f"choose from {', '.join(CHOICES)}")
     return names
 

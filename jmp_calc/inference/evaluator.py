@@ -22,6 +22,7 @@ from .. import checks
 from ..errors import JMPError, OutOfMemoryError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..machine.device import choose_device, choose_dtype, free_memory
+from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..machine.malloc import LARGE_BYTES, keep_large_arrays
 from ..model.cost import GraphCounts
@@ -70,7 +71,7 @@ class Evaluator:
         from ..zoo.names import resolve
 
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
-        with torch.inference_mode(False):
+        with evaluating(), torch.inference_mode(False):
             loaded = resolve(settings.model, weights=settings.weights)
             self.head = choose_head(loaded.potential.config, settings, gives=gives)
             self.policy = choose_policy(loaded.potential.config, self.head, settings)
@@ -141,7 +142,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
-        with ExitStack() as stack:
+        with evaluating(), ExitStack() as stack:
             # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the
             # forces.
             stack.enter_context(torch.inference_mode(False))
@@ -205,6 +206,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         with (
+            evaluating(),
             torch.inference_mode(False),
             torch.autocast(self.device.type, enabled=False),
             allocation_errors(),

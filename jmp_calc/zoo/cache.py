@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 from ..errors import ModelError
 from ..io.regular import open_regular, read_bounded
 from ..io.schema import parse
-from .container import write_atomically
+from .archive import TorchArchive
+from .container import describe_model, write_atomically
 from .download import Expected, Progress, download, locked
 from .header import plain_json
 from .registry import RegistryEntry, home, require_home
@@ -63,7 +64,11 @@ def cached_path(name: str, entry: RegistryEntry) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record beside a cached file; None if there is none."""
+    """The record beside a cached file; None if there is none.
+
+    Raises:
+        ModelError: the record is damaged or cannot be read.
+    """
     try:
         data = read_bounded(record_path(path), MAX_RECORD_BYTES)
     except FileNotFoundError:
@@ -124,7 +129,11 @@ def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedF
 
 
 def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) -> CachedFile:
-    """The file of a named model, downloaded and recorded if it is not in the cache."""
+    """The file of a named model, downloaded and recorded if it is not in the cache.
+
+    Raises:
+        ModelError: nothing may be fetched, the bundled file is missing, or a download fails.
+    """
     present = checked(name, entry)
     if present is not None:
         return present
@@ -140,7 +149,8 @@ def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) 
             where=entry.url,
             hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH",
         )
-    expected = Expected(entry.size, entry.sha256 or _known_hashes().get(entry.url), _magic(path))
+    known = entry.sha256 or _known_hashes().get(entry.url)
+    expected = Expected(entry.size, known, _magic(path), check=_check_whole)
     sha256 = download(entry.url, path, expected, progress=progress)
     with locked(path):
         if read_record(path) is None:
@@ -191,7 +201,11 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
 
 
 def remove(name: str, entry: RegistryEntry) -> bool:
-    """Delete the cached file, parts of downloads and the record; False if there was nothing."""
+    """Delete the cached file, parts of downloads and the record; False if there was nothing.
+
+    Raises:
+        ModelError: the model is part of the package.
+    """
     if entry.bundled is not None:
         raise ModelError(f"{name} is part of the package and cannot be removed.")
     path = cached_path(name, entry)
@@ -223,6 +237,17 @@ def _checked_bundled(path: Path, entry: RegistryEntry) -> CachedFile:
             hint="install jmp-calc again: pip install --force-reinstall --no-deps jmp-calc",
         )
     return CachedFile(path, found)
+
+
+def _check_whole(path: Path) -> None:
+    """ModelError for a model file without its end; the archive of an official one has its directory there."""
+    with open_regular(path) as file:
+        official = file.read(2) == b"PK"
+    if not official:
+        describe_model(path)
+        return
+    with TorchArchive(path):
+        pass
 
 
 def _magic(path: Path) -> tuple[bytes, ...]:

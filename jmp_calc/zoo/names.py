@@ -33,7 +33,11 @@ class ModelFile:
 
     @property
     def official(self) -> bool:
-        """Whether to read it as an official checkpoint (zip archive) and not as one of our files."""
+        """Whether to read it as an official checkpoint (zip archive) and not as one of our files.
+
+        Raises:
+            ModelError: the file cannot be opened.
+        """
         try:
             with open_regular(self.path) as file:
                 head = file.read(9)
@@ -71,7 +75,11 @@ def resolve(name_or_path: str | os.PathLike[str], *, weights: str = "ema") -> Lo
 
 def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> ModelFile:
     """The file that a name or path stands for; a named model is fetched first unless ``may_fetch`` is
-    False."""
+    False.
+
+    Raises:
+        ModelError: no such name or file, a folder, or not on this machine.
+    """
     text = os.fspath(name_or_path)
     registry = load_registry()
     if text in registry:

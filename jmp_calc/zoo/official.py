@@ -77,7 +77,11 @@ def official_heads(
 
 
 def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
-    """As official_state, with the remarks that go into the model card."""
+    """As official_state, with the remarks that go into the model card.
+
+    Raises:
+        ModelError: an unknown weight set, or a file that is not such a checkpoint.
+    """
     if weights not in WEIGHT_SETS:
         raise ModelError(f"Unknown weight set {weights!r}.", hint=f"choose one of {', '.join(WEIGHT_SETS)}")
     with TorchArchive(path) as archive:

@@ -239,10 +239,10 @@ def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms
         ethanol.info["charge"] = harmless
         energy = calc.get_potential_energy(ethanol)
     ethanol.info["charge"] = -1
-    refused(calc, ethanol, r"info\['charge'\] is -1")
+    refused(calc, ethanol, "key 'charge' is -1")
     for nonsense in (np.array([0, 0]), "none"):
         ethanol.info["charge"] = nonsense
-        refused(calc, ethanol, r"info\['charge'\] is .*, not a number")
+        refused(calc, ethanol, "key 'charge' is .*, not a number")
     ethanol.info["charge"] = 0
     assert calc.get_potential_energy(ethanol) == energy
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.raw_frame import RawFrame
 from jmp_calc.units import ENERGY_UNITS, LENGTH_UNITS
 
-from .extxyz import RawFrame
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
 from .raw import read_raw
