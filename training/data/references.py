@@ -44,7 +44,7 @@ class References:
     messages: tuple[str, ...] = ()
 
     def energy(self, numbers: np.ndarray) -> float:
-        """Sum of the references of ``numbers`` in eV; BadInputError for an element without one."""
+        """Sum of the references of atomic numbers (N,) in eV; BadInputError for an element without one."""
         elements, counts = np.unique(numbers, return_counts=True)
         missing = [int(z) for z in elements if int(z) not in self.values]
         if missing:
