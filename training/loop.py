@@ -50,12 +50,10 @@ class Fitted:
 
 
 def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> Fitted:
-    """Train ``job.potential`` in place; afterwards it has the weights of the last step, averaged or as they
-    are, whichever were better at the last validation (``Progress.weights``).
+    """Train ``job.potential`` in place; it ends with the better weights of the last validation.
 
-    Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
-    through ``job.save_model`` ("best", "last"). ``checkpoint``: go on from there (``run.resume.resumed``
-    reads it and checks that it fits).
+    Writes ``state.pt``, ``metrics.csv``, ``tasks.csv``, and models through ``job.save_model``.
+    ``checkpoint``: go on from there; ``run.resume.resumed`` reads and checks it.
 
     Raises:
         Interrupted: after saving the state.
@@ -64,10 +62,7 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
     """
     run = begun_run(job, config)
     history = run.start_history(checkpoint)
-    with (
-        deferred_signals() as signals,
-        GradientPool(run.network, gradients_of(run), config.processes) as pool,
-    ):
+    with deferred_signals() as signals, gradient_pool(run) as pool:
         first_validation(run, history, resumed=checkpoint is not None)
         while not run.finished():
             stop = None
@@ -80,21 +75,16 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
                     run.ema.update(run.progress.step)
                     run.advance(numbers)
                 elif not run.skip(numbers):
-                    run.save()
-                    raise stopped_by_nan(job, batch, run.progress.step, numbers)
+                    raise stopped_by_nan(run, batch, numbers)
                 if stop or run.finished() or run.validation_due():
                     break
             else:
                 run.end_epoch()
             if stop:
-                run.save()
-                raise Interrupted(stop, f"state saved after step {run.progress.step}; go on with --resume")
-            if run.validation_due():
-                run.validate(history)
-                run.save()
+                raise stopped_by_signal(run, stop)
+            if run.finished() or run.validation_due():
+                run.settle(history)
     run.keep_weights()
-    if job.world.is_first:
-        job.save_model("last", run.progress)
     return Fitted(history, run.progress)
 
 
@@ -114,11 +104,12 @@ def begun_run(job: Job, config: TrainConfig) -> RunState:
     return RunState(job, config, network, make_optimizer(network, config.optim), ema)
 
 
-def gradients_of(run: RunState) -> SummedGradients | ProjectedGradients:
-    """How the gradients of the parts of a step are combined."""
-    if run.config.optim.pcgrad:
-        return ProjectedGradients(run.config)
-    return ShardedGradients(run.config) if run.job.world.shards else SummedGradients(run.config)
+def gradient_pool(run: RunState) -> GradientPool:
+    """The processes that share a step, and how the gradients of its parts are combined."""
+    config = run.config
+    kind = ShardedGradients if run.job.world.shards else SummedGradients
+    combined = ProjectedGradients(config) if config.optim.pcgrad else kind(config)
+    return GradientPool(run.network, combined, config.processes)
 
 
 def first_validation(run: RunState, history: History, *, resumed: bool) -> None:
@@ -131,8 +122,7 @@ def first_validation(run: RunState, history: History, *, resumed: bool) -> None:
         run.begin(run.clock.elapsed())
         run.save()
     elif run.validation_due():  # the run was ended between a step and its validation
-        run.validate(history)
-        run.save()
+        run.settle(history)
     if run.progress.step == 0 and run.out_of_time():
         raise UsageError(
             f"The time of {run.config.max_time:g} s is over before the first step.",
@@ -161,12 +151,20 @@ def one_step(batch: Sequence[Sequence[TargetBatch]], run: RunState, pool: Gradie
     return StepNumbers(*torch.cat([terms, *sizes]).tolist())
 
 
+def stopped_by_signal(run: RunState, signal: int) -> Interrupted:
+    """Save the state and make the error that says how to go on."""
+    run.save()
+    return Interrupted(signal, f"state saved after step {run.progress.step}; go on with --resume")
+
+
 def stopped_by_nan(
-    job: Job, batch: Sequence[Sequence[TargetBatch]], step: int, numbers: StepNumbers
+    run: RunState, batch: Sequence[Sequence[TargetBatch]], numbers: StepNumbers
 ) -> NotConvergedError:
-    """Save the batch and make the error that names its frames."""
+    """Save the state and the batch, and make the error that names its frames."""
     from .data.to_ase import write_frames
 
+    run.save()
+    job = run.job
     mine = [i for parts in batch for part in parts for i in part.frames]
     frames = [job.train.frames[i] for of_process in job.world.collect(mine) for i in of_process]
     path = job.folder / "nan-batch.extxyz"
@@ -174,7 +172,7 @@ def stopped_by_nan(
         write_frames(path, frames)
     what = "gradient" if numbers.loss_is_finite else "loss"
     return NotConvergedError(
-        f"The {what} is not finite at step {step}.",
+        f"The {what} is not finite at step {run.progress.step}.",
         where=", ".join(frame.where for frame in frames[:8]),
         hint=f"look at {path} (the batch); the state before this step is saved; lower --lr, or train with "
         "--dtype float64",

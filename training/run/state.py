@@ -188,6 +188,12 @@ class RunState:
 
     # --- validation ---
 
+    def settle(self, history: History) -> None:
+        """The validation of the last step, unless it has been made, and the state after it."""
+        if self.progress.step != self.progress.validated_at:
+            self.validate(history)
+        self.save()
+
     def validate(self, history: History) -> None:
         """Errors on the validation set, of the averaged weights and of those as they are; keeps the best
         model."""
@@ -291,11 +297,14 @@ class RunState:
         copy_whole({**self.network.state_dict(), **averaged}, self.job.potential)
 
     def keep_weights(self) -> None:
-        """Give the potential of the job, for good, the weights that the last validation found better."""
+        """Give the potential of the job, for good, the weights that the last validation found better, and
+        save it as the last model."""
         if self.job.world.shards:
             self.show_weights(self.progress.weights)
         elif self.progress.weights == "averaged":
             self.ema.to_weights()
+        if self.job.world.is_first:
+            self.job.save_model("last", self.progress)
 
     # --- files ---
 
