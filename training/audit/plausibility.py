@@ -23,7 +23,7 @@ Code = Literal[
     "missing_forces", "missing_stress", "constant_target", "zero_forces", "constant_forces", "net_force",
     "huge_forces",
     "large_forces", "constant_energies", "energy_unit", "energy_per_atom", "energy_zeros", "energy_outliers",
-    "forces_disagree", "forces_unrelated", "stress_disagrees", "large_stress",
+    "forces_disagree", "forces_unrelated", "stress_disagrees", "large_stress", "not_neutral",
 ]  # fmt: skip
 """What can be found."""
 _MISSING: dict[str, Code] = {
