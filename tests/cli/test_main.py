@@ -130,7 +130,7 @@ def test_unforeseen_errors_leave_a_log_instead_of_a_traceback(
     run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cli_main.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr("jmp_calc.io.structures.read_structure", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("jmp_calc.io.structures.pick_structure", lambda *a, **k: 1 / 0)
     result = run("relax", "x.xyz", "--dry-run")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
