@@ -170,7 +170,7 @@ def test_help_of_a_command_names_options_that_it_has(command: str) -> None:
         assert option.help or command in UNFINISHED, option.name
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", sorted(SHARED))
 def test_shared_options_are_arguments_of_the_calculator(name: str) -> None:
     option, entry = command_options("singlepoint")[name], explained(jmp_calc.JMPCalculator)[name]
     assert first_sentence(option.help or "") == first_sentence(entry.text)
