@@ -40,30 +40,9 @@ SKIN = 0.6
 
 
 class JMPCalculator(Calculator):
-    """Energies, forces and stresses of a JMP model for ASE.
+    """Energies (eV), forces (eV/Å) and stresses (eV/Å³) of a JMP model for ASE.
 
-    Args:
-        model: name ('jmp-xs', 'jmp-s', 'jmp-l'), path of one of our files, or path of an official checkpoint
-            (.pt).
-        head: which output of the model; None takes the file's default head. Fixed for the life of the
-            calculator.
-        device: 'auto' (CUDA if there is one), 'cpu', 'cuda' or 'cuda:N'.
-        dtype: precision of the network, 'float32' or 'float64' (or torch's); positions and energy sums are
-            float64 always.
-        forces: 'conservative' (gradient of the energy) or 'direct' (own output, only some official heads).
-        weights: which weights of an official checkpoint: 'ema', 'raw' or 'official-ft'.
-        graph: None takes the file's policy; 'official' or 'smooth' asks for one by name.
-        cutoff: overrides the cutoff in Å (smooth: of the main graph).
-        max_neighbors: overrides the one neighbour number of the policy.
-        tags: 'atoms' reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); None: all atoms count as
-            2.
-        activation_checkpointing: 'on' keeps little for the forces and computes it again, a third slower;
-            'off' keeps all; 'auto' keeps what the free memory allows. Results are the same.
-        compile: make a program of the network at the first call (minutes): 2 to 4 times the steps for small
-            structures, see jmp_calc.inference.compiled.
-        compiled: a file of ``jmp-calc export --to aoti`` for this model and these settings: the same gain
-            without the minutes. The file holds code of a processor that is executed: name only files that you
-            trust.
+    ``calc.info`` says what it computes with. Settings are fixed for the life of a calculator.
     """
 
     implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
@@ -73,34 +52,64 @@ class JMPCalculator(Calculator):
         self,
         model: str | os.PathLike[str],
         *,
-        head: str | None = None,
-        device: str | torch.device = "auto",
-        dtype: str | torch.dtype = "float32",
-        forces: Literal["conservative", "direct"] = "conservative",
-        weights: Literal["ema", "raw", "official-ft"] = "ema",
-        graph: PolicyName | None = None,
-        cutoff: float | None = None,
-        max_neighbors: int | None = None,
-        tags: Literal["atoms"] | None = None,
-        activation_checkpointing: Checkpointing = "auto",
-        compile: bool = False,
-        compiled: str | os.PathLike[str] | None = None,
+        head: str | None = Settings.head,
+        device: str | torch.device = Settings.device,
+        dtype: str | torch.dtype = Settings.dtype,
+        forces: Literal["conservative", "direct"] = Settings.forces,
+        weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+        graph: PolicyName | None = Settings.graph,
+        cutoff: float | None = Settings.cutoff,
+        max_neighbors: int | None = Settings.max_neighbors,
+        tags: Literal["atoms"] | None = Settings.tags,
+        activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
+        compile: bool = Settings.compile,
+        compiled: str | os.PathLike[str] | None = Settings.compiled,
     ) -> None:
+        """Load a model.
+
+        Args:
+            model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt
+                file.
+            head: output of the model, by name; the file's default head if none is given. Default: None.
+            device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+            dtype: precision of the network, float32 or float64; positions and sums of energies are float64
+                always. Default: "float32".
+            forces: conservative (gradient of the energy) or direct (an output of its own, which only some
+                official heads have). Default: "conservative".
+            weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default:
+                "ema".
+            graph: graph policy, official or smooth; the file's if none is given. Default: None.
+            cutoff: cutoff of the main graph, Å; that of the head or the file if none is given. Default: None.
+            max_neighbors: most neighbours of an atom; the file's numbers if none is given. Default: None.
+            tags: "atoms" reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); with None all atoms
+                count as 2. Default: None.
+            activation_checkpointing: "on" keeps little for the forces and computes it again, a third slower;
+                "off" keeps all; "auto" keeps what the free memory allows. Results are the same. Default:
+                "auto".
+            compile: compile the network at the first call: minutes, then 2 to 4 times the steps for small
+                structures (see jmp_calc.inference.compiled). Default: False.
+            compiled: file of ``jmp-calc export`` for this model and these settings: the same gain without the
+                minutes. It holds code that is executed: name only files that you trust. Default: None.
+
+        Raises:
+            UsageError: a setting that is none of its choices, or settings that exclude each other.
+            ModelError: no such model or head, a damaged file, or settings that the model was not made for.
+        """
         super().__init__()
         settings = Settings(
-            portable(model),
-            head,
-            str(device),
-            dtype_name(dtype),
-            forces,
-            weights,
-            graph,
-            cutoff,
-            max_neighbors,
-            tags,
-            activation_checkpointing,
-            bool(compile),
-            None if compiled is None else absolute(compiled),
+            model=portable(model),
+            head=head,
+            device=str(device),
+            dtype=dtype_name(dtype),
+            forces=forces,
+            weights=weights,
+            graph=graph,
+            cutoff=cutoff,
+            max_neighbors=max_neighbors,
+            tags=tags,
+            activation_checkpointing=activation_checkpointing,
+            compile=bool(compile),
+            compiled=None if compiled is None else absolute(compiled),
         )
         self.evaluator = Evaluator(settings)
         self._settings, self.info = settings, self.evaluator.info
@@ -169,6 +178,11 @@ class JMPCalculator(Calculator):
                 hint="make a new JMPCalculator",
             )
         return {}
+
+    def __repr__(self) -> str:
+        shown = {**self.todict(), "head": self.info.head}
+        words = [f"{name}={value!r}" for name, value in shown.items() if name not in ("model", "sha256")]
+        return f"{type(self).__name__}({self._settings.model!r}, {', '.join(sorted(words))})"
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Settings that differ from the defaults and the model's sha256, as plain JSON types."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadStructureError, JMPWarning
+from .lattice import completed, heights, short_basis
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,6 +23,10 @@ SAME_PLACE = 0.01
 TOO_CLOSE = 0.3
 """Å; closer than any bond: allowed, but worth a warning."""
 MANY_ATOMS = 100_000
+VECTOR_LENGTHS = (1e-5, 1e7)
+"""Å; other periodic cell vectors are refused, before numbers overflow or lose their digits."""
+MOST_IMAGES = 1e7
+"""Images of atoms that the search for close pairs makes at most, beside 100 per atom."""
 FLAT = 1e-6
 """Volume (area) spanned by the periodic cell vectors over the product of their lengths: below this it is
 zero."""
@@ -199,16 +204,21 @@ def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:
 
 
 def _check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
-    lengths = np.linalg.norm(cell, axis=1)
+    largest = np.abs(cell).max(axis=1)  # squares of what may be written in a file overflow
     for axis in np.flatnonzero(pbc):
-        if lengths[axis] == 0:
+        if largest[axis] == 0:
             raise BadStructureError(
                 f"Direction {'abc'[axis]} is periodic but cell vector {'abc'[axis]} is zero.",
                 hint="set the cell, or pbc=False for a molecule",
             )
+        if not VECTOR_LENGTHS[0] < largest[axis] < VECTOR_LENGTHS[1]:
+            raise BadStructureError(
+                f"Cell vector {'abc'[axis]} is {largest[axis]:.3g} Å long.",
+                hint="check the cell, and that it is in Å; set pbc=False where nothing is periodic",
+            )
     if not pbc.any():
         return
-    unit = cell[pbc] / lengths[pbc][:, None]
+    unit = cell[pbc] / np.linalg.norm(cell[pbc], axis=1)[:, None]
     spanned = np.sqrt(max(np.linalg.det(unit @ unit.T), 0.0))
     if spanned < FLAT:
         names = ", ".join("abc"[axis] for axis in np.flatnonzero(pbc))
@@ -254,13 +264,16 @@ def _with_images(
     origin = np.arange(len(positions))
     if not pbc.any():
         return positions, origin
-    full = _completed(cell, pbc)
-    inverse = np.linalg.inv(full)
-    fractional = positions @ inverse
+    full = cell.astype(float)
+    full[pbc] = short_basis(full[pbc]) @ full[pbc]
+    full = completed(full, pbc)
+    height = heights(full)
+    _refuse_tiny_cell(len(positions), height[pbc], margin)
+    fractional = positions @ np.linalg.inv(full)
     fractional[:, pbc] -= np.floor(fractional[:, pbc])
     images, n_atoms = fractional, len(positions)
     for axis in np.flatnonzero(pbc):
-        reach = margin * np.linalg.norm(inverse[:, axis])
+        reach = margin / height[axis]
         count = int(np.ceil(reach))
         copies, copied_origin = [images], [origin]
         for shift in [n for n in range(-count - 1, count + 2) if n != 0]:
@@ -275,9 +288,11 @@ def _with_images(
     return images @ full, origin
 
 
-def _completed(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """The cell with its non-periodic vectors replaced by unit vectors orthogonal to the periodic ones."""
-    full = np.array(cell, dtype=float)
-    _, _, basis = np.linalg.svd(full[pbc])
-    full[~pbc] = basis[int(pbc.sum()) :]
-    return full
+def _refuse_tiny_cell(n_atoms: int, height: np.ndarray, margin: float) -> None:
+    """BadStructureError where too many images lie within ``margin`` of a cell with these heights (D,), Å."""
+    images = float((1.0 + 2.0 * margin / height).prod())
+    if not n_atoms * images < MOST_IMAGES + 100.0 * n_atoms:
+        raise BadStructureError(
+            f"The cell is so small that {images:.2g} images of an atom lie within {margin:g} Å of it.",
+            hint="check the cell, and that it is in Å",
+        )

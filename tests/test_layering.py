@@ -47,7 +47,7 @@ def is_within(name: str, package: str) -> bool:
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
-        "errors units version samples",
+        "errors lattice units version samples",
         "checks graph machine",
         "model io",
         "zoo analysis",

@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.graph.policy import PolicyName
 from jmp_calc.inference.settings import output_of
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -97,9 +98,9 @@ def evaluate(
     *,
     model: str | Path = "jmp-xs",
     head: str | None = None,
-    forces: str = "conservative",
-    graph: str | None = None,
-    weights: str = "ema",
+    forces: Literal["conservative", "direct"] = "conservative",
+    graph: PolicyName | None = None,
+    weights: Literal["ema", "raw", "official-ft"] = "ema",
     keys: LabelKeys | None = None,
     target: str | None = None,
     index: str = ":",
@@ -143,7 +144,15 @@ def evaluate(
     from jmp_calc.zoo.names import resolve
 
     loaded = resolve(model, weights=weights)
-    settings = Settings(str(model), head, device, dtype, forces, weights, graph)
+    settings = Settings(
+        model=str(model),
+        head=head,
+        device=device,
+        dtype=dtype,
+        forces=forces,
+        weights=weights,
+        graph=graph,
+    )
     chosen, target = _head_and_target(loaded.potential.config, settings, target)
     task = task_of_head(chosen, target)
     classes = class_names(chosen) if output_of(chosen) == "class" else ()
@@ -221,7 +230,7 @@ def evaluate(
 
 
 def target_of_model(
-    model: str | Path, head: str | None, weights: str, target: str | None
+    model: str | Path, head: str | None, weights: Literal["ema", "raw", "official-ft"], target: str | None
 ) -> tuple[str | None, TargetKind]:
     """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and
     stresses."""
@@ -229,7 +238,9 @@ def target_of_model(
     from jmp_calc.zoo.names import resolve
 
     config = resolve(model, weights=weights).potential.config
-    task = task_of_head(*_head_and_target(config, Settings(str(model), head, weights=weights), target))
+    task = task_of_head(
+        *_head_and_target(config, Settings(model=str(model), head=head, weights=weights), target)
+    )
     return task.target, task.target_kind
 
 

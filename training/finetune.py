@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.io.progress import Say
-from jmp_calc.model.config import model_config_from_dict, to_dict
+from jmp_calc.model.config import to_dict
 
 from .config import TrainConfig, config_to_dict
 from .distributed.launch import DistributedConfig, started
@@ -31,13 +31,13 @@ from .finetuning.recipes import finetune_recipe
 from .finetuning.report import OUTPUTS, TrainResult
 from .finetuning.start import _to_publish, make_start, resolved
 from .loop import fit
-from .optim.lora import merged, without_updates
+from .optim.lora import merged
 from .optim.schedule_report import rate_lines
-from .run.checkpoint import Checkpoint, Progress, load_checkpoint
+from .run.checkpoint import Progress
 from .run.folder import has_state
-from .run.job import STATE_FILE, Job, total_steps
+from .run.job import Job, total_steps
 from .run.log import RunLog, silent
-from .run.resume import refuse_changes
+from .run.resume import resumed
 from .targets.classes import FittedClasses
 from .targets.options import TargetTask
 from .validation.confusion import confusion, confusion_text
@@ -46,8 +46,6 @@ from .validation.metrics import Errors, Predictions
 from .validation.validate import validate
 
 if TYPE_CHECKING:
-    from jmp_calc.model.potential import Potential
-
     from .validation.history import Row
 
 
@@ -181,12 +179,11 @@ def run(
         say(message)
     config = resolved(config, begun.potential, prepared)
     facts = run_identity(prepared, begun, data, start)
-    potential = begun.potential
+    potential, state = begun.potential, None
     if resume:
-        state = load_checkpoint(folder / STATE_FILE)
-        refuse_changes(state, config_to_dict(config), facts, folder / STATE_FILE, override=override)
-        # The state names its own network, so that a start model that has changed since cannot slip in.
-        potential = _rebuilt(state, potential)
+        potential, state = resumed(
+            folder, config, facts, dtype=potential.dtype, device=where, override=override
+        )
     test_before = None
     sets = {
         "train": training_batches(prepared, potential, begun, config, data.replay_share, where, world),
@@ -242,11 +239,10 @@ def run(
         fixed_heads=begun.fixed_heads,
         retained=watched[True],
     )
-    done = state.progress.validated_at if resume else None
+    done = None if state is None else state.progress.validated_at
     with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
-        history = fit(dataclasses.replace(job, loggers=opened), config, resume=resume, override=override)
-    state = load_checkpoint(folder / STATE_FILE)
-    progress = state.progress
+        fitted = fit(dataclasses.replace(job, loggers=opened), config, state)
+    history, progress = fitted.history, fitted.progress
 
     from jmp_calc.zoo.container import load_model
 
@@ -259,7 +255,7 @@ def run(
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
     raw = None
     if config.optim.ema_decay is not None:
-        potential.load_state_dict(state.weights)
+        potential.load_state_dict(fitted.last_weights)
         raw = validate(potential, sets["valid"], config.loss, config.final_forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
     before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
@@ -316,13 +312,6 @@ def run(
     if progress.n_clipped > 0:
         say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
     return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
-
-
-def _rebuilt(state: Checkpoint, potential: Potential) -> Potential:
-    from jmp_calc.model.potential import Potential
-
-    rebuilt = Potential.from_state(model_config_from_dict(state.model_config), without_updates(state.weights))
-    return rebuilt.to(dtype=potential.dtype, device=potential.embedding.weight.device)
 
 
 def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.machine.signals import Interrupted, deferred_signals
 
 from .config import TrainConfig
 from .distributed.cpu_pool import GradientPool
-from .distributed.sharding import drop_unused, shard
+from .distributed.sharding import drop_unused, shard, whole
 from .optim.ema import EMA
 from .optim.gradients import ProjectedGradients, ShardedGradients, SummedGradients, step_shares
 from .optim.lora import train_low_rank
@@ -30,6 +32,7 @@ from .optim.optimizer import (
     make_optimizer,
     undo_loss_scale,
 )
+from .run.checkpoint import Checkpoint, Progress
 from .run.job import Job, check_combination
 from .run.state import RunState
 from .validation.history import History
@@ -38,12 +41,23 @@ if TYPE_CHECKING:
     from .batches.dataset import TargetBatch
 
 
-def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool = False) -> History:
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What the loop gives back, so that nobody has to read the state of the run again."""
+
+    history: History
+    progress: Progress
+    last_weights: dict[str, Tensor]
+    """Weights and constants after the last step as they are, not averaged, by name."""
+
+
+def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> Fitted:
     """Train ``job.potential`` in place; afterwards it has the averaged weights of the last step.
 
     Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
-    through ``job.save_model`` ("best", "last"). Raises Interrupted after saving the state, NotConvergedError
-    at the first loss that is not finite.
+    through ``job.save_model`` ("best", "last"). ``checkpoint``: go on from there (``run.resume.resumed``
+    reads it and checks that it fits). Raises Interrupted after saving the state, NotConvergedError at the
+    first loss that is not finite.
     """
     potential, optim, world = job.potential, config.optim, job.world
     check_combination(config, world, potential.dtype)
@@ -58,18 +72,17 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
     optimizer, ema = make_optimizer(network, optim), EMA(network, optim.ema_decay)
     shared = network.shared_parameters() if hasattr(network, "shared_parameters") else []
     run = RunState(job, config, network, optimizer, ema)
-    if resume:
-        run.load(override)
+    if checkpoint is not None:
+        run.load(checkpoint)
     # Of a run that was killed between a validation and the state after it, the row is written again.
-    history = History(
-        job.folder if world.is_first else None, run.progress.validated_at if resume else None, job.loggers
-    )
+    known = None if checkpoint is None else run.progress.validated_at
+    history = History(job.folder if world.is_first else None, known, job.loggers)
     evaluate = (
         ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients
     )(config)
 
     with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
-        if not resume:
+        if checkpoint is None:
             run.validate(history, lr=0.0)  # the errors before training; also a first best model
             run.begin(run.elapsed())
             run.save()
@@ -124,11 +137,12 @@ def fit(job: Job, config: TrainConfig, *, resume: bool = False, override: bool =
             if run.validation_due(epoch_ended=epoch_ended) or run.finished():
                 run.validate(history, lr=largest_rate(optimizer))
                 run.save()
+    last = {name: value.clone() for name, value in whole(dict(network.state_dict())).items()}
     ema_to_weights(ema)
     run.show_weights({})
     if world.is_first:
         job.save_model("last", run.progress)
-    return history
+    return Fitted(history, run.progress, last)
 
 
 def largest_rate(optimizer: torch.optim.Optimizer) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,18 +110,17 @@ def loss_shares(
     processes."""
     if len(targets) == 1 and world.size == 1:
         return [LossShare(targets[0])]
-    none = torch.zeros(0, 4, dtype=torch.int64)
-    counts = torch.cat([none, *(label_counts(target, config)[None].cpu() for target in targets)])
-    totals = world.total(counts.sum(dim=0)).clamp(min=1)
-    return [LossShare(target, *row) for target, row in zip(targets, (counts.double() / totals).tolist())]
+    counts = np.array([label_counts(target, config) for target in targets], dtype=np.int64).reshape(-1, 4)
+    totals = world.total(torch.from_numpy(counts.sum(axis=0))).clamp(min=1)
+    return [LossShare(target, *row) for target, row in zip(targets, (counts / totals.numpy()).tolist())]
 
 
-def label_counts(target: TargetBatch, config: LossConfig) -> Tensor:
-    """(4,) int64: how many energies, forces, stresses and targets the means of the loss are taken over."""
-    forces = target.forces_mask if config.structure_wise else target.forces_mask[target.batch.structure]
-    return torch.stack(
-        [mask.sum() for mask in (target.energy_mask, forces, target.stress_mask, target.target_mask)]
-    )
+def label_counts(target: TargetBatch, config: LossConfig) -> tuple[int, int, int, int]:
+    """How many energies, forces, stresses and targets the means of the loss are taken over."""
+    energy, forces, stress, scalar = (int(count) for count in target.labelled.sum(axis=0))
+    if not config.structure_wise:
+        forces = int(target.n_atoms[target.labelled[:, 1]].sum())
+    return energy, forces, stress, scalar
 
 
 def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tensor:

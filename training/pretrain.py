@@ -17,8 +17,7 @@ from jmp_calc.io.atomic import remove_partial
 from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
 from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import plain, write_text_atomic
-from jmp_calc.model.config import ModelConfig, model_config_from_dict, to_dict
-from jmp_calc.model.potential import Potential
+from jmp_calc.model.config import ModelConfig, to_dict
 
 from .config import config_to_dict
 from .distributed.launch import DistributedConfig, started
@@ -31,11 +30,11 @@ from .pretraining.options import PretrainOptions
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs
 from .pretraining.sets import source_sets, with_few_valid
-from .run.checkpoint import Progress, load_checkpoint
+from .run.checkpoint import Progress
 from .run.folder import has_state
 from .run.job import STATE_FILE, Job, total_steps
 from .run.log import RunLog, silent
-from .run.resume import refuse_changes
+from .run.resume import resumed
 from .validation.metrics import Errors
 from .validation.plots import plot_tasks
 from .validation.validate import validate
@@ -132,20 +131,14 @@ def run(
     if not world.is_first:
         sets = source_sets(recipe, folder, options, say)
     facts = pretrain_identity(recipe, sets)
+    state, dtype = None, choose_dtype(options.dtype)
     if resume:
-        # The state names its own network, so that an architecture that has changed since cannot slip in.
-        state = load_checkpoint(folder / STATE_FILE)
-        refuse_changes(state, config_to_dict(train), facts, folder / STATE_FILE, override=override)
+        potential, state = resumed(folder, train, facts, dtype=dtype, device=device, override=override)
         refuse_other_network(state, recipe, folder / STATE_FILE)
-        network = model_config_from_dict(state.model_config)
-        potential = Potential.from_state(network, state.weights).to(
-            dtype=choose_dtype(options.dtype), device=device
-        )
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
-        potential = fresh_network(
-            network, sets, device=device, dtype=choose_dtype(options.dtype), seed=train.seed
-        )
+        potential = fresh_network(network, sets, device=device, dtype=dtype, seed=train.seed)
+    network = potential.config
     if world.is_first:
         write_text_atomic(
             folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)})
@@ -188,11 +181,11 @@ def run(
         f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
         f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}"
     )
-    history = fit(job, train, resume=resume, override=override)
-    progress = load_checkpoint(folder / STATE_FILE).progress
+    fitted = fit(job, train, state)
+    progress = fitted.progress
     _, predictions = validate(potential, everything, train.loss, train.final_forces, world)
     errors = predictions.errors_by_group(everything.task_names)
-    rows = world.from_first(history.rows)
+    rows = world.from_first(fitted.history.rows)
     result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
     if world.is_first:
         publish(path, potential, recipe.mixture, described, errors)

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..inference.settings import Settings
+from .arguments import Arguments
 from .config import config_option
 from .options import structure_argument
 
 if TYPE_CHECKING:
     from ..inference.estimate import Estimate
+
+ESTIMATE = Arguments("inference.estimate", "estimate", Settings)
 
 
 @click.command(
@@ -22,46 +26,21 @@ Examples:
   jmp-calc estimate run.traj@0 --timestep 2 --json"""
 )
 @structure_argument
-@click.option(
-    "-m",
-    "--model",
-    default="jmp-xs",
-    show_default=True,
-    help="Model name, or path of a .safetensors or official .pt file.",
-)
-@click.option("--head", default=None, help="Head of the model (default: the one the file names).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Precision of the network.",
-)
-@click.option(
-    "--forces",
-    type=click.Choice(["conservative", "direct"]),
-    default="conservative",
-    show_default=True,
-    help="Gradient of the energy, or the head's own output.",
-)
-@click.option(
-    "--graph",
-    type=click.Choice(["official", "smooth"]),
-    default=None,
-    help="Graph policy (default: the file's).",
-)
-@click.option("--cutoff", type=float, default=None, help="Cutoff, Å (default: the head's or the file's).")
-@click.option("--max-neighbors", type=int, default=None, help="Most neighbours (default: the file's).")
-@click.option(
-    "--threads", type=click.IntRange(min=1), default=None, help="CPU threads (default: as torch chooses)."
-)
+@click.option("-m", "--model", default="jmp-xs", show_default=True, help=ESTIMATE.help("model"))
+@ESTIMATE.option("--head", argument="head")
+@ESTIMATE.option("--device", argument="device")
+@ESTIMATE.option("--dtype", argument="dtype", type=click.Choice(["float32", "float64"]))
+@ESTIMATE.option("--forces", argument="forces", type=click.Choice(["conservative", "direct"]))
+@ESTIMATE.option("--graph", argument="graph", type=click.Choice(["official", "smooth"]))
+@ESTIMATE.option("--cutoff", argument="cutoff", type=float)
+@ESTIMATE.option("--max-neighbors", argument="max_neighbors", type=int)
+@click.option("--threads", type=click.IntRange(min=1), default=None, help=ESTIMATE.help("threads"))
 @click.option(
     "--timestep",
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Of dynamics, fs.",
+    help="Time step of the dynamics whose ns/day are printed, fs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @config_option

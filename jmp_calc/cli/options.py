@@ -23,12 +23,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from ..inference.settings import Settings
+from .arguments import Arguments
 from .config import config_option
 
 if TYPE_CHECKING:
     from ..calculator import JMPCalculator
 
 F = TypeVar("F", bound=Callable[..., Any])
+CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +122,18 @@ def _network_options(model: str | None) -> tuple[Callable[[F], F], ...]:
             default=model,
             required=model is None,
             show_default=model is not None,
-            help="Model name, or path of a .safetensors or official .pt file.",
+            help=CALCULATOR.help("model"),
         ),
-        click.option("--head", default=None, help="Head of the model (default: the one the file names)."),
+        CALCULATOR.option("--head", argument="head"),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
     )
 
 
 def _machine_options(dtype: str) -> tuple[Callable[[F], F], ...]:
     return (
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option(
-            "--dtype",
-            type=click.Choice(["float32", "float64"]),
-            default=dtype,
-            show_default=True,
-            help="Precision of the network.",
+        CALCULATOR.option("--device", argument="device"),
+        CALCULATOR.option(
+            "--dtype", argument="dtype", type=click.Choice(["float32", "float64"]), default=dtype
         ),
     )
 
@@ -163,17 +162,8 @@ def _output_options(out: str) -> tuple[Callable[[F], F], ...]:
 
 def _compile_options() -> tuple[Callable[[F], F], ...]:
     return (
-        click.option(
-            "--compile",
-            is_flag=True,
-            help="Compile the network: minutes at first, then faster steps; see jmp_calc.inference.compiled.",
-        ),
-        click.option(
-            "--compiled",
-            type=click.Path(path_type=Path),
-            default=None,
-            help="File of jmp-calc export for this model, head and dtype; only one that you trust.",
-        ),
+        CALCULATOR.option("--compile", argument="compile", is_flag=True),
+        CALCULATOR.option("--compiled", argument="compiled", type=click.Path(path_type=Path)),
     )
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from ..workflows.phonon_settings import PhononSettings
+from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 EPILOG = """\b
 Examples:
@@ -16,152 +23,59 @@ Examples:
 
 Relax the cell first (jmp-calc relax --opt-cell full --fmax 1e-3): only positions are relaxed here."""
 
+PHONONS = Arguments("workflows.phonons", "phonons", PhononSettings)
+
 
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/phonons", dtype="float64")
-@click.option(
-    "--supercell",
-    "--dim",
-    "supercell",
-    default="auto",
-    show_default=True,
-    help='"auto", "2 2 2" or nine numbers.',
-)
-@click.option(
-    "--min-length",
-    type=float,
-    default=20.0,
-    show_default=True,
-    help="With --supercell auto: distance between an atom and its image, Å.",
-)
-@click.option(
-    "--displacement", "--amplitude", "displacement", type=float, default=0.01, show_default=True, help="Å."
-)
-@click.option("--mesh", default="auto", show_default=True, help='"auto" or "20 20 20"; always contains Γ.')
-@click.option("--bands", default="auto", show_default=True, help='"auto" or labels: "G X, K G L".')
-@click.option(
-    "--band-points",
-    "--n-qpoints",
-    "band_points",
-    type=int,
-    default=51,
-    show_default=True,
-    help="Points on the longest piece of the path.",
-)
-@click.option("--tmin", "--temp-min", "tmin", type=float, default=0.0, show_default=True, help="K.")
-@click.option("--tmax", "--temp-max", "tmax", type=float, default=1000.0, show_default=True, help="K.")
-@click.option("--tstep", "--temp-step", "tstep", type=float, default=10.0, show_default=True, help="K.")
-@click.option("--relax/--no-relax", default=True, help="Relax positions first (default).")
-@click.option(
-    "--fmax", type=float, default=1e-4, show_default=True, help="Force limit before displacing, eV/Å."
-)
-@click.option(
-    "--relax-steps", type=int, default=500, show_default=True, help="Most steps of the pre-relaxation."
-)
-@click.option("--allow-unconverged", is_flag=True, help="Go on when the force limit was not reached.")
-@click.option(
-    "--fc-symmetry/--no-fc-symmetry", default=True, help="Symmetrise the force constants (default)."
+@PHONONS.option("--supercell", "--dim", "supercell", argument="supercell")
+@PHONONS.option("--min-length", argument="min_length", type=float)
+@PHONONS.option("--displacement", "--amplitude", "displacement", argument="displacement", type=float)
+@PHONONS.option("--mesh", argument="mesh")
+@PHONONS.option("--bands", argument="bands")
+@PHONONS.option("--band-points", "--n-qpoints", "band_points", argument="band_points", type=int)
+@PHONONS.option("--tmin", "--temp-min", "tmin", argument="tmin", type=float)
+@PHONONS.option("--tmax", "--temp-max", "tmax", argument="tmax", type=float)
+@PHONONS.option("--tstep", "--temp-step", "tstep", argument="tstep", type=float)
+@PHONONS.option("--relax/--no-relax", argument="relax")
+@PHONONS.option("--fmax", argument="fmax", type=float)
+@PHONONS.option("--relax-steps", argument="relax_steps", type=int)
+@PHONONS.option("--allow-unconverged", argument="allow_unconverged", is_flag=True)
+@PHONONS.option("--fc-symmetry/--no-fc-symmetry", argument="fc_symmetry")
+@PHONONS.option("--symprec", argument="symprec", type=float)
+@PHONONS.option(
+    "--imaginary-tolerance", "imaginary_tolerance_thz", argument="imaginary_tolerance_thz", type=float
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 when there are imaginary modes.")
-@click.option(
-    "--plot/--no-plot", default=True, help="Figures of bands, DOS and thermal properties (default)."
-)
+@click.option("--plot/--no-plot", default=True, show_default=True, help=PHONONS.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def phonons(
-    struct: str,
-    common: Common,
-    supercell: str,
-    min_length: float,
-    displacement: float,
-    mesh: str,
-    bands: str,
-    band_points: int,
-    tmin: float,
-    tmax: float,
-    tstep: float,
-    relax: bool,
-    fmax: float,
-    relax_steps: int,
-    allow_unconverged: bool,
-    fc_symmetry: bool,
-    strict: bool,
-    plot: bool,
-    allow_truncated: bool,
+    struct: str, common: Common, strict: bool, plot: bool, allow_truncated: bool, **settings: Any
 ) -> None:
     """Phonon bands, density of states and thermal properties of STRUCT (any ASE file, FILE@INDEX).
 
-    Imaginary modes are named; they end the command with exit code 3 only with --strict.
+    Imaginary modes are named; they end the command with exit code 3 only with --strict. Crystals, layers and
+    wires are told apart by their periodic directions and their vacuum. The non-analytical term is absent:
+    polar crystals show no LO-TO splitting at Γ.
     """
     from ..io.structures import parse_structure, read_structure
-    from ..workflows.phonon_settings import PhononSettings, supercell_matrix
-    from ..workflows.phonons import OUTPUTS, check_lattice, describe
+    from ..workflows.phonons import OUTPUTS, describe
     from ..workflows.phonons import phonons as run_phonons
 
-    settings = PhononSettings(
-        supercell,
-        min_length,
-        displacement,
-        mesh,
-        bands,
-        band_points,
-        tmin,
-        tmax,
-        tstep,
-        relax,
-        fmax,
-        relax_steps,
-        allow_unconverged,
-        fc_symmetry,
-    )
+    checked = PhononSettings(**settings)
     atoms = read_structure(struct, allow_truncated=allow_truncated)
     inputs = [parse_structure(struct).path]
-    run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
+    run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs)
     if common.dry_run:
-        from numpy import linalg
-
-        from ..workflows.phonopy_glue import displaced
-
         run.check()
-        check_lattice(atoms)
-        matrix = supercell_matrix(settings, atoms.cell.array, atoms.pbc)
-        n_displacements = len(displaced(atoms, matrix, settings).supercells_with_displacements)
-        dry_run_report(
-            common,
-            "phonons",
-            {
-                "structure": f"{atoms.get_chemical_formula()} from {struct}",
-                "model": model_record(common.calculator()),
-                **settings.to_dict(),
-                "supercell": matrix.tolist(),
-                "supercell_atoms": round(float(abs(linalg.det(matrix)))) * len(atoms),
-                "force_calculations": n_displacements,
-                "writes": ", ".join(OUTPUTS),
-            },
-        )
+        _dry_run(struct, atoms, common, checked)
         return
     with run:
         run.add_structure(struct, atoms)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)
-        result = run_phonons(
-            atoms,
-            supercell=supercell,
-            min_length=min_length,
-            displacement=displacement,
-            mesh=mesh,
-            bands=bands,
-            band_points=band_points,
-            tmin=tmin,
-            tmax=tmax,
-            tstep=tstep,
-            relax=relax,
-            fmax=fmax,
-            relax_steps=relax_steps,
-            allow_unconverged=allow_unconverged,
-            fc_symmetry=fc_symmetry,
-            quiet=common.quiet,
-        )
+        result = run_phonons(atoms, **checked.to_dict(), quiet=common.quiet)
         run.results = result.to_dict()
         for path in result.write(common.out, prefix=common.prefix, plot=plot):
             run.add_output(path, path.stem.replace("_", " "))
@@ -172,3 +86,25 @@ def phonons(
             common.say(f"imaginary: {describe(mode)}")
         if strict:
             result.require_stable()
+
+
+def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:
+    """Say which supercell and how many calculations it would be."""
+    from numpy import linalg
+
+    from ..workflows.phonon_settings import supercell_matrix
+    from ..workflows.phonons import OUTPUTS, check_lattice
+    from ..workflows.phonopy_glue import displaced
+
+    check_lattice(atoms)
+    matrix = supercell_matrix(settings, atoms.cell.array, atoms.pbc)
+    facts = {
+        "structure": f"{atoms.get_chemical_formula()} from {struct}",
+        "model": model_record(common.calculator()),
+        **settings.to_dict(),
+        "supercell": matrix.tolist(),
+        "supercell_atoms": round(float(abs(linalg.det(matrix)))) * len(atoms),
+        "force_calculations": len(displaced(atoms, matrix, settings).supercells_with_displacements),
+        "writes": ", ".join(OUTPUTS),
+    }
+    dry_run_report(common, "phonons", facts)

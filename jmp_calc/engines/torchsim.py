@@ -61,7 +61,7 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             JMPError: as JMPCalculator.
         """
         super().__init__()
-        settings = Settings(portable(model), head, str(device), dtype_name(dtype))
+        settings = Settings(model=portable(model), head=head, device=str(device), dtype=dtype_name(dtype))
         self._evaluator = Evaluator(settings)
         self._device, self._dtype = self._evaluator.device, dtype
         self._compute_forces, self._compute_stress = True, compute_stress

@@ -117,7 +117,7 @@ class Work:
         return sum(factor * term for factor, term in zip(dataclasses.astuple(constants), self.times(machine)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """What energy and forces of one structure would take."""
 
@@ -142,6 +142,14 @@ class Estimate:
     dense_flops: int
     machine: Machine
     seconds: float
+
+    def __repr__(self) -> str:
+        free = "?" if self.free_bytes is None else f"{self.free_bytes / 2**30:.3g}"
+        needed = (self.memory_bytes + self.weight_bytes) / 2**30
+        return (
+            f"Estimate({self.formula!r}, {self.model!r}, head={self.head!r}, {self.seconds:.3g} s/step on "
+            f"{self.device}, {needed:.3g} of {free} GiB{'' if self.fits else ': does not fit'})"
+        )
 
     @property
     def fits(self) -> bool:
@@ -180,74 +188,84 @@ def estimate(
     atoms: Atoms,
     model: str | os.PathLike[str],
     *,
-    head: str | None = None,
-    device: str | torch.device = "auto",
-    dtype: str | torch.dtype = "float32",
-    forces: Literal["conservative", "direct"] = "conservative",
-    graph: PolicyName | None = None,
-    cutoff: float | None = None,
-    max_neighbors: int | None = None,
-    tags: Literal["atoms"] | None = None,
-    activation_checkpointing: Checkpointing = "auto",
+    head: str | None = Settings.head,
+    device: str | torch.device = Settings.device,
+    dtype: str | torch.dtype = Settings.dtype,
+    forces: Literal["conservative", "direct"] = Settings.forces,
+    graph: PolicyName | None = Settings.graph,
+    cutoff: float | None = Settings.cutoff,
+    max_neighbors: int | None = Settings.max_neighbors,
+    tags: Literal["atoms"] | None = Settings.tags,
+    activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
     threads: int | None = None,
 ) -> Estimate:
     """Edges, memory and time of energy and forces of ``atoms``; nothing is evaluated, fetched or kept.
 
-    The arguments are those of JMPCalculator; ``threads`` are those of the CPU (None: those that torch uses
-    now).
+    Args:
+        atoms: structure of any size and periodicity; it needs no calculator.
+        model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt file.
+        head: output of the model, by name; the file's default head if none is given. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the network, float32 or float64. Default: "float32".
+        forces: conservative (gradient of the energy) or direct (an output of its own, which only some
+            official heads have). Default: "conservative".
+        graph: graph policy, official or smooth; the file's if none is given. Default: None.
+        cutoff: cutoff of the main graph, Å; that of the head or the file if none is given. Default: None.
+        max_neighbors: most neighbours of an atom; the file's numbers if none is given. Default: None.
+        tags: "atoms" reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); with None all atoms
+            count as 2. Default: None.
+        activation_checkpointing: "on" keeps little for the forces and computes it again, "off" keeps all,
+            "auto" keeps what the free memory allows. Default: "auto".
+        threads: CPU threads; as many as torch uses now if no number is given. Default: None.
+
+    Returns:
+        Estimate; a structure that would not fit is no error here, see ``Estimate.fits``.
 
     Raises:
-        UsageError: threads far beyond the cores.
-        The errors of JMPCalculator for the model, the settings and the structure. A structure that would not
-        fit is no
-        error here: see ``Estimate.fits``.
+        UsageError: a setting that is none of its choices, threads far beyond the cores.
+        ModelError: no such model or head, or elements that the head was not trained on.
+        BadStructureError: a structure that no model can evaluate.
     """
-    from ..zoo.describe import describe_file
-    from ..zoo.names import locate
-
-    dtype = dtype_name(dtype)
     settings = Settings(
-        portable(model),
-        head,
-        str(device),
-        dtype,
-        forces,
-        "ema",
-        graph,
-        cutoff,
-        max_neighbors,
-        tags,
-        activation_checkpointing,
+        model=portable(model),
+        head=head,
+        device=str(device),
+        dtype=dtype_name(dtype),
+        forces=forces,
+        graph=graph,
+        cutoff=cutoff,
+        max_neighbors=max_neighbors,
+        tags=tags,
+        activation_checkpointing=activation_checkpointing,
     )
     check_settings(settings)
     _check_threads(threads)
-    place, precision = choose_device(settings.device), choose_dtype(dtype)
-    found = locate(settings.model, may_fetch=False)
-    config, card, _ = describe_file(found.path, official=found.official)
-    chosen = choose_head(config, settings)
-    config = dataclasses.replace(config, policy=choose_policy(config, chosen, settings))
-    name = found.name or card.name
+    return _estimated(atoms, settings, threads)
+
+
+def _estimated(atoms: Atoms, settings: Settings, threads: int | None) -> Estimate:
+    """The estimate for checked settings."""
+    place, precision = choose_device(settings.device), choose_dtype(settings.dtype)
+    name, head, config = _model_of(settings)
     checks.check_atoms(atoms, num_elements=config.backbone.num_elements)
-    check_covered(config, chosen, atoms.numbers, name)
-    free = free_memory(place)
-    counts, counted = _counts(atoms, config, precision.itemsize, free)
-    direct, size = forces == "direct", precision.itemsize
-    work = Work.of(config.backbone, chosen, counts, dtype, direct=direct)
+    check_covered(config, head, atoms.numbers, name)
+    free, size, direct = free_memory(place), precision.itemsize, settings.forces == "direct"
+    counts, counted = _counts(atoms, config, size, free)
+    work = Work.of(config.backbone, head, counts, settings.dtype, direct=direct)
     used, machine = _probe(place, precision, threads)
     purpose: Purpose = "energy" if direct else "forces"
-    recompute = (
-        "nothing"
-        if direct
-        else choose_recompute(config, counts, size, purpose, activation_checkpointing, place)
-    )
+    checkpointing = settings.activation_checkpointing
+    recompute: Recompute = "nothing"
+    if not direct:
+        recompute = choose_recompute(config, counts, size, purpose, checkpointing, place)
     return Estimate(
         formula=atoms.get_chemical_formula(),
         model=name,
-        head=chosen.name,
+        head=head.name,
         device=str(place),
         threads=used,
-        dtype=dtype,
-        forces=forces,
+        dtype=settings.dtype,
+        forces=settings.forces,
         counts=counts,
         counted=counted,
         recompute=recompute,
@@ -258,6 +276,18 @@ def estimate(
         machine=machine,
         seconds=RECOMPUTE_TIME[recompute] * work.seconds(machine),
     )
+
+
+def _model_of(settings: Settings) -> tuple[str, HeadConfig, ModelConfig]:
+    """Name, head and configuration of the model asked for; its weights are not read."""
+    from ..zoo.describe import describe_file
+    from ..zoo.names import locate
+
+    found = locate(settings.model, may_fetch=False)
+    config, card, _ = describe_file(found.path, official=found.official)
+    head = choose_head(config, settings)
+    config = dataclasses.replace(config, policy=choose_policy(config, head, settings))
+    return found.name or card.name, head, config
 
 
 def _counts(atoms: Atoms, config: ModelConfig, itemsize: int, free: int | None) -> tuple[GraphCounts, bool]:

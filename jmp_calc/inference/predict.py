@@ -47,34 +47,35 @@ def predict(
     structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
-    head: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    weights: Literal["ema", "raw", "official-ft"] = "ema",
-    graph: PolicyName | None = None,
+    head: str | None = Settings.head,
+    device: str = Settings.device,
+    dtype: str = Settings.dtype,
+    weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+    graph: PolicyName | None = Settings.graph,
 ) -> NDArray[np.float64]:
     """The scalar of every structure, in the units of the labels that the head was trained on.
 
     Args:
         structures: one structure or several, of any size and periodicity.
-        model: path of one of our files, or of an official checkpoint with such a head.
-        head: a head of the model that gives scalars; None: its default.
-        device: auto, cpu, cuda, cuda:N.
-        dtype: precision of the network, float32 or float64.
-        weights: which weights of an official checkpoint.
-        graph: official or smooth; None: the file's own.
+        model: path of a .safetensors file of ours, or of an official .pt file, with such a head.
+        head: head of the model that gives scalars; the file's default head if none is given. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the network, float32 or float64. Default: "float32".
+        weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
+        graph: graph policy, official or smooth; the file's if none is given. Default: None.
 
     Returns:
         shape (structures,).
 
     Raises:
-        ModelError: the head gives something else, or does not know an element.
+        ModelError: no such model or head, the head gives something else, or does not know an element.
+        UsageError: a setting that is none of its choices.
         BadStructureError: naming the structure.
     """
-    evaluator = Evaluator(
-        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="scalar"
+    settings = Settings(
+        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
     )
-    results = evaluate_many(evaluator, listed(structures), ("energy",))
+    results = evaluate_many(Evaluator(settings, gives="scalar"), listed(structures), ("energy",))
     return np.array([found["energy"] for found in results], dtype=np.float64)
 
 
@@ -82,16 +83,35 @@ def predict_classes(
     structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
-    head: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    weights: Literal["ema", "raw", "official-ft"] = "ema",
-    graph: PolicyName | None = None,
+    head: str | None = Settings.head,
+    device: str = Settings.device,
+    dtype: str = Settings.dtype,
+    weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+    graph: PolicyName | None = Settings.graph,
 ) -> ClassPrediction:
-    """The class of every structure. Arguments and errors as ``predict``, with a head that gives classes."""
-    evaluator = Evaluator(
-        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="class"
+    """The class of every structure, and the probabilities of all classes.
+
+    Args:
+        structures: one structure or several, of any size and periodicity.
+        model: path of a .safetensors file of ours, or of an official .pt file, with such a head.
+        head: head of the model that gives classes; the file's default head if none is given. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the network, float32 or float64. Default: "float32".
+        weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
+        graph: graph policy, official or smooth; the file's if none is given. Default: None.
+
+    Returns:
+        names (structures,) and probabilities (structures, classes).
+
+    Raises:
+        ModelError: no such model or head, the head gives something else, or does not know an element.
+        UsageError: a setting that is none of its choices.
+        BadStructureError: naming the structure.
+    """
+    settings = Settings(
+        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
     )
+    evaluator = Evaluator(settings, gives="class")
     names = class_names(evaluator.head)
     return ClassPrediction(names, probabilities(_outputs(evaluator, structures, len(names))))
 
@@ -100,21 +120,35 @@ def predict_vectors(
     structures: Atoms | Iterable[Atoms],
     *,
     model: str | os.PathLike[str],
-    head: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    weights: Literal["ema", "raw", "official-ft"] = "ema",
-    graph: PolicyName | None = None,
+    head: str | None = Settings.head,
+    device: str = Settings.device,
+    dtype: str = Settings.dtype,
+    weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+    graph: PolicyName | None = Settings.graph,
 ) -> NDArray[np.float64]:
-    """The vector of every structure, shape (structures, 3), in the units of the labels; it rotates with the
-    structure.
+    """The vector of every structure, in the units of the labels; it rotates with the structure.
 
-    Arguments and errors as ``predict``, with a head that gives vectors.
+    Args:
+        structures: one structure or several, of any size and periodicity.
+        model: path of a .safetensors file of ours, or of an official .pt file, with such a head.
+        head: head of the model that gives vectors; the file's default head if none is given. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the network, float32 or float64. Default: "float32".
+        weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
+        graph: graph policy, official or smooth; the file's if none is given. Default: None.
+
+    Returns:
+        shape (structures, 3).
+
+    Raises:
+        ModelError: no such model or head, the head gives something else, or does not know an element.
+        UsageError: a setting that is none of its choices.
+        BadStructureError: naming the structure.
     """
-    evaluator = Evaluator(
-        Settings(portable(model), head, device, dtype, weights=weights, graph=graph), gives="vector"
+    settings = Settings(
+        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
     )
-    return _outputs(evaluator, structures, 3)
+    return _outputs(Evaluator(settings, gives="vector"), structures, 3)
 
 
 def class_names(head: HeadConfig) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
-from ..graph.policy import GraphPolicy
+from ..graph.policy import GraphPolicy, PolicyName
 from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
 from .memory import Checkpointing
 
@@ -35,17 +35,18 @@ if TYPE_CHECKING:
     import torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The constructor arguments of a JMPCalculator; immutable, so that cached results cannot go stale."""
+    """The constructor arguments of a JMPCalculator, explained there; immutable, so that cached results
+    cannot go stale."""
 
     model: str
     head: str | None = None
     device: str = "auto"
     dtype: str = "float32"
-    forces: str = "conservative"
-    weights: str = "ema"
-    graph: str | None = None
+    forces: Literal["conservative", "direct"] = "conservative"
+    weights: Literal["ema", "raw", "official-ft"] = "ema"
+    graph: PolicyName | None = None
     cutoff: float | None = None
     max_neighbors: int | None = None
     tags: Literal["atoms"] | None = None

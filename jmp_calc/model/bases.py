@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -64,12 +64,17 @@ class AngularBasis(nn.Module):
         return self.weight.reshape(self.weight.shape[0], *self.shape)
 
 
+Fold = tuple[Callable[[int], np.ndarray], int]
+"""A constant matrix as the function that makes it and its argument, the number of degrees."""
+
+
 class BasisStack(Prepared):
     """All projections of one graph's radial basis as one matrix product. They belong to other modules."""
 
     def __init__(
-        self, parts: Sequence[LinearBasis | Linear | AngularBasis], fold: dict[int, np.ndarray] | None = None
+        self, parts: Sequence[LinearBasis | Linear | AngularBasis], fold: dict[int, Fold] | None = None
     ) -> None:
+        """``fold``: by the number of an angular part, a matrix that its angular index is multiplied with."""
         super().__init__()
         self.parts = tuple(part.linear if isinstance(part, LinearBasis) else part for part in parts)
         self.fold = fold or {}
@@ -93,14 +98,18 @@ class BasisStack(Prepared):
             return part.weight.T
         matrix = part.matrix()
         if number in self.fold:
-            matrix = matrix @ torch.as_tensor(self.fold[number], dtype=matrix.dtype, device=matrix.device)
+            matrix = matrix @ constant(*self.fold[number], matrix)
         return matrix.flatten(1)
 
     def _shape(self, number: int) -> tuple[int, ...]:
         part = self.parts[number]
         if isinstance(part, Linear):
             return (part.n_out,)
-        return (part.shape[0], self.fold[number].shape[1] if number in self.fold else part.shape[1])
+        size, angular = part.shape
+        if number in self.fold:
+            make, degrees = self.fold[number]
+            angular = make(degrees).shape[1]
+        return (size, angular)
 
 
 @dataclass(frozen=True)
@@ -176,10 +185,10 @@ class Bases(nn.Module):
             self.mlp_cbf_tint,
             self.mlp_cbf_aeint,
         ]
-        fold = {}
+        fold: dict[int, Fold] = {}
         if config.quad_interaction:
             main += [self.mlp_rbf_qint, self.mlp_sbf_qint]
-            fold[len(main) - 1] = _fourier_fold(self.degrees, policy)
+            fold[len(main) - 1] = (_fourier_fold_for(policy), self.degrees)
             self.of_qint = BasisStack([self.mlp_cbf_qint])
         self.of_main = BasisStack(main, fold)
         self.of_a2ee2a = BasisStack([self.mlp_rbf_aeint, self.mlp_cbf_eaint])
@@ -243,10 +252,20 @@ def _values_at_zero_angle(degrees: int) -> np.ndarray:
     return np.asarray(legendre_matrix(degrees).sum(0))
 
 
-def _fourier_fold(degrees: int, policy: GraphPolicy) -> np.ndarray:
-    """(L², L M): from (l₁, l₂) to (l₁, mode), with one more mode for right angles where dihedrals can be
-    undefined."""
-    alpha = fourier_matrix(degrees)
-    if policy.name == "official" or policy.collinear_width > 0.0:
-        alpha = np.concatenate([alpha, right_angle_values(degrees)[:, None]], axis=1)
+def _fourier_fold_for(policy: GraphPolicy) -> Callable[[int], np.ndarray]:
+    """With a mode for right angles where dihedrals can be undefined."""
+    official = policy.name == "official" or policy.collinear_width > 0.0
+    return _fourier_fold_with_right_angles if official else _fourier_fold
+
+
+@lru_cache
+def _fourier_fold(degrees: int) -> np.ndarray:
+    """(L², L M): from (l₁, l₂) to (l₁, mode)."""
+    return np.kron(np.eye(degrees), fourier_matrix(degrees))
+
+
+@lru_cache
+def _fourier_fold_with_right_angles(degrees: int) -> np.ndarray:
+    """(L², L M): from (l₁, l₂) to (l₁, mode), the last mode for dihedrals that count as right angles."""
+    alpha = np.concatenate([fourier_matrix(degrees), right_angle_values(degrees)[:, None]], axis=1)
     return np.kron(np.eye(degrees), alpha)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..graph.adaptive import BACKGROUND_POWER, SHARES, STEP_START
 from ..graph.policy import GraphPolicy
-from .segment import segment_sum
+from .segment import segment_sizes, segment_sum
 
 
 def polynomial_envelope(x: Tensor, exponent: int) -> Tensor:
@@ -50,8 +50,8 @@ def refined_cutoffs(
 
 def _neighbours_of_atoms(structure: Tensor, n_atoms: int, policy: GraphPolicy) -> Tensor:
     """The n of each atom (N,), which depends on the size of its structure."""
-    size = structure.new_ones(n_atoms)
-    size[: len(structure)] = torch.bincount(structure)[structure]
+    lone = structure.new_ones(n_atoms - structure.shape[0])
+    size = torch.cat([segment_sizes(structure, n_atoms)[structure], lone])
     n = torch.full_like(size, policy.max_neighbors)
     for fewer in policy.fewer_neighbors:
         n = torch.where(size > fewer.above, n.clamp(max=fewer.max_neighbors), n)

@@ -36,7 +36,7 @@ from .layers import (
     residual_stack,
     scaled_rows,
 )
-from .recompute import Memory
+from .recompute import MemoryPlan
 from .scaling import ScaleFactor
 from .segment import segment_sum
 
@@ -53,7 +53,7 @@ class AtomUpdate(nn.Module):
         )
 
     def forward(
-        self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: Memory, *, scale: float = 1.0
+        self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: MemoryPlan, *, scale: float = 1.0
     ) -> Scaled:
         def summed(rho: Tensor, rows: Tensor) -> Tensor:
             radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
@@ -83,7 +83,7 @@ class OutputBlock(AtomUpdate):
             del self.seq_forces, self.dense_rbf_F, self.scale_rbf_F
             self.force_branch = False
 
-    def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled, memory: Memory) -> Scaled:
+    def energy_features(self, batch: Batch, rho: Tensor, h: Scaled, m: Scaled, memory: MemoryPlan) -> Scaled:
         """xE (N, A)."""
         updated: Scaled = self(batch, rho, m, h.value.shape[0], memory, scale=batch.scales.output_sums)
         return self.seq_energy2((updated + h) * INV_SQRT_2)  # type: ignore[no-any-return]
@@ -123,7 +123,7 @@ class InteractionBlock(nn.Module):
         )
 
     def forward(
-        self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled, memory: Memory
+        self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled, memory: MemoryPlan
     ) -> tuple[Scaled, Scaled]:
         def interact(interaction: nn.Module, features: Tensor | Scaled) -> Scaled:
             return memory.interaction(interaction, batch, bases, features, weights=interaction)
@@ -185,7 +185,7 @@ class GemNetOC(nn.Module):
             self.out_mlp_F = FinalMLP(config.emb_size_edge, depths, config.num_global_out_layers)
 
     def forward(
-        self, batch: Batch, geometry: Geometry, embedding: Tensor, memory: Memory, *, with_forces: bool
+        self, batch: Batch, geometry: Geometry, embedding: Tensor, memory: MemoryPlan, *, with_forces: bool
     ) -> Features:
         """Features of atom embeddings (N, A); ``with_forces`` also evaluates the direct force branch."""
         h = Scaled(embedding)

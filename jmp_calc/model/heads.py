@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from .config import HeadConfig, Reduction
+from ..graph.batch import Batch
+from .config import HeadConfig, HeadKind, ModelConfig, Reduction
 from .layers import scaled_silu
-from .segment import segment_sum
+from .segment import segment_sizes, segment_sum
 
 
 class ScaledSiLU(nn.Module):
@@ -49,6 +53,42 @@ class Head(nn.Module):
         return segment_sum(self.forces(features) * unit, target, n_atoms)
 
 
+@dataclass(frozen=True)
+class ChosenHeads:
+    """The heads of one call; all are of one kind.
+
+    choice (N,): number in ``configs`` of the head of every atom; None: all atoms have the same head.
+    """
+
+    configs: tuple[HeadConfig, ...]
+    choice: Tensor | None
+
+    @classmethod
+    def of(cls, config: ModelConfig, heads: str | Sequence[str], batch: Batch) -> ChosenHeads:
+        """From one name, or the names of the heads of all structures; KeyError for one that there is not."""
+        names = [heads] if isinstance(heads, str) else list(dict.fromkeys(heads))
+        configs = tuple(config.head(name) for name in names)
+        if len(names) == 1:
+            return cls(configs, None)
+        numbers = torch.tensor([names.index(name) for name in heads])
+        if batch.numbers.is_cuda:  # copied from page-locked memory, so that nobody waits for the device
+            numbers = numbers.pin_memory()
+        return cls(configs, numbers.to(batch.numbers.device, non_blocking=True)[batch.structure])
+
+    @property
+    def kind(self) -> HeadKind:
+        """What they give."""
+        return self.configs[0].kind
+
+    def picked(self, values: Sequence[Tensor]) -> Tensor:
+        """The rows (N, ...) of each atom's own head, of the values (N, ...) of all heads."""
+        if self.choice is None:
+            return values[0]
+        stacked = torch.stack(list(values))
+        index = self.choice.view(1, -1, *[1] * (stacked.dim() - 2)).expand(1, *stacked.shape[1:])
+        return stacked.gather(0, index).squeeze(0)
+
+
 def reduce_atoms(values: Tensor, structure: Tensor, n_structures: int, reduction: Reduction) -> Tensor:
     """Sum, mean or maximum over the atoms of each structure; (N, ...) -> (S, ...)."""
     if reduction == "max":
@@ -57,7 +97,7 @@ def reduce_atoms(values: Tensor, structure: Tensor, n_structures: int, reduction
         return start.scatter_reduce(0, index, values, reduce="amax")
     total = segment_sum(values, structure, n_structures)
     if reduction == "mean":
-        count = torch.bincount(structure, minlength=n_structures).clamp(min=1)
+        count = segment_sizes(structure, n_structures).clamp(min=1)
         return total / count.view(-1, *[1] * (values.dim() - 1))
     return total
 

@@ -24,16 +24,24 @@ interactions)."""
 Result = TypeVar("Result")
 
 
-class Memory:
-    """The memory plan of one call."""
+class MemoryPlan:
+    """What one call keeps, and what it computes again."""
 
     def __init__(self, recompute: Recompute = "nothing", *, random: bool = False) -> None:
         """``random``: the network draws random numbers (dropout), which must be the same when it is computed
         again."""
         self.recompute, self.random = recompute, random
-        self.without_weights = False
-        """Set while derivatives with respect to positions alone are taken: those of the weights would be
-        thrown away."""
+        self.of_weights = True
+        """Whether derivatives with respect to weights are taken along."""
+
+    @contextmanager
+    def without_weights(self) -> Iterator[None]:
+        """Inside, no derivatives with respect to weights are taken: they would be thrown away."""
+        self.of_weights = False
+        try:
+            yield
+        finally:
+            self.of_weights = True
 
     def interaction(self, module: Callable[..., Result], *inputs: Any, weights: nn.Module) -> Result:
         """``module(*inputs)``; only its inputs are kept, unless all is."""
@@ -61,7 +69,7 @@ class Memory:
 class _Part:
     """A computation with its differentiable inputs taken out."""
 
-    def __init__(self, compute: Callable[..., Any], inputs: Any, n_inputs: int, memory: Memory) -> None:
+    def __init__(self, compute: Callable[..., Any], inputs: Any, n_inputs: int, memory: MemoryPlan) -> None:
         self.compute, self.inputs, self.n_inputs, self.memory = compute, inputs, n_inputs, memory
         self._outputs: Any = None
         self._draws: Tensor | None = None
@@ -159,7 +167,7 @@ class _RecomputedGradient(Function):
     def forward(
         ctx: Any, part: _Part, n_tensors: int, *arguments: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        ctx.part, ctx.n_tensors, ctx.weights = part, n_tensors, not part.memory.without_weights
+        ctx.part, ctx.n_tensors, ctx.weights = part, n_tensors, part.memory.of_weights
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*arguments)
         tensors, gradients = arguments[:n_tensors], arguments[n_tensors:]

@@ -56,6 +56,14 @@ class SegmentSum:
 segment_sum = SegmentSum(os.environ.get(BACKEND_VARIABLE, "torch"))
 
 
+def segment_sizes(segment: Tensor, count: int) -> Tensor:
+    """Number of rows (count,), int64, of each of ``count`` segments, from the segment (E,) of every row.
+
+    Not ``torch.bincount``, which looks for the largest index: it waits for the device and cannot be traced.
+    """
+    return segment_sum(torch.ones_like(segment), segment, count)
+
+
 def gather_padded(rows: Tensor, index: Tensor) -> Tensor:
     """Rows (E, ...) taken by ``index`` of any shape; index E gives a row of zeros."""
     padded = torch.cat([rows, rows.new_zeros((1, *rows.shape[1:]))])

@@ -20,6 +20,7 @@ from ..io.outdir import with_prefix
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
@@ -32,8 +33,8 @@ def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> 
     return path / with_prefix(name, prefix)
 
 
-def working_copy(atoms: Atoms) -> Atoms:
-    """Copy of ``atoms`` (constraints, masses, momenta included) with the same calculator.
+def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
+    """Copy of ``atoms`` (constraints, masses, momenta included) with ``calc``, or else the same calculator.
 
     Labels in ``info`` and ``arrays`` (REF_energy, ...) are left out: they belong to the positions of the
     input, and training would take them for labels of the frames that are written.
@@ -42,14 +43,15 @@ def working_copy(atoms: Atoms) -> Atoms:
         UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is
             named here, before optimizers, integrators and spglib see NaN or a cell without volume.
     """
-    if atoms.calc is None:
+    calc = calc or atoms.calc
+    if calc is None:
         raise UsageError("The structure has no calculator.", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)
     copy = atoms.copy()
     for fields in (copy.info, copy.arrays):
         for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
             del fields[key]
-    copy.calc = atoms.calc
+    copy.calc = calc
     return copy
 
 

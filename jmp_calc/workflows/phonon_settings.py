@@ -14,32 +14,26 @@ AUTO_MESH_LENGTH_A = 60.0
 """phonopy's mesh length: N = 60 Å · |a*|, 19 points for silicon's primitive cell."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PhononSettings:
-    """How to compute phonons."""
+    """How to compute phonons; the fields are the arguments of ``phonons`` and explained there."""
 
     supercell: str | tuple[int, ...] = "auto"
-    """"auto", three multiples or nine numbers of a matrix (row by row, as phonopy's --dim)."""
     min_length: float = 20.0
-    """Å: with supercell "auto", the shortest distance between an atom and its image."""
     displacement: float = 0.01
-    """Å."""
     mesh: str | tuple[int, ...] = "auto"
     bands: str = "auto"
-    """"auto" or labels such as "G X K G" (a comma starts a new piece)."""
     band_points: int = 51
     tmin: float = 0.0
     tmax: float = 1000.0
     tstep: float = 10.0
     relax: bool = True
     fmax: float = 1e-4
-    """eV/Å: forces allowed in the start structure."""
     relax_steps: int = 500
     allow_unconverged: bool = False
     fc_symmetry: bool = True
     symprec: float = 1e-5
     imaginary_tolerance_thz: float = 0.1
-    """Frequencies below minus this are named as imaginary modes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "supercell", integers(self.supercell, "supercell", lengths=(3, 9)))

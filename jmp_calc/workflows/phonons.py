@@ -25,6 +25,7 @@ from .relax import relax as run_relax
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
 PLOTS = ("band.svg", "band.png", "dos.svg", "dos.png", "thermal.svg", "thermal.png")
 OUTPUTS = (*glue.FILES, "unitcell.extxyz", *PLOTS)
@@ -144,58 +145,89 @@ class PhononResult:
 def phonons(
     atoms: Atoms,
     *,
-    supercell: str | Sequence[int] = "auto",
-    min_length: float = 20.0,
-    displacement: float = 0.01,
-    mesh: str | Sequence[int] = "auto",
-    bands: str = "auto",
-    band_points: int = 51,
-    tmin: float = 0.0,
-    tmax: float = 1000.0,
-    tstep: float = 10.0,
-    relax: bool = True,
-    fmax: float = 1e-4,
-    relax_steps: int = 500,
-    allow_unconverged: bool = False,
-    fc_symmetry: bool = True,
-    symprec: float = 1e-5,
-    imaginary_tolerance_thz: float = 0.1,
+    calc: Calculator | None = None,
+    supercell: str | Sequence[int] = PhononSettings.supercell,
+    min_length: float = PhononSettings.min_length,
+    displacement: float = PhononSettings.displacement,
+    mesh: str | Sequence[int] = PhononSettings.mesh,
+    bands: str = PhononSettings.bands,
+    band_points: int = PhononSettings.band_points,
+    tmin: float = PhononSettings.tmin,
+    tmax: float = PhononSettings.tmax,
+    tstep: float = PhononSettings.tstep,
+    relax: bool = PhononSettings.relax,
+    fmax: float = PhononSettings.fmax,
+    relax_steps: int = PhononSettings.relax_steps,
+    allow_unconverged: bool = PhononSettings.allow_unconverged,
+    fc_symmetry: bool = PhononSettings.fc_symmetry,
+    symprec: float = PhononSettings.symprec,
+    imaginary_tolerance_thz: float = PhononSettings.imaginary_tolerance_thz,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
     quiet: bool = True,
 ) -> PhononResult:
-    """Phonons of a copy of ``atoms`` with its calculator; positions are relaxed first, the cell is not.
+    """Phonons of a copy of ``atoms``: positions are relaxed first, the cell is not.
 
     Args:
-        supercell: "auto" (images min_length Å apart), "2 2 2", or nine numbers.
-        mesh: "auto" or three numbers; always contains Γ.
-        out: folder for phonopy's files and the figures.
+        atoms: crystal, layer or wire, with its cell relaxed already; pbc says where it repeats.
+        calc: calculator to use; that of ``atoms`` if none is given. Default: None.
+        supercell: "auto" (periodic images of an atom at least ``min_length`` apart), three multiples such as
+            "2 2 2", or nine numbers of a matrix, row by row. Default: "auto".
+        min_length: shortest distance between an atom and its image in an automatic supercell, Å. Default:
+            20.0.
+        displacement: length by which atoms are displaced, Å. Default: 0.01.
+        mesh: q-points of the density of states and of the thermal properties, "auto" or three numbers such as
+            "20 20 20"; Γ is always one of them. Default: "auto".
+        bands: path of the bands, "auto" or labels of q-points such as "G X, K G L", where a comma starts a
+            new piece. Default: "auto".
+        band_points: q-points on the longest piece of the path. Default: 51.
+        tmin: lowest temperature of the thermal properties, K. Default: 0.0.
+        tmax: highest temperature, K. Default: 1000.0.
+        tstep: step between temperatures, K. Default: 10.0.
+        relax: relax the positions first. Default: True.
+        fmax: largest force allowed in the structure before atoms are displaced, eV/Å. Default: 0.0001.
+        relax_steps: most steps of the relaxation. Default: 500.
+        allow_unconverged: go on when the force limit was not reached. Default: False.
+        fc_symmetry: symmetrise the force constants, so that translations cost nothing. Default: True.
+        symprec: deviations from symmetry below this are ignored, Å. Default: 1e-05.
+        imaginary_tolerance_thz: frequencies below minus this are named as imaginary modes, THz. Default: 0.1.
+        out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
+        prefix: PREFIX- before every file name. Default: "".
+        plot: draw figures of bands, density of states and thermal properties into the folder. Default: True.
+        quiet: no progress bar. Default: True.
+
+    Returns:
+        PhononResult. The non-analytical term is absent: polar crystals show no LO-TO splitting at Γ.
 
     Raises:
-        BadStructureError: no lattice. UsageError: settings, constraints.
+        BadStructureError: no lattice, a left-handed one, atoms that feel no force.
+        UsageError: no calculator, settings that cannot be meant, constraints.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
+        BadInputError: forces that are not finite.
+        Interrupted: after SIGINT or SIGTERM.
+        JMPError: phonopy is missing or of another generation.
     """
     settings = PhononSettings(
-        supercell if isinstance(supercell, str) else tuple(supercell),
-        min_length,
-        displacement,
-        mesh if isinstance(mesh, str) else tuple(mesh),
-        bands,
-        band_points,
-        tmin,
-        tmax,
-        tstep,
-        relax,
-        fmax,
-        relax_steps,
-        allow_unconverged,
-        fc_symmetry,
-        symprec,
-        imaginary_tolerance_thz,
+        supercell=supercell if isinstance(supercell, str) else tuple(supercell),
+        min_length=min_length,
+        displacement=displacement,
+        mesh=mesh if isinstance(mesh, str) else tuple(mesh),
+        bands=bands,
+        band_points=band_points,
+        tmin=tmin,
+        tmax=tmax,
+        tstep=tstep,
+        relax=relax,
+        fmax=fmax,
+        relax_steps=relax_steps,
+        allow_unconverged=allow_unconverged,
+        fc_symmetry=fc_symmetry,
+        symprec=symprec,
+        imaginary_tolerance_thz=imaginary_tolerance_thz,
     )
     glue.require_phonopy()
-    work = working_copy(atoms)
+    work = working_copy(atoms, calc)
     check_lattice(atoms)
     warn_if_not_smooth(work)
     start, reached = _start_structure(work, settings, quiet)

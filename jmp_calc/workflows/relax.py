@@ -44,9 +44,9 @@ class RelaxSettings:
 
     def __post_init__(self) -> None:
         if not (self.fmax > 0 and np.isfinite(self.fmax)):
-            raise UsageError(f"Fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value")
+            raise UsageError(f"fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value")
         if self.steps < 1:
-            raise UsageError(f"Steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"steps must be at least 1, got {self.steps}.")
         for name, value, allowed in (
             ("optimizer", self.optimizer, OptimizerName),
             ("cell", self.cell, CellMode),

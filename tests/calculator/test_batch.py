@@ -95,7 +95,7 @@ def test_errors_name_the_structure(calc: JMPCalculator) -> None:
     with pytest.raises(BadStructureError) as caught:
         calc.batch([molecule("H2O"), bad])
     assert caught.value.where == "structure 1"
-    with pytest.raises(PropertyNotImplementedError, match="Structure 1: "):
+    with pytest.raises(PropertyNotImplementedError, match="structure 1: "):
         calc.batch([bulk("Cu"), molecule("H2O")], ["stress"])
 
 

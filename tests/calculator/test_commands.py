@@ -63,7 +63,7 @@ def charged() -> Atoms:
 FAULTS = {
     "zero atoms": (Atoms(), "zero atoms"),
     "zero cell": (Atoms("H", pbc=True), "Direction a is periodic but cell vector a is zero"),
-    "zero vector": (Atoms("H", cell=[5, 0, 5], pbc=[True, True, False]), "Cell vector b is zero"),
+    "zero vector": (Atoms("H", cell=[5, 0, 5], pbc=[True, True, False]), "cell vector b is zero"),
     "zero volume": (Atoms("H", cell=[[4, 0, 0], [0, 4, 0], [4, 4, 0]], pbc=True), "zero volume"),
     "nan position": (with_nan(), "position of atom 2 is not finite"),
     "nan cell": (
@@ -134,7 +134,7 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     assert "CH4O" in out
     first, second = read("jmp_results/singlepoint/results.extxyz", ":")
     calc = JMPCalculator(model_path, device="cpu", dtype="float64")
-    assert first.get_potential_energy() == pytest.approx(want), "The label, not our energy"
+    assert first.get_potential_energy() == pytest.approx(want), "the label, not our energy"
     assert first.info["REF_energy"] == -7.0
     np.testing.assert_allclose(first.info["jmp_stress"], calc.get_stress(read("in.extxyz", 0)), atol=1e-9)
     np.testing.assert_allclose(second.arrays["jmp_forces"], calc.get_forces(second), atol=1e-7)
@@ -168,7 +168,7 @@ def test_very_close_atoms_are_a_warning_in_the_summary(run: Run, model_path: Pat
     write("close.xyz", Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.25]]))
     code, _, err = run("singlepoint", "close.xyz", "-m", model_path, "--device", "cpu")
     assert code == 0
-    assert "warning: distance 0.250 Å between 0 and 1" in err
+    assert "warning: Distance 0.250 Å between 0 and 1" in err
     assert (
         "below 0.3" in yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())["warnings"][0]
     )
@@ -199,7 +199,7 @@ def test_doctor_computes_with_elements_of_the_default_head(run: Run, make_model:
     assert (code, found["calculation"]["state"]) == (0, "ok"), found["calculation"]["text"]
     silicon = make_model(heads=(HeadConfig("si", hidden=16, num_layers=2, elements=(14,)),), default="si")
     out = run("doctor", "-m", silicon, "--device", "cpu")[1]
-    assert "Head si: Si2 " in out and "everything works" in out
+    assert "head si: Si2 " in out and "everything works" in out
 
 
 def test_doctor_names_what_fails_and_leaves_with_code_1(run: Run) -> None:

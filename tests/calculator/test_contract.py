@@ -242,7 +242,7 @@ def test_pickle_reloads_the_same_model_and_refuses_another(
     calc = JMPCalculator("mine.safetensors", device="cpu", dtype="float64", cutoff=4.5)
     energy = calc.get_potential_energy(salt)
     data = pickle.dumps(calc)
-    assert len(data) < 5000, "The file is referred to, not copied"
+    assert len(data) < 5000, "the file is referred to, not copied"
     monkeypatch.chdir("/")
     back = pickle.loads(data)
     assert back.info == calc.info

@@ -57,10 +57,10 @@ def test_head_without_energy_is_refused(make_model) -> None:
         heads=(ANY, HeadConfig("gap", kind="scalar", hidden=16, num_layers=2, reduction="mean"))
     )
     with pytest.raises(
-        ModelError, match="Head 'gap' gives a scalar, not an energy heads with energies: materials"
+        ModelError, match="Head 'gap' gives a scalar, not an energy. heads with energies: materials"
     ):
         JMPCalculator(path, head="gap", device="cpu")
-    assert JMPCalculator(path, device="cpu").info.head == "materials", "The only head with energies"
+    assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
 
 
 def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, ethanol: Atoms) -> None:
@@ -72,18 +72,18 @@ def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, eth
     )
     with pytest.raises(NotImplementedError, match="forces='direct'"):
         direct.get_stress(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.8]], cell=[4, 4, 4], pbc=True))
-    with pytest.raises(ModelError, match=r"Head 'materials' has no direct forces heads that have: organic"):
+    with pytest.raises(ModelError, match=r"Head 'materials' has no direct forces. heads that have: organic"):
         JMPCalculator(two_heads, head="materials", device="cpu", forces="direct")
 
 
 @pytest.mark.parametrize(
     "arguments, match",
     [
-        ({"forces": "gradient"}, "forces='gradient' is not a choice choose from 'conservative', 'direct'"),
+        ({"forces": "gradient"}, "forces='gradient' is not a choice. choose from 'conservative', 'direct'"),
         ({"graph": "ties"}, "graph='ties'"),
         ({"weights": "best"}, "weights='best'"),
         ({"tags": "all"}, "tags='all'"),
-        ({"dtype": "float16"}, "Unknown dtype 'float16' use float32 or float64"),
+        ({"dtype": "float16"}, "Unknown dtype 'float16'. use float32 or float64"),
         ({"cutoff": -1.0}, "cutoff must be positive"),
         ({"cutoff": "5"}, "cutoff must be a number, got '5'"),
         ({"max_neighbors": 0}, "max_neighbors must be positive"),
@@ -175,7 +175,7 @@ def test_tags_are_read_only_on_request(official_path: Path, ethanol: Atoms) -> N
     assert reading.get_potential_energy(ethanol) == plain
     ethanol.set_tags([0] * 5 + [2] * 4)
     assert ignoring.get_potential_energy(ethanol) == plain
-    assert abs(reading.get_potential_energy(ethanol) - plain) > 1e-9, "The cache notices new tags"
+    assert abs(reading.get_potential_energy(ethanol) - plain) > 1e-9, "the cache notices new tags"
     ethanol.set_tags(0)
     assert np.isfinite(reading.get_forces(ethanol)).all(), "no quadruplets at all"
 

@@ -42,7 +42,7 @@ def test_isolated_atom_has_its_reference_energy(two_heads: Path) -> None:
 
 
 def test_periodic_with_zero_cell_names_the_axis(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", pbc=True), "Cell vector a is zero")
+    refused(calc, Atoms("H", pbc=True), "cell vector a is zero")
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -126,7 +126,24 @@ def test_same_place_through_the_boundary(calc: JMPCalculator) -> None:
 
 
 def test_image_of_the_same_atom(calc: JMPCalculator) -> None:
-    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "Atom 0 and its own periodic image")
+    refused(calc, Atoms("H", cell=[0.005, 5, 5], pbc=True), "atom 0 and its own periodic image")
+
+
+@pytest.mark.parametrize(
+    "cell, message",
+    [
+        (0.01 * np.eye(3), "no material is that dense"),
+        (1e-3 * np.eye(3), "The cell is so small that .* images of an atom lie within 0.3 Å"),
+        ([[8, 0, 0], [0, 8, 0], [8, 0, 1e-4]], r"Distance 0\.0001 Å between atom 0 and its own"),
+        ([[1e-300, 0, 0], [0, 5, 0], [0, 0, 5]], "Cell vector a is 1e-300 Å long"),
+        ([[5, 0, 0], [0, 1e200, 0], [0, 0, 5]], r"Cell vector b is 1e\+200 Å long"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jmp_calc.errors.JMPWarning")
+def test_cells_far_too_small_or_too_large_are_refused_at_once(
+    calc: JMPCalculator, cell: object, message: str
+) -> None:
+    refused(calc, Atoms("H", cell=cell, pbc=True), message)
 
 
 def test_very_short_distance_is_a_warning(calc: JMPCalculator) -> None:
@@ -158,10 +175,12 @@ def test_atoms_unwrapped_by_many_cells(calc: JMPCalculator, salt: Atoms) -> None
 
 def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path) -> None:
     calc = JMPCalculator(two_heads, head="organic", device="cpu")
-    with pytest.raises(ModelError, match=r"not trained on Na, Cl; it covers H C N O .*: materials") as caught:
+    with pytest.raises(
+        ModelError, match=r"not trained on Na, Cl; it covers H C N O. .*: materials"
+    ) as caught:
         calc.get_potential_energy(bulk("NaCl", "rocksalt", a=5.6))
     assert caught.value.exit_code == 5
-    with pytest.raises(ModelError, match="No head of tiny covers"):
+    with pytest.raises(ModelError, match="no head of tiny covers"):
         calc.get_potential_energy(bulk("Fe"))
 
 

@@ -60,7 +60,7 @@ def refused(done: Result, *words: str) -> None:
         ("jmp-x", ("Unknown model 'jmp-x'", "did you mean jmp-xs")),
         ("mace-large", ("Unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
         ("tini.safetensors", ("No such model file: tini.safetensors", "did you mean tiny.safetensors")),
-        ("runs/best.safetensors", ("No such model file", "The folder runs does not exist")),
+        ("runs/best.safetensors", ("No such model file", "the folder runs does not exist")),
     ],
 )
 def test_fault_65_names_and_paths_get_their_own_advice(
@@ -106,7 +106,7 @@ def test_fault_66_offline_and_dead_proxy(
 def test_fault_67_a_cache_that_cannot_be_written(
     run: Run, server: Server, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "models").write_text("A file where the folder should be")
+    (home / "models").write_text("a file where the folder should be")
     refused(run("models", "fetch", "jmp-s"), "Cannot store the model", "JMP_CALC_HOME")
 
 

@@ -82,8 +82,8 @@ def test_fault_43_only_frame_truncated(run, water: Path) -> None:
 
 
 def test_fault_44_index_out_of_range(run, trajectory: Path) -> None:
-    assert "The file has 5 frame(s)" in refused(run, f"{trajectory}@5")
-    assert "The file has 5 frame(s)" in refused(run, f"{trajectory}@-6")
+    assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@5")
+    assert "the file has 5 frame(s)" in refused(run, f"{trajectory}@-6")
     assert read_structure(f"{trajectory}@-5").positions[0, 2] == pytest.approx(
         read_frames(trajectory)[0].positions[0, 2]
     )

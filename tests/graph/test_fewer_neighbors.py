@@ -133,9 +133,9 @@ def test_model_files_keep_them(tmp_path: Path) -> None:
 
 def test_a_number_that_is_asked_for_holds_for_all_sizes() -> None:
     config = dataclasses.replace(tiny_config(), policy=PUBLISHED)
-    kept = choose_policy(config, config.heads[0], Settings("m", graph="smooth"))
+    kept = choose_policy(config, config.heads[0], Settings(model="m", graph="smooth"))
     assert kept.adaptive and kept.fewer_neighbors == CONDITIONAL_NEIGHBORS
-    assert choose_policy(config, config.heads[0], Settings("m", max_neighbors=12)).neighbors_of(1000) == 12
+    assert choose_policy(config, config.heads[0], Settings(model="m", max_neighbors=12)).neighbors_of(1000) == 12
 
 
 def test_estimates_respect_them() -> None:

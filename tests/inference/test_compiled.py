@@ -180,7 +180,7 @@ class BrokenProgram:
     ("program", "reason"),
     [
         (WrongProgram, r"its results differ by 1\.0e-04 from"),
-        (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error$"),
+        (BrokenProgram, r"RuntimeError: g\+\+: internal compiler error\.$"),
     ],
 )
 def test_a_wrong_or_broken_program_is_reported_once_and_not_used(
@@ -205,7 +205,7 @@ def test_without_a_compiler_the_network_is_used_and_the_user_is_told(
 ) -> None:
     program = (
         "import sys; from ase.build import molecule; from jmp_calc import JMPCalculator\n"
-        "Atoms = molecule('CH4')\n"
+        "atoms = molecule('CH4')\n"
         "a, b = (JMPCalculator(sys.argv[1], device='cpu', compile=c).get_forces(atoms) for c in (True, "
         "False))\n"
         "assert (a == b).all()\n"

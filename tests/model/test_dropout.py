@@ -20,7 +20,7 @@ from jmp_calc.model.config import HeadConfig, ModelConfig, model_config_from_dic
 from jmp_calc.model.gemnet_oc import OutputBlock
 from jmp_calc.model.layers import Dense, Scaled
 from jmp_calc.model.potential import Potential
-from jmp_calc.model.recompute import Memory, Recompute
+from jmp_calc.model.recompute import MemoryPlan, Recompute
 from tests.model.enumeration import enumerated_energy
 from tests.model.test_separable import POLICIES, SMALL, STRUCTURES, error, graph_of, small_potential
 
@@ -75,7 +75,7 @@ def output_sums(block: OutputBlock, batch: Batch, rho: Tensor, m: Tensor) -> Ten
     atoms = Scaled(m.new_zeros(batch.n_atoms, m.shape[1]))
     bare = copy.deepcopy(block)
     bare.layers = bare.seq_energy2 = nn.Sequential()  # type: ignore[assignment]
-    return bare.energy_features(batch, rho, atoms, Scaled(m), Memory()).tensor().detach() * 2**0.5
+    return bare.energy_features(batch, rho, atoms, Scaled(m), MemoryPlan()).tensor().detach() * 2**0.5
 
 
 def test_the_mean_of_the_output_sums_over_draws_is_the_sum_of_all_edges() -> None:

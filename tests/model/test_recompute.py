@@ -1,4 +1,4 @@
-"""Memory plans change what is kept, and nothing else."""
+"""MemoryPlan plans change what is kept, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jmp_calc.graph.batch import Batch
 from jmp_calc.model.cost import GraphCounts, kept_values
 from jmp_calc.model.layers import Scaled
 from jmp_calc.model.potential import Potential
-from jmp_calc.model.recompute import Memory, Recompute
+from jmp_calc.model.recompute import MemoryPlan, Recompute
 from tests.physics.models import Model, published, scratch
 from tests.physics.structures import DISORDERED
 
@@ -103,7 +103,7 @@ def test_a_part_gives_gradients_of_inputs_in_containers_and_of_its_weights_twice
     x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     found = []
     for plan in ("nothing", "interactions"):
-        memory = Memory(plan)  # type: ignore[arg-type]
+        memory = MemoryPlan(plan)  # type: ignore[arg-type]
 
         def part(given: Scaled, unused: Tensor) -> Scaled:
             return Scaled(torch.tanh(layer(given.value)) * given.factor, 2.0)

@@ -25,7 +25,7 @@ def _built(name: str) -> models.Model:
 
 def _asked(name: str) -> models.Model:
     if name == "jmp-xs" and not models.bundled_file().exists():
-        pytest.skip(f"The weights of jmp-xs are not in this tree: {models.bundled_file()}")
+        pytest.skip(f"the weights of jmp-xs are not in this tree: {models.bundled_file()}")
     return _built(name)
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from jmp_calc.graph.adaptive import adaptive_cutoffs
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.model.recompute import Memory
+from jmp_calc.model.heads import ChosenHeads
+from jmp_calc.model.recompute import MemoryPlan
 from tests.physics.models import ADAPTIVE, Model, published, scratch
 
 STEPS = np.array([1e-4, 1e-5, 1e-6])
@@ -33,8 +34,9 @@ def hessian_products(model: Model, structures: list[Atoms]) -> NDArray:
     count, size = len(structures), 3 * len(structures[0])
     batch = model.batch(structures)
     positions = batch.positions.clone().requires_grad_(True)
-    geometry, features = model.potential._features(batch, positions, None, Memory(), with_forces=False)
-    energy = model.potential._energies(batch, features, geometry, model.head).sum()
+    geometry, features = model.potential._features(batch, positions, None, MemoryPlan(), with_forces=False)
+    heads = ChosenHeads.of(model.potential.config, model.head, batch)
+    energy = model.potential._energies(batch, features, geometry, heads).sum()
     (gradient,) = torch.autograd.grad(energy, positions, create_graph=True)
     products = []
     for direction in torch.randn(3, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64):

@@ -18,6 +18,7 @@ from jmp_calc.model.potential import Potential
 from jmp_calc.training.distributed.cpu_pool import GradientPool
 from jmp_calc.training.loop import fit
 from jmp_calc.training.run.job import Job
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import POLICY, emt_frames, tiny_potential
 from tests.training.test_loop import CONFIG, crash_at, job, weights
 
@@ -37,11 +38,11 @@ def regularised(folder: Path) -> Job:
 
 def test_training_draws_and_validation_does_not(tmp_path: Path) -> None:
     plain, work = job(tmp_path / "plain"), regularised(tmp_path / "dropout")
-    expected, rows = fit(plain, CONFIG).rows, fit(work, CONFIG).rows
+    expected, rows = fit(plain, CONFIG).history.rows, fit(work, CONFIG).history.rows
     assert rows[0].valid_loss == expected[0].valid_loss
     assert rows[1].train_loss != expected[1].train_loss
     again = regularised(tmp_path / "again")
-    assert [row.train_loss for row in fit(again, CONFIG).rows] == [row.train_loss for row in rows]
+    assert [row.train_loss for row in fit(again, CONFIG).history.rows] == [row.train_loss for row in rows]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -54,7 +55,7 @@ def test_resumed_run_has_the_masks_of_the_uninterrupted_one(tmp_path: Path, proc
             crash_at(regularised(tmp_path / "parts"), 4, lambda: os.kill(os.getpid(), signal.SIGTERM)), config
         )
     resumed = regularised(tmp_path / "parts")
-    fit(resumed, config, resume=True)
+    resumed_fit(resumed, config)
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())
 
 

@@ -19,6 +19,7 @@ from jmp_calc.training.batches.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.loop import fit
 from jmp_calc.training.run.job import Job
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import POLICY, tiny_potential
 from tests.training.test_loop import CONFIG, FRAMES, crash_at, job, weights
 
@@ -88,11 +89,11 @@ def regularised(folder: Path) -> Job:
 
 def test_resumed_run_sees_the_graphs_of_the_uninterrupted_one(tmp_path: Path) -> None:
     whole, plain = regularised(tmp_path / "whole"), job(tmp_path / "plain")
-    rows, expected = fit(whole, CONFIG).rows, fit(plain, CONFIG).rows
+    rows, expected = fit(whole, CONFIG).history.rows, fit(plain, CONFIG).history.rows
     assert rows[0].valid_loss == expected[0].valid_loss and rows[1].train_loss != expected[1].train_loss
     first = regularised(tmp_path / "parts")
     with pytest.raises(Interrupted):
         fit(crash_at(first, 5, lambda: os.kill(os.getpid(), signal.SIGTERM)), CONFIG)
     resumed = regularised(tmp_path / "parts")
-    fit(resumed, CONFIG, resume=True)
+    resumed_fit(resumed, CONFIG)
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(whole).items())

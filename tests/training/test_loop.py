@@ -31,6 +31,7 @@ from jmp_calc.training.run.checkpoint import Progress, load_checkpoint
 from jmp_calc.training.run.job import Job
 from jmp_calc.training.validation.history import read_history
 from jmp_calc.training.validation.validate import validate, without_weight_gradients
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import emt_frames, tiny_potential
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
@@ -74,7 +75,7 @@ def weights(work: Job) -> dict[str, torch.Tensor]:
 
 def test_loss_decreases(tmp_path: Path) -> None:
     work = job(tmp_path)
-    rows = fit(work, dataclasses.replace(CONFIG, epochs=12)).rows
+    rows = fit(work, dataclasses.replace(CONFIG, epochs=12)).history.rows
     assert rows[-1].train_loss < 0.8 * rows[1].train_loss
     assert rows[-1].valid_loss < 0.9 * rows[0].valid_loss
     assert [row.step for row in rows] == [3 * i for i in range(13)]
@@ -104,7 +105,7 @@ def crash_at(work: Job, step: int, how: Callable[[], None]) -> Job:
 @pytest.mark.parametrize("step", [1, 5])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int) -> None:
     whole = job(tmp_path / "whole")
-    rows = fit(whole, CONFIG).rows
+    rows = fit(whole, CONFIG).history.rows
     first = crash_at(job(tmp_path / "parts"), step, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted) as stopped:
         fit(first, CONFIG)
@@ -112,7 +113,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path
     second = job(tmp_path / "parts")
     with torch.no_grad():
         next(second.potential.parameters()).zero_()  # a wrong start must not matter
-    resumed = fit(second, CONFIG, resume=True).rows
+    resumed = resumed_fit(second, CONFIG).history.rows
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
     columns = ("epoch", "step", "lr", "train_loss", "gradient_norm", "valid_loss", "best", "n_clipped")
     for a, b in zip(rows, resumed, strict=True):
@@ -129,7 +130,7 @@ def test_killed_run_resumes_from_its_last_state(tmp_path: Path) -> None:
     with pytest.raises(Stop):  # nothing is saved at this moment, as with SIGKILL
         fit(crash_at(job(tmp_path / "parts"), 7, kill), CONFIG)
     second = job(tmp_path / "parts")
-    fit(second, CONFIG, resume=True)
+    resumed_fit(second, CONFIG)
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
     assert [row.step for row in read_history(tmp_path / "parts" / "metrics.csv")] == [0, 3, 6, 9]
 
@@ -145,20 +146,20 @@ def test_a_run_killed_between_a_validation_and_its_state_writes_the_row_once(tmp
         fit(dataclasses.replace(job(tmp_path), say=say), often)
     assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6]
     assert load_checkpoint(tmp_path / "state.pt").progress.step == 6
-    fit(job(tmp_path), often, resume=True)
+    resumed_fit(job(tmp_path), often)
     assert [row.step for row in read_history(tmp_path / "metrics.csv")] == [0, 3, 6, 9]
 
 
 def test_a_validation_between_epochs_is_made_up_for_after_a_kill(tmp_path: Path) -> None:
     often = dataclasses.replace(CONFIG, validate_every=2)
-    whole = fit(job(tmp_path / "whole"), often).rows
+    whole = fit(job(tmp_path / "whole"), often).history.rows
     first = crash_at(job(tmp_path / "parts"), 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(
         Interrupted
     ):  # the signal comes in the fourth step, before the validation that is then due
         fit(first, often)
     assert load_checkpoint(tmp_path / "parts" / "state.pt").progress.step == 4
-    rows = fit(job(tmp_path / "parts"), often, resume=True).rows
+    rows = resumed_fit(job(tmp_path / "parts"), often).history.rows
     assert [(row.step, row.valid_loss) for row in rows] == [(row.step, row.valid_loss) for row in whole]
 
 
@@ -173,8 +174,8 @@ def test_changed_settings_are_refused_on_resume_unless_overridden(tmp_path: Path
     fit(job(tmp_path), CONFIG)
     longer = dataclasses.replace(CONFIG, epochs=4)
     with pytest.raises(UsageError, match="epochs: 3 -> 4"):
-        fit(job(tmp_path), longer, resume=True)
-    assert fit(job(tmp_path), longer, resume=True, override=True).rows[-1].epoch == 4
+        resumed_fit(job(tmp_path), longer)
+    assert resumed_fit(job(tmp_path), longer, override=True).history.rows[-1].epoch == 4
 
 
 def test_override_brings_its_settings_to_the_optimizer_and_forgets_what_was_best(tmp_path: Path) -> None:
@@ -187,9 +188,9 @@ def test_override_brings_its_settings_to_the_optimizer_and_forgets_what_was_best
         optim=dataclasses.replace(CONFIG.optim, weight_decay=0.5, betas=(0.8, 0.9), eps=1e-6),
     )
     written: list[str] = []
-    rows = fit(
-        job(tmp_path, save=lambda name, progress: written.append(name)), other, resume=True, override=True
-    ).rows
+    rows = resumed_fit(
+        job(tmp_path, save=lambda name, progress: written.append(name)), other, override=True
+    ).history.rows
     state = load_checkpoint(tmp_path / "state.pt")
     for group in state.optimizer["param_groups"]:
         assert (group["weight_decay"], tuple(group["betas"]), group["eps"]) == (0.5, (0.8, 0.9), 1e-6)
@@ -210,7 +211,7 @@ def test_what_the_saved_state_cannot_follow_is_named(
 ) -> None:
     fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=1))
     with pytest.raises(UsageError, match=difference):
-        fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=2, **changes), resume=True, override=True)
+        resumed_fit(job(tmp_path), dataclasses.replace(CONFIG, max_steps=2, **changes), override=True)
 
 
 def test_nan_stops_the_run_saves_the_batch_and_names_the_frames(tmp_path: Path) -> None:
@@ -230,7 +231,7 @@ def test_nan_stops_the_run_saves_the_batch_and_names_the_frames(tmp_path: Path) 
 
 def test_time_budget_is_kept_and_annealed(tmp_path: Path) -> None:
     seconds = 6.0
-    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=seconds)).rows
+    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=seconds)).history.rows
     assert rows[-1].elapsed_s < seconds + 2.0
     assert rows[-1].lr < 0.2 * CONFIG.optim.lr  # type: ignore[operator]
 
@@ -242,7 +243,7 @@ def test_a_budget_too_short_for_one_step_is_refused(tmp_path: Path) -> None:
 
 def test_clipped_steps_are_counted(tmp_path: Path) -> None:
     tight = dataclasses.replace(CONFIG, optim=dataclasses.replace(CONFIG.optim, clip_norm=1e-6))
-    assert fit(job(tmp_path), tight).rows[-1].n_clipped == 9
+    assert fit(job(tmp_path), tight).history.rows[-1].n_clipped == 9
     with open(tmp_path / "metrics.csv", encoding="utf-8") as file:
         assert [row["n_clipped"] for row in csv.DictReader(file)] == ["0", "3", "6", "9"]
 
@@ -252,7 +253,7 @@ def test_best_and_last_are_written_and_patience_stops(tmp_path: Path) -> None:
     still = dataclasses.replace(
         CONFIG, epochs=20, patience=2, optim=dataclasses.replace(CONFIG.optim, lr=1e-30)
     )
-    rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), still).rows
+    rows = fit(job(tmp_path, save=lambda name, progress: written.append(name)), still).history.rows
     assert written == ["best", "last"]
     assert len(rows) == 3
 
@@ -287,8 +288,8 @@ def test_a_limit_of_steps_ends_the_run_in_the_middle_of_an_epoch(tmp_path: Path)
     """Four steps of three per epoch; the cosine ends there, and a resumed run does not go on."""
     work = job(tmp_path)
     limited = dataclasses.replace(CONFIG, epochs=None, max_steps=4)
-    rows = fit(work, limited).rows
+    rows = fit(work, limited).history.rows
     assert [row.step for row in rows] == [0, 3, 4]
     assert rows[-1].lr < 0.2 * CONFIG.optim.lr  # type: ignore[operator]
-    assert fit(work, limited, resume=True).rows[-1].step == 4
-    assert fit(work, dataclasses.replace(limited, epochs=1), resume=True, override=True).rows[-1].step == 4
+    assert resumed_fit(work, limited).history.rows[-1].step == 4
+    assert resumed_fit(work, dataclasses.replace(limited, epochs=1), override=True).history.rows[-1].step == 4

@@ -264,7 +264,7 @@ def test_recipes_with_mistakes_name_table_and_key(prepared: Prepared, tmp_path: 
         ("epochs = 2", "epoch = 2", "Unknown key 'epoch'", "train"),
         ("lr = 5e-3", "lr = 'fast'", "Expected a number", "train.optim.lr"),
         ("lr = 5e-3", "", "no learning rate", "train.optim"),
-        ("[model]", "[network]", "Unknown table", ""),
+        ("[model]", "[network]", "unknown table", ""),
         ("[mixture]", "[mixture]\ntemperature = 0.0", "not positive", ""),
         (
             "[mixture]",

@@ -233,7 +233,7 @@ else:
     assert used < 1.3 * needed
 
 
-@pytest.mark.skipif(not FULL.is_dir(), reason="The shared reference data are not on this machine")
+@pytest.mark.skipif(not FULL.is_dir(), reason="the official numbers data are not on this machine")
 @pytest.mark.parametrize("name", ["tiny-s", "tiny-l"])
 def test_reference_checkpoints_agree_with_torch_load(name: str) -> None:
     import pathlib

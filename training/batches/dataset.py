@@ -65,10 +65,13 @@ class TargetBatch:
     """(S,) float32, eV/Å: smaller errors of an atom do not count"""
     weights: Tensor
     """(S,) float32"""
-    task: Tensor
-    """(S,) int64: number of the task of each structure"""
-    has_stress: bool
-    """Whether any structure has a stress label (known on the host, so that no device is waited for)."""
+    task: np.ndarray
+    """(S,) int64, on the host: number of the task of each structure"""
+    labelled: np.ndarray
+    """(S, 4) bool: the masks of energy, forces, stress and target, on the host, so that no device is waited
+    for"""
+    n_atoms: np.ndarray
+    """(S,) int64, on the host"""
     heads: tuple[str, ...]
     """Head of each structure."""
     groups: tuple[str, ...]
@@ -86,14 +89,20 @@ class TargetBatch:
 
     def only(self, task: int) -> TargetBatch:
         """The same structures with the labels of one task; those of the others are masked."""
-        chosen = self.task == task
+        chosen = torch.from_numpy(self.task == task).to(self.energy_mask.device)
         return replace(
             self,
+            labelled=self.labelled & (self.task == task)[:, None],
             energy_mask=self.energy_mask & chosen,
             forces_mask=self.forces_mask & chosen,
             stress_mask=self.stress_mask & chosen,
             target_mask=self.target_mask & chosen,
         )
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether any structure has a stress label."""
+        return bool(self.labelled[:, 2].any())
 
     def _mapped(self, change: Callable[[Any], Any]) -> TargetBatch:
         present = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -210,17 +219,25 @@ class FrameGraphs:
         free = [np.ones(f.n_atoms, dtype=bool) if f.fixed is None else ~f.fixed for f in frames]
         pairs = list(zip(tasks, frames))
         values, known = _targets(pairs)
+        labelled = np.array(
+            [
+                (f.energy is not None, f.forces is not None, f.stress is not None, has_target)
+                for f, has_target in zip(frames, known)
+            ],
+            dtype=bool,
+        )
+        energy_mask, forces_mask, stress_mask, target_mask = torch.from_numpy(labelled.T.copy())
         target = TargetBatch(
             batch=collate([self.graph(i, draw) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
-            energy_mask=torch.tensor([f.energy is not None for f in frames]),
+            energy_mask=energy_mask,
             forces=torch.from_numpy(np.concatenate(forces)).float(),
-            forces_mask=torch.tensor([f.forces is not None for f in frames]),
+            forces_mask=forces_mask,
             free=torch.from_numpy(np.concatenate(free)),
             stress=torch.from_numpy(np.stack(stress)).float(),
-            stress_mask=torch.tensor([f.stress is not None for f in frames]),
+            stress_mask=stress_mask,
             target_value=torch.from_numpy(values),
-            target_mask=torch.tensor(known),
+            target_mask=target_mask,
             target=tasks[0].target,
             target_kind=tasks[0].target_kind,
             reference_energy=torch.tensor([t.reference_energy(f) for t, f in pairs], dtype=torch.float64),
@@ -230,8 +247,9 @@ class FrameGraphs:
             energy_margin=torch.tensor([t.energy_margin * f.n_atoms for t, f in pairs], dtype=torch.float64),
             forces_margin=torch.tensor([t.forces_margin for t in tasks], dtype=torch.float32),
             weights=torch.tensor([t.weight for t in tasks], dtype=torch.float32),
-            task=torch.from_numpy(self.task_of[list(indices)].astype(np.int64)),
-            has_stress=any(f.stress is not None for f in frames),
+            task=self.task_of[list(indices)].astype(np.int64),
+            labelled=labelled,
+            n_atoms=np.array([f.n_atoms for f in frames], dtype=np.int64),
             heads=tuple(t.head for t in tasks),
             groups=tuple(f.group for f in frames),
             frames=tuple(indices),

@@ -64,7 +64,7 @@ class LastWords:
 
     def told(self, process: str) -> JMPError:
         """As an error of the first process."""
-        error = JMPError(f"{self.fact} ({process}).", where=self.where, hint=self.hint)
+        error = JMPError(f"{process}: {self.fact}", where=self.where, hint=self.hint)
         error.exit_code = self.code
         return error
 
@@ -119,7 +119,7 @@ def gathered(
         left = {rank: LastWords.heard(store, rank) for rank in others if store.check([f"error {rank}"])}
         for rank, words in left.items():
             if words.explains(error):
-                return words.told(f"process {rank + 1} of {world.size}")
+                return words.told(f"Process {rank + 1} of {world.size}")
         for rank, child in enumerate(children, start=1):
             if isinstance(error, ProcessEnded) and (code := child.poll()) is not None and code < 0:
                 return ProcessEnded(

@@ -43,11 +43,13 @@ class World:
 
     def total(self, counts: Tensor) -> Tensor:
         """Sum over the processes of a small tensor on the CPU."""
-        if self.size > 1:
-            counts = counts.clone()
-            with _together():
-                dist.all_reduce(counts)
-        return counts
+        return counts if self.size == 1 else self._summed(counts.clone())
+
+    def _summed(self, values: Tensor) -> Tensor:
+        """Sum over the processes of a tensor on the device, in place."""
+        with _together():
+            dist.all_reduce(values)
+        return values
 
     def greatest(self, values: Tensor) -> Tensor:
         """Largest of the values of the processes, each of which has a part of the weights; else the values.
@@ -77,14 +79,13 @@ class World:
         if self.size == 1:
             return terms
         if self.shards:
-            return self.total(terms.cpu()).to(terms)
+            return self._summed(terms.clone())
+        # Counted on the CPU, where it is known before the device has computed the gradients.
+        present = self.total(torch.tensor([p.grad is not None for p in parameters], dtype=torch.int64))
         like = parameters[0]
-        present = torch.tensor([p.grad is not None for p in parameters], dtype=like.dtype, device=like.device)
         pieces = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
-        flat = torch.cat([*pieces, present, terms.to(like)])
-        with _together():
-            dist.all_reduce(flat)
-        *sums, present, summed = flat.split([*(p.numel() for p in parameters), len(parameters), len(terms)])
+        flat = self._summed(torch.cat([*pieces, terms.to(like)]))
+        *sums, summed = flat.split([*(p.numel() for p in parameters), len(terms)])
         for parameter, gradient, count in zip(parameters, sums, present.tolist()):
             parameter.grad = gradient.view_as(parameter) if count > 0 else None
         return summed

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
@@ -111,7 +112,7 @@ class ProjectedGradients:
 
 def task_shares(part: LossShare, config: TrainConfig) -> Iterator[tuple[int, LossShare]]:
     """The labels of each task in a part, as summands of the part."""
-    tasks = part.target.task.unique().tolist()
+    tasks = np.unique(part.target.task).tolist()
     for task, piece in zip(tasks, loss_shares([part.target.only(task) for task in tasks], config.loss)):
         yield (
             task,

@@ -97,12 +97,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ) from err
 
 
-def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a state; files that are damaged, foreign or newer than this version are refused."""
     if not path.is_file():
         raise UsageError("There is no run to resume here.", where=str(path), hint="start it without --resume")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as err:
         raise BadInputError(
             "The saved state of the run cannot be read.",

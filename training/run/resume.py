@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmp_calc.errors import UsageError
+from jmp_calc.model.config import model_config_from_dict
 
-from ..config import config_diff
-from .checkpoint import Checkpoint
+from ..config import TrainConfig, config_diff, config_to_dict
+from ..optim.lora import without_updates
+from .checkpoint import Checkpoint, load_checkpoint
+from .job import STATE_FILE
+
+if TYPE_CHECKING:
+    import torch
+
+    from jmp_calc.model.potential import Potential
 
 _FREE = ("save_every_s", "patience", "processes")
 """Settings that decide when a run ends or how it computes, and nothing of what the next step does."""
 _LENGTH = ("epochs", "max_steps", "max_time")
 """Settings of the length, which decide the learning rates of some schedules."""
+
+
+def resumed(
+    folder: Path,
+    config: TrainConfig,
+    data: dict[str, Any],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    override: bool = False,
+) -> tuple[Potential, Checkpoint]:
+    """The network and the state of the run in ``folder``: the one place where a run reads its state.
+
+    The state names its own network, so that a start model that has changed since cannot slip in.
+
+    Args:
+        folder: of the run.
+        config: settings of now.
+        data: identity of the data of now.
+        dtype: of the network.
+        device: of the network; the state stays on the CPU.
+        override: go on although settings or data have changed.
+
+    UsageError if there is no state or ``refuse_changes`` finds a difference, BadInputError if it is damaged.
+    """
+    from jmp_calc.model.potential import Potential
+
+    path = folder / STATE_FILE
+    checkpoint = load_checkpoint(path)
+    refuse_changes(checkpoint, config_to_dict(config), data, path, override=override)
+    network = model_config_from_dict(checkpoint.model_config)
+    potential = Potential.from_state(network, without_updates(checkpoint.weights))
+    return potential.to(dtype=dtype, device=device), checkpoint
 
 
 def refuse_changes(

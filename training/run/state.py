@@ -22,9 +22,9 @@ from ..optim.optimizer import Schedule, is_clipped
 from ..optim.schedules import GroupRates, Plateau, is_exhausted
 from ..validation.history import History, Row
 from ..validation.validate import chosen_metric, validate
-from .checkpoint import Checkpoint, Progress, load_checkpoint, rng_state, save_checkpoint, set_rng_state
+from .checkpoint import Checkpoint, Progress, rng_state, save_checkpoint, set_rng_state
 from .job import STATE_FILE, Job, total_steps, validation_interval
-from .resume import has_other_rates, is_measured_otherwise, refuse_changes
+from .resume import has_other_rates, is_measured_otherwise
 
 if TYPE_CHECKING:
     pass
@@ -288,16 +288,13 @@ class RunState:
         self.job.world.wait()  # a process that ended now could take the one that writes with it
         self._saved = self.elapsed()
 
-    def load(self, override: bool) -> None:
-        """Go on from the saved state; UsageError if settings or data differ and ``override`` is not set.
+    def load(self, state: Checkpoint) -> None:
+        """Go on from a saved state that ``resumed`` has let pass; UsageError if it is of another network.
 
         Settings of the optimizer are those of now. What was best, and a plateau, are forgotten where they
         mean nothing any more.
         """
-        path = self.job.folder / STATE_FILE
-        state = load_checkpoint(path, next(self.job.potential.parameters()).device)
         config = config_to_dict(self.config)
-        refuse_changes(state, config, self.job.data, path, override=override)
         settings = [{key: group[key] for key in OF_GROUPS} for group in self.optimizer.param_groups]
         try:
             self.job.potential.load_state_dict(state.weights)
@@ -310,7 +307,7 @@ class RunState:
         except (ValueError, KeyError, RuntimeError) as err:
             raise UsageError(
                 "The saved state belongs to another network.",
-                where=str(path),
+                where=str(self.job.folder / STATE_FILE),
                 hint="start again with --overwrite",
             ) from err
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):

@@ -136,7 +136,7 @@ def test_pretrain_says_the_same_of_every_set_and_writes_nothing(run: Run, tmp_pa
     text = run("pretrain", recipe, "--data", tmp_path, "-o", out, "--dry-run").stdout
     for words in ("molecules: head organic", "decay 0.9 (EMA)", "training step: about"):
         assert words in text, words
-    assert "Unknown without --data FOLDER" in run("pretrain", recipe, "--dry-run").stdout
+    assert "unknown without --data FOLDER" in run("pretrain", recipe, "--dry-run").stdout
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -67,7 +67,7 @@ def test_a_recipe_runs_from_the_published_files(run: Run, tmp_path: Path, rmd17:
         20,
     )
     assert done.exit_code == 0, done.output
-    assert "The first 50 of the training frames" in done.output
+    assert "the first 50 of the training frames" in done.output
     assert "random subset of 20 of 60 frames" in done.output
     assert "none for 1 blocks" in done.output
     assert (

@@ -199,7 +199,7 @@ def test_order_of_keys(tmp_path: Path) -> None:
     assert any("key 'energy' in 1 of 1" in message for message in found.messages)
     found = read_labelled(path, keys=LabelKeys(energy="dft", forces="other"))
     assert found.frames[0].energy == -3.0 and found.frames[0].forces[0, 2] == 0.5
-    with pytest.raises(BadInputError, match=r"No.*|key 'dtf'") as error:
+    with pytest.raises(BadInputError, match=r"no.*|key 'dtf'") as error:
         read_labelled(path, keys=LabelKeys(energy="dtf"))
     assert "dft" in (error.value.hint or "")
 

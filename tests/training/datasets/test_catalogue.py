@@ -88,7 +88,7 @@ def test_fetch_goes_on_and_checks_the_md5(tmp_path: Path, server: Server) -> Non
 
 def test_fetch_failures_speak_of_data_and_not_of_models(tmp_path: Path, server: Server) -> None:
     server.content = b"<html>not found</html>"
-    with pytest.raises(ModelError, match="A web page instead of the data file") as caught:
+    with pytest.raises(ModelError, match="a web page instead of the data file") as caught:
         fetch(publication(server, "toy.h5"), tmp_path)
     assert "put it into" in str(caught.value) and "models add" not in str(caught.value)
     server.status = 404

@@ -187,7 +187,7 @@ def test_damaged_databases_name_the_key(tmp_path: Path) -> None:
     source = OCDatabase(tmp_path / "a.lmdb", "oc22")
     for key, text in (
         (1, "pickle is damaged"),
-        (2, "A list, not a graph"),
+        (2, "a list, not a graph"),
         (3, "pickle is damaged"),
         (4, "no 'pos'"),
         (5, "cannot be understood"),

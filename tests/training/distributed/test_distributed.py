@@ -32,6 +32,7 @@ from jmp_calc.training.pretraining.pack import save_packed
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.mixture_data import write_mixture
 from tests.training.helpers.pairs import VARIABLES
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import emt_file, tiny_model, tiny_potential
 from tests.training.helpers.two_processes import (
     CONFIG,
@@ -121,7 +122,7 @@ def test_a_state_of_sharded_weights_goes_on_in_one_process(two: Outcome, one: Pa
     """The file is that of any other run."""
     longer = dataclasses.replace(TIGHT, epochs=3)
     alone = rows(fit(job(one / "tight3", World(), TIGHT), TIGHT))
-    alone = rows(fit(job(one / "tight3", World(), longer), longer, resume=True, override=True))
+    alone = rows(resumed_fit(job(one / "tight3", World(), longer), longer, override=True))
     close(alone, two.found["resumed sharded"])
 
 

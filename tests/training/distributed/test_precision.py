@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jmp_calc.errors import NotConvergedError, UsageError
-from jmp_calc.model.recompute import Memory
+from jmp_calc.model.recompute import MemoryPlan
 from jmp_calc.training.config import TrainConfig
 from jmp_calc.training.loop import fit
 from jmp_calc.training.optim.gradients import SummedGradients, mixed_precision, step_shares
@@ -70,9 +70,9 @@ def test_geometry_stays_exact() -> None:
     potential = fresh()
     batch = batches(FRAMES[:4], shuffle=False).data.collate(range(4)).batch
     with mixed_precision("bf16-mixed", torch.device("cpu")), torch.no_grad():
-        lower, rounded = potential._features(batch, batch.positions, None, Memory(), with_forces=False)
+        lower, rounded = potential._features(batch, batch.positions, None, MemoryPlan(), with_forces=False)
     with torch.no_grad():
-        exact, features = potential._features(batch, batch.positions, None, Memory(), with_forces=False)
+        exact, features = potential._features(batch, batch.positions, None, MemoryPlan(), with_forces=False)
     assert not torch.equal(rounded.energy.float(), features.energy)
     assert torch.equal(lower.main.length, exact.main.length) and torch.equal(lower.main.unit, exact.main.unit)
 
@@ -95,7 +95,7 @@ def test_a_good_scale_lets_it_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """And is doubled after enough steps."""
     monkeypatch.setattr(run_state, "FIRST_LOSS_SCALE", 2.0**4)
     monkeypatch.setattr(run_state, "SCALE_HOLDS", 2)
-    found = fit(job(tmp_path), HALF).rows
+    found = fit(job(tmp_path), HALF).history.rows
     assert load_checkpoint(tmp_path / "state.pt").progress.loss_scale == 2.0**5
     assert found[-1].step == 3 and found[-1].valid_loss < found[0].valid_loss
 

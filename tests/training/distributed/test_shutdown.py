@@ -53,7 +53,7 @@ def test_an_error_of_another_process_is_told_by_the_first(tmp_path: Path) -> Non
     ended = pair(second_fails, tmp_path / "run", out=tmp_path)
     assert ended.codes == (BadInputError.exit_code, BadInputError.exit_code)
     assert ended.stderr[0].splitlines() == [
-        "error: The disk of this machine is gone. (process 2 of 2)",
+        "error: Process 2 of 2: The disk of this machine is gone.",
         "where: frame 7",
         "hint: look there",
     ]
@@ -79,7 +79,7 @@ def test_a_launcher_that_ends_the_others_does_not_hide_the_reason(tmp_path: Path
 
     ended = pair(second_fails_while_the_first_is_busy, tmp_path, out=tmp_path, meanwhile=terminate)
     assert ended.codes == (BadInputError.exit_code, BadInputError.exit_code)
-    assert ended.stderr == ("error: The disk of this machine is gone. (process 2 of 2)\n", "")
+    assert ended.stderr == ("error: Process 2 of 2: The disk of this machine is gone.\n", "")
 
 
 def first_refuses() -> None:

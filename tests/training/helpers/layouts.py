@@ -186,7 +186,7 @@ def write_uncharacterised(folder: Path, index: int = 4, count: int = 3054) -> No
     head = [
         "=" * 40,
         "3054 structures of QM9 that failed",
-        "The consistency check",
+        "the consistency check",
         *[""] * 4,
         "Index  InChI",
         "-" * 40,

@@ -34,13 +34,13 @@ from jmp_calc.training.distributed.world import World
 from jmp_calc.training.finetune import DataOptions, TrainResult, prepare
 from jmp_calc.training.finetune import run as finetune_run
 from jmp_calc.training.finetuning.options import ModelOptions
-from jmp_calc.training.loop import fit
+from jmp_calc.training.loop import Fitted, fit
 from jmp_calc.training.pretrain import run as pretrain_run
 from jmp_calc.training.pretraining.options import PretrainOptions
 from jmp_calc.training.pretraining.recipe import load_recipe
 from jmp_calc.training.run.job import Job
 from jmp_calc.training.run.log import silent
-from jmp_calc.training.validation.history import History
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import emt_frames, tiny_potential
 
 FRAMES = emt_frames(13)
@@ -99,11 +99,11 @@ def job(
     )
 
 
-def rows(history: History | TrainResult) -> list[list[float]]:
+def rows(made: Fitted | TrainResult) -> list[list[float]]:
     """What has to be the same however many processes there are."""
     return [
         [row.step, row.train_loss, row.gradient_norm, row.valid_loss, row.valid_forces_mae_mev_per_a, row.lr]
-        for row in (history.rows if isinstance(history, History) else history.history)
+        for row in (made.history.rows if isinstance(made, Fitted) else made.history)
     ]
 
 
@@ -176,13 +176,11 @@ def together(out: Path, world: World) -> dict[str, Any]:
         fit(job(out / "parts", ddp, before=signal_to_second), CONFIG)
     except Interrupted as stopped:
         found["stopped"] = world.collect((stopped.exit_code, stopped.note))
-    found["resumed"] = rows(fit(job(out / "parts", ddp), CONFIG, resume=True))
+    found["resumed"] = rows(resumed_fit(job(out / "parts", ddp), CONFIG))
     found["tight"] = rows(fit(job(out / "tight", ddp, TIGHT), TIGHT))
     found["sharded"] = rows(fit(job(out / "sharded", world, TIGHT), TIGHT))
     longer = dataclasses.replace(TIGHT, epochs=3)
-    found["resumed sharded"] = rows(
-        fit(job(out / "sharded", world, longer), longer, resume=True, override=True)
-    )
+    found["resumed sharded"] = rows(resumed_fit(job(out / "sharded", world, longer), longer, override=True))
     try:
         fit(job(out / "nan", ddp, frames=broken_frames()), CONFIG)
     except NotConvergedError as stopped:

@@ -63,9 +63,7 @@ def test_of_a_single_task_nothing_is_projected() -> None:
     alone = dataclasses.replace(
         share,
         parts=tuple(
-            dataclasses.replace(
-                part, target=dataclasses.replace(part.target, task=torch.zeros(4, dtype=torch.long))
-            )
+            dataclasses.replace(part, target=dataclasses.replace(part.target, task=np.zeros(4, dtype=int)))
             for part in share.parts
         ),
     )

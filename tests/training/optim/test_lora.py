@@ -24,6 +24,7 @@ from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.loop import fit
 from jmp_calc.training.optim.lora import LowRank, merged, train_low_rank, without_updates
 from jmp_calc.zoo.container import load_model
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import emt_file, emt_frames, tiny_model, tiny_potential
 from tests.training.test_loop import crash_at, job, weights
 
@@ -149,7 +150,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> N
     with pytest.raises(Interrupted):
         fit(first, CONFIG)
     second = job(tmp_path / "parts")
-    fit(second, CONFIG, resume=True)
+    resumed_fit(second, CONFIG)
     assert any(".update." in name for name in weights(whole))
     assert all(torch.equal(value, weights(second)[name]) for name, value in weights(whole).items())
 

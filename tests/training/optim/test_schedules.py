@@ -37,6 +37,7 @@ from jmp_calc.training.optim.schedules import (
     within_time,
 )
 from jmp_calc.training.validation.history import read_history
+from tests.training.helpers.resumed import resumed_fit
 from tests.training.helpers.tiny import tiny_potential
 from tests.training.test_loop import CONFIG, job
 
@@ -307,7 +308,7 @@ def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -
     assert rates[:4] == pytest.approx(expected)
     assert rates[4:] == pytest.approx([1e-13, 5e-14])
     again = job(tmp_path / "a")
-    fit(again, dataclasses.replace(config, epochs=7), resume=True, override=True)
+    resumed_fit(again, dataclasses.replace(config, epochs=7), override=True)
     rates = [row.lr for row in read_history(tmp_path / "a" / "metrics.csv")]
     fit(job(tmp_path / "b"), dataclasses.replace(config, epochs=7))
     assert rates == [row.lr for row in read_history(tmp_path / "b" / "metrics.csv")]
@@ -317,7 +318,9 @@ def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
     """A cosine of 10 000 epochs, of which a few seconds see a few: at the end nothing is left of the peak."""
     stages = dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01)
     optim = within_time(OptimConfig(lr=1e-6, stages=stages, ema_decay=None))
-    rows = fit(job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)).rows
+    rows = fit(
+        job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)
+    ).history.rows
     assert rows[-1].epoch < 10_000 and rows[-1].lr < 0.2e-6
     assert max(row.lr for row in rows) > rows[-1].lr
 
@@ -332,13 +335,13 @@ def test_a_run_ends_when_the_learning_rate_is_used_up(tmp_path: Path) -> None:
         stop_below=1e-10,
     )
     optim = OptimConfig(lr=1e-9, stages=stages, ema_decay=None)
-    history = fit(job(tmp_path / "run"), dataclasses.replace(CONFIG, epochs=50, optim=optim))
+    history = fit(job(tmp_path / "run"), dataclasses.replace(CONFIG, epochs=50, optim=optim)).history
     assert history.rows[-1].epoch < 50
 
 
 def test_the_best_model_is_chosen_by_the_metric(tmp_path: Path) -> None:
     """The row marked as best is that of the smallest force error, not of the smallest loss."""
-    history = fit(job(tmp_path / "run"), dataclasses.replace(CONFIG, epochs=4, metric="forces_mae"))
+    history = fit(job(tmp_path / "run"), dataclasses.replace(CONFIG, epochs=4, metric="forces_mae")).history
     errors = [row.valid_forces_mae_mev_per_a or math.inf for row in history.rows]
     best = [i for i, row in enumerate(history.rows) if row.best]
     assert best == [i for i in range(len(errors)) if errors[i] < min([*errors[:i], math.inf])]

@@ -103,7 +103,7 @@ def test_as_many_steps_as_fit_into_the_time() -> None:
     timed = cost(dataclasses.replace(CONFIG, epochs=None, max_time=seconds), total=None)
     assert timed.time_decides and timed.n_steps == pytest.approx(100, abs=1)
     assert timed.total_s == pytest.approx(seconds + 2 * timed.valid_s)
-    assert "The time limit" in "\n".join(timed.lines())
+    assert "the time limit" in "\n".join(timed.lines())
 
 
 def test_scalars_need_less_than_half_and_two_processes_half_of_the_time() -> None:

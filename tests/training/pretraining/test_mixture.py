@@ -127,7 +127,7 @@ def test_training_file_is_not_held_out(file: str) -> None:
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ('Head = "a"\ncap', 'Head = "b"\ncap', "unknown head"),
+        ('head = "a"\ncap', 'head = "b"\ncap', "unknown head"),
         ("cap = 10", "caps = 10", "caps"),
         ("cap = 10", "cap = 0", "cap >= 1"),
         ('default_head = "a"', 'default_head = "z"', "default head"),

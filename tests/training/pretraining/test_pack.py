@@ -90,7 +90,7 @@ def test_frame_that_is_in_two_sets_stays_in_the_first(tmp_path: Path) -> None:
 def test_set_without_usable_frames_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     recipe = write_mixture(tmp_path)
     recipe.write_text(
-        recipe.read_text().replace('Head = "aside"\ncap = 4', 'Head = "aside"\ncap = 4\nmax_force = 1e-6')
+        recipe.read_text().replace('head = "aside"\ncap = 4', 'head = "aside"\ncap = 4\nmax_force = 1e-6')
     )
     with pytest.raises(BadInputError, match="aside") as caught:
         packed_in(tmp_path)

@@ -81,7 +81,7 @@ def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(
         say=said.append,
         data=DataOptions("", valid_every=5),
     )
-    assert any("The labels are text or booleans, so these are classes" in line for line in said)
+    assert any("the labels are text or booleans, so these are classes" in line for line in said)
     assert any("1 of 37 frames have no 'phase' and are left out" in line for line in said)
     assert result.test is not None and result.test.balanced_accuracy == 1.0
     assert result.test.scalar_mae is None and result.test.energy_mae_mev is None
@@ -228,7 +228,7 @@ def test_only_text_and_booleans_are_taken_for_classes() -> None:
     assert kind_of_labels(["a", "b"], "y")[0] == kind_of_labels([True, False], "y")[0] == "class"
     assert kind_of_labels(["T", "F"], "y")[0] == "class"
     assert kind_of_labels(["0", "1"] * 20, "y")[0] == kind_of_labels([0.5, 1.5], "y")[0] == "scalar"
-    assert kind_of_labels(["0.5", "n/a"], "y")[0] == "scalar", "A number that was not written is no class"
+    assert kind_of_labels(["0.5", "n/a"], "y")[0] == "scalar", "a number that was not written is no class"
     assert "--target-kind class" in kind_of_labels([0, 1] * 20, "y")[1]
     assert "--target-kind class" not in kind_of_labels([0.5, 1.0] * 20, "y")[1]
 

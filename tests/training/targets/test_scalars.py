@@ -158,7 +158,7 @@ def test_a_target_that_cannot_be_learned_from_is_refused(tmp_path: Path, files: 
     model = str(files / "tiny.safetensors")
     with pytest.raises(BadInputError, match="No frame of train.extxyz has the target 'gap'") as caught:
         finetune(files / "train.extxyz", target="gap", model=model, out=tmp_path / "a", say=lambda line: None)
-    assert all(key in str(caught.value) for key in ("Keys of the file", "size", "other"))
+    assert all(key in str(caught.value) for key in ("keys of the file", "size", "other"))
     with pytest.raises(BadInputError, match="values of other are 1"):
         finetune(
             files / "train.extxyz", target="other", model=model, out=tmp_path / "b", say=lambda line: None
