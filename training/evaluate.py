@@ -19,13 +19,14 @@ from jmp_calc.inference.settings import output_of
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
 
-from .audit.plausibility import refuse_not_finite
+from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
 from .batches.loader import Batches
 from .batches.order import Fixed
 from .config import TrainConfig
 from .data.frame import Frame
 from .data.keys import LabelKeys
+from .data.label_units import LabelUnits, StressSign
 from .data.labels import read_labelled
 from .data.target_labels import TargetKind
 from .targets.classes import with_numbers
@@ -107,6 +108,9 @@ def evaluate(
     allow_truncated: bool = False,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    forces_unit: str | None = None,
+    stress_unit: str | None = None,
+    stress_sign: StressSign = "tension",
     group_by: str = "config_type",
     device: str = "auto",
     dtype: str = "float32",
@@ -132,6 +136,9 @@ def evaluate(
         allow_truncated: use the complete frames of a file that was cut off.
         energy_unit: unit of the energies in the file, if not eV.
         length_unit: unit of the lengths in the file, if not Å.
+        forces_unit: unit of the forces in the file, if not that of energies per length, such as hartree/bohr.
+        stress_unit: unit of the stress in the file, such as GPa or kbar.
+        stress_sign: what is positive in the file: tension as in ASE, or pressure as VASP prints it.
         group_by: config_type or formula.
         device: auto, cpu, cuda, cuda:N.
         dtype: float32 or float64.
@@ -162,8 +169,13 @@ def evaluate(
         index=index,
         allow_truncated=allow_truncated,
         require=(),
-        energy_unit=energy_unit,
-        length_unit=length_unit,
+        units=LabelUnits(
+            energy=energy_unit,
+            length=length_unit,
+            forces=forces_unit,
+            stress=stress_unit,
+            stress_sign=stress_sign,
+        ),
         target=target,
         target_kind=task.target_kind,
     )

@@ -16,6 +16,7 @@ from ..audit.audit import check_codes
 from ..batches.replay import SHARE
 from ..config import TrainConfig
 from ..data.keys import LabelKeys
+from ..data.label_units import LabelUnits, StressSign
 from ..data.screen import OnBad
 from ..targets.options import TargetTask
 from .recipes import FinetuneRecipe
@@ -112,6 +113,12 @@ class DataOptions:
     """Codes of audit findings that are accepted, such as ``duplicates``."""
     energy_unit: str | None = None
     length_unit: str | None = None
+    forces_unit: str | None = None
+    """Unit of the forces where they are not in that of energies per length, such as hartree/bohr."""
+    stress_unit: str | None = None
+    """Unit of the stress, such as GPa or kbar."""
+    stress_sign: StressSign = "tension"
+    """What is positive: tension as in ASE, or pressure as VASP prints it."""
     groups: tuple[str, ...] = ()
     """Only frames with one of these config_types or formulas; empty: all."""
     target: TargetTask | None = None
@@ -137,6 +144,18 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_codes(self.allow)
+        self.units.scales()
+
+    @property
+    def units(self) -> LabelUnits:
+        """Units of all files."""
+        return LabelUnits(
+            energy=self.energy_unit,
+            length=self.length_unit,
+            forces=self.forces_unit,
+            stress=self.stress_unit,
+            stress_sign=self.stress_sign,
+        )
 
 
 def refuse_old_weights(options: ModelOptions, config: TrainConfig) -> None:

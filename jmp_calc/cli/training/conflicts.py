@@ -9,7 +9,8 @@ from ..options import Common
 
 _READ_BY_RECIPE = ("valid", "test", "valid_fraction", "valid_every", "groups", "energy_key", "forces_key",
                    "stress_key",
-                   "virials_key", "energy_unit", "length_unit", "allow_missing", "allow_truncated",
+                   "virials_key", "energy_unit", "length_unit", "forces_unit", "stress_unit", "stress_sign",
+                   "allow_missing", "allow_truncated",
                    "warmup_steps",
                    "target", "target_kind", "class_weights", "target_unit", "pooling")  # fmt: skip
 _OF_ENERGIES = (
@@ -18,6 +19,9 @@ _OF_ENERGIES = (
     "stress_key",
     "virials_key",
     "energy_unit",
+    "forces_unit",
+    "stress_unit",
+    "stress_sign",
     "allow_missing",
     "energy_weight",
     "forces_weight",

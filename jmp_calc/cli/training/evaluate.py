@@ -9,6 +9,7 @@ import click
 from ..command_run import CommandRun
 from ..dry_run import dry_run_report
 from ..options import Common, common_options
+from .unit_options import label_units, unit_options
 
 EPILOG = """\b
 Examples:
@@ -46,8 +47,7 @@ Examples:
     metavar="KEY",
     help="Key of the labels of a head of scalars, classes or vectors.  [default: as in its training data]",
 )
-@click.option("--energy-unit", help="Unit of energies that are not in eV.")
-@click.option("--length-unit", help="Unit of lengths that are not in Å.")
+@unit_options
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
 def evaluate(
     data: Path,
@@ -62,9 +62,12 @@ def evaluate(
     stress_key: str | None,
     virials_key: str | None,
     target: str | None,
+    allow_truncated: bool,
     energy_unit: str | None,
     length_unit: str | None,
-    allow_truncated: bool,
+    forces_unit: str | None,
+    stress_unit: str | None,
+    stress_sign: str | None,
 ) -> None:
     """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in
     total and by group."""
@@ -75,6 +78,15 @@ def evaluate(
     from ...training.validation.confusion import confusion_text
 
     keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
+    units = label_units(
+        {
+            "energy_unit": energy_unit,
+            "length_unit": length_unit,
+            "forces_unit": forces_unit,
+            "stress_unit": stress_unit,
+            "stress_sign": stress_sign,
+        }
+    )
     settings = {
         "data": data,
         "head": common.head,
@@ -84,6 +96,7 @@ def evaluate(
         "index": index,
         "group_by": group_by,
         "keys": keys,
+        "units": units,
         "target": target,
     }
     command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data])
@@ -96,8 +109,7 @@ def evaluate(
             index=index,
             allow_truncated=allow_truncated,
             require=(),
-            energy_unit=energy_unit,
-            length_unit=length_unit,
+            units=units,
             target=key,
             target_kind=kind,
         )
@@ -119,8 +131,11 @@ def evaluate(
             target=target,
             index=index,
             allow_truncated=allow_truncated,
-            energy_unit=energy_unit,
-            length_unit=length_unit,
+            energy_unit=units.energy,
+            length_unit=units.length,
+            forces_unit=units.forces,
+            stress_unit=units.stress,
+            stress_sign=units.stress_sign,
             group_by=group_by,
             device=common.device,
             dtype=common.dtype,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .distributed import PRECISIONS
+from .unit_options import unit_options
 
 
 class Duration(click.ParamType):
@@ -89,10 +90,7 @@ def _data_options(function: Any) -> Any:
             default=None,
             help="How atoms give the target.  [default: sum if a sum over elements explains it, else mean]",
         ),
-        click.option(
-            "--energy-unit", help="Unit of energies that are not in eV, in all files: hartree, kcal/mol, ..."
-        ),
-        click.option("--length-unit", help="Unit of lengths that are not in Å, in all files: bohr, nm."),
+        unit_options,
         click.option(
             "--E0s",
             "references",
