@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
-from . import checks
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
 from .inference.evaluator import PROPERTIES, Evaluator, check_properties
 from .inference.memory import Checkpointing
-from .inference.settings import Settings, absolute, dtype_name, portable
+from .inference.settings import Elements, Settings, absolute, dtype_name, portable
+from .machine.forks import evaluating
+from .unread import state_given
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ class JMPCalculator(Calculator):
         cutoff: float | None = Settings.cutoff,
         max_neighbors: int | None = Settings.max_neighbors,
         tags: Literal["atoms"] | None = Settings.tags,
+        elements: Elements = Settings.elements,
         activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
         compile: bool = Settings.compile,
         compiled: str | os.PathLike[str] | None = Settings.compiled,
@@ -83,6 +85,9 @@ class JMPCalculator(Calculator):
             max_neighbors: most neighbours of an atom; the file's numbers if none is given. Default: None.
             tags: "atoms" reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); with None all atoms
                 count as 2. Default: None.
+            elements: elements that are accepted: "trained", those that the head was trained on, or "any",
+                with a warning: to compare with other code, for what it gives there is arbitrary. Default:
+                "trained".
             activation_checkpointing: "on" keeps little for the forces and computes it again, a third slower;
                 "off" keeps all; "auto" keeps what the free memory allows. Results are the same. Default:
                 "auto".
@@ -107,6 +112,7 @@ class JMPCalculator(Calculator):
             cutoff=cutoff,
             max_neighbors=max_neighbors,
             tags=tags,
+            elements=elements,
             activation_checkpointing=activation_checkpointing,
             compile=bool(compile),
             compiled=None if compiled is None else absolute(compiled),
@@ -134,13 +140,13 @@ class JMPCalculator(Calculator):
             self._tags is None or not np.array_equal(self._tags, atoms.get_tags())
         ):
             changes.append("tags")
-        if checks.has_charge(atoms.info):
+        if state_given(atoms.info, atoms.numbers) is not None:
             changes.append("charge")  # nothing cached is valid for it: calculate will refuse
         return changes
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property of `atoms`, from the cache if nothing changed; a copy, so callers may change it."""
-        with self._lock:
+        with evaluating(), self._lock:  # in this order: a forked process would wait for the lock for ever
             check_properties([name])
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
@@ -155,9 +161,12 @@ class JMPCalculator(Calculator):
     ) -> None:
         """Compute the properties (and what comes at no extra cost) of `atoms` into self.results.
 
-        Raises BadStructureError, ModelError, OutOfMemoryError or PropertyNotImplementedError.
+        Raises:
+            BadStructureError: a structure that no model can evaluate. ModelError: elements that the head does
+                not know. OutOfMemoryError: not enough memory. UsageError: no atoms, a forked process.
+            PropertyNotImplementedError: a property that the structure or the head does not have.
         """
-        with self._lock:
+        with evaluating(), self._lock:
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
                 raise UsageError("Calculate was called without atoms.")

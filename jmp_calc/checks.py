@@ -1,7 +1,7 @@
 """Structure checks: what no model can evaluate is named before anything is computed.
 
 `check_structure` works on plain arrays (training uses it too), `check_atoms` adds what only an ASE Atoms
-object carries: constraints, a total charge, initial charges and magnetic moments.
+object carries: constraints, occupancies, a total charge or spin, initial charges and magnetic moments.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import BadStructureError, JMPWarning
 from .lattice import completed, heights, short_basis
+from .unread import check_neutral_singlet, check_whole_sites
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,6 +23,8 @@ SAME_PLACE = 0.01
 """Å; atoms closer than this count as one place (the published graphs silently drop such pairs)."""
 TOO_CLOSE = 0.3
 """Å; closer than any bond: allowed, but worth a warning."""
+FARTHEST = 1e9
+"""Å; positions beyond it have no digits left for a bond."""
 MANY_ATOMS = 100_000
 VECTOR_LENGTHS = (1e-5, 1e7)
 """Å; other periodic cell vectors are refused, before numbers overflow or lose their digits."""
@@ -70,10 +73,12 @@ def check_structure(
 
 
 def check_atoms(atoms: Atoms, *, num_elements: int = 120) -> None:
-    """check_structure for an ASE Atoms object, and its constraints and total charge (BadStructureError)."""
+    """check_structure for an ASE Atoms object, and its constraints, occupancies, total charge and spin
+    (BadStructureError)."""
     check_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, num_elements=num_elements)
     _check_constraints(atoms)
-    check_charge(atoms.info)
+    check_whole_sites(atoms.info, atoms.arrays)
+    check_neutral_singlet(atoms.info, atoms.numbers)
 
 
 def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
@@ -88,37 +93,6 @@ def check_sound(atoms: Atoms, *, where: str | None = None) -> None:
             _check_constraints(atoms)
         except BadStructureError as error:
             raise BadStructureError(error.fact, where=where or error.where, hint=error.hint) from error
-
-
-def has_charge(info: dict[str, Any]) -> bool:
-    """Whether info['charge'] is anything but absent, None or zero."""
-    return _charge(info) != 0.0
-
-
-def check_charge(info: dict[str, Any]) -> None:
-    """Refuse a non-zero info['charge']: our models have no charge input and would silently ignore it."""
-    value = _charge(info)
-    if value is None:
-        raise BadStructureError(
-            f"atoms.info['charge'] is {info['charge']!r}, not a number.",
-            hint="it is the total charge of the structure; delete the key or set it to 0 to go on",
-        )
-    if value != 0:
-        raise BadStructureError(
-            f"atoms.info['charge'] is {value:g}, but this model has no charge input.",
-            hint="only neutral systems can be computed; delete the key or set it to 0 to go on",
-        )
-
-
-def _charge(info: dict[str, Any]) -> float | None:
-    """The total charge, 0 where none is given; None: not one number."""
-    charge = info.get("charge")
-    if charge is None:
-        return 0.0
-    try:
-        return float(np.asarray(charge).item())  # files give arrays of one number too
-    except (TypeError, ValueError):
-        return None
 
 
 def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
@@ -188,6 +162,8 @@ def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(cell).all(axis=1))
     if len(bad):
         raise BadStructureError(f"Cell vector {'abc'[bad[0]]} is not finite: {cell[bad[0]].tolist()}.")
+    if np.abs(positions).max(initial=0.0) > FARTHEST:
+        raise BadStructureError(f"A position is beyond {FARTHEST:.0e} Å.", hint="check the units of the file")
 
 
 def _check_numbers(numbers: np.ndarray, num_elements: int) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ import pytest
 
 import jmp_calc
 import jmp_calc.training
+from jmp_calc import errors
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
@@ -21,6 +23,7 @@ from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 
+ROOT = Path(__file__).parents[1]
 UNFINISHED = {"evaluate", "finetune", "md", "relax"}
 """Public names whose docstrings are not complete yet; empty when the work is done."""
 
@@ -50,7 +53,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc"}
 """Arguments that a command gives another default or meaning: it always writes, and says how far it is."""
-SHARED = {"head", "device", "compile", "compiled"}
+SHARED = {"head", "device", "elements", "compile", "compiled"}
 """Options of all computing commands; dtype is not among them, phonons start in float64."""
 
 
@@ -197,3 +200,40 @@ def test_arguments_are_read_from_docstrings() -> None:
         "first": Explained("shape (N, 3), Å, which goes on in the next line.", ""),
         "second": Explained("a number: 1 or 2.", "1e-05"),
     }
+
+
+def public_functions(node: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Functions and methods without an underscore in their name or a parent's, not nested."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef) and not child.name.startswith("_"):
+            if isinstance(child, ast.FunctionDef):
+                yield child
+            else:
+                yield from public_functions(child)
+
+
+def raised_errors(function: ast.FunctionDef) -> set[str]:
+    """Names of our errors that a function raises itself."""
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            found.add(getattr(error, "id", getattr(error, "attr", "")))
+    return {name for name in found if isinstance(getattr(errors, name, None), type)}
+
+
+def test_what_is_raised_is_documented() -> None:
+    """Of commands the exit codes are, in the help of jmp-calc."""
+    found = []
+    for folder in ("jmp_calc", "training"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "cli" in path.relative_to(ROOT).parts:
+                continue
+            for function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+                doc = ast.get_docstring(function) or ""
+                raised = raised_errors(function)
+                if raised and not any(word in doc for word in (*raised, "Raises:", "efuse")):
+                    found.append(
+                        f"{path.relative_to(ROOT)}:{function.lineno} {function.name}: {sorted(raised)}"
+                    )
+    assert not found

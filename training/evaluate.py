@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.graph.policy import PolicyName
-from jmp_calc.inference.settings import output_of
+from jmp_calc.inference.settings import Elements, output_of
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
 
@@ -102,6 +102,7 @@ def evaluate(
     forces: Literal["conservative", "direct"] = "conservative",
     graph: PolicyName | None = None,
     weights: Literal["ema", "raw", "official-ft"] = "ema",
+    elements: Elements = "trained",
     keys: LabelKeys | None = None,
     target: str | None = None,
     index: str = ":",
@@ -129,6 +130,7 @@ def evaluate(
         forces: conservative or direct.
         graph: official or smooth; None: the file's own.
         weights: ema, raw or official-ft of an official checkpoint.
+        elements: "trained" refuses elements that the head was not trained on, "any" warns of them.
         keys: names of the labels; None: found automatically.
         target: for a head of scalars, classes or vectors: key of the labels in ``info``; None: as in its
             training data.
@@ -146,7 +148,7 @@ def evaluate(
         say: receives messages.
     """
     from jmp_calc.inference.predict import class_names
-    from jmp_calc.inference.settings import Settings, choose_policy, uncovered
+    from jmp_calc.inference.settings import Settings, check_covered, choose_policy, warn_of_uncovered
     from jmp_calc.machine.device import choose_device, choose_dtype
     from jmp_calc.zoo.names import resolve
 
@@ -192,15 +194,11 @@ def evaluate(
             hint="name the keys with --energy-key, --forces-key, --stress-key",
         )
     policy = choose_policy(loaded.potential.config, chosen, settings)
-    unknown = uncovered(chosen, {int(z) for frame in frames for z in np.unique(frame.numbers)})
-    if unknown:
-        from jmp_calc.model.elements import symbol
-
-        raise ModelError(
-            f"Head {chosen.name!r} does not know {', '.join(symbol(z) for z in unknown)}.",
-            where=str(data),
-            hint="choose a head that does: jmp-calc models info " + str(model),
-        )
+    numbers = np.unique(np.concatenate([frame.numbers for frame in frames]))
+    if elements == "trained":
+        check_covered(loaded.potential.config, chosen, numbers, str(model), where=str(data))
+    else:
+        warn_of_uncovered(chosen, numbers.tolist())
     potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
     potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
     messages = labelled.messages

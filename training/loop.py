@@ -56,8 +56,12 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
 
     Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
     through ``job.save_model`` ("best", "last"). ``checkpoint``: go on from there (``run.resume.resumed``
-    reads it and checks that it fits). Raises Interrupted after saving the state, NotConvergedError at the
-    first loss that is not finite.
+    reads it and checks that it fits).
+
+    Raises:
+        Interrupted: after saving the state.
+        NotConvergedError: at the first loss that is not finite.
+        UsageError: the time is over before the first step.
     """
     potential, optim, world = job.potential, config.optim, job.world
     check_combination(config, world, potential.dtype)

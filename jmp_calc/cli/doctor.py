@@ -180,7 +180,7 @@ def _models() -> Iterator[Finding]:
 
     for name, entry in load_registry().items():
         try:
-            file = cache.checked(name, entry)
+            file = cache.checked(name, entry, rehash=True)
         except JMPError as error:
             yield Finding(name, "fail", str(error))
             continue
@@ -189,7 +189,8 @@ def _models() -> Iterator[Finding]:
             state: Literal["fail", "note"] = "fail" if entry.bundled else "note"
             yield Finding(name, state, f"not on this machine ({how}); licence {entry.licence}")
         else:
-            yield Finding(name, "ok", f"{file.path}, sha256 {file.sha256[:12]}…, licence {entry.licence}")
+            text = f"{file.path}, sha256 {file.sha256[:12]}… as recorded, licence {entry.licence}"
+            yield Finding(name, "ok", text)
 
 
 def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]:

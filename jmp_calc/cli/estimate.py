@@ -34,6 +34,7 @@ Examples:
 @ESTIMATE.option("--graph", argument="graph", type=click.Choice(["official", "smooth"]))
 @ESTIMATE.option("--cutoff", argument="cutoff", type=float)
 @ESTIMATE.option("--max-neighbors", argument="max_neighbors", type=int)
+@ESTIMATE.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
 @click.option("--threads", type=click.IntRange(min=1), default=None, help=ESTIMATE.help("threads"))
 @click.option(
     "--timestep",
@@ -54,6 +55,7 @@ def estimate(
     graph: Literal["official", "smooth"] | None,
     cutoff: float | None,
     max_neighbors: int | None,
+    elements: Literal["trained", "any"],
     threads: int | None,
     timestep: float,
     as_json: bool,
@@ -79,6 +81,7 @@ def estimate(
             graph=graph,
             cutoff=cutoff,
             max_neighbors=max_neighbors,
+            elements=elements,
             threads=threads,
         )
     except JMPError as error:

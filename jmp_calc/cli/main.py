@@ -14,13 +14,15 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
 import click
 
-from ..errors import JMPError, error_lines, is_out_of_memory
+from ..errors import JMPError, JMPWarning, error_lines, is_out_of_memory
 from ..machine.signals import Interrupted, sigterm_raises
 
 COMMANDS = {
@@ -103,11 +105,29 @@ class JMPGroup(click.Group):
             if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
                 stream.reconfigure(errors="replace")
         try:
-            with sigterm_raises():
+            with sigterm_raises(), warnings_as_lines():
                 code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
         except BaseException as err:
             sys.exit(report(err))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print warnings of this package as a line each, once, wherever a command gives them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", JMPWarning)
+        show, told = warnings.showwarning, set[str]()
+
+        def line(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if not issubclass(category, JMPWarning):
+                show(message, category, *rest)
+            elif str(message) not in told:
+                told.add(str(message))
+                click.echo(f"warning: {message}", err=True)
+
+        warnings.showwarning = line  # type: ignore[assignment]
+        yield
 
 
 def report(error: BaseException) -> int:

@@ -55,9 +55,10 @@ def list_models(as_json: bool) -> None:
 
 @models.command()
 @click.argument("model")
+@click.option("--full", is_flag=True, help="Everything: references, network, training data, metrics.")
 @_json_option
-def info(model: str, as_json: bool) -> None:
-    """Heads, units, levels of theory, elements, references, graphs, licence and training data of MODEL.
+def info(model: str, full: bool, as_json: bool) -> None:
+    """Heads, levels of theory, elements, energy zero, graphs and licence of MODEL.
 
     MODEL is a name, one of our .safetensors files, or an official .pt checkpoint. Nothing is fetched.
     """
@@ -67,14 +68,18 @@ def info(model: str, as_json: bool) -> None:
     from ..zoo.registry import load_registry
 
     entry = load_registry().get(model)
-    if entry is not None and cache.checked(model, entry) is None:
+    absent = entry is not None and cache.checked(model, entry) is None
+    if entry is not None and absent:
         described = describe_entry(model, entry)
     else:
         described = describe(locate(model, may_fetch=False))
     if as_json:
         click.echo(json.dumps(described, indent=1))
-        return
-    _print(described)
+    elif full or absent:
+        _print(described)
+    else:
+        _print_short(described)
+        click.echo(f"more: jmp-calc models info {model} --full")
 
 
 def _print(data: dict[str, Any]) -> None:
@@ -82,6 +87,33 @@ def _print(data: dict[str, Any]) -> None:
 
     filled = {key: value for key, value in data.items() if value not in (None, [], {}, "")}
     click.echo(yaml.safe_dump(filled, sort_keys=False, allow_unicode=True, width=110).rstrip())
+
+
+def _print_short(data: dict[str, Any]) -> None:
+    """The rows of ``calc.info``, and one for each head."""
+    graphs = data["graphs"]
+    zeros = [head["reference"] for head in data["heads"] if "reference" in head]
+    rows = [
+        ("model", f"{data['name']}, {data['size_bytes'] / 1e6:.1f} MB, {data['format']}"),
+        ("file", data["file"]),
+        ("sha256", data["sha256"]),
+        ("licence", data["licence"]),
+        ("energy zero", "; ".join(dict.fromkeys(zeros)) or "no energies"),
+        ("graphs", f"{graphs['policy']}, cutoff {graphs['cutoff_angstrom']:g} Å"),
+        ("head", data["default_head"] or "no default"),
+        *((f"  {head['name']}", _head_row(head)) for head in data["heads"]),
+    ]
+    for label, text in rows:
+        click.echo(f"{label:<12} {text}")
+    for note in data["notes"]:
+        click.echo(f"note: {note}")
+
+
+def _head_row(head: dict[str, Any]) -> str:
+    """Level of theory without its details, what the head gives if no energy, and its elements."""
+    gives = "" if head["kind"] == "energy" else f"{head['kind']} ({head['unit']}), "
+    level = head["level_of_theory"].partition(" (")[0]
+    return f"{gives}{level}: {head['elements']}"
 
 
 @models.command()
@@ -118,8 +150,13 @@ def add(name: str, path: Path) -> None:
 @models.command()
 @click.argument("names", nargs=-1)
 def verify(names: tuple[str, ...]) -> None:
-    """Check models completely: checksum, every tensor, every number. Without NAMES: all on this machine."""
+    """Check models completely: checksums, every tensor, every number. Without NAMES: all on this machine.
+
+    The checksums are those of the publisher or of the first download, and the one that a file of jmp-calc
+    records of its content.
+    """
     from ..zoo import cache
+    from ..zoo.describe import OFFICIAL_CONTENT, content_words
     from ..zoo.names import locate, resolve
     from ..zoo.registry import load_registry
 
@@ -130,8 +167,10 @@ def verify(names: tuple[str, ...]) -> None:
     for name in chosen:
         if name in registry:
             cache.checked(name, registry[name], rehash=True)
-        path = locate(name, may_fetch=False).path
-        click.echo(f"{name}  ok  {path}  sha256 {resolve(path).sha256}")
+        loaded = resolve(locate(name, may_fetch=False).path)
+        official = loaded.format_version is None
+        content = OFFICIAL_CONTENT if official else content_words(loaded.content_sha256)
+        click.echo(f"{name}  ok  {loaded.path}  sha256 {loaded.sha256}  content: {content}")
 
 
 @models.command("path")

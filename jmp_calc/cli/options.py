@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
-from ..inference.settings import Settings
+from ..inference.settings import Elements, Settings
 from .arguments import Arguments
 from .config import config_option
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
+
+ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class Common:
     """Empty: the command has no such option, a recipe decides."""
     head: str | None = None
     seed: int = 0
+    elements: Elements = "trained"
     compile: bool = False
     compiled: Path | None = None
 
@@ -62,6 +65,7 @@ class Common:
             head=self.head,
             device=self.device,
             dtype=self.dtype,
+            elements=self.elements,
             compile=self.compile,
             compiled=self.compiled,
         )
@@ -90,7 +94,7 @@ def common_options(
         *_machine_options(dtype),
         *_output_options(out),
         config_option,
-        *(_compile_options() if calculator else ()),
+        *((ELEMENTS_OPTION, *_compile_options()) if calculator else ()),
     ]
 
     def decorate(function: F) -> F:

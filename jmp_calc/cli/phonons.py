@@ -60,7 +60,7 @@ def phonons(
     polar crystals show no LO-TO splitting at Γ.
     """
     from ..io.structures import parse_structure, read_structure
-    from ..workflows.phonons import OUTPUTS, describe
+    from ..workflows.phonons import NO_LO_TO, OUTPUTS, describe
     from ..workflows.phonons import phonons as run_phonons
 
     checked = PhononSettings(**settings)
@@ -79,9 +79,10 @@ def phonons(
         run.results = result.to_dict()
         for path in result.write(common.out, prefix=common.prefix, plot=plot):
             run.add_output(path, path.stem.replace("_", " "))
-        common.say(
-            f"lowest frequency {result.lowest_thz:.3f} THz; path by {result.band_path}; wrote {common.out}"
-        )
+        common.say(f"lowest frequency {result.lowest_thz:z.3f} THz; path by {result.band_path}")
+        common.say(f"thermal properties per mole of {result.thermal_per}; wrote {common.out}")
+        if len(set(atoms.numbers)) > 1:
+            common.say(f"note: {NO_LO_TO}")
         for mode in result.imaginary:
             common.say(f"imaginary: {describe(mode)}")
         if strict:
@@ -90,21 +91,17 @@ def phonons(
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:
     """Say which supercell and how many calculations it would be."""
-    from numpy import linalg
+    from ..workflows.phonons import OUTPUTS, displacements
 
-    from ..workflows.phonon_settings import supercell_matrix
-    from ..workflows.phonons import OUTPUTS, check_lattice
-    from ..workflows.phonopy_glue import displaced
-
-    check_lattice(atoms)
-    matrix = supercell_matrix(settings, atoms.cell.array, atoms.pbc)
+    phonon, _, periodic = displacements(atoms, settings)
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
         "model": model_record(common.calculator()),
         **settings.to_dict(),
-        "supercell": matrix.tolist(),
-        "supercell_atoms": round(float(abs(linalg.det(matrix)))) * len(atoms),
-        "force_calculations": len(displaced(atoms, matrix, settings).supercells_with_displacements),
+        "periodic": periodic.tolist(),
+        "supercell": phonon.supercell_matrix.tolist(),
+        "supercell_atoms": len(phonon.supercell),
+        "force_calculations": len(phonon.supercells_with_displacements),
         "writes": ", ".join(OUTPUTS),
     }
     dry_run_report(common, "phonons", facts)

@@ -190,7 +190,7 @@ def _parse_properties(text: str | None) -> tuple[str, ...] | None:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in CHOICES]
     if unknown or not names:
-        fact = f"property {unknown[0]!r} is not available" if unknown else "--properties names nothing"
+        fact = f"Property {unknown[0]!r} is not available." if unknown else "--properties names nothing."
         raise UsageError(fact, hint=f"choose from {', '.join(CHOICES)}")
     return names
 

@@ -98,10 +98,10 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             return
         self._warned = True
         text = (
-            f"system {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is "
+            f"System {lost[0]} ({systems[lost[0]].symbols}) has a cell but no periodic direction and is "
             "computed as a molecule; "
             "a slab or a wire needs pbc=True and a vacuum beyond the cutoff, because TorchSim keeps no "
-            "mixed periodicity"
+            "mixed periodicity."
         )
         warnings.warn(JMPWarning(text), stacklevel=3)
 

@@ -50,6 +50,8 @@ class Batch:
     a2ee2a may be the object main: the same edges, evaluated once.
     lone_numbers (U,) are the distinct elements, lone_of_atom (N,) their index per atom.
     scales compensate for dropped edges; they are ones without edge dropout.
+    cutoffs (N, 3) float64, Å: adaptive cutoffs of main, a2ee2a and qint, found when the edges were chosen;
+    None where all atoms have the same.
     """
 
     positions: Tensor
@@ -70,6 +72,7 @@ class Batch:
     lone_numbers: Tensor
     lone_of_atom: Tensor
     scales: EdgeScales = EdgeScales()
+    cutoffs: Tensor | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -136,8 +139,14 @@ def collate(graphs: Sequence[Graph], device: str | torch.device = "cpu") -> Batc
         lone_numbers=torch.from_numpy(lone_numbers),
         lone_of_atom=torch.from_numpy(lone_of_atom.reshape(-1)),
         scales=next(iter(scales)),
+        cutoffs=_cutoffs(graphs),
     )
     return batch if torch.device(device).type == "cpu" else batch.to(device)
+
+
+def _cutoffs(graphs: Sequence[Graph]) -> Tensor | None:
+    found = [graph.cutoffs for graph in graphs if graph.cutoffs is not None]
+    return torch.from_numpy(np.concatenate(found)) if len(found) == len(graphs) else None
 
 
 def _mirrors(count: int) -> np.ndarray:

@@ -27,6 +27,7 @@ class Graph:
     graph. mirror_of_qint (E_q,): the main edge target -> source of the middle edge. triangles (n, 3): main
     edge c->a, qint edge b->a, main edge c->b that closes them.
     scales: what compensates for dropped edges; ones without edge dropout.
+    cutoffs (N, 3): adaptive cutoffs of main, a2ee2a and qint; None where all atoms have the same.
     """
 
     positions: Floats
@@ -43,6 +44,7 @@ class Graph:
     mirror_of_qint: Ints
     triangles: Ints
     scales: EdgeScales = EdgeScales()
+    cutoffs: Floats | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -102,6 +104,7 @@ def build_graph(
         mirror_of_qint=index.find(qint.target, qint.source, -qint.shift),
         triangles=_triangles(main, qint, index, len(positions)),
         scales=EdgeScales() if drop is None else drop.scales,
+        cutoffs=four.cutoffs,
     )
 
 

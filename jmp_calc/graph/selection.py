@@ -35,6 +35,8 @@ class FourGraphs:
     a2a: EdgeList
     a2ee2a: EdgeList
     qint: EdgeList
+    cutoffs: Floats | None = None
+    """Adaptive cutoffs (N, 3) in Å of main, a2ee2a and qint; None where all atoms have the same."""
 
 
 def select_graphs(
@@ -106,15 +108,15 @@ def _smooth(
             qint=edges.take(length < policy.qint_cutoff),
         )
     # Beyond its cutoff an edge has weight exactly zero; the margin covers rounding in the recomputed cutoffs.
-    main_reach, a2ee2a, qint = (
-        1.000001 * reach for reach in adaptive_cutoffs(edges.target, length, n_atoms, policy)
-    )
+    cutoffs = adaptive_cutoffs(edges.target, length, n_atoms, policy)
+    main_reach, a2ee2a, qint = 1.000001 * cutoffs.T
     pair = 0.5 * (main_reach[edges.source] + main_reach[edges.target])
     return FourGraphs(
         main=symmetrised(edges.take(length < pair)),
         a2a=edges.take(length < policy.a2a_cutoff),
         a2ee2a=edges.take(length < a2ee2a[edges.target]),
         qint=edges.take(length < qint[edges.target]),
+        cutoffs=cutoffs,
     )
 
 

@@ -220,6 +220,7 @@ def example_batch(batch: Batch) -> Batch:
         triangle=integers(EXAMPLE_ATOMS, EXAMPLE_MAIN[1], EXAMPLE_QINT[1]),
         lone_numbers=integers(EXAMPLE_ELEMENTS),
         lone_of_atom=integers(EXAMPLE_ATOMS),
+        cutoffs=None if batch.cutoffs is None else reals(EXAMPLE_ATOMS, 3),
     )
 
 

@@ -59,7 +59,11 @@ class Descriptors:
 
     def of(self, structure: int) -> NDArray[np.floating]:
         """Features of the atoms of one structure, counted from 0, or from the end with -1; shape (n_atoms,
-        D)."""
+        D).
+
+        Raises:
+            UsageError: no structure of that number.
+        """
         count = len(self.formulas)
         if not -count <= structure < count:
             raise UsageError(f"There is no structure {structure}.", hint=f"there are {count}, counted from 0")

@@ -30,6 +30,7 @@ from .memory import (
     refuse_if_too_large,
 )
 from .settings import (
+    Elements,
     Settings,
     check_covered,
     check_settings,
@@ -196,6 +197,7 @@ def estimate(
     cutoff: float | None = Settings.cutoff,
     max_neighbors: int | None = Settings.max_neighbors,
     tags: Literal["atoms"] | None = Settings.tags,
+    elements: Elements = Settings.elements,
     activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
     threads: int | None = None,
 ) -> Estimate:
@@ -214,6 +216,8 @@ def estimate(
         max_neighbors: most neighbours of an atom; the file's numbers if none is given. Default: None.
         tags: "atoms" reads atoms.get_tags() (0 sub-surface, 1 surface, 2 adsorbate); with None all atoms
             count as 2. Default: None.
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
         activation_checkpointing: "on" keeps little for the forces and computes it again, "off" keeps all,
             "auto" keeps what the free memory allows. Default: "auto".
         threads: CPU threads; as many as torch uses now if no number is given. Default: None.
@@ -236,6 +240,7 @@ def estimate(
         cutoff=cutoff,
         max_neighbors=max_neighbors,
         tags=tags,
+        elements=elements,
         activation_checkpointing=activation_checkpointing,
     )
     check_settings(settings)
@@ -248,7 +253,8 @@ def _estimated(atoms: Atoms, settings: Settings, threads: int | None) -> Estimat
     place, precision = choose_device(settings.device), choose_dtype(settings.dtype)
     name, head, config = _model_of(settings)
     checks.check_atoms(atoms, num_elements=config.backbone.num_elements)
-    check_covered(config, head, atoms.numbers, name)
+    if settings.elements == "trained":
+        check_covered(config, head, atoms.numbers, name)
     free, size, direct = free_memory(place), precision.itemsize, settings.forces == "direct"
     counts, counted = _counts(atoms, config, size, free)
     work = Work.of(config.backbone, head, counts, settings.dtype, direct=direct)
@@ -284,7 +290,8 @@ def _model_of(settings: Settings) -> tuple[str, HeadConfig, ModelConfig]:
     from ..zoo.names import locate
 
     found = locate(settings.model, may_fetch=False)
-    config, card, _ = describe_file(found.path, official=found.official)
+    facts = describe_file(found.path, official=found.official)
+    config, card = facts.config, facts.card
     head = choose_head(config, settings)
     config = dataclasses.replace(config, policy=choose_policy(config, head, settings))
     return found.name or card.name, head, config

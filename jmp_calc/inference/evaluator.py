@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
@@ -21,6 +22,7 @@ from .. import checks
 from ..errors import JMPError, OutOfMemoryError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..machine.device import choose_device, choose_dtype, free_memory
+from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..machine.malloc import LARGE_BYTES, keep_large_arrays
 from ..model.cost import GraphCounts
@@ -38,6 +40,7 @@ from .settings import (
     choose_head,
     choose_policy,
     structure_graph,
+    warn_of_uncovered,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ class Evaluator:
         from ..zoo.names import resolve
 
         # The caller may be inside inference_mode: weights made there could never carry a gradient.
-        with torch.inference_mode(False):
+        with evaluating(), torch.inference_mode(False):
             loaded = resolve(settings.model, weights=settings.weights)
             self.head = choose_head(loaded.potential.config, settings, gives=gives)
             self.policy = choose_policy(loaded.potential.config, self.head, settings)
@@ -87,6 +90,7 @@ class Evaluator:
             self._compiled = self._compiled_evaluation(dtype)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
+        self._warned_of: set[int] = set()
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
         """Results of one structure: what was asked for, and what comes at no extra cost."""
@@ -138,7 +142,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
-        with ExitStack() as stack:
+        with evaluating(), ExitStack() as stack:
             # The caller's no_grad, inference_mode and autocast must not reach the gradient that gives the
             # forces.
             stack.enter_context(torch.inference_mode(False))
@@ -202,6 +206,7 @@ class Evaluator:
         from ..graph.batch import collate
 
         with (
+            evaluating(),
             torch.inference_mode(False),
             torch.autocast(self.device.type, enabled=False),
             allocation_errors(),
@@ -250,16 +255,25 @@ class Evaluator:
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        if "descriptors" in properties:  # they are the same for all heads
+        if "descriptors" in properties and self.settings.elements == "trained":  # the same for all heads
             check_known(self.config, atoms.numbers, self.info.name)
         else:
-            check_covered(self.config, self.head, atoms.numbers, self.info.name)
+            self._check_elements(atoms.numbers)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
             self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
+
+    def _check_elements(self, numbers: np.ndarray) -> None:
+        if self.settings.elements == "trained":
+            check_covered(self.config, self.head, numbers, self.info.name)
+            return
+        new = set(numbers.tolist()) - self._warned_of
+        if new:  # once, not at every step of a dynamics
+            self._warned_of |= new
+            warn_of_uncovered(self.head, new)
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)

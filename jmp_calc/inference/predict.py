@@ -22,7 +22,7 @@ from ..model.config import HeadConfig
 from .batching import evaluate_many, in_batches, listed
 from .evaluator import Evaluator
 from .results import check_results, to_numpy
-from .settings import Settings, portable
+from .settings import Elements, Settings, portable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +52,7 @@ def predict(
     dtype: str = Settings.dtype,
     weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
     graph: PolicyName | None = Settings.graph,
+    elements: Elements = Settings.elements,
 ) -> NDArray[np.float64]:
     """The scalar of every structure, in the units of the labels that the head was trained on.
 
@@ -63,6 +64,8 @@ def predict(
         dtype: precision of the network, float32 or float64. Default: "float32".
         weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
         graph: graph policy, official or smooth; the file's if none is given. Default: None.
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
 
     Returns:
         shape (structures,).
@@ -73,7 +76,13 @@ def predict(
         BadStructureError: naming the structure.
     """
     settings = Settings(
-        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
+        model=portable(model),
+        head=head,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        graph=graph,
+        elements=elements,
     )
     results = evaluate_many(Evaluator(settings, gives="scalar"), listed(structures), ("energy",))
     return np.array([found["energy"] for found in results], dtype=np.float64)
@@ -88,6 +97,7 @@ def predict_classes(
     dtype: str = Settings.dtype,
     weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
     graph: PolicyName | None = Settings.graph,
+    elements: Elements = Settings.elements,
 ) -> ClassPrediction:
     """The class of every structure, and the probabilities of all classes.
 
@@ -99,6 +109,8 @@ def predict_classes(
         dtype: precision of the network, float32 or float64. Default: "float32".
         weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
         graph: graph policy, official or smooth; the file's if none is given. Default: None.
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
 
     Returns:
         names (structures,) and probabilities (structures, classes).
@@ -109,7 +121,13 @@ def predict_classes(
         BadStructureError: naming the structure.
     """
     settings = Settings(
-        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
+        model=portable(model),
+        head=head,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        graph=graph,
+        elements=elements,
     )
     evaluator = Evaluator(settings, gives="class")
     names = class_names(evaluator.head)
@@ -125,6 +143,7 @@ def predict_vectors(
     dtype: str = Settings.dtype,
     weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
     graph: PolicyName | None = Settings.graph,
+    elements: Elements = Settings.elements,
 ) -> NDArray[np.float64]:
     """The vector of every structure, in the units of the labels; it rotates with the structure.
 
@@ -136,6 +155,8 @@ def predict_vectors(
         dtype: precision of the network, float32 or float64. Default: "float32".
         weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
         graph: graph policy, official or smooth; the file's if none is given. Default: None.
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
 
     Returns:
         shape (structures, 3).
@@ -146,7 +167,13 @@ def predict_vectors(
         BadStructureError: naming the structure.
     """
     settings = Settings(
-        model=portable(model), head=head, device=device, dtype=dtype, weights=weights, graph=graph
+        model=portable(model),
+        head=head,
+        device=device,
+        dtype=dtype,
+        weights=weights,
+        graph=graph,
+        elements=elements,
     )
     return _outputs(Evaluator(settings, gives="vector"), structures, 3)
 

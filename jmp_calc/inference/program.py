@@ -16,7 +16,8 @@ from ..io.schema import parse
 from ..zoo.header import plain_json
 from .compiled import Program, first_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: the adaptive cutoffs of the atoms are an input."""
 
 
 HEADER = "jmp_calc.json"
@@ -122,16 +123,16 @@ def check_header(found: ProgramHeader, wanted: ProgramHeader, where: str) -> Non
             continue
         if item.name == "policy":
             fact = (
-                "the compiled program is for other graphs (cutoffs, neighbours or tags) than those of "
-                "this calculator"
+                "The compiled program is for other graphs (cutoffs, neighbours or tags) than those of "
+                "this calculator."
             )
         elif item.name == "sha256":
             fact = (
-                f"the compiled program is of another file of {found.model} (sha256 {theirs[:12]}…, this: "
-                f"{ours[:12]}…)"
+                f"The compiled program is of another file of {found.model} (sha256 {theirs[:12]}…, this: "
+                f"{ours[:12]}…)."
             )
         else:
-            fact = f"the compiled program is for {LABELS[item.name]} {theirs}, not {ours}"
+            fact = f"The compiled program is for {LABELS[item.name]} {theirs}, not {ours}."
         hint = f"choose {item.name}={theirs!r}, or {HINT}" if item.name in SETTINGS else HINT
         raise ModelError(fact, where=where, hint=hint)
 

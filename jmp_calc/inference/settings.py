@@ -3,36 +3,34 @@ choices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from ..errors import ModelError
-from ..graph.neighbours import NeighbourSearch, neighbour_edges
-from ..model.elements import symbols
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from ..graph.build import Graph
-    from ..model.config import HeadConfig, ModelConfig
-
 import dataclasses
 import difflib
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import UsageError
+import numpy as np
+
+from ..errors import JMPWarning, ModelError, UsageError
+from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
 from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
+from ..model.elements import symbols
 from .memory import Checkpointing
 
 if TYPE_CHECKING:
     import torch
+    from ase import Atoms
+
+    from ..graph.build import Graph
+
+
+Elements = Literal["trained", "any"]
+"""What may be computed: elements that the head was trained on, or any that the network has a row for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +48,7 @@ class Settings:
     cutoff: float | None = None
     max_neighbors: int | None = None
     tags: Literal["atoms"] | None = None
+    elements: Elements = "trained"
     activation_checkpointing: Checkpointing = "auto"
     compile: bool = False
     compiled: str | None = None
@@ -60,6 +59,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "weights": ("ema", "raw", "official-ft"),
     "graph": (None, "official", "smooth"),
     "tags": (None, "atoms"),
+    "elements": ("trained", "any"),
     "activation_checkpointing": ("auto", "on", "off"),
 }  # fmt: skip
 
@@ -211,7 +211,9 @@ def uncovered(head: HeadConfig, numbers: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in numbers} - set(head.elements)))
 
 
-def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, model: str) -> None:
+def check_covered(
+    config: ModelConfig, head: HeadConfig, numbers: np.ndarray, model: str, *, where: str | None = None
+) -> None:
     """ModelError for elements that the head was not trained on, with the heads of ``model`` that cover them
     all."""
     missing = uncovered(head, numbers)
@@ -222,12 +224,27 @@ def check_covered(config: ModelConfig, head: HeadConfig, numbers: np.ndarray, mo
         for other in config.heads
         if other.kind == "energy" and other.elements is not None and not uncovered(other, numbers)
     ]
+    anyway = "elements='any' (--elements any) computes all the same"
     fit = f"heads that cover this structure: {', '.join(others)}; choose one with head='NAME' (--head NAME)"
     raise ModelError(
         f"Head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
         f"it covers {' '.join(symbols(head.elements or ()))}.",
-        hint=fit if others else f"no head of {model} covers this structure",
+        where=where,
+        hint=f"{fit if others else f'no head of {model} covers this structure'}; {anyway}",
     )
+
+
+def warn_of_uncovered(head: HeadConfig, numbers: Iterable[int]) -> None:
+    """JMPWarning for elements that the head was not trained on, where they are computed all the same."""
+    missing = uncovered(head, numbers)
+    if missing:
+        warnings.warn(
+            JMPWarning(
+                f"Head {head.name!r} was not trained on {', '.join(symbols(missing))}: "
+                "what it gives for them is arbitrary."
+            ),
+            stacklevel=2,
+        )
 
 
 def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:

@@ -62,10 +62,13 @@ def check_free(
         return  # that run ended before it wrote any result
     hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
     if old.get("status") == "running":
-        fact = f"the folder holds the partial output of a '{old.get('command', '?')}' run that did not finish"
-        fact += f" (started {old.get('started', '?')})"
+        command, started = old.get("command", "?"), old.get("started", "?")
+        fact = (
+            f"The folder holds the partial output of a '{command}' run that did not finish "
+            f"(started {started})."
+        )
     else:
-        fact = f"the output exists already: {', '.join(found[:4])}{' …' if len(found) > 4 else ''}"
+        fact = f"The output exists already: {', '.join(found[:4])}{' …' if len(found) > 4 else ''}."
     raise UsageError(fact, where=str(folder), hint=hint)
 
 

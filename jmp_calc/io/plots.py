@@ -47,7 +47,7 @@ def plot_bands(
     for tick in ticks:
         axes.axvline(tick, color=LIGHT, linewidth=0.6, zorder=0)
     axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set_xticks(ticks, names)
+    axes.set_xticks(ticks, _staggered(ticks, names))
     axes.set_xlim(distances[0][0], distances[-1][-1])
     axes.set_ylabel("frequency (THz)")
     _save(figure, paths)
@@ -74,6 +74,19 @@ def _ticks(
     return ticks, shown
 
 
+def _staggered(ticks: Sequence[float], names: Sequence[str]) -> list[str]:
+    """Labels that would run into a neighbour go down a line."""
+    width = (ticks[-1] - ticks[0]) or 1.0
+    right_ends: list[float] = []  # per line, where its last label ends
+    staggered = []
+    for tick, name in zip(ticks, names, strict=True):
+        half = 0.02 * width * (2 if "|" in name else 1)
+        line = next((k for k, end in enumerate(right_ends) if tick - half >= end), len(right_ends))
+        right_ends[line : line + 1] = [tick + half]
+        staggered.append("\n" * line + name)
+    return staggered
+
+
 def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) -> None:
     """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,)."""
     figure, axes = _figure(5.2, 3.6)
@@ -84,14 +97,15 @@ def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) ->
     _save(figure, paths)
 
 
-def plot_thermal(thermal: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
-    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K)."""
+def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Path]) -> None:
+    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K); ``per`` says of
+    what."""
     figure, axes = _figure(5.2, 3.6)
     kelvin = thermal["temperatures"]
     axes.plot(kelvin, thermal["heat_capacity"], color=INK, label="heat capacity (J/K/mol)")
     axes.plot(kelvin, thermal["entropy"], color=INK, linestyle="--", label="entropy (J/K/mol)")
     axes.plot(kelvin, thermal["free_energy"], color=INK, linestyle=":", label="free energy (kJ/mol)")
     axes.axhline(0.0, color=LIGHT, linewidth=0.6)
-    axes.set(xlabel="temperature (K)", ylabel="per mole of primitive cells")
+    axes.set(xlabel="temperature (K)", ylabel=f"per mole of {per}")
     axes.legend(frameon=False)
     _save(figure, paths)

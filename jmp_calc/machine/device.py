@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .forks import check_process
 
 if TYPE_CHECKING:
     import torch
@@ -14,9 +15,10 @@ DTYPES = ("float32", "float64")
 
 def choose_device(name: str = "auto") -> torch.device:
     """'auto' (CUDA if there is one, else CPU), 'cpu', 'cuda' or 'cuda:N'; UsageError if it does not exist
-    here."""
+    here, or if this process was forked so that it cannot compute."""
     import torch
 
+    check_process()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..graph.adaptive import BACKGROUND_POWER, SHARES, STEP_START
 from ..graph.policy import GraphPolicy
+from .harmonics import constant
 from .segment import segment_sizes, segment_sum
 
 
@@ -31,21 +33,30 @@ def edge_taper(length: Tensor, cutoff: Tensor | float, width: float) -> Tensor:
 
 
 def refined_cutoffs(
-    length: Tensor, target: Tensor, structure: Tensor, n_atoms: int, policy: GraphPolicy
+    roots: Tensor, length: Tensor, target: Tensor, structure: Tensor, policy: GraphPolicy, n_atoms: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Adaptive cutoffs (N,) of main, a2ee2a and qint, differentiable in ``length`` (E,) of the a2a edges, Å.
 
-    ``structure`` (at most N,) names the structure of each atom; atoms behind it are alone.
+    ``roots`` (at most N, 3) are their values, ``structure`` (at most N,) names the structure of each atom;
+    atoms behind these are alone.
 
-    Bisection without gradients, then two Newton steps with them: Newton's error doubles its order each time,
-    so two steps from the exact root carry derivatives up to the third.
+    Two Newton steps: the error of Newton's method doubles its order each time, so two steps from the exact
+    root carry derivatives up to the third.
     """
-    n: Tensor | float = float(policy.max_neighbors)
+    alone = roots.new_full((n_atoms - roots.shape[0], 3), policy.cutoff)  # the root without neighbours
+    radius = torch.cat([roots, alone]).to(length.dtype)
+    wanted = constant(_shares, len(SHARES), length) * policy.max_neighbors
     if policy.fewer_neighbors:
         n = _neighbours_of_atoms(structure, n_atoms, policy).to(length.dtype)
-    return tuple(  # type: ignore[return-value]
-        _refined(length, target, n_atoms, n * share, policy.cutoff) for share in SHARES
-    )
+        wanted = constant(_shares, len(SHARES), length) * n.unsqueeze(1)
+    for _ in range(2):
+        radius = _newton_step(radius, length.unsqueeze(1), target, wanted, policy.cutoff)
+    main, a2ee2a, qint = radius.unbind(1)
+    return main, a2ee2a, qint
+
+
+def _shares(count: int) -> np.ndarray:
+    return np.array(SHARES[:count])
 
 
 def _neighbours_of_atoms(structure: Tensor, n_atoms: int, policy: GraphPolicy) -> Tensor:
@@ -58,26 +69,17 @@ def _neighbours_of_atoms(structure: Tensor, n_atoms: int, policy: GraphPolicy) -
     return n
 
 
-def _refined(length: Tensor, target: Tensor, n_atoms: int, wanted: Tensor | float, largest: float) -> Tensor:
-    def excess(radius: Tensor) -> Tensor:
-        steps = smooth_step((1.0 - length / radius[target]) / (1.0 - STEP_START))
-        return segment_sum(steps, target, n_atoms) + wanted * ((radius / largest) ** BACKGROUND_POWER - 1.0)
+def _newton_step(radius: Tensor, length: Tensor, target: Tensor, wanted: Tensor, largest: float) -> Tensor:
+    """Better roots (N, 3) of the excess of neighbours from ``radius`` (N, 3), for edges (E, 1) in Å.
 
-    def slope(radius: Tensor) -> Tensor:
-        ratio = length / radius[target]
-        s = torch.clamp((1.0 - ratio) / (1.0 - STEP_START), 0.0, 1.0)
-        change = 140.0 * s**3 * (1.0 - s) ** 3 * ratio / ((1.0 - STEP_START) * radius[target])
-        background = wanted * BACKGROUND_POWER * (radius / largest) ** (BACKGROUND_POWER - 1) / largest
-        return segment_sum(change, target, n_atoms) + background
-
-    with torch.no_grad():
-        low = torch.full((n_atoms,), 1e-3 * largest, dtype=length.dtype, device=length.device)
-        high = torch.full_like(low, largest)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = excess(middle) < 0
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        radius = 0.5 * (low + high)
-    for _ in range(2):
-        radius = radius - excess(radius) / slope(radius)
-    return radius
+    wanted: n of the three graphs (3,), or of every atom (N, 3).
+    """
+    at_edge = radius.index_select(0, target)
+    ratio = length / at_edge
+    s = torch.clamp((1.0 - ratio) / (1.0 - STEP_START), 0.0, 1.0)
+    count = segment_sum(smooth_step(s), target, radius.shape[0])
+    excess = count + wanted * ((radius / largest) ** BACKGROUND_POWER - 1.0)
+    # d(step)/d(radius): the derivative 140 s³ (1 - s)³ of the step, and of s with respect to the radius.
+    change = 140.0 * s**3 * (1.0 - s) ** 3 * ratio / ((1.0 - STEP_START) * at_edge)
+    background = wanted * BACKGROUND_POWER * (radius / largest) ** (BACKGROUND_POWER - 1) / largest
+    return radius - excess / (segment_sum(change, target, radius.shape[0]) + background)

@@ -138,8 +138,10 @@ def _edge_weights(
         name: torch.full_like(part, fixed[name], requires_grad=False) for name, part in lengths.items()
     }
     if policy.adaptive:
+        if batch.cutoffs is None:
+            raise ValueError("a batch for adaptive cutoffs needs graphs that were chosen by them")
         main, a2ee2a, qint = refined_cutoffs(
-            lengths["a2a"], batch.a2a.target, batch.structure, batch.n_atoms, policy
+            batch.cutoffs, lengths["a2a"], batch.a2a.target, batch.structure, policy, batch.n_atoms
         )
         cutoffs["main"] = 0.5 * (main[batch.main.source] + main[batch.main.target])
         cutoffs["a2ee2a"] = a2ee2a[batch.a2ee2a.target]

@@ -191,7 +191,7 @@ class _Run:
             state.check_belongs_to(atoms, settings, self.model)
             if state.step > settings.steps:
                 fact = (
-                    f"the restart file is at step {state.step}, beyond the {settings.steps} steps asked for"
+                    f"The restart file is at step {state.step}, beyond the {settings.steps} steps asked for."
                 )
                 raise UsageError(fact, hint="steps is the total number, not the number to add")
             state.apply_structure(atoms)

@@ -78,12 +78,34 @@ def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...])
     return numbers
 
 
-def supercell_matrix(settings: PhononSettings, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    """Integer 3×3 matrix; "auto" repeats the periodic directions until images are min_length apart."""
+def supercell_matrix(
+    settings: PhononSettings, cell: np.ndarray, pbc: np.ndarray, periodic: np.ndarray
+) -> np.ndarray:
+    """The supercell as an integer matrix (3, 3).
+
+    Args:
+        settings: "auto" repeats until images are ``min_length`` apart.
+        cell: vectors of the unit cell (3, 3), Å.
+        pbc: (3,) bool; a supercell cannot repeat the other directions.
+        periodic: (3,) bool; directions that "auto" repeats, those of ``pbc`` without vacuum.
+
+    Raises:
+        UsageError: a supercell that repeats an open direction.
+    """
     if settings.supercell == "auto":
-        return np.diag(_auto(cell, np.asarray(pbc, dtype=bool), settings.min_length))
+        return np.diag(_auto(cell, np.asarray(periodic, dtype=bool), settings.min_length))
     numbers = np.array(settings.supercell, dtype=int)
-    return np.diag(numbers) if len(numbers) == 3 else numbers.reshape(3, 3)
+    matrix = np.diag(numbers) if len(numbers) == 3 else numbers.reshape(3, 3)
+    unit = np.eye(3, dtype=int)
+    moved = (matrix != unit).any(axis=1) | (matrix != unit).any(axis=0)
+    wrong = moved & ~np.asarray(pbc, dtype=bool)
+    if wrong.any():
+        fitting = " ".join(str(n) for n in np.where(pbc, np.diag(matrix), 1))
+        raise UsageError(
+            f"The supercell repeats direction {'abc'[wrong.argmax()]}, in which pbc is False.",
+            hint=f'write --supercell "{fitting}"',
+        )
+    return matrix
 
 
 def _auto(cell: np.ndarray, pbc: np.ndarray, min_length: float) -> np.ndarray:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInputError, BadStructureError, JMPWarning, NotConvergedError, UsageError
+from ..errors import BadInputError, JMPWarning, NotConvergedError
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from . import phonopy_glue as glue
+from .band_path import BandPath
 from .common import output_path, raw_forces, snapshot, warn_if_not_smooth, working_copy, write_frames
+from .phonon_cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
 from .phonon_settings import PhononSettings, supercell_matrix
 from .relax import relax as run_relax
 
@@ -32,6 +34,7 @@ OUTPUTS = (*glue.FILES, "unitcell.extxyz", *PLOTS)
 ATOMS_TOGETHER = 512
 """Displaced supercells that go to the calculator at once have about so many atoms."""
 MOST_NAMED = 10
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,15 @@ class ImaginaryMode:
     instability."""
 
 
-@dataclass(frozen=True, eq=False)
+NO_LO_TO = "the non-analytical term is absent: no LO-TO splitting at G, which polar crystals have"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PhononResult:
-    """Phonons of a crystal. Frequencies in THz, imaginary ones negative."""
+    """Phonons of a crystal, layer or wire. Frequencies in THz, imaginary ones negative.
+
+    The non-analytical term is absent: polar crystals show no LO-TO splitting at Γ.
+    """
 
     atoms: Atoms
     """The relaxed unit cell."""
@@ -60,44 +69,82 @@ class PhononResult:
     frequencies_thz: np.ndarray
     """Along the band path, shape (n_qpoints, n_bands)."""
     qpoints: np.ndarray
+    """Of the path, shape (n_qpoints, 3), fractions of the primitive reciprocal vectors."""
     band_path: str
     """Who gave the path: seekpath, ase or given."""
+    periodic: tuple[bool, bool, bool]
+    """Directions of the cell in which waves run: three of a crystal, two of a layer, one of a wire."""
     lowest_thz: float
     imaginary: tuple[ImaginaryMode, ...]
     """The worst ones, at most ten."""
     excluded_share: float
     """Share of the modes on the mesh left out of the thermal properties because they are imaginary."""
     thermal: dict[str, np.ndarray]
-    """temperatures (K), free_energy (kJ/mol), entropy and heat_capacity (J/K/mol), per primitive cell."""
+    """temperatures (K), free_energy (kJ/mol), entropy and heat_capacity (J/K/mol), per mole of primitive
+    cells, see ``thermal_per``."""
     dos: tuple[np.ndarray, np.ndarray]
+    """Frequencies (n,) in THz, and states per THz and primitive cell (n,)."""
     n_displacements: int
     n_supercell_atoms: int
     space_group: str
     fmax: float
     """Largest force in the unit cell, eV/Å."""
+    stress_gpa: tuple[float, ...] | None
+    """Stress left in the unit cell along its periodic directions, Voigt-6, ASE's sign; of layers and wires
+    that of their own volume. None: the calculator gives none."""
     settings: PhononSettings
 
+    def __repr__(self) -> str:
+        unstable = f"{len(self.imaginary)} imaginary modes" if self.imaginary else "no imaginary modes"
+        span = f"{self.lowest_thz:z.3f} to {self.frequencies_thz.max():.3f} THz"
+        name = f"{self.atoms.get_chemical_formula()!r}, {self.space_group}"
+        return f"PhononResult({name}, {span}, {unstable}, thermal per mole of {self.thermal_per})"
+
+    @property
+    def thermal_per(self) -> str:
+        """What the thermal properties are of: the primitive cell with its atoms, such as "Si2 (2 atoms)"."""
+        from ase.symbols import Symbols
+
+        numbers = self.phonopy.primitive.numbers
+        atoms = f"{len(numbers)} atom{'s' if len(numbers) != 1 else ''}"
+        return f"primitive cells {Symbols(numbers).get_chemical_formula()} ({atoms})"
+
     def to_dict(self) -> dict[str, Any]:
-        """Numbers for summary.yaml."""
-        warm = int(np.argmin(np.abs(self.thermal["temperatures"] - 300.0)))
+        """Numbers for summary.yaml, units in the names."""
         return {
             "lowest_frequency_thz": self.lowest_thz,
             "highest_frequency_thz": float(self.frequencies_thz.max()),
             "imaginary_modes": [mode.__dict__ for mode in self.imaginary],
             "share_excluded_from_thermal": self.excluded_share,
             "band_path": self.band_path,
+            "periodic": list(self.periodic),
             "space_group": self.space_group,
             "n_displacements": self.n_displacements,
             "n_supercell_atoms": self.n_supercell_atoms,
             "fmax_ev_per_a": self.fmax,
+            "stress_gpa": self.stress_gpa,
             "supercell_matrix": self.phonopy.supercell_matrix.tolist(),
             "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
-            "zero_point_energy_kj_per_mol": float(self.phonopy.thermal_properties.zero_point_energy),
-            "thermal_near_300_k": {name: float(values[warm]) for name, values in self.thermal.items()},
+            "thermal": self._thermal_dict(),
+            "non_analytical_term": NO_LO_TO,
             "protocol": {
                 "fc_symmetry": self.settings.fc_symmetry,
                 "displacement_a": self.settings.displacement,
             },
+        }
+
+    def _thermal_dict(self) -> dict[str, Any]:
+        """Zero-point energy, and the thermal properties at the temperature next to 300 K."""
+        kelvin = self.thermal["temperatures"]
+        warm = int(np.argmin(np.abs(kelvin - 300.0)))
+        return {
+            "per_mole_of": self.thermal_per,
+            "n_atoms": len(self.phonopy.primitive.numbers),
+            "zero_point_energy_kj_per_mol": float(self.phonopy.thermal_properties.zero_point_energy),
+            "temperature_k": float(kelvin[warm]),
+            "free_energy_kj_per_mol": float(self.thermal["free_energy"][warm]),
+            "entropy_j_per_k_per_mol": float(self.thermal["entropy"][warm]),
+            "heat_capacity_j_per_k_per_mol": float(self.thermal["heat_capacity"][warm]),
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
@@ -128,7 +175,7 @@ class PhononResult:
             [paths["band.svg"], paths["band.png"]],
         )
         plots.plot_dos(*self.dos, [paths["dos.svg"], paths["dos.png"]])
-        plots.plot_thermal(self.thermal, [paths["thermal.svg"], paths["thermal.png"]])
+        plots.plot_thermal(self.thermal, self.thermal_per, [paths["thermal.svg"], paths["thermal.png"]])
         return list(paths.values())
 
     def require_stable(self) -> None:
@@ -228,39 +275,30 @@ def phonons(
     )
     glue.require_phonopy()
     work = working_copy(atoms, calc)
-    check_lattice(atoms)
+    check_lattice(work)
     warn_if_not_smooth(work)
-    start, reached = _start_structure(work, settings, quiet)
-    matrix = supercell_matrix(settings, start.cell.array, start.pbc)
-    phonon = glue.displaced(start, matrix, settings)
-    forces = _forces(glue.ase_supercells(phonon, start), quiet)
-    source = glue.solve(phonon, forces, settings)
-    result = _collect(start, reached, phonon, source, settings)
+    box = boxed(work)  # whatever is asked is asked of it: not all calculators can do with less than a cell
+    start, reached = _start_structure(box, settings, quiet)
+    result = _computed(start, _put_back(start, box, work), reached, settings, quiet)
     if out is not None:
         result.write(out, prefix=prefix, plot=plot)
     return result
 
 
-def check_lattice(atoms: Atoms) -> None:
-    """Refuse molecules and wires, left-handed cells, constraints; warn that a slab repeats through its
-    vacuum."""
-    if not atoms.pbc.any() or atoms.cell.rank < 3:
-        raise BadStructureError(
-            "This structure has no lattice, so it has no phonons.",
-            hint="for a molecule: ase.vibrations.Vibrations(atoms) with the same calculator",
-        )
-    if atoms.cell.handedness < 0:
-        raise BadStructureError(
-            "The cell vectors are left-handed, and phonopy takes right-handed ones only.",
-            hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and "
-            "supercells stay",
-        )
-    if atoms.constraints:
-        raise UsageError(
-            "Phonons need free atoms, the structure has constraints.", hint="atoms.set_constraint()"
-        )
-    if not atoms.pbc.all():
-        warnings.warn("phonons: the vacuum is treated as a repeating direction", JMPWarning, stacklevel=3)
+def displacements(atoms: Atoms, settings: PhononSettings) -> tuple[Any, Atoms, np.ndarray]:
+    """What would be computed for a structure.
+
+    Returns:
+        phonopy's object with the displaced supercells, the cell it got, and the directions (3,) in which
+        waves run.
+
+    Raises:
+        BadStructureError, UsageError: as ``phonons``.
+    """
+    check_lattice(atoms)
+    box, periodic = boxed(atoms), repeating(atoms)
+    matrix = supercell_matrix(settings, box.cell.array, box.pbc, periodic)
+    return glue.displaced(box, matrix, settings, periodic), box, periodic
 
 
 def describe(mode: ImaginaryMode) -> str:
@@ -277,7 +315,7 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
             atoms,
             fmax=settings.fmax,
             steps=settings.relax_steps,
-            fix_symmetry=bool(atoms.pbc.all()),
+            fix_symmetry=bool(atoms.pbc.all()) and glue.told_apart(atoms) == atoms.get_chemical_symbols(),
             symprec=10 * settings.symprec,
             quiet=quiet,
         )
@@ -286,13 +324,23 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
         start.calc = atoms.calc
     else:
         reached, start = float(np.linalg.norm(atoms.get_forces(), axis=1).max()), atoms
-    if reached > settings.fmax and not settings.allow_unconverged:
+    if not reached <= settings.fmax and not settings.allow_unconverged:
         raise NotConvergedError(
             f"The structure is not relaxed: the force is {reached:.2g} eV/Å, phonons need {settings.fmax:g}.",
             where="pre-relaxation" if settings.relax else "start structure (--no-relax)",
             hint="relax it further (--dtype float64), or go on with --allow-unconverged",
         )
     return start, reached
+
+
+def _put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
+    """The relaxed ``start`` with its results, in the cell and at the place where the structure was given."""
+    frame = snapshot(start)
+    if not given.pbc.all():
+        frame.positions += given.positions - box.positions
+        frame.set_cell(given.cell)
+        frame.calc.atoms = frame.copy()
+    return frame
 
 
 def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
@@ -311,77 +359,66 @@ def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
     return np.array(found)
 
 
-def _collect(start: Atoms, fmax: float, phonon: Any, source: str, settings: PhononSettings) -> PhononResult:
-    bands = phonon.band_structure
+def _computed(
+    start: Atoms, unitcell: Atoms, fmax: float, settings: PhononSettings, quiet: bool
+) -> PhononResult:
+    """Displace, ask for the forces, solve, and put the result together; warns of strain and of imaginary
+    modes."""
+    phonon, box, periodic = displacements(start, settings)
+    stress = residual_stress(box, periodic)
+    warn_of_strain(stress)
+    path = glue.solve(phonon, _forces(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
+    bands, mesh, dos = phonon.band_structure, phonon.mesh, phonon.total_dos
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
-    mesh, thermal, dos = phonon.mesh, phonon.thermal_properties, phonon.total_dos
-    imaginary = _imaginary(phonon, qpoints, frequencies, mesh, settings.imaginary_tolerance_thz)
-    weights = np.asarray(mesh.weights)[:, None]
-    bad = mesh.frequencies < -settings.imaginary_tolerance_thz
-    share = float((weights * bad).sum() / (weights.sum() * bad.shape[1]))
-    if share > 0:
-        text = f"{100 * share:.2g} % of the modes are imaginary and excluded from the thermal properties"
-        warnings.warn(text, JMPWarning, stacklevel=3)
+    share = _excluded_share(mesh, settings.imaginary_tolerance_thz)
     kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
     return PhononResult(
-        atoms=snapshot(start),
+        atoms=unitcell,
         phonopy=phonon,
         frequencies_thz=frequencies,
         qpoints=qpoints,
-        band_path=source,
+        band_path=path.source,
+        periodic=tuple(bool(along) for along in periodic),  # type: ignore[arg-type]
         lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())),
-        imaginary=imaginary,
+        imaginary=_imaginary(phonon, path, settings.imaginary_tolerance_thz),
         excluded_share=share,
-        thermal={name: np.asarray(getattr(thermal, name)) for name in kept},
+        thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in kept},
         dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
         n_displacements=len(phonon.supercells_with_displacements),
         n_supercell_atoms=len(phonon.supercell),
         space_group=str(phonon.symmetry.get_international_table()),
         fmax=fmax,
+        stress_gpa=None if stress is None else tuple(float(stress[i, j]) for i, j in VOIGT),
         settings=settings,
     )
 
 
-def _imaginary(
-    phonon: Any, qpoints: np.ndarray, frequencies: np.ndarray, mesh: Any, tolerance: float
-) -> tuple[ImaginaryMode, ...]:
+def _excluded_share(mesh: Any, tolerance: float) -> float:
+    """Share of imaginary modes on the mesh; a warning if there are any."""
+    weights = np.asarray(mesh.weights)[:, None]
+    bad = mesh.frequencies < -tolerance
+    share = float((weights * bad).sum() / (weights.sum() * bad.shape[1]))
+    if share > 0:
+        text = f"{100 * share:.2g} % of the modes are imaginary and excluded from the thermal properties"
+        warnings.warn(text, JMPWarning, stacklevel=4)
+    return share
+
+
+def _imaginary(phonon: Any, path: BandPath, tolerance: float) -> tuple[ImaginaryMode, ...]:
     """Modes below -tolerance on the path and on the mesh, the worst first."""
-    labels = _corner_labels(phonon.band_structure)
+    bands, mesh = phonon.band_structure, phonon.mesh
     reciprocal = np.linalg.inv(phonon.primitive.cell).T
     found: dict[tuple[float, int], ImaginaryMode] = {}  # one for all equivalent q
-    for points, values in ((qpoints, frequencies), (np.asarray(mesh.qpoints), mesh.frequencies)):
+    places = (*zip(bands.qpoints, bands.frequencies), (np.asarray(mesh.qpoints), mesh.frequencies))
+    for points, values in places:
         for row, band in zip(*np.nonzero(values < -tolerance), strict=True):
             q = points[row] - np.rint(points[row])
-            near = bool(np.linalg.norm(q @ reciprocal) < 0.05 and band < 3)
-            label = next((name for place, name in labels if np.allclose(place, points[row], atol=1e-3)), "")
             mode = ImaginaryMode(
                 float(values[row, band]),
                 tuple(round(float(x), 6) for x in points[row]),  # type: ignore[arg-type]
-                label,
+                path.name_of(points[row]),
                 int(band),
-                near,
+                bool(np.linalg.norm(q @ reciprocal) < 0.05 and band < 3),
             )
             found.setdefault((round(mode.frequency_thz, 3), mode.band), mode)
     return tuple(sorted(found.values(), key=lambda mode: mode.frequency_thz)[:MOST_NAMED])
-
-
-def _corner_labels(bands: Any) -> list[tuple[np.ndarray, str]]:
-    """End points of the band pieces with their names."""
-    names = list(bands.labels or [])
-    corners: list[tuple[np.ndarray, str]] = []
-    fresh = True
-    for path, joined in zip(bands.qpoints, bands.path_connections, strict=True):
-        ends = [path[0], path[-1]] if fresh else [path[-1]]
-        corners += [(end, _plain(names.pop(0))) for end in ends if names]
-        fresh = not joined
-    return corners
-
-
-def _plain(label: str) -> str:
-    return (
-        label.replace("$", "")
-        .replace("\\Gamma", "G")
-        .replace("\\mathrm{", "")
-        .replace("}", "")
-        .replace("\\", "")
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadStructureError, JMPError, UsageError
+from .band_path import BandPath, band_path
 from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ FILES = (
 )
 MOST_ATOMS = 20_000
 """In a supercell; phonopy's tables of force constants grow with the number of its atoms."""
-_GREEK = {"GAMMA": "G", "$\\Gamma$": "G", "Γ": "G"}
 
 
 def require_phonopy() -> None:
@@ -35,18 +35,52 @@ def require_phonopy() -> None:
         version = metadata.version("phonopy")
     except metadata.PackageNotFoundError as err:
         raise JMPError("Phonopy is not installed.", hint="pip install 'phonopy>=4.10,<5'") from err
-    if version.split(".")[0] != "4":
-        fact = f"phonopy {version} is not supported; jmp-calc works with phonopy 4"
-        raise JMPError(fact, hint="pip install 'phonopy>=4.10,<5'")
+    major, minor = (int(word) if word.isdigit() else 0 for word in [*version.split("."), "0"][:2])
+    if not (4, 10) <= (major, minor) < (5, 0):
+        raise JMPError(
+            f"Version {version} of phonopy is not supported; jmp-calc works with phonopy 4, from 4.10 on.",
+            hint="pip install 'phonopy>=4.10,<5'",
+        )
 
 
-def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any:
-    """Phonopy object with its displacements generated; UsageError for a supercell that nobody can have
-    meant."""
+def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, periodic: np.ndarray) -> Any:
+    """Phonopy object of a boxed structure with its displacements generated.
+
+    Args:
+        atoms: as ``phonon_cell.boxed`` makes it.
+        matrix: (3, 3) integers, the supercell.
+        settings: displacement and symprec.
+        periodic: (3,) bool, see ``phonon_cell.repeating``.
+
+    Raises:
+        UsageError: a supercell that nobody can have meant.
+    """
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    n_atoms = abs(float(np.linalg.det(matrix))) * len(atoms)
+    _check_size(matrix, len(atoms))
+    symbols = told_apart(atoms)
+    unitcell = PhonopyAtoms(
+        symbols=symbols,
+        cell=atoms.cell.array,
+        scaled_positions=atoms.get_scaled_positions(),
+        masses=atoms.get_masses(),
+    )
+    with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
+        warnings.filterwarnings("ignore", message="primitive_matrix defaulted to 'auto'")
+        phonon = Phonopy(
+            unitcell,
+            supercell_matrix=matrix,
+            primitive_matrix="auto" if periodic.all() else _primitive_matrix(unitcell, periodic, settings),
+            symprec=settings.symprec,
+            distinguish_symbol_index=True,
+        )
+    phonon.generate_displacements(distance=settings.displacement)
+    return phonon
+
+
+def _check_size(matrix: np.ndarray, n_unit: int) -> None:
+    n_atoms = abs(float(np.linalg.det(matrix))) * n_unit
     if n_atoms > MOST_ATOMS:
         raise UsageError(
             f"The supercell would have {n_atoms:.3g} atoms, more than the {MOST_ATOMS} that phonons are "
@@ -58,19 +92,21 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings) -> Any
             "The supercell has one atom, which moves against nothing: it has no phonons.",
             hint='write --supercell "2 2 2" or more',
         )
-    unitcell = PhonopyAtoms(
-        symbols=atoms.get_chemical_symbols(),
-        cell=atoms.cell.array,
-        scaled_positions=atoms.get_scaled_positions(),
-        masses=atoms.get_masses(),
-    )
-    with warnings.catch_warnings():  # phonopy 4 tells users of phonopy 3 that "auto" finds the primitive cell
-        warnings.filterwarnings("ignore", message="primitive_matrix defaulted to 'auto'")
-        phonon = Phonopy(unitcell, supercell_matrix=matrix, primitive_matrix="auto", symprec=settings.symprec)
-    if _reads_tags(atoms):
-        _check_tags(phonon, atoms)
-    phonon.generate_displacements(distance=settings.displacement)
-    return phonon
+
+
+def told_apart(atoms: Atoms) -> list[str]:
+    """Symbols with a number for the second, third, ... kind of an element: atoms of other mass, or whatever
+    else the energy may depend on, are not equivalent by symmetry."""
+    columns = [atoms.numbers, atoms.get_masses(), atoms.get_initial_charges()]
+    columns += list(atoms.get_initial_magnetic_moments().reshape(len(atoms), -1).T)
+    columns += [atoms.get_tags()] if _reads_tags(atoms) else []
+    kinds: dict[int, dict[tuple[float, ...], int]] = {}
+    symbols = []
+    for symbol, row in zip(atoms.get_chemical_symbols(), np.column_stack(columns).tolist(), strict=True):
+        same = kinds.setdefault(int(row[0]), {})
+        index = same.setdefault(tuple(row), len(same))
+        symbols.append(f"{symbol}{index or ''}")
+    return symbols
 
 
 def _reads_tags(atoms: Atoms) -> bool:
@@ -78,19 +114,30 @@ def _reads_tags(atoms: Atoms) -> bool:
     return getattr(getattr(getattr(atoms.calc, "info", None), "policy", None), "tags", None) == "atoms"
 
 
-def _check_tags(phonon: Any, atoms: Atoms) -> None:
-    """UsageError where phonopy, which knows no tags, would take atoms with different tags for equivalent
-    ones."""
-    source, equivalent = _unit_atoms(phonon), phonon.symmetry.get_map_atoms()
-    differing = np.flatnonzero(atoms.get_tags()[source] != atoms.get_tags()[source[equivalent]])
-    if len(differing):
-        first = int(differing[0])
-        raise UsageError(
-            f"Atoms {source[equivalent[first]]} and {source[first]} are equivalent by symmetry but have "
-            "different tags, which "
-            "this model reads.",
-            hint="give them the same tag, or leave out tags='atoms'",
-        )
+def _primitive_matrix(unitcell: Any, periodic: np.ndarray, settings: PhononSettings) -> np.ndarray:
+    """Of a layer or wire: the shortest vectors in its directions, and the cell's open vectors as they are.
+
+    phonopy's choice may mix or reorder all three, so that the path and the mesh would not be in the layer.
+    """
+    from phonopy.structure.cells import guess_primitive_matrix
+
+    guess = guess_primitive_matrix(unitcell, symprec=settings.symprec, distinguish_symbol_index=True)
+    steps = np.array(list(np.ndindex(5, 5, 5))) - 2
+    inside = steps @ guess.T  # fractions of the cell vectors
+    inside = inside[np.abs(inside[:, ~periodic]).max(axis=1) < 1e-6]
+    inside = inside[np.argsort(np.linalg.norm(inside @ unitcell.cell, axis=1).round(6), kind="stable")]
+    rows = np.eye(3)
+    chosen: list[np.ndarray] = []
+    for vector in inside:
+        if len(chosen) < periodic.sum() and np.linalg.matrix_rank([*chosen, vector], tol=1e-6) > len(chosen):
+            chosen.append(vector)
+    rows[periodic] = chosen
+    volume = np.linalg.det(rows)
+    if abs(volume) > 1 - 1e-6:
+        return np.eye(3)
+    if volume < 0:
+        rows[np.flatnonzero(periodic)[0]] *= -1
+    return rows.T
 
 
 def _unit_atoms(phonon: Any) -> np.ndarray:
@@ -100,32 +147,38 @@ def _unit_atoms(phonon: Any) -> np.ndarray:
 
 
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
-    """The displaced supercells, in phonopy's atom order, with the tags and the calculator of ``atoms``."""
-    from ase import Atoms as AseAtoms
-
-    cells, tags = [], atoms.get_tags()[_unit_atoms(phonon)]
+    """The displaced supercells, in phonopy's atom order, with all that ``atoms`` say of each atom, and their
+    calculator."""
+    cells, source = [], _unit_atoms(phonon)
     for cell in phonon.supercells_with_displacements:
-        copy = AseAtoms(
-            cell.symbols, cell=cell.cell, scaled_positions=cell.scaled_positions, pbc=atoms.pbc, tags=tags
-        )
+        copy = atoms[source]
+        copy.set_cell(cell.cell)
+        copy.set_scaled_positions(cell.scaled_positions)
         copy.calc = atoms.calc
         cells.append(copy)
     return cells
 
 
-def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
-    """Force constants, bands, mesh, DOS and thermal properties; returns where the band path came from."""
+def solve(
+    phonon: Any, forces: np.ndarray, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray
+) -> BandPath:
+    """Force constants, bands, mesh, DOS and thermal properties; returns the path of the bands.
+
+    Raises:
+        BadStructureError: no atom feels the displacement of another.
+        UsageError: a path that the lattice does not have.
+    """
     phonon.forces = forces
     phonon.produce_force_constants()
     if settings.fc_symmetry:
         phonon.symmetrize_force_constants()
-    source = _bands(phonon, settings)
-    mesh = AUTO_MESH_LENGTH_A if settings.mesh == "auto" else list(settings.mesh)
+    path = _run_bands(phonon, settings, periodic)
     with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
         warnings.filterwarnings(
             "ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning
         )
-        phonon.run_mesh(mesh, is_gamma_center=True)  # an even mesh without Γ would miss the acoustic limit
+        # an even mesh without Γ would miss the acoustic limit
+        phonon.run_mesh(_mesh(phonon, settings, atoms, periodic), is_gamma_center=True)
     if not np.any(phonon.mesh.frequencies):
         raise BadStructureError(
             "A displaced atom feels no force, so all frequencies are zero.",
@@ -135,7 +188,30 @@ def solve(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> str:
     phonon.run_thermal_properties(
         t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True
     )
-    return source
+    return path
+
+
+def _mesh(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray) -> float | list[int]:
+    """The mesh asked for; one point along open directions, where nothing depends on q."""
+    if settings.mesh != "auto":
+        numbers = np.array(settings.mesh, dtype=int)
+        return [int(n) for n in np.where(atoms.pbc, numbers, 1)]
+    if periodic.all():
+        return AUTO_MESH_LENGTH_A
+    lengths = np.linalg.norm(np.linalg.inv(phonon.primitive.cell), axis=0)  # of the reciprocal vectors
+    numbers = np.maximum(np.rint(AUTO_MESH_LENGTH_A * lengths), 1)
+    return [int(n) for n in np.where(periodic, numbers, 1)]
+
+
+def _run_bands(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
+    from phonopy.phonon.band_structure import get_band_qpoints
+
+    cell = phonon.primitive.totuple(distinguish_symbol_index=True)[:3]
+    path = band_path(cell, periodic, settings.bands, settings.symprec)
+    reciprocal = np.linalg.inv(phonon.primitive.cell)
+    lines = get_band_qpoints(path.corners, npoints=settings.band_points, rec_lattice=reciprocal)
+    phonon.run_band_structure(lines, labels=path.tex(), path_connections=path.joined())
+    return path
 
 
 def write_files(phonon: Any, paths: dict[str, Path]) -> None:
@@ -146,60 +222,3 @@ def write_files(phonon: Any, paths: dict[str, Path]) -> None:
     phonon.mesh.write_yaml(filename=str(paths["mesh.yaml"]))
     phonon.write_total_dos(filename=str(paths["total_dos.dat"]))
     phonon.write_yaml_thermal_properties(filename=str(paths["thermal_properties.yaml"]))
-
-
-def _bands(phonon: Any, settings: PhononSettings) -> str:
-    """Run the bands along the path that was asked for; returns "seekpath", "ase" or "given"."""
-    from phonopy.phonon.band_structure import get_band_qpoints, get_band_qpoints_by_seekpath
-
-    points, pieces, source = _special_points(phonon.primitive)
-    if settings.bands == "auto" and source == "seekpath":
-        paths, labels, joined = get_band_qpoints_by_seekpath(
-            phonon.primitive, settings.band_points, is_const_interval=True
-        )
-    else:
-        if settings.bands != "auto":
-            pieces, source = [piece.split() for piece in settings.bands.split(",")], "given"
-        corners = [[_point(label, points) for label in piece] for piece in pieces]
-        if any(len(piece) < 2 for piece in pieces):
-            raise UsageError(
-                f"A band path needs two points or more: '{settings.bands}'.", hint='write "G X, K G"'
-            )
-        paths = get_band_qpoints(corners, npoints=settings.band_points)
-        labels = [_tex(label) for piece in pieces for label in piece]
-        joined = [k < len(piece) - 2 for piece in pieces for k in range(len(piece) - 1)]
-    phonon.run_band_structure(paths, labels=labels, path_connections=joined)
-    return source
-
-
-def _special_points(primitive: Any) -> tuple[dict[str, np.ndarray], list[list[str]], str]:
-    """Coordinates by label, path pieces, and who gave them: seekpath, or ASE when seekpath is absent."""
-    try:
-        import seekpath
-    except ImportError:
-        return _special_points_ase(primitive)
-    found = seekpath.get_path(primitive.totuple())
-    points = {_GREEK.get(name, name): np.array(xyz) for name, xyz in found["point_coords"].items()}
-    return points, [], "seekpath"
-
-
-def _special_points_ase(primitive: Any) -> tuple[dict[str, np.ndarray], list[list[str]], str]:
-    from ase.cell import Cell
-    from ase.dft.kpoints import parse_path_string
-
-    path = Cell(primitive.cell).bandpath(npoints=0)
-    return dict(path.special_points), parse_path_string(path.path), "ase"
-
-
-def _point(label: str, points: dict[str, np.ndarray]) -> np.ndarray:
-    name = _GREEK.get(label, label)
-    if name not in points:
-        raise UsageError(
-            f"This lattice has no point '{label}'.", hint=f"its points: {' '.join(sorted(points))}"
-        )
-    return points[name]
-
-
-def _tex(label: str) -> str:
-    name = _GREEK.get(label, label)
-    return "$\\Gamma$" if name == "G" else f"$\\mathrm{{{name}}}$"

@@ -44,9 +44,11 @@ class RelaxSettings:
 
     def __post_init__(self) -> None:
         if not (self.fmax > 0 and np.isfinite(self.fmax)):
-            raise UsageError(f"fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value")
+            raise UsageError(
+                f"The force limit fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value"
+            )
         if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
         for name, value, allowed in (
             ("optimizer", self.optimizer, OptimizerName),
             ("cell", self.cell, CellMode),
@@ -106,7 +108,7 @@ class RelaxResult:
             return
         wanted = self.settings.fmax
         fact = (
-            f"not converged after {self.n_steps} steps: largest force {self.fmax:.3g} eV/Å, wanted {wanted:g}"
+            f"Not converged after {self.n_steps} steps: largest force {self.fmax:.3g} eV/Å, wanted {wanted:g}"
         )
         where = f"atom {self.worst_atom} ({self.atoms.symbols[self.worst_atom]}) has the largest force"
         left = self.stress_left_gpa
@@ -117,7 +119,7 @@ class RelaxResult:
             if self.fmax <= wanted:
                 where = "the forces on the atoms are small enough, the cell is not relaxed"
         hint = "continue from opt.extxyz, allow more steps, or accept it with --allow-unconverged"
-        raise NotConvergedError(fact, where=where, hint=hint)
+        raise NotConvergedError(f"{fact}.", where=where, hint=hint)
 
     @property
     def stress_left_gpa(self) -> float | None:
@@ -182,7 +184,7 @@ def _refuse_other_trajectory(folder: Path, prefix: str) -> None:
     """Dynamics write traj.extxyz too, but neither of the other files."""
     opt, traj, log = (folder / with_prefix(name, prefix) for name in OUTPUTS)
     if traj.exists() and not (opt.exists() or log.exists()):
-        fact = f"an earlier run that was no relaxation is in this folder: {traj.name}"
+        fact = f"An earlier run that was no relaxation is in this folder: {traj.name}."
         raise UsageError(fact, where=str(folder), hint="choose another folder")
 
 

@@ -65,7 +65,11 @@ def temperature(atoms: Atoms, dof: int) -> float:
 
 def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> None:
     """Set the momenta of ``atoms``: Maxwell-Boltzmann, no drift, scaled to exactly the temperature; or keep
-    them."""
+    them.
+
+    Raises:
+        UsageError: no velocities to keep.
+    """
     from ase import units
 
     present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() > 0

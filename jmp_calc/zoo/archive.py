@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from ..errors import ModelError
+from ..io.regular import open_regular
 
 MAX_PICKLE_BYTES = 16 * 1024**2
 """The pickle of jmp-l (734 + 3 x 585 tensors, no data) is below 1 MB."""
@@ -41,6 +42,8 @@ class TorchArchive:
         self, path: str | Path, *, max_entries: int = MAX_ENTRIES, max_pickle_bytes: int = MAX_PICKLE_BYTES
     ) -> None:
         self.path, self._max_pickle_bytes = Path(path), max_pickle_bytes
+        self._sound: set[str] = set()
+        """Storages whose checksum was found right."""
         self._file = _open(self.path)
         try:
             self._entries = _locate_entries(self._file, self.path, max_entries)
@@ -72,11 +75,14 @@ class TorchArchive:
         return self._storage(key).size
 
     def read_storage(self, key: str, offset: int, target: memoryview) -> None:
-        """Fill ``target`` (bytes) from the storage ``key`` at ``offset``; the checksum is tested for whole
-        storages."""
+        """Fill ``target`` (bytes) from the storage ``key`` at ``offset``, after the test of the storage's
+        checksum."""
         entry = self._storage(key)
         if offset < 0 or offset + len(target) > entry.size:
             raise self._error(f"a tensor reaches beyond the end of storage {key}")
+        if len(target) < entry.size and key not in self._sound:  # several tensors may share one storage
+            self._check_storage(key, entry)
+            self._sound.add(key)
         self._file.seek(entry.start + offset)
         crc, done = 0, 0
         while done < len(target):
@@ -86,9 +92,19 @@ class TorchArchive:
             crc = zlib.crc32(target[done : done + count], crc)
             done += count
         if len(target) == entry.size and crc != entry.crc:
-            raise self._error(
-                f"the checksum of storage {key} is wrong", "the file is damaged: fetch it again"
-            )
+            raise self._damaged(key)
+
+    def _check_storage(self, key: str, entry: Entry) -> None:
+        """Read a whole storage for its checksum."""
+        self._file.seek(entry.start)
+        crc, left = 0, entry.size
+        while left and (part := self._file.read(min(left, _CHUNK))):
+            crc, left = zlib.crc32(part, crc), left - len(part)
+        if left or crc != entry.crc:
+            raise self._damaged(key)
+
+    def _damaged(self, key: str) -> ModelError:
+        return self._error(f"the checksum of storage {key} is wrong", "the file is damaged: fetch it again")
 
     def _storage(self, key: str) -> Entry:
         entry = self._entries.get(f"{self._root}/data/{key}")
@@ -130,7 +146,7 @@ class TorchArchive:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as err:
         raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(path)) from err
     head = file.read(64)

@@ -16,12 +16,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ModelError
+from ..io.regular import open_regular, read_bounded
 from ..io.schema import parse
-from .container import write_atomically
+from .archive import TorchArchive
+from .container import describe_model, write_atomically
 from .download import Expected, Progress, download, locked
-from .registry import RegistryEntry, home
+from .header import plain_json
+from .registry import RegistryEntry, home, require_home
 
 OFFLINE = "JMP_CALC_OFFLINE"
+MAX_RECORD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,21 @@ def cached_path(name: str, entry: RegistryEntry) -> Path:
 
 
 def read_record(path: Path) -> Record | None:
-    """The record beside a cached file; None if there is none."""
+    """The record beside a cached file; None if there is none.
+
+    Raises:
+        ModelError: the record is damaged or cannot be read.
+    """
     try:
-        text = record_path(path).read_text(encoding="utf-8")
-    except OSError:
+        data = read_bounded(record_path(path), MAX_RECORD_BYTES)
+    except FileNotFoundError:
         return None
+    except OSError as err:
+        raise ModelError(
+            f"The record of a cached model cannot be read: {err.strerror}.", where=str(record_path(path))
+        ) from err
     try:
-        return parse(Record, json.loads(text), str(record_path(path)))
+        return parse(Record, plain_json(data.decode("utf-8")), str(record_path(path)))
     except (ValueError, ModelError) as err:
         raise ModelError(
             "The record of a cached model is damaged.",
@@ -117,7 +129,11 @@ def checked(name: str, entry: RegistryEntry, *, rehash: bool = False) -> CachedF
 
 
 def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) -> CachedFile:
-    """The file of a named model, downloaded and recorded if it is not in the cache."""
+    """The file of a named model, downloaded and recorded if it is not in the cache.
+
+    Raises:
+        ModelError: nothing may be fetched, the bundled file is missing, or a download fails.
+    """
     present = checked(name, entry)
     if present is not None:
         return present
@@ -126,13 +142,15 @@ def fetch(name: str, entry: RegistryEntry, *, progress: Progress | None = None) 
             f"The bundled file of {name} is missing.", where=str(entry.bundled), hint="install again"
         )
     path = cached_path(name, entry)
+    require_home()
     if offline():
         raise ModelError(
             f"{name} is not on this machine and {OFFLINE} forbids to fetch it.",
             where=entry.url,
             hint=f"fetch it elsewhere and run: jmp-calc models add {name} PATH",
         )
-    expected = Expected(entry.size, entry.sha256 or _known_hashes().get(entry.url), _magic(path))
+    known = entry.sha256 or _known_hashes().get(entry.url)
+    expected = Expected(entry.size, known, _magic(path), check=_check_whole)
     sha256 = download(entry.url, path, expected, progress=progress)
     with locked(path):
         if read_record(path) is None:
@@ -152,6 +170,7 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
         raise ModelError(
             f"{name} is part of the package and cannot be replaced.", hint="use the path of your file"
         )
+    require_home()
     target, found = cached_path(name, entry), sha256_of(source)
     if entry.sha256 is not None and found != entry.sha256:
         raise ModelError(
@@ -182,14 +201,18 @@ def add(name: str, entry: RegistryEntry, source: Path) -> CachedFile:
 
 
 def remove(name: str, entry: RegistryEntry) -> bool:
-    """Delete the cached file, parts of downloads and the record; False if there was nothing."""
+    """Delete the cached file, parts of downloads and the record; False if there was nothing.
+
+    Raises:
+        ModelError: the model is part of the package.
+    """
     if entry.bundled is not None:
         raise ModelError(f"{name} is part of the package and cannot be removed.")
     path = cached_path(name, entry)
     if not path.parent.is_dir():
         return False
     with locked(path):
-        names = (path, record_path(path), Path(f"{path}.part"), Path(f"{path}.part.json"))
+        names = (path, record_path(path), *(Path(f"{path}{end}") for end in (".part", ".part.json", ".new")))
         present = [item for item in names if item.exists()]
         for item in present:
             item.unlink()
@@ -199,7 +222,7 @@ def remove(name: str, entry: RegistryEntry) -> bool:
 def sha256_of(path: Path) -> str:
     """Hex digest of a file; ModelError if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as err:
         raise ModelError(f"Cannot read the file: {err.strerror}.", where=str(path)) from err
@@ -208,8 +231,23 @@ def sha256_of(path: Path) -> str:
 def _checked_bundled(path: Path, entry: RegistryEntry) -> CachedFile:
     found = sha256_of(path)
     if entry.sha256 is not None and found != entry.sha256:
-        raise ModelError("A bundled model file is damaged.", where=str(path), hint="install jmp-calc again")
+        raise ModelError(
+            f"The file of {path.stem} is damaged: SHA-256 {found[:12]}… instead of {entry.sha256[:12]}….",
+            where=str(path),
+            hint="install jmp-calc again: pip install --force-reinstall --no-deps jmp-calc",
+        )
     return CachedFile(path, found)
+
+
+def _check_whole(path: Path) -> None:
+    """ModelError for a model file without its end; the archive of an official one has its directory there."""
+    with open_regular(path) as file:
+        official = file.read(2) == b"PK"
+    if not official:
+        describe_model(path)
+        return
+    with TorchArchive(path):
+        pass
 
 
 def _magic(path: Path) -> tuple[bytes, ...]:
@@ -222,13 +260,13 @@ def _is_published(name: str, entry: RegistryEntry, sha256: str, size: int) -> bo
 
 
 def _place(source: Path, target: Path) -> None:
-    part = Path(f"{target}.part")
-    part.unlink(missing_ok=True)
+    new = Path(f"{target}.new")  # not the .part of a download, which the next one writes into
+    new.unlink(missing_ok=True)
     try:
-        os.link(source.resolve(), part)  # the published files have gigabytes: no second copy on one disk
+        os.link(source.resolve(), new)  # the published files have gigabytes: no second copy on one disk
     except OSError:
-        shutil.copyfile(source, part)
-    os.replace(part, target)
+        shutil.copyfile(source, new)
+    os.replace(new, target)
 
 
 def _record(path: Path, sha256: str, source: str, published: bool) -> Record:
@@ -241,12 +279,21 @@ def _write_record(path: Path, record: Record) -> None:
 
 
 def _known_hashes() -> dict[str, str]:
-    """Address -> checksum of the first download on this machine."""
+    """Address -> checksum of the first download on this machine; ModelError if they cannot be read."""
+    path = home() / "hashes.json"
     try:
-        data = json.loads((home() / "hashes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = plain_json(read_bounded(path, MAX_RECORD_BYTES).decode("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+    except (OSError, ValueError) as err:
+        raise ModelError(
+            "The checksums of earlier downloads cannot be read.",
+            where=str(path),
+            hint="remove the file; then the next download of a model is taken as the right one",
+        ) from err
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise ModelError("The checksums of earlier downloads are damaged.", where=str(path), hint="remove it")
+    return data
 
 
 def _remember_hash(url: str, sha256: str) -> None:

@@ -1,8 +1,9 @@
 """Our model file: one ``.safetensors`` with a versioned JSON description, format version 1.
 
 The metadata key ``jmp_calc`` holds a JSON object: ``format_version``, ``needs`` (the jmp-calc that can read
-it), ``config`` (ModelConfig), ``precision`` and ``card`` (ModelCard). Loading parses numbers and texts only:
-nothing is unpickled, nothing is imported by name. Version 1 files stay readable for ever.
+it), ``config`` (ModelConfig), ``precision`` and ``card`` (ModelCard). Beside it lies the SHA-256 of the
+content (``header.py``), which every reading checks. Loading parses numbers and texts only: nothing is
+unpickled, nothing is imported by name. Version 1 files stay readable for ever, those of before the hash too.
 
 Example: ``save_model("mine.safetensors", potential, card)``; ``load_model("mine.safetensors").potential``.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,10 +21,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from ..errors import ModelError
 from ..io.atomic import replacing
+from ..io.regular import open_regular
 from ..io.schema import first_five, parse
 from ..model.config import ModelConfig, to_dict
-from .header import Header, TensorEntry, encode_header, plain_json, read_header
-from .limits import check_config
+from .header import (
+    HASH_KEY,
+    MAX_HEADER_BYTES,
+    NO_HASH,
+    Header,
+    TensorEntry,
+    encode_header,
+    plain_json,
+    read_header,
+)
+from .limits import check_config, least_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +45,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "jmp_calc"
 _NEEDS = "0.1"
 """Oldest jmp-calc that reads format version 1."""
+_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,8 @@ class LoadedModel:
     path: Path
     format_version: int | None = None
     """None: an official checkpoint."""
+    content_sha256: str | None = None
+    """The hash that the file records of its content, found right; None: it records none."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,10 @@ class ModelDescription:
     card: ModelCard
     precision: str
     format_version: int
+    sha256: str
+    """Of the whole file."""
+    content_sha256: str | None
+    """As in LoadedModel."""
 
 
 @dataclass(frozen=True)
@@ -92,84 +111,153 @@ def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
     """Write ``potential`` and ``card`` to ``path``: the file appears complete or not at all.
 
     Raises:
-        ModelError: the weights are not all of one precision (float32 or float64) or not finite.
+        ModelError: the weights are not all of one precision (float32 or float64) or not finite, or the card
+            is longer than a reader accepts.
     """
     import torch
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
+    precision = _precision(state)
+    check_config(potential.config)
+    description: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "needs": _NEEDS,
+        "config": to_dict(potential.config),
+        "precision": precision,
+        "card": asdict(card),
+    }
+    text = json.dumps(description, allow_nan=False, ensure_ascii=False)
+    parse(_Description, json.loads(text), "header")  # what cannot be read back is not written
+    layout = {name: (precision, tuple(tensor.shape)) for name, tensor in state.items()}
+    header = encode_header(layout, {HASH_KEY: NO_HASH, METADATA_KEY: text})
+    if len(header) > MAX_HEADER_BYTES:
+        raise ModelError(
+            f"The description of the model has {len(header)} bytes, at most {MAX_HEADER_BYTES} can be read.",
+            hint="shorten the card of the model",
+        )
+    data = [memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in state.values()]
+    digest = hashlib.sha256(header)
+    for part in data:
+        digest.update(part)
+    header = header.replace(NO_HASH.encode(), digest.hexdigest().encode(), 1)
+    write_atomically(Path(path), chain([header], data))
+
+
+def _precision(state: dict[str, Tensor]) -> str:
+    """Name of the one floating type of all tensors; ModelError if they have several, or are not finite."""
+    import torch
+
     dtypes = {tensor.dtype for tensor in state.values()}
     names = {torch.float32: "float32", torch.float64: "float64"}
     if len(dtypes) != 1 or not dtypes <= set(names):
         raise ModelError(
             f"Weights of types {sorted(map(str, dtypes))} cannot be saved.", hint="convert the model first"
         )
-    bad = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    bad = [name for name, tensor in state.items() if not is_finite(tensor)]
     if bad:
         raise ModelError(
             f"{len(bad)} tensors are not finite: {first_five(bad)}.", hint="the training has diverged"
         )
-    check_config(potential.config)
-    description: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "needs": _NEEDS,
-        "config": to_dict(potential.config),
-        "precision": names[dtypes.pop()],
-        "card": asdict(card),
-    }
-    text = json.dumps(description, allow_nan=False, ensure_ascii=False)
-    parse(_Description, json.loads(text), "header")  # what cannot be read back is not written
-    layout = {name: (description["precision"], tuple(tensor.shape)) for name, tensor in state.items()}
-    data = (memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in state.values())
-    write_atomically(Path(path), chain([encode_header(layout, {METADATA_KEY: text})], data))
+    return names[dtypes.pop()]
 
 
 def load_model(path: str | Path) -> LoadedModel:
     """Read one of our files; the potential is on the CPU in the file's precision.
 
     Raises:
-        ModelError: no such file, not ours, damaged, from a newer version, or with missing or unexpected
-            tensors.
+        ModelError: no such file, not ours, damaged (its content has not the hash that it records), from a
+            newer version, or with missing or unexpected tensors.
     """
+    from ..model.potential import Potential
+
     path = Path(path)
-    with _open(path) as file:
+    with _open(path) as file, _naming(path):
         header = read_header(file, path)
-        try:
-            description = _describe(header)
-            check_config(description.config)
-            _check_tensors(description, header)
-            potential = build_potential(description.config, _read_tensors(file, header))
-        except ModelError as err:
-            raise ModelError(
-                err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint
-            ) from err
-        sha256 = file_sha256(file)
-    return LoadedModel(potential, description.card, sha256, path, description.format_version)
+        description = _describe(header)
+        check_config(description.config)
+        _check_tensors(description, header)
+        hashes = _Hashes(header)
+        state = {name: _read_tensor(file, name, entry, hashes) for name, entry in header.tensors.items()}
+        hashes.check()
+        _check_finite(state)
+        potential = Potential.from_state(description.config, state).eval()
+    return LoadedModel(
+        potential, description.card, hashes.file, path, description.format_version, header.recorded
+    )
 
 
 def describe_model(path: str | Path) -> ModelDescription:
-    """The description in one of our files; reads no tensor."""
+    """The description in one of our files, after the check of its hash; makes no network.
+
+    Raises:
+        ModelError: no such file, not ours, damaged, or from a newer version.
+    """
     path = Path(path)
-    with _open(path) as file:
-        try:
-            description = _describe(read_header(file, path))
-            check_config(description.config)
-        except ModelError as err:
-            raise ModelError(
-                err.fact, where=f"{path}: {err.where}" if err.where else str(path), hint=err.hint
-            ) from err
+    with _open(path) as file, _naming(path):
+        header = read_header(file, path)
+        description = _describe(header)
+        check_config(description.config)
+        hashes = _Hashes(header)
+        while part := file.read(_CHUNK):
+            hashes.update(part)
+        hashes.check()
     return ModelDescription(
-        description.config, description.card, description.precision, description.format_version
+        description.config,
+        description.card,
+        description.precision,
+        description.format_version,
+        hashes.file,
+        header.recorded,
     )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors inside name the file."""
+    try:
+        yield
+    except ModelError as err:
+        if err.where is not None and err.where.startswith(str(path)):
+            raise
+        where = f"{path}: {err.where}" if err.where else str(path)
+        raise ModelError(err.fact, where=where, hint=err.hint) from err
+
+
+class _Hashes:
+    """SHA-256 of a file and of its content, from one reading of the data behind the header."""
+
+    def __init__(self, header: Header) -> None:
+        self._recorded = header.recorded
+        self._file = hashlib.sha256(header.raw)
+        self._content = None if self._recorded is None else hashlib.sha256(header.hashed)
+
+    def update(self, part: bytes | memoryview) -> None:
+        """The next bytes of the file."""
+        self._file.update(part)
+        if self._content is not None:
+            self._content.update(part)
+
+    @property
+    def file(self) -> str:
+        """Hex digest of all bytes so far."""
+        return self._file.hexdigest()
+
+    def check(self) -> None:
+        """ModelError if the content is not the one whose hash the file records."""
+        if self._content is None or self._content.hexdigest() == self._recorded:
+            return
+        raise ModelError(
+            f"The model file is damaged or was edited: the SHA-256 of its content is "
+            f"{self._content.hexdigest()[:12]}…, it was written with {str(self._recorded)[:12]}….",
+            hint="fetch, copy or write it again; no result of it can be trusted",
+        )
 
 
 def build_potential(config: ModelConfig, state: dict[str, Tensor]) -> Potential:
     """A Potential that owns ``state``: no random start, no second copy of the weights."""
     from ..model.potential import Potential
-    from ..model.shapes import shapes_only
 
-    with shapes_only():
-        shapes = {name: tuple(tensor.shape) for name, tensor in Potential(config).state_dict().items()}
-    _check_names(set(state), shapes, state)
+    _check_names({name: tuple(tensor.shape) for name, tensor in state.items()}, config)
     return Potential.from_state(config, state).eval()
 
 
@@ -182,15 +270,17 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
             file.write(part)
 
 
-def file_sha256(file: BinaryIO) -> str:
-    """Hex digest of a whole open file."""
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinite values, found without a copy of it."""
+    import torch
+
+    # A NaN is the least and the greatest of its tensor; isfinite() would make arrays of the tensor's size.
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as err:
         raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(path)) from err
 
@@ -201,6 +291,12 @@ def _describe(header: Header) -> _Description:
         raise ModelError(
             "This .safetensors file has no jmp_calc description, so jmp-calc did not write it.",
             hint="give a file made by jmp-calc finetune or jmp-calc convert",
+        )
+    unknown = sorted(set(header.metadata) - {METADATA_KEY, HASH_KEY, "format"})
+    if unknown:  # a damaged name of the hash would else be a file without hash
+        raise ModelError(
+            f"The file has metadata that jmp-calc does not write: {first_five(unknown)}.",
+            hint="fetch or write it again",
         )
     try:
         data = plain_json(text)
@@ -220,33 +316,41 @@ def _describe(header: Header) -> _Description:
 
 
 def _check_tensors(description: _Description, header: Header) -> None:
-    """All floating tensors have the stated precision."""
+    """The tensors are those of the described network, in the stated precision; none is read for it."""
     wrong = [name for name, entry in header.tensors.items() if entry.dtype != description.precision]
     if wrong:
         raise ModelError(f"{len(wrong)} tensors are not {description.precision}: {first_five(wrong)}.")
+    _check_names({name: entry.shape for name, entry in header.tensors.items()}, description.config)
 
 
-def _check_names(found: set[str], expected: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> None:
+def _check_names(found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
+    from ..model.potential import Potential
+    from ..model.shapes import shapes_only
+
+    hint = "the file does not hold the network that it describes"
+    if len(found) < least_tensors(config):  # before modules are made, whose number the file chooses
+        raise ModelError(
+            f"The file has {len(found)} tensors, its network has at least {least_tensors(config)}.", hint=hint
+        )
+    with shapes_only():
+        expected = {name: tuple(tensor.shape) for name, tensor in Potential(config).state_dict().items()}
     missing = [name for name in expected if name not in found]
-    unexpected = sorted(found - set(expected))
-    wrong = [
-        f"{n} {tuple(state[n].shape)} instead of {s}"
-        for n, s in expected.items()
-        if n in found and tuple(state[n].shape) != s
-    ]
+    unexpected = sorted(set(found) - set(expected))
+    wrong = [f"{n} {found[n]} instead of {s}" for n, s in expected.items() if n in found and found[n] != s]
     for kind, names in (("missing", missing), ("unexpected", unexpected), ("of wrong shape", wrong)):
         if names:
-            raise ModelError(
-                f"{len(names)} tensors are {kind}: {first_five(names)}.",
-                hint="the file does not hold the network that it describes",
-            )
+            raise ModelError(f"{len(names)} tensors are {kind}: {first_five(names)}.", hint=hint)
 
 
-def _read_tensors(file: BinaryIO, header: Header) -> dict[str, Tensor]:
-    return {name: _read_tensor(file, name, entry) for name, entry in header.tensors.items()}
+def _check_finite(state: dict[str, Tensor]) -> None:
+    bad = [name for name, tensor in state.items() if not is_finite(tensor)]
+    if bad:
+        raise ModelError(
+            f"{len(bad)} tensors have NaN or infinite values: {first_five(bad)}.", hint="the file is damaged"
+        )
 
 
-def _read_tensor(file: BinaryIO, name: str, entry: TensorEntry) -> Tensor:
+def _read_tensor(file: BinaryIO, name: str, entry: TensorEntry, hashes: _Hashes) -> Tensor:
     import torch
 
     dtype: torch.dtype = getattr(torch, entry.dtype)
@@ -256,7 +360,5 @@ def _read_tensor(file: BinaryIO, name: str, entry: TensorEntry) -> Tensor:
     file.seek(entry.start)
     if file.readinto(buffer.numpy().data) != entry.size:  # type: ignore[attr-defined]
         raise ModelError(f"The file ends inside tensor {name}.", hint="fetch it again")
-    tensor = buffer.view(dtype).reshape(entry.shape)
-    if not bool(torch.isfinite(tensor).all()):
-        raise ModelError(f"The tensor {name} has NaN or infinite values.", hint="the file is damaged")
-    return tensor
+    hashes.update(buffer.numpy().data)
+    return buffer.view(dtype).reshape(entry.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,47 @@ NO_REFERENCE = (
 )
 
 
-def describe_file(path: Path, *, official: bool) -> tuple[ModelConfig, ModelCard, int | None]:
-    """Configuration, card and format version (None: official checkpoint) of a model file."""
+OFFICIAL_CONTENT = "CRC-32 of every tensor, checked when it is read"
+NOT_RECORDED = "not recorded: written by a jmp-calc that did not note a hash of the content"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a model file says of itself."""
+
+    config: ModelConfig
+    card: ModelCard
+    format: str
+    content: str
+    """How damage of the weights is noticed: the hash of the content, or the words for none."""
+    sha256: str | None = None
+    """Of the whole file; None: not computed."""
+
+
+def describe_file(path: Path, *, official: bool) -> FileFacts:
+    """What is in a model file; of one of ours the hash of the content is checked.
+
+    Raises:
+        ModelError: not such a file, or a damaged one.
+    """
     if official:
         from .official import describe_official
 
-        return (*describe_official(path), None)
-    description = describe_model(path)
-    return description.config, description.card, description.format_version
+        return FileFacts(*describe_official(path), "official checkpoint", OFFICIAL_CONTENT)
+    ours = describe_model(path)
+    version = f"jmp-calc format version {ours.format_version}"
+    return FileFacts(ours.config, ours.card, version, content_words(ours.content_sha256), ours.sha256)
+
+
+def content_words(sha256: str | None) -> str:
+    """What is said of the content of one of our files, whose hash has been checked."""
+    return NOT_RECORDED if sha256 is None else f"sha256 {sha256}, as recorded in the file"
 
 
 def describe(found: ModelFile) -> dict[str, Any]:
     """Everything a user should know about the model before using it, as plain data."""
-    config, card, version = describe_file(found.path, official=found.official)
+    facts = describe_file(found.path, official=found.official)
+    config, card = facts.config, facts.card
     notes = list(card.notes)
     if not found.published:
         notes.append("added by hand; not known to be the published file")
@@ -38,8 +67,9 @@ def describe(found: ModelFile) -> dict[str, Any]:
         "name": found.name or card.name,
         "file": str(found.path),
         "size_bytes": found.path.stat().st_size,
-        "sha256": found.sha256 or cache.sha256_of(found.path),
-        "format": "official checkpoint" if version is None else f"jmp-calc format version {version}",
+        "sha256": found.sha256 or facts.sha256 or cache.sha256_of(found.path),
+        "content": facts.content,
+        "format": facts.format,
         "licence": found.entry.licence if found.entry else card.licence,
         "source": card.source,
         "created": card.created or "unknown",

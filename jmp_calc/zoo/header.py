@@ -3,6 +3,9 @@
 Layout: 8 bytes little-endian header length, a JSON object (tensor name -> dtype, shape, data_offsets; the key
 ``__metadata__`` holds strings), then the data. A header that is oversized, overlaps, leaves gaps, or
 disagrees with the file's length is refused.
+
+``__metadata__`` may hold the SHA-256 of the content under HASH_KEY: that of the file in which the 64 digits
+of the hash itself are zeros, so that no byte of header or data is outside of it.
 """
 
 from __future__ import annotations
@@ -18,9 +21,16 @@ from typing import Any, BinaryIO
 
 from ..errors import ModelError
 
-MAX_HEADER_BYTES = 16 * 1024**2
+MAX_HEADER_BYTES = 1024**2
 """jmp-l has about 700 tensors and a header below 0.2 MB."""
 MAX_RANK = 8
+MAX_NAME = 256
+"""Characters of a tensor's name."""
+MAX_DIGITS = 20
+"""Of a whole number: more than any of 64 bits."""
+HASH_KEY = "jmp_calc_sha256"
+NO_HASH = "0" * 64
+"""Stands for the digits of the hash where it is computed."""
 MAX_NESTING = 32
 """Levels of brackets in a header; the parser of some Python versions overflows its stack at many
 thousands."""
@@ -42,10 +52,22 @@ class TensorEntry:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything the header says, checked."""
+    """Everything the header says, checked; the tensors in the order of their bytes."""
 
     metadata: dict[str, str]
     tensors: dict[str, TensorEntry]
+    raw: bytes
+    """As it stands in the file, with the length before it."""
+
+    @property
+    def recorded(self) -> str | None:
+        """SHA-256 of the content that the writer noted; None: not recorded (before jmp-calc did so)."""
+        return self.metadata.get(HASH_KEY)
+
+    @property
+    def hashed(self) -> bytes:
+        """What the hash of the content begins with: the header without the digits of the hash."""
+        return self.raw.replace((self.recorded or NO_HASH).encode(), NO_HASH.encode(), 1)
 
 
 def read_header(file: BinaryIO, path: str | Path) -> Header:
@@ -73,15 +95,22 @@ def read_header(file: BinaryIO, path: str | Path) -> Header:
         raise error(f"its header is not valid JSON ({err})") from err
     if not isinstance(data, dict):
         raise error("its header is not a JSON object")
-    metadata = data.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise error("its __metadata__ is not an object of texts")
     try:
+        metadata = _metadata(data.pop("__metadata__", {}))
         tensors = {name: _entry(name, value, 8 + length) for name, value in data.items()}
+        tensors = dict(sorted(tensors.items(), key=lambda item: (item[1].start, item[1].size)))
         _check_cover(tensors, 8 + length, total)
     except ValueError as err:
         raise error(str(err)) from err
-    return Header(metadata, tensors)
+    return Header(metadata, tensors, prefix + raw)
+
+
+def _metadata(data: object) -> dict[str, str]:
+    if not isinstance(data, dict) or not all(isinstance(value, str) for value in data.values()):
+        raise ValueError("its __metadata__ is not an object of texts")
+    if not re.fullmatch(r"[0-9a-f]{64}", data.get(HASH_KEY, NO_HASH)):
+        raise ValueError(f"its {HASH_KEY} is no SHA-256 in hex digits")
+    return data
 
 
 def encode_header(shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: dict[str, str]) -> bytes:
@@ -100,14 +129,25 @@ def encode_header(shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: d
 
 
 def plain_json(text: str) -> Any:
-    """Parse JSON from a file that nobody vouches for; raises ValueError."""
+    """Parse JSON from a file that nobody vouches for, in time and memory that grow as the text does; raises
+    ValueError."""
     depth = deepest = 0
-    for bracket in re.findall(r"[\[{\]}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", text)):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
+    # Possessive, and the closing quote optional: every string is scanned once, also one that never ends.
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', text, re.DOTALL):
+        if token[0][0] != '"':
+            depth += 1 if token[0] in "[{" else -1
+            deepest = max(deepest, depth)
     if deepest > MAX_NESTING:
         raise ValueError(f"{deepest} levels of brackets, at most {MAX_NESTING} are allowed")
-    return json.loads(text, object_pairs_hook=_no_doubles, parse_constant=_no_constant)
+    data = json.loads(text, object_pairs_hook=_no_doubles, parse_constant=_no_constant, parse_int=_whole)
+    json.dumps(data, ensure_ascii=False).encode("utf-8")  # UnicodeEncodeError: half a character
+    return data
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,11 +162,13 @@ def _no_constant(name: str) -> float:
 
 
 def _entry(name: str, value: object, base: int) -> TensorEntry:
+    if len(name) > MAX_NAME:
+        raise ValueError(f"the name of a tensor has {len(name)} characters")
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the entry of tensor {name!r} is malformed")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"tensor {name!r} has the unknown type {dtype!r}")
+        raise ValueError(f"tensor {name!r} has the unknown type {str(dtype)[:20]!r}")
     if not _naturals(shape) or len(shape) > MAX_RANK or not _naturals(offsets) or len(offsets) != 2:
         raise ValueError(f"tensor {name!r} has a malformed shape or position")
     kind, item = DTYPES[dtype]
@@ -141,8 +183,9 @@ def _naturals(value: object) -> bool:
 
 
 def _check_cover(tensors: dict[str, TensorEntry], begin: int, end: int) -> None:
-    """The tensors must fill the data region without overlap and without gaps."""
-    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].size)):
+    """The tensors, in the order of their bytes, must fill the data region without overlap and without
+    gaps."""
+    for name, entry in tensors.items():
         if entry.start < begin:
             raise ValueError(f"tensor {name!r} overlaps another one")
         if entry.start > begin:

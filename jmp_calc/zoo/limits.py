@@ -148,3 +148,11 @@ def _check_length(name: str, value: float, where: str) -> None:
 def _require(condition: bool, fact: str, where: str) -> None:
     if not condition:
         raise ModelError(fact, where=where)
+
+
+def least_tensors(config: ModelConfig) -> int:
+    """A number of tensors that every network of this configuration has at least: one for each layer."""
+    backbone = config.backbone
+    block = backbone.num_before_skip + backbone.num_after_skip + backbone.num_concat
+    block += backbone.num_atom_emb_layers + backbone.num_output_afteratom
+    return backbone.num_blocks * (1 + block) + sum(head.num_layers for head in config.heads)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ..errors import ModelError
+from ..io.regular import exists, open_regular
 from . import cache
 from .container import LoadedModel, load_model
 from .registry import RegistryEntry, load_registry
@@ -32,9 +33,13 @@ class ModelFile:
 
     @property
     def official(self) -> bool:
-        """Whether to read it as an official checkpoint (zip archive) and not as one of our files."""
+        """Whether to read it as an official checkpoint (zip archive) and not as one of our files.
+
+        Raises:
+            ModelError: the file cannot be opened.
+        """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 head = file.read(9)
         except OSError as err:
             raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(self.path)) from err
@@ -70,7 +75,11 @@ def resolve(name_or_path: str | os.PathLike[str], *, weights: str = "ema") -> Lo
 
 def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> ModelFile:
     """The file that a name or path stands for; a named model is fetched first unless ``may_fetch`` is
-    False."""
+    False.
+
+    Raises:
+        ModelError: no such name or file, a folder, or not on this machine.
+    """
     text = os.fspath(name_or_path)
     registry = load_registry()
     if text in registry:
@@ -81,14 +90,14 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
         if file is None:
             file = fetch_by_name(text)
         return ModelFile(file.path, text, entry, file.sha256, file.published)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(text))
+    if exists(path) and path.is_dir():
         inside = sorted(item.name for item in path.glob("*.safetensors"))
         hint = (
             f"give one of its files: {', '.join(inside[:5])}" if inside else "give the path of a model file"
         )
         raise ModelError("The model is a folder, not a file.", where=str(path), hint=hint)
-    if path.exists():
+    if exists(path):
         return ModelFile(path)
     raise _unknown(text, path, list(registry))
 
@@ -129,7 +138,7 @@ def _unknown(text: str, path: Path, names: list[str]) -> ModelError:
     if not (os.sep in text or "/" in text or path.suffix.lower() in _SUFFIXES):
         return _unknown_name(text, names)
     folder = path.parent
-    if not folder.is_dir():
+    if not exists(folder) or not folder.is_dir():
         return ModelError(f"No such model file: {text}.", where=f"the folder {folder} does not exist")
     near = difflib.get_close_matches(path.name, [item.name for item in folder.iterdir()], n=3)
     hint = (

@@ -77,7 +77,11 @@ def official_heads(
 
 
 def load_official(path: str | Path, weights: str = "ema") -> OfficialModel:
-    """As official_state, with the remarks that go into the model card."""
+    """As official_state, with the remarks that go into the model card.
+
+    Raises:
+        ModelError: an unknown weight set, or a file that is not such a checkpoint.
+    """
     if weights not in WEIGHT_SETS:
         raise ModelError(f"Unknown weight set {weights!r}.", hint=f"choose one of {', '.join(WEIGHT_SETS)}")
     with TorchArchive(path) as archive:
@@ -96,15 +100,14 @@ def read_official(path: str | Path, weights: str = "ema", *, sha256: str | None 
         weights: as for official_state.
         sha256: of the file, if it is known already.
     """
-    from .container import LoadedModel, build_potential, file_sha256
+    from .cache import sha256_of
+    from .container import LoadedModel, build_potential
 
     path = Path(path)
     model = load_official(path, weights)
-    if sha256 is None:
-        with path.open("rb") as file:
-            sha256 = file_sha256(file)
     card = _card(path, model.finetuned, model.notes, f"weight set {model.weights}")
-    return LoadedModel(build_potential(model.config, model.state), card, sha256, path)
+    potential = build_potential(model.config, model.state)
+    return LoadedModel(potential, card, sha256 or sha256_of(path), path)
 
 
 def describe_official(path: str | Path) -> tuple[ModelConfig, ModelCard]:
@@ -185,8 +188,10 @@ class _Checkpoint:
         """One tensor as float32, checked to be finite (scale factors: also not zero)."""
         import torch
 
+        from .container import is_finite
+
         value = read_tensor(self._archive, tensor).to(torch.float32)
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise ModelError(f"The tensor {name} has NaN or infinite values.", hint="the file is damaged")
         if name.endswith("scale_factor") and float(value) == 0.0:
             raise ModelError(

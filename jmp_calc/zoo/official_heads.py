@@ -52,7 +52,11 @@ class OfficialHeads:
 def pretraining_heads(
     shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig
 ) -> OfficialHeads:
-    """The energy and direct-force heads of a pre-training checkpoint, in the order of its tasks."""
+    """The energy and direct-force heads of a pre-training checkpoint, in the order of its tasks.
+
+    Raises:
+        ModelError: not as many heads as tasks.
+    """
     n_tasks = len({key.split(".")[2] for key in shapes if key.startswith("output.out_energy.")})
     tasks = hyper.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
@@ -115,7 +119,11 @@ def finetuned_heads(
     shapes: Mapping[str, Shape], hyper: Mapping[str, Any], size: BackboneConfig
 ) -> OfficialHeads:
     """The heads of a fine-tuned official model; outputs stay normalised (scale 1) if the file has no
-    constants."""
+    constants.
+
+    Raises:
+        ModelError: two heads of one name.
+    """
     groups: dict[tuple[str, str], dict[int, Shape]] = {}
     biased: set[tuple[str, str]] = set()
     for key, shape in shapes.items():

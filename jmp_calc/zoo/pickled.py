@@ -77,6 +77,8 @@ _INERT_STANDARD = {
     ("numpy", "ndarray"),
 }
 _GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt"}
+MAX_PATH = 4096
+"""Characters of a file name with its folders, as in Linux."""
 _FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 _MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
 
@@ -287,7 +289,10 @@ def _rebuild_parameter(data: object, *_: object) -> LazyTensor:
 
 
 def _join_path(*parts: object) -> str:
-    return "/".join(str(part) for part in parts if isinstance(part, str)).replace("//", "/")
+    texts = [part for part in parts if isinstance(part, str)]
+    if sum(map(len, texts)) > MAX_PATH:  # a path joined with itself again and again doubles each time
+        raise pickle.UnpicklingError(f"a path of more than {MAX_PATH} characters")
+    return "/".join(texts).replace("//", "/")
 
 
 _REBUILD: dict[tuple[str, str], Callable[..., Any]] = {

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError
+from ..io.regular import exists, read_bounded
 from ..io.schema import parse
 
 _PACKAGE = Path(__file__).parent
+MAX_REGISTRY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,39 @@ def load_registry() -> dict[str, RegistryEntry]:
     """
     entries = _read(_PACKAGE / "registry.toml")
     mirror = home() / "registry.toml"
-    return entries | _read(mirror) if mirror.is_file() else entries
+    return entries | _read(mirror) if exists(mirror) else entries
 
 
 def home() -> Path:
-    """Folder of fetched models: ``JMP_CALC_HOME``, else the user's cache folder."""
+    """Folder of fetched models: ``JMP_CALC_HOME``, else the user's cache folder.
+
+    For a user without a home folder it begins with "~" as it stands: nothing is there.
+    """
     chosen = os.environ.get("JMP_CALC_HOME")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jmp-calc", appauthor=False))
 
 
+def require_home() -> None:
+    """ModelError for a user without a home folder who has not named a folder for models."""
+    if str(home()).startswith("~"):
+        raise ModelError(
+            "There is no home folder to keep models in (no HOME, no entry of this user).",
+            where=str(home()),
+            hint="set JMP_CALC_HOME to a folder that you can write to",
+        )
+
+
 def _read(path: Path) -> dict[str, RegistryEntry]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise ModelError(f"The model registry cannot be read: {err}.", where=str(path)) from err
+        data = tomllib.loads(read_bounded(path, MAX_REGISTRY_BYTES).decode("utf-8"))
+    except OSError as err:
+        raise ModelError(f"The model registry cannot be read: {err.strerror}.", where=str(path)) from err
+    except (ValueError, RecursionError) as err:
+        raise ModelError(f"The model registry is damaged: {err}.", where=str(path)) from err
     entries = {}
     for name, value in data.items():
         entry = parse(RegistryEntry, value, f"{path}, [{name}]")

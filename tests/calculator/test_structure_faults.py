@@ -15,7 +15,7 @@ from ase.geometry import minkowski_reduce
 
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.checks import closest_pair
-from jmp_calc.errors import BadStructureError, JMPWarning, ModelError, OutOfMemoryError
+from jmp_calc.errors import BadStructureError, JMPWarning, ModelError, OutOfMemoryError, UsageError
 from jmp_calc.graph.batch import collate
 
 
@@ -184,6 +184,21 @@ def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path
         calc.get_potential_energy(bulk("Fe"))
 
 
+def test_elements_any_computes_what_the_head_does_not_cover_and_warns_once(two_heads: Path) -> None:
+    calc = JMPCalculator(two_heads, head="organic", device="cpu", dtype="float64", elements="any")
+    salt = bulk("NaCl", "rocksalt", a=5.6)
+    with pytest.warns(JMPWarning, match="Head 'organic' was not trained on Na, Cl: .* is arbitrary") as told:
+        energy = calc.get_potential_energy(salt)
+    assert np.isfinite(energy) and len(told) == 1
+    salt.rattle(0.01, seed=0)
+    calc.get_potential_energy(salt)  # a second warning would be an error here
+    assert calc.todict()["elements"] == "any"
+    with pytest.raises(BadStructureError, match="atomic number 121"):
+        calc.get_potential_energy(Atoms([121]))
+    with pytest.raises(UsageError, match="elements='all' is not a choice"):
+        JMPCalculator(two_heads, head="organic", elements="all")  # type: ignore[arg-type]
+
+
 def test_ghost_atom_names_the_index(calc: JMPCalculator) -> None:
     refused(calc, Atoms("HXH", positions=[[0, 0, 0], [0, 0, 1], [0, 0, 2]]), "Atom 1 is a ghost atom")
 
@@ -224,10 +239,10 @@ def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms
         ethanol.info["charge"] = harmless
         energy = calc.get_potential_energy(ethanol)
     ethanol.info["charge"] = -1
-    refused(calc, ethanol, r"info\['charge'\] is -1")
+    refused(calc, ethanol, "key 'charge' is -1")
     for nonsense in (np.array([0, 0]), "none"):
         ethanol.info["charge"] = nonsense
-        refused(calc, ethanol, r"info\['charge'\] is .*, not a number")
+        refused(calc, ethanol, "key 'charge' is .*, not a number")
     ethanol.info["charge"] = 0
     assert calc.get_potential_energy(ethanol) == energy
 

@@ -240,7 +240,7 @@ def test_a_charge_that_the_model_cannot_have_is_no_matter_of_the_guard(
     for command in ("relax", "md"):
         result = run(command, tmp_path / "ion.extxyz", "-m", model, "-o", tmp_path / command)
         assert result.exit_code == 4, result.output
-        assert "info['charge'] is 1" in result.stderr
+        assert "key 'charge' is 1" in result.stderr
 
 
 @pytest.mark.parametrize(

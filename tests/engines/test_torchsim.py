@@ -89,7 +89,7 @@ def test_slabs_that_became_molecules_warn_once_and_vacuum_keeps_them(
     def energy(atoms: Atoms) -> float:
         return float(fresh(ts.io.atoms_to_state([atoms], torch.device("cpu"), torch.float64))["energy"])
 
-    with pytest.warns(JMPWarning, match="system 0 .* no periodic direction .* pbc=True and a vacuum"):
+    with pytest.warns(JMPWarning, match="System 0 .* no periodic direction .* pbc=True and a vacuum"):
         assert abs(energy(slab) - expected) > 1e-3
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -82,7 +82,7 @@ def edge_counts(model: Model, atoms: Atoms) -> tuple[int, ...]:
     edges, length = neighbour_edges(atoms.positions, atoms.cell.array, atoms.pbc, max(fixed))
     if not policy.adaptive:
         return tuple(int((length < cutoff).sum()) for cutoff in fixed)
-    main, a2ee2a, qint = adaptive_cutoffs(edges.target, length, len(atoms), policy)
+    main, a2ee2a, qint = adaptive_cutoffs(edges.target, length, len(atoms), policy).T
     pair = 0.5 * (main[edges.source] + main[edges.target])
     reaches = (pair, policy.a2a_cutoff, a2ee2a[edges.target], qint[edges.target])
     return tuple(int((length < reach).sum()) for reach in reaches)

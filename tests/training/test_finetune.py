@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from jmp_calc import evaluate, finetune
-from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.errors import BadInputError, JMPWarning, ModelError, UsageError
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.finetuning.options import ModelOptions
@@ -296,5 +296,9 @@ def test_evaluate_refuses_unknown_elements_and_unlabelled_files(tmp_path: Path, 
     water = molecule("H2O")
     water.info["energy"] = 1.0
     write(tmp_path / "water.extxyz", water, format="extxyz")
-    with pytest.raises(ModelError, match="does not know"):
+    with pytest.raises(ModelError, match=r"was not trained on .*water\.extxyz"):
         evaluate(tmp_path / "water.extxyz", model=model)
+    with pytest.warns(JMPWarning, match="was not trained on H, O"):
+        assert np.isfinite(
+            evaluate(tmp_path / "water.extxyz", model=model, elements="any").errors.energy_mae_mev
+        )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +21,18 @@ from jmp_calc.zoo import cache
 from jmp_calc.zoo.download import Expected, download
 from jmp_calc.zoo.registry import RegistryEntry
 
-CONTENT = b"PK" + bytes(range(256)) * 3000
+
+def archive(numbers: bytes) -> bytes:
+    """A whole file as torch.save writes it."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name, data in (("data.pkl", b"\x80\x02}."), ("byteorder", b"little"), ("data/0", numbers)):
+            file.writestr(f"m/{name}", data)
+    return packed.getvalue()
+
+
+CONTENT = archive(bytes(range(256)) * 3000)
+OTHER = archive(bytes(50_000))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -150,7 +163,7 @@ def test_a_changed_file_is_not_glued_to_the_old_beginning(server: Server, tmp_pa
     server.cut_after = [1000, 1000, 1000]
     with pytest.raises(ModelError):
         download(server.url, tmp_path / "m.pt", Expected())
-    server.etag, server.content = '"two"', b"PK" + bytes(50_000)
+    server.etag, server.content = '"two"', OTHER
     download(server.url, tmp_path / "m.pt", Expected())
     assert (tmp_path / "m.pt").read_bytes() == server.content
 
@@ -217,7 +230,7 @@ def test_first_hash_is_recorded_and_checked_ever_after(server: Server, home: Pat
     source = entry(server)
     cache.fetch("m", source)
     cache.remove("m", source)
-    server.content = CONTENT[:-1] + b"x"
+    server.content = OTHER
     with pytest.raises(ModelError, match="wrong checksum"):
         cache.fetch("m", source)
     cache.forget_hash(source)

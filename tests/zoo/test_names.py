@@ -165,7 +165,18 @@ def test_info_of_our_file_shows_references_data_and_metrics(run: Run) -> None:
     assert data["heads"][0]["reference"] == "isolated atoms"
     assert data["training_data"] == [{"name": "set a", "licence": "CC0"}]
     assert data["metrics"] == {"mae_mev": 3.5}
-    assert run("models", "info", VERSION_1)[0] == 0
+
+
+def test_info_is_short_unless_all_is_asked_for(run: Run, official: Path) -> None:
+    code, short, _ = run("models", "info", official)
+    lines = short.splitlines()
+    assert code == 0
+    assert len(lines) < 25 and "network" not in short
+    assert any("ani1x" in line and "H C N O" in line for line in lines)
+    assert "no atomic reference" in short
+    assert f"models info {official} --full" in lines[-1]
+    full = run("models", "info", official, "--full")[1]
+    assert len(full) > 2 * len(short) and "network" in full
 
 
 def test_convert_keeps_every_number(run: Run, official: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError
-
-from .extxyz import RawFrame, as_floats
+from jmp_calc.io.header import as_floats
+from jmp_calc.io.raw_frame import RawFrame
 
 AUTOMATIC = {
     "energy": ("REF_energy", "energy"),

@@ -124,6 +124,9 @@ def load_references(
     structure file.
 
     Keys and units are those of the structure file, as in ``read_labelled``.
+
+    Raises:
+        UsageError: a file that cannot be read or is no such table.
     """
     import yaml
 

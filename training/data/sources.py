@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.files import Index, parse_index, select, suffix
+from jmp_calc.io.files import find_files as existing_files
+from jmp_calc.io.raw_frame import from_atoms
+from jmp_calc.io.reader import SUFFIXES
 from jmp_calc.io.schema import first_five
 
 from .frame import LabelledSet
-from .raw import RawFile, parse_index, raw_frame
+from .raw import RawFile
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,8 +24,6 @@ if TYPE_CHECKING:
 Labelled: TypeAlias = "str | os.PathLike[str] | Atoms | Sequence[str | os.PathLike[str] | Atoms]"
 """A file, folder or pattern, or several; or structures that carry their labels in ``calc``, ``info``,
 ``arrays``."""
-SUFFIXES = (".xyz", ".extxyz", ".exyz", ".traj", ".db", ".aselmdb", ".npz")
-"""Files that are taken from a folder, packed (.gz, .bz2, .xz) or not."""
 MEMORY = "structures in memory"
 """What messages call structures that come from no file."""
 ISOLATED_TOLERANCE = 1e-4
@@ -142,30 +144,27 @@ def find_files(given: Sequence[Path]) -> tuple[Path, ...]:
     BadInputError for what is not there, an LMDB file, a record set, or a folder without such files;
     UsageError for a file given twice.
     """
-    found = [path for item in given for path in _matches(item)]
-    found = [path for item in found for path in (_inside(item) if item.is_dir() else [item])]
-    for path in found:
-        if not path.is_file():
-            what = "is no regular file" if path.exists() else "does not exist"
-            raise BadInputError(f"{path} {what}.", where=str(path), hint="check the path")
-        if _suffix(path) == ".lmdb":
+    for path in given:
+        if (path / SET_FILE).is_file():
+            raise BadInputError(
+                f"{path} is a record set already.", where=str(path), hint="train on it as it is"
+            )
+        if suffix(path) == ".lmdb":
             raise BadInputError(
                 f"{path.name} is an LMDB file, which says nothing of its layout.",
                 where=str(path),
                 hint="read OC20 and OC22 with --dataset oc20 or oc22",
             )
-    if len({path.resolve() for path in found}) < len(found):
-        raise UsageError("A file was given twice.", hint="its frames would count double")
-    return tuple(found)
+    return existing_files(given, SUFFIXES)
 
 
-def raw_structures(structures: Sequence[Atoms], index: str | int = ":") -> RawFile:
+def raw_structures(structures: Sequence[Atoms], index: str | Index = ":") -> RawFile:
     """The chosen structures with what they carry.
 
     BadInputError where a calculator's results belong to another structure: one that several structures share
     keeps the results of the last, and positions may have changed since.
     """
-    chosen = list(enumerate(structures))[parse_index(index)]
+    chosen = list(select(enumerate(structures), parse_index(index)))
     for number, atoms in chosen:
         calc = atoms.calc
         if getattr(calc, "results", None) and getattr(calc, "check_state", None) and calc.check_state(atoms):
@@ -177,40 +176,4 @@ def raw_structures(structures: Sequence[Atoms], index: str | int = ":") -> RawFi
             )
     if not chosen:
         raise BadInputError(f"There is no frame {index!r}.", where=MEMORY, hint="count from 0; ':' is all")
-    return RawFile(tuple(raw_frame(atoms, number) for number, atoms in chosen))
-
-
-def _matches(path: Path) -> list[Path]:
-    """What a pattern names; other paths, and files whose name looks like a pattern, as they are."""
-    if path.exists() or not any(sign in str(path) for sign in "*?["):
-        return [path]
-    import glob
-
-    found = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    if not found:
-        raise BadInputError(
-            "No file has such a name.", where=str(path), hint="check the pattern and the folder"
-        )
-    return found
-
-
-def _inside(folder: Path) -> list[Path]:
-    if (folder / SET_FILE).is_file():
-        raise BadInputError(
-            f"{folder} is a record set already.", where=str(folder), hint="train on it as it is"
-        )
-    inside = [path for path in sorted(folder.iterdir()) if path.is_file() and _suffix(path) in SUFFIXES]
-    if not inside:
-        raise BadInputError(
-            f"{folder} has no file {', '.join('*' + suffix for suffix in SUFFIXES)}.",
-            where=str(folder),
-            hint="name other files one by one; published data sets are read with --dataset",
-        )
-    return inside
-
-
-def _suffix(path: Path) -> str:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in (".gz", ".bz2", ".xz"):
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+    return RawFile(tuple(from_atoms(atoms, number) for number, atoms in chosen))

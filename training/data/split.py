@@ -50,7 +50,11 @@ def split_frames(frames: Sequence[Frame], valid_fraction: float, seed: int = 0) 
 
 def every_nth(frames: Sequence[Frame], n: int, offset: int | None = None) -> Split:
     """Every ``n``-th frame for validation (the last of each ``n`` unless ``offset`` says), the others for
-    training."""
+    training.
+
+    Raises:
+        UsageError: nothing is left to train on.
+    """
     if n < 2:
         raise UsageError(
             f"Every {n}-th frame for validation leaves nothing to train on.", hint="use 2 or more"

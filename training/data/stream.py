@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.raw_frame import RawFrame
 
-from .extxyz import RawFrame
 from .frame import Frame
 from .keys import LabelKeys, check_given, choose_keys
 from .label_units import LabelUnits, Scales

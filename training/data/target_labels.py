@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jmp_calc.errors import BadInputError
-
-from .extxyz import as_floats
+from jmp_calc.io.header import as_floats
 
 TargetKind = Literal["scalar", "class", "vector"]
 FEW = 10

@@ -17,6 +17,8 @@ from .base import choose
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 UNKNOWN = "not published"
+MAX_BYTES = 1 << 40
+"""Of a file whose size is not published; the largest set, OC20, has files of hundreds of gigabytes."""
 _MAGIC = {".zip": (b"PK",), ".npz": (b"PK",), ".h5": (b"\x89HDF",), ".gz": (b"\x1f\x8b",), ".bz2": (b"BZ",)}
 _PACKED = (".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
 
@@ -92,6 +94,7 @@ def fetch(
             what="data",
             home="choose with -o",
             by_hand=f"or fetch the file by other means and put it into {folder}",
+            max_bytes=MAX_BYTES,
         )
         found = download(file.url, target, expected)
         checked = "checked" if file.sha256 or file.md5 else "no checksum published"

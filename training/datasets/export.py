@@ -45,6 +45,9 @@ def export(
         frames: a random subset (seed 42) of that size.
         on_bad: whether a bad frame is an error or left out.
         min_atoms: smaller frames are left out (4 in the pre-training of JMP).
+
+    Raises:
+        BadInputError: no frame is left.
     """
     from ase.io import write
 

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.extxyz import read_extxyz
+from jmp_calc.io.files import open_bytes
+from jmp_calc.io.header import as_floats
+from jmp_calc.io.raw_frame import RawFrame
 
-from ..data.extxyz import RawFrame, as_floats, open_bytes, read_extxyz
 from ..data.frame import Frame
 from .base import FrameSource
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.lmdb import LmdbFile
 
 from ..data.frame import Frame
-from ..data.lmdb import LmdbFile
 from .base import FrameSource, choose
 from .formats.graph_pickles import load_plain, load_record
 from .oc20 import OC20Chunks
@@ -182,7 +182,11 @@ def open_oc22(folder: Path, member: str) -> OCDatabase:
 
 def read_references(path: Path) -> dict[str, float]:
     """Energies in eV by ``random<sid>`` from ``oc20_ref.pkl``, a pickled dict of numbers; nothing in it is
-    executed."""
+    executed.
+
+    Raises:
+        BadInputError: it is not a table of energies.
+    """
     found = load_plain(path.read_bytes(), str(path))
     if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
         raise BadInputError("It is not a table of energies.", where=str(path), hint="fetch it again")

@@ -60,7 +60,11 @@ class Complexes(FrameSource):
 
 
 def open_pdbbind(folder: Path, member: str = "core") -> FrameSource:
-    """The complexes of ``pdbbind_v2013_core.csv`` in its order; the pocket is used, not the whole protein."""
+    """The complexes of ``pdbbind_v2013_core.csv`` in its order; the pocket is used, not the whole protein.
+
+    Raises:
+        BadInputError: naming the row.
+    """
     choose(member, ("core",), "part of PDBBind")
     names = [f"{up}pdbbind_v2013_core.csv" for up in ("", "pdbbind/", "../")]
     table = find_file(folder, names, "PDBBind")

@@ -46,6 +46,9 @@ def open_qm9(folder: Path, member: str = "all", *, complete: bool = True) -> Fra
     Looked for in this order: the original xyz files (full float64 energies), ``gdb9.sdf`` with its csv, and
     ``qm9_v3.pt`` or its zip (energies already rounded to float32). ``complete`` demands all 130,831
     molecules, without which the published split means nothing.
+
+    Raises:
+        BadInputError: none of the forms is there, or molecules are missing.
     """
     from . import qm9_files, qm9_graphs
 

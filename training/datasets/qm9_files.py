@@ -96,7 +96,11 @@ def open_xyz(folder: Path) -> QM9Frames | None:
 
 
 def open_sdf(folder: Path) -> QM9Frames | None:
-    """``gdb9.sdf`` joined with ``gdb9.sdf.csv`` by name (not by order); None if there is no gdb9.sdf."""
+    """``gdb9.sdf`` joined with ``gdb9.sdf.csv`` by name (not by order); None if there is no gdb9.sdf.
+
+    Raises:
+        BadInputError: the two files do not belong together.
+    """
     path = folder if folder.is_file() and folder.suffix == ".sdf" else folder / "gdb9.sdf"
     if not path.is_file():
         return None

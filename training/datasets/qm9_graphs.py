@@ -26,7 +26,11 @@ _MAX_PICKLE_BYTES = 1 << 30
 
 
 def open_graphs(folder: Path) -> QM9Frames | None:
-    """The molecules of ``qm9_v3.pt``, directly or inside ``qm9_v3.zip``; None if neither is there."""
+    """The molecules of ``qm9_v3.pt``, directly or inside ``qm9_v3.zip``; None if neither is there.
+
+    Raises:
+        BadInputError: a damaged file.
+    """
     names = ("qm9_v3.pt", "raw/qm9_v3.pt", "qm9_v3.zip")
     path = (
         folder

@@ -25,6 +25,9 @@ def open_qmof(folder: Path, member: str = "bandgap") -> CrystalFrames:
     """All frameworks, in the order of ``qmof.json``; those without a band gap have no target.
 
     The lists are joined by ``qmof_id`` (their order differs between versions) and read item by item.
+
+    Raises:
+        BadInputError: rows without a structure.
     """
     choose(member, (TARGET,), "QMOF property")
     properties = find_file(folder, [f"{root}qmof.json" for root in _ROOTS], "QMOF")
@@ -60,6 +63,9 @@ def split_qmof(source: CrystalFrames, split: str = "paper10k", *, n_paper: int =
 
     ``code``: int(80 %) / rest / int(10 %), as the official code. ``paper10k``: 10,000 to train, the remainder
         in halves (the paper does not say how it divides them).
+
+    Raises:
+        BadInputError: too few frameworks.
     """
     split = choose(split, SPLITS, "split of QMOF")
     count = len(source)

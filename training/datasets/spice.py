@@ -54,7 +54,7 @@ class SpiceFrames(FrameSource):
             raise BadInputError(
                 f"{path.name} has no molecule of the subset {group}.",
                 where=str(path),
-                hint="It needs groups whose subset begins with " + repr(_PREFIXES[group]),
+                hint="it needs groups whose subset begins with " + repr(_PREFIXES[group]),
             )
         self._numbers, self._positions, self._energies, self._gradients = numbers, positions, energies, forces
         counts = [len(energy) for energy in energies]
@@ -85,7 +85,11 @@ class SpiceFrames(FrameSource):
 
 def open_spice(folder: Path, member: str) -> SpiceFrames:
     """Conformers of a subset from an extract (``dipeptides.h5``) or any published ``SPICE-*.hdf5`` in
-    ``folder``."""
+    ``folder``.
+
+    Raises:
+        BadInputError: no such file.
+    """
     subset = choose(member, SUBSETS, "SPICE subset")
     if folder.is_file():
         return SpiceFrames(folder, subset)
@@ -106,6 +110,9 @@ def split_spice(source: SpiceFrames, split: str = "conformers") -> Parts:
 
     ``conformers`` puts those of one molecule into all parts, as the official code; ``molecules`` keeps them
     together.
+
+    Raises:
+        BadInputError: too few molecules.
     """
     split = choose(split, SPLITS, "split of SPICE")
     if split == "conformers":

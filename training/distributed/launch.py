@@ -146,7 +146,11 @@ def check_devices(kind: str, devices: int) -> None:
 @contextmanager
 def launched(devices: int, nodes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The other processes of this machine, started with the command line of this one; they end with the
-    block."""
+    block.
+
+    Raises:
+        UsageError: an interactive session.
+    """
     if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
         raise UsageError(
             "Several devices need a script or the command line, not an interactive session.",
@@ -179,7 +183,11 @@ def launched(devices: int, nodes: int) -> Iterator[list[subprocess.Popen[bytes]]
 
 
 def joined(kind: str, devices: int, nodes: int, cluster: str | None) -> tuple[World, dist.TCPStore]:
-    """This process as one of the group, and a store for last words."""
+    """This process as one of the group, and a store for last words.
+
+    Raises:
+        UsageError: Fabric is missing, the port is in use, or the processes do not find each other.
+    """
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.plugins.environments import LightningEnvironment

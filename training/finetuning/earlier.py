@@ -139,7 +139,8 @@ def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch
     """The frames with their old head (of several the one with the smallest force error) and fitted
     references.
 
-    Raises the errors of ``possible_heads``.
+    Raises:
+        UsageError: forces of the old head that are not finite; the errors of ``possible_heads``.
     """
     names = possible_heads(item, potential.config)
     errors = (

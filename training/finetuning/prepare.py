@@ -61,7 +61,11 @@ class Prepared:
 
 
 def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
-    """Read, split, audit and reference the data and find the start model; computes nothing expensive."""
+    """Read, split, audit and reference the data and find the start model; computes nothing expensive.
+
+    Raises:
+        UsageError: no frames to train on or to validate on.
+    """
     began = time.monotonic()
     required = [label for label in ("energy", "forces") if label not in data.allow_missing]
     required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]

@@ -48,6 +48,9 @@ def read_recipe_frames(
         split: another split than the recipe's.
         test_frames: a random subset of the test frames (seed 42) of that size, reported as such; None: all.
         on_bad: whether a bad frame is an error or left out and counted.
+
+    Raises:
+        BadInputError: no frames to train on or to validate on are left.
     """
     chosen = family(recipe.dataset)
     assert chosen.split is not None  # every recipe has a set with splits

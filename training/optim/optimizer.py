@@ -26,6 +26,9 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
         potential: network with names ``embedding.*``, ``backbone.int_blocks.<i>.*``, ``heads.*``.
         what: none, embedding, backbone (with the embedding), or n: the embedding and the first n blocks.
         heads: names of heads that are not trained either.
+
+    Raises:
+        UsageError: nothing is left to train, or more blocks than there are.
     """
     prefixes = tuple(f"heads.{head}." for head in heads)
     if what != "none":
@@ -60,7 +63,11 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
 
 def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in
-    JMP)."""
+    JMP).
+
+    Raises:
+        UsageError: no learning rate.
+    """
     if config.lr is None:
         raise UsageError("No learning rate was given.", hint="give one with --lr")
     groups = [

@@ -54,7 +54,11 @@ def validation_batches(
     device: torch.device,
     world: World = World(),
 ) -> Batches:
-    """All validation frames, never re-balanced."""
+    """All validation frames, never re-balanced.
+
+    Raises:
+        UsageError: no set has validation frames.
+    """
     sizes = np.concatenate([source.valid_sizes for source in sets])
     if not len(sizes):
         raise UsageError(

@@ -82,7 +82,11 @@ def remember_holdout(seen: Seen, data: Path, say: Say) -> None:
 def read_set(
     item: MixtureSet, data: Path, seen: Seen, counts: Counts, seed: int
 ) -> tuple[list[Frame], Counter[str]]:
-    """Frames of one set after all filters and the cap, and how many were left out for which reason."""
+    """Frames of one set after all filters and the cap, and how many were left out for which reason.
+
+    Raises:
+        BadInputError: too few usable frames.
+    """
     dropped: Counter[str] = Counter()
     frames: list[Frame] = []
     for file in item.files:

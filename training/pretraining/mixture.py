@@ -157,7 +157,11 @@ class Mixture:
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     """Content of a recipe: a path to a TOML file, or the name of one in ``training/pretraining/recipes``
-    (jmp-xs)."""
+    (jmp-xs).
+
+    Raises:
+        UsageError: no such recipe, or not TOML.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = HERE / "recipes" / f"{str(name_or_path).replace('-', '_')}.toml"
@@ -180,7 +184,11 @@ def recipe_files() -> tuple[str, ...]:
 
 def changed(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """Content of a recipe with settings replaced, each written as ``table.key=value`` with a value as in
-    TOML."""
+    TOML.
+
+    Raises:
+        UsageError: not a setting, or not a table of the recipe.
+    """
     result = copy.deepcopy(content)
     for change in changes:
         path, equals, text = change.partition("=")

@@ -71,7 +71,11 @@ def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> Pretra
 
 
 def recipe_of(content: dict[str, Any], where: str) -> PretrainRecipe:
-    """The same from the content of a recipe; ``where`` is named in errors."""
+    """The same from the content of a recipe; ``where`` is named in errors.
+
+    Raises:
+        UsageError: unknown tables, no learning rate, no forces.
+    """
     unknown = sorted(set(content) - {"mixture", "model", "train", "heads", "sets"})
     if unknown:
         raise UsageError(

@@ -310,6 +310,9 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
     packed there.
 
     Without a folder nothing is written.
+
+    Raises:
+        UsageError: no data.
     """
     own = None if folder is None else folder / PACK_FILE
     if options.pack is not None:

@@ -22,9 +22,9 @@ from typing import Any, overload
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.lmdb import LmdbFile
 
 from ..data.frame import Frame
-from ..data.lmdb import LmdbFile
 from ..data.sources import SET_FILE
 from .format import FORMAT_VERSION, Tables, decode
 from .statistics import SetStatistics

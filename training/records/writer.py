@@ -22,10 +22,10 @@ from types import TracebackType
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.lmdb import LmdbFile, import_lmdb
 from jmp_calc.io.outdir import LOCK_NAME, locked, make_folder
 
 from ..data.frame import Frame
-from ..data.lmdb import LmdbFile, import_lmdb
 from .format import FORMAT_VERSION, Tables, decode, encode
 from .record_set import SET_FILE, SIZES_FILE, RecordSet, SetInfo, Shard, SourceFile, record_key
 from .statistics import EnergyMoments, StatisticsSum

@@ -58,7 +58,11 @@ class FittedClasses:
         )
 
     def configured(self, config: TrainConfig) -> TrainConfig:
-        """``config`` with cross-entropy, and balanced accuracy to choose the best model by."""
+        """``config`` with cross-entropy, and balanced accuracy to choose the best model by.
+
+        Raises:
+            UsageError: a loss of numbers, or not one weight per class.
+        """
         if config.loss.scalar not in ("l1", "cross_entropy"):
             raise UsageError(
                 f"{config.loss.scalar} is a loss of numbers; classes are trained with cross-entropy.",

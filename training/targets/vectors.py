@@ -52,7 +52,11 @@ class FittedVector:
 
     def configured(self, config: TrainConfig) -> TrainConfig:
         """``config`` with the length of the error vector as loss, and the best model by the error of a
-        component."""
+        component.
+
+        Raises:
+            UsageError: a loss of numbers.
+        """
         if config.loss.scalar not in ("l1", "norm"):
             raise UsageError(
                 f"{config.loss.scalar} is a loss of numbers; of vectors it is the length of the error.",

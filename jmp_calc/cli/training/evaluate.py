@@ -8,7 +8,7 @@ import click
 
 from ..command_run import CommandRun
 from ..dry_run import dry_run_report
-from ..options import Common, common_options
+from ..options import ELEMENTS_OPTION, Common, common_options
 from .unit_options import label_units, unit_options
 
 EPILOG = """\b
@@ -33,6 +33,7 @@ Examples:
     show_default=True,
     help="Weight set of an official checkpoint.",
 )
+@ELEMENTS_OPTION
 @click.option("--index", default=":", show_default=True, help="Frames, as a slice.")
 @click.option(
     "--group-by", type=click.Choice(["config_type", "formula"]), default="config_type", show_default=True
@@ -93,6 +94,7 @@ def evaluate(
         "forces": forces,
         "graph": graph,
         "weights": weights,
+        "elements": common.elements,
         "index": index,
         "group_by": group_by,
         "keys": keys,
@@ -127,6 +129,7 @@ def evaluate(
             forces=forces,
             graph=graph,
             weights=weights,
+            elements=common.elements,
             keys=keys,
             target=target,
             index=index,

@@ -49,7 +49,7 @@ def test_keys_and_skipping_of_bad_frames(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (("none.xyz",), 4, "does not exist"),
+        (("none.xyz",), 4, "No such file"),
         (("a.extxyz", "--part", "train"), 2, "--part has no meaning here"),
         (("a.extxyz", "--dataset", "rmd71"), 2, "did you mean rmd17"),
         (("a.extxyz", "--dataset", "rmd17"), 2, "--member"),

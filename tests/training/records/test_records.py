@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.lmdb import LmdbFile
 from jmp_calc.training.data.frame import Frame
-from jmp_calc.training.data.lmdb import LmdbFile
 from jmp_calc.training.records import writer as record_writer
 from jmp_calc.training.records.format import Tables, decode, encode
 from jmp_calc.training.records.record_set import RecordSet, record_key

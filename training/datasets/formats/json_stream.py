@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jmp_calc.errors import BadInputError
-
-from ...data.extxyz import open_bytes
+from jmp_calc.io.files import open_bytes
 
 _CHUNK = 1 << 16
 _BLANK = " \t\r\n"

@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
-
-from .extxyz import RawFrame, RawStream, select
+from ..errors import BadInputError
+from .files import Index, select
 from .lmdb import LmdbFile
+from .raw_frame import RawFrame, RawStream
 
 MAX_ROW_BYTES = 1 << 28
 _RESULTS = ("energy", "free_energy", "forces", "stress")
 _RESERVED = {"nextid", "deleted_ids", "metadata"}
 
 
-def stream_aselmdb(path: Path, selection: slice) -> RawStream:
+def stream_aselmdb(path: Path, index: Index) -> RawStream:
     """Selected rows in the order of their ids (deleted ones are not there), one after the other.
 
     Reading raises BadInputError naming the row for one that is damaged or has no structure.
     """
     stream = RawStream(fraction=0.0)
-    stream.frames = select(_rows(path, stream), selection)
+    stream.frames = select(_rows(path, stream), index)
     return stream
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.errors import BadInputError, UsageError
+from ..errors import BadInputError, UsageError
 
 
 class _Handle:

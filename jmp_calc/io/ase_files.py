@@ -1,0 +1,131 @@
+"""Frames of every file that ASE reads, with what ASE passes over in silence: files that were cut short,
+counts that no file of that size can hold, charges in the input of other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInputError, JMPWarning
+from .complete import check_complete
+from .files import Index, select, unpacked, unpacked_name
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+LARGEST_WHOLE = 4 << 30
+"""Bytes of a file that ASE can only read as a whole."""
+_ONE_BY_ONE = ("traj", "db", "netcdftrajectory", "vasp-out", "vasp-xml", "bundletrajectory")
+
+
+def known_by_name(path: Path) -> bool:
+    """Whether ASE has a format for files of that name: ``OUTCAR``, ``XDATCAR``."""
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        filetype(unpacked_name(path), read=False, guess=False)
+    except UnknownFileTypeError:
+        return False
+    return True
+
+
+def ase_frames(path: Path, index: Index, *, allow_truncated: bool = False) -> Iterator[tuple[int, Atoms]]:
+    """Number and structure of the selected frames.
+
+    Raises BadInputError for a file of unknown format, or that is damaged, cut short (unless allowed: then its
+    complete frames are read) or of a size beyond its format.
+    """
+    with unpacked(path) as source:
+        form = _format(source, path)
+        _check_size(source, form, path)
+        check_complete(source, form, path, allow_truncated=allow_truncated)
+        try:
+            yield from select(enumerate(_images(source, form)), index)
+        except (BadInputError, JMPWarning):
+            raise
+        # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
+        except Exception as error:
+            raise _unreadable(path, source, form, error) from error
+
+
+def _format(source: Path, path: Path) -> str:
+    """ASE's name of the format, by the name of the file or its first bytes."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        form = str(filetype(str(source)))
+    except UnknownFileTypeError as error:
+        form = ""
+        cause: Exception | None = error
+    else:
+        cause = None
+    if form in ioformats and ioformats[form].can_read:
+        return form
+    raise BadInputError(
+        "ASE does not recognise this as a structure file.",
+        where=str(path),
+        hint="use a known name (POSCAR, .cif, .xyz, .extxyz, .traj, .db, .npz) or convert it first",
+    ) from cause
+
+
+def _check_size(source: Path, form: str, path: Path) -> None:
+    """BadInputError for a text file with zero bytes, or a file too large to be read as a whole."""
+    from ase.io.formats import ioformats
+
+    if not ioformats[form].isbinary and form != "db":
+        with source.open("rb") as stream:
+            if b"\0" in stream.read(1 << 16):
+                raise BadInputError(
+                    f"The file is not text, but its name or start says {form}.",
+                    where=str(path),
+                    hint="check that this is the right file",
+                )
+    size = source.stat().st_size
+    if form not in _ONE_BY_ONE and size > LARGEST_WHOLE:
+        raise BadInputError(
+            f"A {form} file of {size >> 30} GB is too large to be read as a whole.",
+            where=str(path),
+            hint="convert it to extxyz, which is read frame by frame",
+        )
+
+
+def _images(source: Path, form: str) -> Iterator[Atoms]:
+    import ase.io
+
+    if form == "db":
+        yield from _database(source)
+        return
+    for atoms in ase.io.iread(str(source), index=":", format=form, do_not_split_by_at_sign=True):
+        _keep_charge(atoms)
+        yield atoms
+
+
+def _keep_charge(atoms: Atoms) -> None:
+    """Charge and multiplicity of an input file (Gaussian), which ASE has in a calculator, into ``info``."""
+    parameters: dict[str, Any] = getattr(atoms.calc, "parameters", None) or {}
+    for key, name in (("charge", "charge"), ("mult", "multiplicity")):
+        if parameters.get(key) is not None:
+            atoms.info.setdefault(name, parameters[key])
+
+
+def _database(path: Path) -> Iterator[Atoms]:
+    """Rows of an ASE database, whose own keys ``ase.io`` drops."""
+    from ase.db import connect
+
+    for row in connect(path).select(sort="id"):
+        atoms = row.toatoms()
+        atoms.info.update({**row.key_value_pairs, **row.data})
+        yield atoms
+
+
+def _unreadable(path: Path, source: Path, form: str, error: Exception) -> BadInputError:
+    """The clearest message for a file on which ASE failed."""
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        fact = (
+            f"The file cannot be read as {form}: {error.args[0][:60]!r} is no element or key that ASE knows."
+        )
+    else:
+        first = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
+        fact = f"The file cannot be read as {form}: {type(error).__name__}{': ' if first else ''}{first}."
+    return BadInputError(fact, where=str(path), hint="check that the file is complete and what it says it is")

@@ -1,0 +1,152 @@
+"""One structure with everything its file says, before it is known which entries are labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInputError
+from .header import as_floats, typed_value
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+"""Rows and columns of xx, yy, zz, yz, xz, xy."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrame:
+    """One structure with everything its file says; values of ``info`` may still be text."""
+
+    numbers: np.ndarray
+    """(N,) int64"""
+    positions: np.ndarray
+    """(N, 3) float64, Å (or the file's length unit)"""
+    cell: np.ndarray
+    """(3, 3) float64, rows are lattice vectors; zeros without a cell"""
+    pbc: np.ndarray
+    """(3,) bool"""
+    index: int
+    """Number of the frame in the file, from 0."""
+    info: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    """Labels of an attached calculator, and in extxyz files the entries that ASE would put there."""
+    atoms: Atoms | None = None
+    """The ASE structure that was read, where ASE read it: with constraints and calculator."""
+
+
+@dataclass(eq=False)
+class RawStream:
+    """The frames of a file one after the other; messages and position are up to date after each of them."""
+
+    frames: Iterator[RawFrame] = field(default_factory=lambda: iter(()))
+    messages: list[str] = field(default_factory=list)
+    foreign_units: bool = False
+    """The layout (rMD17, sGDML) is one that is normally not in eV and Å."""
+    fraction: float | None = None
+    """Share of the file that was read; None: not known."""
+
+
+def from_atoms(atoms: Atoms, index: int) -> RawFrame:
+    """The frame of an ASE structure; arrays (N, 3) of ``info`` count as arrays too."""
+    # calc.results holds what was computed; atoms.get_forces() would zero the forces of fixed atoms.
+    results = dict(getattr(atoms.calc, "results", {}) or {})
+    arrays = {k: np.asarray(v) for k, v in atoms.arrays.items() if k not in ("numbers", "positions")}
+    info = dict(atoms.info)
+    for key, value in list(info.items()):
+        if isinstance(value, (np.ndarray, list, tuple)) and _shape(value) == (len(atoms), 3):
+            arrays.setdefault(key, np.asarray(value))
+    return RawFrame(
+        np.asarray(atoms.numbers, dtype=np.int64),
+        np.asarray(atoms.positions, dtype=float),
+        np.asarray(atoms.cell.array, dtype=float),
+        np.asarray(atoms.pbc, dtype=bool),
+        index,
+        info,
+        arrays,
+        results,
+        atoms,
+    )
+
+
+def to_atoms(raw: RawFrame, where: str) -> Atoms:
+    """The ASE structure of a frame as ASE would read it: constraints of ``move_mask``, labels in a
+    calculator.
+
+    BadInputError, with ``where``, for labels that are no numbers and masks that are no flags.
+    """
+    if raw.atoms is not None:
+        return raw.atoms
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io.extxyz import per_atom_properties, per_config_properties
+
+    atoms = Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=raw.pbc)
+    results: dict[str, Any] = {}
+    for key, value in raw.info.items():
+        if key in per_config_properties:
+            results[key] = _label(key, value, where)
+        else:
+            atoms.info[key] = typed_value(value) if isinstance(value, str) else value
+    for key, array in raw.arrays.items():
+        name = "charges" if key == "charge" else key
+        if name in per_atom_properties:
+            results[name] = array
+        elif key == "move_mask":
+            atoms.set_constraint(_constraints(array, where))
+        elif key == "masses":
+            atoms.set_masses(array)
+        elif key not in atoms.arrays:
+            atoms.set_array(key, array)
+    if results:
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(value)
+    except ValueError:  # nested lists of different lengths
+        return ()
+
+
+def _label(key: str, value: Any, where: str) -> Any:
+    """A label of a whole structure as numbers; stress in Voigt order."""
+    try:
+        numbers = as_floats(value)
+    except (ValueError, TypeError, RecursionError):
+        raise BadInputError(f"The {key} {str(value)[:60]!r} is not numeric.", where=where) from None
+    if key == "stress":
+        return symmetric_matrix(numbers, key, where)[VOIGT]
+    return float(numbers) if numbers.ndim == 0 else numbers
+
+
+def symmetric_matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
+    """Symmetric (3, 3) from (3, 3), 9 numbers or Voigt-6 (xx yy zz yz xz xy); BadInputError for others."""
+    if value.shape == (6,):
+        xx, yy, zz, yz, xz, xy = value
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if value.shape not in ((9,), (3, 3)):
+        raise BadInputError(f"The {label} has shape {value.shape}, not (3, 3), (9,) or (6,).", where=where)
+    matrix = value.reshape(3, 3)
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if asymmetry > 0.05 * np.abs(matrix).max() + 1e-3:
+        raise BadInputError(f"The {label} is not symmetric (difference {asymmetry:.3g}).", where=where)
+    return 0.5 * (matrix + matrix.T)
+
+
+def _constraints(mask: np.ndarray, where: str) -> Any:
+    """ASE's constraints for the column ``move_mask``: flags (N,), or (N, 3) by direction."""
+    from ase.constraints import FixAtoms, FixCartesian
+
+    free = np.asarray(mask).astype(bool)
+    if free.ndim == 1:
+        return FixAtoms(mask=~free)
+    if free.shape[1] != 3:
+        raise BadInputError("The column move_mask has neither one nor three flags.", where=where)
+    return [FixCartesian(atom, mask=~free[atom]) for atom in range(len(free))]

@@ -1,0 +1,142 @@
+"""What files say of a structure that no model reads, and that must not be passed over: a total charge, a spin
+other than a singlet's, sites that are not fully occupied by one element."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import BadStructureError
+
+_CHARGES = frozenset(
+    {"charge", "totalcharge", "netcharge", "systemcharge", "molecularcharge", "formalcharge"}
+)
+_MULTIPLICITIES = frozenset({"multiplicity", "spinmultiplicity", "mult", "spinmult"})
+_SPINS = frozenset({"totalspin", "spinstate", "unpairedelectrons", "nunpaired", "numunpaired", "uhf"})
+"""Keys, in lower case without ``_``, ``-`` and blanks, for which neutral singlets have 0, 1 and 0."""
+_SPIN = "spin"
+"""Used for the multiplicity (1), for the number of unpaired electrons (0) and for the total spin (0)."""
+_SITES = frozenset({"occupancy", "occupancies", "siteoccupancy", "siteoccupancies", "occ"})
+_WHOLE = 1e-3
+"""How far an occupancy may be from one."""
+
+
+def state_given(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[str, Any, str] | None:
+    """The key and value of ``info`` that make it anything but a neutral singlet, and what they are ("the
+    total charge"); None: there is none.
+
+    Texts of files count as their numbers. A spin of 1 is a singlet's multiplicity where the number of
+    electrons is even.
+    """
+    for key, value in info.items():
+        name = str(key).lower().translate(str.maketrans("", "", "_- "))
+        if name in _CHARGES:
+            right, what = {0.0}, "the total charge"
+        elif name in _MULTIPLICITIES:
+            right, what = {1.0}, "the spin multiplicity"
+        elif name in _SPINS:
+            right, what = {0.0}, "the spin"
+        elif name == _SPIN:
+            right, what = ({0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}), "the spin"
+        else:
+            continue
+        if not _says_nothing(value) and _number(value) not in right:
+            return str(key), value, what
+    return None
+
+
+def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where: str | None = None) -> None:
+    """BadStructureError, naming the key, for a structure that is not a neutral singlet: no model has an input
+    for charge or spin, and would compute it as one without a word."""
+    found = state_given(info, numbers)
+    if found is None:
+        return
+    key, value, what = found
+    number = _number(value)
+    if number is None:
+        raise BadStructureError(
+            f"The key {key!r} is {str(value)[:60]!r}, not a number.",
+            where=where,
+            hint=f"it is {what} of the structure; delete the key or set it to that of a neutral singlet",
+        )
+    raise BadStructureError(
+        f"The key {key!r} is {number:g}, but this model has no input for charge or spin.",
+        where=where,
+        hint="only neutral singlets can be computed; delete the key if it does not matter",
+    )
+
+
+def check_whole_sites(
+    info: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, where: str | None = None
+) -> None:
+    """BadStructureError, naming the site, for partial occupancies and sites of several elements: they
+    would be computed as full."""
+    for site, text in _broken_sites(info, arrays):
+        raise BadStructureError(
+            f"{site} is occupied by {text}: a disordered structure cannot be computed as it is.",
+            where=where,
+            hint="make an ordered supercell, or choose one occupation, and write every site once and full",
+        )
+
+
+def _broken_sites(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str]]:
+    for key, value in info.items():
+        if _is_sites(key):
+            yield from _in_info(value)
+    for key, array in arrays.items():
+        if not _is_sites(key):
+            continue
+        numbers = [_number(value) for value in np.asarray(array).ravel()]
+        if all(number == 0 for number in numbers):
+            continue  # programs that know no occupancies write zeros
+        for atom, number in enumerate(numbers):
+            if number is not None and abs(number - 1) > _WHOLE:
+                yield f"Atom {atom}", f"{number:g}"
+
+
+def _in_info(value: Any) -> Iterator[tuple[str, str]]:
+    """Sites of ASE's ``{kind: {symbol: occupancy}}``, of lists of such, of one such, or of plain numbers."""
+    if isinstance(value, Mapping):
+        if value and all(isinstance(site, Mapping) for site in value.values()):
+            for name, site in value.items():
+                yield from _site(f"Site {name}", site)
+        else:
+            yield from _site("A site", value)
+        return
+    if isinstance(value, (str, bytes)) or np.ndim(value) > 1:
+        return
+    for number, site in enumerate(value if np.ndim(value) == 1 else [value]):
+        yield from _site(f"Site {number}", site if isinstance(site, Mapping) else {"": site})
+
+
+def _site(name: str, site: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    shares = {str(symbol): _number(share) for symbol, share in site.items()}
+    present = {symbol: share for symbol, share in shares.items() if share is not None and share != 0}
+    unknown = [
+        symbol for symbol, share in shares.items() if share is None
+    ]  # "?" and ".": one, by the standard
+    total = sum(present.values()) + len(unknown)
+    if len(present) + len(unknown) > 1 or abs(total - 1) > _WHOLE:
+        yield (
+            name,
+            " and ".join(f"{share:g} {symbol}".strip() for symbol, share in present.items()) or "nothing",
+        )
+
+
+def _is_sites(key: Any) -> bool:
+    return str(key).lower().translate(str.maketrans("", "", "_- ")) in _SITES
+
+
+def _says_nothing(value: Any) -> bool:
+    """None, an empty text, or a bare word of a comment line."""
+    return value is None or (isinstance(value, str) and value.strip() in ("", "T")) or value is True
+
+
+def _number(value: Any) -> float | None:
+    """One number, from text too; None: not that."""
+    try:
+        return float(np.asarray(value).item())
+    except (TypeError, ValueError):
+        return None
