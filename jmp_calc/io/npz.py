@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInputError
+from .arrays import load_arrays
 from .files import Index, open_bytes, select
 from .raw_frame import RawFrame, RawStream
 
@@ -29,15 +29,7 @@ def stream_npz(path: Path, index: Index) -> RawStream:
     """
     with open_bytes(path) as stream:
         data = io.BytesIO(stream.read())
-    try:
-        with np.load(data, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
-    except (ValueError, zipfile.BadZipFile, KeyError) as error:
-        raise BadInputError(
-            f"{path.name} is not a plain numpy archive.",
-            where=str(path),
-            hint="save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress)",
-        ) from error
+    content = load_arrays(data, path)
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(
@@ -45,6 +37,7 @@ def stream_npz(path: Path, index: Index) -> RawStream:
             where=str(path),
             hint="name them numbers, positions, energy, forces (and cell, pbc, stress)",
         )
+    _refuse_text(content, [name for name in names.values() if name is not None], path)
     positions = np.asarray(content[names["positions"]], dtype=float)
     if positions.ndim != 3 or positions.shape[2] != 3:
         raise BadInputError(
@@ -54,6 +47,14 @@ def stream_npz(path: Path, index: Index) -> RawStream:
     return RawStream(
         frames, foreign_units=names["numbers"] in ("nuclear_charges", "z") or names["energy"] == "E"
     )
+
+
+def _refuse_text(content: dict[str, np.ndarray], names: list[str], path: Path) -> None:
+    for name in [*names, *(key for key in ("cell", "lattice", "pbc", "stress") if key in content)]:
+        if content[name].dtype.kind not in "biuf":
+            raise BadInputError(
+                f"{name!r} holds {content[name].dtype}, not numbers.", where=f"{path} array {name}"
+            )
 
 
 def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: int, path: Path) -> RawFrame:
@@ -83,22 +84,35 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
     if names["energy"] is not None:
         results["energy"] = np.asarray(value(names["energy"], 0)).reshape(-1)[0]
     if names["forces"] is not None:
-        forces = np.asarray(content[names["forces"]][i])
+        forces = np.asarray(_entry(content, names["forces"], i, path))
         results["forces"] = forces[atoms] if len(forces) == len(atoms) else forces
     if "stress" in content:
-        results["stress"] = content["stress"][i]
-    info = (
-        {"config_type": str(content["config_type"][i])}
-        if content.get("config_type", np.array(0)).ndim == 1
-        else {}
-    )
+        results["stress"] = _entry(content, "stress", i, path)
+    info = {}
+    if content.get("config_type", np.array(0)).ndim == 1:
+        info["config_type"] = str(_entry(content, "config_type", i, path))
+    if cell is not None and np.shape(cell) != (3, 3):
+        raise BadInputError(f"The cell has shape {np.shape(cell)}, not (3, 3).", where=f"{path} frame {i}")
+    if pbc is not None and np.size(pbc) not in (1, 3):
+        raise BadInputError(f"pbc has shape {np.shape(pbc)}, not (3,).", where=f"{path} frame {i}")
     return RawFrame(
         numbers[atoms],
         positions[atoms],
         np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float),
-        np.full(3, cell is not None) if pbc is None else np.asarray(pbc, dtype=bool),
+        np.full(3, cell is not None if pbc is None else np.asarray(pbc, dtype=bool)),
         i,
         info,
         {},
         results,
     )
+
+
+def _entry(content: dict[str, np.ndarray], name: str, i: int, path: Path) -> Any:
+    """What an array over all frames has for one of them."""
+    array = content[name]
+    if array.ndim == 0 or i >= len(array):
+        raise BadInputError(
+            f"{name!r} has {len(array) if array.ndim else 'no'} entries, too few for frame {i}.",
+            where=f"{path} array {name}",
+        )
+    return array[i]

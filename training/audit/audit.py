@@ -20,7 +20,7 @@ from ..data.frame import Frame
 from .agreement import check_agreement
 from .energies import check_energies
 from .findings import Code, Finding
-from .labels import check_forces, check_labels, check_state, check_target
+from .labels import check_forces, check_labels, check_target
 from .outliers import check_frames
 
 NEVER_ALLOWED = frozenset({"not_finite", "too_few_frames", "no_training_frames"})
@@ -129,7 +129,6 @@ def audit(
     if train:
         everything = [*train, *valid, *test]
         findings += check_labels(everything, require)
-        findings += check_state(everything)
         findings += [] if target is None else check_target(everything, target)
         if not findings or all(f.code != "not_finite" for f in findings):
             findings += check_forces(train)

@@ -51,23 +51,6 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
     return found
 
 
-def check_state(frames: Sequence[Frame]) -> list[Finding]:
-    """Frames that are charged or no singlets: no model has an input for that."""
-    bad = [i for i, frame in enumerate(frames) if frame.state]
-    if not bad:
-        return []
-    return [
-        Finding(
-            "error",
-            "not_neutral",
-            f"{len(bad)} of {len(frames)} frames are no neutral singlets ({frames[bad[0]].state} in the first); "
-            "no model has an input for charge or spin.",
-            places(frames, bad),
-            "One geometry would have several energies: leave these frames out, or train on one state alone.",
-        )
-    ]
-
-
 def refuse_not_finite(frames: Sequence[Frame]) -> None:
     """BadInputError naming file and frames if a label is not finite."""
     for finding in check_labels(frames, require=()):

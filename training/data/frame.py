@@ -51,10 +51,6 @@ class Frame:
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     """(3,) float64 vectors by name of the property, in the units of their data set."""
 
-    state: str = ""
-    """What the file says of a charge or spin, ``charge=1``, unless it is a neutral singlet; no model reads
-    it."""
-
     @property
     def where(self) -> str:
         """The place to name in messages."""

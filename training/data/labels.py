@@ -10,7 +10,6 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.raw_frame import RawFrame
-from jmp_calc.unread import state_given
 
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
@@ -42,8 +41,8 @@ def read_labelled(
     in eV and Å. With ``target`` this scalar, class or vector (``target_kind``; None: as the labels look) is
     read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms
     marked ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file
-    they can be references. Raises BadInputError, naming frame and shape, when labels are missing, contradictory or
-    misshapen.
+    they can be references. Raises BadInputError, naming the frame, when labels are missing, contradictory or
+    misshapen, and for a structure that cannot be computed.
     """
     if isinstance(given, (str, Path)):
         path, raw = Path(given), read_raw(given, index=index, allow_truncated=allow_truncated)
@@ -72,12 +71,6 @@ def read_labelled(
 
         names = ", ".join(symbol(z) for z in sorted(isolated))
         messages.append(f"Isolated atoms, left out of the frames: {names}.")
-    states = [frame for frame in frames if frame.state]
-    if states:
-        messages.append(
-            f"{len(states)} of {len(frames)} frames are no neutral singlets ({states[0].state} in frame "
-            f"{states[0].index}); no model has an input for charge or spin."
-        )
     _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
 
@@ -147,17 +140,10 @@ def label_frame(
         index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64),
         head=_text(raw.info.get("head")),
-        state=_state(raw),
         targets=scalars,
         classes=classes,
         vectors=vectors,
     )
-
-
-def _state(raw: RawFrame) -> str:
-    """``key=value`` of what makes the structure anything but a neutral singlet, else empty."""
-    found = state_given(raw.info, raw.numbers)
-    return "" if found is None else f"{found[0]}={str(found[1])[:20]}"
 
 
 def _text(value: Any) -> str | None:
