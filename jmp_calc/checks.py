@@ -113,7 +113,8 @@ def describe_constraints(atoms: Atoms) -> tuple[str, ...]:
 
 
 def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:
-    """Reason why this structure has no stress, or None if it has: two periodic directions and a volume."""
+    """Reason why a cell (3, 3) with pbc (3,) has no stress, or None if it has: two periodic directions and a
+    volume."""
     count = int(np.sum(pbc))
     if count == 0:
         return "stress is not defined for a structure without periodic directions"
@@ -131,8 +132,8 @@ def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:
 def closest_pair(
     positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, *, below: float
 ) -> tuple[int, int, float] | None:
-    """Closest two atoms, images included, as (i, j, distance in Å), or None if all are at least `below`
-    apart."""
+    """Closest two atoms, images included, as i, j and their distance in Å, or None if all are at least
+    `below` apart; positions (N, 3) Å, cell (3, 3) Å, pbc (3,)."""
     from scipy.spatial import cKDTree
 
     inside, origin = _with_images(

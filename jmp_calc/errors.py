@@ -34,6 +34,10 @@ class NotConvergedError(JMPError):
     exit_code = 3
 
 
+class ClimbedError(NotConvergedError):
+    """A relaxation that ended above its start."""
+
+
 class BadInputError(JMPError):
     """A structure or data file that cannot be right; exit code 4."""
 

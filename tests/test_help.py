@@ -24,7 +24,7 @@ from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 
 ROOT = Path(__file__).parents[1]
-UNFINISHED = {"evaluate", "finetune", "md", "relax"}
+UNFINISHED = {"evaluate", "finetune"}
 """Public names whose docstrings are not complete yet; empty when the work is done."""
 
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
@@ -38,15 +38,7 @@ SETTINGS: dict[str, type] = {
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
     "estimate": {},
-    "md": {
-        "temperature_k": "temp",
-        "pressure_gpa": "pressure",
-        "timestep_fs": "timestep",
-        "friction_per_ps": "friction",
-        "thermostat_time_fs": "thermostat_time",
-        "barostat_time_fs": "barostat_time",
-        "remove_rotation": "remove_rot",
-    },
+    "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
 }

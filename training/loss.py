@@ -124,8 +124,8 @@ def label_counts(target: TargetBatch, config: LossConfig) -> tuple[int, int, int
 
 
 def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tensor:
-    """Unweighted force term: per atom, then per structure (``structure_wise``) or over all atoms of the
-    batch."""
+    """Unweighted force term of errors (N, 3): per atom, then per structure (``structure_wise``) or over all
+    atoms of the batch."""
     structure = target.batch.structure
     scaled = error / target.forces_unit[structure, None]
     if config.forces == "norm":
@@ -141,7 +141,8 @@ def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tenso
 
 
 def above(margin: Tensor, error: Tensor, values: Tensor) -> Tensor:
-    """Loss values where the error is larger than its margin (threshold loss, paper Eq. 2), zero elsewhere."""
+    """Loss values where the error is larger than its margin (threshold loss, paper Eq. 2), zero elsewhere; of
+    one shape."""
     # A margin of 0 keeps all: NaN is not smaller than anything either.
     return torch.where(error < margin, torch.zeros_like(values), values)
 
@@ -154,7 +155,8 @@ def atoms_per_structure(target: TargetBatch) -> Tensor:
 
 
 def elementwise(error: Tensor, kind: str, huber_delta: float) -> Tensor:
-    """Loss of every element: |x|, x², or Huber scaled so that it is |x| - delta/2 for large errors."""
+    """Loss of every element: |x|, x², or Huber scaled so that it is |x| - delta/2 for large errors; the shape
+    stays."""
     if kind == "l1":
         return error.abs()
     if kind == "l2":
@@ -164,7 +166,7 @@ def elementwise(error: Tensor, kind: str, huber_delta: float) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the entries with a true mask; exactly zero if there is none."""
+    """Mean over the entries with a true mask of the same shape; exactly zero if there is none."""
     # where and not multiplication: a label that is missing may be stored as NaN.
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
 

@@ -35,6 +35,7 @@ class CommandRun:
     """One command at work: locks the folder, keeps summary.yaml, records warnings and the exit code.
 
     ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
+    ``redoes``: the command computes everything again, so that what it left unfinished is replaced.
     Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
     normally or by an error, writes the final summary.
     """
@@ -49,11 +50,12 @@ class CommandRun:
         inputs: Sequence[str | Path | None] = (),
         resume: bool = False,
         resume_hint: str = "",
+        redoes: bool = False,
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
         self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
         self.names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
-        self.resume, self.resume_hint = resume, resume_hint
+        self.resume, self.resume_hint, self.redoes = resume, resume_hint, redoes
         self.results: Mapping[str, Any] = {}
         self.model: Mapping[str, Any] = {}
         self.warnings: list[str] = []
@@ -90,15 +92,21 @@ class CommandRun:
         if self.common.overwrite and not self.resume:
             check_inputs_kept(folder, self.names, self.inputs)
         elif not self.resume:
-            check_free(folder, self.names, summary=self.names[-1], resume_hint=self.resume_hint)
+            check_free(
+                folder,
+                self.names,
+                summary=self.names[-1],
+                resume_hint=self.resume_hint,
+                redone=self.command if self.redoes else "",
+            )
 
     def __enter__(self) -> CommandRun:
         folder = make_folder(self.common.out)
-        self._stack.enter_context(locked(folder))
+        self._stack.enter_context(locked(folder, nested=True))
         try:
             remove_partial(folder, self.names)
             self._check_old_outputs()
-            if self.common.overwrite and not self.resume:
+            if (self.common.overwrite or self.redoes) and not self.resume:
                 remove_old(folder, self.names)
             self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
             self._stack.enter_context(warnings.catch_warnings())

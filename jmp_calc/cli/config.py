@@ -57,21 +57,9 @@ def _option_names(command: click.Command) -> dict[str, click.Parameter]:
 
 
 def _read_mapping(path: Path) -> dict[Any, Any]:
-    import yaml
+    from ..io.plain_yaml import read_yaml
 
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise UsageError(f"The configuration file cannot be read: {err.strerror}.", where=str(path)) from err
-    except UnicodeDecodeError as err:
-        raise UsageError("The configuration file is not text.", where=str(path)) from err
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        place = f"{path}, line {mark.line + 1}" if mark else str(path)
-        problem = getattr(err, "problem", None) or "not valid YAML"
-        raise UsageError(
-            f"YAML error: {problem}.", where=place, hint="YAML indents with spaces, never tabs"
-        ) from err
+    data = read_yaml(path, "configuration file")
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -81,22 +69,34 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
 
 def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, where: str) -> Any:
     """``value`` when the option accepts it; YAML lists become words for options that take one text."""
-    if isinstance(value, list) and not parameter.multiple and parameter.nargs == 1:
-        value = " ".join(str(item) for item in value)
+    if value is None:
+        raise UsageError("The key has no value.", where=where, hint="leave the key out, or give it one")
     is_flag = isinstance(parameter.type, click.types.BoolParamType)
     whole = isinstance(parameter.type, click.types.IntParamType)
-    wrong = isinstance(value, bool) != is_flag or (whole and isinstance(value, float))
+    scalars = value if isinstance(value, list) else [value]
+    wrong = next((item for item in scalars if not _is_scalar(item, is_flag=is_flag, whole=whole)), None)
+    if isinstance(value, list) and None not in scalars and not parameter.multiple and parameter.nargs == 1:
+        value = " ".join(str(item) for item in value)
     try:
-        if wrong and value is not None:
+        if wrong is not None or None in scalars:
             raise click.BadParameter(
-                f"{value!r} is not {'true or false' if is_flag else f'a {parameter.type.name}'}"
+                f"{str(wrong)[:40]!r} is not {'true or false' if is_flag else f'a {parameter.type.name}'}"
             )
         parameter.type_cast_value(context, value)
     except click.BadParameter as err:
         raise UsageError(
-            f"Wrong type: {err.message}.", where=where, hint=f"expected {parameter.type.name}"
+            f"Wrong type: {err.message.rstrip('.')}.", where=where, hint=f"expected {parameter.type.name}"
         ) from err
     return value
+
+
+def _is_scalar(item: Any, *, is_flag: bool, whole: bool) -> bool:
+    """Whether a value of a file can be one value of an option."""
+    if isinstance(item, str):
+        return "\0" not in item and not is_flag
+    if whole and type(item) is float:
+        return False
+    return isinstance(item, int | float) and isinstance(item, bool) == is_flag
 
 
 def _apply(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:

@@ -75,7 +75,7 @@ def descriptors(
     }
     outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
     inputs = [parse_structure(struct).path]
-    run = CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs)
+    run = CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
         run.check()
         _dry_run(struct, common, index, chosen, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,21 +45,7 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 @config_option
-def estimate(
-    struct: str,
-    model: str,
-    head: str | None,
-    device: str,
-    dtype: str,
-    forces: Literal["conservative", "direct"],
-    graph: Literal["official", "smooth"] | None,
-    cutoff: float | None,
-    max_neighbors: int | None,
-    elements: Literal["trained", "any"],
-    threads: int | None,
-    timestep: float,
-    as_json: bool,
-) -> None:
+def estimate(struct: str, timestep: float, as_json: bool, **arguments: Any) -> None:
     """Edges, peak memory and seconds per step of energy and forces of STRUCT (any ASE file, FILE@INDEX).
 
     The graphs are built, the network is not evaluated; a second of probes says how fast this machine is. Exit
@@ -71,19 +57,7 @@ def estimate(
 
     atoms = read_structure(struct)
     try:
-        found = make_estimate(
-            atoms,
-            model,
-            head=head,
-            device=device,
-            dtype=dtype,
-            forces=forces,
-            graph=graph,
-            cutoff=cutoff,
-            max_neighbors=max_neighbors,
-            elements=elements,
-            threads=threads,
-        )
+        found = make_estimate(atoms, **arguments)
     except JMPError as error:
         raise type(error)(error.fact, where=error.where or struct, hint=error.hint) from error
     if as_json:

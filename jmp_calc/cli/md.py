@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
+from ..io.outdir import with_prefix
+from ..workflows.md_settings import MDSettings
+from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..workflows.md import MDResult
 
 EPILOG = """\b
 Examples:
@@ -19,122 +30,54 @@ Examples:
 Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM writes restart.npz first."""
 
 
+MD = Arguments("workflows.md", "md", MDSettings)
+
+
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/md")
-@click.option(
-    "--ensemble",
-    default="nvt",
-    show_default=True,
-    help="nve, nvt (Langevin) or npt (isotropic Martyna-Tobias-Klein).",
-)
-@click.option(
-    "--temp", "--temperature", "temp", type=float, default=300.0, show_default=True, help="Temperature, K."
-)
-@click.option("--pressure", type=float, default=None, help="Pressure, GPa (npt only; default 0).")
-@click.option("--timestep", type=float, default=1.0, show_default=True, help="Time step, fs.")
-@click.option(
-    "--steps", type=int, default=1000, show_default=True, help="Total number of steps, restarts included."
-)
-@click.option("--friction", type=float, default=None, help="Langevin friction, 1/ps (nvt only; default 5).")
-@click.option(
-    "--thermostat-time", type=float, default=None, help="Thermostat time, fs (npt only; default 100 steps)."
-)
-@click.option(
-    "--barostat-time", type=float, default=None, help="Barostat time, fs (npt only; default 1000 steps)."
-)
-@click.option(
-    "--velocities",
-    type=click.Choice(["new", "keep"]),
-    default="new",
-    show_default=True,
-    help="Draw new velocities from --seed, or keep those in STRUCT.",
-)
-@click.option(
-    "--remove-rot/--no-remove-rot",
-    default=None,
-    help="Start without rotation (default: new velocities of molecules, nve).",
-)
-@click.option(
-    "--stats-every", type=int, default=10, show_default=True, help="Steps between rows of stats.dat."
-)
-@click.option(
-    "--traj-every", type=int, default=10, show_default=True, help="Steps between frames of traj.extxyz."
-)
-@click.option(
-    "--restart-every", type=int, default=1000, show_default=True, help="Steps between restart files."
-)
+@MD.option("--ensemble", argument="ensemble")
+@MD.option("--temp", "--temperature", "temperature_k", argument="temperature_k", type=float)
+@MD.option("--pressure", "pressure_gpa", argument="pressure_gpa", type=float)
+@MD.option("--timestep", "timestep_fs", argument="timestep_fs", type=float)
+@MD.option("--steps", argument="steps", type=int)
+@MD.option("--friction", "friction_per_ps", argument="friction_per_ps", type=float)
+@MD.option("--thermostat-time", "thermostat_time_fs", argument="thermostat_time_fs", type=float)
+@MD.option("--barostat-time", "barostat_time_fs", argument="barostat_time_fs", type=float)
+@MD.option("--velocities", argument="velocities", type=click.Choice(["new", "keep"]))
+@MD.option("--remove-rot/--no-remove-rot", "remove_rotation", argument="remove_rotation")
+@MD.option("--stats-every", argument="stats_every", type=int)
+@MD.option("--traj-every", argument="traj_every", type=int)
+@MD.option("--restart-every", argument="restart_every", type=int)
 @click.option(
     "--restart",
     default=None,
     metavar="auto|FILE",
     help="Go on from a restart file; auto: from the one in the output folder, if there is one. Another's "
-    "needs an "
-    "empty output folder.",
+    "needs an empty output folder.",
 )
 @click.option("--resume", is_flag=True, help="Same as --restart auto.")
-@click.option("--guard/--no-guard", default=True, help="Stop on NaN, runaway heat, colliding or lost atoms.")
+@MD.option("--guard/--no-guard", argument="guard")
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def md(
-    struct: str,
-    common: Common,
-    ensemble: str,
-    temp: float,
-    pressure: float | None,
-    timestep: float,
-    steps: int,
-    friction: float | None,
-    thermostat_time: float | None,
-    barostat_time: float | None,
-    velocities: str,
-    remove_rot: bool | None,
-    stats_every: int,
-    traj_every: int,
-    restart_every: int,
-    restart: str | None,
-    resume: bool,
-    guard: bool,
-    allow_truncated: bool,
+    struct: str, common: Common, restart: str | None, resume: bool, allow_truncated: bool, **given: Any
 ) -> None:
     """Run molecular dynamics from STRUCT (any ASE file, FILE@INDEX).
 
     Exit codes: 7 when the guard stopped the run (last good frame saved), 130 or 143 when interrupted (restart
     saved).
     """
-    from ..errors import UsageError
-    from ..io.outdir import with_prefix
-    from ..io.structures import parse_structure, read_structure
+    from ..io.structures import pick_structure
     from ..workflows.md import OUTPUTS, continues_run_in
     from ..workflows.md import md as run_md
-    from ..workflows.md_settings import MDSettings
     from ..workflows.restart import MDState
 
-    if restart is not None and resume and restart != "auto":
-        raise UsageError("--resume and --restart FILE contradict each other.", hint="give one of them")
-    settings = MDSettings(
-        ensemble,
-        temp,
-        timestep,
-        steps,
-        pressure,
-        friction,
-        thermostat_time,
-        barostat_time,
-        common.seed,
-        velocities,  # type: ignore[arg-type]
-        remove_rot,
-        stats_every,
-        traj_every,
-        restart_every,
-        guard,
-    ).resolved()
-    atoms = read_structure(struct, allow_truncated=allow_truncated)
-    own = common.out / with_prefix("restart.npz", common.prefix)
-    if resume or restart == "auto":
-        source = own if own.exists() else None
-    else:
-        source = None if restart is None else Path(restart)
-    continues = source is not None and continues_run_in(common.out, MDState.load(source), common.prefix)
+    settings = MDSettings(seed=common.seed, **given).resolved()
+    source = _restart_file(common, restart, resume)
+    picked = pick_structure(struct, allow_truncated=allow_truncated)
+    atoms = picked.atoms
+    state = None if source is None else MDState.load(source)
+    continues = state is not None and continues_run_in(common.out, state, common.prefix)
     if continues and common.overwrite:
         raise UsageError(
             "--overwrite and a restart contradict each other.", hint="leave out --overwrite to go on"
@@ -144,61 +87,93 @@ def md(
         "md",
         outputs=OUTPUTS,
         settings=settings.to_dict(),
-        inputs=[parse_structure(struct).path, source],
+        inputs=[picked.path, source],
         resume=continues,
-        resume_hint="--restart auto continues it" if own.exists() else "",
+        resume_hint="--restart auto continues it" if _own_restart(common).exists() else "",
     )
     if common.dry_run:
         run.check()
-        facts = {key: value for key, value in settings.to_dict().items() if value is not None}
-        dry_run_report(
-            common,
-            "md",
-            {
-                "structure": f"{atoms.get_chemical_formula()} from {struct}",
-                "model": model_record(common.calculator()),
-                **facts,
-                "length_ps": steps * timestep / 1000,
-                "restart": source,
-                "writes": ", ".join(OUTPUTS[:4]),
-            },
-        )
+        _dry_run(struct, atoms, common, settings, source)
         return
     with run:
         run.add_structure(struct, atoms)
-        atoms.calc = common.calculator()
-        run.model = model_record(atoms.calc)
+        if picked.message is not None:
+            common.say(picked.message)
+        calculator = common.calculator()
+        run.model = model_record(calculator)
+        if state is not None:
+            common.say(_going_on(state.step, settings.steps))
         result = run_md(
             atoms,
-            ensemble=settings.ensemble,
-            temperature_k=temp,
-            timestep_fs=timestep,
-            steps=steps,
-            pressure_gpa=pressure,
-            friction_per_ps=friction,
-            thermostat_time_fs=thermostat_time,
-            barostat_time_fs=barostat_time,
-            seed=common.seed,
-            velocities=settings.velocities,
-            remove_rotation=remove_rot,
-            stats_every=stats_every,
-            traj_every=traj_every,
-            restart_every=restart_every,
-            guard=guard,
-            restart=source,
+            calc=calculator,
+            **settings.to_dict(),
+            restart=state,
             out=common.out,
             prefix=common.prefix,
             quiet=common.quiet,
         )
         run.results = result.to_dict()
-        for name, what in zip(
-            OUTPUTS, ("thermo table", "frames", "last frame", "restart file"), strict=False
-        ):
-            if run.path(name).exists():  # no row or frame may have been due
-                run.add_output(run.path(name), what)
-        mean = run.results.get("temperature_k_mean")
-        common.say(f"{result.n_steps} steps" + ("" if mean is None else f", mean temperature {mean:.1f} K"))
-        if result.drift is not None:
-            slope = result.drift.drift_mev_per_atom_per_ps
-            common.say(f"energy drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")
+        _add_outputs(run, OUTPUTS)
+        for line in _lines(result):
+            common.say(line)
         common.say(f"wrote {run.path('final.extxyz')}")
+
+
+def _own_restart(common: Common) -> Path:
+    return common.out / with_prefix("restart.npz", common.prefix)
+
+
+def _restart_file(common: Common, restart: str | None, resume: bool) -> Path | None:
+    """The file that --restart or --resume mean; None: a new run."""
+    if restart is not None and resume and restart != "auto":
+        raise UsageError("--resume and --restart FILE contradict each other.", hint="give one of them")
+    if resume or restart == "auto":
+        own = _own_restart(common)
+        return own if own.exists() else None
+    return None if restart is None else Path(restart)
+
+
+def _going_on(step: int, steps: int) -> str:
+    if step == steps:
+        return f"already complete: the restart file is at step {step} of {steps}"
+    return f"goes on at step {step} of {steps}"
+
+
+def _add_outputs(run: CommandRun, names: Sequence[str]) -> None:
+    for name, what in zip(names, ("thermo table", "frames", "last frame", "restart file"), strict=False):
+        if run.path(name).exists():  # no row or frame may have been due
+            run.add_output(run.path(name), what)
+
+
+def _lines(result: MDResult) -> list[str]:
+    """What one must know of the run."""
+    found = result.to_dict()
+    speed = "" if result.ns_per_day is None else f", {result.ns_per_day:.3g} ns/day"
+    lines = [f"{result.n_steps} steps, {result.time_ps:g} ps{speed}"]
+    if "temperature_k_mean" in found:
+        means = [f"temperature {found['temperature_k_mean']:.1f} K"]
+        if "pressure_gpa_mean" in found:
+            means.append(f"pressure {found['pressure_gpa_mean']:.3g} GPa")
+        if "volume_a3_mean" in found:
+            means.append(f"volume {found['volume_a3_mean']:.2f} Å³")
+        part = f"{found['means_from_ps']:g} to {found['means_to_ps']:g} ps"
+        lines.append(f"means from {part}, without the first tenth: {', '.join(means)}")
+    if result.drift is not None:
+        slope = result.drift.drift_mev_per_atom_per_ps
+        lines.append(f"energy drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")
+    return lines
+
+
+def _dry_run(struct: str, atoms: Atoms, common: Common, settings: MDSettings, source: Path | None) -> None:
+    """Say what would be run."""
+    from ..workflows.md import OUTPUTS
+
+    facts = {
+        "structure": f"{atoms.get_chemical_formula()} from {struct}",
+        "model": model_record(common.calculator()),
+        **{key: value for key, value in settings.to_dict().items() if value is not None},
+        "length_ps": settings.steps * settings.timestep_fs / 1000,
+        "restart": source,
+        "writes": ", ".join(OUTPUTS[:4]),
+    }
+    dry_run_report(common, "md", facts)

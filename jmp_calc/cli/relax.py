@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, get_args
+
 import click
 
+from ..workflows.relax_settings import CellMode, OptimizerName, RelaxSettings
+from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
+
+if TYPE_CHECKING:
+    from ..workflows.relax import RelaxResult
 
 EPILOG = """\b
 Examples:
@@ -14,33 +21,25 @@ Examples:
   jmp-calc relax si.cif --opt-cell full --pressure 5 -o si_5gpa
   jmp-calc relax run.traj@-1 --optimizer FIRE --fmax 0.001"""
 
+RELAX = Arguments("workflows.relax", "relax", RelaxSettings)
+
 
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/relax")
-@click.option("--fmax", type=float, default=0.01, show_default=True, help="Largest force allowed, eV/Å.")
-@click.option("--steps", type=int, default=1000, show_default=True, help="Most optimizer steps.")
-@click.option(
-    "--optimizer",
-    type=click.Choice(["LBFGS", "BFGS", "FIRE"], case_sensitive=False),
-    default="LBFGS",
-    show_default=True,
+@RELAX.option("--fmax", argument="fmax", type=float)
+@RELAX.option("--steps", argument="steps", type=int)
+@RELAX.option(
+    "--optimizer", argument="optimizer", type=click.Choice(get_args(OptimizerName), case_sensitive=False)
 )
-@click.option(
-    "--opt-cell",
-    type=click.Choice(["none", "volume", "lengths", "full"]),
-    default="none",
-    show_default=True,
-    help="Which changes of the cell are allowed.",
-)
+@RELAX.option("--opt-cell", argument="cell", type=click.Choice(get_args(CellMode)))
 @click.option("--opt-cell-fully", "cell_fully", is_flag=True, hidden=True, help="Same as --opt-cell full.")
 @click.option(
     "--opt-cell-lengths", "cell_lengths", is_flag=True, hidden=True, help="Same as --opt-cell lengths."
 )
-@click.option(
-    "--pressure", type=float, default=0.0, show_default=True, help="Pressure, GPa (needs --opt-cell)."
-)
-@click.option("--fix-symmetry", is_flag=True, help="Keep the space group (refines noise below 0.01 Å first).")
+@RELAX.option("--pressure", argument="pressure_gpa", type=float)
+@RELAX.option("--fix-symmetry", argument="fix_symmetry", is_flag=True)
+@RELAX.option("--symprec", argument="symprec", type=float)
 @click.option(
     "--allow-unconverged", is_flag=True, help="Exit with 0 also when the force limit was not reached."
 )
@@ -48,62 +47,49 @@ Examples:
 def relax(
     struct: str,
     common: Common,
-    fmax: float,
-    steps: int,
-    optimizer: str,
     opt_cell: str,
     cell_fully: bool,
     cell_lengths: bool,
     pressure: float,
-    fix_symmetry: bool,
     allow_unconverged: bool,
     allow_truncated: bool,
+    **given: Any,
 ) -> None:
     """Relax the atoms of STRUCT (any ASE file, FILE@INDEX) and, on request, its cell.
 
-    Exit code 3 when the force limit is not reached in --steps steps; the files are written all the same.
+    Exit code 3 when the force limit is not reached in --steps steps, or when the relaxation ended above its
+    start; the files are written all the same, opt.extxyz with the structure of lowest energy (enthalpy under
+    pressure).
     """
-    from ..errors import UsageError
-    from ..io.structures import parse_structure, read_structure
-    from ..workflows.relax import OUTPUTS, RelaxSettings, settings_dict
+    from ..io.structures import pick_structure
+    from ..workflows.relax import OUTPUTS
     from ..workflows.relax import relax as run_relax
 
-    chosen = {mode for mode, asked in (("full", cell_fully), ("lengths", cell_lengths)) if asked}
-    chosen |= {opt_cell} - {"none"}
-    if len(chosen) > 1:
-        raise UsageError(
-            f"Conflicting cell options: {', '.join(sorted(chosen))}.", hint="give one --opt-cell"
-        )
-    cell = chosen.pop() if chosen else "none"
-    settings = RelaxSettings(fmax, steps, optimizer.upper(), cell, pressure, fix_symmetry)  # type: ignore[arg-type]
-    atoms = read_structure(struct, allow_truncated=allow_truncated)
-    inputs = [parse_structure(struct).path]
-    run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings_dict(settings), inputs=inputs)
+    settings = RelaxSettings(cell=_cell(opt_cell, cell_fully, cell_lengths), pressure_gpa=pressure, **given)
+    picked = pick_structure(struct, allow_truncated=allow_truncated)
+    atoms = picked.atoms
+    inputs = [picked.path]
+    run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
-        dry_run_report(
-            common,
-            "relax",
-            {
-                "structure": f"{atoms.get_chemical_formula()} from {struct}",
-                "model": model_record(common.calculator()),
-                **settings_dict(settings),
-                "writes": ", ".join(OUTPUTS),
-            },
-        )
+        facts = {
+            "structure": f"{atoms.get_chemical_formula()} from {struct}",
+            "model": model_record(common.calculator()),
+            **settings.to_dict(),
+            "writes": ", ".join(OUTPUTS),
+        }
+        dry_run_report(common, "relax", facts)
         return
     with run:
         run.add_structure(struct, atoms)
-        atoms.calc = common.calculator()
-        run.model = model_record(atoms.calc)
+        if picked.message is not None:
+            common.say(picked.message)
+        calculator = common.calculator()
+        run.model = model_record(calculator)
         result = run_relax(
             atoms,
-            fmax=fmax,
-            steps=steps,
-            optimizer=settings.optimizer,
-            cell=settings.cell,
-            pressure_gpa=pressure,
-            fix_symmetry=fix_symmetry,
+            calc=calculator,
+            **settings.to_dict(),
             out=common.out,
             prefix=common.prefix,
             quiet=common.quiet,
@@ -111,9 +97,41 @@ def relax(
         run.results = result.to_dict()
         for name, what in zip(OUTPUTS, ("relaxed structure", "every step", "optimizer log"), strict=True):
             run.add_output(run.path(name), what)
-        common.say(
-            f"energy {result.energy_ev:.6f} eV, largest force {result.fmax:.2g} eV/Å, {result.n_steps} steps"
-        )
-        if not allow_unconverged:
+        for line in _lines(result):
+            common.say(line)
+        if result.climbed or not allow_unconverged:
             result.require_converged()
         common.say(f"wrote {run.path('opt.extxyz')}")
+
+
+def _cell(opt_cell: str, fully: bool, lengths: bool) -> CellMode:
+    """The one mode that the options ask for."""
+    from ..errors import UsageError
+
+    chosen: set[Any] = {mode for mode, asked in (("full", fully), ("lengths", lengths)) if asked}
+    chosen |= {opt_cell} - {"none"}
+    if len(chosen) > 1:
+        raise UsageError(
+            f"Conflicting cell options: {', '.join(sorted(chosen))}.", hint="give one --opt-cell"
+        )
+    return chosen.pop() if chosen else "none"
+
+
+def _lines(result: RelaxResult) -> list[str]:
+    """What one must know of the structure kept."""
+    springs = result.constraint_energy_ev
+    energy = f"energy {result.energy_ev:.6f} eV" + (f", of the springs {springs:+.6f} eV" if springs else "")
+    lines = [f"{energy}, largest force {result.fmax:.2g} eV/Å, {result.n_steps} steps"]
+    if result.step != result.n_steps:
+        lines.append(f"kept is the structure of step {result.step}, the lowest")
+    before, after = result.space_groups
+    if after is not None:
+        lines.append(f"space group {after}, " + ("as at the start" if before == after else f"was {before}"))
+    if result.stress_gpa is not None:
+        a, b, c, alpha, beta, gamma = result.atoms.cell.cellpar()
+        cell = f"cell {a:.4f} {b:.4f} {c:.4f} Å, {alpha:.2f} {beta:.2f} {gamma:.2f}°"
+        first, last = result.trajectory[0].get_volume(), result.atoms.get_volume()
+        lines.append(f"{cell}; volume {last:.3f} Å³ ({100 * (last / first - 1):+.2f} %)")
+        reached = "" if result.pressure_gpa is None else f"pressure {result.pressure_gpa:.3g} GPa, "
+        lines.append(f"{reached}largest stress left {result.stress_left_gpa:.2g} GPa")
+    return lines

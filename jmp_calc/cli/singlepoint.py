@@ -50,7 +50,8 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
     wanted = _parse_properties(properties)
     settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
     inputs = [parse_structure(struct).path]
-    run = CommandRun(common, "singlepoint", outputs=("results.extxyz",), settings=settings, inputs=inputs)
+    outputs = ("results.extxyz",)
+    run = CommandRun(common, "singlepoint", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
         run.check()
         _dry_run(struct, common, index, settings)

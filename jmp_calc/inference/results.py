@@ -47,7 +47,7 @@ def single_results(
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """A float64 numpy copy that owns its memory."""
+    """A float64 numpy copy of the same shape that owns its memory."""
     return np.array(tensor.detach().cpu().numpy(), dtype=np.float64)
 
 

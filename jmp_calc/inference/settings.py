@@ -215,7 +215,7 @@ def check_covered(
     config: ModelConfig, head: HeadConfig, numbers: np.ndarray, model: str, *, where: str | None = None
 ) -> None:
     """ModelError for elements that the head was not trained on, with the heads of ``model`` that cover them
-    all."""
+    all; atomic numbers of shape (N,)."""
     missing = uncovered(head, numbers)
     if not missing:
         return
@@ -248,7 +248,8 @@ def warn_of_uncovered(head: HeadConfig, numbers: Iterable[int]) -> None:
 
 
 def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
-    """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary."""
+    """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary;
+    atomic numbers of shape (N,)."""
     unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
     if unknown:
         raise ModelError(

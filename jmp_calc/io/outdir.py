@@ -7,11 +7,13 @@ so that what a killed job left behind is recognised.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UsageError
+from .atomic import remove_partial
 from .summary import read_summary
 
 LOCK_NAME = ".jmp-calc.lock"
@@ -51,15 +53,25 @@ def check_folder(folder: Path) -> None:
 
 
 def check_free(
-    folder: Path, names: Iterable[str], *, summary: str = "summary.yaml", resume_hint: str = ""
+    folder: Path,
+    names: Iterable[str],
+    *,
+    summary: str = "summary.yaml",
+    resume_hint: str = "",
+    redone: str = "",
 ) -> None:
-    """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it."""
+    """UsageError when one of ``names`` is already in ``folder``; says whether a crashed run left it.
+
+    ``redone`` is a command that computes everything again: what it left unfinished is no obstacle. The
+    caller holds the lock of the folder, so that a run whose summary says "running" was killed.
+    """
     found = sorted(name for name in names if (folder / name).exists())
     if not found:
         return
     old = read_summary(folder / summary) or {}
-    if found == [summary] and old.get("status") in ("failed", "interrupted"):
-        return  # that run ended before it wrote any result
+    unfinished = old.get("status") in ("running", "failed", "interrupted")
+    if unfinished and (found == [summary] or (redone and old.get("command") == redone)):
+        return  # that run ended before it wrote any result, or had none that this one does not compute
     hint = "--overwrite replaces them, -o DIR writes elsewhere" + (f", {resume_hint}" if resume_hint else "")
     if old.get("status") == "running":
         command, started = old.get("command", "?"), old.get("started", "?")
@@ -105,11 +117,15 @@ def remove_old(folder: Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; UsageError when another running job holds it."""
+def locked(folder: Path, *, nested: bool = False) -> Iterator[None]:
+    """Hold the folder for this process; UsageError when another running job holds it.
+
+    ``nested``: a thread that holds the folder by a nested lock may take it again, as a command does that
+    calls a function which locks its output folder.
+    """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK_NAME)
+    lock = FileLock(folder.resolve() / LOCK_NAME, is_singleton=nested)
     try:
         lock.acquire(timeout=0)
     except Timeout as err:
@@ -122,3 +138,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def claimed(folder: str | os.PathLike[str] | None, names: Iterable[str] = ()) -> Iterator[None]:
+    """Create and hold the output folder of a Python function, and take away what a killed process left of
+    ``names``; nothing for None.
+
+    Raises:
+        UsageError: another job writes into the folder, or nobody can.
+    """
+    if folder is None:
+        yield
+        return
+    with locked(make_folder(Path(folder)), nested=True):
+        remove_partial(Path(folder), names)
+        yield

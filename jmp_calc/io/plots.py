@@ -1,21 +1,79 @@
-"""Figures of phonons and of errors, with matplotlib imported when one is drawn and without touching its
-settings."""
+"""Figures of phonons and of errors. One that cannot be drawn is a warning: the numbers are in their files.
+
+matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
+style or TeX that the user's machine promises and does not have ends no run.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-from collections.abc import Mapping, Sequence
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 
+from ..errors import JMPWarning
+from .atomic import replacing
+
+P = ParamSpec("P")
+BACKEND = "MPLBACKEND"
 INK, LIGHT = "#1f4e79", "#b0b7bf"
 
 
 def available() -> bool:
     """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
+
+
+def drawn(what: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """For functions that draw ``what``: any error of theirs becomes a JMPWarning."""
+
+    def decorate(function: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                with _defaults():
+                    function(*args, **kwargs)
+            except Exception as error:  # matplotlib, its fonts, TeX, a full disk: none of them ends a run
+                first = (str(error).strip().splitlines() or [""])[0]
+                reason = f"{type(error).__name__}: {first}"
+                text = f"{what} could not be drawn ({reason}); the numbers are in their files"
+                warnings.warn(JMPWarning(text), stacklevel=2)
+
+        return wrapper
+
+    return decorate
+
+
+@contextmanager
+def _defaults() -> Iterator[None]:
+    """matplotlib's own settings, and those of the user again afterwards."""
+    if "matplotlib" not in sys.modules:
+        _import_matplotlib()
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def _import_matplotlib() -> None:
+    """Import it also where MPLBACKEND names what is not there; a notebook leaves it to its subprocesses."""
+    backend = os.environ.pop(BACKEND, None)  # it fails in the middle of its import, and cannot begin again
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ[BACKEND] = backend
+    if backend:
+        with suppress(ValueError, ImportError):
+            matplotlib.rcParams["backend"] = backend  # as its import would have done
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -28,9 +86,11 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 def _save(figure: Any, paths: Sequence[Path]) -> None:
     for path in paths:
-        figure.savefig(path, dpi=150)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=150)
 
 
+@drawn("The band structure")
 def plot_bands(
     distances: Sequence[np.ndarray],
     frequencies: Sequence[np.ndarray],
@@ -87,6 +147,7 @@ def _staggered(ticks: Sequence[float], names: Sequence[str]) -> list[str]:
     return staggered
 
 
+@drawn("The density of states")
 def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) -> None:
     """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,)."""
     figure, axes = _figure(5.2, 3.6)
@@ -97,9 +158,10 @@ def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) ->
     _save(figure, paths)
 
 
+@drawn("The thermal properties")
 def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Path]) -> None:
-    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K); ``per`` says of
-    what."""
+    """Free energy (kJ/mol), entropy and heat capacity (J/K/mol) against temperature (K), each of shape (n,);
+    ``per`` says of what."""
     figure, axes = _figure(5.2, 3.6)
     kelvin = thermal["temperatures"]
     axes.plot(kelvin, thermal["heat_capacity"], color=INK, label="heat capacity (J/K/mol)")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_sound
-from ..errors import UsageError
+from ..checks import check_sound, describe_constraints
+from ..errors import JMPWarning, UsageError
+from ..io.atomic import replacing
 from ..io.outdir import with_prefix
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
+STORED_CONSTRAINTS = ("FixAtoms", "FixCartesian")
+"""Constraints that extxyz keeps, as a column of which atoms may move."""
 
 
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
@@ -79,13 +83,14 @@ def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
 def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:
     """Copy of ``atoms`` carrying its own energy (eV), raw forces (eV/Å) and, if asked, stress (eV/Å³).
 
-    Raw: constraints do not zero anything in what is stored.
+    Of the potential alone: constraints zero nothing, and springs (Hookean, ExternalForce) add neither energy
+    nor forces. ``copy.get_potential_energy()`` adds the energy of the springs that the copy carries.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy = atoms.copy()
     results: dict[str, Any] = {
-        "energy": float(atoms.get_potential_energy()),
+        "energy": float(atoms.get_potential_energy(apply_constraint=False)),
         "forces": np.array(atoms.get_forces(apply_constraint=False)),
     }
     if stress:
@@ -96,10 +101,51 @@ def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None 
 
 
 def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, append: bool = False) -> None:
-    """Write frames as extxyz, with the calculator's results."""
+    """Write frames as extxyz, with the calculator's results: a whole file atomically, or appended."""
     import ase.io
 
-    ase.io.write(path, list(frames), format="extxyz", append=append)
+    if append:
+        ase.io.write(path, list(frames), format="extxyz", append=True)
+        return
+    with replacing(path) as temporary:
+        ase.io.write(temporary, list(frames), format="extxyz")
+
+
+def moves(atoms: Atoms) -> bool:
+    """Whether the constraints leave any atom free to move."""
+    probe = atoms.copy()
+    probe.calc = atoms.calc  # MirrorForce asks for forces
+    probe.set_constraint([c for c in probe.constraints if not _pulls(c)])
+    probe.set_momenta(np.random.default_rng(0).standard_normal((len(atoms), 3)))
+    return bool(np.abs(probe.get_momenta()).max() > 1e-12)
+
+
+def _pulls(constraint: Any) -> bool:
+    """Whether a constraint is a force with an energy: it takes no freedom away."""
+    return hasattr(constraint, "adjust_potential_energy")
+
+
+def constraint_energy(atoms: Atoms) -> float:
+    """Energy of the constraints that have one (Hookean, ExternalForce), eV."""
+    return float(sum(c.adjust_potential_energy(atoms) for c in atoms.constraints if _pulls(c)))
+
+
+def keep_pulls_off_momenta(atoms: Atoms) -> None:
+    """Keep constraints that are forces from changing momenta: ASE's ExternalForce adds its force to them."""
+    for constraint in filter(_pulls, atoms.constraints):
+        constraint.adjust_momenta = lambda atoms, momenta: None
+
+
+def warn_of_unstored_constraints(atoms: Atoms) -> None:
+    """Say which constraints the extxyz files of a run will not hold: all but fixed atoms and fixed Cartesian
+    components."""
+    lost = atoms.copy()
+    lost.set_constraint([c for c in atoms.constraints if type(c).__name__ not in STORED_CONSTRAINTS])
+    if lost.constraints:
+        text = (
+            f"extxyz files cannot hold {', '.join(describe_constraints(lost))}; the run obeys them, the files"
+        )
+        warnings.warn(f"{text} that it writes are without", JMPWarning, stacklevel=3)
 
 
 def warn_if_not_smooth(atoms: Atoms) -> None:

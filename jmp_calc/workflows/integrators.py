@@ -50,16 +50,16 @@ class Integrator:
         return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Inverse of ``state``."""
+        """Inverse of ``state``; ValueError where an array has another shape."""
         self.rng.bit_generator.state = json.loads(state["rng"].tobytes().decode())
         if self.settings.ensemble != "npt":
             return
         for name in _MTK_SCALARS:
             setattr(self._dynamics, name, float(state[name]))
         for name in _MTK_ARRAYS:
-            setattr(self._dynamics, name, state[name].copy())
+            setattr(self._dynamics, name, _like(getattr(self._dynamics, name), state[name]))
         for name, array in self._chains().items():
-            array[:] = state[name]
+            array[:] = _like(array, state[name])
 
     def _chains(self) -> dict[str, np.ndarray]:
         thermostat, barostat = self._dynamics._thermostat, self._dynamics._barostat
@@ -121,6 +121,12 @@ class Integrator:
             tdamp=s.thermostat_time_fs * units.fs,
         )
         return dynamics
+
+
+def _like(now: np.ndarray, saved: np.ndarray) -> np.ndarray:
+    if np.shape(now) != saved.shape or saved.dtype.kind != "f" or not np.isfinite(saved).all():
+        raise ValueError("the state of another integrator")
+    return saved.copy()
 
 
 def add_momentum_constraint(atoms: Atoms, settings: MDSettings) -> None:

@@ -16,32 +16,40 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import BadStructureError, GuardError, UsageError
-from ..io.outdir import with_prefix
-from ..io.progress import Progress
-from ..machine.signals import Interrupted, deferred_signals
-from ..units import GPA_PER_EV_A3
-from .common import model_fingerprint, output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
-from .guard import SLOW_CHECKS_EVERY, Guard
-from .integrators import Integrator, add_momentum_constraint
+from ..errors import UsageError
+from ..io.outdir import claimed, with_prefix
+from .common import (
+    output_path,
+    snapshot,
+    warn_if_not_smooth,
+    warn_of_unstored_constraints,
+    working_copy,
+    write_frames,
+)
+from .md_run import OUTPUTS, Run
 from .md_settings import MDSettings, check_structure_for
 from .restart import MDState
-from .stats import COLUMNS, NPT_COLUMNS, DriftVerdict, StatsTable, TrajectoryFile, averages, drift_verdict
-from .velocities import degrees_of_freedom, start_velocities, temperature
+from .stats import DriftVerdict, StatsTable, averages, drift_verdict
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
-OUTPUTS = ("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good.extxyz")
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MDResult:
-    """What a run gave; ``stats`` has one row per recorded step with the named ``columns``."""
+    """What a run gave; ``stats`` has one row per recorded step with the named ``columns``.
+
+    Frames carry energy and raw forces of the potential alone; ``epot_eV`` of the table has the energy of
+    springs among the constraints too, because the dynamics conserve the sum.
+    """
 
     atoms: Atoms
-    """Last frame with velocities, energy and raw forces."""
+    """Last frame with velocities and the calculator."""
     n_steps: int
+    """Steps in all, those before a restart included."""
+    started_at: int
+    """Step from which this call went on; 0 without a restart."""
     columns: tuple[str, ...]
     stats: np.ndarray
     trajectory: tuple[Atoms, ...]
@@ -51,16 +59,31 @@ class MDResult:
     state: MDState
     settings: MDSettings
     degrees_of_freedom: int
+    ns_per_day: float | None
+    """Simulated time per time on the clock; None when there was no step to do."""
+
+    def __repr__(self) -> str:
+        mean = averages(self.stats, self.columns).get("temperature_k_mean")
+        warm = "" if mean is None else f", mean temperature {mean:.1f} K"
+        what = f"{self.settings.ensemble} of {self.atoms.get_chemical_formula()}"
+        return f"<MDResult of {what}: {self.n_steps} steps, {self.time_ps:g} ps{warm}>"
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time in all, ps."""
+        return self.n_steps * self.settings.timestep_fs / 1000
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers for summary.yaml."""
+        """Numbers for summary.yaml; means are of the part that ``means_from_ps`` and ``means_to_ps`` name."""
         last = dict(zip(self.columns, self.stats[-1].tolist(), strict=True)) if len(self.stats) else {}
         drift = asdict(self.drift) if self.drift is not None else {}
         if drift:
             drift["drift_verdict"] = drift.pop("verdict")
         return {
             "n_steps": self.n_steps,
-            "time_ps": self.n_steps * self.settings.timestep_fs / 1000,
+            "started_at_step": self.started_at,
+            "time_ps": self.time_ps,
+            "ns_per_day": self.ns_per_day,
             "degrees_of_freedom": self.degrees_of_freedom,
             **averages(self.stats, self.columns),
             **drift,
@@ -75,7 +98,7 @@ class MDResult:
         stats.write_text(table.text(), encoding="utf-8")
         if self.trajectory:
             write_frames(traj, self.trajectory)
-        write_frames(final, [self.atoms])
+        write_frames(final, [snapshot(self.atoms, stress=self.settings.ensemble == "npt")])
         self.state.save(restart)
         return [stats, *([traj] if self.trajectory else []), final, restart]
 
@@ -83,74 +106,115 @@ class MDResult:
 def md(
     atoms: Atoms,
     *,
-    ensemble: str = "nvt",
-    temperature_k: float | None = 300.0,
-    timestep_fs: float = 1.0,
-    steps: int = 1000,
-    pressure_gpa: float | None = None,
-    friction_per_ps: float | None = None,
-    thermostat_time_fs: float | None = None,
-    barostat_time_fs: float | None = None,
-    seed: int = 0,
-    velocities: Literal["new", "keep"] = "new",
-    remove_rotation: bool | None = None,
-    stats_every: int = 10,
-    traj_every: int = 10,
-    restart_every: int = 1000,
-    guard: bool = True,
+    calc: Calculator | None = None,
+    ensemble: str = MDSettings.ensemble,
+    temperature_k: float | None = MDSettings.temperature_k,
+    timestep_fs: float = MDSettings.timestep_fs,
+    steps: int = MDSettings.steps,
+    pressure_gpa: float | None = MDSettings.pressure_gpa,
+    friction_per_ps: float | None = MDSettings.friction_per_ps,
+    thermostat_time_fs: float | None = MDSettings.thermostat_time_fs,
+    barostat_time_fs: float | None = MDSettings.barostat_time_fs,
+    seed: int = MDSettings.seed,
+    velocities: Literal["new", "keep"] = MDSettings.velocities,
+    remove_rotation: bool | None = MDSettings.remove_rotation,
+    stats_every: int = MDSettings.stats_every,
+    traj_every: int = MDSettings.traj_every,
+    restart_every: int = MDSettings.restart_every,
+    guard: bool = MDSettings.guard,
     restart: str | os.PathLike[str] | MDState | None = None,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     quiet: bool = True,
 ) -> MDResult:
-    """Run dynamics on a copy of ``atoms`` with its calculator.
+    """Run dynamics on a copy of ``atoms``.
 
     Args:
-        ensemble: "nve" (velocity Verlet), "nvt" (Langevin), "npt" (isotropic MTK, periodic structures).
-        steps: total number; a restarted run continues until it is reached.
-        friction_per_ps: nvt only, default 5. thermostat_time_fs, barostat_time_fs: npt only, 100 and 1000
-            steps.
-        velocities: "new" draws them from ``seed`` at exactly ``temperature_k``; "keep" uses those of
-            ``atoms``.
-        remove_rotation: whether the run starts without rotation; by default new velocities of molecules in
-            nve do.
-        restart: a restart file (or MDState) of the same structure, model, ensemble and settings; that of
-            ``out``, or ``out`` must hold no other run.
-        out: folder for stats.dat, traj.extxyz, restart.npz, final.extxyz, written while it runs; a restart
-            file at the start, every ``restart_every`` steps and at the end.
+        atoms: start structure; its constraints hold, its masses count.
+        calc: calculator to use; that of ``atoms`` if none is given. Default: None.
+        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (isotropic Martyna-Tobias-Klein with
+            Nosé-Hoover chains, for crystals). Default: "nvt".
+        temperature_k: temperature of the start and of the thermostat, K. Default: 300.0.
+        timestep_fs: time step, fs. Default: 1.0.
+        steps: total number of steps, restarts included. Default: 1000.
+        pressure_gpa: pressure, GPa; npt only, 0 if none is given. Default: None.
+        friction_per_ps: Langevin friction, 1/ps; nvt only, 5 if none is given. Default: None.
+        thermostat_time_fs: thermostat time, fs; npt only, 100 steps if none is given. Default: None.
+        barostat_time_fs: barostat time, fs; npt only, 1000 steps if none is given. Default: None.
+        seed: random seed of new velocities and of the Langevin thermostat. Default: 0.
+        velocities: "new" draws velocities from ``seed`` at exactly the temperature, "keep" uses those of the
+            structure. Default: "new".
+        remove_rotation: start without rotation; if not given, new velocities of molecules in nve do.
+            Default: None.
+        stats_every: steps between rows of stats.dat. Default: 10.
+        traj_every: steps between frames of traj.extxyz. Default: 10.
+        restart_every: steps between restart files. Default: 1000.
+        guard: stop on NaN, runaway heat, colliding or lost atoms. Default: True.
+        restart: restart file (or MDState) of the same structure, model, ensemble and settings to go on from;
+            that of ``out``, or ``out`` must hold no other run. Default: None.
+        out: folder for stats.dat, traj.extxyz, restart.npz and final.extxyz, written while it runs; a restart
+            file at the start, every ``restart_every`` steps and at the end. Nothing is written without one.
+            Default: None.
+        prefix: PREFIX- before every file name. Default: "".
+        quiet: no progress bar. Default: True.
+
+    Returns:
+        MDResult. Crystals have a column of pressures where the calculator gives a stress.
 
     Raises:
-        UsageError: settings that contradict each other, the structure or the restart file.
+        UsageError: no calculator; settings that contradict each other, the structure or the restart file;
+            every atom fixed; a folder that holds another run, or into which another job writes.
+        BadInputError: a damaged restart file. BadStructureError: a structure that cannot be evaluated.
         GuardError: NaN, temperature runaway, colliding or lost atoms; the last good frame has been saved to
             ``out``.
         Interrupted: after SIGINT or SIGTERM, with the restart file written to ``out``.
     """
     settings = MDSettings(
-        ensemble,
-        temperature_k,
-        timestep_fs,
-        steps,
-        pressure_gpa,
-        friction_per_ps,
-        thermostat_time_fs,
-        barostat_time_fs,
-        seed,
-        velocities,
-        remove_rotation,
-        stats_every,
-        traj_every,
-        restart_every,
-        guard,
+        ensemble=ensemble,
+        temperature_k=temperature_k,
+        timestep_fs=timestep_fs,
+        steps=steps,
+        pressure_gpa=pressure_gpa,
+        friction_per_ps=friction_per_ps,
+        thermostat_time_fs=thermostat_time_fs,
+        barostat_time_fs=barostat_time_fs,
+        seed=seed,
+        velocities=velocities,
+        remove_rotation=remove_rotation,
+        stats_every=stats_every,
+        traj_every=traj_every,
+        restart_every=restart_every,
+        guard=guard,
     ).resolved()
-    work = working_copy(atoms)
+    work = working_copy(atoms, calc)
     check_structure_for(work, settings)
     warn_if_not_smooth(work)
     state = restart if restart is None or isinstance(restart, MDState) else MDState.load(restart)
-    if out is not None and not (state is not None and continues_run_in(Path(out), state, prefix)):
-        _refuse_old_output(Path(out), prefix)
-    run = _Run(work, settings, state, out, prefix, quiet)
-    run.loop()
-    return run.finish(list(atoms.constraints))
+    with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
+        if out is not None:
+            _refuse_old_output(Path(out), state, prefix)
+            warn_of_unstored_constraints(work)
+        run = Run(work, settings, state, out, prefix, quiet)
+        run.loop()
+        return _result(run)
+
+
+def _result(run: Run) -> MDResult:
+    """Final frame, restart file and verdict."""
+    table, final = run.table.array(), run.finish()
+    return MDResult(
+        atoms=final,
+        n_steps=run.step,
+        started_at=run.started_at,
+        columns=run.table.columns,
+        stats=table,
+        trajectory=tuple(run.frames),
+        drift=drift_verdict(table, len(final)) if run.settings.ensemble == "nve" else None,
+        state=run.state(),
+        settings=run.settings,
+        degrees_of_freedom=run.dof,
+        ns_per_day=run.ns_per_day(),
+    )
 
 
 def continues_run_in(folder: Path, state: MDState, prefix: str = "") -> bool:
@@ -160,175 +224,12 @@ def continues_run_in(folder: Path, state: MDState, prefix: str = "") -> bool:
     return own.is_file() and state.is_same_as(MDState.load(own))
 
 
-def _refuse_old_output(folder: Path, prefix: str) -> None:
+def _refuse_old_output(folder: Path, state: MDState | None, prefix: str) -> None:
+    if state is not None and continues_run_in(folder, state, prefix):
+        return
     found = [name for name in OUTPUTS if (folder / with_prefix(name, prefix)).exists()]
     if found:
         hint = "continue it with restart= and its own restart file, or choose another folder"
         raise UsageError(
             f"An earlier run is in this folder: {', '.join(found)}.", where=str(folder), hint=hint
-        )
-
-
-class _Run:
-    """One run at work."""
-
-    def __init__(
-        self,
-        atoms: Atoms,
-        settings: MDSettings,
-        state: MDState | None,
-        out: str | os.PathLike[str] | None,
-        prefix: str,
-        quiet: bool,
-    ) -> None:
-        self.atoms, self.settings, self.quiet = atoms, settings, quiet
-        self.model = model_fingerprint(atoms)
-        add_momentum_constraint(atoms, settings)
-        rng = np.random.default_rng(settings.seed)
-        if state is None:
-            start_velocities(atoms, settings, rng)
-        else:
-            state.check_belongs_to(atoms, settings, self.model)
-            if state.step > settings.steps:
-                fact = (
-                    f"The restart file is at step {state.step}, beyond the {settings.steps} steps asked for."
-                )
-                raise UsageError(fact, hint="steps is the total number, not the number to add")
-            state.apply_structure(atoms)
-        kept = None if state is None else state.degrees_of_freedom
-        self.dof = degrees_of_freedom(atoms, settings) if kept is None else kept
-        self.step = 0 if state is None else state.step
-        self.first_temperature = temperature(atoms, self.dof) if state is None else state.start_temperature_k
-        self.integrator = Integrator(atoms, settings, rng)
-        if state is not None:
-            state.apply(atoms, self.integrator)
-        self.resumed = state is not None
-        reference = self.first_temperature if settings.ensemble == "nve" else settings.temperature_k
-        self.guard = Guard.of(atoms, reference or 0.0) if settings.guard else None
-        self._open(out, prefix)
-        self.last_good = self.state()
-
-    def _open(self, out: str | os.PathLike[str] | None, prefix: str) -> None:
-        names = COLUMNS if self.settings.ensemble != "npt" else NPT_COLUMNS
-        resume = self.step if self.resumed else None
-        self.paths = {} if out is None else {name: output_path(out, name, prefix) for name in OUTPUTS}
-        self.table = StatsTable(names, self.paths.get("stats.dat"), resume_step=resume)
-        path = self.paths.get("traj.extxyz")
-        self.trajectory = TrajectoryFile(path, resume_step=resume) if path is not None else None
-        self.frames: list[Atoms] = []
-
-    def state(self) -> MDState:
-        return MDState.of(
-            self.atoms, self.integrator, self.step, self.model, self.first_temperature, self.dof
-        )
-
-    def loop(self) -> None:
-        """Step until the end, the guard or a signal."""
-        total = self.settings.steps
-        progress = Progress(f"md {self.settings.ensemble}", total, initial=self.step, quiet=self.quiet)
-        with deferred_signals() as signals, progress:
-            if not self.resumed:
-                self.record()  # what is wrong already is an error of the input, not of the dynamics
-                self.save_restart()
-            try:
-                while self.step < total and signals.received is None:
-                    self.advance()
-                    progress.update(f"{temperature(self.atoms, self.dof):.0f} K")
-            except Interrupted as err:  # a second signal, in the middle of a step
-                if self.paths:
-                    self.last_good.save(self.paths["restart.npz"])
-                raise Interrupted(err.signum, self._continue_hint(self.last_good.step)) from err
-            except BadStructureError as err:
-                self.save_last_good()
-                raise GuardError(
-                    f"Guard: {err.fact}.", where=f"after step {self.step}", hint=err.hint
-                ) from err
-            except BaseException:
-                self.save_last_good()
-                raise
-            if signals.received is not None and self.step < total:
-                self.save_restart()
-                raise Interrupted(signals.received, self._continue_hint(self.step))
-
-    def advance(self) -> None:
-        """One step with its checks and records."""
-        before = self.atoms.positions.copy()
-        self.integrator.step()
-        self.step += 1
-        if self.guard is not None:
-            self.guard.check(self.atoms, before, temperature(self.atoms, self.dof), self.step)
-        if self.step % SLOW_CHECKS_EVERY == 0 or self.step == self.settings.steps:
-            if self.guard is not None:
-                self.guard.check_geometry(self.atoms, self.step)
-            self.last_good = self.state()
-        self.record()
-        if self.step % self.settings.restart_every == 0:
-            self.save_restart()
-
-    def record(self) -> None:
-        """Write the table row and the frame when they are due."""
-        if self.step % self.settings.stats_every == 0:
-            self.table.append(self._row())
-        if self.step % self.settings.traj_every == 0:
-            frame = self._frame()
-            if self.trajectory is not None:
-                self.trajectory.append(frame)
-            else:
-                self.frames.append(frame)
-
-    def _row(self) -> list[float]:
-        potential, kinetic = self.atoms.get_potential_energy(), self.atoms.get_kinetic_energy()
-        time_fs = self.step * self.settings.timestep_fs
-        row = [self.step, time_fs, potential, kinetic, potential + kinetic, temperature(self.atoms, self.dof)]
-        if self.settings.ensemble == "npt":
-            stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
-            pressure = -np.trace(stress) / 3 * GPA_PER_EV_A3
-            row += [pressure, self.atoms.get_volume(), self.integrator.conserved_energy()]
-        return row
-
-    def _frame(self) -> Atoms:
-        info = {"step": self.step, "time_fs": self.step * self.settings.timestep_fs}
-        frame = snapshot(self.atoms, stress=self.settings.ensemble == "npt", info=info)
-        frame.set_constraint()
-        return frame
-
-    def save_restart(self) -> None:
-        if self.paths:
-            self.state().save(self.paths["restart.npz"])
-
-    def save_last_good(self) -> None:
-        """After a failure: the last state that passed all checks, as frame and as restart file."""
-        if not self.paths:
-            return
-        self.last_good.save(self.paths["restart.npz"])
-        frame = self.atoms.copy()
-        self.last_good.apply_structure(frame)
-        frame.info["step"] = self.last_good.step
-        frame.set_constraint()
-        write_frames(self.paths["last-good.extxyz"], [frame])
-
-    def _continue_hint(self, step: int) -> str:
-        if not self.paths:
-            return f"stopped after step {self.step}"
-        return f"restart written after step {step}; the same command with --restart auto goes on"
-
-    def finish(self, constraints: list[Any]) -> MDResult:
-        """Final frame, restart file and verdict."""
-        final = self._frame()
-        final.set_constraint(constraints)
-        table = self.table.array()
-        if self.paths:
-            self.save_restart()
-            write_frames(self.paths["final.extxyz"], [final])
-        nve = self.settings.ensemble == "nve"
-        return MDResult(
-            atoms=final,
-            n_steps=self.step,
-            columns=self.table.columns,
-            stats=table,
-            trajectory=tuple(self.frames),
-            drift=drift_verdict(table, len(final)) if nve else None,
-            state=self.state(),
-            settings=self.settings,
-            degrees_of_freedom=self.dof,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import JMPWarning, UsageError
+from .common import has_stress, moves
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,16 +30,15 @@ PHYSICS = (
 """Settings that a restart may not change."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MDSettings:
-    """One run. Values that an ensemble does not use are None after ``resolved``."""
+    """One run; the fields are the arguments of ``md`` and explained there. Values that an ensemble does not
+    use are None after ``resolved``."""
 
     ensemble: str = "nvt"
-    """nve (velocity Verlet), nvt (Langevin), npt (isotropic Martyna-Tobias-Klein with Nosé-Hoover chains)."""
     temperature_k: float | None = 300.0
     timestep_fs: float = 1.0
     steps: int = 1000
-    """Total number of steps; a restart goes on until this number is reached."""
     pressure_gpa: float | None = None
     friction_per_ps: float | None = None
     thermostat_time_fs: float | None = None
@@ -46,7 +46,6 @@ class MDSettings:
     seed: int = 0
     velocities: Literal["new", "keep"] = "new"
     remove_rotation: bool | None = None
-    """None: of new velocities of molecules without lattice and thermostat."""
     stats_every: int = 10
     traj_every: int = 10
     restart_every: int = 1000
@@ -77,13 +76,7 @@ class MDSettings:
         }[ensemble]
         for name in ("pressure_gpa", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
             if name not in used and getattr(self, name) is not None:
-                word = name.rsplit("_", 1)[0].replace("_per", "").replace("_", " ")
-                hint = (
-                    "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
-                )
-                raise UsageError(
-                    f"A {word} has no meaning in the {ensemble} ensemble.", where=name, hint=hint
-                )
+                raise _unused(name, ensemble)
         defaults = {
             "pressure_gpa": 0.0,
             "friction_per_ps": 5.0,
@@ -109,6 +102,12 @@ class MDSettings:
         return kept if self.ensemble != "nve" else {**kept, "temperature_k": None}
 
 
+def _unused(name: str, ensemble: str) -> UsageError:
+    word = name.rsplit("_", 1)[0].replace("_per", "").replace("_", " ")
+    hint = "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
+    return UsageError(f"A {word} has no meaning in the {ensemble} ensemble.", where=name, hint=hint)
+
+
 def _positive(name: str, value: float | None) -> None:
     if value is not None and not (np.isfinite(value) and value > 0):
         raise UsageError(f"{name} must be positive, got {value}.")
@@ -119,6 +118,9 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     masses = atoms.get_masses()
     if not (np.isfinite(masses).all() and (masses > 0).all()):
         raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
+    _check_constraints(atoms)
+    if not moves(atoms):
+        raise UsageError("Every atom is fixed, so nothing would move.", hint="free some of the atoms")
     if settings.remove_rotation and atoms.pbc.any():
         raise UsageError(
             "Rotation cannot be removed from a periodic structure.",
@@ -134,9 +136,21 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         )
 
 
-def _check_npt(atoms: Atoms) -> None:
-    from .common import has_stress
+def _check_constraints(atoms: Atoms) -> None:
+    """Refuse constraints of which ASE does not know how many degrees of freedom they take."""
+    for constraint in atoms.constraints:
+        try:
+            constraint.get_removed_dof(atoms)
+        except (AttributeError, NotImplementedError) as error:
+            name = type(constraint).__name__
+            raise UsageError(
+                f"The constraint {name} cannot be used in dynamics.",
+                where="ASE does not know how many degrees of freedom it takes",
+                hint="use FixAtoms, FixCartesian, FixBondLengths or Hookean",
+            ) from error
 
+
+def _check_npt(atoms: Atoms) -> None:
     if not atoms.pbc.all() or atoms.cell.rank < 3:
         raise UsageError(
             "Constant pressure needs a structure that is periodic in three directions.", hint="use nvt"

@@ -33,7 +33,7 @@ def check_lattice(atoms: Atoms) -> None:
 
     Raises:
         BadStructureError: a molecule, or a left-handed crystal.
-        UsageError: constraints.
+        UsageError: constraints, atoms without mass.
     """
     if not atoms.pbc.any():
         raise BadStructureError(
@@ -46,6 +46,9 @@ def check_lattice(atoms: Atoms) -> None:
             hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and "
             "supercells stay",
         )
+    masses = atoms.get_masses()
+    if not (np.isfinite(masses) & (masses > 0)).all():
+        raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
     if atoms.constraints:
         raise UsageError(
             "Phonons need free atoms, the structure has constraints.", hint="atoms.set_constraint()"

@@ -164,6 +164,13 @@ def solve(
 ) -> BandPath:
     """Force constants, bands, mesh, DOS and thermal properties; returns the path of the bands.
 
+    Args:
+        phonon: as ``displaced`` gives it.
+        forces: of the displaced supercells, shape (n, n_atoms, 3), eV/Å.
+        settings: what to compute.
+        atoms: the boxed structure.
+        periodic: (3,) bool, see ``phonon_cell.repeating``.
+
     Raises:
         BadStructureError: no atom feels the displacement of another.
         UsageError: a path that the lattice does not have.

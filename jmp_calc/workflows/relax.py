@@ -2,83 +2,99 @@
 
 result = relax(atoms, cell="full", fmax=0.01)
 result.converged, result.atoms, result.fmax
+
+The objective is what the optimizer lowers: the energy, with the springs of constraints and, for a cell under
+pressure, with p·V. A relaxation that ends above its start in it has not relaxed anything, however small the
+forces are: an optimizer without line search can end at a maximum.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInputError, NotConvergedError, UsageError
-from ..io.outdir import with_prefix
+from ..errors import BadInputError, ClimbedError, JMPWarning, NotConvergedError, UsageError
+from ..io.outdir import claimed, with_prefix
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from ..units import GPA_PER_EV_A3
-from .common import has_stress, output_path, snapshot, working_copy, write_frames
+from .common import (
+    constraint_energy,
+    moves,
+    output_path,
+    snapshot,
+    warn_of_unstored_constraints,
+    working_copy,
+    write_frames,
+)
+from .relax_cell import cell_filter, fix_symmetry, free_strains, space_group
+from .relax_settings import CellMode, OptimizerName, RelaxSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
-CellMode = Literal["none", "volume", "lengths", "full"]
-OptimizerName = Literal["LBFGS", "BFGS", "FIRE"]
 OUTPUTS = ("opt.extxyz", "traj.extxyz", "opt.log")
+CLIMB_EV_PER_ATOM, CLIMB_SHARE = 1e-5, 1e-7
+"""An end this much above the start is rounding: per atom, and of the energy (single precision)."""
 
 
-@dataclass(frozen=True)
-class RelaxSettings:
-    """How to relax; refuses values that cannot be meant."""
-
-    fmax: float = 0.01
-    """eV/Å: largest allowed force on an atom (and on the scaled cell variables)."""
-    steps: int = 1000
-    optimizer: OptimizerName = "LBFGS"
-    cell: CellMode = "none"
-    pressure_gpa: float = 0.0
-    fix_symmetry: bool = False
-    symprec: float = 0.01
-    """Å: deviations from symmetry below this are removed by ``fix_symmetry``."""
-
-    def __post_init__(self) -> None:
-        if not (self.fmax > 0 and np.isfinite(self.fmax)):
-            raise UsageError(
-                f"The force limit fmax must be positive, got {self.fmax}.", hint="0.01 eV/Å is a usual value"
-            )
-        if self.steps < 1:
-            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
-        for name, value, allowed in (
-            ("optimizer", self.optimizer, OptimizerName),
-            ("cell", self.cell, CellMode),
-        ):
-            if value not in get_args(allowed):
-                raise UsageError(f"Unknown {name} '{value}'.", hint=f"one of {', '.join(get_args(allowed))}")
-        if not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"Pressure must be finite, got {self.pressure_gpa}.")
-        if self.pressure_gpa and self.cell == "none":
-            raise UsageError(
-                "A pressure needs a cell that may change.", hint="use cell='volume', 'lengths' or 'full'"
-            )
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RelaxResult:
-    """A relaxed structure and how it got there; ``atoms`` carries energy, raw forces and, with a cell,
-    stress."""
+    """A relaxed structure and how it got there."""
 
     converged: bool
+    """Forces (and free strains) below fmax, and not above the start in the objective."""
     atoms: Atoms
+    """The structure kept, with the calculator: the converged one, else the one of lowest objective."""
+    step: int
+    """Its step."""
     energy_ev: float
+    """Of the potential alone, as in the files; ``constraint_energy_ev`` comes on top."""
+    constraint_energy_ev: float
+    """Energy of springs and external forces among the constraints, eV."""
     fmax: float
-    """Largest force on an atom that was reached, after constraints, eV/Å."""
+    """Its largest force on an atom, after constraints, eV/Å."""
     worst_atom: int
     stress_gpa: tuple[float, ...] | None
     """Voigt-6, ASE's sign; None when the cell was not relaxed."""
+    space_groups: tuple[str | None, str | None]
+    """At the start and of the structure kept, within ``symprec``; None for what is no crystal."""
     n_steps: int
+    objectives_ev: tuple[float, ...]
+    """What the optimizer lowers, of every step: energy with constraints, and p·V of a free cell."""
     trajectory: tuple[Atoms, ...]
+    """Every step with its energy, raw forces and, with a free cell, stress."""
     settings: RelaxSettings
+
+    def __repr__(self) -> str:
+        reached = f"{self.energy_ev:.6f} eV, largest force {self.fmax:.2g} eV/Å"
+        how = "climbed" if self.climbed else "converged" if self.converged else "not converged"
+        formula = self.atoms.get_chemical_formula()
+        return f"<RelaxResult of {formula}: {how} after {self.n_steps} steps, {reached}>"
+
+    @property
+    def climb_ev(self) -> float:
+        """How far above its start the last step is in the objective, eV; negative where it went down."""
+        return self.objectives_ev[-1] - self.objectives_ev[0]
+
+    @property
+    def climbed(self) -> bool:
+        """Whether the last step is above the start in the objective, by more than rounding."""
+        rounding = max(CLIMB_EV_PER_ATOM * len(self.atoms), CLIMB_SHARE * abs(self.objectives_ev[0]))
+        return self.climb_ev > rounding
+
+    @property
+    def pressure_gpa(self) -> float | None:
+        """Pressure of the structure kept, GPa; None where no cell was relaxed, or one with vacuum."""
+        if self.stress_gpa is None or not self.atoms.pbc.all():
+            return None
+        return -float(np.mean(self.stress_gpa[:3]))
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml (units in the names; ``fmax`` in eV/Å)."""
@@ -86,10 +102,18 @@ class RelaxResult:
         return {
             "converged": self.converged,
             "n_steps": self.n_steps,
+            "step_kept": self.step,
             "energy_ev": self.energy_ev,
+            "constraint_energy_ev": self.constraint_energy_ev,
+            "climbed": self.climbed,
+            "objective_change_ev": self.objectives_ev[self.step] - self.objectives_ev[0],
             "fmax_ev_per_a": self.fmax,
             "worst_atom": self.worst_atom,
             "stress_gpa": self.stress_gpa,
+            "pressure_gpa": self.pressure_gpa,
+            "stress_left_gpa": self.stress_left_gpa,
+            "space_group_start": self.space_groups[0],
+            "space_group": self.space_groups[1],
             "cell_lengths_angles": [float(x) for x in cell.cellpar()] if cell.rank == 3 else None,
             "volume_a3": float(self.atoms.get_volume()) if cell.rank == 3 else None,
         }
@@ -97,13 +121,19 @@ class RelaxResult:
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
         """Write opt.extxyz and traj.extxyz; returns their paths."""
         paths = [output_path(folder, name, prefix) for name in OUTPUTS[:2]]
-        write_frames(paths[0], [self.atoms])
+        write_frames(paths[0], [self.trajectory[self.step]])
         write_frames(paths[1], self.trajectory)
         return paths
 
     def require_converged(self) -> None:
-        """Raise NotConvergedError with what was reached: forces and the worst atom, and the stress left in a
-        free cell."""
+        """Raise ClimbedError for an end above the start, or NotConvergedError with what was reached: forces
+        and the worst atom, and the stress left in a free cell."""
+        if self.climbed:
+            raise ClimbedError(
+                f"The relaxation went uphill: it ended {self.climb_ev:.3g} eV above its start.",
+                where=f"after {self.n_steps} steps of {self.settings.optimizer}",
+                hint=f"the structure of step {self.step}, the lowest, is kept; {self._way_down()}",
+            )
         if self.converged:
             return
         wanted = self.settings.fmax
@@ -119,7 +149,11 @@ class RelaxResult:
             if self.fmax <= wanted:
                 where = "the forces on the atoms are small enough, the cell is not relaxed"
         hint = "continue from opt.extxyz, allow more steps, or accept it with --allow-unconverged"
-        raise NotConvergedError(f"{fact}.", where=where, hint=hint)
+        raise NotConvergedError(fact + ".", where=where, hint=hint)
+
+    def _way_down(self) -> str:
+        safe = self.settings.optimizer != "LBFGS"
+        return "check that energy and forces belong together" if safe else "use optimizer BFGS or FIRE"
 
     @property
     def stress_left_gpa(self) -> float | None:
@@ -130,54 +164,71 @@ class RelaxResult:
         left = np.array(self.stress_gpa) + self.settings.pressure_gpa * np.array([1, 1, 1, 0, 0, 0])
         if self.settings.cell == "volume":
             return float(abs(left[:3].mean()))
-        return float(np.abs(left[_free_strains(self.atoms, self.settings)]).max())
+        return float(np.abs(left[free_strains(self.atoms, self.settings)]).max())
 
 
 def relax(
     atoms: Atoms,
     *,
-    fmax: float = 0.01,
-    steps: int = 1000,
-    optimizer: OptimizerName = "LBFGS",
-    cell: CellMode = "none",
-    pressure_gpa: float = 0.0,
-    fix_symmetry: bool = False,
-    symprec: float = 0.01,
+    calc: Calculator | None = None,
+    fmax: float = RelaxSettings.fmax,
+    steps: int = RelaxSettings.steps,
+    optimizer: OptimizerName = RelaxSettings.optimizer,
+    cell: CellMode = RelaxSettings.cell,
+    pressure_gpa: float = RelaxSettings.pressure_gpa,
+    fix_symmetry: bool = RelaxSettings.fix_symmetry,
+    symprec: float = RelaxSettings.symprec,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     quiet: bool = True,
 ) -> RelaxResult:
-    """Relax a copy of ``atoms`` with its calculator; ``atoms`` itself is not changed.
+    """Relax a copy of ``atoms``; ``atoms`` itself is not changed.
 
     Args:
-        cell: "none"; "volume" keeps the shape; "lengths" keeps the angles of an orthogonal cell (no shear
-            strain); "full" relaxes all strains (of a slab: those in its plane).
+        atoms: start structure; its constraints hold.
+        calc: calculator to use; that of ``atoms`` if none is given. Default: None.
+        fmax: largest force allowed, on an atom and on the scaled cell variables, eV/Å. Default: 0.01.
+        steps: most optimizer steps. Default: 1000.
+        optimizer: ASE's optimizer: "BFGS" (fewest steps; a dense matrix of 3N by 3N), "FIRE" (for thousands
+            of atoms) or "LBFGS" (can end at a maximum, which is then an error). Default: "BFGS".
+        cell: changes of the cell that are allowed: "none"; "volume" keeps the shape; "lengths" keeps the
+            angles of an orthogonal cell (no shear strain); "full" allows all strains (of a slab: those in its
+            plane). Default: "none".
+        pressure_gpa: pressure on a cell that may change, GPa. Default: 0.0.
+        fix_symmetry: keep the space group, after noise below ``symprec`` is removed from the start structure.
+            Default: False.
+        symprec: deviations from symmetry below this are ignored, Å. Default: 0.01.
         out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs; those of an earlier
-            relaxation are replaced.
+            relaxation are replaced. Nothing is written without one. Default: None.
+        prefix: PREFIX- before every file name. Default: "".
+        quiet: no progress bar. Default: True.
 
     Returns:
-        RelaxResult; look at ``converged``, nothing is raised when ``steps`` did not suffice.
+        RelaxResult; look at ``converged``, nothing is raised when ``steps`` did not suffice. Energies and
+        forces in it and in the files are of the potential alone, without springs among the constraints.
 
     Raises:
-        UsageError: contradicting settings, a cell relaxation without periodic cell or without stress, a
-            trajectory in ``out`` that no relaxation wrote.
-        Interrupted: after SIGINT/SIGTERM; with ``out`` the last structure has been written.
+        UsageError: no calculator, settings that contradict each other, a cell relaxation without periodic
+            cell or without stress, a folder that another job or a trajectory of dynamics occupies.
+        BadStructureError: a structure that cannot be evaluated.
+        BadInputError: energy or forces became NaN; with ``out`` the lowest structure has been written.
+        Interrupted: after SIGINT or SIGTERM; with ``out`` the lowest structure has been written.
     """
-    settings = RelaxSettings(fmax, steps, optimizer, cell, pressure_gpa, fix_symmetry, symprec)
-    if out is not None:
-        _refuse_other_trajectory(Path(out), prefix)
-    work = working_copy(atoms)
-    if fix_symmetry:
-        _fix_symmetry(work, symprec)
-    target = work if cell == "none" else _cell_filter(work, settings)
-    run = _Run(work, settings, out, prefix, quiet, constraints=list(atoms.constraints))
-    stopped = run.loop(target)
-    result = run.result()
-    if out is not None:
-        result.write(out, prefix=prefix)
-    if stopped is not None:
-        raise Interrupted(stopped, f"the last structure is in {out}" if out is not None else "")
-    return result
+    settings = RelaxSettings(
+        fmax=fmax,
+        steps=steps,
+        optimizer=optimizer,
+        cell=cell,
+        pressure_gpa=pressure_gpa,
+        fix_symmetry=fix_symmetry,
+        symprec=symprec,
+    )
+    work = working_copy(atoms, calc)
+    with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
+        if out is not None:
+            _refuse_other_trajectory(Path(out), prefix)
+            warn_of_unstored_constraints(work)
+        return _Run(work, settings, out, prefix, quiet).result()
 
 
 def _refuse_other_trajectory(folder: Path, prefix: str) -> None:
@@ -198,121 +249,101 @@ class _Run:
         out: str | os.PathLike[str] | None,
         prefix: str,
         quiet: bool,
-        constraints: list[Any],
     ) -> None:
-        self.atoms, self.settings, self.quiet, self.constraints = atoms, settings, quiet, constraints
-        self.log = str(output_path(out, "opt.log", prefix)) if out is not None else None
-        self.traj = output_path(out, "traj.extxyz", prefix) if out is not None else None
+        self.atoms, self.settings, self.quiet = atoms, settings, quiet
+        self.constraints = list(atoms.constraints)
+        if settings.cell == "none" and not moves(atoms):
+            warnings.warn("every atom is fixed: there is nothing to relax", JMPWarning, stacklevel=3)
+        self.group = space_group(atoms, settings.symprec)
+        if settings.fix_symmetry:
+            fix_symmetry(atoms, settings.symprec)
+        self.target = atoms if settings.cell == "none" else cell_filter(atoms, settings)
+        self.paths = {} if out is None else {name: output_path(out, name, prefix) for name in OUTPUTS}
         self.frames: list[Atoms] = []
+        self.objectives: list[float] = []
         self.converged, self.n_steps = False, 0
 
-    def loop(self, target: Any) -> int | None:
+    def result(self) -> RelaxResult:
+        """Run, keep the converged or the lowest structure, and say what it is."""
+        try:
+            stopped = self._loop()
+        except BaseException:
+            if self.frames:
+                self._write_lowest()
+            raise
+        if stopped is not None:
+            self._write_lowest()
+            place = f"the lowest structure so far is in {self.paths['opt.extxyz']}" if self.paths else ""
+            raise Interrupted(stopped, place)
+        result = self._result(len(self.frames) - 1, self.converged)
+        if result.climbed or not self.converged:
+            result = self._result(int(np.argmin(self.objectives)), False)
+        if result.climbed:
+            text = f"the relaxation ended {result.climb_ev:.3g} eV above its start: it went uphill, and"
+            warnings.warn(f"{text} the structure of step {result.step} is kept", JMPWarning, stacklevel=3)
+        if self.paths:
+            write_frames(self.paths["opt.extxyz"], [self.frames[result.step]])
+        return result
+
+    def _loop(self) -> int | None:
         """Step until converged, out of steps or signalled; returns the signal number."""
         import ase.optimize
 
-        for path in (self.log, self.traj):
-            if path is not None:
-                Path(path).unlink(missing_ok=True)
-        optimizer = getattr(ase.optimize, self.settings.optimizer)(target, logfile=self.log)
+        for path in self.paths.values():
+            path.unlink(missing_ok=True)
+        log = str(self.paths["opt.log"]) if self.paths else None
+        optimizer = getattr(ase.optimize, self.settings.optimizer)(self.target, logfile=log)
         with deferred_signals() as signals, Progress("relax", None, quiet=self.quiet) as progress, optimizer:
             for converged in optimizer.irun(fmax=self.settings.fmax, steps=self.settings.steps):
                 self.converged, self.n_steps = bool(converged), optimizer.nsteps
-                self._keep()
-                progress.update(f"{self.frames[-1].get_potential_energy():.6f} eV")
+                self._keep(float(optimizer.optimizable.get_value()))
+                progress.update(f"{self.objectives[-1]:.6f} eV")
                 if signals.received is not None:
                     return signals.received
         return None
 
-    def _keep(self) -> None:
+    def _keep(self, objective: float) -> None:
         if self.frames and self.n_steps == self.frames[-1].info["step"]:
             return  # irun yields the last step twice when it ends on it
-        frame = self._frame()
+        frame = self._frame(objective)
         self.frames.append(frame)
-        if self.traj is not None:
-            write_frames(self.traj, [frame], append=True)
+        self.objectives.append(objective)
+        if self.paths:
+            write_frames(self.paths["traj.extxyz"], [frame], append=True)
 
-    def _frame(self) -> Atoms:
+    def _frame(self, objective: float) -> Atoms:
         frame = snapshot(self.atoms, stress=self.settings.cell != "none", info={"step": self.n_steps})
         frame.set_constraint(self.constraints)
-        energy, forces = frame.get_potential_energy(), frame.get_forces(apply_constraint=False)
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+        if not (np.isfinite(objective) and np.isfinite(frame.calc.results["forces"]).all()):
             raise BadInputError(
                 f"Energy or forces became NaN at step {self.n_steps}.", hint="check the start structure"
             )
         return frame
 
-    def result(self) -> RelaxResult:
-        last = self.frames[-1]
-        sizes = np.linalg.norm(last.get_forces(), axis=1)
+    def _write_lowest(self) -> None:
+        if self.paths:
+            write_frames(self.paths["opt.extxyz"], [self.frames[int(np.argmin(self.objectives))]])
+
+    def _result(self, step: int, converged: bool) -> RelaxResult:
+        kept = self.frames[step]
+        sizes = np.linalg.norm(kept.get_forces(), axis=1)
         stress = None
         if self.settings.cell != "none":
-            stress = tuple(float(s) * GPA_PER_EV_A3 for s in last.get_stress())
+            stress = tuple(float(s) * GPA_PER_EV_A3 for s in kept.calc.results["stress"])
+        atoms = kept.copy()
+        atoms.calc = self.atoms.calc
         return RelaxResult(
-            converged=self.converged,
-            atoms=last,
-            energy_ev=float(last.get_potential_energy()),
+            converged=converged,
+            atoms=atoms,
+            step=step,
+            energy_ev=kept.calc.results["energy"],
+            constraint_energy_ev=constraint_energy(kept),
             fmax=float(sizes.max()),
             worst_atom=int(sizes.argmax()),
             stress_gpa=stress,
+            space_groups=(self.group, space_group(kept, self.settings.symprec)),
             n_steps=self.n_steps,
+            objectives_ev=tuple(self.objectives),
             trajectory=tuple(self.frames),
             settings=self.settings,
         )
-
-
-def _fix_symmetry(atoms: Atoms, symprec: float) -> None:
-    """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure."""
-    if not atoms.pbc.all() or atoms.cell.rank < 3:
-        raise UsageError("fix_symmetry needs a crystal (periodic in three directions).", hint="leave it out")
-    from ase.constraints import FixSymmetry
-
-    atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms, symprec=symprec)])
-
-
-def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
-    """ASE's FrechetCellFilter with the strains that ``settings.cell`` allows."""
-    from ase.filters import FrechetCellFilter
-
-    hint = "use cell='none'"
-    if not atoms.pbc.any() or atoms.cell.rank < 3:
-        raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
-    if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
-        raise UsageError(
-            "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
-        )
-    if not has_stress(atoms):
-        raise UsageError("The calculator gives no stress for this structure.", hint=hint)
-    mask = _free_strains(atoms, settings)
-    pressure = settings.pressure_gpa / GPA_PER_EV_A3
-    if settings.cell == "volume":
-        return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
-    return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)
-
-
-def _free_strains(atoms: Atoms, settings: RelaxSettings) -> np.ndarray:
-    """Voigt mask (xx yy zz yz xz xy) of the strains that ``settings.cell`` allows, shape (6,)."""
-    mask = _strain_mask(atoms)
-    if settings.cell == "lengths":
-        mask[3:] = False
-    return mask
-
-
-def _strain_mask(atoms: Atoms) -> np.ndarray:
-    """Voigt mask of strains inside the periodic directions, shape (6,)."""
-    periodic = np.array(atoms.pbc)
-    if periodic.all():
-        return np.ones(6, dtype=bool)
-    axes = np.abs(atoms.cell.array[periodic]) > 1e-8 * np.abs(atoms.cell.array).max()
-    free = axes.any(axis=0)
-    if free.sum() != periodic.sum():
-        raise UsageError(
-            "The periodic directions of this slab or wire do not lie along Cartesian axes or planes.",
-            hint="rotate it so that the vacuum is along x, y or z",
-        )
-    x, y, z = free
-    return np.array([x, y, z, y and z, x and z, x and y])
-
-
-def settings_dict(settings: RelaxSettings) -> dict[str, Any]:
-    """Settings as written to summary.yaml."""
-    return asdict(settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import operator
 import os
 import zipfile
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _STRUCTURE = ("numbers", "masses", "pbc")
+_ARRAYS = (*_STRUCTURE, "cell", "positions", "momenta")
+_INNER = "integrator."
+ANEW = "take a copy of it, or start anew in another folder (or with --overwrite)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,11 @@ class MDState:
     start_temperature_k: float
     degrees_of_freedom: int | None
     """None in files that were written before it was kept."""
+    records: tuple[int, int] | None = None
+    """Rows of the table and frames of the trajectory that there were; None in older files."""
+
+    def __repr__(self) -> str:
+        return f"<MDState of {len(self.numbers)} atoms after step {self.step}>"
 
     @classmethod
     def of(
@@ -52,6 +62,7 @@ class MDState:
         model: str,
         start_temperature_k: float,
         degrees_of_freedom: int,
+        records: tuple[int, int],
     ) -> MDState:
         """Copy of the present state of a run."""
         return cls(
@@ -68,12 +79,16 @@ class MDState:
             constraints=constraint_text(atoms),
             start_temperature_k=start_temperature_k,
             degrees_of_freedom=degrees_of_freedom,
+            records=records,
         )
 
     def apply(self, atoms: Atoms, integrator: Integrator) -> None:
-        """Put this state into a run."""
+        """Put this state into a run; BadInputError where the inner state is not that of its integrator."""
         self.apply_structure(atoms)
-        integrator.restore(self.integrator)
+        try:
+            integrator.restore(self.integrator)
+        except (KeyError, TypeError, ValueError, OverflowError) as err:
+            raise BadInputError("The restart file has no sound state of the integrator.", hint=ANEW) from err
 
     def apply_structure(self, atoms: Atoms) -> None:
         """Cell, positions and momenta, without any constraint touching them."""
@@ -83,48 +98,64 @@ class MDState:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write atomically."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"{_INNER}{name}": array for name, array in self.integrator.items()}
         head = {
             "format_version": FORMAT_VERSION, "step": self.step, "physics": self.physics, "model": self.model,
             "constraints": self.constraints, "start_temperature_k": self.start_temperature_k,
-            "degrees_of_freedom": self.degrees_of_freedom,
+            "degrees_of_freedom": self.degrees_of_freedom, "records": self.records, "arrays": list(arrays),
         }  # fmt: skip
-        names = (*_STRUCTURE, "cell", "positions", "momenta")
-        arrays = {name: getattr(self, name) for name in names}
-        arrays |= {f"integrator.{name}": array for name, array in self.integrator.items()}
         buffer = io.BytesIO()
         np.savez(buffer, header=np.frombuffer(json.dumps(head).encode(), dtype=np.uint8), **arrays)
         write_bytes_atomic(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MDState:
-        """Read a restart file; BadInputError when it is not one, or from a newer version."""
+        """Read a restart file; BadInputError when it is not one, is damaged, or from a newer version."""
         try:
-            with np.load(Path(path), allow_pickle=False) as data:
-                head = json.loads(data["header"].tobytes().decode())
-                if head["format_version"] > FORMAT_VERSION:
-                    raise BadInputError(
-                        "The restart file is from a newer jmp-calc.", where=str(path), hint="upgrade"
-                    )
-                names = (*_STRUCTURE, "cell", "positions", "momenta")
-                arrays = {name: data[name] for name in names}
-                inner = {
-                    k.removeprefix("integrator."): data[k] for k in data.files if k.startswith("integrator.")
-                }
+            arrays = _arrays(Path(path))
+            head = json.loads(arrays.pop("header").tobytes())
+            newer = head["format_version"] > FORMAT_VERSION
         except FileNotFoundError as err:
             raise BadInputError("No such restart file.", where=str(path)) from err
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
-            hint = "restart files are named restart.npz"
-            raise BadInputError("This is not a restart file.", where=str(path), hint=hint) from err
-        return cls(
-            step=int(head["step"]),
-            integrator=inner,
-            physics=head["physics"],
-            model=head["model"],
-            constraints=head["constraints"],
+        except Exception as err:  # a damaged archive makes zipfile, numpy and json raise anything
+            raise BadInputError("This is not a sound restart file.", where=str(path), hint=ANEW) from err
+        if newer:
+            raise BadInputError("The restart file is from a newer jmp-calc.", where=str(path), hint="upgrade")
+        try:
+            return cls._checked(head, arrays)
+        except (LookupError, TypeError, ValueError, OverflowError) as err:
+            raise BadInputError("The restart file is damaged.", where=str(path), hint=ANEW) from err
+
+    @classmethod
+    def _checked(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> MDState:
+        """From the content of a file; ValueError, KeyError or TypeError where it makes no sense."""
+        if "arrays" in head and set(head["arrays"]) != set(arrays):  # a damaged directory of the archive
+            raise ValueError("arrays are missing")
+        n_atoms = len(arrays["numbers"])
+        shapes = {"numbers": (n_atoms,), "masses": (n_atoms,), "pbc": (3,), "cell": (3, 3)}
+        for name in _ARRAYS:
+            kind = {"numbers": "iu", "pbc": "b"}.get(name, "f")
+            array = arrays[name]
+            if array.shape != shapes.get(name, (n_atoms, 3)) or array.dtype.kind not in kind:
+                raise ValueError(name)
+            if not np.isfinite(array).all():
+                raise ValueError(name)
+        dof, records = head.get("degrees_of_freedom"), head.get("records")
+        state = cls(
+            step=operator.index(head["step"]),
+            integrator={k.removeprefix(_INNER): v for k, v in arrays.items() if k.startswith(_INNER)},
+            physics=dict(head["physics"]),
+            model=str(head["model"]),
+            constraints=str(head["constraints"]),
             start_temperature_k=float(head["start_temperature_k"]),
-            degrees_of_freedom=head.get("degrees_of_freedom"),
-            **arrays,
+            degrees_of_freedom=None if dof is None else operator.index(dof),
+            records=None if records is None else (operator.index(records[0]), operator.index(records[1])),
+            **{name: arrays[name] for name in _ARRAYS},
         )
+        if state.step < 0 or not np.isfinite(state.start_temperature_k) or (dof is not None and dof < 1):
+            raise ValueError("step, temperature or degrees of freedom")
+        return state
 
     def is_same_as(self, other: MDState) -> bool:
         """Whether both are the same step of the same motion."""
@@ -153,10 +184,34 @@ class MDState:
         if self.constraints != constraint_text(atoms):
             wrong.append("other constraints")
         if wrong:
+            other = (
+                "for others start a new run from its final.extxyz with velocities='keep' (--velocities keep)"
+            )
             raise UsageError(
                 f"The restart belongs to another run: {'; '.join(wrong)}.",
-                hint="give the same structure, model and settings, or start anew without restart",
+                hint=f"give the same structure, model and settings; {other}",
             )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of an uncompressed npz file by name; ValueError and others where it is damaged.
+
+    Every byte is checked against the sums of the archive before an array is made, and no array is larger
+    than the file.
+    """
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > path.stat().st_size:
+                raise ValueError(f"{member.filename} is not stored as it is")
+            data = io.BytesIO(archive.read(member))
+            version = np.lib.format.read_magic(data)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(data)
+            if version != (1, 0) or math.prod(shape) * dtype.itemsize > member.file_size:
+                raise ValueError(f"{member.filename} is not an array of this size")
+            data.seek(0)
+            found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(data, allow_pickle=False)
+    return found
 
 
 def constraint_text(atoms: Atoms) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..io.atomic import sync
 from ..io.summary import write_text_atomic
+from .common import write_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 COLUMNS = ("step", "time_fs", "epot_eV", "ekin_eV", "etot_eV", "temperature_K")
-NPT_COLUMNS = (*COLUMNS, "pressure_GPa", "volume_A3", "conserved_eV")
+PRESSURE_COLUMNS = (*COLUMNS, "pressure_GPa")
+"""Of crystals without barostat, where the calculator gives a stress."""
+NPT_COLUMNS = (*PRESSURE_COLUMNS, "volume_A3", "conserved_eV")
 SKIPPED_SHARE = 0.1
 """Share of an NVE run that is left out at its start, where it leaves the start structure."""
 GOOD_MEV = 0.2
@@ -27,22 +31,29 @@ BAD_MEV = 2.0
 
 class StatsTable:
     """Rows of numbers, kept in memory and, with ``path``, appended to a text file as they come; no row, no
-    file."""
+    file. A table that is gone on with keeps its columns."""
 
     def __init__(self, columns: Sequence[str], path: Path | None, *, resume_step: int | None = None) -> None:
         self.columns, self.path = tuple(columns), path
         self.rows: list[tuple[float, ...]] = []
         if path is not None and resume_step is not None and path.exists():
-            self.rows = _rows_until(path, resume_step, len(self.columns))
+            text = path.read_text(encoding="utf-8", errors="replace")
+            self.columns = _header(text) or self.columns
+            self.rows = _rows_until(text, resume_step, len(self.columns))
             write_text_atomic(path, self.text())
+
+    @property
+    def last_step(self) -> int:
+        """Step of the last row; -1 without one."""
+        return int(self.rows[-1][0]) if self.rows else -1
 
     def text(self) -> str:
         """Header with units and all rows."""
         return "# " + "  ".join(self.columns) + "\n" + "".join(_line(row) for row in self.rows)
 
-    def append(self, row: Sequence[float]) -> None:
-        """Add one row; the file is complete up to it when this returns."""
-        self.rows.append(tuple(float(value) for value in row))
+    def append(self, values: Mapping[str, float]) -> None:
+        """Add one row, by the names of its columns; the file is complete up to it when this returns."""
+        self.rows.append(tuple(float(values[name]) for name in self.columns))
         if self.path is None:
             return
         if not self.path.exists():
@@ -50,6 +61,11 @@ class StatsTable:
         else:
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(_line(self.rows[-1]))
+
+    def sync(self) -> None:
+        """Force all rows to disk."""
+        if self.path is not None:
+            sync(self.path)
 
     def array(self) -> np.ndarray:
         """All rows, shape (n_rows, n_columns)."""
@@ -60,15 +76,25 @@ def _line(row: Sequence[float]) -> str:
     return f"{int(row[0]):10d} {row[1]:14.4f} " + " ".join(f"{value:18.10f}" for value in row[2:]) + "\n"
 
 
-def _rows_until(path: Path, step: int, width: int) -> list[tuple[float, ...]]:
-    """Complete rows of an earlier run up to ``step``; what a killed job left half-written is dropped."""
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+def _header(text: str) -> tuple[str, ...] | None:
+    """The columns that a table has, or None where its first line is damaged."""
+    names = tuple(text.partition("\n")[0].removeprefix("# ").split())
+    return names if names in (COLUMNS, PRESSURE_COLUMNS, NPT_COLUMNS) else None
+
+
+def _rows_until(text: str, step: int, width: int) -> list[tuple[float, ...]]:
+    """Sound rows of an earlier run up to ``step``; what a killed job or a loss of power left is dropped."""
+    rows: list[tuple[float, ...]] = []
+    for line in text.splitlines(keepends=True):
         words = line.split()
         if line.startswith("#") or not line.endswith("\n") or len(words) != width:
             continue
-        if int(words[0]) <= step:
-            rows.append(tuple(float(word) for word in words))
+        try:
+            row = (float(int(words[0])), *map(float, words[1:]))
+        except (ValueError, OverflowError):
+            continue
+        if (rows[-1][0] if rows else -1) < row[0] <= step:
+            rows.append(row)
     return rows
 
 
@@ -78,32 +104,45 @@ class TrajectoryFile:
 
     def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
         self.path = path
+        self.count, self.last_step = 0, -1
         if resume_step is None:
             path.unlink(missing_ok=True)
         elif path.exists():
-            os.truncate(path, _bytes_until(path, resume_step))
+            length, self.count, self.last_step = _frames_until(path, resume_step)
+            os.truncate(path, length)
 
     def append(self, frame: Atoms) -> None:
         """Write one frame, whose info has its step."""
-        from .common import write_frames
-
         write_frames(self.path, [frame], append=True)
+        self.count, self.last_step = self.count + 1, int(frame.info["step"])
+
+    def sync(self) -> None:
+        """Force all frames to disk."""
+        sync(self.path)
 
 
-def _bytes_until(path: Path, step: int) -> int:
-    """Length of the leading part of a trajectory that holds complete frames up to ``step``."""
-    good = 0
+def _frames_until(path: Path, step: int) -> tuple[int, int, int]:
+    """Of the leading part of a trajectory that holds complete frames up to ``step``: its length in bytes, the
+    number of frames and the step of the last (-1 without one)."""
+    length, count, last = 0, 0, -1
     with open(path, "rb") as stream:
         while True:
             head = stream.readline()
-            if not head.strip().isdigit():
-                return good
-            comment = stream.readline()
-            found = re.search(rb"\bstep=(\d+)", comment)
-            lines = [stream.readline() for _ in range(int(head))]
-            if found is None or int(found[1]) > step or not all(line.endswith(b"\n") for line in lines):
-                return good
-            good = stream.tell()
+            if not (head.strip().isdigit() and len(head) < 20):
+                return length, count, last
+            found = re.search(rb"\bstep=(\d{1,18})\b", stream.readline())
+            if found is None or not last < int(found[1]) <= step or not _whole(stream, int(head)):
+                return length, count, last
+            length, count, last = stream.tell(), count + 1, int(found[1])
+
+
+def _whole(stream: IO[bytes], n_lines: int) -> bool:
+    """Whether so many whole lines of text follow."""
+    for _ in range(n_lines):
+        line = stream.readline()
+        if not line.endswith(b"\n") or b"\0" in line:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -150,12 +189,18 @@ def _word(slope: float, error: float, span_ps: float) -> str:
 
 
 def averages(table: np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
-    """Mean and standard deviation of temperature, pressure and volume after the first tenth of the rows."""
+    """Mean and standard deviation of temperature, pressure and volume after the first tenth of the rows, and
+    the times of that part, ps."""
     used = table[int(SKIPPED_SHARE * len(table)) :]
+    if not len(used):
+        return {}
     wanted = {"temperature_K": "temperature_k", "pressure_GPa": "pressure_gpa", "volume_A3": "volume_a3"}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {
+        "means_from_ps": float(used[0, 1]) / 1000,
+        "means_to_ps": float(used[-1, 1]) / 1000,
+    }
     for index, name in enumerate(columns):
-        if name in wanted and len(used):
+        if name in wanted:
             found[f"{wanted[name]}_mean"] = float(used[:, index].mean())
             found[f"{wanted[name]}_std"] = float(used[:, index].std())
     return found

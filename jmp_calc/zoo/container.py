@@ -271,7 +271,7 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview]) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor has neither NaN nor infinite values, found without a copy of it."""
+    """Whether a tensor of any shape has neither NaN nor infinite values, found without a copy of it."""
     import torch
 
     # A NaN is the least and the greatest of its tensor; isfinite() would make arrays of the tensor's size.

@@ -349,7 +349,7 @@ def _model_config(backbone: BackboneConfig, heads: OfficialHeads) -> ModelConfig
 
 
 def read_tensor(archive: TorchArchive, tensor: LazyTensor) -> Tensor:
-    """The numbers of one tensor; only the part of its storage that it covers is read."""
+    """The numbers of one tensor, in its shape; only the part of its storage that it covers is read."""
     import torch
 
     dtype: torch.dtype = getattr(torch, tensor.dtype)

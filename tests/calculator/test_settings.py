@@ -142,6 +142,13 @@ def test_info_is_frozen_and_tells_what_is_used(official_path: Path) -> None:
         info.head = "other"  # type: ignore[misc]
 
 
+def test_a_calculator_is_printed_as_it_is_made(two_heads: Path) -> None:
+    shown = repr(JMPCalculator(two_heads, head="organic", dtype="float64"))
+    assert shown == f"JMPCalculator({str(two_heads)!r}, dtype='float64', head='organic')"
+    made = JMPCalculator(two_heads, head="organic", device="cpu")
+    assert repr(eval(repr(made))) == repr(made)
+
+
 def test_missing_atomic_reference_is_stated(calc: JMPCalculator) -> None:
     assert not calc.info.has_atomic_reference
     assert "formation" in calc.info.energy_reference

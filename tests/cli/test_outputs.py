@@ -142,7 +142,9 @@ def test_a_job_killed_before_its_first_step_goes_on_with_restart_auto(
         "-o",
         tmp_path / "o",
     ]
-    started = "import os, sys; from jmp_calc.workflows import md; md._Run.advance = lambda run: os._exit(9)\n"
+    started = (
+        "import os, sys; from jmp_calc.workflows.md_run import Run; Run.advance = lambda run: os._exit(9)\n"
+    )
     program = started + "from jmp_calc.cli.main import cli; cli.main(sys.argv[1:])"
     killed = subprocess.run([sys.executable, "-c", program, *map(str, words), "--steps", "2"], check=False)
     assert killed.returncode == 9

@@ -3,6 +3,7 @@ said."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_head_cutoff_and_neighbours_change_the_edges(
     near = estimate(ethanol, official_path, device="cpu", cutoff=2.0)
     assert all_edges.counts.main > few.counts.main
     assert all_edges.counts.a2a > near.counts.a2a
+
+
+def test_an_estimate_is_printed_in_one_line(model_path: Path, ethanol: Atoms) -> None:
+    found = estimate(ethanol, model_path, device="cpu")
+    shown = repr(found)
+    assert shown.startswith("Estimate('C2H6O', ") and f"head={found.head!r}" in shown
+    assert "s/step on cpu" in shown and "GiB" in shown and "\n" not in shown
+    assert "does not fit" in repr(dataclasses.replace(found, free_bytes=1))
 
 
 def test_memory_is_what_the_calculator_would_refuse_by(model_path: Path, salt: Atoms) -> None:

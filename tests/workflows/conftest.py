@@ -24,6 +24,10 @@ def morse(*, periodic: bool = True) -> MorsePotential:
 
 @pytest.fixture
 def copper() -> Atoms:
+    return crystal()
+
+
+def crystal() -> Atoms:
     """Eight-atom copper-like crystal at its Morse equilibrium, to within 1 %."""
     atoms = bulk("Cu", "fcc", a=3.31, cubic=True) * (2, 1, 1)
     atoms.calc = morse()

@@ -122,6 +122,9 @@ def test_phonons_of_a_slab_do_not_depend_on_its_place(
     assert sum(result.periodic) == 2
     assert np.abs(result.qpoints[:, ~np.array(result.periodic)]).max() == 0
     assert result.lowest_thz > -0.05
+    assert result.atoms.positions == pytest.approx(atoms.positions)  # where it was given
+    assert result.atoms.cell.array == pytest.approx(atoms.cell.array)
+    assert np.isfinite(result.atoms.get_potential_energy())
 
 
 def test_a_path_in_the_plane_is_the_automatic_one(slab: Atoms) -> None:
@@ -136,6 +139,30 @@ def test_a_path_in_the_plane_is_the_automatic_one(slab: Atoms) -> None:
     ]
     assert result.phonopy.mesh.mesh_numbers[2] == 1
     assert result.band_path == "ase"
+
+
+def test_a_layer_is_relaxed_where_it_stands(slab: Atoms) -> None:
+    atoms = slab.copy()
+    atoms.positions[0, 2] += 0.05
+    without_open_vector(atoms)
+    outside(atoms)
+    atoms.calc = morse()
+    result = phonons(atoms, supercell="2 2 1", mesh="2 2 1", bands="G M", **{**QUICK, "relax": True})
+    assert result.fmax < 1e-3
+    assert np.ptp(result.atoms.positions[:, 2]) == pytest.approx(np.ptp(slab.positions[:, 2]), abs=1e-3)
+    assert result.atoms.positions[:, 2].mean() == pytest.approx(atoms.positions[:, 2].mean(), abs=1e-3)
+
+
+def test_a_ribbon_in_a_layer_cell_is_a_wire(slab: Atoms) -> None:
+    """Periodic in two directions with vacuum across one of them."""
+    ribbon = slab.repeat((2, 1, 1))
+    ribbon.cell[0] += 12.0 * ribbon.cell[0] / np.linalg.norm(ribbon.cell[0])
+    ribbon.calc = morse()
+    options = {**QUICK, "fmax": 10.0, "imaginary_tolerance_thz": 20.0}
+    with pytest.warns(JMPWarning, match="strained"):
+        result = phonons(ribbon, supercell="1 2 1", mesh="1 4 1", **options)
+    assert result.periodic == (False, True, False)
+    assert np.ptp(result.qpoints, axis=0).tolist() == [0.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize("masses", [MASSES, MASSES[::-1]])

@@ -39,6 +39,32 @@ def test_three_acoustic_branches_vanish_at_gamma(primitive: Atoms) -> None:
     assert result.n_displacements == 1  # cubic symmetry
     assert result.space_group.startswith("Fm-3m")
     assert result.band_path == "seekpath"
+    highest = result.frequencies_thz.max()
+    assert repr(result) == (
+        f"PhononResult('Cu', Fm-3m (225), 0.000 to {highest:.3f} THz, no imaginary modes, "
+        "thermal per mole of primitive cells Cu (1 atom))"
+    )
+
+
+def test_thermal_properties_say_of_what_they_are(copper: Atoms) -> None:
+    cubic = bulk("Cu", "fcc", a=3.302, cubic=True)
+    cubic.calc = copper.calc
+    result = phonons(cubic, supercell="2 2 2", mesh="4 4 4", band_points=5)
+    said = result.to_dict()["thermal"]
+    assert said["per_mole_of"] == "primitive cells Cu (1 atom)"
+    assert said["n_atoms"] == 1
+    assert said["temperature_k"] == 300.0
+    assert said["heat_capacity_j_per_k_per_mol"] < 3 * 8.314463
+    assert said["heat_capacity_j_per_k_per_mol"] == result.thermal["heat_capacity"][30]
+    assert "LO-TO" in result.to_dict()["non_analytical_term"]
+
+
+def test_a_calculator_may_be_given(primitive: Atoms) -> None:
+    bare = primitive.copy()
+    with pytest.raises(UsageError, match="no calculator"):
+        phonons(bare, **QUICK)
+    assert phonons(bare, calc=primitive.calc, **QUICK).lowest_thz > -1e-3
+    assert bare.calc is None
 
 
 def test_thermal_properties_reach_dulong_and_petit(primitive: Atoms) -> None:
@@ -69,6 +95,12 @@ def test_heavier_atoms_vibrate_slower(primitive: Atoms) -> None:
     primitive.set_masses([4 * primitive.get_masses()[0]])
     heavy = phonons(primitive, **QUICK)
     assert heavy.frequencies_thz.max() == pytest.approx(light.frequencies_thz.max() / 2, rel=1e-4)
+
+
+def test_an_atom_without_mass_is_named(primitive: Atoms) -> None:
+    primitive.set_masses([0.0])
+    with pytest.raises(UsageError, match="positive mass.*atom 0"):
+        phonons(primitive, **QUICK)
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_files_hold_every_step(copper: Atoms, tmp_path) -> None:
     assert len(frames) == len(result.trajectory) == result.n_steps + 1
     final = ase.io.read(tmp_path / "a-opt.extxyz")
     assert final.get_potential_energy() == pytest.approx(result.energy_ev)
-    assert "LBFGS" in (tmp_path / "a-opt.log").read_text()
+    assert "BFGS" in (tmp_path / "a-opt.log").read_text()
 
 
 def test_a_trajectory_of_dynamics_is_not_replaced(copper: Atoms, tmp_path) -> None:
@@ -213,14 +213,15 @@ class SignalledEMT(EMT):
         super().calculate(*args, **kwargs)
 
 
-def test_fault_62_signal_ends_a_relaxation_with_its_last_structure(copper: Atoms, tmp_path) -> None:
+def test_fault_62_signal_ends_a_relaxation_with_its_lowest_structure(copper: Atoms, tmp_path) -> None:
     copper.rattle(0.1, seed=1)
     copper.calc = SignalledEMT()
-    with pytest.raises(Interrupted, match="last structure") as caught:
+    with pytest.raises(Interrupted, match="lowest structure") as caught:
         relax(copper, fmax=1e-12, steps=10**6, out=tmp_path)
     assert caught.value.exit_code == 143
-    last = ase.io.read(tmp_path / "traj.extxyz")
-    assert ase.io.read(tmp_path / "opt.extxyz").positions == pytest.approx(last.positions)
+    frames = ase.io.read(tmp_path / "traj.extxyz", ":")
+    lowest = min(frames, key=lambda frame: frame.get_potential_energy())
+    assert ase.io.read(tmp_path / "opt.extxyz").positions == pytest.approx(lowest.positions)
 
 
 def test_progress_is_a_plain_line_in_a_log_file(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:

@@ -208,7 +208,7 @@ class Mixed:
 
 def parts(frames: Sequence[int], sizes: np.ndarray, max_edges: int) -> Step:
     """Frames in parts of at most ``max_edges`` main edges (a larger frame is alone), sparse and dense ones
-    apart."""
+    apart; sizes of shape (n_frames, 3): atoms, main edges, largest degree."""
     found: Step = []
     dense = sizes[list(frames), 2] > DENSE_DEGREE
     for wanted in (False, True):
@@ -233,7 +233,7 @@ def pack(
     """Fill batches from ``order`` up to ``max_edges`` padded edges; a frame above the budget is alone.
 
     Frames are sorted into classes whose largest degrees differ by at most ``pad_ratio``, so that little is
-    wasted on padding; within a class the given order stays.
+    wasted on padding; within a class the given order stays. Shapes: order (n,), sizes (n_frames, 3).
     """
     classes: dict[int, list[int]] = {}
     for index in order.tolist():
@@ -256,6 +256,7 @@ def _check_room(max_edges: int, max_structures: int | None, count: int) -> None:
 
 
 def evaluation_order(sizes: np.ndarray, config: TrainConfig) -> Fixed:
-    """Larger batches than in training, because evaluation needs no graph of the graph."""
+    """Larger batches than in training, because evaluation needs no graph of the graph; sizes of shape
+    (n_frames, 3)."""
     assert config.batch_size is not None
     return Fixed(sizes, max_edges=2 * config.max_edges_per_batch, max_structures=4 * config.batch_size)

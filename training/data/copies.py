@@ -43,8 +43,8 @@ def composition(frame: Frame) -> tuple[tuple[int, int], ...]:
 
 
 def signature(frame: Frame) -> np.ndarray:
-    """Sorted distances by pair of elements, sorted mean distances of each atom to each element, cell lengths;
-    Å."""
+    """Sorted distances by pair of elements, sorted mean distances of each atom to each element, cell lengths:
+    shape (n,), Å."""
     order = np.argsort(frame.numbers, kind="stable")
     distances = _distances(frame.positions[order], frame.cell, frame.pbc)
     numbers = frame.numbers[order]

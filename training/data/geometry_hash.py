@@ -40,7 +40,10 @@ def fingerprint(numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pb
 def key(
     numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray
 ) -> tuple[tuple[float, ...], ...]:
-    """Hashable keys of a structure: two structures are duplicates when they share one of the two."""
+    """Hashable keys of a structure: two structures are duplicates when they share one of the two.
+
+    Shapes: numbers (N,), positions (N, 3) Å, cell (3, 3) Å, pbc (3,).
+    """
     values = fingerprint(numbers, positions, cell, pbc)
     counts = np.unique(numbers, return_counts=True)
     head = (*(float(z) for z in counts[0]), *(float(n) for n in counts[1]), float(pbc.any()))

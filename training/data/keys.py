@@ -170,7 +170,7 @@ def _refuse_conflict(frames: Sequence[RawFrame], label: str, first: str, second:
 
 
 def label_numbers(value: Any, label: str, source: str, frame: RawFrame) -> np.ndarray:
-    """A label as floats; BadInputError if it is not numeric."""
+    """A label as floats, in the shape that it has; BadInputError if it is not numeric."""
     try:
         return as_floats(value)
     except (ValueError, TypeError):

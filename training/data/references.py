@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.plain_yaml import read_yaml
 
 from .frame import Frame
 from .keys import LabelKeys
@@ -44,7 +45,7 @@ class References:
     messages: tuple[str, ...] = ()
 
     def energy(self, numbers: np.ndarray) -> float:
-        """Sum of the references of ``numbers`` in eV; BadInputError for an element without one."""
+        """Sum of the references of atomic numbers (N,) in eV; BadInputError for an element without one."""
         elements, counts = np.unique(numbers, return_counts=True)
         missing = [int(z) for z in elements if int(z) not in self.values]
         if missing:
@@ -128,20 +129,10 @@ def load_references(
     Raises:
         UsageError: a file that cannot be read or is no such table.
     """
-    import yaml
-
     if ".xyz" in Path(path).name or Path(path).suffix.lower() in (".extxyz", ".traj", ".db"):
         return read_labelled(path, keys=keys, require=(), units=units).isolated
 
-    try:
-        with open(path, encoding="utf-8") as stream:
-            content = yaml.safe_load(stream)
-    except OSError as error:
-        raise UsageError(
-            f"References file {path} cannot be read: {error.strerror}.", where=str(path)
-        ) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"References file {path} is not YAML: {error}.", where=str(path)) from error
+    content = read_yaml(Path(path), "references file")
     if not isinstance(content, dict):
         raise UsageError(f"References file {path} is not a table of element: energy.", where=str(path))
     return _parse_mapping(content)

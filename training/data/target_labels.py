@@ -109,8 +109,8 @@ def vector_label(label: Any, target: str, where: str) -> np.ndarray:
 def target_labels(
     target: str | None, label: Any, kind: TargetKind, where: str
 ) -> tuple[dict[str, float], dict[str, str], dict[str, np.ndarray]]:
-    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``; all empty if
-    there is none."""
+    """The label of the target as an entry of ``Frame.targets``, ``classes`` or ``vectors``, these of shape
+    (3,); all empty if there is none."""
     if target is None or label is None:
         return {}, {}, {}
     if kind == "scalar":

@@ -45,7 +45,7 @@ class FrameSource(ABC):
         return (self[i] for i in range(len(self)))
 
     def take(self, indices: np.ndarray) -> tuple[Frame, ...]:
-        """The frames at ``indices``."""
+        """The frames at ``indices``, shape (n,)."""
         return tuple(self[int(i)] for i in indices)
 
 
@@ -120,7 +120,7 @@ def molecule_frame(
     identifier: str | None = None,
     targets: dict[str, float] | None = None,
 ) -> Frame:
-    """A frame without a cell."""
+    """A frame without a cell: numbers (N,), positions (N, 3) Å, energy eV, forces (N, 3) eV/Å."""
     return Frame(
         numbers=np.asarray(numbers, dtype=np.int64),
         positions=np.asarray(positions, dtype=np.float64),
@@ -138,7 +138,8 @@ def molecule_frame(
 
 
 def legacy_shuffle(count: int, seed: int = SEED) -> np.ndarray:
-    """0 ... count-1 in the order that NumPy's legacy generator gives (the Generator API gives another)."""
+    """0 ... count-1 in the order that NumPy's legacy generator gives, shape (count,); the Generator API gives
+    another."""
     order = np.arange(count)
     np.random.RandomState(seed).shuffle(order)
     return order

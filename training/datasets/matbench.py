@@ -107,7 +107,7 @@ def split_matbench(source: FrameSource, folder: Path, member: str, split: str = 
 
 
 def kfold(count: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training and test rows of one of five shuffled folds, both sorted."""
+    """Training and test rows of one of five shuffled folds, both sorted and of shape (n,)."""
     order = legacy_shuffle(count, FOLD_SEED)
     sizes = np.full(N_FOLDS, count // N_FOLDS)
     sizes[: count % N_FOLDS] += 1

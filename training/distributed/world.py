@@ -42,7 +42,7 @@ class World:
         return self.rank == 0
 
     def total(self, counts: Tensor) -> Tensor:
-        """Sum over the processes of a small tensor on the CPU."""
+        """Sum over the processes of a small tensor on the CPU, in its shape."""
         return counts if self.size == 1 else self._summed(counts.clone())
 
     def _summed(self, values: Tensor) -> Tensor:

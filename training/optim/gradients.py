@@ -131,7 +131,7 @@ def project_conflicts(gradients: Sequence[Tensor], order: Sequence[int]) -> Tens
     with.
 
     Args:
-        gradients: of each task, flat, one length.
+        gradients: of each task, flat, one shape (n_weights,).
         order: in which the other tasks are gone through.
     """
     total = torch.zeros_like(gradients[0])

@@ -196,7 +196,7 @@ def undo_loss_scale(parameters: Iterable[nn.Parameter], loss_scale: float) -> No
 
 
 def largest_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """Largest absolute value of all gradient elements that this process keeps."""
+    """Largest absolute value of all gradient elements that this process keeps, shape ()."""
     gradients = [local(p.grad) for p in parameters if p.grad is not None]
     return nn.utils.get_total_norm([part for part in gradients if part.numel()], math.inf, foreach=True)
 
@@ -212,7 +212,7 @@ def clip_gradients(
 ) -> Tensor:
     """Cut every gradient element to ±``clip_value``, then scale all down to the global norm ``clip_norm``.
 
-    Returns the global norm before any clipping.
+    Returns the global norm before any clipping, of shape ().
     """
     parameters = list(parameters)
     limit = math.inf if clip_norm is None else clip_norm

@@ -248,5 +248,5 @@ def flatten(kept: Sequence[tuple[PackedSet, list[Frame], np.ndarray]], counts: C
 
 
 def centred(frame: Frame) -> np.ndarray:
-    """Positions with the mean at the origin (molecules): float32 keeps most digits there."""
+    """Positions (N, 3) in Å with the mean at the origin (molecules): float32 keeps most digits there."""
     return frame.positions if frame.pbc.any() else frame.positions - frame.positions.mean(0)

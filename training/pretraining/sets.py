@@ -218,7 +218,7 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
 
 
 def with_edges(sizes: np.ndarray) -> np.ndarray:
-    """The same sizes, with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
+    """The same sizes (n_frames, 3), with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
     unknown = sizes[:, 1] == 0
     if not unknown.any():
         return sizes

@@ -20,13 +20,13 @@ def confusion(predictions: Predictions, names: Sequence[str]) -> np.ndarray:
 
 
 def confusion_dict(table: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """The table by true and then predicted class."""
+    """The table (n_classes, n_classes) by true and then predicted class."""
     return {name: dict(zip(names, row.tolist())) for name, row in zip(names, table)}
 
 
 def confusion_text(table: np.ndarray, names: Sequence[str]) -> str:
-    """The table for people: a line per true class, a column per predicted one, and the share that is
-    right."""
+    """The table (n_classes, n_classes) for people: a line per true class, a column per predicted one, and the
+    share that is right."""
     width = max(*(len(name) for name in names), len(str(table.max())), 5)
     corner = "true, predicted"
     first = max(width, len(corner))

@@ -325,7 +325,7 @@ def chosen_class(logits: Tensor) -> Tensor:
 
 def accuracies(chosen: np.ndarray, true: np.ndarray) -> tuple[float | None, float | None]:
     """Share of right classes, and its mean over the classes that occur (balanced accuracy); None without
-    labels.
+    labels. Chosen and true classes have the shape (n,).
 
     A prediction that is NaN is wrong.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jmp_calc.io.atomic import replacing
+from jmp_calc.io.plots import drawn
 from jmp_calc.units import GPA_PER_EV_A3
 
 from .history import read_tasks
@@ -24,6 +25,7 @@ MAX_POINTS = 4000
 """Points per panel; more make the file heavy and show nothing new."""
 
 
+@drawn("The parity plot")
 def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str) -> None:
     """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or
     scalars or vectors.
@@ -56,9 +58,10 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str)
     _save(figure, path)
 
 
+@drawn("The table of classes")
 def plot_confusion(path: Path, tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Tables of true and predicted classes of each set, shaded by the share of the true class; nothing
-    without tables."""
+    """Tables (n_classes, n_classes) of true and predicted classes of each set, shaded by the share of the
+    true class; nothing without tables."""
     if not tables:
         return
     from matplotlib.figure import Figure
@@ -77,6 +80,7 @@ def plot_confusion(path: Path, tables: Mapping[str, np.ndarray], classes: Sequen
     _save(figure, path)
 
 
+@drawn("The curves of the losses")
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
     """Training and validation loss, and validation error of forces or the scalar, against the step."""
     from matplotlib.figure import Figure
@@ -122,6 +126,7 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format=path.suffix.lstrip("."), dpi=200)
 
 
+@drawn("The curves of the data sets")
 def plot_tasks(path: Path, folder: Path) -> None:
     """Validation errors of energies and forces of every data set in ``folder/tasks.csv`` against the step."""
     rows = read_tasks(folder)

@@ -1,0 +1,243 @@
+"""One run of molecular dynamics at work: steps, guard, table, frames and restart files."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BadStructureError, GuardError, JMPWarning, UsageError
+from ..io.progress import Progress
+from ..machine.signals import Interrupted, deferred_signals
+from ..units import GPA_PER_EV_A3
+from .common import has_stress, keep_pulls_off_momenta, model_fingerprint, output_path, snapshot, write_frames
+from .guard import SLOW_CHECKS_EVERY, Guard
+from .integrators import Integrator, add_momentum_constraint
+from .md_settings import MDSettings
+from .restart import MDState
+from .stats import COLUMNS, NPT_COLUMNS, PRESSURE_COLUMNS, StatsTable, TrajectoryFile
+from .velocities import degrees_of_freedom, start_velocities, temperature
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+OUTPUTS = ("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good.extxyz")
+DAY_S = 86400.0
+
+
+class Run:
+    """One run at work."""
+
+    def __init__(
+        self,
+        atoms: Atoms,
+        settings: MDSettings,
+        state: MDState | None,
+        out: str | os.PathLike[str] | None,
+        prefix: str,
+        quiet: bool,
+    ) -> None:
+        self.atoms, self.settings, self.quiet = atoms, settings, quiet
+        self.model = model_fingerprint(atoms)
+        self.constraints = copy.deepcopy(atoms.constraints)
+        keep_pulls_off_momenta(atoms)
+        add_momentum_constraint(atoms, settings)
+        rng = np.random.default_rng(settings.seed)
+        if state is None:
+            start_velocities(atoms, settings, rng)
+        else:
+            self._check(state)
+            state.apply_structure(atoms)
+        kept = None if state is None else state.degrees_of_freedom
+        self.dof = degrees_of_freedom(atoms, settings) if kept is None else kept
+        self.step = self.started_at = 0 if state is None else state.step
+        self.first_temperature = temperature(atoms, self.dof) if state is None else state.start_temperature_k
+        self.integrator = Integrator(atoms, settings, rng)
+        if state is not None:
+            state.apply(atoms, self.integrator)
+        reference = self.first_temperature if settings.ensemble == "nve" else settings.temperature_k
+        self.guard = Guard.of(atoms, reference or 0.0) if settings.guard else None
+        self.seconds = 0.0
+        self._open(out, prefix, state)
+        self.last_good = self.state()
+
+    def _check(self, state: MDState) -> None:
+        state.check_belongs_to(self.atoms, self.settings, self.model)
+        if state.step > self.settings.steps:
+            fact = (
+                f"The restart file is at step {state.step}, beyond the {self.settings.steps} steps asked for."
+            )
+            raise UsageError(fact, hint="steps is the total number, not the number to add")
+
+    def _open(self, out: str | os.PathLike[str] | None, prefix: str, state: MDState | None) -> None:
+        resume = None if state is None else self.step
+        self.paths = {} if out is None else {name: output_path(out, name, prefix) for name in OUTPUTS}
+        goes_on = state is not None and any(path.exists() for path in self.paths.values())
+        self.table = StatsTable(self._columns(), self.paths.get("stats.dat"), resume_step=resume)
+        path = self.paths.get("traj.extxyz")
+        self.trajectory = TrajectoryFile(path, resume_step=resume) if path is not None else None
+        self.frames: list[Atoms] = []
+        if goes_on and state is not None and state.records is not None:
+            self._warn_of_losses(*state.records)
+
+    def _columns(self) -> tuple[str, ...]:
+        if self.settings.ensemble == "npt":
+            return NPT_COLUMNS
+        crystal = bool(self.atoms.pbc.all()) and self.atoms.cell.rank == 3
+        return PRESSURE_COLUMNS if crystal and has_stress(self.atoms) else COLUMNS
+
+    def _warn_of_losses(self, rows: int, frames: int) -> None:
+        """Say what a loss of power or an editor took from the files since the restart file was written."""
+        found = {"stats.dat": (len(self.table.rows), rows)}
+        if self.trajectory is not None:
+            found["traj.extxyz"] = (self.trajectory.count, frames)
+        for name, (now, before) in found.items():
+            if now < before:
+                text = f"{self.paths[name].name} has {now} of the {before} records up to step {self.step}"
+                warnings.warn(f"{text}; the others are lost, the run goes on", JMPWarning, stacklevel=4)
+
+    def state(self) -> MDState:
+        """The present state, as a restart file holds it."""
+        frames = 0 if self.trajectory is None else self.trajectory.count
+        return MDState.of(
+            self.atoms,
+            self.integrator,
+            self.step,
+            self.model,
+            self.first_temperature,
+            self.dof,
+            (len(self.table.rows), frames),
+        )
+
+    def ns_per_day(self) -> float | None:
+        """Simulated time per time on the clock; None before the first step."""
+        done_ns = (self.step - self.started_at) * self.settings.timestep_fs * 1e-6
+        return done_ns / self.seconds * DAY_S if done_ns and self.seconds else None
+
+    def loop(self) -> None:
+        """Step until the end, the guard (GuardError) or a signal (Interrupted)."""
+        total = self.settings.steps
+        progress = Progress(f"md {self.settings.ensemble}", total, initial=self.step, quiet=self.quiet)
+        with deferred_signals() as signals, progress:
+            if self.step == 0:
+                self._start()
+            begin = time.perf_counter()
+            try:
+                while self.step < total and signals.received is None:
+                    self.advance()
+                    progress.update(f"{temperature(self.atoms, self.dof):.0f} K")
+            except Interrupted as err:  # a second signal, in the middle of a step
+                self._save(self.last_good)
+                raise Interrupted(err.signum, self._continue_hint(self.last_good.step)) from err
+            except BadStructureError as err:
+                self.save_last_good()
+                where = f"after step {self.step}"
+                raise GuardError(f"Guard: {err.fact}", where=where, hint=err.hint) from err
+            except BaseException:
+                self.save_last_good()
+                raise
+            finally:
+                self.seconds = time.perf_counter() - begin
+            if signals.received is not None and self.step < total:
+                self.save_restart()
+                raise Interrupted(signals.received, self._continue_hint(self.step))
+
+    def _start(self) -> None:
+        """The first evaluation, where what is wrong already is an error of the input and not of the dynamics;
+        then the restart file before any row or frame, so that a run killed here goes on or starts again."""
+        self.atoms.get_potential_energy()
+        self.atoms.get_forces()
+        self.save_restart()
+        self.record()
+
+    def advance(self) -> None:
+        """One step with its checks and records."""
+        before = self.atoms.positions.copy()
+        self.integrator.step()
+        self.step += 1
+        if self.guard is not None:
+            self.guard.check(self.atoms, before, temperature(self.atoms, self.dof), self.step)
+        if self.step % SLOW_CHECKS_EVERY == 0 or self.step == self.settings.steps:
+            if self.guard is not None:
+                self.guard.check_geometry(self.atoms, self.step)
+            self.last_good = self.state()
+        self.record()
+        if self.step % self.settings.restart_every == 0:
+            self.save_restart()
+
+    def record(self) -> None:
+        """Write the table row and the frame when they are due and not there yet."""
+        if self.step % self.settings.stats_every == 0 and self.table.last_step < self.step:
+            self.table.append(self._row())
+        if self.step % self.settings.traj_every != 0:
+            return
+        if self.trajectory is None:
+            self.frames.append(self._frame())
+        elif self.trajectory.last_step < self.step:
+            self.trajectory.append(self._frame())
+
+    def _row(self) -> dict[str, float]:
+        potential, kinetic = self.atoms.get_potential_energy(), self.atoms.get_kinetic_energy()
+        row = {
+            "step": self.step,
+            "time_fs": self.step * self.settings.timestep_fs,
+            "epot_eV": potential,
+            "ekin_eV": kinetic,
+            "etot_eV": potential + kinetic,
+            "temperature_K": temperature(self.atoms, self.dof),
+        }
+        if "pressure_GPa" in self.table.columns:
+            stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
+            row["pressure_GPa"] = -np.trace(stress) / 3 * GPA_PER_EV_A3
+        if self.settings.ensemble == "npt":
+            row |= {"volume_A3": self.atoms.get_volume(), "conserved_eV": self.integrator.conserved_energy()}
+        return row
+
+    def _frame(self) -> Atoms:
+        info = {"step": self.step, "time_fs": self.step * self.settings.timestep_fs}
+        frame = snapshot(self.atoms, stress=self.settings.ensemble == "npt", info=info)
+        frame.set_constraint(self.constraints)
+        return frame
+
+    def save_restart(self) -> None:
+        """Write the present state."""
+        self._save(self.state())
+
+    def _save(self, state: MDState) -> None:
+        """Write a restart file, after the rows and frames that it counts on are on the disk."""
+        if not self.paths:
+            return
+        self.table.sync()
+        if self.trajectory is not None:
+            self.trajectory.sync()
+        state.save(self.paths["restart.npz"])
+
+    def save_last_good(self) -> None:
+        """After a failure: the last state that passed all checks, as frame and as restart file."""
+        if not self.paths:
+            return
+        self._save(self.last_good)
+        frame = self.atoms.copy()
+        self.last_good.apply_structure(frame)
+        frame.info["step"] = self.last_good.step
+        frame.set_constraint(self.constraints)
+        write_frames(self.paths["last-good.extxyz"], [frame])
+
+    def _continue_hint(self, step: int) -> str:
+        if not self.paths:
+            return f"stopped after step {self.step}"
+        return f"restart written after step {step}; the same command with --restart auto goes on"
+
+    def finish(self) -> Atoms:
+        """Write the restart file and the last frame; returns the frame with the calculator."""
+        final = self._frame()
+        self.save_restart()
+        if self.paths:
+            write_frames(self.paths["final.extxyz"], [final])
+        atoms = final.copy()
+        atoms.calc = self.atoms.calc
+        return atoms

@@ -1,0 +1,91 @@
+"""What a relaxation may do to a crystal: the strains that are free, the symmetry that is kept."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UsageError
+from ..units import GPA_PER_EV_A3
+from .common import has_stress
+from .relax_settings import RelaxSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def fix_symmetry(atoms: Atoms, symprec: float) -> None:
+    """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure;
+    UsageError for what is no crystal."""
+    if not _is_crystal(atoms):
+        raise UsageError("fix_symmetry needs a crystal (periodic in three directions).", hint="leave it out")
+    from ase.constraints import FixSymmetry
+
+    atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms, symprec=symprec)])
+
+
+def space_group(atoms: Atoms, symprec: float) -> str | None:
+    """Symbol and number, "Fm-3m (225)", of a crystal; None of anything else, or where spglib finds none."""
+    if not _is_crystal(atoms):
+        return None
+    import spglib
+
+    crystal = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how it will raise its errors one day
+        try:
+            found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
+        except Exception:  # its own error, which older versions do not have: they give None
+            return None
+    return None if found is None else f"{found.international} ({found.number})"
+
+
+def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
+    """ASE's FrechetCellFilter with the strains that ``settings.cell`` allows; UsageError without a lattice or
+    a stress."""
+    from ase.filters import FrechetCellFilter
+
+    hint = "use cell='none'"
+    if not atoms.pbc.any() or atoms.cell.rank < 3:
+        raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
+    if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
+        raise UsageError(
+            "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
+        )
+    if not has_stress(atoms):
+        raise UsageError("The calculator gives no stress for this structure.", hint=hint)
+    mask = free_strains(atoms, settings)
+    pressure = settings.pressure_gpa / GPA_PER_EV_A3
+    if settings.cell == "volume":
+        return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
+    return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)
+
+
+def free_strains(atoms: Atoms, settings: RelaxSettings) -> np.ndarray:
+    """Voigt mask (xx yy zz yz xz xy) of the strains that ``settings.cell`` allows, shape (6,)."""
+    mask = _strain_mask(atoms)
+    if settings.cell == "lengths":
+        mask[3:] = False
+    return mask
+
+
+def _is_crystal(atoms: Atoms) -> bool:
+    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+
+
+def _strain_mask(atoms: Atoms) -> np.ndarray:
+    """Voigt mask of strains inside the periodic directions, shape (6,)."""
+    periodic = np.array(atoms.pbc)
+    if periodic.all():
+        return np.ones(6, dtype=bool)
+    axes = np.abs(atoms.cell.array[periodic]) > 1e-8 * np.abs(atoms.cell.array).max()
+    free = axes.any(axis=0)
+    if free.sum() != periodic.sum():
+        raise UsageError(
+            "The periodic directions of this slab or wire do not lie along Cartesian axes or planes.",
+            hint="rotate it so that the vacuum is along x, y or z",
+        )
+    x, y, z = free
+    return np.array([x, y, z, y and z, x and z, x and y])

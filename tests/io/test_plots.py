@@ -1,0 +1,74 @@
+"""Figures never end a run: what matplotlib cannot do is a warning, and its settings stay the user's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jmp_calc.errors import JMPWarning
+from jmp_calc.io.plots import plot_dos
+
+matplotlib = pytest.importorskip("matplotlib")
+
+PROGRAM = """
+import os, sys, warnings
+import numpy as np
+warnings.simplefilter("error")
+from pathlib import Path
+from jmp_calc.io.plots import plot_dos
+plot_dos(np.linspace(0, 1, 5), np.ones(5), [Path("dos.svg"), Path("dos.png")])
+import matplotlib
+print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"))
+"""
+
+
+@pytest.mark.parametrize(
+    "backend, kept",
+    [
+        ("module://matplotlib_inline.backend_inline", None),
+        ("no-such-backend", None),
+        ("svg", "svg"),
+    ],
+)
+def test_figures_are_drawn_whatever_mplbackend_says(backend: str, kept: str | None, tmp_path: Path) -> None:
+    """A Jupyter kernel leaves its own to the commands that it starts."""
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "MPLBACKEND": backend, "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"dos.svg", "dos.png"} <= {path.name for path in tmp_path.iterdir()}
+    told, used = done.stdout.split(maxsplit=1)
+    assert told == backend
+    assert kept is None or used.strip() == kept
+
+
+def draw(folder: Path) -> None:
+    plot_dos(np.linspace(0.0, 1.0, 5), np.ones(5), [folder / "dos.svg"])
+
+
+def test_settings_of_the_user_are_neither_used_nor_changed(tmp_path: Path) -> None:
+    with matplotlib.rc_context({"text.usetex": True, "axes.facecolor": "#123456"}):
+        draw(tmp_path)
+        assert matplotlib.rcParams["text.usetex"]
+    assert "#123456" not in (tmp_path / "dos.svg").read_text()
+
+
+def test_what_cannot_be_drawn_is_a_warning_and_leaves_no_part(tmp_path: Path) -> None:
+    (tmp_path / "dos.svg").mkdir()  # a file cannot replace it
+    with pytest.warns(JMPWarning, match=r"density of states could not be drawn .*numbers are in their files"):
+        draw(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["dos.svg"]
+    with pytest.warns(JMPWarning, match="could not be drawn"):
+        draw(tmp_path / "no such folder")
