@@ -1,4 +1,4 @@
-"""Arrays of numpy archives (.npz), each with its bounds before anything is allocated; nothing is unpickled."""
+"""Arrays of numpy archives (.npz), bounded before anything is allocated; nothing is unpickled."""
 
 from __future__ import annotations
 

@@ -103,7 +103,8 @@ class OCDatabase(FrameSource):
             ValueError,
             IndexError,
             OverflowError,
-        ) as error:  # an attribute that is neither a number nor a tensor
+        ) as error:
+            # An attribute is neither a number nor a tensor.
             raise BadInputError(f"The record cannot be understood: {error}.", where=where) from error
 
     def _frame(self, record: dict[str, Any], source: str, key: int, where: str) -> Frame:
