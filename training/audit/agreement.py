@@ -13,6 +13,7 @@ from .causes import WRONG_SIGN, Cause, cause_of_scale, cause_of_stress, cause_of
 from .consistency import WorkTest, fit_forces, stress_work
 from .findings import Finding, places
 from .pairs import GroupName, Pair, force_pairs, grouped
+from .pressure import pressure_tests
 from .stiffness import bond_response
 from .virial import virial_tests
 
@@ -24,13 +25,14 @@ _MANY = 20
 
 def check_agreement(frames: Sequence[Frame]) -> list[Finding]:
     """Energies against the work of forces and stress (:mod:`.consistency`), forces against bonds
-    (:mod:`.stiffness`), stress against forces (:mod:`.virial`), and the size of the stress."""
+    (:mod:`.stiffness`), stress against forces (:mod:`.virial`) and energy
+    (:mod:`.pressure`), and the size of the stress."""
     groups = {name: force_pairs(runs) for name, runs in grouped(frames).items()}
     pairs = [pair for members in groups.values() for pair in members]
     found = _forces(groups, pairs)
     if not found:
         found += _by_bonds(pairs)
-    stress = _stress_by_energy(frames) or _stress_by_forces(frames)
+    stress = _stress_by_energy(frames) or _stress_by_motion(frames)
     return found + (stress or _stress_by_size(frames))
 
 
@@ -141,19 +143,25 @@ def _stress_by_energy(frames: Sequence[Frame]) -> list[Finding]:
     ]
 
 
-def _stress_by_forces(frames: Sequence[Frame]) -> list[Finding]:
-    tests = [(members, test) for members, test in virial_tests(frames) if test.conclusive]
-    causes = [cause_of_stress(1.0 / test.slope, rough=True) for _, test in tests]
+def _stress_by_motion(frames: Sequence[Frame]) -> list[Finding]:
+    """Where cells hardly change, the stress follows the forces and the energy as atoms move."""
+    by_forces = [(members, test) for members, test in virial_tests(frames) if test.conclusive]
+    tests = [
+        (what, *item)
+        for what, found in (("pair forces", by_forces), ("the energy", pressure_tests(frames)))
+        for item in found
+    ]
+    causes = [cause_of_stress(1.0 / test.slope, rough=True) for _, _, test in tests]
     if not tests or any(cause is None for cause in causes):
         return []
-    members, test = tests[0]
+    what, members, test = tests[0]
     assert causes[0] is not None
     return [
         Finding(
             "error",
             "stress_disagrees",
-            f"Forces and stress disagree: from frame to frame the stress changes {test.slope:.3g} times as "
-            f"pair forces say (correlation {test.correlation:.2f}, {test.pairs} frames).",
+            f"As atoms move, the stress changes {test.slope:.3g} times as much as {what} would have it "
+            f"(correlation {test.correlation:.2f}, {test.pairs} frames).",
             places(members, range(len(members))),
             f"It looks as if {causes[0].text}: {causes[0].action}.",
         )

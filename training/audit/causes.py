@@ -14,7 +14,7 @@ _NEAR = float(np.log(1.2))
 """Logarithm of a ratio within which two slopes are one."""
 _SCALE_SPREAD = float(np.log(3.0))
 """The same for the scale of forces that bonds give."""
-_STRESS_SPREAD = float(np.log(2.5))
+_STRESS_SPREAD = float(np.log(4.0))
 _TOO_SMALL, _TOO_LARGE = 0.16, 6.0
 """Forces over those of bonds: 0.4 to 2.5 in 50 public data sets."""
 
@@ -116,7 +116,7 @@ def cause_of_stress(slope: float, rough: bool = False) -> Cause | None:
     """Unit and sign of a stress for which ``slope`` is what is expected over what is given; None if it is
     right, or no known one fits.
 
-    ``rough``: the slope is known to a factor of 2.5 only, which tells signs and most units.
+    ``rough``: the slope is known to a factor of 4 only, which tells signs and most units.
     """
     spread = _STRESS_SPREAD if rough else float(np.log(1.5))
     if slope == 0 or (slope > 0 and abs(np.log(slope)) < spread):

@@ -7,7 +7,7 @@ which the volume contributes in ways that forces do not show, is not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _GROUPS = 6
 _MAX_STRAIN = 0.02
 _GOOD_FIT = 0.9
 """Correlation of fitted and given forces from which the fit is believed."""
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 def virial_tests(frames: Sequence[Frame]) -> list[tuple[Sequence[Frame], WorkTest]]:
@@ -34,25 +34,34 @@ def virial_tests(frames: Sequence[Frame]) -> list[tuple[Sequence[Frame], WorkTes
 
     Only groups whose forces are those of pairs are there.
     """
-    groups: dict[tuple[str, str, bytes], list[Frame]] = {}
-    for frame in frames:
-        if frame.stress is not None and frame.forces is not None and frame.pbc.all():
-            groups.setdefault((frame.source, frame.group, frame.numbers.tobytes()), []).append(frame)
     found: list[tuple[Sequence[Frame], WorkTest]] = []
-    for members in sorted(groups.values(), key=len, reverse=True)[:_GROUPS]:
-        test = _virial_test(_of_one_cell(members))
+    for members in stress_groups(frame for frame in frames if frame.forces is not None):
+        near = of_one_cell(members)
+        few = len(np.unique(members[0].numbers)) <= _MAX_ELEMENTS and members[0].n_atoms <= _MAX_ATOMS
+        test = _virial_test(near) if few else None
         if test is not None:
             found.append((members, test))
     return found
 
 
-def _of_one_cell(frames: list[Frame]) -> list[Frame]:
+def stress_groups(frames: Iterable[Frame]) -> list[list[Frame]]:
+    """The six largest groups of crystals with a stress and the same atoms."""
+    groups: dict[tuple[str, str, bytes], list[Frame]] = {}
+    for frame in frames:
+        if frame.stress is not None and frame.pbc.all():
+            groups.setdefault((frame.source, frame.group, frame.numbers.tobytes()), []).append(frame)
+    return sorted(groups.values(), key=len, reverse=True)[:_GROUPS]
+
+
+def of_one_cell(frames: list[Frame]) -> list[Frame]:
     """Up to thirty of the frames whose cells are within 2 % of the first one's."""
     first = frames[0]
-    if first.n_atoms > _MAX_ATOMS or len(np.unique(first.numbers)) > _MAX_ELEMENTS or first.volume == 0:
+    if first.volume == 0:
         return []
     near = [
-        frame for frame in frames if np.abs(_strain(first, frame)).max() < _MAX_STRAIN and frame.volume > 0
+        frame
+        for frame in frames
+        if np.abs(strain_between(first, frame)).max() < _MAX_STRAIN and frame.volume > 0
     ]
     return [near[i] for i in np.linspace(0, len(near) - 1, min(_FRAMES, len(near))).astype(int)]
 
@@ -74,9 +83,9 @@ def _virial_test(frames: Sequence[Frame]) -> WorkTest | None:
     if _correlation(fitted, forces) < _GOOD_FIT:
         return None
     expected = np.array([virial @ solution for _, virial in designs])
-    given = np.array([np.asarray(frame.stress)[_VOIGT] for frame in frames])
+    given = np.array([np.asarray(frame.stress)[VOIGT] for frame in frames])
     # The mean, and what follows the strain, depend on more than the forces.
-    known = np.array([[1.0, *_strain(frames[0], frame)[_VOIGT]] for frame in frames])
+    known = np.array([[1.0, *strain_between(frames[0], frame)[VOIGT]] for frame in frames])
     left, values, _ = np.linalg.svd(known, full_matrices=False)
     left = left[:, values > 1e-8 * values[0]]
     x, y = (values - left @ (left.T @ values) for values in (expected, given))
@@ -87,7 +96,8 @@ def _virial_test(frames: Sequence[Frame]) -> WorkTest | None:
     return WorkTest(len(frames), slope, correlation, frames[0].n_atoms, len(frames) - left.shape[1])
 
 
-def _strain(one: Frame, other: Frame) -> np.ndarray:
+def strain_between(one: Frame, other: Frame) -> np.ndarray:
+    """(3, 3) symmetric strain from one cell to the other."""
     strain = np.linalg.solve(one.cell, other.cell) - np.eye(3)
     return 0.5 * (strain + strain.T)
 
@@ -114,7 +124,7 @@ def _design(frame: Frame, types: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     column = types[frame.numbers[edges.target], frame.numbers[edges.source]] * _KNOTS + knot
     forces = np.zeros((frame.n_atoms, 3, count))
     stress = np.zeros((6, count))
-    moment = direction[:, _VOIGT[0]] * direction[:, _VOIGT[1]] * length[:, None]
+    moment = direction[:, VOIGT[0]] * direction[:, VOIGT[1]] * length[:, None]
     for columns, weight in ((column, 1.0 - share), (column + 1, share)):
         for axis in range(3):  # positive: repulsion, away from the source
             np.add.at(forces[:, axis], (edges.target, columns), -weight * direction[:, axis])
