@@ -112,6 +112,7 @@ class _EdgeIndex:
     """Finds edges by (source, target, image)."""
 
     def __init__(self, edges: EdgeList, n_atoms: int) -> None:
+        """Sort edges, (E,) each, once by a number for source, target and image."""
         self.n_atoms = n_atoms
         self.reach = int(np.abs(edges.shift).max(initial=0))
         keys = self._keys(edges.source, edges.target, edges.shift)
@@ -119,6 +120,7 @@ class _EdgeIndex:
         self.sorted_keys = keys[self.order]
 
     def _keys(self, source: Ints, target: Ints, shift: Ints) -> Ints:
+        """One number (E,) for source (E,), target (E,) and image (E, 3) of every edge."""
         span = 2 * self.reach + 1
         image = (
             ((shift[:, 0] + self.reach) * span + shift[:, 1] + self.reach) * span + shift[:, 2] + self.reach
@@ -126,7 +128,7 @@ class _EdgeIndex:
         return (source * self.n_atoms + target) * span**3 + image
 
     def find(self, source: Ints, target: Ints, shift: Ints) -> Ints:
-        """Edge numbers, -1 where there is no such edge."""
+        """Edge numbers (E,) for source (E,), target (E,) and image (E, 3), -1 where there is no such edge."""
         if len(self.sorted_keys) == 0:
             return np.full(len(source), -1, dtype=np.int64)
         keys = self._keys(source, target, shift)

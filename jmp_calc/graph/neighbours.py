@@ -31,7 +31,7 @@ class EdgeList:
         return len(self.source)
 
     def take(self, index: NDArray[np.bool_] | Ints) -> EdgeList:
-        """The edges selected by a mask or an index."""
+        """The edges selected by a mask (E,) or an index (K,)."""
         return EdgeList(self.source[index], self.target[index], self.shift[index])
 
 
@@ -47,7 +47,8 @@ class NeighbourSearch(Protocol):
     def __call__(
         self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float, /
     ) -> tuple[EdgeList, Floats]:
-        """Edges with length <= cutoff (Å)."""
+        """Edges with length <= cutoff (Å) and lengths (E,), from positions (N, 3), cell (3, 3) in Å and pbc
+        (3,)."""
         ...
 
 

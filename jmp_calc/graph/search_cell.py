@@ -60,7 +60,7 @@ class SearchCell:
         return cls(search, basis, fractional, wraps)
 
     def refuse_crowds(self, pbc: NDArray[np.bool_], cutoff: float) -> None:
-        """BadStructureError where a search within ``cutoff`` (Å) would need too much memory."""
+        """BadStructureError where a search within ``cutoff`` (Å) would need too much memory; pbc (3,)."""
         height, n_atoms = heights(self.cell), len(self.fractional)
         bins = np.maximum(np.floor(height / cutoff), 1.0)
         if not bins.prod() < MOST_BINS:

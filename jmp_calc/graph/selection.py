@@ -49,8 +49,10 @@ def select_graphs(
     search: NeighbourSearch,
     drop: EdgeDrop | None,
 ) -> FourGraphs:
-    """Choose the edges of all four graphs by the policy's rule, from all edges or from the survivors of
-    ``drop``."""
+    """Choose the edges of all four graphs by the policy's rule, from all or from the survivors of ``drop``.
+
+    positions (N, 3) and cell (3, 3; zero rows along open directions) in Å, pbc (3,), tags (N,).
+    """
     longest = policy.cutoff
     if policy.name == "smooth":
         longest = max(policy.cutoff, policy.a2a_cutoff, policy.a2ee2a_cutoff, policy.qint_cutoff)
@@ -79,6 +81,7 @@ def _official(
     qint_tags: tuple[int, ...],
     drop: EdgeDrop | None,
 ) -> FourGraphs:
+    """The nearest neighbours of every atom; lengths (E,) Å, tags (N,)."""
     main_limit, a2a_limit, a2ee2a_limit, qint_limit = neighbour_limits(policy.neighbors_of(n_atoms))
     keep = nearest(edges, length, a2a_limit)
     a2a, length = _surviving(edges.take(keep), length[keep], drop)
@@ -97,6 +100,7 @@ def _official(
 def _smooth(
     edges: EdgeList, length: Floats, n_atoms: int, policy: GraphPolicy, drop: EdgeDrop | None
 ) -> FourGraphs:
+    """All edges within fixed or adaptive cutoffs; lengths (E,) Å."""
     edges, length = _surviving(edges, length, drop)
     if not policy.adaptive:
         main = symmetrised(edges.take(length < policy.cutoff))
@@ -121,6 +125,7 @@ def _smooth(
 
 
 def _surviving(edges: EdgeList, length: Floats, drop: EdgeDrop | None) -> tuple[EdgeList, Floats]:
+    """The edges and lengths (E,) that edge dropout leaves."""
     if drop is None:
         return edges, length
     kept = drop.survivors(len(edges))
@@ -128,7 +133,8 @@ def _surviving(edges: EdgeList, length: Floats, drop: EdgeDrop | None) -> tuple[
 
 
 def nearest(edges: EdgeList, length: Floats, limit: int) -> NDArray[np.bool_]:
-    """Mask of the ``limit`` shortest edges of every target; equal lengths in the order of the list."""
+    """Mask (E,) of the ``limit`` shortest edges, by length (E,), of every target; equal lengths in the order
+    of the list."""
     order = np.lexsort((length, edges.target))
     target = edges.target[order]
     first = np.searchsorted(target, target, side="left")
@@ -138,8 +144,10 @@ def nearest(edges: EdgeList, length: Floats, limit: int) -> NDArray[np.bool_]:
 
 
 def symmetrised(edges: EdgeList) -> EdgeList:
-    """Edges with source < target (own images: negative image) followed by their mirrors (``gemnet_oc.md``
-    3.6)."""
+    """Edges with source < target (own images: negative image), then their mirrors (``gemnet_oc.md`` 3.6).
+
+    Of E edges K are kept; the arrays of the result are (2 K, ...).
+    """
     leading = np.zeros(len(edges), dtype=np.int64)
     for axis in (2, 1, 0):  # the first non-zero component of the image decides
         leading = np.where(edges.shift[:, axis] != 0, edges.shift[:, axis], leading)

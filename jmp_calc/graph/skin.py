@@ -57,8 +57,10 @@ class ReusedNeighbours:
     def __call__(
         self, positions: Floats, cell: Floats, pbc: NDArray[np.bool_], cutoff: float
     ) -> tuple[EdgeList, Floats]:
-        """All directed edges with length <= cutoff (Å), ordered by target, source and image; and their
-        lengths."""
+        """All directed edges with length <= cutoff, ordered as by ``neighbour_edges``; their lengths (E,), Å.
+
+        positions (N, 3) and cell (3, 3) in Å, pbc (3,).
+        """
         now = _Frame(positions.copy(), cell.copy(), pbc.copy())
         last, self._last = self._last, now
         self.calls += 1
@@ -77,6 +79,7 @@ class ReusedNeighbours:
 
     @staticmethod
     def _within(edges: EdgeList, now: _Frame, cutoff: float) -> tuple[EdgeList, Floats]:
+        """The kept edges that are within the cutoff (Å) now, and their lengths (E,)."""
         length = edge_lengths(edges, now.positions, now.cell)
         keep = (length > MIN_DISTANCE) & (length <= cutoff)
         return edges.take(keep), length[keep]

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..errors import JMPWarning
-from ..graph.batch import Batch, Edges, map_tensors
+from ..graph.batch import Batch, Edges, filled, flat
 from ..machine.host_memory import allocation_errors
 from ..model.potential import Prediction
 
@@ -191,16 +191,11 @@ def example_batch(batch: Batch) -> Batch:
         return torch.zeros(shape, dtype=torch.float64, device=device)
 
     def edges(count: int, width: int) -> Edges:
-        return Edges(
-            source=integers(count),
-            target=integers(count),
-            shift=reals(count, 3),
-            structure=integers(count),
-            slots=integers(EXAMPLE_ATOMS, width),
-            place=integers(count),
-        )
+        ends = integers(count), integers(count)
+        slots, place = integers(EXAMPLE_ATOMS, width), integers(count)
+        return Edges(*ends, reals(count, 3), integers(count), slots, place)
 
-    main = edges(*EXAMPLE_MAIN)
+    main, qint = edges(*EXAMPLE_MAIN), edges(*EXAMPLE_QINT)
     a2ee2a = main if batch.a2ee2a is batch.main else edges(*EXAMPLE_A2EE2A)
     return Batch(
         positions=reals(EXAMPLE_ATOMS, 3),
@@ -211,35 +206,17 @@ def example_batch(batch: Batch) -> Batch:
         main=main,
         a2a=edges(*EXAMPLE_A2A),
         a2ee2a=a2ee2a,
-        qint=edges(*EXAMPLE_QINT),
+        qint=qint,
         swap=integers(main.count),
         a2ee2a_of_main=integers(main.count),
         main_of_a2ee2a=integers(a2ee2a.count),
         qint_of_main=integers(main.count),
-        mirror_of_qint=integers(EXAMPLE_QINT[0]),
+        mirror_of_qint=integers(qint.count),
         triangle=integers(EXAMPLE_ATOMS, EXAMPLE_MAIN[1], EXAMPLE_QINT[1]),
         lone_numbers=integers(EXAMPLE_ELEMENTS),
         lone_of_atom=integers(EXAMPLE_ATOMS),
         cutoffs=None if batch.cutoffs is None else reals(EXAMPLE_ATOMS, 3),
     )
-
-
-def flat(batch: Batch) -> list[Tensor]:
-    """All tensors of a batch."""
-    tensors: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        tensors.append(tensor)
-        return tensor
-
-    map_tensors(batch, keep)
-    return tensors
-
-
-def filled(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
-    """The batch with other tensors: the inverse of ``flat``."""
-    following = iter(tensors)
-    return map_tensors(batch, lambda _: next(following))  # type: ignore[no-any-return]
 
 
 def scattered_sum(start: Tensor, dim: int, index: Tensor, rows: Tensor) -> Tensor:

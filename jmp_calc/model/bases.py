@@ -36,6 +36,7 @@ class RadialBasis(nn.Module):
         self.register_buffer("temps", torch.full((num_radial,), 0.5 * (num_radial - 1) ** 2))
 
     def forward(self, edges: EdgeGeometry) -> Tensor:
+        """Values (E, K) of the K radial functions on the edges of one graph."""
         distance = (edges.length / self.radial_cutoff).unsqueeze(-1) - self.offset
         exponent = torch.clamp(-self.temps.abs() * distance**2, min=MIN_EXPONENT)
         return edges.weight.unsqueeze(-1) * torch.exp(exponent)
@@ -89,6 +90,7 @@ class BasisStack(Prepared):
         ]
 
     def _combined(self) -> tuple[Tensor]:
+        """All projections side by side, (K, sum of their columns)."""
         return (torch.cat([self._matrix(number) for number in range(len(self.parts))], dim=1),)
 
     def _matrix(self, number: int) -> Tensor:
@@ -116,7 +118,7 @@ class BasisStack(Prepared):
 class QuadrupletBasis:
     """Bases and angular functions of the quadruplet interaction.
 
-    rho (E_main, R); beta (E_q, C, L); gamma (E_main, S, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ)
+    rho (E_main, R); beta (E_q, C, L); gamma (E_main, B, L M): γ_q with the Fourier coefficients of Y_l(cos ϑ)
     folded in.
     """
 
@@ -225,13 +227,15 @@ class Bases(nn.Module):
         return values, self.edge_emb(h, Scaled(rbf_main), batch.main.source, batch.main.target)
 
     def uses_per_block(self) -> list[Tensor]:
-        """Projections that every interaction block uses (section 12: gradients are divided by the uses)."""
+        """Projections of any shape that every interaction block uses (section 12: gradients are divided by
+        the uses)."""
         parts = [*self.of_main.parts, *self.of_a2ee2a.parts, *self.of_a2a.parts]
         if self.quad_interaction:
             parts += self.of_qint.parts
         return [part.weight for part in parts if part is not self.mlp_rbf_out.linear]
 
     def _quadruplets(self, geometry: Geometry, *of_main: Tensor) -> QuadrupletBasis | None:
+        """Bases of the quadruplet interaction, from ρ (E_main, R) and γ (E_main, B, L M)."""
         if geometry.quadruplets is None or geometry.qint is None:
             return None
         rho, gamma = of_main
@@ -253,7 +257,7 @@ def _values_at_zero_angle(degrees: int) -> np.ndarray:
 
 
 def _fourier_fold_for(policy: GraphPolicy) -> Callable[[int], np.ndarray]:
-    """With a mode for right angles where dihedrals can be undefined."""
+    """What makes the fold (L², L M): with a mode for right angles where dihedrals can be undefined."""
     official = policy.name == "official" or policy.collinear_width > 0.0
     return _fourier_fold_with_right_angles if official else _fourier_fold
 

@@ -20,7 +20,8 @@ class Copied(nn.Module):
 
     @classmethod
     def from_state(cls, config: ModelConfig, state: dict[str, Tensor]) -> Self:
-        """A network that owns the tensors of ``state``: no random start, no second copy of the weights."""
+        """A network that owns the tensors of ``state``, of any shape: no random start, no second copy of the
+        weights."""
         with shapes_only():
             network = cls(config)
         network.load_state_dict(state, assign=True)
@@ -58,19 +59,22 @@ class Copied(nn.Module):
         return duplicate.train(self.training)
 
     def _cloned_state(self) -> dict[str, Tensor]:
+        """The state dict with tensors of its own, of any shape."""
         return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
     def _fresh_head(self, head: HeadConfig) -> dict[str, Tensor]:
+        """State dict of a new head, with tensors of any shape."""
         backbone, like = self.config.backbone, next(self.parameters())
         return Head(head, backbone.emb_size_atom, backbone.emb_size_edge).to(like).state_dict()
 
 
 def _of_head(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The state of one head by the names that it has in the head."""
+    """The state (tensors of any shape) of one head, by the names that it has in the head."""
     prefix = f"heads.{name}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _without_heads(state: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """The state (tensors of any shape) but for that of some heads."""
     dropped = tuple(f"heads.{name}." for name in names)
     return {key: value for key, value in state.items() if not key.startswith(dropped)}

@@ -13,7 +13,8 @@ from .segment import segment_sizes, segment_sum
 
 
 def polynomial_envelope(x: Tensor, exponent: int) -> Tensor:
-    """u(x) = 1 + a xᵖ + b xᵖ⁺¹ + c xᵖ⁺² for x < 1, else 0: C² at 1 (``gemnet_oc.md`` 5.1)."""
+    """u(x) = 1 + a xᵖ + b xᵖ⁺¹ + c xᵖ⁺² for x < 1, else 0: C² at 1 (``gemnet_oc.md`` 5.1); x (E,), d over the
+    cutoff."""
     p = exponent
     a, b, c = -(p + 1) * (p + 2) / 2.0, float(p * (p + 2)), -p * (p + 1) / 2.0
     inside = torch.clamp(x, max=1.0)
@@ -22,13 +23,13 @@ def polynomial_envelope(x: Tensor, exponent: int) -> Tensor:
 
 
 def smooth_step(s: Tensor) -> Tensor:
-    """C³ step from 0 (s <= 0) to 1 (s >= 1), of order 4 at both ends."""
+    """C³ step of s (E,) or any shape, from 0 (s <= 0) to 1 (s >= 1), of order 4 at both ends."""
     s = torch.clamp(s, 0.0, 1.0)
     return s**4 * (35.0 + s * (-84.0 + s * (70.0 - 20.0 * s)))
 
 
 def edge_taper(length: Tensor, cutoff: Tensor | float, width: float) -> Tensor:
-    """1 up to (1 - width) cutoff, 0 from the cutoff on, C³ in between."""
+    """1 up to (1 - width) cutoff, 0 from the cutoff on, C³ in between; length (E,) Å, cutoff (E,) or one."""
     return smooth_step((1.0 - length / cutoff) / width)
 
 
@@ -56,6 +57,7 @@ def refined_cutoffs(
 
 
 def _shares(count: int) -> np.ndarray:
+    """The shares of n (3,) as a constant table."""
     return np.array(SHARES[:count])
 
 

@@ -55,6 +55,9 @@ class AtomUpdate(nn.Module):
     def forward(
         self, batch: Batch, rho: Tensor, m: Scaled, n_atoms: int, memory: MemoryPlan, *, scale: float = 1.0
     ) -> Scaled:
+        """g (N, A) in atom features from ρ (E, R) and edge features m (E, M); ``scale`` multiplies the
+        sums."""
+
         def summed(rho: Tensor, rows: Tensor) -> Tensor:
             radial = self.dense_rbf.linear(Scaled(rho), self.scale_sum)
             return segment_sum(rows * radial, batch.main.target, n_atoms)
@@ -125,6 +128,8 @@ class InteractionBlock(nn.Module):
     def forward(
         self, batch: Batch, bases: BasisValues, h: Scaled, m: Scaled, memory: MemoryPlan
     ) -> tuple[Scaled, Scaled]:
+        """Atom features h (N, A) and edge features m (E, M) after the block, in the same shapes."""
+
         def interact(interaction: nn.Module, features: Tensor | Scaled) -> Scaled:
             return memory.interaction(interaction, batch, bases, features, weights=interaction)
 
@@ -157,6 +162,7 @@ class FinalMLP(nn.Module):
         )
 
     def forward(self, features: list[Scaled]) -> Tensor:
+        """One (N, A) or (E, M) from those of all depths."""
         joined = Scaled(torch.cat([x.tensor() for x in features], dim=1))
         return self.out_mlp(joined).tensor()  # type: ignore[no-any-return]
 

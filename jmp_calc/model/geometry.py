@@ -124,7 +124,10 @@ def batch_geometry(
 def _edge_weights(
     batch: Batch, lengths: dict[str, Tensor], length: Tensor, config: BackboneConfig, policy: GraphPolicy
 ) -> Tensor:
-    """Envelopes of the edges of all graphs in turn; ``length`` is what ``lengths`` holds by graph."""
+    """Envelopes (E,) of the edges of all graphs in turn.
+
+    lengths: Å, by graph, (E of the graph,) each; length (E,) Å: the same one after the other.
+    """
     exponent = config.envelope_exponent
     if policy.name == "official":
         return polynomial_envelope(length / config.radial_cutoff, exponent)
@@ -158,6 +161,14 @@ def _edge_weights(
 def _quadruplets(
     batch: Batch, unit_main: Tensor, unit_qint: Tensor, degrees: int, policy: GraphPolicy
 ) -> QuadrupletGeometry:
+    """Angular functions of all quadruplets d->b->a<-c, without a list of them (section 8.2).
+
+    unit_main (E_main, 3) and unit_qint (E_q, 3). Why it works: the dihedral is a difference of two azimuths
+    about the middle edge b->a, so that cos m(ψ_c - ψ_d) is a product of modes of c and of d. The sum over d
+    can be taken once per middle edge, and then the sum over b once per output edge c->a.
+    Two terms of these full sums are no quadruplets: d = a is left out on the input side; d = c, where the
+    four atoms are three and the bond c->b closes a triangle, is subtracted (``angular_triangle``).
+    """
     first, second = perpendicular_frame(unit_qint)
     # Input side: for each middle edge q = b -> a all main edges g = d -> b, without d = a.
     slots_in = batch.main.slots.index_select(0, batch.qint.source)  # (E_q, D)
@@ -223,11 +234,12 @@ def _modes(x: Tensor, y: Tensor, degrees: int, policy: GraphPolicy, *, output: b
 
 
 def _as_pairs(modes: Tensor) -> Tensor:
-    """(..., 2 L - 1) -> (..., 2 L): mode 0 gets an imaginary part of zero."""
+    """Modes (..., 2 L - 1) as pairs (N, 2 L) or (..., 2 L): mode 0 gets an imaginary part of zero."""
     return torch.cat([modes[..., :1], torch.zeros_like(modes[..., :1]), modes[..., 1:]], dim=-1)
 
 
 def _safe_sqrt(square: Tensor) -> Tensor:
-    """√ with derivative 0 at 0, where the step that uses it is flat to fourth order."""
+    """√ of any shape (N, ...), with derivative 0 at 0, where the step that uses it is flat to fourth
+    order."""
     positive = square > 1e-16
     return torch.where(positive, torch.sqrt(torch.where(positive, square, torch.ones_like(square))), 0.0)

@@ -20,7 +20,7 @@ Matrix = np.ndarray
 
 @lru_cache
 def legendre_matrix(degrees: int) -> Matrix:
-    """(powers, degrees): Y_l(z) = √((2l+1)/4π) P_l(z) as polynomial coefficients of z (eq. 5.2)."""
+    """(L, L), powers by degrees: Y_l(z) = √((2l+1)/4π) P_l(z) as polynomial coefficients of z (eq. 5.2)."""
     matrix = np.zeros((degrees, degrees))
     for degree in range(degrees):
         coefficients = legendre.leg2poly([0.0] * degree + [1.0])
@@ -30,7 +30,7 @@ def legendre_matrix(degrees: int) -> Matrix:
 
 @lru_cache
 def fourier_matrix(degrees: int) -> Matrix:
-    """(degrees, modes) α with Y_l(cos ϑ) = Σ_m α[l, m] cos mϑ."""
+    """α (L, L), degrees by modes, with Y_l(cos ϑ) = Σ_m α[l, m] cos mϑ."""
     angles = np.pi * (np.arange(degrees) + 0.5) / degrees
     modes = np.cos(np.outer(angles, np.arange(degrees)))
     values = powers_numpy(np.cos(angles), degrees) @ legendre_matrix(degrees)
@@ -39,7 +39,7 @@ def fourier_matrix(degrees: int) -> Matrix:
 
 @lru_cache
 def right_angle_values(degrees: int) -> Matrix:
-    """(degrees,) Y_l(0): what the published network uses where a dihedral is undefined (section 5.3)."""
+    """(L,) Y_l(0): what the published network uses where a dihedral is undefined (section 5.3)."""
     return legendre_matrix(degrees)[0].copy()
 
 
@@ -50,7 +50,7 @@ def powers_numpy(x: Matrix, count: int) -> Matrix:
 
 @lru_cache
 def harmonics_matrix(degrees: int) -> Matrix:
-    """(degrees * (2 degrees - 1), degrees²): real Y_lm from products z^p · {1, Re(x+iy)^m, Im(x+iy)^m}."""
+    """(L (2 L - 1), L²): real Y_lm from products z^p · {1, Re(x+iy)^m, Im(x+iy)^m}."""
     modes = 2 * degrees - 1
     matrix = np.zeros((degrees, modes, degrees**2))
     for degree in range(degrees):
@@ -70,7 +70,7 @@ def harmonics_matrix(degrees: int) -> Matrix:
 
 
 def constant(make: Callable[[int], Matrix], degrees: int, like: Tensor) -> Tensor:
-    """The matrix ``make(degrees)`` on the device and in the precision of ``like``, made once."""
+    """The matrix ``make(degrees)``, (L, ...), on the device and in the precision of ``like``, made once."""
     return _on_device(make, degrees, like.dtype, like.device)
 
 
@@ -78,12 +78,13 @@ def constant(make: Callable[[int], Matrix], degrees: int, like: Tensor) -> Tenso
 def _on_device(
     make: Callable[[int], Matrix], degrees: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
+    """The matrix, (L, ...), on a device and in a precision."""
     with torch.inference_mode(False):  # one made inside the caller's inference mode could not be reused
         return torch.as_tensor(make(degrees), dtype=dtype, device=device)
 
 
 def powers(x: Tensor, count: int) -> Tensor:
-    """(..., count): x^0 ... x^(count-1) by repeated products."""
+    """(N, count) or (..., count): x^0 ... x^(count-1) by repeated products, x (N,) or (...)."""
     result = [torch.ones_like(x)]
     for _ in range(count - 1):
         result.append(result[-1] * x)
@@ -91,7 +92,8 @@ def powers(x: Tensor, count: int) -> Tensor:
 
 
 def complex_modes(x: Tensor, y: Tensor, count: int) -> Tensor:
-    """(..., 2 count - 1): 1, Re (x+iy), Im (x+iy), Re (x+iy)², ... up to power count - 1."""
+    """(N, 2 count - 1) or (..., 2 count - 1): 1, Re (x+iy), Im (x+iy), Re (x+iy)², ... up to power count -
+    1."""
     result = [torch.ones_like(x)]
     real, imaginary = result[0], torch.zeros_like(x)
     for _ in range(count - 1):
@@ -101,7 +103,7 @@ def complex_modes(x: Tensor, y: Tensor, count: int) -> Tensor:
 
 
 def legendre_values(cosine: Tensor, degrees: int) -> Tensor:
-    """Y_l(cos φ), shape (..., degrees)."""
+    """Y_l(cos φ), shape (N, L) or (..., L), of cosines (N,) or (...)."""
     return powers(cosine, degrees) @ constant(legendre_matrix, degrees, cosine)
 
 
@@ -119,7 +121,7 @@ def last_step(exponents: tuple[int, int, int]) -> tuple[tuple[int, ...], int]:
 
 @lru_cache
 def monomial_parents(degree: int) -> Matrix:
-    """0/1 matrix (n_{d-1}, n_d): from which monomial of degree d - 1 each of degree d comes."""
+    """0/1 matrix (N, K): from which monomial of degree d - 1 (N) each of degree d (K) comes."""
     parents = [last_step(exponents)[0] for exponents in monomials(degree)]
     return np.array(
         [[before == parent for parent in parents] for before in monomials(degree - 1)], dtype=float
@@ -135,8 +137,7 @@ def monomial_axes(degree: int) -> Matrix:
 
 @lru_cache
 def monomial_matrix(degrees: int) -> Matrix:
-    """(monomials of degree 0 ... degrees - 1, degrees²): real Y_lm of a unit vector as polynomial
-    coefficients."""
+    """(K, L²): real Y_lm of a unit vector as coefficients of the K monomials of degrees 0 to L - 1."""
     every = [exponents for degree in range(degrees) for exponents in monomials(degree)]
     rows = {exponents: number for number, exponents in enumerate(every)}
     products = np.zeros((len(every), degrees, 2 * degrees - 1))
@@ -152,7 +153,7 @@ def monomial_matrix(degrees: int) -> Matrix:
 
 
 def spherical_harmonics(unit: Tensor, degrees: int) -> Tensor:
-    """Real spherical harmonics of unit vectors (E, 3), shape (E, degrees²), l-major."""
+    """Real spherical harmonics of unit vectors (E, 3), shape (E, L²), l-major."""
     powers_of_unit = [torch.ones_like(unit[:, :1]), unit][:degrees]
     for degree in range(2, degrees):
         from_before, along = (constant(make, degree, unit) for make in (monomial_parents, monomial_axes))

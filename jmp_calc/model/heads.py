@@ -18,6 +18,7 @@ class ScaledSiLU(nn.Module):
     """The activation as a module, so that linear layers keep the even indices of the published keys."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """σ(x), of any shape (N, ...)."""
         return scaled_silu(x)
 
 

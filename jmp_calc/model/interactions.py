@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..graph.batch import Batch
-from .bases import BasisValues, LinearBasis
+from .bases import BasisValues, LinearBasis, QuadrupletBasis
 from .config import BackboneConfig
+from .geometry import QuadrupletGeometry
 from .layers import INV_SQRT_2, Dense, DenseStack, Scaled, activated
 from .scaling import Observation, ScaleFactor
 from .segment import from_slots, gather_padded, matched, mirrored, to_slots
@@ -28,6 +29,7 @@ class BilinearBasis(nn.Module):
         self.bilinear = Dense(size * features, n_out, activation=False)
 
     def forward(self, x: Scaled, scale: ScaleFactor) -> Scaled:
+        """(E, n_out) from matrices X (E, size, features)."""
         return Scaled(self.bilinear.linear(x.of(lambda rows: rows.flatten(1)), scale))
 
 
@@ -69,7 +71,7 @@ class EdgeInteraction(RadialDown):
         self.up = DenseStack([self.up_projection_ca, self.up_projection_ac])
 
     def to_edges(self, y: Scaled, batch: Batch) -> Scaled:
-        """Both directions of every bond see both directions' sums."""
+        """Edge features (E, M) from y (E, n_out): both directions of every bond see both directions' sums."""
         ca, ac = (activated(product) for product in self.up(y))
         return (ca + ac.of(lambda rows: mirrored(rows, batch.swap))) * INV_SQRT_2
 
@@ -78,6 +80,8 @@ def triplet_sums(sums: Tensor, own: Tensor, bases: BasisValues, batch: Batch) ->
     """S[e, l, k] from atom sums (N, L², T), without the edge's own bond; shape (E_main, L, T).
 
     ``own`` (E_main, T): the features of the same bond in the input graph, zero where it is not there.
+    By the addition theorem  Y_l(cos φ_cab) ∝ Σ_m Y_lm(c->a) Y_lm(b->a),  so that the sum over b can be taken
+    once per atom, for all output edges. It then holds b = c too, whose angle is zero: Y_l(1) times ``own``.
     """
     n, d, degrees, components = bases.angular_main.shape
     all_inputs = bases.angular_main.view(n, d * degrees, components) @ sums
@@ -100,6 +104,7 @@ class TripletInteraction(EdgeInteraction):
         self.scale_cbf_sum = ScaleFactor()
 
     def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
+        """Edge features (E, M) from W m (E, M)."""
         x = self.reduce(activated(product), bases.rho_tint)
         sums = bases.harmonics_main.transpose(1, 2) @ to_slots(x.value, batch.main)  # (N, L², T)
         s = triplet_sums(sums, x.value, bases, batch)
@@ -127,6 +132,7 @@ class AtomEdgeInteraction(EdgeInteraction):
         self.scale_cbf_sum = ScaleFactor()
 
     def forward(self, batch: Batch, bases: BasisValues, h: Scaled) -> Scaled:
+        """Edge features (E, M) from atom features h (N, A)."""
         edges = batch.a2ee2a
         x = self.reduce(self.dense(h).of(lambda rows: rows.index_select(0, edges.source)), bases.rho_ae)
         sums = bases.harmonics_a2ee2a.transpose(1, 2) @ to_slots(x.value, edges)
@@ -157,6 +163,7 @@ class EdgeAtomInteraction(RadialDown):
         self.up_projection_ca = Dense(config.emb_size_trip_out, config.emb_size_atom, activation=True)
 
     def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
+        """Atom features (N, A) from W m (E, M)."""
         edges = batch.a2ee2a
         x = self.reduce(activated(product), bases.rho_ea)
         inputs = to_slots(x.value, batch.main)
@@ -190,6 +197,7 @@ class AtomInteraction(nn.Module):
         self.up_projection = Dense(config.emb_size_aint_out, config.emb_size_atom, activation=True)
 
     def forward(self, batch: Batch, bases: BasisValues, h: Scaled) -> Scaled:
+        """Atom features (N, A) from atom features h (N, A)."""
         x = self.down_projection(h).of(lambda rows: rows.index_select(0, batch.a2a.source))
         total = bases.rho_aa.transpose(1, 2) @ to_slots(x.value, batch.a2a)
         y = Scaled(self.bilinear.linear(Scaled(total.flatten(1), x.factor), self.scale_rbf_sum))
@@ -209,41 +217,55 @@ class QuadrupletInteraction(EdgeInteraction):
         self.scale_sbf_sum = ScaleFactor()
 
     def forward(self, batch: Batch, bases: BasisValues, product: Tensor) -> Scaled:
+        """Edge features (E, M) from W m (E, M).
+
+        The sum over all chains has three steps: over d at every middle edge b->a (``modes``), over b at every
+        output edge c->a (``s``), and over the degrees of both angles (``gamma``).
+        """
         basis = bases.quadruplets
         assert basis is not None
-        quads = basis.geometry
         x = self.reduce(activated(product), basis.rho)
-        width = x.value.shape[1]
-        # z[(q, g), k] = ★(x[g] ⊙ Lin(κ)), with Lin applied to β_q before the sum over degrees
-        degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)
-        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf).view(
-            *degrees.shape[:2], width
-        )
-        x_in = gather_padded(x.value, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
-        z = x_in * (quads.legendre_in @ angular)
-        self.scale_cbf.observe(lambda: (z * x.factor, x_in * x.factor, quads.valid_in, quads.valid_in))
-
-        modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
-        n, n_modes, _, columns = quads.angular_out.shape
-        at_atom = to_slots(modes, batch.qint)  # (N, D_q, 2 M, Q)
-        at_atom = (
-            at_atom.view(n, columns // 2, n_modes, 2, width)
-            .transpose(1, 2)
-            .reshape(n, n_modes, columns, width)
-        )
-        s = (quads.angular_out @ at_atom).view(
-            n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width
-        )
-        closing = quads.angular_triangle @ gather_padded(z.flatten(0, 1), batch.triangle)  # (N, D, L M, Q)
-        s = s.permute(0, 2, 3, 1, 4).reshape(closing.shape) - closing
-        s = from_slots(s, batch.main)  # (E_main, L M, Q)
+        z = self._input_pairs(batch, basis, x)
+        s = from_slots(self._output_sums(batch, basis.geometry, z), batch.main)  # (E_main, L M, Q)
         y = self.mlp_sbf(Scaled(basis.gamma @ s, x.factor), self.scale_sbf_sum)
 
         def seen() -> Observation:
-            return y.tensor(), z * x.factor, _quadruplets_per_input(batch, quads.valid_in), None
+            counts = _quadruplets_per_input(batch, basis.geometry.valid_in)
+            return y.tensor(), z * x.factor, counts, None
 
         self.scale_sbf_sum.observe(seen)
         return self.to_edges(y, batch)
+
+    def _input_pairs(self, batch: Batch, basis: QuadrupletBasis, x: Scaled) -> Tensor:
+        """z (E_q, D, Q) = ★(x[g] ⊙ Lin(κ)) for pairs of a middle edge and an input edge g; x (E, Q).
+
+        Lin is applied to β_q, once per middle edge, before the sum over degrees that gives κ.
+        """
+        quads, width = basis.geometry, x.value.shape[1]
+        degrees = basis.beta.transpose(1, 2)  # (E_q, L, C)
+        angular = self.mlp_cbf.linear(Scaled(degrees.flatten(0, 1)), self.scale_cbf)
+        angular = angular.view(*degrees.shape[:2], width)
+        x_in = gather_padded(x.value, batch.main.slots.index_select(0, batch.qint.source))  # (E_q, D, Q)
+        z = x_in * (quads.legendre_in @ angular)
+        self.scale_cbf.observe(lambda: (z * x.factor, x_in * x.factor, quads.valid_in, quads.valid_in))
+        return z
+
+    @staticmethod
+    def _output_sums(batch: Batch, quads: QuadrupletGeometry, z: Tensor) -> Tensor:
+        """Sums (N, D, L M, Q) at the slots of the output edges, from the input pairs z (E_q, D, Q).
+
+        The sum over b at an atom is one matrix product, in which modes of input and output side meet as real
+        and imaginary parts. It holds d = c too: these are triangles, whose terms are subtracted.
+        """
+        width = z.shape[-1]
+        modes = quads.modes_in.transpose(1, 2) @ z  # (E_q, 2 M, Q)
+        n, n_modes, _, columns = quads.angular_out.shape
+        at_atom = to_slots(modes, batch.qint).view(n, columns // 2, n_modes, 2, width)  # (N, D_q, M, 2, Q)
+        at_atom = at_atom.transpose(1, 2).reshape(n, n_modes, columns, width)
+        shape = (n, n_modes, batch.main.slots.shape[1], quads.legendre_in.shape[-1], width)
+        s = (quads.angular_out @ at_atom).view(shape)
+        closing = quads.angular_triangle @ gather_padded(z.flatten(0, 1), batch.triangle)  # (N, D, L M, Q)
+        return s.permute(0, 2, 3, 1, 4).reshape(closing.shape) - closing
 
 
 def _quadruplets_per_input(batch: Batch, valid_in: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ ACTIVATION_SCALE = 1.0 / 0.6
 
 
 def scaled_silu(x: Tensor) -> Tensor:
-    """σ(x) = SiLU(x) / 0.6."""
+    """σ(x) = SiLU(x) / 0.6, of any shape (N, ...)."""
     return functional.silu(x) * ACTIVATION_SCALE
 
 
@@ -33,22 +33,25 @@ class Scaled:
     factor: float = 1.0
 
     def __add__(self, other: Scaled) -> Scaled:
+        """The sum of features of one shape (N, A), with the factor of the first."""
         return Scaled(torch.add(self.value, other.value, alpha=other.factor / self.factor), self.factor)
 
     def __mul__(self, constant: float) -> Scaled:
+        """The same (N, A) times a constant."""
         return Scaled(self.value, self.factor * constant)
 
     def of(self, change: Callable[[Tensor], Tensor]) -> Scaled:
-        """The same factor on ``change(value)``, a linear map of the rows."""
+        """The same factor on ``change(value)``, a linear map of the rows (N, A)."""
         return Scaled(change(self.value), self.factor)
 
     def tensor(self) -> Tensor:
-        """The features themselves."""
+        """The features (N, A) themselves."""
         return self.value if self.factor == 1.0 else self.value * self.factor
 
 
 def scaled_rows(x: Scaled, scale: float) -> Scaled:
-    """scale · x for a factor of this call alone, which must not become part of weights that are kept."""
+    """scale · x (N, A) for a factor of this call alone, which must not become part of weights that are
+    kept."""
     return x if scale == 1.0 else x.of(lambda rows: rows * scale)
 
 
@@ -66,7 +69,7 @@ class Prepared(nn.Module):
         self.frozen = True
 
     def prepared(self, combine: Callable[[], tuple[Tensor, ...]], *used: nn.Module) -> tuple[Tensor, ...]:
-        """What ``combine`` makes of the parameters ``weight`` of ``used``."""
+        """What ``combine`` makes of the parameters ``weight``, (N_out, N_in), of ``used``."""
         if self._constants is not None:
             return self._constants
         made = combine()
@@ -90,15 +93,16 @@ class Linear(Prepared):
         """Called for what is added to W, while that is trained in its place."""
 
     def forward(self, x: Scaled, scale: ScaleFactor | None = None) -> Tensor:
+        """factor · W x, (N, n_out), of x (N, n_in)."""
         (weight,) = self.prepared(lambda: (self.scaled(x.factor, scale),), self)
         return functional.linear(x.value, weight)
 
     def matrix(self) -> Tensor:
-        """W (n_out, n_in), with its update if there is one."""
+        """W, shape (N_out, N_in), with its update if there is one."""
         return self.weight if self.update is None else self.weight + self.update()
 
     def scaled(self, factor: float, scale: ScaleFactor | None = None) -> Tensor:
-        """factor · scale · W."""
+        """factor · scale · W, shape (N_out, N_in)."""
         weight = self.matrix() if factor == 1.0 else self.matrix() * factor
         return weight if scale is None else weight * scale.value()
 
@@ -114,6 +118,7 @@ class Dense(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Scaled) -> Scaled:
+        """y (N, n_out) of x (N, n_in)."""
         y = activated(self.linear(x)) if self.activation else Scaled(self.linear(x))
         if self.training and self.dropout > 0.0:
             return y.of(lambda rows: functional.dropout(rows, self.dropout))
@@ -121,7 +126,7 @@ class Dense(nn.Module):
 
 
 def activated(y: Tensor) -> Scaled:
-    """σ(y)."""
+    """σ(y), of any shape (N, ...)."""
     return Scaled(functional.silu(y), ACTIVATION_SCALE)
 
 
@@ -135,7 +140,8 @@ class DenseStack(Prepared):
         self.widths = [layer.linear.n_out for layer in layers]
 
     def forward(self, x: Scaled) -> tuple[Tensor, ...]:
-        """W x of every layer; the activation is left to whoever goes on with it."""
+        """W x (N, n_out) of every layer for x (N, n_in); the activation is left to whoever goes on with
+        it."""
         linear = [layer.linear for layer in self.layers]
         (weight,) = self.prepared(lambda: (torch.cat([layer.scaled(x.factor) for layer in linear]),), *linear)
         return functional.linear(x.value, weight).split(self.widths, dim=1)
@@ -151,6 +157,7 @@ class ResidualLayer(nn.Module):
         )
 
     def forward(self, x: Scaled) -> Scaled:
+        """y (N, A) of x (N, A)."""
         return (x + self.dense_mlp(x)) * INV_SQRT_2
 
 
@@ -163,6 +170,9 @@ class EdgeEmbedding(Prepared):
         self.widths = (atom_features, atom_features, edge_features)
 
     def forward(self, h: Scaled, f: Scaled, source: Tensor, target: Tensor) -> Scaled:
+        """Edge features (E, n_out) from h (N, A), f (E, K) and the ends source (E,), target (E,) of the
+        edges."""
+
         def combine() -> tuple[Tensor, Tensor]:
             w_source, w_target, w_edge = self.dense.linear.matrix().split(self.widths, dim=1)
             return torch.cat([w_source, w_target]) * h.factor, w_edge * f.factor
@@ -191,7 +201,8 @@ def atom_readout(
 
 @torch.no_grad()
 def he_orthogonal_(weight: Tensor) -> None:
-    """Fill with a standardised orthogonal matrix times 1/√fan_in (``gemnet_oc.md`` section 6)."""
+    """Fill a weight (N_out, N_in) or (K, L, C) with a standardised orthogonal matrix over √fan_in
+    (``gemnet_oc.md`` section 6)."""
     flat = weight.new_empty(weight.shape[0], weight[0].numel())
     nn.init.orthogonal_(flat)
     filled = flat.view_as(weight)

@@ -87,11 +87,11 @@ class Potential(Copied):
         create_graph: bool = False,
         recompute: Recompute = "nothing",
     ) -> Prediction:
-        """Evaluate a batch with one head, or with one energy head per structure.
+        """Evaluate a batch of S structures with N atoms, with one head or with one energy head per structure.
 
         Args:
             batch: structures.
-            heads: a head name, or one name per structure.
+            heads: a head name, or one name per structure (S,).
             forces: -dE/dx, the direct head, or none.
             stress: also dE/dε per volume (conservative only).
             create_graph: keep the graph of the derivatives, for training through forces.
@@ -146,7 +146,8 @@ class Potential(Copied):
         self.train(training)
 
     def shared_parameters(self) -> list[tuple[Tensor, int]]:
-        """Parameters that several blocks use, with the number of uses (``training.md`` section 9)."""
+        """Parameters of any shape that several blocks use, with the number of uses (``training.md`` section
+        9)."""
         bases, blocks = self.backbone.bases, self.config.backbone.num_blocks
         per_block = [(parameter, blocks) for parameter in bases.uses_per_block()]
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
@@ -185,6 +186,8 @@ class Potential(Copied):
     def _features(
         self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: MemoryPlan, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
+        """Geometry and features of positions (N, 3) in Å, with strain (S, 3, 3); lone atoms behind the
+        others."""
         if self.config.subtract_lone_atom:
             batch = with_lone_atoms(batch)
         return self._backbone(batch, positions, strain, memory, with_forces=with_forces)
@@ -192,6 +195,7 @@ class Potential(Copied):
     def _backbone(
         self, batch: Batch, positions: Tensor, strain: Tensor | None, memory: MemoryPlan, *, with_forces: bool
     ) -> tuple[Geometry, Features]:
+        """Geometry and features of positions (N, 3) in Å, with strain (S, 3, 3)."""
         config = self.config
         with torch.autocast(
             positions.device.type, enabled=False

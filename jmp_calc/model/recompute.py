@@ -76,8 +76,10 @@ class _Part:
         self._autocast: tuple[torch.dtype, bool] | None = None
 
     def run(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Output tensors for input tensors; what follows the inputs are weights, which the modules hold
-        themselves."""
+        """Output tensors for input tensors, all of any shape.
+
+        What follows the inputs are weights, which the modules hold themselves.
+        """
         outputs: list[Tensor] = []
         with self._same_draws(tensors[0].device), self._same_precision(tensors[0].device.type):
             self._outputs = _taken_out(self.compute(*_put_back(self.inputs, tensors)), outputs, every=True)
@@ -110,7 +112,7 @@ class _Part:
         return torch.autocast(device, *self._autocast)
 
     def restored(self, outputs: tuple[Tensor, ...]) -> Any:
-        """What ``compute`` returns, around other tensors."""
+        """What ``compute`` returns, around other tensors of the same shapes (of any shape)."""
         return _put_back(self._outputs, outputs)
 
     def gradients(
@@ -121,7 +123,8 @@ class _Part:
         weights: bool,
         create_graph: bool,
     ) -> tuple[Tensor | None, ...]:
-        """Gradients of the ``tensors``, or None; ``tensors`` and ``gradients`` are leaves of a new graph."""
+        """Gradients of the ``tensors`` (of any shape), or None; ``tensors`` and ``gradients`` are leaves of a
+        new graph."""
         pairs = [(y, g) for y, g in zip(self.run(tensors), gradients) if g is not None and y.requires_grad]
         wanted = tensors if weights else tensors[: self.n_inputs]
         found = (
@@ -138,7 +141,7 @@ class _Part:
         return (*found, *(None,) * (len(tensors) - len(wanted)))
 
     def leaves(self, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Inputs cut off from the graph they came from; weights are leaves already."""
+        """Inputs (of any shape) cut off from the graph they came from; weights are leaves already."""
         cut = (tensor.detach().requires_grad_(True) for tensor in tensors[: self.n_inputs])
         return (*cut, *tensors[self.n_inputs :])
 
@@ -148,6 +151,7 @@ class _Recomputed(Function):
 
     @staticmethod
     def forward(ctx: Any, part: _Part, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Outputs of a part for tensors of any shape; only these are kept."""
         ctx.part = part
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
@@ -155,6 +159,7 @@ class _Recomputed(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradients of the tensors, as a function that can be differentiated itself; of any shape."""
         tensors = ctx.saved_tensors
         return (None, *_RecomputedGradient.apply(ctx.part, len(tensors), *tensors, *gradients))
 
@@ -167,6 +172,7 @@ class _RecomputedGradient(Function):
     def forward(
         ctx: Any, part: _Part, n_tensors: int, *arguments: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        """Gradients of the tensors (of any shape) from those of the outputs, with the part computed again."""
         ctx.part, ctx.n_tensors, ctx.weights = part, n_tensors, part.memory.of_weights
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*arguments)
@@ -177,6 +183,13 @@ class _RecomputedGradient(Function):
 
     @staticmethod
     def backward(ctx: Any, *seconds: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Second derivatives, of any shape.
+
+        The graph of the first derivatives was let go, so the part is computed a third time, with that graph.
+        With seconds v and first derivatives g, the scalar Σ v·g has all that is asked for as its gradients:
+        those with respect to the tensors, and those with respect to the gradients of the outputs, on which g
+        depends linearly.
+        """
         part: _Part = ctx.part
         tensors, gradients = ctx.saved_tensors[: ctx.n_tensors], ctx.saved_tensors[ctx.n_tensors :]
         with torch.enable_grad():
@@ -206,7 +219,8 @@ class _Place:
 
 
 def _taken_out(value: Any, tensors: list[Tensor], *, every: bool = False) -> Any:
-    """``value`` with its differentiable (or all) tensors replaced by places, one place for one tensor."""
+    """``value`` with its differentiable (or all) tensors, of any shape, replaced by places, one for each
+    tensor."""
     if isinstance(value, Tensor):
         if not (every or value.requires_grad):
             return value
@@ -218,6 +232,7 @@ def _taken_out(value: Any, tensors: list[Tensor], *, every: bool = False) -> Any
 
 
 def _put_back(value: Any, tensors: tuple[Tensor, ...]) -> Any:
+    """``value`` with tensors of any shape in their places."""
     if isinstance(value, _Place):
         return tensors[value.number]
     return _mapped(value, lambda item: _put_back(item, tensors))

@@ -1,8 +1,8 @@
 """Screened nuclear repulsion at short range, so that dynamics cannot fall into overlapping atoms.
 
 Ziegler, Biersack, Littmark (1985) universal potential, faded out smoothly between two shares of the sum of
-covalent
-radii: zero at every bond length that occurs in training data.
+covalent radii. It is zero at nearly all bond lengths, but training data of compressed or hot metals have some
+shorter pairs: there the network learns what is missing (docs/smooth.md).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class ScaleFactor(nn.Module):
         self.observer: VarianceRatio | None = None
 
     def value(self) -> Tensor:
-        """The factor, a scalar tensor."""
+        """The factor, a tensor of shape ()."""
         return self.scale_factor + (self.scale_factor == 0)
 
     def observe(self, seen: Callable[[], Observation]) -> None:
@@ -42,7 +42,8 @@ class VarianceRatio:
         self.n_samples = 0
 
     def add(self, output: Tensor, rows: Tensor, weights: Tensor | None, counted: Tensor | None) -> None:
-        """Add one call; the weight of a call is the number of (counted) rows of its output."""
+        """Add one call: output (E, A) against rows (N, A); its weight is the number of (counted) rows of the
+        output."""
         output = output.reshape(-1, output.shape[-1])
         n = output.shape[0] if counted is None else int(counted.sum())
         if n < 2 or (weights is not None and float(weights.sum()) < 2.0):
@@ -59,6 +60,7 @@ class VarianceRatio:
 
 
 def _weighted_variance(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """Variance (A,) of rows (N, A), each counted as often as its weight (N,) says."""
     rows = rows.reshape(-1, rows.shape[-1])
     if weights is None:
         return rows.var(dim=0)

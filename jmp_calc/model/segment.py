@@ -98,33 +98,39 @@ class _ToPlaces(Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, place: Tensor, count: int) -> Tensor:
+        """(count, ...) from rows (E, ...) and places (E,)."""
         ctx.save_for_backward(place)
         return rows.new_zeros((count, *rows.shape[1:])).index_copy_(0, place, rows)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """Gradient (E, ...) from that (count, ...) of the places."""
         return _FromPlaces.apply(gradient, *ctx.saved_tensors), None, None
 
 
 class _FromPlaces(Function):
     @staticmethod
     def forward(ctx: Any, padded: Tensor, place: Tensor) -> Tensor:
+        """Rows (E, ...) from (count, ...) and places (E,)."""
         ctx.save_for_backward(place)
         ctx.count = padded.shape[0]
         return padded.index_select(0, place)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """Gradient (count, ...) from that (E, ...) of the rows."""
         return _ToPlaces.apply(gradient, *ctx.saved_tensors, ctx.count), None
 
 
 class _Matched(Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        """(E, ...) from rows (E, ...) of another graph and their numbers (E,)."""
         ctx.save_for_backward(index, inverse)
         return gather_padded(rows, index)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """Gradient (E, ...) of the rows, by the inverse numbers (E,)."""
         index, inverse = ctx.saved_tensors
         return _Matched.apply(gradient, inverse, index), None, None

@@ -16,7 +16,7 @@ class Float64Table:
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
-        """The table on ``device``."""
+        """The table (K,) on ``device``."""
         if device not in self._copies:
             with torch.inference_mode(
                 False

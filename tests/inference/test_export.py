@@ -23,8 +23,8 @@ from click.testing import CliRunner
 from jmp_calc import JMPCalculator
 from jmp_calc.cli.main import cli
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
-from jmp_calc.graph.batch import collate
-from jmp_calc.inference.compiled import Program, filled
+from jmp_calc.graph.batch import collate, filled
+from jmp_calc.inference.compiled import Program
 from jmp_calc.inference.export import export_program
 from jmp_calc.inference.program import HEADER, ProgramHeader, runs_on
 from tests.inference.program_cases import assert_equal, structures

@@ -214,27 +214,22 @@ class FrameGraphs:
             None: none are.
         """
         frames, tasks = [self.frames[i] for i in indices], [self.task(i) for i in indices]
-        forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
-        stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
-        free = [np.ones(f.n_atoms, dtype=bool) if f.fixed is None else ~f.fixed for f in frames]
+        forces, stress, free = _of_atoms(frames)
         pairs = list(zip(tasks, frames))
         values, known = _targets(pairs)
+        labels = ((f.energy, f.forces, f.stress) for f in frames)
         labelled = np.array(
-            [
-                (f.energy is not None, f.forces is not None, f.stress is not None, has_target)
-                for f, has_target in zip(frames, known)
-            ],
-            dtype=bool,
+            [(*(label is not None for label in given), has) for given, has in zip(labels, known)], dtype=bool
         )
         energy_mask, forces_mask, stress_mask, target_mask = torch.from_numpy(labelled.T.copy())
         target = TargetBatch(
             batch=collate([self.graph(i, draw) for i in indices]),
             energy=torch.tensor([f.energy or 0.0 for f in frames], dtype=torch.float64),
             energy_mask=energy_mask,
-            forces=torch.from_numpy(np.concatenate(forces)).float(),
+            forces=forces,
             forces_mask=forces_mask,
-            free=torch.from_numpy(np.concatenate(free)),
-            stress=torch.from_numpy(np.stack(stress)).float(),
+            free=free,
+            stress=stress,
             stress_mask=stress_mask,
             target_value=torch.from_numpy(values),
             target_mask=target_mask,
@@ -255,6 +250,18 @@ class FrameGraphs:
             frames=tuple(indices),
         )
         return target if torch.device(device).type == "cpu" else target.to(device)
+
+
+def _of_atoms(frames: Sequence[Frame]) -> tuple[Tensor, Tensor, Tensor]:
+    """Forces (N, 3) and stresses (S, 3, 3), zero where there is no label, and which atoms are free (N,)."""
+    forces = [np.zeros((f.n_atoms, 3)) if f.forces is None else f.forces for f in frames]
+    stress = [np.zeros((3, 3)) if f.stress is None else f.stress for f in frames]
+    free = [np.ones(f.n_atoms, dtype=bool) if f.fixed is None else ~f.fixed for f in frames]
+    return (
+        torch.from_numpy(np.concatenate(forces)).float(),
+        torch.from_numpy(np.stack(stress)).float(),
+        torch.from_numpy(np.concatenate(free)),
+    )
 
 
 def _targets(pairs: Sequence[tuple[Task, Frame]]) -> tuple[np.ndarray, list[bool]]:
