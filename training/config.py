@@ -23,6 +23,8 @@ ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 StageLimit = Literal["epochs", "time"]
+WeightSet = Literal["averaged", "raw"]
+"""Which weights a validation, a file or an error belongs to: averaged over steps, or as they are."""
 Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
 
 
@@ -158,6 +160,9 @@ class OptimConfig:
     """Schedule by epochs instead of ``warmup_steps``, ``warmup_start`` and ``final_lr``."""
     ema_decay: float | None = 0.99
     """Decay of the averaged weights per step; None: no averaging."""
+    ema_warmup: bool = True
+    """Average over about the last tenth of the steps until that is as long as ``ema_decay`` says; false: the
+    same decay from the first step, as in JMP, where short runs are mostly their start weights."""
     pcgrad: bool = False
     """Project out conflicts between the gradients of the data sets (Yu et al. 2020)."""
 

@@ -215,7 +215,7 @@ def run(
             # Forces leave the constant of the energy open: it is fitted to the energies of the training
             # frames.
             written = with_fitted_energies(written, begun.head.name, prepared.train, where)
-        card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress.step, config))
+        card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
 
     steps = total_steps(sets["train"], config)
     say(
@@ -253,12 +253,8 @@ def run(
         if getattr(prepared, name)
     }
     groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
-    raw = None
-    if config.optim.ema_decay is not None:
-        potential.load_state_dict(fitted.last_weights)
-        raw = validate(potential, sets["valid"], config.loss, config.final_forces, world)[1].errors()
     history.rows = world.from_first(history.rows)
-    before, last = (_errors_of(history.rows, i, len(prepared.valid)) for i in (0, -1))
+    before, last, raw = _first_and_last(history.rows, config, len(prepared.valid))
     constant = (
         {}
         if prepared.target is None
@@ -293,10 +289,9 @@ def run(
         ),
         n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
     )
-    best_step = max((row.step for row in history.rows if row.best), default=progress.step)
     outputs: list[Path] = []
     if world.is_first:
-        card.write(result.best, _to_publish(best, start), saved_weights("best", best_step, config), result)
+        card.write(result.best, _to_publish(best, start), saved_weights("best", progress, config), result)
         outputs = write_report(folder, result, prepared, found, config.final_forces)
     for name, values in found.items():
         note = (
@@ -314,21 +309,15 @@ def run(
     return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
 
 
-def _errors_of(rows: Sequence[Row], position: int, n_structures: int) -> Errors:
-    """Errors in a row of the history; none if somebody took the file of a resumed run away."""
+def _first_and_last(
+    rows: Sequence[Row], config: TrainConfig, n_structures: int
+) -> tuple[Errors, Errors, Errors | None]:
+    """Errors of the first and the last validation, and of the last one without averaging, if weights are
+    averaged; none if somebody took the file of a resumed run away."""
     if not rows:
-        return Errors(n_structures)
-    row = rows[position]
-    return Errors(
-        n_structures,
-        energy_mae_mev_per_atom=row.valid_energy_mae_mev_per_atom,
-        forces_mae_mev_per_a=row.valid_forces_mae_mev_per_a,
-        stress_mae_gpa=row.valid_stress_mae_gpa,
-        scalar_mae=row.valid_scalar_mae,
-        accuracy=row.valid_accuracy,
-        balanced_accuracy=row.valid_balanced_accuracy,
-        vector_mae=row.valid_vector_mae,
-    )
+        return Errors(n_structures), Errors(n_structures), None
+    before, last = (rows[i].errors(rows[i].weights, n_structures) or Errors(n_structures) for i in (0, -1))
+    return before, last, None if config.optim.ema_decay is None else rows[-1].errors("raw", n_structures)
 
 
 __all__ = [

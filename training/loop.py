@@ -1,13 +1,12 @@
 """The training loop: one for fine-tuning and pre-training, any number of data sets and heads per step.
 
 ``fit`` is the whole algorithm; what is compared lives in ``loss.py``, how gradients of tasks are combined in
-``gradients.py``, how weights move in ``optim.py`` and ``ema.py``, what is validated, printed and saved in
-``run_state.py``.
+``optim/gradients.py``, how weights move in ``optim/optimizer.py`` and ``optim/ema.py``, what is validated,
+printed and saved in ``run/state.py``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from jmp_calc.machine.signals import Interrupted, deferred_signals
 
 from .config import TrainConfig
 from .distributed.cpu_pool import GradientPool
-from .distributed.sharding import drop_unused, shard, whole
+from .distributed.sharding import drop_unused, shard
 from .optim.ema import EMA
 from .optim.gradients import ProjectedGradients, ShardedGradients, SummedGradients, step_shares
 from .optim.lora import train_low_rank
@@ -34,6 +33,7 @@ from .optim.optimizer import (
 )
 from .run.checkpoint import Checkpoint, Progress
 from .run.job import Job, check_combination
+from .run.numbers import StepNumbers
 from .run.state import RunState
 from .validation.history import History
 
@@ -47,23 +47,51 @@ class Fitted:
 
     history: History
     progress: Progress
-    last_weights: dict[str, Tensor]
-    """Weights and constants after the last step as they are, not averaged, by name."""
 
 
 def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> Fitted:
-    """Train ``job.potential`` in place; afterwards it has the averaged weights of the last step.
+    """Train ``job.potential`` in place; it ends with the better weights of the last validation.
 
-    Writes ``state.pt`` (resumable), ``metrics.csv`` (and ``tasks.csv`` where there are several), and models
-    through ``job.save_model`` ("best", "last"). ``checkpoint``: go on from there (``run.resume.resumed``
-    reads it and checks that it fits).
+    Writes ``state.pt``, ``metrics.csv``, ``tasks.csv``, and models through ``job.save_model``.
+    ``checkpoint``: go on from there; ``run.resume.resumed`` reads and checks it.
 
     Raises:
         Interrupted: after saving the state.
         NotConvergedError: at the first loss that is not finite.
         UsageError: the time is over before the first step.
     """
-    potential, optim, world = job.potential, config.optim, job.world
+    run = begun_run(job, config)
+    history = run.start_history(checkpoint)
+    with deferred_signals() as signals, gradient_pool(run) as pool:
+        first_validation(run, history, resumed=checkpoint is not None)
+        while not run.finished():
+            stop = None
+            for batch in job.train.steps(run.progress.epoch, run.progress.batch, config.processes):
+                run.set_learning_rates()
+                numbers = one_step(batch, run, pool)
+                stop = run.clock.agree(signals.received)
+                if numbers.are_finite:
+                    run.optimizer.step()
+                    run.ema.update(run.progress.step)
+                    run.advance(numbers)
+                elif not run.skip(numbers):
+                    raise stopped_by_nan(run, batch, numbers)
+                if stop or run.finished() or run.validation_due():
+                    break
+            else:
+                run.end_epoch()
+            if stop:
+                raise stopped_by_signal(run, stop)
+            if run.finished() or run.validation_due():
+                run.settle(history)
+    run.keep_weights()
+    return Fitted(history, run.progress)
+
+
+def begun_run(job: Job, config: TrainConfig) -> RunState:
+    """The run before its first step: what is trained is chosen, the same in all processes, and may be shared
+    out."""
+    potential, world = job.potential, job.world
     check_combination(config, world, potential.dtype)
     torch.manual_seed(config.seed)
     potential.train()
@@ -72,111 +100,79 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
         train_low_rank(potential, config.lora_rank, config.lora_alpha)
     world.same_weights(potential)
     network = shard(potential, world) if world.shards else potential
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer, ema = make_optimizer(network, optim), EMA(network, optim.ema_decay)
-    shared = network.shared_parameters() if hasattr(network, "shared_parameters") else []
-    run = RunState(job, config, network, optimizer, ema)
-    if checkpoint is not None:
-        run.load(checkpoint)
-    # Of a run that was killed between a validation and the state after it, the row is written again.
-    known = None if checkpoint is None else run.progress.validated_at
-    history = History(job.folder if world.is_first else None, known, job.loggers)
-    evaluate = (
-        ProjectedGradients if optim.pcgrad else ShardedGradients if world.shards else SummedGradients
-    )(config)
-
-    with deferred_signals() as signals, GradientPool(network, evaluate, config.processes) as pool:
-        if checkpoint is None:
-            run.validate(history, lr=0.0)  # the errors before training; also a first best model
-            run.begin(run.elapsed())
-            run.save()
-        elif run.validation_due(epoch_ended=False):
-            run.validate(
-                history, lr=largest_rate(optimizer)
-            )  # the run was ended between a step and its validation
-            run.save()
-        progress = run.progress
-        if progress.step == 0 and run.out_of_time():
-            raise UsageError(
-                f"The time of {config.max_time:g} s is over before the first step.",
-                hint=f"reading, graphs and one validation took {run.elapsed():.0f} s; raise --max-time",
-            )
-        while not run.finished():
-            epoch_ended, stop = False, None
-            for step in job.train.steps(progress.epoch, progress.batch, config.processes):
-                run.set_learning_rates()
-                with world.own_random_numbers():
-                    terms = pool.gradients(
-                        step_shares(step, config, run.forces(), world, progress.loss_scale)
-                    )
-                stop = run.agree(signals.received)
-                terms = world.add_gradients(trained, terms)
-                if world.shards:
-                    drop_unused(trained, world)
-                undo_loss_scale(trained, progress.loss_scale)
-                divide_shared_gradients(shared)
-                largest = world.greatest(largest_gradient(trained))
-                norm = clip_gradients(trained, optim.clip_norm, optim.clip_value)
-                # The only wait for the device in a step; before the update, so that NaN never reaches the
-                # weights.
-                *numbers, peak = torch.cat(
-                    [terms, norm.reshape(1).to(terms), largest.reshape(1).to(terms)]
-                ).tolist()
-                if all(math.isfinite(number) for number in numbers):
-                    optimizer.step()
-                    ema.update()
-                    run.advance(numbers, peak)
-                elif not run.skip(numbers):
-                    run.save()
-                    raise stopped_by_nan(
-                        job, [part for parts in step for part in parts], progress.step, numbers
-                    )
-                if stop or run.finished() or run.validation_due(epoch_ended=False):
-                    break
-            else:
-                progress.epoch, progress.batch, epoch_ended = progress.epoch + 1, 0, True
-            if stop:
-                run.save()
-                raise Interrupted(stop, f"state saved after step {progress.step}; go on with --resume")
-            if run.validation_due(epoch_ended=epoch_ended) or run.finished():
-                run.validate(history, lr=largest_rate(optimizer))
-                run.save()
-    last = {name: value.clone() for name, value in whole(dict(network.state_dict())).items()}
-    ema_to_weights(ema)
-    run.show_weights({})
-    if world.is_first:
-        job.save_model("last", run.progress)
-    return Fitted(history, run.progress, last)
+    ema = EMA(network, config.optim.ema_decay, warmup=config.optim.ema_warmup)
+    return RunState(job, config, network, make_optimizer(network, config.optim), ema)
 
 
-def largest_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate of the group that has the largest."""
-    return max(group["lr"] for group in optimizer.param_groups)
+def gradient_pool(run: RunState) -> GradientPool:
+    """The processes that share a step, and how the gradients of its parts are combined."""
+    config = run.config
+    kind = ShardedGradients if run.job.world.shards else SummedGradients
+    combined = ProjectedGradients(config) if config.optim.pcgrad else kind(config)
+    return GradientPool(run.network, combined, config.processes)
 
 
-@torch.no_grad()
-def ema_to_weights(ema: EMA) -> None:
-    """Make the averaged weights the weights of the module, for good."""
-    for name, averaged in ema.shadow.items():
-        ema._weights[name].copy_(averaged)
+def first_validation(run: RunState, history: History, *, resumed: bool) -> None:
+    """The errors before training, which are also a first best model; of a run that goes on what it missed.
+
+    UsageError if the time is over before the first step.
+    """
+    if not resumed:
+        run.validate(history)
+        run.begin(run.clock.elapsed())
+        run.save()
+    elif run.validation_due():  # the run was ended between a step and its validation
+        run.settle(history)
+    if run.progress.step == 0 and run.out_of_time():
+        raise UsageError(
+            f"The time of {run.config.max_time:g} s is over before the first step.",
+            hint=f"reading, graphs and one validation took {run.clock.elapsed():.0f} s; raise --max-time",
+        )
+
+
+def one_step(batch: Sequence[Sequence[TargetBatch]], run: RunState, pool: GradientPool) -> StepNumbers:
+    """Set the gradients of one optimizer step: of the loss over its whole batch, in all processes, clipped.
+
+    ``batch``: what this process has of it, in shares for the processes of ``pool``, each in parts.
+    """
+    config, world, scale = run.config, run.job.world, run.progress.loss_scale
+    with world.own_random_numbers():
+        terms = pool.gradients(step_shares(batch, config, run.forces(), world, scale))
+    terms = world.add_gradients(run.trained, terms)
+    if world.shards:
+        drop_unused(run.trained, world)
+    undo_loss_scale(run.trained, scale)
+    divide_shared_gradients(run.shared)
+    largest = world.greatest(largest_gradient(run.trained))
+    norm = clip_gradients(run.trained, config.optim.clip_norm, config.optim.clip_value)
+    # All numbers come to the host at once, because each transfer waits for the device; and before the
+    # optimizer moves the weights, so that NaN never reaches them.
+    sizes: list[Tensor] = [norm.reshape(1).to(terms), largest.reshape(1).to(terms)]
+    return StepNumbers(*torch.cat([terms, *sizes]).tolist())
+
+
+def stopped_by_signal(run: RunState, signal: int) -> Interrupted:
+    """Save the state and make the error that says how to go on."""
+    run.save()
+    return Interrupted(signal, f"state saved after step {run.progress.step}; go on with --resume")
 
 
 def stopped_by_nan(
-    job: Job, parts: Sequence[TargetBatch], step: int, numbers: Sequence[float]
+    run: RunState, batch: Sequence[Sequence[TargetBatch]], numbers: StepNumbers
 ) -> NotConvergedError:
-    """Save the batch and make the error that names its frames."""
+    """Save the state and the batch, and make the error that names its frames."""
     from .data.to_ase import write_frames
 
-    numbers_of_all = job.world.collect([i for part in parts for i in part.frames])
-    path, frames = (
-        job.folder / "nan-batch.extxyz",
-        [job.train.frames[i] for found in numbers_of_all for i in found],
-    )
+    run.save()
+    job = run.job
+    mine = [i for parts in batch for part in parts for i in part.frames]
+    frames = [job.train.frames[i] for of_process in job.world.collect(mine) for i in of_process]
+    path = job.folder / "nan-batch.extxyz"
     if job.world.is_first:
         write_frames(path, frames)
-    what = "loss" if not math.isfinite(numbers[0]) else "gradient"
+    what = "gradient" if numbers.loss_is_finite else "loss"
     return NotConvergedError(
-        f"The {what} is not finite at step {step}.",
+        f"The {what} is not finite at step {run.progress.step}.",
         where=", ".join(frame.where for frame in frames[:8]),
         hint=f"look at {path} (the batch); the state before this step is saved; lower --lr, or train with "
         "--dtype float64",

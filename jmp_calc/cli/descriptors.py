@@ -102,11 +102,12 @@ def _compute(
     stream: IO[str] | None,
 ) -> None:
     import numpy as np
-    from ase.io import write
 
     from ..inference.descriptors import check_layer
+    from ..io.files import parse_structure
     from ..io.progress import Progress
-    from ..io.structures import parse_structure, windows
+    from ..io.structures import windows
+    from ..io.write import write_extxyz
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
@@ -119,7 +120,7 @@ def _compute(
             columns.add(found)
             for number, atoms in enumerate(window):
                 if stream is not None:
-                    write(stream, _labelled(atoms, found, number, per_atom=columns.per_atom), format="extxyz")
+                    write_extxyz(stream, [_labelled(atoms, found, number, per_atom=columns.per_atom)])
                 progress.update(found.formulas[number])
     arrays = columns.arrays()
     np.savez(run.path("descriptors.npz"), **arrays)  # type: ignore[arg-type]

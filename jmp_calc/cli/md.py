@@ -68,8 +68,10 @@ def md(
     saved).
     """
     from ..io.structures import pick_structure
+    from ..workflows.common import working_copy
     from ..workflows.md import OUTPUTS, continues_run_in
     from ..workflows.md import md as run_md
+    from ..workflows.md_run import check_restart
     from ..workflows.restart import MDState
 
     settings = MDSettings(seed=common.seed, **given).resolved()
@@ -82,6 +84,10 @@ def md(
         raise UsageError(
             "--overwrite and a restart contradict each other.", hint="leave out --overwrite to go on"
         )
+    calculator = None
+    if state is not None:  # before the folder of the run that it belongs to is touched
+        calculator = common.calculator()
+        check_restart(working_copy(atoms, calculator), settings, state)
     run = CommandRun(
         common,
         "md",
@@ -99,7 +105,7 @@ def md(
         run.add_structure(struct, atoms)
         if picked.message is not None:
             common.say(picked.message)
-        calculator = common.calculator()
+        calculator = calculator or common.calculator()
         run.model = model_record(calculator)
         if state is not None:
             common.say(_going_on(state.step, settings.steps))
@@ -157,7 +163,7 @@ def _lines(result: MDResult) -> list[str]:
         if "volume_a3_mean" in found:
             means.append(f"volume {found['volume_a3_mean']:.2f} Å³")
         part = f"{found['means_from_ps']:g} to {found['means_to_ps']:g} ps"
-        lines.append(f"means from {part}, without the first tenth: {', '.join(means)}")
+        lines.append(f"mean {', '.join(means)} (from {part})")
     if result.drift is not None:
         slope = result.drift.drift_mev_per_atom_per_ps
         lines.append(f"energy drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")

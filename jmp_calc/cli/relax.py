@@ -126,7 +126,7 @@ def _lines(result: RelaxResult) -> list[str]:
         lines.append(f"kept is the structure of step {result.step}, the lowest")
     before, after = result.space_groups
     if after is not None:
-        lines.append(f"space group {after}, " + ("as at the start" if before == after else f"was {before}"))
+        lines.append(f"space group {after}, " + ("kept" if before == after else f"at the start {before}"))
     if result.stress_gpa is not None:
         a, b, c, alpha, beta, gamma = result.atoms.cell.cellpar()
         cell = f"cell {a:.4f} {b:.4f} {c:.4f} Å, {alpha:.2f} {beta:.2f} {gamma:.2f}°"

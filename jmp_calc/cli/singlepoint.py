@@ -63,9 +63,9 @@ def singlepoint(struct: str, common: Common, index: str | None, properties: str 
 
 
 def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tuple[str, ...] | None) -> None:
-    from ase.io import write
-
-    from ..io.structures import parse_structure, windows
+    from ..io.files import parse_structure
+    from ..io.structures import windows
+    from ..io.write import write_extxyz
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
@@ -79,7 +79,7 @@ def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tupl
             ):
                 count += 1
                 _say_once(run.common, atoms, notes)
-                write(stream, _labelled(atoms, results), format="extxyz")
+                write_extxyz(stream, [_labelled(atoms, results)])
                 if count <= LISTED_FRAMES:
                     frames.append(_brief(atoms, results))
     run.add_input(parse_structure(struct).path, n_frames=count)

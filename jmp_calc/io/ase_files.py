@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInputError, JMPWarning
+from ..errors import BadInputError, BadStructureError, JMPWarning
+from .cif import cif_images
 from .complete import check_complete
 from .files import Index, select, unpacked, unpacked_name
+from .pdb import check_pdb_sites
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,19 +36,24 @@ def ase_frames(path: Path, index: Index, *, allow_truncated: bool = False) -> It
     """Number and structure of the selected frames.
 
     Raises BadInputError for a file of unknown format, or that is damaged, cut short (unless allowed: then its
-    complete frames are read) or of a size beyond its format.
+    complete frames are read) or of a size beyond its format; BadStructureError for disordered structures.
     """
     with unpacked(path) as source:
         form = _format(source, path)
         _check_size(source, form, path)
         check_complete(source, form, path, allow_truncated=allow_truncated)
+        if form == "proteindatabank":
+            check_pdb_sites(source, path)
         try:
             yield from select(enumerate(_images(source, form)), index)
+        except BadStructureError as error:
+            where = str(path) if error.where is None else f"{path}, {error.where}"
+            raise BadStructureError(error.fact, where=where, hint=error.hint) from error
         except (BadInputError, JMPWarning):
             raise
         # ASE's readers raise whatever their parsers raise: every one means that the file is not what it says.
         except Exception as error:
-            raise _unreadable(path, source, form, error) from error
+            raise _unreadable(path, form, error) from error
 
 
 def _format(source: Path, path: Path) -> str:
@@ -73,7 +80,7 @@ def _check_size(source: Path, form: str, path: Path) -> None:
     """BadInputError for a text file with zero bytes, or a file too large to be read as a whole."""
     from ase.io.formats import ioformats
 
-    if not ioformats[form].isbinary and form != "db":
+    if form == "cif" or not (ioformats[form].isbinary or form == "db"):
         with source.open("rb") as stream:
             if b"\0" in stream.read(1 << 16):
                 raise BadInputError(
@@ -95,6 +102,9 @@ def _images(source: Path, form: str) -> Iterator[Atoms]:
 
     if form == "db":
         yield from _database(source)
+        return
+    if form == "cif":
+        yield from cif_images(source)
         return
     for atoms in ase.io.iread(str(source), index=":", format=form, do_not_split_by_at_sign=True):
         _keep_charge(atoms)
@@ -119,12 +129,17 @@ def _database(path: Path) -> Iterator[Atoms]:
         yield atoms
 
 
-def _unreadable(path: Path, source: Path, form: str, error: Exception) -> BadInputError:
+def _unreadable(path: Path, form: str, error: Exception) -> BadInputError:
     """The clearest message for a file on which ASE failed."""
-    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
-        fact = (
-            f"The file cannot be read as {form}: {error.args[0][:60]!r} is no element or key that ASE knows."
+    word = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+    if word in ("D", "T") or "label D" in word or "label T" in word:
+        return BadInputError(
+            f"The file has deuterium or tritium, for which {form} files have no element.",
+            where=str(path),
+            hint="write H; extended XYZ files take D and T, or masses",
         )
+    if word and " " not in word:
+        fact = f"The file cannot be read as {form}: {word[:60]!r} is no element or key that ASE knows."
     else:
         first = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
         fact = f"The file cannot be read as {form}: {type(error).__name__}{': ' if first else ''}{first}."

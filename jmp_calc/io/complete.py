@@ -90,13 +90,13 @@ def _gromacs(source: Path) -> str | None:
 
 
 def _xdatcar(source: Path) -> str | None:
-    tail = _tail(source).decode("utf-8", "replace").rstrip().splitlines()
+    """Lines behind the last ``Direct configuration``, of which every atom has one."""
+    tail, count = _tail(source).decode("utf-8", "replace").rstrip().splitlines(), _poscar_count(source)
     marks = [number for number, line in enumerate(tail) if line.startswith("Direct configuration")]
-    if len(marks) < 2:
+    found = len(tail) - marks[-1] - 1 if marks else 0
+    if count is None or not marks or found >= count:
         return None
-    whole = [later - earlier for earlier, later in zip(marks, marks[1:])]
-    last = len(tail) - marks[-1]
-    return None if last >= min(whole) else f"{last - 1} lines in the last configuration"
+    return f"{count} atoms announced, {found} found"
 
 
 def _traj(source: Path) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInputError
-from .arrays import load_arrays
-from .files import Index, open_bytes, select
+from .files import UNPACKED_FREELY, UNPACKED_RATIO, Index, select, unpacked
 from .raw_frame import RawFrame, RawStream
 
 _NPZ_NAMES = {
@@ -22,14 +26,14 @@ _NPZ_NAMES = {
 
 
 def stream_npz(path: Path, index: Index) -> RawStream:
-    """Frames of a plain numpy archive of one molecule.
+    """Selected frames of an archive with numbers, positions and whatever labels it has.
 
-    Raises:
-        BadInputError: no such archive, or arrays of other names or shapes.
+    Raises BadInputError for what is no plain archive, unpacks to more than its size allows, or has arrays
+    that
+    do not fit together.
     """
-    with open_bytes(path) as stream:
-        data = io.BytesIO(stream.read())
-    content = load_arrays(data, path)
+    with unpacked(path) as source:
+        content = archive_arrays(source, path)
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(
@@ -37,9 +41,8 @@ def stream_npz(path: Path, index: Index) -> RawStream:
             where=str(path),
             hint="name them numbers, positions, energy, forces (and cell, pbc, stress)",
         )
-    _refuse_text(content, [name for name in names.values() if name is not None], path)
-    positions = np.asarray(content[names["positions"]], dtype=float)
-    if positions.ndim != 3 or positions.shape[2] != 3:
+    positions = content[names["positions"]]
+    if positions.ndim != 3 or positions.shape[2] != 3 or positions.dtype.kind not in "fiu":
         raise BadInputError(
             f"Positions have shape {positions.shape}, not (frames, atoms, 3).", where=str(path)
         )
@@ -49,57 +52,101 @@ def stream_npz(path: Path, index: Index) -> RawStream:
     )
 
 
-def _refuse_text(content: dict[str, np.ndarray], names: list[str], path: Path) -> None:
-    for name in [*names, *(key for key in ("cell", "lattice", "pbc", "stress") if key in content)]:
-        if content[name].dtype.kind not in "biuf":
-            raise BadInputError(
-                f"{name!r} holds {content[name].dtype}, not numbers.", where=f"{path} array {name}"
-            )
+def archive_arrays(source: Path, path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The named arrays of an archive, or all, each no larger than its header and the archive say.
+
+    BadInputError, naming ``path``, for what is damaged, unpacks to far more, or holds Python objects.
+    """
+    bound = max(UNPACKED_FREELY, UNPACKED_RATIO * source.stat().st_size)
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = [item for item in archive.infolist() if item.filename.endswith(".npy")]
+            if names is not None:
+                members = [item for item in members if item.filename[:-4] in names]
+            if sum(item.file_size for item in members) > bound:
+                raise BadInputError(
+                    f"The archive unpacks to more than {bound >> 20} MB.",
+                    where=str(path),
+                    hint="save it with numpy.savez, without compression, if that is right",
+                )
+            return {item.filename[:-4]: _array(archive, item) for item in members}
+    # Damaged archives raise whatever zipfile, zlib and numpy make of them.
+    except (ValueError, KeyError, TypeError, SyntaxError, RuntimeError, OverflowError, MemoryError) as error:
+        raise _no_archive(path) from error
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, struct.error, TokenError) as error:
+        raise _no_archive(path) from error
+
+
+def _array(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
+    """One array; ValueError for objects and for a header that promises more than the member holds."""
+    with archive.open(item) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read(stream)
+        if kind.hasobject or math.prod(shape) * max(kind.itemsize, 1) > item.file_size:
+            raise ValueError("objects, or more numbers than the member holds")
+    with archive.open(item) as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _no_archive(path: Path) -> BadInputError:
+    return BadInputError(
+        f"{path.name} is not a plain numpy archive.",
+        where=str(path),
+        hint="save it with numpy.savez: numbers, positions, energy, forces (cell, pbc, stress)",
+    )
 
 
 def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: int, path: Path) -> RawFrame:
+    """Frame ``i``; BadInputError, naming the key, for an array that does not fit the others."""
     count = len(content[names["positions"] or ""])
 
-    def value(key: str | None, per_frame_dims: int) -> np.ndarray | None:
+    def value(key: str | None, shape: tuple[int, ...], what: type = float) -> np.ndarray | None:
+        """The entry of this frame, or the one of all frames, of that shape (-1: any length)."""
         array = content.get(key or "")
-        if array is None or array.ndim < per_frame_dims or array.ndim > per_frame_dims + 1:
-            return array
-        if array.ndim == per_frame_dims:
-            return array
-        if len(array) != count:
+        if array is None:
+            return None
+        each = array.ndim == len(shape) + 1
+        if each and len(array) != count:
             raise BadInputError(f"{key!r} has {len(array)} entries for {count} frames.", where=str(path))
-        return array[i]
+        entry = array[i] if each else array
+        fits = entry.ndim == len(shape) and all(a in (-1, b) for a, b in zip(shape, entry.shape))
+        if not fits or entry.dtype.kind not in "fiub":
+            raise BadInputError(f"{key!r} has shape {array.shape} and type {array.dtype}.", where=str(path))
+        return entry.astype(what)
 
-    numbers = np.asarray(value(names["numbers"], 1), dtype=np.int64)
-    atoms = numbers > 0  # frames of different size are padded with atomic number 0
+    numbers = value(names["numbers"], (-1,))
     positions = np.asarray(content[names["positions"] or ""][i], dtype=float)
-    if len(numbers) != len(positions):
+    if numbers is None or len(numbers) != len(positions):
         raise BadInputError(
-            f"{len(numbers)} atomic numbers for {len(positions)} positions.", where=f"{path} frame {i}"
+            f"{0 if numbers is None else len(numbers)} atomic numbers for {len(positions)} positions.",
+            where=f"{path} frame {i}",
         )
-    cell, pbc = value("cell", 2), value("pbc", 1)
+    if not (np.abs(numbers) < 1e6).all():
+        raise BadInputError("Atomic numbers are not finite, or huge.", where=f"{path} frame {i}")
+    atoms = numbers > 0  # frames of different size are padded with atomic number 0
+    cell, pbc = value("cell", (3, 3)), value("pbc", (3,), bool)
     if cell is None:
-        cell = value("lattice", 2)
+        cell = value("lattice", (3, 3))
     results: dict[str, Any] = {}
-    if names["energy"] is not None:
-        results["energy"] = np.asarray(value(names["energy"], 0)).reshape(-1)[0]
+    energies = content.get(names["energy"] or "")
+    if energies is not None:
+        flat = energies[:, 0] if energies.ndim == 2 and energies.shape[1] == 1 else energies
+        results["energy"] = _entry(flat, i, count, str(names["energy"]), path)
     if names["forces"] is not None:
-        forces = np.asarray(_entry(content, names["forces"], i, path))
-        results["forces"] = forces[atoms] if len(forces) == len(atoms) else forces
+        forces = value(names["forces"], (-1, -1))
+        results["forces"] = forces[atoms] if forces is not None and len(forces) == len(atoms) else forces
     if "stress" in content:
-        results["stress"] = _entry(content, "stress", i, path)
-    info = {}
-    if content.get("config_type", np.array(0)).ndim == 1:
-        info["config_type"] = str(_entry(content, "config_type", i, path))
-    if cell is not None and np.shape(cell) != (3, 3):
-        raise BadInputError(f"The cell has shape {np.shape(cell)}, not (3, 3).", where=f"{path} frame {i}")
-    if pbc is not None and np.size(pbc) not in (1, 3):
-        raise BadInputError(f"pbc has shape {np.shape(pbc)}, not (3,).", where=f"{path} frame {i}")
+        results["stress"] = _entry(content["stress"], i, count, "stress", path)
+    kinds = content.get("config_type", np.array(0))
+    info = {} if kinds.ndim != 1 else {"config_type": str(_entry(kinds, i, count, "config_type", path))}
     return RawFrame(
-        numbers[atoms],
+        numbers[atoms].astype(np.int64),
         positions[atoms],
-        np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float),
-        np.full(3, cell is not None if pbc is None else np.asarray(pbc, dtype=bool)),
+        np.zeros((3, 3)) if cell is None else cell,
+        np.full(3, cell is not None) if pbc is None else pbc,
         i,
         info,
         {},
@@ -107,12 +154,11 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
     )
 
 
-def _entry(content: dict[str, np.ndarray], name: str, i: int, path: Path) -> Any:
-    """What an array over all frames has for one of them."""
-    array = content[name]
-    if array.ndim == 0 or i >= len(array):
+def _entry(array: np.ndarray, i: int, count: int, key: str, path: Path) -> Any:
+    """Entry ``i`` of an array with one entry for each of ``count`` frames; BadInputError for another
+    number."""
+    if array.ndim == 0 or len(array) != count:
         raise BadInputError(
-            f"{name!r} has {len(array) if array.ndim else 'no'} entries, too few for frame {i}.",
-            where=f"{path} array {name}",
+            f"{key!r} has {len(array) if array.ndim else 'no'} entries for {count} frames.", where=str(path)
         )
     return array[i]

@@ -43,7 +43,7 @@ def drawn(what: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
             except Exception as error:  # matplotlib, its fonts, TeX, a full disk: none of them ends a run
                 first = (str(error).strip().splitlines() or [""])[0]
                 reason = f"{type(error).__name__}: {first}"
-                text = f"{what} could not be drawn ({reason}); the numbers are in their files"
+                text = f"{what} could not be drawn ({reason}); the numbers are in their files."
                 warnings.warn(JMPWarning(text), stacklevel=2)
 
         return wrapper

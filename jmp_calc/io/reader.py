@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import BadInputError
+from ..unread import check_whole_sites
 from .ase_files import ase_frames, known_by_name
 from .aselmdb import stream_aselmdb
 from .extxyz import stream_extxyz
 from .files import DAMAGED_PACKING, Index, check_file, damaged_packing, open_bytes, suffix
+from .header import typed_value
 from .npz import stream_npz
 from .raw_frame import RawFrame, RawStream, from_atoms
 
@@ -24,7 +26,8 @@ def stream_file(path: Path, index: Index, *, allow_truncated: bool = False) -> R
     """The selected frames of a file in any format, one after the other where the format allows it.
 
     Raises BadInputError, at once or when the place is reached, for a file that is missing, no file, empty,
-    unreadable, of unknown format, damaged, or cut short (unless allowed: then the complete frames are read).
+    unreadable, of unknown format, damaged, or cut short (unless allowed: then the complete frames are read),
+    and for structures whose sites are not fully occupied by one element.
     """
     check_file(path)
     kind = suffix(path)
@@ -51,7 +54,11 @@ def _starts_with_count(path: Path) -> bool:
 
 def _guarded(frames: Iterator[RawFrame], path: Path) -> Iterator[RawFrame]:
     with _readable(path):
-        yield from frames
+        for raw in frames:
+            sites = {key: value for key, value in raw.info.items() if "occ" in str(key).lower()}
+            sites = {key: typed_value(v) if isinstance(v, str) else v for key, v in sites.items()}
+            check_whole_sites(sites, raw.arrays, where=f"{path}, frame {raw.index}")
+            yield raw
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from ..checks import check_atoms, check_sound
 from ..errors import BadInputError, BadStructureError, JMPError, JMPWarning, UsageError
-from ..unread import check_whole_sites
 from .files import Index, parse_index, parse_structure, shown_index
 from .raw_frame import to_atoms
 from .reader import stream_file
@@ -98,10 +97,7 @@ def _frames(path: Path, index: Index, *, allow_truncated: bool) -> Iterator[tupl
     found = False
     for raw in stream.frames:
         found = True
-        where = f"{path}, frame {raw.index}"
-        atoms = to_atoms(raw, where)
-        check_whole_sites(atoms.info, atoms.arrays, where=where)
-        yield raw.index, atoms
+        yield raw.index, to_atoms(raw, f"{path}, frame {raw.index}")
     for message in stream.messages:
         warnings.warn(JMPWarning(message), stacklevel=2)
     if not found:

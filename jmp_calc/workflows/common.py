@@ -19,6 +19,7 @@ from ..checks import check_sound, describe_constraints
 from ..errors import JMPWarning, UsageError
 from ..io.atomic import replacing
 from ..io.outdir import with_prefix
+from ..io.write import write_extxyz
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -102,13 +103,11 @@ def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None 
 
 def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, append: bool = False) -> None:
     """Write frames as extxyz, with the calculator's results: a whole file atomically, or appended."""
-    import ase.io
-
     if append:
-        ase.io.write(path, list(frames), format="extxyz", append=True)
+        write_extxyz(Path(path), frames, append=True)
         return
     with replacing(path) as temporary:
-        ase.io.write(temporary, list(frames), format="extxyz")
+        write_extxyz(temporary, frames)
 
 
 def moves(atoms: Atoms) -> bool:

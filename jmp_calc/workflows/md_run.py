@@ -29,6 +29,18 @@ OUTPUTS = ("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good
 DAY_S = 86400.0
 
 
+def check_restart(atoms: Atoms, settings: MDSettings, state: MDState) -> None:
+    """UsageError where ``state`` belongs to another run than that of ``atoms``, or is beyond its end.
+
+    ``atoms`` get the constraint of the ensemble, as in the run.
+    """
+    add_momentum_constraint(atoms, settings)
+    state.check_belongs_to(atoms, settings, model_fingerprint(atoms))
+    if state.step > settings.steps:
+        fact = f"The restart file is at step {state.step}, beyond the {settings.steps} steps asked for."
+        raise UsageError(fact, hint="steps is the total number, not the number to add")
+
+
 class Run:
     """One run at work."""
 
@@ -50,7 +62,7 @@ class Run:
         if state is None:
             start_velocities(atoms, settings, rng)
         else:
-            self._check(state)
+            check_restart(atoms, settings, state)
             state.apply_structure(atoms)
         kept = None if state is None else state.degrees_of_freedom
         self.dof = degrees_of_freedom(atoms, settings) if kept is None else kept
@@ -64,14 +76,6 @@ class Run:
         self.seconds = 0.0
         self._open(out, prefix, state)
         self.last_good = self.state()
-
-    def _check(self, state: MDState) -> None:
-        state.check_belongs_to(self.atoms, self.settings, self.model)
-        if state.step > self.settings.steps:
-            fact = (
-                f"The restart file is at step {state.step}, beyond the {self.settings.steps} steps asked for."
-            )
-            raise UsageError(fact, hint="steps is the total number, not the number to add")
 
     def _open(self, out: str | os.PathLike[str] | None, prefix: str, state: MDState | None) -> None:
         resume = None if state is None else self.step

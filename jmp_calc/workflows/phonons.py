@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInputError, JMPWarning, NotConvergedError
+from ..io.outdir import claimed
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from . import phonopy_glue as glue
@@ -281,7 +282,8 @@ def phonons(
     start, reached = _start_structure(box, settings, quiet)
     result = _computed(start, _put_back(start, box, work), reached, settings, quiet)
     if out is not None:
-        result.write(out, prefix=prefix, plot=plot)
+        with claimed(out):
+            result.write(out, prefix=prefix, plot=plot)
     return result
 
 

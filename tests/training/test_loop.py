@@ -15,7 +15,7 @@ import pytest
 import torch
 from ase.io import read
 
-from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.errors import BadInputError, NotConvergedError, UsageError
 from jmp_calc.machine.signals import Interrupted
 from jmp_calc.model.config import to_dict
 from jmp_calc.model.potential import Potential
@@ -168,6 +168,49 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         fit(crash_at(job(tmp_path), 2, lambda: os.kill(os.getpid(), signal.SIGINT)), CONFIG)
     assert stopped.value.exit_code == 130
     assert (tmp_path / "state.pt").is_file()
+
+
+def test_a_resumed_run_says_where_it_goes_on_and_whether_it_is_complete(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(Interrupted):
+        fit(crash_at(job(tmp_path), 4, lambda: os.kill(os.getpid(), signal.SIGTERM)), CONFIG)
+    resumed_fit(dataclasses.replace(job(tmp_path), say=lines.append), CONFIG)
+    assert lines[0] == "resumed at step 5, epoch 1" and len(lines) > 1
+    before, state = read_history(tmp_path / "metrics.csv"), (tmp_path / "state.pt").read_bytes()
+    lines.clear()
+    resumed_fit(dataclasses.replace(job(tmp_path), say=lines.append), CONFIG)
+    assert lines == ["the run is already complete: 9 steps, 3 epochs"]
+    assert read_history(tmp_path / "metrics.csv") == before and (tmp_path / "state.pt").read_bytes() == state
+
+
+def test_the_last_validation_is_made_up_for_after_a_kill(tmp_path: Path) -> None:
+    """The state after the last step of all was saved, and its validation did not come to an end."""
+    limited = dataclasses.replace(CONFIG, epochs=None, max_steps=4, save_every_s=0.0)
+    whole = fit(job(tmp_path / "whole"), limited).history.rows
+
+    def say(line: str) -> None:
+        if "step 4: valid" in line:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(dataclasses.replace(job(tmp_path / "parts"), say=say), limited)
+    rows = resumed_fit(job(tmp_path / "parts"), limited).history.rows
+    assert [(row.step, row.valid_loss) for row in rows] == [(row.step, row.valid_loss) for row in whole]
+
+
+@pytest.mark.parametrize("damage", [bytes(30), b"\xff\xfe", b"7,7,7\n"])
+def test_a_damaged_table_of_errors_is_a_message(tmp_path: Path, damage: bytes) -> None:
+    fit(job(tmp_path), CONFIG)
+    path = tmp_path / "metrics.csv"
+    content = bytearray(path.read_bytes())
+    at = content.index(b"\n") + 20
+    content[at : at + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match="table of validation errors is damaged") as refused:
+        resumed_fit(job(tmp_path), CONFIG)
+    assert str(path) in str(refused.value)
+    path.unlink()
+    assert resumed_fit(job(tmp_path), CONFIG).progress.best_step > 0
 
 
 def test_changed_settings_are_refused_on_resume_unless_overridden(tmp_path: Path) -> None:

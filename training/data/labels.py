@@ -10,6 +10,8 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.raw_frame import RawFrame
+from jmp_calc.io.schema import first_five
+from jmp_calc.unread import state_given
 
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
@@ -33,6 +35,7 @@ def read_labelled(
     units: LabelUnits = LabelUnits(),
     target: str | None = None,
     target_kind: TargetKind | None = None,
+    other_states: bool = False,
 ) -> LabelledSet:
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or
     not; or from structures in memory.
@@ -41,8 +44,10 @@ def read_labelled(
     in eV and Å. With ``target`` this scalar, class or vector (``target_kind``; None: as the labels look) is
     read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms
     marked ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file
-    they can be references. Raises BadInputError, naming the frame, when labels are missing, contradictory or
-    misshapen, and for a structure that cannot be computed.
+    they can be references. ``other_states`` takes
+    frames whose charge or spin is not that of a neutral singlet, with a message. Raises BadInputError, naming
+    the frame, when labels are missing, contradictory or
+    misshapen, for a structure that cannot be computed, and for such frames otherwise.
     """
     if isinstance(given, (str, Path)):
         path, raw = Path(given), read_raw(given, index=index, allow_truncated=allow_truncated)
@@ -59,13 +64,21 @@ def read_labelled(
         messages.append(reason)
     frames: list[Frame] = []
     isolated: dict[int, float] = {}
+    charged: list[int] = []
     for item in raw.frames:
         frame = label_frame(item, used, path.name, scales, target, kind)
         refuse_unsound(frame)
         if target is None and is_isolated(item, frame):
             _add_isolated(isolated, frame)
         else:
+            if not other_states:
+                refuse_other_state(item, path.name)
+            elif state_given(item.info, item.numbers) is not None:
+                charged.append(item.index)
             frames.append(frame)
+    if charged:
+        which = first_five([str(number) for number in charged])
+        messages.append(f"Charge or spin of {len(charged)} frames is not read by the model: frames {which}.")
     if isolated:
         from jmp_calc.model.elements import symbol
 
@@ -73,6 +86,20 @@ def read_labelled(
         messages.append(f"Isolated atoms, left out of the frames: {names}.")
     _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
+
+
+def refuse_other_state(raw: RawFrame, source: str) -> None:
+    """BadInputError for a frame whose charge or spin is not that of a neutral singlet: the model would be
+    trained or judged on it as one."""
+    found = state_given(raw.info, raw.numbers)
+    if found is not None:
+        key, value, what = found
+        raise BadInputError(
+            f"The key {key!r} is {str(value)[:60]}: {what} is not that of a neutral singlet, "
+            "and no model reads it.",
+            where=f"{source} frame {raw.index}",
+            hint="leave such frames out; finetune takes them as they are with --allow not_neutral",
+        )
 
 
 def check_unit_known(foreign: bool, units: LabelUnits, path: Path) -> None:

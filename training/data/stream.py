@@ -18,7 +18,7 @@ from jmp_calc.io.raw_frame import RawFrame
 from .frame import Frame
 from .keys import LabelKeys, check_given, choose_keys
 from .label_units import LabelUnits, Scales
-from .labels import check_unit_known, is_isolated, label_frame
+from .labels import check_unit_known, is_isolated, label_frame, refuse_other_state
 from .raw import stream_raw
 from .screen import Screen
 
@@ -85,6 +85,13 @@ def _labelled(
         return None
     if options.target is None and is_isolated(raw, frame):
         screen.counts["isolated atoms"] += 1
+        return None
+    try:
+        refuse_other_state(raw, path.name)
+    except BadInputError:
+        if screen.on_bad == "fail":
+            raise
+        screen.counts["charge or spin"] += 1
         return None
     if options.target is None:
         missing = [label for label in options.require if getattr(frame, label) is None]

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmp_calc.io.atomic import replacing
+from jmp_calc.io.raw_frame import VOIGT
+from jmp_calc.io.write import write_extxyz
 
 from .frame import Frame
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-
-VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
 
 def to_atoms(frame: Frame) -> Atoms:
@@ -47,7 +46,5 @@ def info_key(target: str) -> str:
 
 def write_frames(path: Path, frames: Sequence[Frame]) -> None:
     """Write frames with their labels as extxyz."""
-    from ase.io import write
-
     with replacing(path) as temporary:
-        write(temporary, [to_atoms(frame) for frame in frames], format="extxyz")
+        write_extxyz(temporary, [to_atoms(frame) for frame in frames])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.write import write_extxyz
 
 from ..data.frame import Frame
 from ..data.screen import OnBad, Screen
@@ -49,8 +50,6 @@ def export(
     Raises:
         BadInputError: no frame is left.
     """
-    from ase.io import write
-
     source, indices = open_part(name, member, folder, part, split)
     if frames is not None and frames < len(indices):
         indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
@@ -59,7 +58,7 @@ def export(
     stream = screen.frames(source[int(i)] for i in indices)
     try:
         while chunk := [_atoms(frame) for frame in islice(stream, _CHUNK)]:
-            write(temporary, chunk, format="extxyz", append=written > 0)
+            write_extxyz(temporary, chunk, append=written > 0)
             written += len(chunk)
         if written:
             os.replace(temporary, out)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.io.arrays import load_arrays
 from jmp_calc.io.lmdb import LmdbFile
+from jmp_calc.io.npz import archive_arrays
 
 from ..data.frame import Frame
 from .base import FrameSource, choose
@@ -73,7 +73,7 @@ class OCDatabase(FrameSource):
         """(records,) int64 from ``metadata.npz``; BadInputError if it is missing or of another size."""
         path = (self.path if self.path.is_dir() else self.path.parent) / "metadata.npz"
         try:
-            arrays = load_arrays(path, path)
+            arrays = archive_arrays(path, path)
             sizes = np.asarray(arrays["natoms" if "natoms" in arrays else "num_nodes"], dtype=np.int64)
         except (BadInputError, ValueError, TypeError, KeyError) as error:
             raise BadInputError(

@@ -84,6 +84,7 @@ def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Sa
             units=data.units,
             target=target,
             target_kind=data.target.label_kind if data.target else None,
+            other_states="not_neutral" in data.allow,
         )
         messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
         if found.isolated and not for_training:

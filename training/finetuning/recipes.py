@@ -143,6 +143,7 @@ class FinetuneRecipe:
             clip_norm=None,
             clip_value=1.0,
             ema_decay=self.ema_decay,
+            ema_warmup=False,  # as published
             layer_rates=self.layer_rates(n_blocks),
             stages=self.stages,
         )

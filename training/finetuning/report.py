@@ -12,6 +12,7 @@ from jmp_calc.io.summary import file_sha256, plain, write_text_atomic
 from jmp_calc.zoo.container import describe_model
 
 from ..config import ForcesMode, TrainConfig, config_to_dict
+from ..run.checkpoint import Progress
 from ..run.job import STATE_FILE
 from ..targets.classes import FittedClasses
 from ..validation.confusion import confusion, confusion_dict
@@ -72,7 +73,7 @@ class TrainResult:
     valid_last: Errors
     """Validation errors of ``last``."""
     valid_last_raw: Errors | None
-    """The same at the same step without averaging over steps; None if ``last`` is not averaged."""
+    """The same of the weights without averaging over steps; None where none are averaged."""
     n_clipped: int
     """Steps whose gradient was scaled down."""
     constant_mae: dict[str, float] = field(default_factory=dict)
@@ -174,14 +175,17 @@ class Card:
         )
 
 
-def saved_weights(name: str, step: int, config: TrainConfig) -> str:
+def saved_weights(name: str, progress: Progress, config: TrainConfig) -> str:
     """Which weights ``best`` or ``last`` holds, in words."""
-    decay = config.optim.ema_decay
-    kind = (
-        "weights as they are (not averaged)"
-        if decay is None
-        else f"weights averaged over steps (EMA, decay {decay:g})"
+    weights, step = (
+        (progress.best_weights, progress.best_step) if name == "best" else (progress.weights, progress.step)
     )
+    decay = config.optim.ema_decay
+    kind = "weights as they are (not averaged)"
+    if weights == "averaged":
+        kind = f"weights averaged over steps (EMA, decay {decay:g})"
+    elif decay is not None:
+        kind += f", better on validation than averaged ones (EMA, decay {decay:g}),"
     extreme = "largest on validation" if config.metric == "balanced_accuracy" else "smallest validation error"
     when = f"{extreme} so far ({config.metric})" if name == "best" else "end of the run"
     return f"{kind} after {step} steps: {when}"

@@ -3,6 +3,12 @@ arXiv:2106.09685).
 
 For the dense layers of interaction blocks, output blocks and final layers; embedding, bases and edge
 embedding stay as they are, heads are trained in full. The updates are added to the weights in saved models.
+
+Averaging over steps averages A and B each, so that a saved model has the product of the averages, not the
+average of the products. The two differ by the covariance of A and B over the steps that are averaged, which
+is of second order in how much they still move. The average of products has a higher rank than r, and needs a
+copy of every full matrix, the memory that low-rank training saves. Validation measures the product of the
+averages itself, beside the factors as they are, and the better one is saved.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ class RunSchedule:
             "not averaged"
             if optim.ema_decay is None
             else f"averaged over steps, decay {optim.ema_decay:g} (EMA)"
+            + (", less in the first steps" if optim.ema_warmup else "")
         )
         return [
             f"steps: {steps}, {self.steps_per_epoch} per epoch of {self.structures_per_epoch} structures; "

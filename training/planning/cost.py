@@ -72,7 +72,8 @@ class RunCost:
     step_s: float
     """Seconds of a training step on average."""
     valid_s: float
-    """Seconds of a validation; the report takes two or three more of them."""
+    """Seconds of the validation frames with one set of weights; where weights are averaged, both sets are
+    evaluated at every validation."""
     test_s: float
     """Seconds of the test frames, which are evaluated twice."""
     started_s: float
@@ -281,9 +282,10 @@ def _length(
     """Steps, validations, seconds, and whether the time limit decides; the report comes after the limit."""
     config = schedule.config
     interval = config.validate_every or schedule.steps_per_epoch * schedule.epochs_per_validation
+    both_s = valid_s if config.optim.ema_decay is None else 2 * valid_s
     # Before the loop: the test frames; one validation before the first step and one at the end.
-    fixed, report = started_s + test_s + 2 * valid_s, 2 * valid_s + test_s
-    per_step = step_s + valid_s / interval
+    fixed, report = started_s + test_s + valid_s + both_s, valid_s + test_s
+    per_step = step_s + both_s / interval
     steps, time_decides = schedule.total_steps, False
     if config.max_time is not None:
         fit = max(int((config.max_time - fixed) / per_step), 1)

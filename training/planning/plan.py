@@ -95,8 +95,8 @@ def plan_finetune(
         for h in network.config.heads
         if h.name not in {head.name, *(item.task.head for item in replayed)}
     )
-    evaluated = len(prepared.valid) + sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
-    plan = _planned(network, config, train, valid, test, fixed, evaluated, where, prepared.began)
+    retained = sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
+    plan = _planned(network, config, train, valid, test, fixed, retained, where, prepared.began)
     return dataclasses.replace(plan, messages=tuple(messages))
 
 
@@ -112,7 +112,7 @@ def plan_pretrain(
     cpu = torch.device("cpu")
     train = pretraining_batches(sets, recipe, network, cpu, 0)
     valid = validation_batches(few, recipe, network, cpu)
-    return _planned(network, config, train, valid, None, (), valid.n_structures, where, began)
+    return _planned(network, config, train, valid, None, (), 0, where, began)
 
 
 def _planned(
@@ -122,7 +122,7 @@ def _planned(
     valid: Batches,
     test: Batches | None,
     fixed_heads: tuple[str, ...],
-    evaluated: int,
+    retained: int,
     where: Machines,
     began: float,
 ) -> Plan:
@@ -140,7 +140,7 @@ def _planned(
         train.n_structures,
         train.n_steps(0),
         total_steps(train, config),
-        validation_interval(train.n_structures, evaluated),
+        validation_interval(config, train.n_structures, valid.n_structures, retained),
     )
     before = torch.get_num_threads()
     threads = 1 if config.processes > 1 else before

@@ -104,6 +104,7 @@ _OPTIM = OptimConfig(
     final_lr=0.1,
     clip_norm=1.0,
     ema_decay=0.99,
+    ema_warmup=False,
 )
 PRETRAIN_RECIPES = {
     recipe.name: recipe

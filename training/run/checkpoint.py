@@ -1,15 +1,19 @@
 """Resumable state of a run in one file, written atomically and read without executing anything.
 
 The file holds tensors and plain containers only; it is read with ``torch.load(weights_only=True)``, which
-refuses everything else. A crash while writing leaves the previous file untouched.
+refuses everything else. Behind the archive of torch is a line with the version of the format and the SHA-256
+of all before it, which is checked when the state is read. A crash while writing leaves the previous file
+untouched.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +21,12 @@ from torch import Tensor
 from jmp_calc.errors import BadInputError, JMPError, UsageError
 from jmp_calc.io.atomic import replacing
 
-FORMAT_VERSION = 1
+from ..config import WeightSet
+
+FORMAT_VERSION = 2
+_SEAL = "jmp-calc training state "
+_CHUNK, _END_OF_ARCHIVE = 1 << 20, 22
+"""Bytes that are hashed at a time, and of the record that ends an archive of torch."""
 
 
 @dataclass
@@ -33,9 +42,16 @@ class Progress:
     """Seconds of wall time spent so far, over all restarts."""
     begun: float = 0.0
     """Seconds of them before the first step."""
+    reserve: float = 0.0
+    """Seconds that the last validation took; kept for the next one."""
     best_loss: float = float("inf")
     """Smallest validation error so far, of the kind that ``TrainConfig.metric`` names."""
     best_epoch: int = -1
+    best_step: int = 0
+    best_weights: WeightSet = "raw"
+    """Whether the averaged weights were better then, or those as they are."""
+    weights: WeightSet = "raw"
+    """The same at the last validation."""
     n_clipped: int = 0
     """Steps whose gradient was scaled down."""
     since_best: int = 0
@@ -77,14 +93,14 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write ``path`` atomically; JMPError if the disk is full, with the previous state untouched."""
     content = {
-        "format": "jmp-calc training state",
-        "version": FORMAT_VERSION,
         "progress": vars(checkpoint.progress),
         **{name: getattr(checkpoint, name) for name in _PARTS},
     }
     try:
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            torch.save(content, file)
+            hashed = _Hashed(file)
+            torch.save(content, cast("IO[bytes]", hashed))  # it needs no more of it than write and flush
+            file.write(_seal(hashed.digest.hexdigest()))
     except (OSError, RuntimeError) as err:
         # torch's writer raises an error of its own over that of the file.
         cause = err if isinstance(err, OSError) else err.__context__
@@ -98,26 +114,79 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a state; files that are damaged, foreign or newer than this version are refused."""
+    """Read a state onto the CPU; files that are damaged, foreign or of another version are refused."""
     if not path.is_file():
         raise UsageError("There is no run to resume here.", where=str(path), hint="start it without --resume")
     try:
+        with open(path, "rb") as file:
+            _check_seal(file, path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as err:
-        raise BadInputError(
-            "The saved state of the run cannot be read.",
-            where=str(path),
-            hint="it was damaged or not written by jmp-calc; start again with --overwrite",
-        ) from err
-    if not isinstance(content, dict) or content.get("format") != "jmp-calc training state":
-        raise BadInputError("This is not a saved state of jmp-calc.", where=str(path))
-    if content["version"] > FORMAT_VERSION:
-        raise BadInputError(
-            "The run was saved by a newer version of jmp-calc.",
-            where=str(path),
-            hint="pip install --upgrade jmp-calc",
-        )
-    return Checkpoint(progress=Progress(**content["progress"]), **{name: content[name] for name in _PARTS})
+        progress = Progress(**content["progress"])
+        return Checkpoint(progress=progress, **{name: content[name] for name in _PARTS})
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as err:
+        raise _damaged("cannot be read", path) from err
+
+
+class _Hashed:
+    """A file that is written and hashed in one go."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write and count in."""
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Hand over to the system."""
+        self._file.flush()
+
+
+def _seal(digest: str) -> bytes:
+    return f"{_SEAL}{FORMAT_VERSION:04d} sha256 {digest}\n".encode()
+
+
+def _check_seal(file: BinaryIO, path: Path) -> None:
+    """BadInputError unless the file ends with the seal of this version and is what was sealed.
+
+    The hash is over every byte before the seal and is checked before anything is unpacked: the archive's own
+    checksums are not looked at by torch, and zeroed weights would be used without a word.
+    """
+    length = len(_seal("0" * 64))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - length, 0))
+    seal = file.read()
+    if not seal.startswith(_SEAL.encode()):
+        if seal[-_END_OF_ARCHIVE : 4 - _END_OF_ARCHIVE] == b"PK\5\6":
+            raise _other_version("an earlier version of jmp-calc, or by another program", path)
+        raise _damaged("was cut off, damaged or not written by jmp-calc", path)
+    version = seal[len(_SEAL) :][:4]
+    if version.isdigit() and int(version) > FORMAT_VERSION:
+        raise _other_version("a newer version of jmp-calc", path)
+    file.seek(0)
+    digest, left = hashlib.sha256(), size - length
+    while chunk := file.read(min(left, _CHUNK)):
+        digest.update(chunk)
+        left -= len(chunk)
+    if seal != _seal(digest.hexdigest()):
+        raise _damaged("is not what was written: its content hash differs", path)
+
+
+def _damaged(how: str, path: Path) -> BadInputError:
+    best = path.with_name("best.safetensors")
+    instead = f", or go on from {best} in another folder (-m, -o)" if best.is_file() else ""
+    return BadInputError(
+        f"The saved state of the run {how}.", where=str(path), hint=f"start again with --overwrite{instead}"
+    )
+
+
+def _other_version(which: str, path: Path) -> BadInputError:
+    return BadInputError(
+        f"The state of the run was saved by {which}.",
+        where=str(path),
+        hint="go on with that version, or start again with --overwrite",
+    )
 
 
 def rng_state() -> dict[str, Any]:

@@ -12,9 +12,11 @@ from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import read_summary
 
 from .job import STATE_FILE
+from .log import LOG_FILE
 
-SETTINGS_FILES = ("config.yaml", "recipe.yaml")
-"""Written by fine-tuning and by pre-training before the first step."""
+BEGUN_FILES = (LOG_FILE, "config.yaml", "recipe.yaml")
+"""Written before the first step: the log before the data are read, then the settings of a fine-tuning or of a
+pre-training."""
 
 
 def has_state(folder: Path, say: Say) -> bool:
@@ -26,7 +28,7 @@ def has_state(folder: Path, say: Say) -> bool:
     if (folder / STATE_FILE).is_file():
         return True
     stopped = (read_summary(folder / "summary.yaml") or {}).get("status") in ("running", "interrupted")
-    if stopped or any((folder / name).is_file() for name in SETTINGS_FILES):
+    if stopped or any((folder / name).is_file() for name in BEGUN_FILES):
         say("the earlier run was ended before its first saved state: this one starts at the beginning")
         return False
     raise UsageError("There is no run to resume here.", where=str(folder), hint="start it without --resume")

@@ -44,7 +44,8 @@ class Job:
     data: dict[str, Any]
     """Fingerprint of the data; a resumed run must have the same."""
     save_model: Callable[[str, Progress], None]
-    """Writes the model as it is now (averaged weights are swapped in) under the given file name."""
+    """Writes the model as it is now, under the given file name: "best" or "last". The weights in it are those
+    of ``Progress.weights``."""
     say: Callable[[str], None] = lambda text: None
     spent_s: float = 0.0
     """Seconds of the time budget that were spent before the loop (reading, graphs)."""
@@ -65,9 +66,20 @@ def total_steps(train: Batches, config: TrainConfig) -> int | None:
     return min((steps for steps in (by_epochs, config.max_steps) if steps is not None), default=None)
 
 
-def validation_interval(trained: int, evaluated: int) -> int:
-    """Epochs between validations, from the numbers of structures alone: a resumed run validates at the same
-    steps."""
+def validation_interval(config: TrainConfig, trained: int, valid: int, retained: int) -> int:
+    """Epochs between validations, from settings and numbers of structures alone: a resumed run validates at
+    the same steps.
+
+    Args:
+        config: whether weights are averaged, and the stages.
+        trained: structures of an epoch.
+        valid: validation structures, which are evaluated with averaged weights and with those as they are.
+        retained: structures of earlier data, which are evaluated once.
+    """
+    # Patience and plateau of the published schedules count validations, one per epoch.
+    if config.optim.stages is not None:
+        return 1
+    evaluated = valid * (1 if config.optim.ema_decay is None else 2) + retained
     # A training step costs about three evaluations: forces, and the gradient of the forces.
     share = evaluated / (3.0 * max(trained, 1))
     return max(1, math.ceil(share / VALIDATION_SHARE))

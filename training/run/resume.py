@@ -88,11 +88,8 @@ def refuse_changes(
     )
     hint = f"go on with {old}, or with --override and the new ones"
     if not facts and all(line.split(":")[0] in _LENGTH for line in settings):
-        hint = (
-            "the learning rates follow the length of a run: --override goes on along those of the new "
-            "length, "
-            f"{old} along the old ones"
-        )
+        new = "--override goes on along those of the new length"
+        hint = f"the learning rates follow the length of a run: {new}, {old} along the old ones"
     raise UsageError(
         f"The run was started with other settings or data: {'; '.join([*settings, *facts])}.",
         where=str(path),

@@ -4,15 +4,17 @@ are several."""
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, get_args
 
+from jmp_calc.errors import BadInputError
 from jmp_calc.io.atomic import replacing
 
-if TYPE_CHECKING:
-    from .metrics import Errors
+from ..config import WeightSet
+from .metrics import Errors
 
 METRICS, TASKS = "metrics.csv", "tasks.csv"
 _TASK_COLUMNS = (
@@ -29,7 +31,11 @@ _TASK_COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One validation; losses are weighted sums, errors those of the averaged weights."""
+    """One validation. Losses are weighted sums, errors in the units of their names.
+
+    ``valid_*`` are those of the better of the averaged weights and the ones as they are (which, ``weights``
+    says), ``other_*`` those of the other set, if there are two.
+    """
 
     epoch: int
     step: int
@@ -52,6 +58,43 @@ class Row:
     valid_balanced_accuracy: float | None
     valid_vector_mae: float | None
     best: bool
+    weights: WeightSet = "raw"
+    other_loss: float | None = None
+    other_energy_mae_mev_per_atom: float | None = None
+    other_forces_mae_mev_per_a: float | None = None
+    other_stress_mae_gpa: float | None = None
+    other_scalar_mae: float | None = None
+    other_accuracy: float | None = None
+    other_balanced_accuracy: float | None = None
+    other_vector_mae: float | None = None
+
+    def values(self, name: str) -> dict[WeightSet, float]:
+        """The validation ``loss`` or error of this name, by the weights that it is known of."""
+        second: WeightSet = "raw" if self.weights == "averaged" else "averaged"
+        found = {self.weights: getattr(self, f"valid_{name}"), second: getattr(self, f"other_{name}")}
+        return {weights: value for weights, value in found.items() if value is not None}
+
+    def errors(self, weights: WeightSet, n_structures: int) -> Errors | None:
+        """Errors of one set of weights; None if it was not evaluated."""
+        values: dict[str, Any] = {name: self.values(name).get(weights) for name in ERRORS}
+        return None if self.values("loss").get(weights) is None else Errors(n_structures, **values)
+
+
+ERRORS = (
+    "energy_mae_mev_per_atom",
+    "forces_mae_mev_per_a",
+    "stress_mae_gpa",
+    "scalar_mae",
+    "accuracy",
+    "balanced_accuracy",
+    "vector_mae",
+)
+"""Errors that have columns, by their names in ``Errors``."""
+
+
+def columns(prefix: str, loss: float, errors: Errors) -> dict[str, Any]:
+    """The columns of a row that say how good one set of weights is."""
+    return {f"{prefix}_loss": loss, **{f"{prefix}_{name}": getattr(errors, name) for name in ERRORS}}
 
 
 class History:
@@ -117,22 +160,37 @@ class History:
 
 def read_tasks(folder: Path) -> list[dict[str, str]]:
     """Rows of ``tasks.csv`` as text; none if there is no such file. A last line that was cut off is
-    ignored."""
+    ignored; BadInputError if it is damaged."""
     path = folder / TASKS
     if not path.is_file():
         return []
-    return list(csv.DictReader(_whole_lines(path)))
+    with _named(path):
+        rows = list(csv.DictReader(_whole_lines(path)))
+        for row in rows:
+            int(row["step"]), [float(row[name]) for name in _TASK_COLUMNS if name != "task" and row[name]]
+    return rows
 
 
 def read_history(path: Path) -> list[Row]:
-    """Rows of a metrics.csv; a last line that was cut off is ignored."""
-    rows = []
-    for record in csv.DictReader(_whole_lines(path)):
-        values: dict[str, Any] = {
-            field.name: _parse(field.type, record.get(field.name) or "") for field in fields(Row)
-        }
-        rows.append(Row(**values))
-    return rows
+    """Rows of a metrics.csv; a last line that was cut off is ignored. BadInputError if it is damaged."""
+    with _named(path):
+        return [
+            Row(**{field.name: _parse(field.type, record.get(field.name) or "") for field in fields(Row)})
+            for record in csv.DictReader(_whole_lines(path))
+        ]
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Inside, what cannot be read is a BadInputError that names the file."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, csv.Error) as err:  # of text that is not UTF-8, too
+        raise BadInputError(
+            "The table of validation errors is damaged.",
+            where=str(path),
+            hint="remove it: the run goes on without its earlier rows",
+        ) from err
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -149,16 +207,18 @@ def _write_tasks(path: Path, rows: Sequence[Mapping[str, Any]], *, header: bool)
 
 
 def _cells(row: Row) -> list[str]:
-    return [
-        "" if value is None else repr(value) for value in (getattr(row, field.name) for field in fields(Row))
-    ]
+    values = (getattr(row, field.name) for field in fields(Row))
+    return ["" if value is None else str(value) for value in values]
 
 
-def _parse(kind: object, text: str) -> float | int | bool | None:
-    if text == "":
+def _parse(kind: object, text: str) -> Any:
+    """The value of a cell; ValueError or KeyError if it is not of this kind."""
+    if text == "" and "None" in str(kind):
         return None
     if kind == "bool":
-        return text == "True"
+        return {"True": True, "False": False}[text]
+    if kind == "WeightSet":
+        return {name: name for name in get_args(WeightSet)}[text]
     return int(text) if kind == "int" else float(text)
 
 

@@ -54,7 +54,8 @@ def open_loggers(
 
 def numbers(row: Row) -> dict[str, float]:
     """The columns of a row that have a number, except the step."""
-    return {name: float(value) for name, value in asdict(row).items() if value is not None and name != "step"}
+    columns = {name: value for name, value in asdict(row).items() if name not in ("step", "weights")}
+    return {name: float(value) for name, value in columns.items() if value is not None}
 
 
 class TensorBoardLogger:

@@ -35,6 +35,9 @@ class Errors:
     energy_rmse_mev_per_atom: float | None = None
     energy_mae_mev: float | None = None
     """Of the total energy."""
+    energy_shifted_mae_mev_per_atom: float | None = None
+    """MAE after the mean error per atom is taken off, which is all that another zero of energy would change;
+    None for a single energy."""
     forces_mae_mev_per_a: float | None = None
     forces_rmse_mev_per_a: float | None = None
     stress_mae_gpa: float | None = None
@@ -63,7 +66,7 @@ class Errors:
     def __str__(self) -> str:
         parts = []
         if self.energy_mae_mev_per_atom is not None:
-            parts.append(f"E {self.energy_mae_mev_per_atom:.2f} meV/atom")
+            parts.append(f"E {self.energy_mae_mev_per_atom:.2f} meV/atom{self._shifted()}")
         if self.forces_mae_mev_per_a is not None:
             parts.append(f"F {self.forces_mae_mev_per_a:.1f} meV/Å")
         if self.stress_mae_gpa is not None:
@@ -80,6 +83,13 @@ class Errors:
         if self.n_not_finite is not None:
             parts.append(f"predictions not finite for {self.n_not_finite} of {self.n_structures} structures")
         return ", ".join(parts) or "no labels"
+
+    def _shifted(self) -> str:
+        """The error without the constant offset, where that makes most of it."""
+        whole, shifted = self.energy_mae_mev_per_atom, self.energy_shifted_mae_mev_per_atom
+        if whole is None or shifted is None or not shifted < whole / 2:
+            return ""
+        return f" ({shifted:.2f} without the constant offset)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +142,7 @@ class Predictions:
             _mae(per_atom, 1e3),
             _rmse(per_atom, 1e3),
             _mae(energy, 1e3),
+            _mae(_centred(per_atom), 1e3),
             _mae(forces, 1e3),
             _rmse(forces, 1e3),
             _mae(stress, GPA_PER_EV_A3),
@@ -287,6 +298,12 @@ def _errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def _mae(error: np.ndarray, scale: float) -> float | None:
     return float(np.abs(error).mean() * scale) if error.size else None
+
+
+def _centred(error: np.ndarray) -> np.ndarray:
+    """Errors without their mean, NaN if one is not finite; none of a single one, of which nothing is left."""
+    with np.errstate(invalid="ignore"):
+        return error - error.mean() if error.size > 1 else error[:0]
 
 
 def _rmse(error: np.ndarray, scale: float) -> float | None:

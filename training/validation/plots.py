@@ -13,9 +13,11 @@ from jmp_calc.io.atomic import replacing
 from jmp_calc.io.plots import drawn
 from jmp_calc.units import GPA_PER_EV_A3
 
+from ..config import WeightSet
 from .history import read_tasks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from .history import Row
@@ -82,42 +84,47 @@ def plot_confusion(path: Path, tables: Mapping[str, np.ndarray], classes: Sequen
 
 @drawn("The curves of the losses")
 def plot_losses(path: Path, rows: Sequence[Row]) -> None:
-    """Training and validation loss, and validation error of forces or the scalar, against the step."""
+    """Training and validation loss, and the validation errors of energies and forces, or of the target,
+    against the step: of the averaged weights and of those as they are, with the last best model marked."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    steps = [row.step for row in rows]
-    left.plot(steps[1:], [row.train_loss for row in rows[1:]], label="training")
-    left.plot(steps, [row.valid_loss for row in rows], label="validation (averaged weights)")
-    left.set(xlabel="step", ylabel="loss", yscale="log")
-    left.legend(fontsize=8)
-    forces = [
-        (row.step, row.valid_forces_mae_mev_per_a)
-        for row in rows
-        if row.valid_forces_mae_mev_per_a is not None
-    ]
-    scalars = [
-        (row.step, value)
-        for row in rows
-        if (value := _first(row.valid_scalar_mae, row.valid_vector_mae)) is not None
-    ]
-    wrong = [
-        (row.step, 1.0 - row.valid_balanced_accuracy)
-        for row in rows
-        if row.valid_balanced_accuracy is not None
-    ]
-    if forces or scalars or wrong:
-        right.plot(*zip(*(forces or scalars or wrong)))
-    label = "validation MAE (label units)" if scalars else "validation force MAE (meV/Å)"
-    right.set(
-        xlabel="step", ylabel="1 - balanced accuracy" if wrong else label, yscale="linear" if wrong else "log"
-    )
+    panels = [("loss", "loss"), *((n, label) for n, label in _ERROR_PANELS if any(r.values(n) for r in rows))]
+    figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
+    all_axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    for axes, (name, label) in zip(all_axes, panels):
+        if name == "loss":
+            steps, losses = [row.step for row in rows[1:]], [row.train_loss for row in rows[1:]]
+            axes.plot(steps, losses, "C0", label="training")
+        _plot_validations(axes, rows, name)
+        axes.set(xlabel="step", ylabel=label, yscale="log" if name in _LOGARITHMIC else "linear")
+    all_axes[0].legend(fontsize=8)
     _save(figure, path)
 
 
-def _first(*values: float | None) -> float | None:
-    return next((value for value in values if value is not None), None)
+def _plot_validations(axes: Axes, rows: Sequence[Row], name: str) -> None:
+    """A curve for each set of weights, and a mark at the best model."""
+    styles: dict[WeightSet, tuple[str, str]] = {
+        "averaged": ("C1", "averaged weights"),
+        "raw": ("C2--", "weights as they are"),
+    }
+    for weights, (style, label) in styles.items():
+        points = [(row.step, row.values(name)[weights]) for row in rows if weights in row.values(name)]
+        if points:
+            axes.plot(*zip(*points), style, lw=1.2, label=f"validation, {label}")
+    best = [row for row in rows if row.best]
+    if best:
+        axes.plot(best[-1].step, getattr(best[-1], f"valid_{name}"), "k*", ms=9, label="best model")
+
+
+_ERROR_PANELS = (
+    ("energy_mae_mev_per_atom", "validation energy MAE (meV/atom)"),
+    ("forces_mae_mev_per_a", "validation force MAE (meV/Å)"),
+    ("scalar_mae", "validation MAE (label units)"),
+    ("vector_mae", "validation MAE (label units)"),
+    ("balanced_accuracy", "balanced accuracy"),
+)
+"""Columns of the history and what their axis says."""
+_LOGARITHMIC = ("loss", "energy_mae_mev_per_atom", "forces_mae_mev_per_a", "scalar_mae", "vector_mae")
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jmp_calc.io.atomic import replacing
+from jmp_calc.io.raw_frame import VOIGT
+from jmp_calc.io.write import write_extxyz
 
 from ..data.frame import Frame
-from ..data.to_ase import VOIGT, info_key, to_atoms
+from ..data.to_ase import info_key, to_atoms
 
 if TYPE_CHECKING:
     from .metrics import Predictions
@@ -30,8 +32,6 @@ def write_predictions(
     With a scalar, class or vector ``target``, as ``jmp_<target>`` only; ``classes`` are the names of the
     classes.
     """
-    from ase.io import write
-
     images, first = [], 0
     for i, frame in enumerate(frames):
         atoms = to_atoms(frame)
@@ -45,7 +45,7 @@ def write_predictions(
             atoms.info["jmp_stress"] = predictions.stress[i][VOIGT]
         first += frame.n_atoms
     with replacing(path) as temporary:
-        write(temporary, images, format="extxyz")
+        write_extxyz(temporary, images)
 
 
 def _predicted(predictions: Predictions, i: int, classes: Sequence[str]) -> float | str | np.ndarray:

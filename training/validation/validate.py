@@ -2,64 +2,106 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..batches.loader import Batches
-from ..config import ForcesMode, LossConfig
-from ..distributed.world import World
-from .metrics import Errors
-
-if TYPE_CHECKING:
-    from jmp_calc.model.potential import Potential
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jmp_calc.errors import NotConvergedError, UsageError
 
-from ..config import TrainConfig
-from ..loss import loss_terms
-from .metrics import Collector, Predictions
+from ..batches.loader import Batches
+from ..config import ForcesMode, LossConfig, TrainConfig, WeightSet
+from ..distributed.world import World
+from ..loss import LossTerms, label_counts, loss_terms
+from .metrics import Collector, Errors, Predictions
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
+
+    from ..batches.dataset import TargetBatch
 
 
 def validate(
     potential: Potential, batches: Batches, loss: LossConfig, forces: ForcesMode, world: World = World()
 ) -> tuple[float, Predictions]:
-    """Mean loss and all predictions of ``batches``, in their order; weights are left as they are.
+    """Loss and all predictions of ``batches``, in their order; weights are left as they are.
 
-    ``world``: each process evaluates its batches, and all get the result for all.
+    The loss is that of one batch with all structures, whatever the batches are: each term is a mean over the
+    labels of the whole set. ``world``: each process evaluates its batches, and all get the result for all.
     """
-    collector, total, count = Collector(), torch.zeros((), dtype=torch.float64), 0
+    collector, sums = Collector(), torch.zeros(2, 4, dtype=torch.float64)
     with without_weight_gradients(potential):
         for target in batches.all():
             stress = forces != "none" and target.has_stress
             prediction = potential(target.batch, heads=target.heads, forces=forces, stress=stress)
-            mean = loss_terms(prediction, target, loss).total.detach().double()
-            total = total.to(mean.device) + mean * target.batch.n_structures
-            count += target.batch.n_structures
+            added = summed_terms(loss_terms(prediction, target, loss), target, loss)
+            sums = sums.to(added.device) + added
             collector.add(prediction, target)
-    sums = world.total(torch.tensor([float(total), count], dtype=torch.float64))
-    return float(sums[0] / sums[1].clamp(min=1)), collector.finish(world)
+    terms, counts = world.total(sums.cpu())
+    return float((terms / counts.clamp(min=1)).sum()), collector.finish(world)
+
+
+def summed_terms(terms: LossTerms, target: TargetBatch, loss: LossConfig) -> Tensor:
+    """(2, 4) float64: sums over the labels of a batch of its energy, forces, stress and target loss, and the
+    numbers of these labels."""
+    means = torch.stack([terms.energy, terms.forces, terms.stress, terms.scalar]).detach().double()
+    counts = means.new_tensor(label_counts(target, loss))
+    # A batch without a label has the mean 0, not NaN, so that it adds nothing.
+    return torch.stack([means * counts, counts])
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What one set of weights gives on the validation frames."""
+
+    weights: WeightSet
+    loss: float
+    predictions: Predictions
+    errors: Errors
+    metric: float
+    """What the best model is chosen by; infinite where a prediction is not finite."""
+
+
+def measured(
+    weights: WeightSet,
+    potential: Potential,
+    batches: Batches,
+    config: TrainConfig,
+    forces: ForcesMode,
+    world: World,
+) -> Measured:
+    """Loss, errors and metric of ``potential``, which has these ``weights``; UsageError if no frame has the
+    label that the metric needs."""
+    loss, predictions = validate(potential, batches, config.loss, forces, world)
+    errors = predictions.errors()
+    return Measured(weights, loss, predictions, errors, chosen_metric(config, loss, errors))
+
+
+def better(found: Sequence[Measured]) -> tuple[Measured, Measured | None]:
+    """The set of weights with the smaller metric, the first if they are equal, and the other one, if any.
+
+    NotConvergedError if neither predicts finite numbers, because no model could be chosen.
+    """
+    chosen = min(found, key=lambda item: item.metric)
+    if chosen.errors.n_not_finite is not None:
+        raise NotConvergedError(
+            f"Validation: {chosen.errors}.",
+            hint="jmp-calc evaluate names the frames; remove them, or lower --lr",
+        )
+    return chosen, next((item for item in found if item is not chosen), None)
 
 
 def chosen_metric(config: TrainConfig, loss: float, errors: Errors) -> float:
-    """The validation error that decides which model is the best.
+    """The validation error that decides which model is the best; infinite where a prediction is not finite.
 
-    UsageError if no frame has its label; NotConvergedError if a prediction is not finite, because no model
-    could be chosen.
+    UsageError if no frame has its label.
     """
     if errors.n_not_finite is not None:
-        raise NotConvergedError(
-            f"Validation: {errors}.", hint="jmp-calc evaluate names the frames; remove them, or lower --lr"
-        )
+        return math.inf
     if config.metric == "loss":
         return loss
     value = {

@@ -350,7 +350,7 @@ def test_the_first_lines_of_the_documentation_go_on_with_a_run(
 
 
 @pytest.mark.parametrize(
-    ("averaged", "words"), [(True, "averaged over steps (EMA, decay 0.99)"), (False, "not averaged")]
+    ("averaged", "words"), [(True, "(EMA, decay 0.99)"), (False, "weights as they are (not averaged) after")]
 )
 def test_fault_80_which_weights_are_saved_is_stated(
     run: Run, tmp_path: Path, data: Path, model: str, averaged: bool, words: str

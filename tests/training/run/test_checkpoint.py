@@ -94,17 +94,47 @@ def test_a_hostile_file_is_refused_before_it_runs(tmp_path: Path, how: str) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 truncated"])
-def test_a_damaged_file_is_a_message(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_something_else_is_a_message(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
-    with pytest.raises(BadInputError):
+    with pytest.raises(BadInputError, match="was cut off, damaged or not written by jmp-calc"):
         load_checkpoint(tmp_path / "state.pt")
 
 
-def test_truncated_state_is_a_message(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [0.0, 0.2, 0.5, 0.8, 0.95, 1.0])
+@pytest.mark.parametrize("damage", [bytes(512), bytes(40), b"\xff"])
+def test_no_damaged_byte_is_used(tmp_path: Path, place: float, damage: bytes) -> None:
+    """Weights, the archive's tables or the seal: the error says which file and what to do."""
+    path = tmp_path / "state.pt"
+    save_checkpoint(path, state(weights={"a": torch.randn(5000)}))
+    content = bytearray(path.read_bytes())
+    at = int(place * (len(content) - len(damage)))
+    content[at : at + len(damage)] = damage
+    path.write_bytes(content)
+    with pytest.raises(BadInputError) as refused:
+        load_checkpoint(path)
+    assert str(path) in str(refused.value) and "--overwrite" in str(refused.value)
+
+
+@pytest.mark.parametrize("left", [1, 40, 0.3, 0.9, -200, -1])
+def test_a_state_that_was_cut_off_is_a_message(tmp_path: Path, left: float) -> None:
     path = tmp_path / "state.pt"
     save_checkpoint(path, state())
-    path.write_bytes(path.read_bytes()[:-200])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content)) if 0 < left < 1 else int(left)])
     with pytest.raises(BadInputError):
+        load_checkpoint(path)
+
+
+def test_a_state_of_another_version_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    # As it was before states were sealed.
+    torch.save({"format": "jmp-calc training state", "version": 1}, path)
+    with pytest.raises(BadInputError, match="saved by an earlier version"):
+        load_checkpoint(path)
+    save_checkpoint(path, state())
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"training state 0002", b"training state 0003"))
+    with pytest.raises(BadInputError, match="saved by a newer version"):
         load_checkpoint(path)
 
 

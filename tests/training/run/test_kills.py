@@ -156,3 +156,16 @@ def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> Non
         == 1
     )
     assert not temporaries(out)
+
+
+def test_a_run_killed_while_it_reads_starts_again(tmp_path: Path) -> None:
+    """Nothing but its log was written; ``resume`` and the same call again both begin at the beginning."""
+    data, model = emt_file(tmp_path / "train.extxyz", 8), tiny_model(tmp_path / "tiny.safetensors", "old")
+    config, lines = TrainConfig(max_steps=1, batch_size=4, optim=OptimConfig(lr=5e-3)), list[str]()
+    for resume in (True, False):
+        out = tmp_path / f"resume-{resume}"
+        out.mkdir()
+        (out / "train.log").write_text("2026-01-01 00:00:00 started on somewhere, process 1\n")
+        result = finetune(data, model=str(model), out=out, config=config, resume=resume, say=lines.append)
+        assert result.n_steps == 1
+    assert lines[0].startswith("the earlier run was ended before its first saved state")

@@ -10,15 +10,14 @@ import pytest
 import torch
 from ase.io import read, write
 
-from jmp_calc.errors import BadInputError, NotConvergedError
+from jmp_calc.errors import BadInputError
 from jmp_calc.model.potential import Prediction
 from jmp_calc.training.batches.dataset import FrameGraphs
 from jmp_calc.training.batches.tasks import Task
-from jmp_calc.training.config import LossConfig, TrainConfig
+from jmp_calc.training.config import LossConfig
 from jmp_calc.training.evaluate import evaluate
 from jmp_calc.training.loss import loss_terms
 from jmp_calc.training.validation.metrics import Collector, Predictions
-from jmp_calc.training.validation.validate import chosen_metric
 from jmp_calc.zoo.container import ModelCard, save_model
 from tests.training.helpers.tiny import POLICY, emt_atoms, emt_file, emt_frames, tiny_model, tiny_potential
 
@@ -46,6 +45,18 @@ def test_a_prediction_that_is_not_finite_makes_the_error_nan_and_is_counted() ->
     assert "F nan meV/Å" in str(errors) and "not finite for 2 of 3 structures" in str(errors)
     rest = found.errors(np.array([True, False, False]))
     assert rest.n_not_finite is None and rest.energy_mae_mev == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_constant_offset_of_energies_is_told_apart() -> None:
+    """Another zero of energy: 10 eV per structure of four atoms, and errors of 4, 0 and -4 meV beside it."""
+    errors = compared([10.004, 10.0, 9.996], None).errors()
+    assert errors.energy_mae_mev_per_atom == pytest.approx(2500.0)
+    assert errors.energy_shifted_mae_mev_per_atom == pytest.approx(2.0 / 3.0)
+    assert "E 2500.00 meV/atom (0.67 without the constant offset)" in str(errors)
+    plain = compared([0.004, 0.0, -0.004], None).errors()
+    assert plain.energy_shifted_mae_mev_per_atom == pytest.approx(2.0 / 3.0) and "offset" not in str(plain)
+    alone = compared([10.0, 0.0, 0.0], None).errors(np.array([True, False, False]))
+    assert alone.energy_shifted_mae_mev_per_atom is None
 
 
 def test_what_is_not_predicted_or_not_labelled_does_not_count() -> None:
@@ -79,12 +90,6 @@ def test_forces_of_fixed_atoms_count_in_the_loss_and_not_in_the_errors() -> None
     assert large > 100.0 * small
     collector.add(prediction(float("nan")), target)
     assert collector.finish().errors().n_not_finite is None
-
-
-def test_no_model_is_chosen_by_predictions_that_are_not_finite() -> None:
-    errors = compared([0.0, torch.nan, 0.0], None).errors()
-    with pytest.raises(NotConvergedError, match="not finite for 1 of 3 structures"):
-        chosen_metric(TrainConfig(LossConfig()), 1.0, errors)
 
 
 def test_evaluate_names_the_frames_whose_predictions_are_not_finite(tmp_path: Path) -> None:

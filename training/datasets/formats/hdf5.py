@@ -20,6 +20,9 @@ _FREE_BYTES, _LARGEST_RATIO = 1 << 26, 20
 """Bytes that a data set may have beside so many times those of the file: compression makes no more of it."""
 
 
+_MOST_HOPS = 8
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The file for reading; BadInputError if it is damaged or none."""
@@ -55,34 +58,42 @@ def shape(group: Any, key: str, path: Path) -> tuple[int, ...]:
     return tuple(int(n) for n in _data_set(group, key, path).shape)
 
 
-def member(group: Any, name: str, path: Path) -> Any:
-    """A group or data set that lies in this file; BadInputError for a link to another place or file, a name
-    that is not there, and damage.
+def member(group: Any, name: str, path: Path, hops: int = 0) -> Any:
+    """A group or data set that lies in this file; BadInputError for a link to another file or to nothing, a
+    name that is not there, and damage.
 
-    Links could read any file of the user, or lead in a circle.
+    Links to other files could read anything that the user can; links inside the file are followed, as
+    published files have them, but not in a circle.
     """
     import h5py
 
     where = f"{path} group {group.name} key {name}"
+    if not isinstance(group, h5py.Group):
+        raise BadInputError(f"{group.name} is no group.", where=where, hint="fetch the file again")
     try:
-        if not isinstance(group, h5py.Group):
-            raise BadInputError(f"{group.name} is no group.", where=where, hint="fetch the file again")
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+        link = group.get(name, getlink=True) if _is_link(group, name) else None
+        if isinstance(link, h5py.ExternalLink) or hops > _MOST_HOPS:
+            what = "a circle of links" if hops > _MOST_HOPS else "a link to another file"
             raise BadInputError(
-                f"{name!r} is a link to {link.path!r}, which is not followed.",
-                where=where,
-                hint="get the file from its publisher",
+                f"{name!r} is {what}, which is not followed.", where=where, hint="get it from its publisher"
             )
-        if link is None:
-            raise BadInputError(
-                f"There is no data set {name!r}; there are {', '.join(sorted(group)[:8])}.",
-                where=where,
-                hint="is this the file of another data set?",
-            )
-        return group[name]
+        if isinstance(link, h5py.SoftLink):
+            start = group.file if link.path.startswith("/") else group
+            return inner(start, link.path.strip("/"), path, hops + 1)
+        if link is not None:
+            return group[name]
     except _DAMAGE as error:
         raise _damaged(error, where) from error
+    raise BadInputError(
+        f"There is no data set {name!r}; there are {', '.join(sorted(group)[:8])}.",
+        where=where,
+        hint="is this the file of another data set?",
+    )
+
+
+def _is_link(group: Any, name: str) -> bool:
+    """Whether a name is there, if only as a link to nothing."""
+    return bool(group.id.links.exists(name.encode()))
 
 
 def _data_set(group: Any, key: str, path: Path) -> Any:
@@ -175,12 +186,12 @@ class GroupedFrames(FrameSource):
         return number, int(index - self._first[number]), self._loaded[1]
 
 
-def inner(file: Any, name: str, path: Path) -> Any:
-    """The group at a path of several names, none of which is a link."""
-    group = file
+def inner(file: Any, name: str, path: Path, hops: int = 0) -> Any:
+    """The group or data set at a path of several names, in this file; errors as those of ``member``."""
+    found = file
     for part in name.split("/"):
-        group = member(group, part, path)
-    return group
+        found = member(found, part, path, hops)
+    return found
 
 
 def group_size(group: Any, keys: Keys, path: Path) -> tuple[int, int]:

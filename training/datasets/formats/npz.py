@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.io.arrays import load_arrays
+from jmp_calc.io.npz import archive_arrays
 from jmp_calc.units import KCAL_MOL
 
 from ..base import MoleculeFrames
@@ -18,7 +18,15 @@ from ..base import MoleculeFrames
 def read_members(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of ``path``; BadInputError naming file and key if one is missing, damaged or an object
     array."""
-    return load_arrays(path, path, names)
+    found = archive_arrays(path, path, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise BadInputError(
+            f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive_arrays(path, path))}.",
+            where=str(path),
+            hint="is this the file of another data set?",
+        )
+    return found
 
 
 def kcal_frames(
