@@ -75,7 +75,7 @@ class OCDatabase(FrameSource):
         try:
             arrays = archive_arrays(path, path)
             sizes = np.asarray(arrays["natoms" if "natoms" in arrays else "num_nodes"], dtype=np.int64)
-        except (BadInputError, ValueError, TypeError, KeyError) as error:
+        except (BadInputError, OSError, ValueError, TypeError, KeyError) as error:
             raise BadInputError(
                 f"The sizes of the structures cannot be read: {error}.",
                 where=str(path),

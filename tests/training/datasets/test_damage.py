@@ -115,7 +115,7 @@ def test_an_array_larger_than_its_file_is_refused(tmp_path: Path) -> None:
     )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("coords.npy", header.getvalue())
-    with pytest.raises(BadInputError, match="larger than the file"):
+    with pytest.raises(BadInputError, match="plain numpy archive"):
         read_members(path, ["coords"])
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("coords.npy", bytes(200 << 20))
