@@ -76,8 +76,8 @@ def main() -> None:
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     """Train for the full time (going on with an earlier part) and return the numbers."""
     from jmp_calc import finetune
+    from jmp_calc.training import DataOptions
     from jmp_calc.training.config import OptimConfig, TrainConfig
-    from jmp_calc.training.finetune import DataOptions
     from jmp_calc.training.finetuning.options import ModelOptions
     from jmp_calc.zoo.names import resolve
 
@@ -94,7 +94,7 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
         ),
         resume=(out / "state.pt").exists(),
         data=DataOptions(train, valid_every=10),
-        start=ModelOptions(init_head=row.init_head),
+        start=ModelOptions(head=row.init_head),
     )
     assert result.test is not None
     check_full_time(name, result.train_s, args.minutes)

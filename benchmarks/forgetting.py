@@ -86,8 +86,8 @@ def copied(path: Path, other: Path) -> set[int]:
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Train (going on with an earlier part); the row, and that of the start model."""
     from jmp_calc import finetune
+    from jmp_calc.training import DataOptions
     from jmp_calc.training.config import TrainConfig
-    from jmp_calc.training.finetune import DataOptions
 
     out, data, train = args.work / f"{name}-{args.steps}", args.data, args.data / "bpa3_train.xyz.gz"
     held = {

@@ -59,8 +59,8 @@ def main() -> None:
     args = parser.parse_args()
 
     from jmp_calc import finetune
+    from jmp_calc.training import DataOptions
     from jmp_calc.training.config import TrainConfig
-    from jmp_calc.training.finetune import DataOptions
 
     out, train = (
         args.work / f"{args.minutes:g}min-{args.processes}processes",

@@ -85,8 +85,8 @@ def forces(numbers: dict[str, Any], part: str) -> float:
 def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train for the full time (going on with an earlier part) and return the numbers."""
     from jmp_calc import finetune
+    from jmp_calc.training import DataOptions
     from jmp_calc.training.config import config_diff, config_to_dict
-    from jmp_calc.training.finetune import DataOptions
     from jmp_calc.training.finetuning.recipes import finetune_recipe
     from jmp_calc.zoo.names import resolve
 

@@ -92,8 +92,8 @@ def parts(task: str, folds: Any) -> list[str]:
 def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     """Train for the full time (going on with an earlier part) and return the numbers."""
     from jmp_calc import finetune
+    from jmp_calc.training import DataOptions
     from jmp_calc.training.config import TrainConfig
-    from jmp_calc.training.finetune import DataOptions
 
     name, *fold, start = row.split("/")
     task = TASKS[name]

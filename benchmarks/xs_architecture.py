@@ -26,8 +26,8 @@ from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import JMP_XS, JMP_XS_POLICY, BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
+from jmp_calc.training import DataOptions
 from jmp_calc.training.config import OptimConfig, TrainConfig
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.zoo.container import ModelCard, save_model
 
 RESULTS = Path(__file__).parent / "results"

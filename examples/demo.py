@@ -102,7 +102,7 @@ def train(folder: Path, model: str, steps: int) -> tuple[Path, list[Row]]:
         test=test_file,
         model=model,
         out=folder / "finetune",
-        head="wb97x-3bpa",
+        head_name="wb97x-3bpa",
         config=TrainConfig(max_steps=steps, processes=min(2, os.cpu_count() or 1)),
     )
     before = JMPCalculator(model, head=result.init_head)

@@ -24,7 +24,7 @@ from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 
 ROOT = Path(__file__).parents[1]
-UNFINISHED = {"evaluate", "finetune"}
+UNFINISHED: set[str] = set()
 """Public names whose docstrings are not complete yet; empty when the work is done."""
 
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
@@ -38,12 +38,14 @@ SETTINGS: dict[str, type] = {
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
     "estimate": {},
+    "evaluate": {},
+    "finetune": {},
     "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
 }
 """Commands with the name of a function: arguments whose option has another name."""
-NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc"}
+NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc", "config"}
 """Arguments that a command gives another default or meaning: it always writes, and says how far it is."""
 SHARED = {"head", "device", "elements", "compile", "compiled"}
 """Options of all computing commands; dtype is not among them, phonons start in float64."""

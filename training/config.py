@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import Compensation
 from jmp_calc.inference.memory import Checkpointing
 
 from .data.target_labels import TargetKind
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    T = TypeVar("T", bound=DataclassInstance)
 
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
@@ -42,11 +50,14 @@ class LossConfig:
     """Weight of the error of the target in units of ``scalar_unit``, for a head that gives one instead of
     energies."""
     energy: EnergyLoss = "huber"
+    """Form of the energy loss."""
     forces: ForcesLoss = "norm"
     """norm: length of the error vector of each atom, as in JMP; the others work by component."""
     stress: StressLoss = "huber"
+    """Form of the stress loss, by component."""
     scalar: ScalarLoss = "l1"
-    """l1 as in JMP; cross_entropy for classes, norm (length of the error vector) for vectors."""
+    """Form of the loss of a target, in units of its standard deviation: l1 as in JMP. A class has
+    cross_entropy, a vector norm (the length of the error)."""
     scalar_unit: float | None = None
     """Label units that count as an error of 1; None: standard deviation over the training frames."""
     class_weights: tuple[float, ...] = ()
@@ -91,6 +102,7 @@ class StageConfig:
     section 16)."""
 
     warmup_epochs: int = 5
+    """Epochs in which the learning rate rises."""
     warmup_start: float = 0.1
     """Learning rate at the first step, as a share of each group's peak."""
     cosine_epochs: int = 32
@@ -102,6 +114,7 @@ class StageConfig:
     plateau_patience: int = 3
     """Validations without improvement after which the next one reduces the learning rate."""
     plateau_factor: float = 0.8
+    """What the learning rate is multiplied with then."""
     plateau_threshold: float = 1e-4
     """Relative improvement of the metric that counts."""
     plateau_eps: float = 1e-8
@@ -141,9 +154,13 @@ class OptimConfig:
     lr: float | None = None
     """Peak learning rate; None: from the size of the network (fine-tuning only)."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the averages of the gradient and of its square per step."""
     eps: float = 1e-8
+    """Added to the root of the averaged square."""
     weight_decay: float = 0.01
+    """Share of a weight that is taken off per step, times the learning rate."""
     warmup_steps: int = 50
+    """Steps in which the learning rate rises."""
     warmup_start: float = 0.2
     """Learning rate at the first step, as a share of the peak."""
     final_lr: float = 0.02
@@ -184,7 +201,9 @@ class TrainConfig:
     """Everything that decides the numbers of a run, beside the data and the start model."""
 
     loss: LossConfig = field(default_factory=LossConfig)
+    """What is compared."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    """How the weights move."""
     epochs: int | None = None
     """Passes over the data; None: 100, or as many as max_time allows."""
     max_time: float | None = None
@@ -219,14 +238,14 @@ class TrainConfig:
     """What is scaled up for the edges left out: the sums of the output blocks (code) or all remaining edges
     (paper)."""
     activation_checkpointing: Checkpointing = "auto"
-    """on: keep little for the gradients and compute it again; off: keep all; auto: what the free memory
-    allows."""
+    """What is kept for the gradients: on keeps little and computes it again, off keeps all, auto what the
+    free memory allows."""
     freeze: str = "none"
-    """none, embedding, backbone, or the number of interaction blocks (with the embedding) that stay as they
-    are."""
+    """What stays as it is: none, embedding, backbone, or the number of interaction blocks (with the
+    embedding)."""
     lora_rank: int | None = None
-    """Rank of the updates that are trained instead of the weights of the backbone (lora.py); None: the
-    weights."""
+    """Rank of the updates that are trained instead of the weights of the backbone (LoRA); None: no
+    such updates."""
     lora_alpha: float | None = None
     """α of these updates (α/r) B A; None: twice the rank."""
     processes: int = 1
@@ -234,6 +253,7 @@ class TrainConfig:
     With more than one, a script needs ``if __name__ == "__main__":`` around its work, because the processes
     import it."""
     seed: int = 0
+    """Random seed of new weights and of the order of the data."""
     save_every_s: float = 120.0
     """Seconds between saved states when validations are further apart; may change in a resumed run."""
 
@@ -334,6 +354,37 @@ def config_diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         elif a != b:
             lines.append(f"{prefix}{key}: {a} -> {b}")
     return lines
+
+
+def combined(settings: T, given: Mapping[str, Any], name: str) -> T:
+    """``settings`` with what was given one by one; None, and the default of a field, say nothing.
+
+    UsageError where both say something and not the same; ``name`` is how the user calls the settings.
+    """
+    changes = {}
+    for item in dataclasses.fields(settings):
+        value, present, default = given.get(item.name), getattr(settings, item.name), _default(item)
+        if value is None or _same(value, default):
+            continue
+        if not _same(present, default) and not _same(present, value):
+            raise UsageError(
+                f"{item.name} is said twice: {reprlib.repr(value)}, and {reprlib.repr(present)} in {name}.",
+                hint="leave one of them out",
+            )
+        changes[item.name] = value
+    return dataclasses.replace(settings, **changes)
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, (str, os.PathLike)) and isinstance(b, (str, os.PathLike)):
+        return os.fspath(a) == os.fspath(b)
+    return type(a) is type(b) and bool(a == b)
 
 
 def _check(good: bool, name: str, demand: str) -> None:

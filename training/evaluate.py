@@ -5,17 +5,27 @@ Example: ``evaluate("test.extxyz", model="run/best.safetensors").errors.forces_m
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.graph.policy import PolicyName
-from jmp_calc.inference.settings import Elements, output_of
+from jmp_calc.inference.opened import OpenedModel, loaded_model, opened_model
+from jmp_calc.inference.settings import (
+    Elements,
+    Settings,
+    check_covered,
+    choose_head,
+    output_of,
+    portable,
+    warn_of_uncovered,
+)
+from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
 
@@ -23,22 +33,23 @@ from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
 from .batches.loader import Batches
 from .batches.order import Fixed
-from .config import TrainConfig
-from .data.frame import Frame
+from .batches.tasks import Task
+from .config import ForcesMode, TrainConfig, combined
+from .data.frame import Frame, LabelledSet
 from .data.keys import LabelKeys
 from .data.label_units import LabelUnits, StressSign
 from .data.labels import read_labelled
-from .data.target_labels import TargetKind
+from .data.sources import Labelled, read_each, sources
 from .targets.classes import with_numbers
 from .targets.fit import task_of_head, with_target
-from .validation.confusion import confusion, confusion_dict
+from .validation.confusion import confusion, confusion_dict, confusion_text
 from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_confusion, plot_parity
 from .validation.predictions import write_predictions
 from .validation.validate import validate
 
 if TYPE_CHECKING:
-    from jmp_calc.inference.settings import Output, Settings
+    from jmp_calc.inference.settings import Output
     from jmp_calc.model.config import HeadConfig, ModelConfig
 
 OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg", "confusion.svg")
@@ -50,22 +61,39 @@ class EvaluationResult:
     """Errors in total and by group, and the predictions behind them."""
 
     errors: Errors
+    """Of all frames."""
     by_group: dict[str, Errors]
+    """By config_type or formula."""
     energy_offset_mev_per_atom: float | None
     """Mean of (predicted - true) energy per atom: large when model and data have different energy zeros."""
     head: str
+    """Name of the head that was evaluated."""
     predictions: Predictions
+    """Beside the labels, in the order of the frames."""
     frames: tuple[Frame, ...]
+    """That have something to compare with."""
     messages: tuple[str, ...]
+    """What the user should know about the labels."""
     target: str | None = None
     """Name of the scalar, class or vector that was compared; None: energies, forces and stresses."""
     classes: tuple[str, ...] = ()
     """Names of the classes, if the target is one."""
 
+    def __repr__(self) -> str:
+        return f"EvaluationResult({len(self.frames)} frames, head {self.head}: {self.errors})"
+
     @property
     def confusion(self) -> np.ndarray:
         """(K, K) number of structures by true (row) and predicted class."""
         return confusion(self.predictions, self.classes)
+
+    def lines(self) -> list[str]:
+        """Errors by group and of all frames, for people."""
+        groups = self.by_group if len(self.by_group) > 1 else {}  # a single one is all
+        width = max(len(name) for name in ("all", *groups))
+        rows = {**groups, "all": self.errors}
+        lines = [f"{name:{width}s}  {errors.n_structures:6d}  {errors}" for name, errors in rows.items()]
+        return [*lines, confusion_text(self.confusion, self.classes)] if self.classes else lines
 
     def to_dict(self) -> dict[str, Any]:
         """Errors as plain numbers."""
@@ -95,171 +123,151 @@ class EvaluationResult:
 
 
 def evaluate(
-    data: str | Path,
+    data: Labelled,
     *,
     model: str | Path = "jmp-xs",
-    head: str | None = None,
-    forces: Literal["conservative", "direct"] = "conservative",
-    graph: PolicyName | None = None,
-    weights: Literal["ema", "raw", "official-ft"] = "ema",
-    elements: Elements = "trained",
-    keys: LabelKeys | None = None,
+    head: str | None = Settings.head,
+    forces: Literal["conservative", "direct"] = Settings.forces,
+    graph: PolicyName | None = Settings.graph,
+    weights: Literal["ema", "raw", "official-ft"] = Settings.weights,
+    elements: Elements = Settings.elements,
     target: str | None = None,
+    energy_key: str | None = LabelKeys.energy,
+    forces_key: str | None = LabelKeys.forces,
+    stress_key: str | None = LabelKeys.stress,
+    virials_key: str | None = LabelKeys.virials,
+    keys: LabelKeys | None = None,
     index: str = ":",
     allow_truncated: bool = False,
     energy_unit: str | None = None,
     length_unit: str | None = None,
     forces_unit: str | None = None,
     stress_unit: str | None = None,
-    stress_sign: StressSign = "tension",
-    group_by: str = "config_type",
-    device: str = "auto",
-    dtype: str = "float32",
+    stress_sign: StressSign | None = None,
+    group_by: Literal["config_type", "formula"] = "config_type",
+    device: str = Settings.device,
+    dtype: str = Settings.dtype,
     max_edges: int = MAX_EDGES,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = silent,
 ) -> EvaluationResult:
-    """Compare predictions with the labels of a file; labels that are missing do not count.
+    """Compare predictions with labels; labels that are missing do not count.
 
-    A label that is not finite is a BadInputError; a prediction that is not makes the error NaN, and a message
-    says so.
+    A prediction that is not finite makes the error NaN, and a message says so.
 
     Args:
-        data: labelled structures (any format that ASE reads, packed or not).
-        model: name, path of one of our files, or official checkpoint.
-        head: head of the model; None: its default.
-        forces: conservative or direct.
-        graph: official or smooth; None: the file's own.
-        weights: ema, raw or official-ft of an official checkpoint.
-        elements: "trained" refuses elements that the head was not trained on, "any" warns of them.
-        keys: names of the labels; None: found automatically.
-        target: for a head of scalars, classes or vectors: key of the labels in ``info``; None: as in its
-            training data.
-        index: frames, as a slice.
-        allow_truncated: use the complete frames of a file that was cut off.
-        energy_unit: unit of the energies in the file, if not eV.
-        length_unit: unit of the lengths in the file, if not Å.
-        forces_unit: unit of the forces in the file, if not that of energies per length, such as hartree/bohr.
-        stress_unit: unit of the stress in the file, such as GPa or kbar.
-        stress_sign: what is positive in the file: tension as in ASE, or pressure as VASP prints it.
-        group_by: config_type or formula.
-        device: auto, cpu, cuda, cuda:N.
-        dtype: float32 or float64.
-        max_edges: size of a batch.
-        say: receives messages.
-    """
-    from jmp_calc.inference.predict import class_names
-    from jmp_calc.inference.settings import Settings, check_covered, choose_policy, warn_of_uncovered
-    from jmp_calc.machine.device import choose_device, choose_dtype
-    from jmp_calc.zoo.names import resolve
+        data: labelled frames: a file in any format that ASE reads, packed or not; a folder; a pattern;
+            several of them; or a list of ase.Atoms with their labels in ``calc``, ``info`` or ``arrays``.
+        model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt file.
+            Default: "jmp-xs".
+        head: output of the model, by name; the file's default head if none is given. Default: None.
+        forces: conservative (slope of the energy) or direct (the head's own output). Default: "conservative".
+        graph: graph policy, official or smooth; the file's if none is given. Default: None.
+        weights: which weights of an official checkpoint: ema (averaged), raw or official-ft. Default: "ema".
+        elements: elements that are accepted: "trained", those that the head was trained on, or "any", with a
+            warning: to compare with other code, for what it gives there is arbitrary. Default: "trained".
+        target: key of the labels of a head of scalars, classes or vectors; as in its training data if none is
+            given. Default: None.
+        energy_key: name of the energy in the data; found automatically if none is given. Default: None.
+        forces_key: name of the forces. Default: None.
+        stress_key: name of the stress (ASE's sign). Default: None.
+        virials_key: name of the virials (stress = -virials / volume). Default: None.
+        keys: these four names as one object. Default: None.
+        index: frames of every file, as a slice. Default: ":".
+        allow_truncated: drop an incomplete last frame. Default: False.
+        energy_unit: unit of energies that are not in eV: hartree, kcal/mol, ... Default: None.
+        length_unit: unit of lengths that are not in Å: bohr, nm. Default: None.
+        forces_unit: unit of forces, such as hartree/bohr. Default: None.
+        stress_unit: unit of stresses, such as GPa or kbar. Default: None.
+        stress_sign: what is positive: tension as in ASE, or pressure as VASP prints it. Default: None.
+        group_by: errors by config_type or by formula. Default: "config_type".
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the network, float32 or float64. Default: "float32".
+        max_edges: most edges of a batch. Default: 40000.
+        say: receives messages. Default: silent.
 
-    loaded = resolve(model, weights=weights)
+    Returns:
+        errors in total and by group, and the predictions; ``write`` makes files of them.
+
+    Raises:
+        BadInputError: data that cannot be read, a label that is not finite, or nothing to compare with.
+        ModelError: no such model or head, or a head that does not know an element.
+        UsageError: a setting that is none of its choices, or two that contradict each other.
+    """
     settings = Settings(
-        model=str(model),
+        model=portable(model),
         head=head,
         device=device,
         dtype=dtype,
         forces=forces,
         weights=weights,
         graph=graph,
+        elements=elements,
     )
-    chosen, target = _head_and_target(loaded.potential.config, settings, target)
-    task = task_of_head(chosen, target)
-    classes = class_names(chosen) if output_of(chosen) == "class" else ()
-    labelled = read_labelled(
-        data,
+    read = reader(
+        energy_key=energy_key,
+        forces_key=forces_key,
+        stress_key=stress_key,
+        virials_key=virials_key,
         keys=keys or LabelKeys(),
         index=index,
         allow_truncated=allow_truncated,
-        require=(),
-        units=LabelUnits(
-            energy=energy_unit,
-            length=length_unit,
-            forces=forces_unit,
-            stress=stress_unit,
-            stress_sign=stress_sign,
-        ),
-        target=target,
-        target_kind=task.target_kind,
+        energy_unit=energy_unit,
+        length_unit=length_unit,
+        forces_unit=forces_unit,
+        stress_unit=stress_unit,
+        stress_sign=stress_sign,
     )
-    frames = labelled.frames if target is None else with_target(labelled.frames, target)
-    refuse_not_finite(frames)
-    if target is not None and classes:
-        frames = with_numbers(frames, target, classes, "The head was not trained on others.")
-    if not frames or (
-        target is None and all(f.energy is None and f.forces is None and f.stress is None for f in frames)
-    ):
-        raise BadInputError(
-            "There is nothing to compare with: no frame has an energy, forces or a stress.",
-            where=str(data),
-            hint="name the keys with --energy-key, --forces-key, --stress-key",
-        )
-    policy = choose_policy(loaded.potential.config, chosen, settings)
-    numbers = np.unique(np.concatenate([frame.numbers for frame in frames]))
-    if elements == "trained":
-        check_covered(loaded.potential.config, chosen, numbers, str(model), where=str(data))
-    else:
-        warn_of_uncovered(chosen, numbers.tolist())
-    potential = loaded.potential.with_config(dataclasses.replace(loaded.potential.config, policy=policy))
-    potential = potential.to(device=choose_device(device), dtype=choose_dtype(dtype))
-    messages = labelled.messages
-    if len(frames) < len(labelled.frames):
-        messages += (
-            f"{len(labelled.frames) - len(frames)} of {len(labelled.frames)} frames have no finite "
-            f"{target!r} and do "
-            "not count.",
-        )
-    for message in messages:
+    loaded = loaded_model(settings)
+    compared = compared_with(loaded.potential.config, settings, target)
+    opened = opened_model(loaded, settings, compared.gives)
+    found = labelled(data, compared, read)
+    for message in found.messages:
         say(message)
-    graphs = FrameGraphs(frames, policy, task, qint_tags=potential.config.backbone.qint_tags)
-    order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=64)
-    batches = Batches(graphs, order, device=choose_device(device))
-    config = TrainConfig(forces="direct" if forces == "direct" else "conservative")
-    config = config if target is None else config.for_target(task.target_kind)
-    _, predictions = validate(potential, batches, config.loss, config.forces)
-    failed = [frame.where for frame, bad in zip(frames, predictions.not_finite) if bad]
+    check_elements(opened, found.frames, settings)
+    predictions = predicted(opened, compared, found.frames, settings.forces, max_edges)
+    failed = [frame.where for frame, bad in zip(found.frames, predictions.not_finite) if bad]
     if failed:
-        messages += (
-            f"The predictions for {len(failed)} of {len(frames)} frames are not finite: "
-            f"{first_five(failed)}.",
-        )
-        say(messages[-1])
-    groups = [_group(frame, group_by) for frame in frames]
-    offset = (predictions.energy - predictions.energy_true) / predictions.n_atoms
-    known = offset[~np.isnan(predictions.energy_true)]
+        text = f"The predictions for {len(failed)} of {len(found.frames)} frames are not finite: "
+        found = replace(found, messages=(*found.messages, f"{text}{first_five(failed)}."))
+        say(found.messages[-1])
+    groups = [_group(frame, group_by) for frame in found.frames]
     return EvaluationResult(
         predictions.errors(),
         predictions.errors_by_group(groups),
-        round(float(known.mean() * 1e3), 4) if len(known) else None,
-        chosen.name,
+        _offset(predictions),
+        compared.head.name,
         predictions,
-        frames,
-        messages,
-        target,
-        classes,
+        found.frames,
+        found.messages,
+        compared.task.target,
+        compared.classes,
     )
 
 
-def target_of_model(
-    model: str | Path, head: str | None, weights: Literal["ema", "raw", "official-ft"], target: str | None
-) -> tuple[str | None, TargetKind]:
-    """Key and kind of the labels that a head of a model is compared with; key None: energies, forces and
-    stresses."""
-    from jmp_calc.inference.settings import Settings
-    from jmp_calc.zoo.names import resolve
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What labels a head is compared with."""
 
-    config = resolve(model, weights=weights).potential.config
-    task = task_of_head(
-        *_head_and_target(config, Settings(model=str(model), head=head, weights=weights), target)
-    )
-    return task.target, task.target_kind
+    head: HeadConfig
+    task: Task
+    """With the key of the labels, unless they are energies, forces and stresses."""
+
+    @property
+    def gives(self) -> Output:
+        """What the head gives."""
+        return output_of(self.head)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, if the head gives one."""
+        from jmp_calc.inference.predict import class_names
+
+        return class_names(self.head) if self.gives == "class" else ()
 
 
-def _head_and_target(
-    config: ModelConfig, settings: Settings, target: str | None
-) -> tuple[HeadConfig, str | None]:
-    """The head, and for one without energies the name of its labels."""
-    from jmp_calc.inference.settings import choose_head
-
+def compared_with(config: ModelConfig, settings: Settings, target: str | None) -> Compared:
+    """The head, and for one without energies the key of its labels; UsageError if nobody says which they
+    are."""
     named = [head for head in config.heads if head.name == (settings.head or config.default_head)]
     gives: Output = output_of(named[0]) if named else "energy"
     if target is not None and gives == "energy":  # refused if the head was named, else another one is meant
@@ -272,7 +280,102 @@ def _head_and_target(
             where=settings.model,
             hint="name the key of the labels with --target",
         )
-    return head, target or head.target
+    return Compared(head, task_of_head(head, target or head.target))
+
+
+def reader(
+    *,
+    energy_key: str | None,
+    forces_key: str | None,
+    stress_key: str | None,
+    virials_key: str | None,
+    keys: LabelKeys = LabelKeys(),
+    index: str,
+    allow_truncated: bool,
+    energy_unit: str | None,
+    length_unit: str | None,
+    forces_unit: str | None,
+    stress_unit: str | None,
+    stress_sign: StressSign | None,
+) -> Callable[..., LabelledSet]:
+    """``read_labelled`` with these options of ``evaluate``."""
+    named = {"energy": energy_key, "forces": forces_key, "stress": stress_key, "virials": virials_key}
+    return partial(
+        read_labelled,
+        keys=combined(keys, named, "keys"),
+        index=index,
+        allow_truncated=allow_truncated,
+        units=LabelUnits(
+            energy=energy_unit,
+            length=length_unit,
+            forces=forces_unit,
+            stress=stress_unit,
+            stress_sign=stress_sign or "tension",
+        ),
+    )
+
+
+def labelled(data: Labelled, compared: Compared, read: Callable[..., LabelledSet]) -> LabelledSet:
+    """The frames that have what a head is compared with; ``read``: ``read_labelled`` with its options.
+
+    BadInputError if no frame has it, or a label is not finite.
+    """
+    task, given = compared.task, sources(data)
+    found = read_each(given, partial(read, require=(), target=task.target, target_kind=task.target_kind))
+    frames, messages = found.frames, found.messages
+    if task.target is not None:
+        frames = with_target(frames, task.target)
+    refuse_not_finite(frames)
+    if task.target is not None and compared.classes:
+        frames = with_numbers(frames, task.target, compared.classes, "The head was not trained on others.")
+    labels = [label for frame in frames for label in (frame.energy, frame.forces, frame.stress)]
+    if not frames or (task.target is None and all(label is None for label in labels)):
+        raise BadInputError(
+            "There is nothing to compare with: no frame has "
+            f"{'an energy, forces or a stress' if task.target is None else f'a finite {task.target!r}'}.",
+            where=given.where,
+            hint="name the keys with --energy-key, --forces-key, --stress-key"
+            if task.target is None
+            else "name the key with --target",
+        )
+    if len(frames) < len(found.frames):
+        left_out = len(found.frames) - len(frames)
+        text = f"{left_out} of {len(found.frames)} frames have no finite {task.target!r} and do not count."
+        messages = (*messages, text)
+    return replace(found, frames=frames, messages=messages)
+
+
+def check_elements(opened: OpenedModel, frames: Sequence[Frame], settings: Settings) -> None:
+    """ModelError, naming the frame, for an element that the head was not trained on; a warning if any is
+    accepted."""
+    if settings.elements == "any":
+        warn_of_uncovered(opened.head, {int(z) for frame in frames for z in np.unique(frame.numbers)})
+        return
+    for frame in frames:
+        try:
+            check_covered(opened.config, opened.head, np.unique(frame.numbers), settings.model)
+        except ModelError as error:
+            raise ModelError(error.fact, where=frame.where, hint=error.hint) from error
+
+
+def predicted(
+    opened: OpenedModel, compared: Compared, frames: Sequence[Frame], forces: ForcesMode, max_edges: int
+) -> Predictions:
+    """What the head gives for the frames, beside their labels."""
+    graphs = FrameGraphs(frames, opened.policy, compared.task, qint_tags=opened.config.backbone.qint_tags)
+    order = Fixed(graphs.sizes, max_edges=max_edges, max_structures=64)
+    config = TrainConfig(forces=forces)
+    if compared.task.target is not None:
+        config = config.for_target(compared.task.target_kind)
+    batches = Batches(graphs, order, device=opened.device)
+    return validate(opened.potential, batches, config.loss, config.forces)[1]
+
+
+def _offset(predictions: Predictions) -> float | None:
+    """Mean of (predicted - true) energy, meV per atom."""
+    difference = (predictions.energy - predictions.energy_true) / predictions.n_atoms
+    known = difference[~np.isnan(predictions.energy_true)]
+    return round(float(known.mean() * 1e3), 4) if len(known) else None
 
 
 def _group(frame: Frame, group_by: str) -> str:

@@ -1,333 +1,355 @@
-"""Fine-tuning: from a labelled file to a model, with an audit before and a report after.
+"""Fine-tuning: from labelled structures to a model, with an audit before and a report after.
 
 Example: ``finetune("train.extxyz", model="jmp-xs", out="run")`` writes ``run/best.safetensors``; then
-``atoms.calc = JMPCalculator("run/best.safetensors")``.
+``atoms.calc = JMPCalculator("run/best.safetensors")``. A run is begun (network, batches, settings on disk),
+trained and evaluated, in this order.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jmp_calc.io.atomic import remove_partial
-from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
+import torch
+
+from jmp_calc.io.outdir import HeldFolder
 from jmp_calc.io.progress import Say
+from jmp_calc.machine.device import choose_device
 from jmp_calc.model.config import to_dict
 
-from .config import TrainConfig, config_to_dict
+from .config import ForcesMode, TrainConfig, combined, config_to_dict
+from .data.keys import LabelKeys
+from .data.label_units import StressSign
+from .data.sources import Labelled
 from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
+from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
+from .finetuning.card import Card, saved_weights
 from .finetuning.fitted_energies import with_fitted_energies
-from .finetuning.forgetting import Forgetting, retained
+from .finetuning.forgetting import retained
 from .finetuning.identity import run_identity
-from .finetuning.options import DataOptions, ModelOptions
-from .finetuning.prepare import Prepared, prepare, prepare_recipe
+from .finetuning.options import DataOptions, ModelOptions, input_files, start_file
+from .finetuning.prepare import Prepared, prepare
 from .finetuning.recipes import finetune_recipe
-from .finetuning.report import OUTPUTS, TrainResult
-from .finetuning.start import _to_publish, make_start, resolved
-from .loop import fit
+from .finetuning.report import OUTPUTS, write_report, write_settings
+from .finetuning.result import Before, TrainResult, result_of, spoken
+from .finetuning.start import Start, make_start, resolved, to_publish
+from .loop import Fitted, fit
 from .optim.lora import merged
 from .optim.schedule_report import rate_lines
-from .run.checkpoint import Progress
-from .run.folder import has_state
+from .run.checkpoint import Checkpoint, Progress
+from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import Job, total_steps
-from .run.log import RunLog, silent
 from .run.resume import resumed
-from .targets.classes import FittedClasses
-from .targets.options import TargetTask
-from .validation.confusion import confusion, confusion_text
+from .targets.options import TargetTask, as_task
 from .validation.loggers import LoggerName, open_loggers, require_installed
-from .validation.metrics import Errors, Predictions
 from .validation.validate import validate
 
 if TYPE_CHECKING:
-    from .validation.history import Row
+    from jmp_calc.model.potential import Potential
+
+    from .batches.loader import Batches
+    from .validation.validate import Retained
 
 
 def finetune(
-    train: str | Path,
+    train: Labelled | None = None,
     *,
-    valid: str | Path | None = None,
-    test: str | Path | None = None,
-    model: str = "jmp-xs",
-    out: str | Path = "run",
-    head: str = "finetuned",
-    target: str | None = None,
-    config: TrainConfig | None = None,
+    valid: Labelled | None = None,
+    test: Labelled | None = None,
+    model: str = ModelOptions.model,
+    out: str | Path | HeldFolder = "run",
+    head: str = ModelOptions.head,
+    head_name: str = ModelOptions.head_name,
+    target: str | TargetTask | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    max_time: float | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    forces: ForcesMode | None = None,
+    seed: int | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    stress_key: str | None = None,
+    virials_key: str | None = None,
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+    forces_unit: str | None = None,
+    stress_unit: str | None = None,
+    stress_sign: StressSign | None = None,
+    valid_fraction: float | None = None,
+    references: str | Path | dict[str, float] | None = None,
+    config: TrainSettings | None = None,
     data: DataOptions | None = None,
     start: ModelOptions | None = None,
-    recipe: str | None = None,
     device: str = "auto",
+    dtype: str = ModelOptions.dtype,
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
     loggers: Sequence[LoggerName] = (),
-    distributed: DistributedConfig = DistributedConfig(),
+    distributed: DistributedConfig | World | None = None,
     say: Say = print,
 ) -> TrainResult:
-    """Fine-tune a model on labelled structures (any format that ASE reads, packed or not).
+    """Fine-tune a model on labelled structures.
+
+    What an argument and a dataclass of settings (``config``, ``data``, ``start``) both say must be the same.
 
     Args:
-        train: labelled frames; without ``valid``, a share of them is set aside in blocks.
-        valid: frames to choose the best model by.
-        test: frames that are evaluated once, at the end.
-        model: name or path of the start model; ``scratch:NAME`` uses its architecture only.
-        out: folder for the results; refused if it holds earlier ones, unless ``overwrite`` or ``resume``.
-        head: name of the new head.
-        target: key in ``info`` of a scalar, class or vector to train on instead of energies and forces
-            (``data.target`` says more about it: its kind, pooling, unit).
-        config: loss, optimizer, length; None: the defaults.
-        data: label keys, split, references (its files are replaced by ``train``, ``valid``, ``test``).
-        start: further choices about the start model (its model and head are replaced).
-        recipe: name of a published task (``rmd17-aspirin``); ``train`` is then the folder of its data set,
-            and ``config`` replaces the settings of the recipe if it is given.
-        device: auto, cpu, cuda, cuda:N.
-        resume: go on with the run in ``out`` (from the start, if it was killed before its first saved state).
-        override: resume although settings or data have changed.
-        overwrite: replace earlier results.
-        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too.
-        distributed: processes that share the run; all return the same result.
-        say: receives lines of progress.
+        train: labelled frames: a file in any format that ASE reads, packed or not; a folder; a pattern
+            (``runs/*.traj``); several of them; or a list of ase.Atoms with their labels in ``calc``,
+            ``info`` or ``arrays``. Default: None.
+        valid: frames to choose the best model by; a share of the training frames if none are given. Default:
+            None.
+        test: frames that are evaluated before and after training. Default: None.
+        model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt file,
+            to start from; ``scratch:NAME`` takes its architecture only. Default: "jmp-xs".
+        out: output folder; refused if it holds an earlier run, unless ``overwrite`` or ``resume``. Default:
+            "run".
+        head: old head that the new one starts from: auto (smallest force error on a few frames), scratch (new
+            weights), or a name. Default: "auto".
+        head_name: name of the new head. Default: "finetuned".
+        target: key of a scalar, class or vector of every structure to train on instead of energies and
+            forces; from Python a TargetTask says more about it. Default: None.
+        recipe: published task by name (rmd17-aspirin), see jmp-calc recipes list; the training data are then
+            the folder of its data set. Default: None.
+        epochs: passes over the data; 100, or as many as the time allows, if no number is given. Default:
+            None.
+        max_steps: optimizer steps after which the run ends. Default: None.
+        max_time: wall time, seconds (on the command line also 10m, 2h); the learning rate reaches its end
+            within it. Default: None.
+        lr: peak learning rate; by size of the network if none is given. Default: None.
+        batch_size: most structures per batch; 4 to 32, by number of frames, if no number is given. Default:
+            None.
+        forces: kind of forces, conservative (slope of the energy) or direct (a network of their own);
+            conservative if nothing is said. Default: None.
+        seed: random seed of the split and of the training; 0 if none is given. Default: None.
+        energy_key: name of the energy in the data; found automatically if none is given. Default: None.
+        forces_key: name of the forces. Default: None.
+        stress_key: name of the stress (ASE's sign). Default: None.
+        virials_key: name of the virials (stress = -virials / volume). Default: None.
+        energy_unit: unit of energies that are not in eV, in all files: hartree, kcal/mol, ... Default: None.
+        length_unit: unit of lengths that are not in Å, in all files: bohr, nm. Default: None.
+        forces_unit: unit of forces, such as hartree/bohr. Default: None.
+        stress_unit: unit of stresses, such as GPa or kbar. Default: None.
+        stress_sign: what is positive: tension as in ASE, or pressure as VASP prints it. Default: None.
+        valid_fraction: share of the training frames used for validation, in contiguous blocks; 0.1 if none is
+            given. Default: None.
+        references: reference energies: auto, isolated, lstsq, a YAML file {C: -1029.5, ...} in eV, or a file
+            of atoms; from Python also energies by symbol. Default: None.
+        config: loss, optimizer, length; or a function that changes the settings of a recipe or the defaults.
+            Default: None.
+        data: further choices about the data: index, split, audit, earlier data. Default: None.
+        start: further choices about the start model: kept heads, graphs. Default: None.
+        device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
+        dtype: precision of the weights, float32 or float64. Default: "float32".
+        resume: go on with the run in the output folder; from the start, if it was killed before its first
+            saved state. Default: False.
+        override: resume although settings or data have changed. Default: False.
+        overwrite: replace earlier outputs (default: refuse). Default: False.
+        loggers: ``tensorboard``, ``wandb``: receive the rows of metrics.csv too. Default: ().
+        distributed: processes that share the run, all of which return the same result; those of torchrun or
+            srun, or one, if nothing is said. A World: this process is one of them already. Default: None.
+        say: receives lines of progress. Default: print.
+
+    Returns:
+        errors before and after, paths of the models, all settings as they were resolved.
+
+    Raises:
+        UsageError: settings that contradict each other, or a folder that cannot be used.
+        BadInputError: data that cannot be read, or that the audit refuses.
+        ModelError: a start model or head that is not there or does not fit.
     """
-    data = dataclasses.replace(data or DataOptions(train), train=train, valid=valid, test=test)
-    if target is not None:
-        data = dataclasses.replace(
-            data, target=dataclasses.replace(data.target or TargetTask(target), key=target)
-        )
-    start = dataclasses.replace(start or ModelOptions(), model=model, head=head)
-    if recipe is not None:
-        data = dataclasses.replace(data, recipe=finetune_recipe(recipe))
-        start = start.for_recipe(finetune_recipe(recipe))
-    require_installed(loggers)
-    folder = Path(out)
-    with started(distributed, device) as world, ExitStack() as stack:
-        log = silent
-        if world.is_first:
-            stack.enter_context(locked(make_folder(folder)))
-            remove_partial(folder, OUTPUTS)
-            if overwrite and not resume:
-                remove_old(folder, OUTPUTS)
-            elif not resume:
-                check_free(folder, OUTPUTS, resume_hint="--resume goes on with it")
-            resume = resume and has_state(folder, say)
-            log = stack.enter_context(RunLog(folder, say, resumed=resume))
-        resume = world.from_first(resume)
-        if recipe is None:
-            config = config or TrainConfig()
-            config = config.for_target() if data.target else config
-            prepared = prepare(data, start, config, log)
-        else:
-            prepared, data, config = prepare_recipe(data, start, lambda published: config or published, log)
-        prepared.audit.raise_if_refused()
-        return run(
-            prepared,
-            data,
-            start,
-            config,
-            folder,
-            device=device,
-            resume=resume,
-            override=override,
-            loggers=loggers,
-            world=world,
-            say=log,
-        )
-
-
-def run(
-    prepared: Prepared,
-    data: DataOptions,
-    start: ModelOptions,
-    config: TrainConfig,
-    folder: Path,
-    *,
-    device: str,
-    resume: bool,
-    override: bool,
-    loggers: Sequence[LoggerName] = (),
-    world: World = World(),
-    say: Say,
-) -> TrainResult:
-    """Train, choose the best model, evaluate, and write everything into ``folder`` (locked by the caller).
-
-    Called by all processes of ``world``, which see the same folder; the first one writes.
-    """
-    from jmp_calc.machine.device import choose_device
-
-    from .finetuning.report import Card, saved_weights, write_report, write_settings
-
-    where = world.device or choose_device(device)
-    begun = make_start(
-        prepared.loaded,
-        start,
-        prepared.train,
-        prepared.references,
-        direct_forces=config.forces == "direct",
-        device=where,
-        seed=config.seed,
-        max_edges=config.max_edges_per_batch,
-        target=prepared.target,
-        retained=prepared.retained,
-        replayed=prepared.replayed,
+    given = Given(
+        {"epochs": epochs, "max_steps": max_steps, "max_time": max_time, "batch_size": batch_size}
+        | {"forces": forces, "seed": seed},
+        optim={"lr": lr},
     )
-    for message in begun.messages:
-        say(message)
-    config = resolved(config, begun.potential, prepared)
-    facts = run_identity(prepared, begun, data, start)
-    potential, state = begun.potential, None
-    if resume:
-        potential, state = resumed(
-            folder, config, facts, dtype=potential.dtype, device=where, override=override
-        )
-    test_before = None
-    sets = {
-        "train": training_batches(prepared, potential, begun, config, data.replay_share, where, world),
-        **{
-            name: evaluation_batches(getattr(prepared, name), potential, begun, config, where, world)
-            for name in ("valid", "test")
-        },
+    settings, data = given.beside(config), data or DataOptions()
+    keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key, "virials": virials_key}
+    about_data = {
+        "train": train,
+        "valid": valid,
+        "test": test,
+        "keys": combined(data.keys, keys, "data.keys"),
+        "target": as_task(target, data.target),
+        "recipe": None if recipe is None else finetune_recipe(recipe),
+        "energy_unit": energy_unit,
+        "length_unit": length_unit,
+        "forces_unit": forces_unit,
+        "stress_unit": stress_unit,
+        "stress_sign": stress_sign,
+        "valid_fraction": valid_fraction,
+        "references": references,
+        "seed": seed,
     }
-    watched = {
-        few: retained(begun.retained, potential.config, config, where, world, few=few)
-        for few in (True, False)
-    }
-    card = Card(prepared, begun, data, config)
-    if world.is_first:
-        write_settings(folder, data, start, config, prepared)
-    if prepared.test and not resume:
-        test_before = validate(potential, sets["test"], config.loss, config.final_forces, world)[1].errors()
-        say(f"test, before training: {test_before}")
+    data = combined(dataclasses.replace(data, keys=LabelKeys()), about_data, "data")
+    about_start = {"model": model, "head": head, "head_name": head_name, "dtype": dtype}
+    start = combined(start or ModelOptions(), about_start, "start")
+    restart = Restart(resume, override, overwrite)
+    require_installed(loggers)
+    folder = out if isinstance(out, HeldFolder) else Path(out)
+    inputs = (*input_files(data), *start_file(start))
+    with (
+        started(distributed or DistributedConfig(), device) as world,
+        opened_run(folder, OUTPUTS, world, restart, inputs=inputs, say=say) as opened,
+    ):
+        prepared = prepare(data, start, settings, opened.say)
+        prepared.audit.raise_if_refused()
+        run = begun_run(prepared, opened, world.device or choose_device(device))
+        before = measured_before(run)
+        return evaluated(run, before, trained(run, loggers))
 
-    # Of the start, so that a resumed run compares with the same numbers.
-    known_before = [item.errors(begun.potential) for item in watched[False]]
-    for item, errors in zip(watched[False], known_before):
+
+@dataclass(frozen=True, eq=False)
+class BegunRun:
+    """A run that is ready to train: every process of it has one."""
+
+    prepared: Prepared
+    """With all settings resolved."""
+    begun: Start
+    opened: OpenedRun
+    device: torch.device
+    potential: Potential
+    """Trained in place; of a resumed run the one of its state."""
+    checkpoint: Checkpoint | None
+    """Where a resumed run goes on."""
+    facts: dict[str, object]
+    """Identity of the data and the start model; a resumed run must have the same."""
+    train: Batches
+    valid: Batches
+    test: Batches
+    few: tuple[Retained, ...]
+    """Some frames of the earlier data, for validations;"""
+    all_: tuple[Retained, ...]
+    """and all of them, for before and after."""
+
+
+def begun_run(prepared: Prepared, opened: OpenedRun, device: torch.device) -> BegunRun:
+    """Make the network and the batches, read the state of a resumed run, and write the settings."""
+    world = opened.world
+    begun = make_start(prepared, device)
+    for message in begun.messages:
+        opened.say(message)
+    prepared = resolved(prepared, begun.potential)
+    config, facts = prepared.config, run_identity(prepared, begun)
+    potential, checkpoint = begun.potential, None
+    if opened.resume:
+        dtype = potential.dtype
+        potential, checkpoint = resumed(
+            opened.folder, config, facts, dtype=dtype, device=device, override=opened.override
+        )
+    valid, test = (
+        evaluation_batches(frames, potential, begun, config, device, world)
+        for frames in (prepared.valid, prepared.test)
+    )
+    few, all_ = (
+        retained(begun.retained, potential.config, config, device, world, few=few) for few in (True, False)
+    )
+    if world.is_first:
+        write_settings(opened.folder, prepared)
+    train = training_batches(prepared, potential, begun, device, world)
+    return BegunRun(
+        prepared, begun, opened, device, potential, checkpoint, facts, train, valid, test, few, all_
+    )
+
+
+def measured_before(run: BegunRun) -> Before:
+    """Errors on the test frames and on all earlier data, the latter of the start: a resumed run compares with
+    the same numbers."""
+    config, say, test = run.prepared.config, run.opened.say, None
+    if run.prepared.test and run.checkpoint is None:
+        _, predictions = validate(run.potential, run.test, config.loss, config.final_forces, run.opened.world)
+        test = predictions.errors()
+        say(f"test, before training: {test}")
+    earlier = tuple(item.errors(run.begun.potential) for item in run.all_)
+    for item, errors in zip(run.all_, earlier, strict=True):
         say(f"retained, before training: {item.title}: {errors}")
+    return Before(test, earlier)
+
+
+def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
+    """Train the network in place, and keep the best and the last model as files."""
+    prepared, config, opened, potential = run.prepared, run.prepared.config, run.opened, run.potential
+    steps, per_epoch = total_steps(run.train, config), run.train.n_steps(0)
+    opened.say(
+        f"training: {len(prepared.train)} structures, {per_epoch} batches per epoch, "
+        f"{f'{steps} steps' if steps else 'as many steps as fit'}, "
+        f"{sum(p.numel() for p in potential.parameters()):,} weights, {run.device}"
+    )
+    for line in rate_lines(config, per_epoch, steps):
+        opened.say(line)
+    card = Card(prepared, run.begun)
 
     def save(name: str, progress: Progress) -> None:
         # The best model has the heads of earlier data until it has been evaluated on them.
-        written = merged(potential) if name == "best" else _to_publish(merged(potential), start)
+        written = merged(potential) if name == "best" else to_publish(merged(potential), prepared.start)
         if config.loss.energy_weight == 0:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training
             # frames.
-            written = with_fitted_energies(written, begun.head.name, prepared.train, where)
-        card.write(folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
+            written = with_fitted_energies(written, run.begun.head.name, prepared.train, run.device)
+        card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
 
-    steps = total_steps(sets["train"], config)
-    say(
-        f"training: {len(prepared.train)} structures, {sets['train'].n_steps(0)} batches per epoch, "
-        f"{f'{steps} steps' if steps else 'as many steps as fit'}, "
-        f"{sum(p.numel() for p in potential.parameters()):,} weights, {where}"
-    )
-    for line in rate_lines(config, sets["train"].n_steps(0), steps):
-        say(line)
-    job = Job(
-        potential,
-        sets["train"],
-        sets["valid"],
-        folder,
-        to_dict(potential.config),
-        facts,
-        save,
-        say,
-        time.monotonic() - prepared.began,
-        world=world,
-        fixed_heads=begun.fixed_heads,
-        retained=watched[True],
-    )
-    done = None if state is None else state.progress.validated_at
-    with open_loggers(loggers if world.is_first else (), folder, config_to_dict(config), done) as opened:
-        fitted = fit(dataclasses.replace(job, loggers=opened), config, state)
-    history, progress = fitted.history, fitted.progress
+    done = None if run.checkpoint is None else run.checkpoint.progress.validated_at
+    names = loggers if opened.world.is_first else ()
+    with open_loggers(names, opened.folder, config_to_dict(config), done) as receivers:
+        job = Job(
+            potential,
+            run.train,
+            run.valid,
+            opened.folder,
+            to_dict(potential.config),
+            run.facts,
+            save,
+            opened.say,
+            time.monotonic() - prepared.began,
+            loggers=receivers,
+            world=opened.world,
+            fixed_heads=run.begun.fixed_heads,
+            retained=run.few,
+        )
+        return fit(job, config, run.checkpoint)
 
+
+def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
+    """Errors of the best model; writes the report and the final card."""
     from jmp_calc.zoo.container import load_model
 
-    best = load_model(folder / "best.safetensors").potential.to(where)
-    found: dict[str, Predictions] = {
-        name: validate(best, sets[name], config.loss, config.final_forces, world)[1]
-        for name in ("valid", "test")
-        if getattr(prepared, name)
+    prepared, config, opened = run.prepared, run.prepared.config, run.opened
+    best_file = opened.folder / "best.safetensors"
+    best = load_model(best_file).potential.to(run.device)
+    parts: Mapping[str, Batches] = {"valid": run.valid, **({"test": run.test} if prepared.test else {})}
+    predictions = {
+        name: validate(best, batches, config.loss, config.final_forces, opened.world)[1]
+        for name, batches in parts.items()
     }
-    groups = {name: [frame.group for frame in getattr(prepared, name)] for name in found}
-    history.rows = world.from_first(history.rows)
-    before, last, raw = _first_and_last(history.rows, config, len(prepared.valid))
-    constant = (
-        {}
-        if prepared.target is None
-        else {name: prepared.target.constant(getattr(prepared, name)) for name in found}
-    )
-    baseline = None if prepared.target is None else prepared.target.baseline
-    result = TrainResult(
-        best=folder / "best.safetensors",
-        last=folder / "last.safetensors",
-        out=folder,
+    rows = opened.world.from_first(fitted.history.rows)
+    result = result_of(
+        prepared,
+        run.begun,
+        opened.folder,
         before=before,
-        valid=found["valid"].errors(),
-        test=found["test"].errors() if "test" in found else None,
-        test_before=test_before,
-        valid_by_group=found["valid"].errors_by_group(groups["valid"]),
-        test_by_group=found["test"].errors_by_group(groups["test"]) if "test" in found else {},
-        history=tuple(history.rows),
-        n_steps=progress.step,
-        n_epochs=progress.epoch,
-        train_s=progress.elapsed,
-        valid_last=last,
-        valid_last_raw=raw,
-        n_clipped=progress.n_clipped,
-        init_head=begun.init_head,
-        probe=begun.probe,
-        constant_mae=constant if baseline == "mae" else {},
-        constant_accuracy=constant if baseline == "accuracy" else {},
-        messages=prepared.messages + begun.messages,
-        forgetting=tuple(
-            Forgetting(item.title, earlier.task.head, errors, item.errors(best))
-            for item, earlier, errors in zip(watched[False], begun.retained, known_before)
-        ),
-        n_trained=sum(p.numel() for p in potential.parameters() if p.requires_grad),
+        retained=[item.errors(best) for item in run.all_],
+        predictions=predictions,
+        rows=rows,
+        progress=fitted.progress,
+        n_trained=sum(p.numel() for p in run.potential.parameters() if p.requires_grad),
     )
-    outputs: list[Path] = []
-    if world.is_first:
-        card.write(result.best, _to_publish(best, start), saved_weights("best", progress, config), result)
-        outputs = write_report(folder, result, prepared, found, config.final_forces)
-    for name, values in found.items():
-        note = (
-            f"; constant predictor: {'MAE' if baseline == 'mae' else baseline} {constant[name]:.4g}"
-            if constant
-            else ""
-        )
-        say(f"{name}: {values.errors()}{note}")
-        if isinstance(prepared.target, FittedClasses):
-            say(confusion_text(confusion(values, prepared.target.names), prepared.target.names))
-    for forgotten in result.forgetting:
-        say(f"retained: {forgotten}")
-    if progress.n_clipped > 0:
-        say(f"gradients were clipped in {progress.n_clipped} of {progress.step} steps")
-    return dataclasses.replace(result, outputs=world.from_first(tuple(outputs)))
+    outputs: tuple[Path, ...] = ()
+    if opened.world.is_first:
+        note = saved_weights("best", fitted.progress, config)
+        Card(prepared, run.begun).write(best_file, to_publish(best, prepared.start), note, result)
+        outputs = write_report(opened.folder, result, prepared, predictions)
+    for line in spoken(result, prepared, predictions):
+        opened.say(line)
+    return dataclasses.replace(result, outputs=opened.world.from_first(outputs))
 
 
-def _first_and_last(
-    rows: Sequence[Row], config: TrainConfig, n_structures: int
-) -> tuple[Errors, Errors, Errors | None]:
-    """Errors of the first and the last validation, and of the last one without averaging, if weights are
-    averaged; none if somebody took the file of a resumed run away."""
-    if not rows:
-        return Errors(n_structures), Errors(n_structures), None
-    before, last = (rows[i].errors(rows[i].weights, n_structures) or Errors(n_structures) for i in (0, -1))
-    return before, last, None if config.optim.ema_decay is None else rows[-1].errors("raw", n_structures)
-
-
-__all__ = [
-    "OUTPUTS",
-    "DataOptions",
-    "Prepared",
-    "TrainResult",
-    "config_to_dict",
-    "finetune",
-    "prepare",
-    "prepare_recipe",
-    "run",
-]
+__all__ = ["OUTPUTS", "DataOptions", "ModelOptions", "TrainConfig", "TrainResult", "finetune"]

@@ -8,36 +8,43 @@ Example: ``pretrain("jmp-xs", data="data", out="run")`` writes ``run/jmp_xs.safe
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jmp_calc.io.atomic import remove_partial
-from jmp_calc.io.outdir import check_free, locked, make_folder, remove_old
+from jmp_calc.io.outdir import HeldFolder
 from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import plain, write_text_atomic
+from jmp_calc.machine.device import choose_device, choose_dtype
 from jmp_calc.model.config import ModelConfig, to_dict
 
 from .config import config_to_dict
 from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
-from .loop import fit
+from .loop import Fitted, fit
 from .pretraining.batches import training_batches, validation_batches
 from .pretraining.identity import pretrain_identity, refuse_other_network
 from .pretraining.network import fresh_network, network_config
-from .pretraining.options import PretrainOptions
+from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs
-from .pretraining.sets import source_sets, with_few_valid
-from .run.checkpoint import Progress
-from .run.folder import has_state
+from .pretraining.sets import SourceSet, source_sets, with_few_valid
+from .run.checkpoint import Checkpoint, Progress
+from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import STATE_FILE, Job, total_steps
-from .run.log import RunLog, silent
 from .run.resume import resumed
+from .targets.next_line import next_line
 from .validation.metrics import Errors
 from .validation.plots import plot_tasks
 from .validation.validate import validate
+
+if TYPE_CHECKING:
+    import torch
+
+    from jmp_calc.model.potential import Potential
+
+    from .batches.loader import Batches
 
 
 @dataclass(frozen=True)
@@ -45,13 +52,25 @@ class PretrainResult:
     """What a pre-training gave; errors are those of the averaged weights on all validation frames."""
 
     model: Path
+    """The file with all kept heads."""
     out: Path
+    """Folder of the run."""
     errors: dict[str, Errors]
     """By data set."""
     n_steps: int
+    """Optimizer steps, over all restarts."""
     n_epochs: int
+    """Passes over the data."""
     train_s: float
-    network: ModelConfig = field(repr=False)
+    """Seconds of the time budget that were used, over all restarts."""
+    next_line: str
+    """The line of Python that uses the model."""
+    network: ModelConfig
+    """Configuration of the network that was trained."""
+
+    def __repr__(self) -> str:
+        errors = "; ".join(f"{name} {found}" for name, found in self.errors.items())
+        return f"PretrainResult({self.model}: {self.n_steps} steps, {errors})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict without the network."""
@@ -66,13 +85,13 @@ class PretrainResult:
 
 def pretrain(
     recipe: str | Path | PretrainRecipe,
-    out: str | Path,
+    out: str | Path | HeldFolder,
     options: PretrainOptions = PretrainOptions(),
     *,
     resume: bool = False,
     override: bool = False,
     overwrite: bool = False,
-    distributed: DistributedConfig = DistributedConfig(),
+    distributed: DistributedConfig | World = DistributedConfig(),
     say: Say = print,
 ) -> PretrainResult:
     """Pre-train the network of a recipe, or go on with the run in ``out``.
@@ -84,115 +103,145 @@ def pretrain(
         resume: go on with the run in ``out``.
         override: resume although settings or data have changed.
         overwrite: replace earlier results.
-        distributed: processes that share the run; all return the same result.
+        distributed: processes that share the run; all return the same result. A World: this process is one of
+            them already.
         say: receives lines of progress.
+
+    Raises:
+        UsageError: settings that contradict each other, or a folder that cannot be used.
+        BadInputError: data that cannot be read.
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
-    folder = Path(out)
-    with started(distributed, options.device) as world, ExitStack() as stack:
-        log = silent
-        if world.is_first:
-            stack.enter_context(locked(make_folder(folder)))
-            remove_partial(folder, outputs(recipe))
-            if overwrite and not resume:
-                remove_old(folder, outputs(recipe))
-            elif not resume:
-                check_free(folder, outputs(recipe), resume_hint="--resume goes on with it")
-            resume = resume and has_state(folder, say)
-            log = stack.enter_context(RunLog(folder, say, resumed=resume))
-        return run(
-            recipe, folder, options, resume=world.from_first(resume), override=override, world=world, say=log
-        )
+    options.check()
+    restart = Restart(resume, override, overwrite)
+    folder, inputs = out if isinstance(out, HeldFolder) else Path(out), pack_file(options)
+    with (
+        started(distributed, options.device) as world,
+        opened_run(folder, outputs(recipe), world, restart, inputs=inputs, say=say) as opened,
+    ):
+        run = begun_run(recipe, options, opened)
+        return evaluated(run, trained(run))
 
 
-def run(
-    recipe: PretrainRecipe,
-    folder: Path,
-    options: PretrainOptions,
-    *,
-    resume: bool,
-    override: bool,
-    world: World = World(),
-    say: Say,
-) -> PretrainResult:
-    """Read, train, validate and write everything into ``folder`` (locked by the caller).
+@dataclass(frozen=True, eq=False)
+class BegunRun:
+    """A pre-training that is ready to train: every process of it has one."""
 
-    Called by all processes of ``world``, which see the same folder; the first one packs the data, writes and
-    talks.
+    recipe: PretrainRecipe
+    opened: OpenedRun
+    began: float
+    """time.monotonic() at the start; the time budget counts from here."""
+    device: torch.device
+    sets: list[SourceSet]
+    facts: dict[str, Any]
+    """Identity of data and network; a resumed run must have the same."""
+    potential: Potential
+    """Trained in place; of a resumed run the one of its state."""
+    checkpoint: Checkpoint | None
+    train: Batches
+    few: Batches
+    """Validation frames while training;"""
+    all_: Batches
+    """and all of them, for the report."""
+
+    @property
+    def model_file(self) -> Path:
+        """Where the model is written."""
+        return self.opened.folder / model_name(self.recipe.mixture)
+
+    def publish(self, errors: Mapping[str, Errors]) -> None:
+        """Write the model as it is now."""
+        described = [source.described for source in self.sets]
+        publish(self.model_file, self.potential, self.recipe.mixture, described, errors)
+
+
+def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRun) -> BegunRun:
+    """Read the data, make the network and the batches, read the state of a resumed run, and write the
+    settings.
+
+    The first process packs the data, and the others read the pack.
     """
-    from jmp_calc.machine.device import choose_device, choose_dtype
-
-    began = time.monotonic()
-    device, train = world.device or choose_device(options.device), recipe.train
-    say = say if world.is_first else silent
+    began, world, train = time.monotonic(), opened.world, recipe.train
+    device, dtype = world.device or choose_device(options.device), choose_dtype(options.dtype)
     if world.is_first:
-        sets = source_sets(recipe, folder, options, say)
+        sets = source_sets(recipe, opened.folder, options, opened.say)
     world.wait()  # for the pack, which the others only read
     if not world.is_first:
-        sets = source_sets(recipe, folder, options, say)
+        sets = source_sets(recipe, opened.folder, options, opened.say)
     facts = pretrain_identity(recipe, sets)
-    state, dtype = None, choose_dtype(options.dtype)
-    if resume:
-        potential, state = resumed(folder, train, facts, dtype=dtype, device=device, override=override)
-        refuse_other_network(state, recipe, folder / STATE_FILE)
+    checkpoint: Checkpoint | None = None
+    if opened.resume:
+        potential, checkpoint = resumed(
+            opened.folder, train, facts, dtype=dtype, device=device, override=opened.override
+        )
+        refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
         potential = fresh_network(network, sets, device=device, dtype=dtype, seed=train.seed)
-    network = potential.config
     if world.is_first:
-        write_text_atomic(
-            folder / "recipe.yaml", _yaml({"recipe": recipe.content, "training": config_to_dict(train)})
-        )
-    path = folder / model_name(recipe.mixture)
-    everything = validation_batches(sets, recipe, potential, device, world)
-    some = (
-        everything
-        if options.valid_frames is None
-        else validation_batches(
-            [with_few_valid(source, options.valid_frames) for source in sets],
-            recipe,
-            potential,
-            device,
-            world,
-        )
-    )
-    described = [source.described for source in sets]
+        settings = {"recipe": recipe.content, "training": config_to_dict(train)}
+        write_text_atomic(opened.folder / "recipe.yaml", _yaml(settings))
+    batches = training_batches(sets, recipe, potential, device, options.workers, world)
+    few = all_ = validation_batches(sets, recipe, potential, device, world)
+    if options.valid_frames is not None:
+        fewer = [with_few_valid(source, options.valid_frames) for source in sets]
+        few = validation_batches(fewer, recipe, potential, device, world)
+    return BegunRun(recipe, opened, began, device, sets, facts, potential, checkpoint, batches, few, all_)
+
+
+def trained(run: BegunRun) -> Fitted:
+    """Train the network in place; the model is written at the end."""
+    recipe, opened, potential = run.recipe, run.opened, run.potential
 
     def save(name: str, progress: Progress) -> None:
         if name == "last":
-            publish(path, potential, recipe.mixture, described, {})
+            run.publish({})
 
+    steps = total_steps(run.train, recipe.train)
+    opened.say(
+        f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(run.sets)} sets under "
+        f"{len(potential.config.heads)} heads, "
+        f"{run.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
+        f"{f'{steps} steps' if steps else 'as many steps as fit'}, {run.device}"
+    )
     job = Job(
         potential,
-        training_batches(sets, recipe, potential, device, options.workers, world),
-        some,
-        folder,
-        to_dict(network),
-        facts,
+        run.train,
+        run.few,
+        opened.folder,
+        to_dict(potential.config),
+        run.facts,
         save,
-        say,
-        time.monotonic() - began,
-        world=world,
+        opened.say,
+        time.monotonic() - run.began,
+        world=opened.world,
     )
-    steps = total_steps(job.train, train)
-    say(
-        f"{sum(p.numel() for p in potential.parameters()):,} weights, {len(sets)} sets under "
-        f"{len(network.heads)} heads, "
-        f"{job.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
-        f"{f'{steps} steps' if steps else 'as many steps as fit'}, {device}"
+    return fit(job, recipe.train, run.checkpoint)
+
+
+def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
+    """Errors on all validation frames; writes the report and the final card."""
+    train, opened, progress = run.recipe.train, run.opened, fitted.progress
+    _, predictions = validate(run.potential, run.all_, train.loss, train.final_forces, opened.world)
+    errors = predictions.errors_by_group(run.all_.task_names)
+    rows = opened.world.from_first(fitted.history.rows)
+    result = PretrainResult(
+        run.model_file,
+        opened.folder,
+        errors,
+        progress.step,
+        progress.epoch,
+        rows[-1].elapsed_s,
+        next_line(run.model_file, None, train.final_forces),
+        run.potential.config,
     )
-    fitted = fit(job, train, state)
-    progress = fitted.progress
-    _, predictions = validate(potential, everything, train.loss, train.final_forces, world)
-    errors = predictions.errors_by_group(everything.task_names)
-    rows = world.from_first(fitted.history.rows)
-    result = PretrainResult(path, folder, errors, progress.step, progress.epoch, rows[-1].elapsed_s, network)
-    if world.is_first:
-        publish(path, potential, recipe.mixture, described, errors)
-        plot_tasks(folder / "tasks.svg", folder)
-        write_text_atomic(folder / "report.yaml", _yaml(result.to_dict()))
+    if opened.world.is_first:
+        run.publish(errors)
+        plot_tasks(opened.folder / "tasks.svg", opened.folder)
+        write_text_atomic(opened.folder / "report.yaml", _yaml(result.to_dict()))
     for name, found in errors.items():
-        say(f"{name}: {found}")
+        opened.say(f"{name}: {found}")
+    opened.say(f"next: {result.next_line}")
     return result
 
 

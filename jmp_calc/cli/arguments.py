@@ -59,29 +59,47 @@ def explained_arguments(docstring: str) -> dict[str, Explained]:
 @functools.cache
 def _docstring(module: str, name: str) -> str:
     """Of a function or method ("Class.method") of a module of this package; "" where sources are missing."""
+    return ast.get_docstring(_definition(module, name)) or ""
+
+
+_MISSING = ast.ClassDef("Missing", bases=[], keywords=[], body=[], decorator_list=[])
+
+
+@functools.cache
+def _definition(module: str, name: str) -> ast.FunctionDef | ast.ClassDef:
+    """The code of a function, class or method; an empty class where sources are missing."""
     full = f"{__package__.rpartition('.')[0]}.{module}"
     spec = find_spec(full)
     loader: Any = None if spec is None else spec.loader
     source = loader.get_source(full) if hasattr(loader, "get_source") else None
-    body: list[ast.stmt] = ast.parse(source or "").body
-    found: ast.FunctionDef | ast.ClassDef | None = None
+    found: ast.FunctionDef | ast.ClassDef | ast.Module = ast.parse(source or "")
     for part in name.split("."):
-        named = (node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef))
-        found = next((node for node in named if node.name == part), None)
-        body = [] if found is None else found.body
-    return "" if found is None else ast.get_docstring(found) or ""
+        named = (node for node in found.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+        found = next((node for node in named if node.name == part), _MISSING)
+    assert isinstance(found, ast.FunctionDef | ast.ClassDef)
+    return found
 
 
 class Arguments:
     """The arguments of one public function as options of a command."""
 
-    def __init__(self, module: str, name: str, settings: type) -> None:
-        self._place = module, name
-        self._defaults: Mapping[str, Any] = {field.name: field.default for field in fields(settings)}
+    def __init__(self, module: str, name: str, settings: type | None = None) -> None:
+        """``settings``: where the defaults stand; None: in the signature, and so in the docstring."""
+        self._place, self._settings = (module, name), settings
+
+    @functools.cached_property
+    def _entries(self) -> Mapping[str, Explained]:
+        return explained_arguments(_docstring(*self._place))
+
+    @functools.cached_property
+    def _defaults(self) -> Mapping[str, Any]:
+        if self._settings is not None:
+            return {field.name: field.default for field in fields(self._settings)}
+        return {name: _literal(entry.default) for name, entry in self._entries.items()}
 
     def help(self, argument: str) -> str:
         """The text of an argument as a sentence, with other arguments named as options."""
-        text = explained_arguments(_docstring(*self._place)).get(argument, Explained("", "")).text
+        text = self._entries.get(argument, Explained("", "")).text
         for name in self._defaults:
             text = text.replace(f"``{name}``", "--" + name.replace("_", "-"))
         return text[:1].upper() + text[1:].replace("``", "")
@@ -93,3 +111,78 @@ class Arguments:
         shown = default is not None and not isinstance(default, bool)
         given = {"help": self.help(argument), "default": default, "show_default": shown, **attributes}
         return click.option(*names, **given)
+
+
+class Fields:
+    """The fields of a dataclass of settings as options that say nothing where they are not given.
+
+    Text and default stand once, below the field; they are read from the source.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._place = module, name
+
+    @functools.cached_property
+    def _entries(self) -> Mapping[str, Explained]:
+        body = _definition(*self._place).body
+        entries = {}
+        for field, text in zip(body, body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                default = "" if field.value is None else ast.unparse(field.value)
+                entries[ast.unparse(field.target)] = Explained(ast.literal_eval(text.value), default)
+        return entries
+
+    def help(self, field: str) -> str:
+        """The first sentence below a field, and its default."""
+        entry = self._entries.get(field, Explained("", ""))
+        sentence, _, _ = " ".join(entry.text.split()).partition(". ")
+        text, _, unset = sentence.removesuffix(".").replace("``", "").partition("; None: ")
+        value = _literal(entry.default)
+        default = unset if value is None else "" if value in (False, ()) else f"{value}"
+        return f"{text[:1].upper()}{text[1:]}." + (f"  [default: {default}]" if default else "")
+
+    def option(self, *names: str, field: str, **attributes: Any) -> Callable[[F], F]:
+        """``click.option`` with the help of a field; ``attributes`` as click's, they win."""
+        default = False if attributes.get("is_flag") else None
+        return click.option(*names, **{"help": self.help(field), "default": default, **attributes})
+
+
+class InSection(click.Option):
+    """An option under a heading of ``--help``."""
+
+    def __init__(self, *args: Any, section: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+def format_sections(
+    command: click.Command,
+    ctx: click.Context,
+    formatter: click.HelpFormatter,
+    shared: Mapping[str, str],
+    rest: str,
+) -> None:
+    """Write the options of a command under the headings of their sections.
+
+    ``shared``: headings of options that all commands have, by name; the others of them are under ``rest``.
+    """
+    options = [parameter for parameter in command.get_params(ctx) if isinstance(parameter, click.Option)]
+    sections: dict[str, list[tuple[str, str]]] = {
+        option.section: [] for option in options if isinstance(option, InSection)
+    }
+    for option in options:
+        own = option.section if isinstance(option, InSection) else shared.get(option.name or "", rest)
+        record = option.get_help_record(ctx)
+        if record is not None:
+            sections.setdefault(own, []).append(record)
+    for title, records in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+def _literal(text: str) -> Any:
+    """The value of a default as it is written; None where it is no literal."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return None

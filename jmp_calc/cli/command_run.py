@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
-from ..io.atomic import remove_partial
-from ..io.outdir import (
-    check_folder,
-    check_free,
-    check_inputs_kept,
-    locked,
-    make_folder,
-    remove_old,
-    with_prefix,
-)
+from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .options import Common
 
@@ -53,9 +44,19 @@ class CommandRun:
         redoes: bool = False,
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
-        self.inputs = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
-        self.names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
-        self.resume, self.resume_hint, self.redoes = resume, resume_hint, redoes
+        names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
+        read = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
+        self.claim = Claim(
+            common.out,
+            names,
+            names[-1],
+            resume,
+            common.overwrite,
+            inputs=read,
+            resume_hint=resume_hint,
+            redone=command if redoes else "",
+            nested=True,
+        )
         self.results: Mapping[str, Any] = {}
         self.model: Mapping[str, Any] = {}
         self.warnings: list[str] = []
@@ -85,29 +86,11 @@ class CommandRun:
         """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or
         removed."""
         check_folder(self.common.out)
-        self._check_old_outputs()
-
-    def _check_old_outputs(self) -> None:
-        folder = self.common.out
-        if self.common.overwrite and not self.resume:
-            check_inputs_kept(folder, self.names, self.inputs)
-        elif not self.resume:
-            check_free(
-                folder,
-                self.names,
-                summary=self.names[-1],
-                resume_hint=self.resume_hint,
-                redone=self.command if self.redoes else "",
-            )
+        self.claim.check()
 
     def __enter__(self) -> CommandRun:
-        folder = make_folder(self.common.out)
-        self._stack.enter_context(locked(folder, nested=True))
+        self.folder = self._stack.enter_context(held(self.claim))
         try:
-            remove_partial(folder, self.names)
-            self._check_old_outputs()
-            if (self.common.overwrite or self.redoes) and not self.resume:
-                remove_old(folder, self.names)
             self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()
             self._stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("always", JMPWarning)  # each text is shown once, see _show_warning
@@ -117,6 +100,15 @@ class CommandRun:
             self._stack.close()
             raise
         return self
+
+    @contextmanager
+    def of(self, first: bool) -> Iterator[HeldFolder | Path]:
+        """The output folder while the block lasts, held by the first process of a run."""
+        if not first:
+            yield self.common.out
+            return
+        with self:
+            yield self.folder
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -68,9 +68,12 @@ def _read_mapping(path: Path) -> dict[Any, Any]:
 
 
 def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, where: str) -> Any:
-    """``value`` when the option accepts it; YAML lists become words for options that take one text."""
+    """``value`` when the option accepts it; YAML lists become words for options that take one text, and one
+    text a list for options that may be repeated."""
     if value is None:
         raise UsageError("The key has no value.", where=where, hint="leave the key out, or give it one")
+    if isinstance(value, str) and parameter.multiple:
+        value = [value]
     is_flag = isinstance(parameter.type, click.types.BoolParamType)
     whole = isinstance(parameter.type, click.types.IntParamType)
     scalars = value if isinstance(value, list) else [value]

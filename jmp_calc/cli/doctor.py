@@ -16,26 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import JMPError
+from .requirements import REQUIRED, needed, package_of, requirements, within
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-REQUIRED = (
-    "torch",
-    "ase",
-    "numpy",
-    "scipy",
-    "matscipy",
-    "phonopy",
-    "spglib",
-    "seekpath",
-    "safetensors",
-    "click",
-    "filelock",
-    "platformdirs",
-    "yaml",
-    "tqdm",
-)
 OPTIONAL = {
     "matplotlib": "plots and fine-tuning reports; pip install 'jmp-calc[plot]'",
     "h5py": "the data sets SPICE, ANI-1x and Transition-1x; pip install 'jmp-calc[data]'",
@@ -71,6 +56,7 @@ def doctor(ctx: click.Context, model: str, head: str | None, device: str, as_jso
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _python,
         _packages,
+        _versions,
         lambda: _device(device),
         _scatter,
         _memory,
@@ -80,6 +66,9 @@ def doctor(ctx: click.Context, model: str, head: str | None, device: str, as_jso
     )
     findings: list[Finding] = []
     for check in checks:
+        lacking = any(found.check == "package" and found.state == "fail" for found in findings)
+        if lacking and check not in checks[:3]:
+            break  # the other checks would fail for that reason
         for finding in check():
             findings.append(finding)
             if not as_json:
@@ -107,13 +96,35 @@ def _packages() -> Iterator[Finding]:
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken package may raise anything
-            yield Finding("package", "fail", f"{name} cannot be imported ({type(error).__name__}: {error})")
+            how = f"pip install '{needed(name)}'"
+            yield Finding("package", "fail", f"{name} cannot be imported ({_first_line(error)}): {how}")
             continue
         found.append(f"{name} {_version(name)}")
     yield Finding("packages", "ok", ", ".join(found))
     for name, purpose in OPTIONAL.items():
         if importlib.util.find_spec(name) is None:
             yield Finding("package", "note", f"{name} is not installed ({purpose})")
+
+
+def _versions() -> Iterator[Finding]:
+    """Installed packages outside the bounds that this jmp-calc states."""
+    try:
+        stated = requirements()
+    except metadata.PackageNotFoundError:
+        yield Finding("versions", "note", "bounds are not known: jmp-calc runs from its sources")
+        return
+    wrong = 0
+    for package, bounds in stated.items():
+        try:
+            installed = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # told as a package that cannot be imported, or an extra that nobody asked for
+        if not within(installed, bounds):
+            wrong += 1
+            text = f"{package} {installed} is outside {bounds}: pip install '{package}{bounds}'"
+            yield Finding("versions", "fail", text)
+    if not wrong:
+        yield Finding("versions", "ok", f"{len(stated)} packages within the bounds of jmp-calc")
 
 
 def _device(name: str) -> Iterator[Finding]:
@@ -161,14 +172,15 @@ def _memory() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
+    from ..machine.home import NO_HOME
     from ..zoo import cache
     from ..zoo.registry import home
 
     folder = home()
-    existing = folder
+    existing = folder.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    writable = os.access(existing, os.W_OK)
+    writable = os.access(existing, os.W_OK) and not folder.is_relative_to(NO_HOME)
     state = "downloads are off (JMP_CALC_OFFLINE)" if cache.offline() else "downloads allowed"
     text = f"{folder}, {'writable' if writable else 'not writable: set JMP_CALC_HOME'}, {state}"
     yield Finding("cache", "ok" if writable else "note", text)
@@ -234,8 +246,11 @@ def _molecule(elements: tuple[int, ...] | None) -> Atoms:
 
 
 def _version(module: str) -> str:
-    names = {"yaml": "pyyaml"}
     try:
-        return metadata.version(names.get(module, module.replace("_", "-")))
+        return metadata.version(package_of(module))
     except metadata.PackageNotFoundError:
         return "?"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -23,7 +23,9 @@ from typing import Any
 import click
 
 from ..errors import JMPError, JMPWarning, error_lines, is_out_of_memory
+from ..machine.home import name_home
 from ..machine.signals import Interrupted, sigterm_raises
+from .requirements import REQUIRED, needed
 
 COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures.",
@@ -105,6 +107,7 @@ class JMPGroup(click.Group):
             if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
                 stream.reconfigure(errors="replace")
         try:
+            name_home()
             with sigterm_raises(), warnings_as_lines():
                 code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
         except BaseException as err:
@@ -146,20 +149,35 @@ def report(error: BaseException) -> int:
         cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
         note = cause.note if isinstance(cause, Interrupted) else ""
         code = cause.exit_code if isinstance(cause, Interrupted) else 130
-        return _lines("interrupted", None, note or None, code=code)
+        return _lines("Interrupted.", None, note or None, code=code)
+    return _of_machine(error) or _internal(error)
+
+
+def _of_machine(error: BaseException) -> int | None:
+    """As ``report`` for what the machine cannot give; None for other errors."""
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in REQUIRED:
+        name = str(error.name).partition(".")[0]
+        hint = f"run: pip install '{needed(name)}', then: jmp-calc doctor"
+        return _lines(f"The package {name} is not installed.", None, hint, code=1)
     if is_out_of_memory(error):
         hint = "use a smaller structure or batch, --dtype float32, or --device cpu"
-        return _lines("out of memory", None, hint, code=6)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        fact = (
-            "the file is larger than this account may write"
-            if error.errno == errno.EFBIG
-            else "no space left on the disk"
-        )
-        return _lines(fact, error.filename, "free some space or choose another -o DIR", code=1)
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return _lines(error.strerror or "not permitted", error.filename, "choose another place", code=1)
-    return _internal(error)
+        return _lines("Out of memory.", None, hint, code=6)
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename)
+        shown = name if len(name) < 100 else f"{name[:60]}… ({len(name)} characters)"
+        return _lines("A name is longer than this file system allows.", shown, "choose a shorter one", code=2)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space or choose another -o DIR"
+        return _lines("No space is left on the disk.", error.filename, hint, code=1)
+    if error.errno == errno.EFBIG:
+        hint = "free some space or choose another -o DIR"
+        return _lines("The file is larger than this account may write.", error.filename, hint, code=1)
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        fact = f"{error.strerror or 'Not permitted'}."
+        return _lines(fact, error.filename, "choose another place", code=1)
+    return None
 
 
 def _lines(fact: str, where: str | None, hint: str | None, *, code: int) -> int:

@@ -19,7 +19,9 @@ from .options import Common, common_options, structure_argument
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..calculator import JMPCalculator
     from ..workflows.md import MDResult
+    from ..workflows.restart import MDState
 
 EPILOG = """\b
 Examples:
@@ -68,26 +70,19 @@ def md(
     saved).
     """
     from ..io.structures import pick_structure
-    from ..workflows.common import working_copy
     from ..workflows.md import OUTPUTS, continues_run_in
-    from ..workflows.md import md as run_md
-    from ..workflows.md_run import check_restart
     from ..workflows.restart import MDState
 
     settings = MDSettings(seed=common.seed, **given).resolved()
     source = _restart_file(common, restart, resume)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
-    atoms = picked.atoms
     state = None if source is None else MDState.load(source)
     continues = state is not None and continues_run_in(common.out, state, common.prefix)
     if continues and common.overwrite:
         raise UsageError(
             "--overwrite and a restart contradict each other.", hint="leave out --overwrite to go on"
         )
-    calculator = None
-    if state is not None:  # before the folder of the run that it belongs to is touched
-        calculator = common.calculator()
-        check_restart(working_copy(atoms, calculator), settings, state)
+    calculator = None if state is None else _checked_calculator(common, picked.atoms, settings, state)
     run = CommandRun(
         common,
         "md",
@@ -99,30 +94,50 @@ def md(
     )
     if common.dry_run:
         run.check()
-        _dry_run(struct, atoms, common, settings, source)
+        _dry_run(struct, picked.atoms, common, settings, source)
         return
     with run:
-        run.add_structure(struct, atoms)
+        run.add_structure(struct, picked.atoms)
         if picked.message is not None:
             common.say(picked.message)
-        calculator = calculator or common.calculator()
-        run.model = model_record(calculator)
-        if state is not None:
-            common.say(_going_on(state.step, settings.steps))
-        result = run_md(
-            atoms,
-            calc=calculator,
-            **settings.to_dict(),
-            restart=state,
-            out=common.out,
-            prefix=common.prefix,
-            quiet=common.quiet,
-        )
-        run.results = result.to_dict()
-        _add_outputs(run, OUTPUTS)
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {run.path('final.extxyz')}")
+        _run(run, picked.atoms, calculator or common.calculator(), settings, state)
+
+
+def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, state: MDState) -> JMPCalculator:
+    """The calculator; UsageError when ``state`` is not of this run, before its folder is touched."""
+    from ..workflows.common import working_copy
+    from ..workflows.md_run import check_restart
+
+    calculator = common.calculator()
+    check_restart(working_copy(atoms, calculator), settings, state)
+    return calculator
+
+
+def _run(
+    run: CommandRun, atoms: Atoms, calculator: JMPCalculator, settings: MDSettings, state: MDState | None
+) -> None:
+    """Run, record and say what came out."""
+    from ..workflows.md import OUTPUTS
+    from ..workflows.md import md as run_md
+
+    common = run.common
+    run.model = model_record(calculator)
+    if state is not None:
+        common.say(_going_on(state.step, settings.steps))
+    result = run_md(
+        atoms,
+        calc=calculator,
+        **settings.to_dict(),
+        restart=state,
+        out=common.out,
+        prefix=common.prefix,
+        quiet=common.quiet,
+    )
+    run.results = result.to_dict()
+    _add_outputs(run, OUTPUTS)
+    for line in _lines(result):
+        common.say(line)
+    common.say(f"wrote {run.path('final.extxyz')}")
 
 
 def _own_restart(common: Common) -> Path:

@@ -83,14 +83,16 @@ def common_options(
     model: str | None = "jmp-xs",
     calculator: bool = True,
     network: bool = True,
+    texts: Arguments = CALCULATOR,
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
     ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
         left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
+        ``texts``: what the arguments model and head mean to the command.
     """
     options = [
-        *(_network_options(model) if network else ()),
+        *(_network_options(model, texts) if network else ()),
         *_machine_options(dtype),
         *_output_options(out),
         config_option,
@@ -118,7 +120,7 @@ def common_options(
     return decorate
 
 
-def _network_options(model: str | None) -> tuple[Callable[[F], F], ...]:
+def _network_options(model: str | None, texts: Arguments) -> tuple[Callable[[F], F], ...]:
     return (
         click.option(
             "-m",
@@ -126,9 +128,9 @@ def _network_options(model: str | None) -> tuple[Callable[[F], F], ...]:
             default=model,
             required=model is None,
             show_default=model is not None,
-            help=CALCULATOR.help("model"),
+            help=texts.help("model"),
         ),
-        CALCULATOR.option("--head", argument="head"),
+        texts.option("--head", argument="head"),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."),
     )
 

@@ -13,6 +13,8 @@ from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from ..workflows.relax import RelaxResult
 
 EPILOG = """\b
@@ -63,17 +65,15 @@ def relax(
     """
     from ..io.structures import pick_structure
     from ..workflows.relax import OUTPUTS
-    from ..workflows.relax import relax as run_relax
 
     settings = RelaxSettings(cell=_cell(opt_cell, cell_fully, cell_lengths), pressure_gpa=pressure, **given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
-    atoms = picked.atoms
     inputs = [picked.path]
     run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
         facts = {
-            "structure": f"{atoms.get_chemical_formula()} from {struct}",
+            "structure": f"{picked.atoms.get_chemical_formula()} from {struct}",
             "model": model_record(common.calculator()),
             **settings.to_dict(),
             "writes": ", ".join(OUTPUTS),
@@ -81,27 +81,31 @@ def relax(
         dry_run_report(common, "relax", facts)
         return
     with run:
-        run.add_structure(struct, atoms)
+        run.add_structure(struct, picked.atoms)
         if picked.message is not None:
             common.say(picked.message)
-        calculator = common.calculator()
-        run.model = model_record(calculator)
-        result = run_relax(
-            atoms,
-            calc=calculator,
-            **settings.to_dict(),
-            out=common.out,
-            prefix=common.prefix,
-            quiet=common.quiet,
-        )
-        run.results = result.to_dict()
-        for name, what in zip(OUTPUTS, ("relaxed structure", "every step", "optimizer log"), strict=True):
-            run.add_output(run.path(name), what)
-        for line in _lines(result):
-            common.say(line)
+        result = _relaxed(run, picked.atoms, settings)
         if result.climbed or not allow_unconverged:
             result.require_converged()
         common.say(f"wrote {run.path('opt.extxyz')}")
+
+
+def _relaxed(run: CommandRun, atoms: Atoms, settings: RelaxSettings) -> RelaxResult:
+    """Relax, record and say what came out."""
+    from ..workflows.relax import OUTPUTS
+    from ..workflows.relax import relax as run_relax
+
+    common, calculator = run.common, run.common.calculator()
+    run.model = model_record(calculator)
+    result = run_relax(
+        atoms, calc=calculator, **settings.to_dict(), out=common.out, prefix=common.prefix, quiet=common.quiet
+    )
+    run.results = result.to_dict()
+    for name, what in zip(OUTPUTS, ("relaxed structure", "every step", "optimizer log"), strict=True):
+        run.add_output(run.path(name), what)
+    for line in _lines(result):
+        common.say(line)
+    return result
 
 
 def _cell(opt_cell: str, fully: bool, lengths: bool) -> CellMode:

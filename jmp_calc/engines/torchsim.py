@@ -1,9 +1,17 @@
 """JMP models in TorchSim: its batched relaxations and dynamics on our potentials (extra ``torchsim``).
 
     import torch_sim as ts
+    from ase.build import bulk
     from jmp_calc.engines.torchsim import JMPModel
-    relaxed = ts.optimize(system=structures, model=JMPModel("jmp-xs", head="pbe"),
-    optimizer=ts.Optimizer.fire)
+
+    model = JMPModel("jmp-xs", head="pbe")
+    relaxed = ts.optimize(
+        system=[bulk("Si"), bulk("Cu")], model=model, optimizer=ts.optimizers.fire, max_steps=20
+    )
+    print(relaxed.energy)  # eV, one of each system
+
+Forces and stresses have the precision of the network. Energies are float64 always: the total of a head that
+counts all electrons is thousands of eV, of which float32 keeps half a meV.
 
 TorchSim knows one periodicity for all systems and directions: from ASE, what is not periodic in all three
 becomes a molecule. Slabs need ``pbc = True`` and a vacuum beyond the cutoff.
@@ -54,7 +62,7 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
             model: name, path of one of our files, or path of an official checkpoint, as in JMPCalculator.
             head: which output; None: the file's default.
             device: where the network runs; the neighbour search runs on the CPU.
-            dtype: precision of the network and of the results.
+            dtype: precision of the network, of forces and of stresses; energies are float64.
             compute_stress: evaluate the derivative with respect to strain; off for molecules.
 
         Raises:
@@ -88,7 +96,11 @@ class JMPModel(ModelInterface):  # type: ignore[misc]  # TorchSim has no type hi
         if prediction.stress is not None:
             has_none = torch.tensor([not atoms.pbc.any() for atoms in systems], device=self._device)
             results["stress"] = torch.where(has_none[:, None, None], torch.nan, prediction.stress)
-        return {name: value.detach().to(self._device, self._dtype) for name, value in results.items()}
+        precisions = {"energy": torch.float64}
+        return {
+            name: value.detach().to(self._device, precisions.get(name, self._dtype))
+            for name, value in results.items()
+        }
 
     def _warn_of_lost_periodicity(self, systems: list[Atoms]) -> None:
         lost = [

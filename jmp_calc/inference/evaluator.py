@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import platform
@@ -21,7 +20,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from .. import checks
 from ..errors import JMPError, OutOfMemoryError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
-from ..machine.device import choose_device, choose_dtype, free_memory
+from ..machine.device import free_memory
 from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..machine.malloc import LARGE_BYTES, keep_large_arrays
@@ -30,15 +29,13 @@ from ..model.recompute import Recompute
 from ..version import __version__
 from .info import model_info
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
+from .opened import loaded_model, opened_model
 from .results import single_results
 from .settings import (
     Output,
     Settings,
     check_covered,
     check_known,
-    check_settings,
-    choose_head,
-    choose_policy,
     structure_graph,
     warn_of_uncovered,
 )
@@ -64,22 +61,13 @@ class Evaluator:
 
         ``gives``: what the head gives; other than energies, ``Prediction.energy`` has it in label units.
         """
-        check_settings(settings)
         self.settings = settings
-        self.device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
-        from ..model.potential import Potential
-        from ..zoo.names import resolve
-
-        # The caller may be inside inference_mode: weights made there could never carry a gradient.
+        # The caller may be inside inference_mode: constants made there could never carry a gradient.
         with evaluating(), torch.inference_mode(False):
-            loaded = resolve(settings.model, weights=settings.weights)
-            self.head = choose_head(loaded.potential.config, settings, gives=gives)
-            self.policy = choose_policy(loaded.potential.config, self.head, settings)
-            potential = loaded.potential
-            if self.policy != potential.config.policy:
-                config = dataclasses.replace(potential.config, policy=self.policy)
-                potential = Potential.from_state(config, potential.state_dict())
-            self.potential = potential.to(device=self.device, dtype=dtype).eval()
+            loaded = loaded_model(settings)
+            opened = opened_model(loaded, settings, gives)
+            self.potential, self.head, self.policy = opened.potential, opened.head, opened.policy
+            self.device = opened.device
             self.potential.freeze(
                 "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
             )
@@ -87,7 +75,7 @@ class Evaluator:
         self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
         if settings.compile or settings.compiled is not None:
-            self._compiled = self._compiled_evaluation(dtype)
+            self._compiled = self._compiled_evaluation(self.potential.dtype)
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
         self._warned_of: set[int] = set()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
@@ -17,6 +18,63 @@ from .atomic import remove_partial
 from .summary import read_summary
 
 LOCK_NAME = ".jmp-calc.lock"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a command wants of its output folder."""
+
+    folder: Path
+    names: Sequence[str]
+    """Names of the files that it writes."""
+    summary: str = "summary.yaml"
+    """Name of the summary among them."""
+    resume: bool = False
+    """Go on with what is there."""
+    overwrite: bool = False
+    """Remove earlier outputs first."""
+    inputs: Sequence[Path] = ()
+    """Files that it reads: none of them is removed."""
+    resume_hint: str = ""
+    redone: str = ""
+    """Command whose earlier outputs may be replaced if that run failed; empty: of none."""
+    nested: bool = False
+    """Whether what runs inside may lock the folder again."""
+
+    def check(self) -> None:
+        """UsageError for earlier outputs that may not be replaced; nothing is created or removed."""
+        if self.resume:
+            return
+        if self.overwrite:
+            check_inputs_kept(self.folder, self.names, self.inputs)
+        else:
+            check_free(
+                self.folder,
+                self.names,
+                summary=self.summary,
+                resume_hint=self.resume_hint,
+                redone=self.redone,
+            )
+
+
+@dataclass(frozen=True)
+class HeldFolder:
+    """An output folder that this process has locked and cleared, for the one who writes into it."""
+
+    path: Path
+
+
+@contextmanager
+def held(claim: Claim) -> Iterator[HeldFolder]:
+    """Make the folder, lock it and clear it of earlier outputs; UsageError where the claim does not allow
+    that."""
+    folder = make_folder(claim.folder)
+    with locked(folder, nested=claim.nested):
+        remove_partial(folder, claim.names)
+        claim.check()
+        if (claim.overwrite or claim.redone) and not claim.resume:
+            remove_old(folder, claim.names)
+        yield HeldFolder(folder)
 
 
 def with_prefix(name: str, prefix: str) -> str:

@@ -12,6 +12,10 @@ from typing import Any
 Say = Callable[[str], None]
 
 
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
 LINE_EVERY_S = 30.0
 
 

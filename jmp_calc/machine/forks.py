@@ -39,8 +39,8 @@ class _Work:
             )
         if self._parent_used_threads and (threads := _torch_threads()) > 1:
             raise UsageError(
-                f"PyTorch cannot use {threads} threads in a process that was forked after its parent had used "
-                "several: it would wait for ever.",
+                f"PyTorch cannot use {threads} threads in a process that was forked after its parent had "
+                "used several: it would wait for ever.",
                 hint=f"leave one thread to forked processes, or {_SPAWN}",
             )
 

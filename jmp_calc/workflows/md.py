@@ -186,7 +186,18 @@ def md(
         restart_every=restart_every,
         guard=guard,
     ).resolved()
-    work = working_copy(atoms, calc)
+    return _run(working_copy(atoms, calc), settings, restart, out, prefix, quiet)
+
+
+def _run(
+    work: Atoms,
+    settings: MDSettings,
+    restart: str | os.PathLike[str] | MDState | None,
+    out: str | os.PathLike[str] | None,
+    prefix: str,
+    quiet: bool,
+) -> MDResult:
+    """Check, hold the folder, run."""
     check_structure_for(work, settings)
     warn_if_not_smooth(work)
     state = restart if restart is None or isinstance(restart, MDState) else MDState.load(restart)

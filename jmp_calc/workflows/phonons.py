@@ -177,7 +177,7 @@ class PhononResult:
         )
         plots.plot_dos(*self.dos, [paths["dos.svg"], paths["dos.png"]])
         plots.plot_thermal(self.thermal, self.thermal_per, [paths["thermal.svg"], paths["thermal.png"]])
-        return list(paths.values())
+        return [path for path in paths.values() if path.is_file()]
 
     def require_stable(self) -> None:
         """Raise NotConvergedError that names the worst imaginary mode."""

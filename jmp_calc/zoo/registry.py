@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import ModelError
 from ..io.regular import exists, read_bounded
 from ..io.schema import parse
+from ..machine.home import NO_HOME, has_home
 
 _PACKAGE = Path(__file__).parent
 MAX_REGISTRY_BYTES = 1 << 20
@@ -49,19 +50,21 @@ def load_registry() -> dict[str, RegistryEntry]:
 def home() -> Path:
     """Folder of fetched models: ``JMP_CALC_HOME``, else the user's cache folder.
 
-    For a user without a home folder it begins with "~" as it stands: nothing is there.
+    For a user without a home folder it lies in NO_HOME: nothing is there.
     """
     chosen = os.environ.get("JMP_CALC_HOME")
     if chosen:
         return Path(os.path.expanduser(chosen))
     import platformdirs
 
+    if not has_home() and "XDG_CACHE_HOME" not in os.environ:
+        return Path(NO_HOME, ".cache", "jmp-calc")
     return Path(platformdirs.user_cache_dir("jmp-calc", appauthor=False))
 
 
 def require_home() -> None:
     """ModelError for a user without a home folder who has not named a folder for models."""
-    if str(home()).startswith("~"):
+    if home().is_relative_to(NO_HOME):
         raise ModelError(
             "There is no home folder to keep models in (no HOME, no entry of this user).",
             where=str(home()),

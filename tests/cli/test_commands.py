@@ -148,7 +148,7 @@ def test_fault_58_disk_full_while_running(
     monkeypatch.setattr("jmp_calc.workflows.stats.StatsTable.append", full)
     result = run("md", water, "-m", model, "-o", tmp_path / "o", "--steps", 2)
     assert result.exit_code == 1
-    assert "error: no space left on the disk" in result.stderr
+    assert "error: No space is left on the disk." in result.stderr
     assert "internal" not in result.stderr
 
 

@@ -127,11 +127,11 @@ def test_errors_have_fact_place_and_action(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_unforeseen_errors_leave_a_log_instead_of_a_traceback(
-    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run, water: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cli_main.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr("jmp_calc.io.structures.read_structure", lambda *a, **k: 1 / 0)
-    result = run("relax", "x.xyz", "--dry-run")
+    monkeypatch.setattr("jmp_calc.cli.options.Common.calculator", lambda _: 1 / 0)
+    result = run("relax", water, "--dry-run")
     assert result.exit_code == 1
     assert "Traceback" not in result.output
     assert "internal error: ZeroDivisionError" in result.stderr

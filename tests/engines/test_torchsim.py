@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -108,3 +109,48 @@ def test_molecules_have_no_stress_and_do_not_warn(model) -> None:
         assert torch.isnan(
             model(ts.io.atoms_to_state([boxed], torch.device("cpu"), torch.float64))["stress"]
         ).all()
+
+
+def test_the_example_of_the_module_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    import jmp_calc.engines.torchsim as module
+
+    text = textwrap.dedent(str(module.__doc__))
+    begin = text.index("    import torch_sim as ts")
+    code = textwrap.dedent(text[begin : text.index("\nForces and stresses", begin)])
+    exec(compile(code, "docstring", "exec"), {})
+    assert "float64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("shift", [1e-4, -7e-5])
+def test_small_changes_of_a_large_energy_are_kept(shift: float) -> None:
+    """In float32 an energy of -4218 eV comes in steps of half a meV."""
+    from jmp_calc.engines.torchsim import JMPModel
+
+    network = JMPModel("jmp-xs", head="b3lyp", device="cpu", dtype=torch.float32)
+    calculator = JMPCalculator("jmp-xs", head="b3lyp", device="cpu", dtype="float64")
+    atoms = molecule("CH3CH2OH")
+    moved = atoms.copy()
+    force = calculator.get_forces(atoms)[2]
+    moved.positions[2] -= shift * force / (force @ force)
+    energies = []
+    for single in (atoms, moved):
+        result = network(ts.io.atoms_to_state([single], torch.device("cpu"), torch.float64))
+        assert result["energy"].dtype == torch.float64
+        assert result["forces"].dtype == torch.float32
+        energies.append(float(result["energy"]))
+    expected = calculator.get_potential_energy(moved) - calculator.get_potential_energy(atoms)
+    assert expected == pytest.approx(shift, rel=0.02)
+    assert energies[1] - energies[0] == pytest.approx(expected, abs=3e-5)
+
+
+def test_an_integrator_keeps_the_precision_of_the_energy() -> None:
+    from jmp_calc.engines.torchsim import JMPModel
+
+    network = JMPModel("jmp-xs", head="b3lyp", device="cpu", dtype=torch.float32)
+    state = ts.io.atoms_to_state([molecule("CH3CH2OH")], torch.device("cpu"), torch.float32)
+    time_step, temperature = torch.tensor(1e-3), torch.tensor(0.02)
+    from torch_sim.integrators import nve
+
+    init, step = nve(network, dt=time_step, kT=temperature)
+    state = step(init(state, seed=0))
+    assert state.energy.dtype == torch.float64

@@ -58,7 +58,7 @@ def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format_version": 2}, "is for format version 2, not 1"),
+        ({"format_version": 1}, "is for format version 1, not 2"),
         ({"jmp_calc": "0.0.9"}, "is for jmp-calc 0.0.9, not "),
         (
             {"torch": "2.1.0+cpu"},
@@ -71,11 +71,11 @@ def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
         ({"weights": "raw"}, "is for weights raw, not ema"),
         (
             {"head": "organic"},
-            "is for head organic, not materials .* choose head='organic', or make the file again",
+            "is for head organic, not materials.* choose head='organic', or make the file again",
         ),
         (
             {"dtype": "float64"},
-            "is for dtype float64, not float32 .* choose dtype='float64', or make the file again",
+            "is for dtype float64, not float32.* choose dtype='float64', or make the file again",
         ),
         ({"forces": "direct"}, "is for forces direct, not conservative"),
         ({"policy": OFFICIAL}, "is for other graphs"),
@@ -85,7 +85,7 @@ def test_a_program_for_something_else_is_refused_with_the_difference(
     simple_path: Path, header: ProgramHeader, tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     path = package(tmp_path / "other.pt2", dataclasses.replace(header, **changes))
-    with pytest.raises(ModelError, match=f"^the compiled program {reason}") as caught:
+    with pytest.raises(ModelError, match=f"^The compiled program {reason}") as caught:
         JMPCalculator(simple_path, device="cpu", compiled=path)
     assert caught.value.where == str(path)
 

@@ -14,8 +14,8 @@ from ase.io import read, write
 
 from jmp_calc import evaluate, finetune
 from jmp_calc.errors import BadInputError, JMPWarning, ModelError, UsageError
+from jmp_calc.training import DataOptions
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.finetuning.options import ModelOptions
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_atoms, emt_file, tiny_model
@@ -104,8 +104,8 @@ def test_a_head_can_be_kept_chosen_or_new(tmp_path: Path, model: Path, data: Pat
         out=tmp_path / "kept",
         config=SHORT,
         say=lambda line: None,
-        start=ModelOptions(keep_heads=True, init_head="other"),
-        head="emt",
+        start=ModelOptions(keep_heads=True, head="other"),
+        head_name="emt",
     )
     config = load_model(kept.best).potential.config
     assert [head.name for head in config.heads] == ["old", "other", "emt"]
@@ -117,7 +117,7 @@ def test_a_head_can_be_kept_chosen_or_new(tmp_path: Path, model: Path, data: Pat
         out=tmp_path / "new",
         config=SHORT,
         say=lambda line: None,
-        start=ModelOptions(init_head="scratch"),
+        start=ModelOptions(head="scratch"),
     )
     assert new.init_head is None
 
@@ -129,7 +129,7 @@ def test_head_names_must_not_collide_or_be_unknown(tmp_path: Path, model: Path, 
             model=str(model),
             out=tmp_path / "a",
             config=SHORT,
-            head="old",
+            head_name="old",
             say=lambda line: None,
             start=ModelOptions(keep_heads=True),
         )
@@ -140,7 +140,7 @@ def test_head_names_must_not_collide_or_be_unknown(tmp_path: Path, model: Path, 
             out=tmp_path / "b",
             config=SHORT,
             say=lambda line: None,
-            start=ModelOptions(init_head="pbe"),
+            start=ModelOptions(head="pbe"),
         )
 
 
@@ -154,7 +154,7 @@ def test_the_most_similar_head_is_the_one_with_the_smallest_force_error(
         out=tmp_path / "first",
         say=lambda line: None,
         config=dataclasses.replace(SHORT, epochs=8),
-        head="emt",
+        head_name="emt",
     )
     loaded = load_model(learned.best)
     potential = loaded.potential.with_new_head(
@@ -207,7 +207,7 @@ def test_missing_forces_are_refused_unless_allowed(tmp_path: Path, model: Path) 
     with pytest.raises(BadInputError, match="no forces"):
         finetune(tmp_path / "energies.extxyz", model=str(model), out=tmp_path / "run", say=lambda line: None)
     assert not (tmp_path / "run" / "best.safetensors").exists()
-    data = DataOptions("", allow_missing=("forces",))
+    data = DataOptions(allow_missing=("forces",))
     result = finetune(
         tmp_path / "energies.extxyz",
         model=str(model),

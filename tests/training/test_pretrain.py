@@ -17,7 +17,7 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
-from jmp_calc.training.pretrain import PretrainResult, pretrain, run
+from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.mixture import load_mixture
@@ -288,7 +288,7 @@ def test_a_finished_folder_is_not_overwritten(
     shutil.copytree(finished.model.parent, folder)
     with pytest.raises(UsageError, match="exists already"):
         trained(short, pack, folder)
-    again = run(short, folder, PretrainOptions(pack=pack), resume=True, override=False, say=lambda text: None)
+    again = pretrain(short, folder, PretrainOptions(pack=pack), resume=True, say=lambda text: None)
     assert dataclasses.asdict(again)["n_epochs"] == 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.io.header import as_floats
 from jmp_calc.io.raw_frame import RawFrame
 
@@ -37,9 +37,13 @@ class LabelKeys:
     volume."""
 
     energy: str | None = None
+    """Name of the energy."""
     forces: str | None = None
+    """Name of the forces."""
     stress: str | None = None
+    """Name of the stress (ASE's sign)."""
     virials: str | None = None
+    """Name of the virials (stress = -virials / volume)."""
 
 
 def lookup(frame: RawFrame, label: str, key: str) -> Any:
@@ -52,7 +56,12 @@ def lookup(frame: RawFrame, label: str, key: str) -> Any:
 
 
 def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path) -> None:
-    """BadInputError if no frame has a label, or the target, under the key that the user gave."""
+    """BadInputError if no frame has a label, or the target, under the key that the user gave; UsageError for
+    keys of both stress and virials."""
+    if keys.stress is not None and keys.virials is not None:
+        raise UsageError(
+            "--stress-key and --virials-key contradict each other.", hint="leave one of them out"
+        )
     given = vars(keys).items() if target is None else [("target", target)]
     for label, key in given:
         if key is not None and all(lookup(frame, label, key) is None for frame in frames):

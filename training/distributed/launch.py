@@ -59,15 +59,18 @@ class DistributedConfig:
 
 
 @contextmanager
-def started(config: DistributedConfig, device: str = "auto") -> Iterator[World]:
+def started(config: DistributedConfig | World, device: str = "auto") -> Iterator[World]:
     """All processes of a run, this one among them; an error of any is told once, by the first.
 
     Args:
-        config: how many processes there are to be.
+        config: how many processes there are to be; a World: they are started, and this is one of them.
         device: auto, cpu or cuda; GPUs are numbered by the rank within a machine.
 
     Raises UsageError where the processes cannot be started or do not find each other.
     """
+    if isinstance(config, World):
+        yield config
+        return
     cluster = surroundings(os.environ)
     devices, nodes = processes(config, cluster, os.environ)
     if devices * nodes == 1:

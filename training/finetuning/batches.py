@@ -29,13 +29,12 @@ def training_batches(
     prepared: Prepared,
     potential: Potential,
     begun: Start,
-    config: TrainConfig,
-    share: float,
     device: torch.device,
     world: World,
 ) -> Batches:
     """Batches of the training frames in a new order in every epoch, with frames of earlier data where they
     are replayed."""
+    config, share = prepared.config, prepared.data.share
     new, room = len(prepared.train), config.max_edges_per_batch
     graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
     order: Order = Shuffled(

@@ -22,6 +22,7 @@ from ..data.label_units import LabelUnits
 from ..data.labels import read_labelled
 from .fitted_energies import missing_energies
 from .old_heads import energy_heads, force_errors, knowing
+from .options import file_and_head
 
 if TYPE_CHECKING:
     from jmp_calc.model.config import ModelConfig
@@ -58,14 +59,6 @@ class EarlierTask:
     their zero."""
     direct: bool
     """Whether the forces are those of the direct head."""
-
-
-def file_and_head(text: str) -> tuple[str, str | None]:
-    """The parts of ``FILE`` or ``FILE:HEAD``."""
-    if ":" not in text or Path(text).exists():
-        return text, None
-    path, head = text.rsplit(":", 1)
-    return path, head
 
 
 def read_earlier(

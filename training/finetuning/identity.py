@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 from ..data.frame import Frame
-from .options import DataOptions, ModelOptions
 from .prepare import Prepared
 from .start import Start
 
 
-def run_identity(prepared: Prepared, begun: Start, data: DataOptions, start: ModelOptions) -> dict[str, Any]:
+def run_identity(prepared: Prepared, begun: Start) -> dict[str, Any]:
     """Of each set, and of replayed ones, number of frames and hash of structures and labels; start model and
     references.
 
     Hash instead of name, so that a model may be moved; energies are rounded, because another machine adds
     them otherwise.
     """
+    start = prepared.start
     references = {} if prepared.references is None else prepared.references.values
     origin = {
         "sha256": prepared.loaded.sha256,
         "from_scratch": start.from_scratch,
-        "head": start.head,
-        "init_head": start.init_head,
+        "head": start.head_name,  # names of the first version of the state
+        "init_head": start.head,
         "keep_heads": start.keep_heads,
         "graph": start.graph,
         "dtype": start.dtype,
@@ -36,7 +36,7 @@ def run_identity(prepared: Prepared, begun: Start, data: DataOptions, start: Mod
     facts = {"train": _identity(prepared.train), "valid": _identity(prepared.valid), "start": origin}
     if begun.replayed:
         sets = {item.task.title: _identity(item.frames) for item in begun.replayed}
-        facts["replay"] = {"share": data.replay_share, **sets}
+        facts["replay"] = {"share": prepared.data.share, **sets}
     return facts
 
 

@@ -15,11 +15,10 @@ from ..data.frame import Frame
 from ..data.references import References
 from ..targets.fit import FittedTarget
 from .old_heads import energy_heads
+from .options import OLD_HEADS, ModelOptions
 
 if TYPE_CHECKING:
     from jmp_calc.zoo.container import LoadedModel
-
-    from .options import ModelOptions
 
 
 def network_for(
@@ -56,13 +55,13 @@ def new_head(
 ) -> HeadConfig:
     """The new head: elements, scales and references of the training frames, or what the target needs."""
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
-    head = HeadConfig(name=options.head, level_of_theory=options.level_of_theory, elements=elements)
+    head = HeadConfig(name=options.head_name, level_of_theory=options.level_of_theory, elements=elements)
     return _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
 
 
 def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:
     """ModelError if the new head cannot start from the old one that was named, UsageError if from none."""
-    if options.init_head in ("auto", "scratch"):
+    if options.head in OLD_HEADS:
         return
     if head.kind != "energy":
         raise UsageError(
@@ -70,10 +69,10 @@ def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig,
             hint="leave out --head",
         )
     names = [old.name for old in energy_heads(config, direct=direct)]
-    if options.init_head not in names:
+    if options.head not in names:
         raise ModelError(
-            f"There is no head {options.init_head!r} to start from.",
-            hint=f"choose one of {', '.join(names)}, auto or scratch",
+            f"There is no head {options.head!r} to start from.",
+            hint=f"choose one of {', '.join(names)}, auto or scratch; --head-name names the new head",
         )
 
 
@@ -82,13 +81,13 @@ def kept_heads(options: ModelOptions, config: ModelConfig, needed: Collection[st
     name."""
     kept = [old.name for old in config.heads if options.keep_heads or old.name in needed]
     other = "give the new one another name with --head-name NAME"
-    if options.head in needed:
+    if options.head_name in needed:
         raise UsageError(
-            f"The old head {options.head!r} of the earlier data has the name of the new one.", hint=other
+            f"The old head {options.head_name!r} of the earlier data has the name of the new one.", hint=other
         )
-    if options.head in kept:
+    if options.head_name in kept:
         raise UsageError(
-            f"The model already has a head {options.head!r}.",
+            f"The model already has a head {options.head_name!r}.",
             where=options.model,
             hint=f"{other}, or leave out --keep-heads",
         )

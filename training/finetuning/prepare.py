@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from jmp_calc.io.progress import Say
-
-from .options import SCRATCH, DataOptions, ModelOptions
-
-if TYPE_CHECKING:
-    from jmp_calc.zoo.container import LoadedModel
-
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jmp_calc.errors import UsageError
+from jmp_calc.io.progress import Say
 
 from ..audit.audit import AuditReport, audit
 from ..batches.replay import check_share
@@ -28,12 +20,15 @@ from ..config import TrainConfig
 from ..data.frame import Frame, LabelledSet
 from ..data.labels import read_labelled
 from ..data.references import MODES, References, fit_references, load_references
+from ..data.sources import Sources, read_each, sources
 from ..data.split import every_nth, split_frames
 from ..targets.fit import FittedTarget, fit_target, with_target
 from ..targets.options import TargetTask
+from .arguments import TrainSettings
 from .earlier import EarlierSet, read_earlier, refuse_known
-from .options import refuse_old_weights
-from .recipe_frames import force_rms, read_recipe_frames
+from .options import SCRATCH, VALID_FRACTION, DataOptions, ModelOptions, refuse_energies, refuse_old_weights
+from .recipe_frames import force_rms, read_recipe_frames, recipe_folder
+from .recipes import FinetuneRecipe
 
 if TYPE_CHECKING:
     from jmp_calc.zoo.container import LoadedModel
@@ -45,6 +40,10 @@ if TYPE_CHECKING:
 class Prepared:
     """Everything that is known before training; what ``--dry-run`` shows."""
 
+    data: DataOptions
+    """With the files that were found, and the kind of the target."""
+    start: ModelOptions
+    config: TrainConfig
     train: tuple[Frame, ...]
     valid: tuple[Frame, ...]
     test: tuple[Frame, ...]
@@ -60,97 +59,155 @@ class Prepared:
     replayed: tuple[EarlierSet, ...] = ()
 
 
-def prepare(data: DataOptions, start: ModelOptions, config: TrainConfig, say: Say) -> Prepared:
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """The three parts of the data, and what was found while reading them."""
+
+    train: tuple[Frame, ...]
+    valid: tuple[Frame, ...]
+    test: tuple[Frame, ...]
+    messages: list[str]
+    isolated: dict[int, float] = field(default_factory=dict)
+    """Energy in eV of isolated atoms by atomic number."""
+
+
+def prepare(data: DataOptions, start: ModelOptions, config: TrainSettings, say: Say) -> Prepared:
     """Read, split, audit and reference the data and find the start model; computes nothing expensive.
 
-    Raises:
-        UsageError: no frames to train on or to validate on.
+    ``config``: the settings, or what makes them from the defaults or from those of ``data.recipe``.
+    UsageError for choices that contradict each other, or no frames to train on or to validate on.
     """
     began = time.monotonic()
-    required = [label for label in ("energy", "forces") if label not in data.allow_missing]
-    required = [label for label in required if getattr(config.loss, f"{label}_weight") > 0]
-    target = data.target.key if data.target else None
-    messages: list[str] = []
+    data.check()
+    _check_earlier(data, start)
+    if data.train is None:
+        raise UsageError(
+            "No training data were given.",
+            where=None if data.recipe is None else f"recipe {data.recipe.name}",
+            hint="name a file: jmp-calc finetune train.extxyz"
+            if data.recipe is None
+            else "add --data FOLDER; jmp-calc data list says what it must hold",
+        )
+    if data.recipe is not None:
+        start = start.for_recipe(data.recipe)
+        loaded = load_start(start)
+        found, data, config = _of_recipe(data.recipe, data, loaded, config)
+    else:
+        config = settled(config, TrainConfig())
+        if data.target is not None:
+            refuse_energies(config)
+            config = config.for_target()
+        refuse_old_weights(start, config)
+        loaded = load_start(start)
+        found, data = _of_files(data, config)
+    refuse_old_weights(start, config)
+    return _examined(found, data, start, config, loaded, began, say)
 
-    def read(path: str | Path | None, index: str = ":", *, for_training: bool = False) -> LabelledSet | None:
-        if path is None:
-            return None
-        found = read_labelled(
-            path,
+
+def settled(config: TrainSettings, before: TrainConfig) -> TrainConfig:
+    """The settings that are meant, where those of ``before`` would hold else."""
+    return config if isinstance(config, TrainConfig) else config(before)
+
+
+def _required(data: DataOptions, config: TrainConfig) -> list[str]:
+    """Labels that every frame must have."""
+    counting = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
+    return [label for label in counting if label not in data.allow_missing]
+
+
+def _of_files(data: DataOptions, config: TrainConfig) -> tuple[_Frames, DataOptions]:
+    """The frames of the user's own data, and the settings with what was found."""
+    messages: list[str] = []
+    required = _required(data, config)
+    train_from, valid_from, test_from = (sources(item) for item in (data.train, data.valid, data.test))
+    data = dataclasses.replace(data, **_found(train_from, valid_from, test_from))
+    given = _read(train_from, data, required, messages, data.index)
+    if data.target is not None:  # the other files are read as this one
+        data = dataclasses.replace(
+            data, target=dataclasses.replace(data.target, kind=data.target.kind or given.target_kind)
+        )
+    valid_set, test_set = (_read(item, data, required, messages) for item in (valid_from, test_from))
+    for item, found in ((valid_from, valid_set), (test_from, test_set)):
+        if found.isolated:
+            messages.append(
+                f"{item.name}: its isolated atoms are not used: references come from the training data, or "
+                "from this file with --E0s FILE"
+            )
+    train, valid = given.frames, valid_set.frames
+    if not valid_from:
+        train, valid = _split(train, data, messages)
+    if not train or not valid:
+        raise UsageError(
+            f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
+            where=train_from.where,
+            hint="give more frames, or a file with --valid",
+        )
+    _refuse_nothing(train, data, config, train_from.where)
+    return _Frames(train, valid, test_set.frames, messages, given.isolated), data
+
+
+def _found(train: Sources, valid: Sources, test: Sources) -> dict[str, Any]:
+    """Fields of DataOptions: the files of patterns and folders, in the order in which they are read."""
+    parts = {"train": train, "valid": valid, "test": test}
+    return {name: (item.files or item.structures) if item else None for name, item in parts.items()}
+
+
+def _read(
+    given: Sources, data: DataOptions, required: Sequence[str], messages: list[str], index: str = ":"
+) -> LabelledSet:
+    """The frames with labels; none if there is nothing to read."""
+    if not given:
+        return LabelledSet(())
+    found = read_each(
+        given,
+        partial(
+            read_labelled,
             keys=data.keys,
             index=index,
             allow_truncated=data.allow_truncated,
             require=required,
             units=data.units,
-            target=target,
+            target=data.target.key if data.target else None,
             target_kind=data.target.label_kind if data.target else None,
             other_states="not_neutral" in data.allow,
-        )
-        messages.extend(f"{Path(path).name}: {message}" for message in found.messages)
-        if found.isolated and not for_training:
-            messages.append(
-                f"{Path(path).name}: its isolated atoms are not used: references come from the training "
-                "file, or "
-                "from this one with --E0s FILE"
-            )
-        frames = _chosen(found.frames, data.groups, path)
-        return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
-
-    _check_earlier(data, start)
-    refuse_old_weights(start, config)
-    loaded = load_start(start)
-    given = read(data.train, data.index, for_training=True)
-    assert given is not None
-    if data.target is not None:  # the other files are read as this one
-        data = dataclasses.replace(
-            data, target=dataclasses.replace(data.target, kind=data.target.kind or given.target_kind)
-        )
-    valid_set, test_set = read(data.valid), read(data.test)
-    train, valid = given.frames, valid_set.frames if valid_set else ()
-    if valid_set is None:
-        split = (
-            every_nth(train, data.valid_every)
-            if data.valid_every is not None
-            else split_frames(train, data.valid_fraction, data.seed)
-        )
-        train, valid = split
-        how = (
-            f"every {data.valid_every}th frame"
-            if data.valid_every is not None
-            else "contiguous blocks of every group"
-        )
-        messages.append(f"validation: {len(valid)} of {len(given.frames)} training frames, {how}")
-    if not train or not valid:
-        raise UsageError(
-            f"There are {len(train)} frames to train on and {len(valid)} to validate on.",
-            where=str(data.train),
-            hint="give more frames, or a file with --valid",
-        )
-    test = test_set.frames if test_set else ()
-    _refuse_nothing(train, data, config)
-    return _examined(train, valid, test, given.isolated, data, loaded, required, messages, began, say)
+        ),
+    )
+    single = len(given.files) < 2  # of several, every message has its own names
+    messages.extend(f"{given.name}: {message}" if single else message for message in found.messages)
+    frames = _chosen(found.frames, data.groups, given.where)
+    return dataclasses.replace(found, frames=_with_target(frames, data.target, messages))
 
 
-def prepare_recipe(
-    data: DataOptions, start: ModelOptions, override: Callable[[TrainConfig], TrainConfig], say: Say
-) -> tuple[Prepared, DataOptions, TrainConfig]:
-    """The same for the data set of ``data.recipe``; also ``data`` with the file that was found, and the
-    settings.
+def _split(
+    frames: tuple[Frame, ...], data: DataOptions, messages: list[str]
+) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
+    """Training and validation frames."""
+    if data.valid_every is not None:
+        train, valid = every_nth(frames, data.valid_every)
+        how = f"every {data.valid_every}th frame"
+    else:
+        fraction = VALID_FRACTION if data.valid_fraction is None else data.valid_fraction
+        train, valid = split_frames(frames, fraction, data.seed)
+        how = "contiguous blocks of every group"
+    messages.append(f"validation: {len(valid)} of {len(frames)} training frames, {how}")
+    return train, valid
 
-    ``override`` changes the settings of the recipe where the user wants others.
-    """
-    began, recipe = time.monotonic(), data.recipe
-    assert recipe is not None
-    _check_earlier(data, start)
-    loaded = load_start(start)
+
+def _of_recipe(
+    recipe: FinetuneRecipe, data: DataOptions, loaded: LoadedModel, config: TrainSettings
+) -> tuple[_Frames, DataOptions, TrainConfig]:
+    """The frames of the data set of a published task, its file, and the settings."""
     found = read_recipe_frames(
-        recipe, Path(data.train), split=data.split, test_frames=data.test_frames, on_bad=data.on_bad
+        recipe,
+        recipe_folder(data.train),
+        split=data.split,
+        test_frames=data.test_frames,
+        on_bad=data.on_bad,
     )
     blocks = loaded.potential.config.backbone.num_blocks
     task = recipe.target_task
-    config = override(recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
+    config = settled(config, recipe.train_config(blocks, force_rms(found.train) if task is None else 1.0))
     config = config if task is None else config.for_target()
-    refuse_old_weights(start, config)
     messages = list(found.messages)
     if recipe.layerwise and not config.optim.layer_rates:
         messages.append(
@@ -164,42 +221,63 @@ def prepare_recipe(
     train, valid, test = (
         _with_target(frames, task, messages) for frames in (found.train, found.valid, found.test)
     )
-    required = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
-    prepared = _examined(train, valid, test, {}, data, loaded, required, messages, began, say)
-    return prepared, data, config
+    return _Frames(train, valid, test, messages), data, config
 
 
 def _examined(
-    train: tuple[Frame, ...],
-    valid: tuple[Frame, ...],
-    test: tuple[Frame, ...],
-    isolated: dict[int, float],
+    found: _Frames,
     data: DataOptions,
+    start: ModelOptions,
+    config: TrainConfig,
     loaded: LoadedModel,
-    required: list[str],
-    messages: list[str],
     began: float,
     say: Say,
 ) -> Prepared:
     """Subset, references or statistics of the target, and audit of the frames that were read; and the earlier
     data."""
-    references = target = None
-    train = _few(train, data, messages)
+    messages = found.messages
+    train, target, references = _few(found.train, data, messages), None, None
+    valid, test = found.valid, found.test
     if data.target is not None:
         target = fit_target(train, data.target)
         messages.append(target.message)
         train, valid, test = (target.encoded(frames) for frames in (train, valid, test))
     if any(frame.energy is not None for frame in train):
-        references = fit_references(train, isolated, _reference_mode(data))
+        references = fit_references(train, found.isolated, _reference_mode(data))
         messages.extend(references.messages)
     report = audit(
         train,
         valid,
         test,
-        require=required,
+        require=_required(data, config),
         allow=data.allow,
         target=data.target.key if data.target and data.target.kind != "vector" else None,
     )
+    retained, replayed = _earlier(data, train, messages)
+    for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
+        say(message)
+    return Prepared(
+        data=data,
+        start=start,
+        config=config,
+        train=train,
+        valid=valid,
+        test=test,
+        references=references,
+        target=target,
+        audit=report,
+        loaded=loaded,
+        messages=tuple(messages),
+        began=began,
+        retained=retained,
+        replayed=replayed,
+    )
+
+
+def _earlier(
+    data: DataOptions, train: Sequence[Frame], messages: list[str]
+) -> tuple[tuple[EarlierSet, ...], tuple[EarlierSet, ...]]:
+    """Earlier data that are retained, and those that are replayed."""
     retained, replayed = (
         tuple(read_earlier(text, keys=data.keys, units=data.units) for text in texts)
         for texts in (data.retain, data.replay)
@@ -213,14 +291,10 @@ def _examined(
                 f"{f', converted from {units} as the training frames' if units else ''}"
             )
             messages.extend(f"{item.name}: {message}" for message in item.messages)
-    for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
-        say(message)
-    return Prepared(
-        train, valid, test, references, target, report, loaded, tuple(messages), began, retained, replayed
-    )
+    return retained, replayed
 
 
-def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainConfig) -> None:
+def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainConfig, where: str) -> None:
     """UsageError if no training frame (of the stress alone: not every one) has what the loss counts: no
     gradient then."""
     weights = {label: getattr(config.loss, f"{label}_weight") for label in ("energy", "forces", "stress")}
@@ -230,7 +304,7 @@ def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainCo
         raise UsageError(
             f"{without} of {len(train)} training frames lack all that the loss counts: "
             f"{', '.join(counting)}.",
-            where=str(data.train),
+            where=where,
             hint="raise the weight of a label that the file has (--forces-weight)",
         )
 
@@ -262,7 +336,7 @@ def _with_target(
     return kept
 
 
-def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) -> tuple[Frame, ...]:
+def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], where: str) -> tuple[Frame, ...]:
     """Frames whose group, or set of elements written like ``Si`` or ``Cu-O``, was asked for."""
     if not groups:
         return frames
@@ -276,7 +350,7 @@ def _chosen(frames: tuple[Frame, ...], groups: Sequence[str], path: str | Path) 
         known = sorted({frame.group for frame in frames} | {elements(frame) for frame in frames})
         raise UsageError(
             f"No frame belongs to {', '.join(groups)}.",
-            where=str(path),
+            where=where,
             hint=f"groups and elements of the file: {', '.join(known[:20])}",
         )
     return kept
@@ -286,14 +360,15 @@ def _check_earlier(data: DataOptions, start: ModelOptions) -> None:
     """UsageError for retained or replayed data that the run has no use for."""
     if start.from_scratch and (data.retain or data.replay):
         raise UsageError(
-            "A network from scratch knows no earlier data.", hint="leave out --retain and --replay"
+            f"--from-scratch and {'--retain' if data.retain else '--replay'} contradict each other.",
+            hint="a network with new weights knows no earlier data: leave one of them out",
         )
     if data.replay:
-        check_share(data.replay_share)
+        check_share(data.share)
         if data.target or (data.recipe and data.recipe.target_task):
             raise UsageError(
-                "Earlier energies and forces cannot be replayed in a run on a target.",
-                hint="leave out --replay",
+                "--target and --replay contradict each other.",
+                hint="leave one of them out: earlier energies have no meaning in a run on a target",
             )
 
 
@@ -304,7 +379,6 @@ def _few(train: tuple[Frame, ...], data: DataOptions, messages: list[str]) -> tu
     if not 0 < data.n_train <= len(train):
         raise UsageError(
             f"{data.n_train} of {len(train)} training frames were asked for.",
-            where=str(data.train),
             hint=f"--n-train between 1 and {len(train)}",
         )
     chosen = np.sort(np.random.default_rng(data.seed).permutation(len(train))[: data.n_train])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 
 from ..data.frame import Frame
 from ..data.screen import OnBad, Screen
+from ..data.sources import Labelled
 from ..datasets.base import SEED
 from ..datasets.registry import family
 from .recipes import FinetuneRecipe
@@ -76,6 +78,13 @@ def read_recipe_frames(
     if recipe.force_std is not None:
         messages += _compared(force_rms(train), recipe, split)
     return RecipeFrames(train, valid, tested, source.path, tuple(messages))
+
+
+def recipe_folder(given: Labelled | None) -> Path:
+    """The folder (or file) of a data set; UsageError if something else was given."""
+    if isinstance(given, (str, os.PathLike)):
+        return Path(given)
+    raise UsageError("A recipe reads one folder.", hint="give the folder with the files of its data set")
 
 
 def force_rms(frames: Sequence[Frame]) -> float:

@@ -4,15 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
-
-from ..config import TrainConfig
-from .options import ModelOptions
-from .prepare import Prepared
-
-if TYPE_CHECKING:
-    from jmp_calc.model.potential import Potential
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,16 +18,15 @@ from ..batches.loader import Batches
 from ..batches.order import Shuffled
 from ..batches.tasks import Task
 from ..data.frame import Frame
-from ..data.references import References
-from ..targets.fit import FittedTarget
-from .earlier import EarlierSet, EarlierTask, bound, with_own_titles
+from .earlier import EarlierTask, bound, with_own_titles
 from .fitted_energies import with_fitted_energies
 from .network import check_old_head, kept_heads, network_for, new_head, with_layers
 from .old_heads import energy_heads, force_errors, knowing
+from .options import ModelOptions
+from .prepare import Prepared
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
-    from jmp_calc.zoo.container import LoadedModel
 
 
 N_SCALE_BATCHES = 8
@@ -71,72 +61,69 @@ class Start:
         return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
 
 
-def make_start(
-    loaded: LoadedModel,
-    options: ModelOptions,
-    frames: Sequence[Frame],
-    references: References | None,
-    *,
-    direct_forces: bool,
-    device: torch.device,
-    seed: int,
-    max_edges: int,
-    target: FittedTarget | None = None,
-    retained: Sequence[EarlierSet] = (),
-    replayed: Sequence[EarlierSet] = (),
-) -> Start:
-    """Build the network with its new head, and with the old ones that earlier data or the user need.
-
-    ``frames`` are the training frames, ``target`` what replaces energies.
-    """
-    from jmp_calc.machine.device import choose_dtype
-    from jmp_calc.model.potential import Potential
-
-    messages: list[str] = []
-    config = network_for(loaded, options, target, direct_forces=direct_forces, messages=messages)
-    head = new_head(options, frames, references, target, direct_forces=direct_forces)
-    dtype = choose_dtype(options.dtype)
-    torch.manual_seed(seed)
+def make_start(prepared: Prepared, device: torch.device) -> Start:
+    """Build the network with its new head, and with the old ones that earlier data or the user need."""
+    options, config = prepared.start, prepared.config
+    direct, messages = config.forces == "direct", list[str]()
+    network = network_for(prepared.loaded, options, prepared.target, direct_forces=direct, messages=messages)
+    head = new_head(options, prepared.train, prepared.references, prepared.target, direct_forces=direct)
+    torch.manual_seed(config.seed)
     if options.from_scratch:
-        potential = with_fitted_energies(
-            _from_scratch(config, head, options, frames, dtype, device, seed, max_edges),
-            head.name,
-            frames,
-            device,
-        )
-        source = f"architecture of {loaded.card.name}, new weights (seed {seed})"
-        return Start(
-            potential,
-            potential.config.head(head.name),
-            source,
-            "as the training data",
-            (),
-            None,
-            {},
-            tuple(messages),
-        )
-    source = f"{loaded.card.name} (sha256 {loaded.sha256[:12]})"
-    # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
-    old = Potential.from_state(config, loaded.potential.state_dict()).to(dtype=dtype, device=device)
-    watched, trained = (
-        with_own_titles([bound(item, old, direct=direct_forces, device=device) for item in items], items)
-        for items in (retained, replayed)
-    )
-    kept = kept_heads(options, config, {item.task.head for item in (*watched, *trained)})
-    check_old_head(options, config, head, direct=direct_forces)
-    template, probe = _similar_head(old, options, head, frames, direct_forces, device, messages)
-    potential = with_fitted_energies(_add_head(old, head, template, options, kept), head.name, frames, device)
+        return _with_new_weights(prepared, network, head, device, messages)
+    return _with_old_weights(prepared, network, head, device, messages)
+
+
+def _with_new_weights(
+    prepared: Prepared, network: ModelConfig, head: HeadConfig, device: torch.device, messages: list[str]
+) -> Start:
+    from jmp_calc.machine.device import choose_dtype
+
+    options, seed = prepared.start, prepared.config.seed
+    dtype, room = choose_dtype(options.dtype), prepared.config.max_edges_per_batch
+    potential = _from_scratch(network, head, options, prepared.train, dtype, device, seed, room)
+    potential = with_fitted_energies(potential, head.name, prepared.train, device)
     return Start(
         potential,
         potential.config.head(head.name),
-        source,
-        loaded.card.licence,
-        loaded.card.training_data,
-        template,
-        probe,
-        tuple(messages),
-        watched,
-        trained,
+        source=f"architecture of {prepared.loaded.card.name}, new weights (seed {seed})",
+        licence="as the training data",
+        training_data=(),
+        init_head=None,
+        probe={},
+        messages=tuple(messages),
+    )
+
+
+def _with_old_weights(
+    prepared: Prepared, network: ModelConfig, head: HeadConfig, device: torch.device, messages: list[str]
+) -> Start:
+    from jmp_calc.machine.device import choose_dtype
+    from jmp_calc.model.potential import Potential
+
+    options, loaded, direct = prepared.start, prepared.loaded, prepared.config.forces == "direct"
+    # Its tensors may be those of the file: it is only evaluated, and the new network copies what it takes.
+    old = Potential.from_state(network, loaded.potential.state_dict())
+    old = old.to(dtype=choose_dtype(options.dtype), device=device)
+    watched, trained = (
+        with_own_titles([bound(item, old, direct=direct, device=device) for item in items], items)
+        for items in (prepared.retained, prepared.replayed)
+    )
+    kept = kept_heads(options, network, {item.task.head for item in (*watched, *trained)})
+    check_old_head(options, network, head, direct=direct)
+    template, probe = _similar_head(old, options, head, prepared.train, direct, device, messages)
+    potential = _add_head(old, head, template, options, kept)
+    potential = with_fitted_energies(potential, head.name, prepared.train, device)
+    return Start(
+        potential,
+        potential.config.head(head.name),
+        source=f"{loaded.card.name} (sha256 {loaded.sha256[:12]})",
+        licence=loaded.card.licence,
+        training_data=loaded.card.training_data,
+        init_head=template,
+        probe=probe,
+        messages=tuple(messages),
+        retained=watched,
+        replayed=trained,
     )
 
 
@@ -192,10 +179,10 @@ def _similar_head(
 ) -> tuple[str | None, dict[str, float]]:
     """Name of the old head to start from (None: new weights), and the force RMSE of those compared."""
     heads = energy_heads(potential.config, direct=direct)
-    if options.init_head == "scratch" or (head.kind != "energy" and options.init_head == "auto"):
+    if options.head == "scratch" or (head.kind != "energy" and options.head == "auto"):
         return None, {}
-    if options.init_head != "auto":
-        return options.init_head, {}
+    if options.head != "auto":
+        return options.head, {}
     cover = [h.name for h in knowing(heads, head.elements or ())]
     if not cover:
         messages.append("no old head knows all the elements: the new head starts from new weights")
@@ -209,23 +196,24 @@ def _similar_head(
     return best, probe
 
 
-def resolved(config: TrainConfig, potential: Potential, prepared: Prepared) -> TrainConfig:
+def resolved(prepared: Prepared, potential: Potential) -> Prepared:
     """The settings with learning rate (by size of the network), batch size (by number of training structures)
     and what a target decides."""
+    config = prepared.config
     if config.batch_size is None:
         config = dataclasses.replace(config, batch_size=min(max(4, math.ceil(len(prepared.train) / 500)), 32))
     if prepared.target is not None:
         config = prepared.target.configured(config)
-    if config.optim.lr is not None:
-        return config
-    n_weights = sum(p.numel() for p in potential.parameters())
-    # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
-    lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
-    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
+    if config.optim.lr is None:
+        n_weights = sum(p.numel() for p in potential.parameters())
+        # 8e-5 for JMP-L with 1.6e8 weights (Shoghi et al. 2023) and 1e-3 for 1e6 weights lie on this line.
+        lr = float(f"{min(1e-3 * (1e6 / n_weights) ** 0.5, 2e-3):.2g}")
+        config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=lr))
+    return dataclasses.replace(prepared, config=config)
 
 
-def _to_publish(potential: Potential, start: ModelOptions) -> Potential:
+def to_publish(potential: Potential, start: ModelOptions) -> Potential:
     """The network without the old heads that it had for earlier data, unless they are to be kept."""
     if start.keep_heads or len(potential.config.heads) == 1:
         return potential
-    return potential.with_heads([start.head], start.head)
+    return potential.with_heads([start.head_name], start.head_name)

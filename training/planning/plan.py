@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from jmp_calc.machine.device import choose_device, choose_dtype
-from jmp_calc.machine.speed import probe_machine
+from jmp_calc.machine.speed import Machine, probe_machine
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.shapes import shapes_only
 
@@ -27,7 +27,7 @@ from ..finetuning.batches import evaluation_batches, training_batches
 from ..finetuning.earlier import EarlierSet, EarlierTask, possible_heads
 from ..finetuning.forgetting import AT_VALIDATIONS
 from ..finetuning.network import check_old_head, kept_heads, network_for, new_head, with_layers
-from ..finetuning.options import DataOptions, ModelOptions
+from ..finetuning.options import OLD_HEADS, ModelOptions
 from ..finetuning.prepare import Prepared
 from ..finetuning.start import Start, resolved
 from ..optim.lora import train_low_rank
@@ -67,36 +67,30 @@ class Machines:
     """Processes that share every step, each with a device."""
 
 
-def plan_finetune(
-    prepared: Prepared, data: DataOptions, start: ModelOptions, config: TrainConfig, where: Machines
-) -> Plan:
-    """The plan of ``training.finetune.run`` with the same arguments; no network is evaluated.
+def plan_finetune(prepared: Prepared, where: Machines) -> Plan:
+    """The plan of a fine-tuning with these data and settings; no network is evaluated.
 
     Raises the errors of the run for settings that do not go together.
     """
     messages: list[str] = []
-    direct = config.forces == "direct"
+    start, direct = prepared.start, prepared.config.forces == "direct"
     model = network_for(prepared.loaded, start, prepared.target, direct_forces=direct, messages=messages)
     head = new_head(start, prepared.train, prepared.references, prepared.target, direct_forces=direct)
     if not start.from_scratch:
         check_old_head(start, model, head, direct=direct)
     network, head = _with_new_head(model, head, prepared, start)
-    config = resolved(config, network, prepared)
+    prepared = resolved(prepared, network)
     replayed = tuple(_bound(item, network.config) for item in prepared.replayed)
     begun = Start(network, head, "", "", (), None, {}, (), replayed=replayed)
     cpu, alone = torch.device("cpu"), World()
-    train = training_batches(prepared, network, begun, config, data.replay_share, cpu, alone)
+    train = training_batches(prepared, network, begun, cpu, alone)
     valid, test = (
-        evaluation_batches(frames, network, begun, config, cpu, alone)
+        evaluation_batches(frames, network, begun, prepared.config, cpu, alone)
         for frames in (prepared.valid, prepared.test)
     )
-    fixed = tuple(
-        h.name
-        for h in network.config.heads
-        if h.name not in {head.name, *(item.task.head for item in replayed)}
-    )
     retained = sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
-    plan = _planned(network, config, train, valid, test, fixed, retained, where, prepared.began)
+    batches = train, valid, test
+    plan = _planned(network, prepared.config, batches, begun.fixed_heads, retained, where, prepared.began)
     return dataclasses.replace(plan, messages=tuple(messages))
 
 
@@ -112,20 +106,19 @@ def plan_pretrain(
     cpu = torch.device("cpu")
     train = pretraining_batches(sets, recipe, network, cpu, 0)
     valid = validation_batches(few, recipe, network, cpu)
-    return _planned(network, config, train, valid, None, (), 0, where, began)
+    return _planned(network, config, (train, valid, None), (), 0, where, began)
 
 
 def _planned(
     network: Potential,
     config: TrainConfig,
-    train: Batches,
-    valid: Batches,
-    test: Batches | None,
+    batches: tuple[Batches, Batches, Batches | None],
     fixed_heads: tuple[str, ...],
     retained: int,
     where: Machines,
     began: float,
 ) -> Plan:
+    train, valid, test = batches
     device, dtype = choose_device(where.device), choose_dtype(where.dtype)
     check_combination(config, World(size=where.devices), dtype)
     check_processes(config.processes, {device.type})
@@ -142,13 +135,7 @@ def _planned(
         total_steps(train, config),
         validation_interval(config, train.n_structures, valid.n_structures, retained),
     )
-    before = torch.get_num_threads()
-    threads = 1 if config.processes > 1 else before
-    torch.set_num_threads(threads)
-    try:
-        machine = probe_machine(device, dtype)
-    finally:
-        torch.set_num_threads(before)
+    threads = 1 if config.processes > 1 else torch.get_num_threads()
     cost = run_cost(
         schedule,
         network.config,
@@ -157,7 +144,7 @@ def _planned(
         test,
         device=device,
         dtype=dtype,
-        machine=machine,
+        machine=_probed(device, dtype, threads),
         threads=threads,
         sharers=max(config.processes, where.devices),
         started_s=time.monotonic() - began,
@@ -165,13 +152,23 @@ def _planned(
     return Plan(schedule, cost)
 
 
+def _probed(device: torch.device, dtype: torch.dtype, threads: int) -> Machine:
+    """The speed of this machine with the threads that the run will have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return probe_machine(device, dtype)
+    finally:
+        torch.set_num_threads(before)
+
+
 def _with_new_head(
     model: ModelConfig, head: HeadConfig, prepared: Prepared, start: ModelOptions
 ) -> tuple[Potential, HeadConfig]:
     """The network with the heads that it will have in the run: the new one, and old ones that are kept or
     needed."""
-    named = not start.from_scratch and start.init_head not in ("auto", "scratch")
-    head = with_layers(head, model, start, start.init_head if named else None)
+    named = not start.from_scratch and start.head not in OLD_HEADS
+    head = with_layers(head, model, start, start.head if named else None)
     needed = {_old_head(item, model) for item in (*prepared.retained, *prepared.replayed)}
     kept = [] if start.from_scratch else kept_heads(start, model, needed)
     return _shaped(model.with_new_head(head, kept)), head

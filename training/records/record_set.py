@@ -118,7 +118,14 @@ class RecordSet(Sequence[Frame]):
     """
 
     def __init__(self, path: str | Path) -> None:
-        """``path``: the folder. BadInputError if it is no record set, not finished, cut off or changed."""
+        """Open a record set.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            BadInputError: it is no record set, not finished, cut off or changed.
+        """
         self.path = Path(path)
         self.info = SetInfo.read(self.path)
         try:

@@ -1,4 +1,4 @@
-"""train.log: what a run said, its warnings and how it ended."""
+"""train.log: what a run said, with the time, its warnings and how it ended, over all restarts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from jmp_calc.errors import JMPError, JMPWarning, error_lines
-from jmp_calc.io.progress import Say
+from jmp_calc.io.progress import Say, silent
 
 LOG_FILE = "train.log"
 
@@ -65,5 +65,4 @@ class RunLog:
         self._show(message, category, *rest)
 
 
-def silent(text: str) -> None:
-    """What processes beside the first one say."""
+__all__ = ["LOG_FILE", "RunLog", "silent"]

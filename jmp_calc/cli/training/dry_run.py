@@ -13,9 +13,8 @@ from ..options import Common
 
 if TYPE_CHECKING:
     from ...training.audit.audit import SetSummary
-    from ...training.config import TrainConfig
     from ...training.distributed.launch import DistributedConfig
-    from ...training.finetuning.options import DataOptions, ModelOptions
+    from ...training.finetuning.options import DataOptions
     from ...training.finetuning.prepare import Prepared
     from ...training.planning.plan import Machines, Plan
     from ...training.pretraining.options import PretrainOptions
@@ -23,23 +22,16 @@ if TYPE_CHECKING:
     from ...training.pretraining.sets import SourceSet
 
 
-def show_finetune(
-    common: Common,
-    prepared: Prepared,
-    data: DataOptions,
-    start: ModelOptions,
-    config: TrainConfig,
-    distributed: DistributedConfig,
-) -> None:
+def show_finetune(common: Common, prepared: Prepared, distributed: DistributedConfig) -> None:
     """Print the report of a fine-tuning; data that the audit refuses have no schedule, and end with the error
     of the run."""
     from ...training.planning.plan import plan_finetune
 
-    sections = {"found": _found(prepared, data), "audit": _audit(prepared)}
+    sections = {"found": _found(prepared), "audit": _audit(prepared)}
     if not prepared.audit.errors:
-        sections |= _planned(plan_finetune(prepared, data, start, config, _machines(common, distributed)))
-    facts = {} if data.recipe is None else {"recipe": data.recipe.name}
-    dry_run_report(common, "finetune", facts, sections)
+        sections |= _planned(plan_finetune(prepared, _machines(common, distributed)))
+    recipe = prepared.data.recipe
+    dry_run_report(common, "finetune", {} if recipe is None else {"recipe": recipe.name}, sections)
     prepared.audit.raise_if_refused()
 
 
@@ -90,10 +82,10 @@ def _planned(plan: Plan) -> dict[str, Section]:
     }
 
 
-def _found(prepared: Prepared, data: DataOptions) -> Section:
+def _found(prepared: Prepared) -> Section:
     report, references = prepared.audit, prepared.references
     parts = {"training": report.train, "validation": report.valid, "test": report.test}
-    units = _units(data)
+    units = _units(prepared.data)
     record = {
         **{name: dataclasses.asdict(part) for name, part in parts.items()},
         "units": units,

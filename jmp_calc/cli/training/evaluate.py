@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..arguments import Arguments
 from ..command_run import CommandRun
 from ..dry_run import dry_run_report
 from ..options import ELEMENTS_OPTION, Common, common_options
-from .unit_options import label_units, unit_options
 
 EPILOG = """\b
 Examples:
@@ -17,142 +18,81 @@ Examples:
   jmp-calc evaluate test.extxyz -m jmp-xs --head pbe --group-by formula -o errors"""
 
 
-@click.command(epilog=EPILOG)
-@click.argument("data", type=click.Path(path_type=Path))
-@common_options(out="./jmp_evaluation", calculator=False)
-@click.option(
-    "--forces", type=click.Choice(["conservative", "direct"]), default="conservative", show_default=True
-)
-@click.option(
-    "--graph", type=click.Choice(["official", "smooth"]), default=None, help="Default: the file's own."
-)
-@click.option(
-    "--weights",
-    type=click.Choice(["ema", "raw", "official-ft"]),
-    default="ema",
-    show_default=True,
-    help="Weight set of an official checkpoint.",
-)
-@ELEMENTS_OPTION
-@click.option("--index", default=":", show_default=True, help="Frames, as a slice.")
-@click.option(
-    "--group-by", type=click.Choice(["config_type", "formula"]), default="config_type", show_default=True
-)
-@click.option("--energy-key", "--energy_key", help="Name of the energy in the file.")
-@click.option("--forces-key", "--forces_key", help="Name of the forces.")
-@click.option("--stress-key", "--stress_key", help="Name of the stress (ASE's sign).")
-@click.option("--virials-key", "--virials_key", help="Name of the virials (stress = -virials / volume).")
-@click.option(
-    "--target",
-    default=None,
-    metavar="KEY",
-    help="Key of the labels of a head of scalars, classes or vectors.  [default: as in its training data]",
-)
-@unit_options
-@click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
-def evaluate(
-    data: Path,
-    common: Common,
-    forces: str,
-    graph: str | None,
-    weights: str,
-    index: str,
-    group_by: str,
-    energy_key: str | None,
-    forces_key: str | None,
-    stress_key: str | None,
-    virials_key: str | None,
-    target: str | None,
-    allow_truncated: bool,
-    energy_unit: str | None,
-    length_unit: str | None,
-    forces_unit: str | None,
-    stress_unit: str | None,
-    stress_sign: str | None,
-) -> None:
-    """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in
-    total and by group."""
-    from ...training.data.keys import LabelKeys
-    from ...training.data.labels import read_labelled
-    from ...training.evaluate import OUTPUTS, target_of_model
-    from ...training.evaluate import evaluate as run_evaluate
-    from ...training.validation.confusion import confusion_text
+ARGUMENTS = Arguments("training.evaluate", "evaluate")
 
-    keys = LabelKeys(energy_key, forces_key, stress_key, virials_key)
-    units = label_units(
-        {
-            "energy_unit": energy_unit,
-            "length_unit": length_unit,
-            "forces_unit": forces_unit,
-            "stress_unit": stress_unit,
-            "stress_sign": stress_sign,
-        }
-    )
-    settings = {
-        "data": data,
-        "head": common.head,
-        "forces": forces,
-        "graph": graph,
-        "weights": weights,
-        "elements": common.elements,
-        "index": index,
-        "group_by": group_by,
-        "keys": keys,
-        "units": units,
-        "target": target,
-    }
-    command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=[data])
+
+@click.command(epilog=EPILOG)
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@common_options(out="./jmp_evaluation", calculator=False, texts=ARGUMENTS)
+@ARGUMENTS.option("--forces", argument="forces", type=click.Choice(["conservative", "direct"]))
+@ARGUMENTS.option("--graph", argument="graph", type=click.Choice(["official", "smooth"]))
+@ARGUMENTS.option("--weights", argument="weights", type=click.Choice(["ema", "raw", "official-ft"]))
+@ELEMENTS_OPTION
+@ARGUMENTS.option("--index", argument="index")
+@ARGUMENTS.option("--group-by", argument="group_by", type=click.Choice(["config_type", "formula"]))
+@ARGUMENTS.option("--energy-key", "--energy_key", argument="energy_key")
+@ARGUMENTS.option("--forces-key", "--forces_key", argument="forces_key")
+@ARGUMENTS.option("--stress-key", "--stress_key", argument="stress_key")
+@ARGUMENTS.option("--virials-key", "--virials_key", argument="virials_key")
+@ARGUMENTS.option("--target", argument="target", metavar="KEY")
+@ARGUMENTS.option("--energy-unit", argument="energy_unit")
+@ARGUMENTS.option("--length-unit", argument="length_unit")
+@ARGUMENTS.option("--forces-unit", argument="forces_unit")
+@ARGUMENTS.option("--stress-unit", argument="stress_unit")
+@ARGUMENTS.option("--stress-sign", argument="stress_sign", type=click.Choice(["tension", "pressure"]))
+@ARGUMENTS.option("--allow-truncated", argument="allow_truncated", is_flag=True)
+def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
+    """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in
+    total and by group.
+
+    DATA is one or more files that ASE reads, packed or not, folders of them, or patterns in quotes.
+    """
+    from ...training.data.sources import sources
+    from ...training.evaluate import OUTPUTS
+    from ...training.evaluate import evaluate as run_evaluate
+
+    given = sources(data)
+    settings = {"data": given.files, "head": common.head, "elements": common.elements, **options}
+    command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=given.files)
     if common.dry_run:
         command.check()
-        key, kind = target_of_model(common.model, common.head, weights, target)
-        found = read_labelled(
-            data,
-            keys=keys,
-            index=index,
-            allow_truncated=allow_truncated,
-            require=(),
-            units=units,
-            target=key,
-            target_kind=kind,
-        )
-        dry_run_report(
-            common,
-            "evaluate",
-            {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(OUTPUTS)},
-        )
+        _show(common, given.files, options)
         return
     with command as run:
         result = run_evaluate(
-            data,
+            given.files,
             model=common.model,
             head=common.head,
-            forces=forces,
-            graph=graph,
-            weights=weights,
             elements=common.elements,
-            keys=keys,
-            target=target,
-            index=index,
-            allow_truncated=allow_truncated,
-            energy_unit=units.energy,
-            length_unit=units.length,
-            forces_unit=units.forces,
-            stress_unit=units.stress,
-            stress_sign=units.stress_sign,
-            group_by=group_by,
             device=common.device,
             dtype=common.dtype,
             say=common.say,
+            **options,
         )
-        run.add_input(data, n_frames=len(result.frames))
+        for path in given.files:
+            run.add_input(
+                path, n_frames=sum(frame.source in (path.name, str(path)) for frame in result.frames)
+            )
         run.model = {"name": common.model, "head": result.head, "dtype": common.dtype}
         for path in result.write(common.out):
             run.add_output(path, "evaluation")
         run.results = result.to_dict()
-        groups = result.by_group if len(result.by_group) > 1 else {}  # a single one is all
-        width = max(len(name) for name in ("all", *groups))
-        for name, errors in groups.items():
-            common.say(f"{name:{width}s}  {errors.n_structures:6d}  {errors}")
-        common.say(f"{'all':{width}s}  {result.errors.n_structures:6d}  {result.errors}")
-        if result.classes:
-            common.say(confusion_text(result.confusion, result.classes))
+        for line in result.lines():
+            common.say(line)
+
+
+def _show(common: Common, files: tuple[Path, ...], options: dict[str, Any]) -> None:
+    """What would be compared, for --dry-run."""
+    from ...inference.opened import loaded_model
+    from ...inference.settings import Settings
+    from ...training.evaluate import OUTPUTS, compared_with, labelled, reader
+
+    of_model = {name: options[name] for name in ("forces", "graph", "weights")}
+    settings = Settings(model=common.model, head=common.head, **of_model)
+    compared = compared_with(loaded_model(settings).potential.config, settings, options["target"])
+    of_data = {
+        name: value for name, value in options.items() if name not in {*of_model, "target", "group_by"}
+    }
+    found = labelled(files, compared, reader(**of_data))
+    facts = {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(OUTPUTS)}
+    dry_run_report(common, "evaluate", facts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,21 +9,20 @@ import click
 from click.core import ParameterSource
 
 from ...errors import UsageError
+from ..arguments import format_sections
 from ..command_run import CommandRun
 from ..config import CommandWithSections
 from ..options import Common, common_options
 from .conflicts import check_conflicts
 from .distributed import distributed_options
 from .dry_run import show_finetune
-from .options import finetune_options
-from .run_config import options_of_run, training_of_file
-from .settings import data_options, model_options, train_config, with_given
+from .options import FINETUNE, finetune_options
+from .run_config import options_of_run
+from .settings import data_options, model_options, train_settings
 
 if TYPE_CHECKING:
-    from ...training.config import TrainConfig
     from ...training.distributed.launch import DistributedConfig
-    from ...training.finetuning.options import DataOptions, ModelOptions
-    from ...training.finetuning.prepare import Prepared
+    from ...training.finetuning.result import TrainResult
 
 EPILOG = """\b
 Examples:
@@ -60,6 +57,11 @@ class FinetuneCommand(CommandWithSections):
         """The sections that ``finetune`` writes, as options."""
         return options_of_run(context, content, path)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Options under headings."""
+        shared = {"model": "Model", "head": "Model", "dtype": "Model", "seed": "Training"}
+        format_sections(self, ctx, formatter, shared, rest="Run")
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate ``--snake_case`` before click sees it."""
         return super().parse_args(ctx, [_ours(arg) for arg in args])
@@ -75,96 +77,83 @@ def _ours(arg: str) -> str:
 @click.command(cls=FinetuneCommand, epilog=EPILOG)
 @finetune_options
 @distributed_options
-@common_options(out="run", calculator=False)
+@common_options(out="run", calculator=False, texts=FINETUNE)
 def finetune(
     common: Common,
-    train: Path | None,
-    train_option: Path | None,
+    train: tuple[Path, ...],
+    train_option: tuple[Path, ...],
     distributed: DistributedConfig,
     **options: Any,
 ) -> None:
     """Fine-tune a model on TRAIN: energies, forces and, where present, stresses; or a scalar, class or vector
     with --target.
 
-    Works on every file that ASE reads (extxyz, traj, db, npz, ...), packed or not. --head NAME chooses the
-    old head that the new one starts from (default: the one with the smallest force error; scratch: new
-    weights).
+    TRAIN is one or more files that ASE reads (extxyz, traj, db, npz, ...), packed or not, folders of them, or
+    patterns in quotes. A new head starts from an old one (--head: by default the one with the smallest force
+    error; scratch: new weights).
     """
     from ...training.distributed.launch import started
-    from ...training.finetune import OUTPUTS, run
-    from ...training.finetuning.earlier import file_and_head
-    from ...training.finetuning.report import next_line
-    from ...training.run.folder import has_state
-    from ...training.run.log import RunLog, silent
-    from ...training.validation.loggers import LOGGERS, require_installed
+    from ...training.finetune import finetune as run_finetune
+    from ...training.finetuning.options import input_files
+    from ...training.finetuning.prepare import prepare
+    from ...training.finetuning.report import OUTPUTS
+    from ...training.run.folder import RESUME_HINT, Restart
+    from ...training.run.log import silent
+    from ...training.validation.loggers import LOGGERS
 
-    if train is not None and _is_from_file("train_option"):
-        train_option = None  # the command line wins
-    given = [path for path in (train, train_option, options["recipe"]) if path is not None]
-    if len(given) != 1:
-        raise UsageError(
-            "No training file was given." if not given else "The training file was given twice.",
-            hint="jmp-calc finetune train.extxyz, or --recipe NAME --data FOLDER",
-        )
+    options["train"] = _train(train, train_option)
     check_conflicts(common, options)
-    data, start = data_options(train or train_option, common, options), model_options(common, options)
-    earlier = [file_and_head(text)[0] for text in (*data.retain, *data.replay)]
+    Restart(options["resume"], options["override"], common.overwrite)  # refuses what contradicts
+    data, start = data_options(common, options), model_options(common, options)
+    settings, read = train_settings(common, options), input_files(data)
     command = CommandRun(
         common,
         "finetune",
         outputs=OUTPUTS,
         settings={"data": data, "start": start},
-        inputs=(data.train, data.valid, data.test, *earlier),
+        inputs=read,
         resume=options["resume"],
-        resume_hint="--resume goes on with it",
+        resume_hint=RESUME_HINT,
     )
     if common.dry_run:
         command.check()
-        prepared, data, config = _prepared(data, start, common, options, silent)
-        show_finetune(common, prepared, data, start, config, distributed)
+        show_finetune(common, prepare(data, start, settings, silent), distributed)
         return
-    loggers = [name for name in LOGGERS if options[name]]
-    require_installed(loggers)
-    with started(distributed, common.device) as world:
-        resume = world.from_first(world.is_first and options["resume"] and has_state(common.out, common.say))
-        training = functools.partial(
-            run, device=common.device, resume=resume, override=options["override"], world=world
+    with started(distributed, common.device) as world, command.of(world.is_first) as folder:
+        for path in read if world.is_first else ():
+            command.add_input(path)
+        result = run_finetune(
+            out=folder,
+            config=settings,
+            data=data,
+            start=start,
+            device=common.device,
+            resume=options["resume"],
+            override=options["override"],
+            overwrite=common.overwrite,
+            loggers=[name for name in LOGGERS if options[name]],
+            distributed=world,
+            say=common.say,
         )
-        if not world.is_first:
-            prepared, data, config = _prepared(data, start, common, options, silent)
-            prepared.audit.raise_if_refused()
-            training(prepared, data, start, config, common.out, say=silent)
-            return
-        with command, RunLog(common.out, common.say, resumed=resume) as say:
-            prepared, data, config = _prepared(data, start, common, options, say)
-            command.settings = {"data": data, "start": start, "training": config}
-            for path in (data.train, data.valid, data.test, *earlier):
-                if path is not None and Path(path).is_file():
-                    command.add_input(path)
-            prepared.audit.raise_if_refused()
-            result = training(prepared, data, start, config, common.out, loggers=loggers, say=say)
-            command.results = result.to_dict()
-            for path in result.outputs:
-                command.add_output(path, "fine-tuning")
-            say(f"next: {next_line(result.best, prepared.target, config.final_forces)}")
+        if world.is_first:
+            _record(command, result)
 
 
-def _prepared(
-    data: DataOptions,
-    start: ModelOptions,
-    common: Common,
-    options: dict[str, Any],
-    say: Callable[[str], None],
-) -> tuple[Prepared, DataOptions, TrainConfig]:
-    """The data, read; where they come from; and the settings of the run."""
-    from ...training.finetuning.prepare import prepare, prepare_recipe
+def _train(given: tuple[Path, ...], option: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The training files, which may be named in two ways; the command line wins over a file of settings."""
+    if given and option and not _is_from_file("train_option"):
+        raise UsageError("The training files were given twice.", hint="jmp-calc finetune train.extxyz")
+    return given or option
 
-    if data.recipe is not None:
-        return prepare_recipe(
-            data, start, lambda published: with_given(training_of_file() or published, common, options), say
-        )
-    config = train_config(common, options)
-    return prepare(data, start, config, say), data, config
+
+def _record(command: CommandRun, result: TrainResult) -> None:
+    """What summary.yaml says about a run that has ended."""
+    command.settings = {"data": result.data, "start": result.start, "training": result.config}
+    command.results = result.to_dict()
+    if result.data.recipe is not None:
+        command.add_input(str(result.data.train))
+    for path in result.outputs:
+        command.add_output(path, "fine-tuning")
 
 
 def _is_from_file(option: str) -> bool:

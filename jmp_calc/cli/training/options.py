@@ -1,4 +1,7 @@
-"""The options of ``jmp-calc finetune``: about data, published recipes, training and the start model."""
+"""The options of ``jmp-calc finetune``, under the headings of its help.
+
+Texts and defaults stand at the arguments of ``finetune`` and at the fields of its settings.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,17 @@ from typing import Any
 
 import click
 
+from ..arguments import Arguments, Fields, InSection
 from .distributed import PRECISIONS
-from .unit_options import unit_options
+
+FINETUNE = Arguments("training.finetune", "finetune")
+DATA = Fields("training.finetuning.options", "DataOptions")
+START = Fields("training.finetuning.options", "ModelOptions")
+TARGET = Fields("training.targets.options", "TargetTask")
+TRAIN = Fields("training.config", "TrainConfig")
+OPTIM = Fields("training.config", "OptimConfig")
+LOSS = Fields("training.config", "LossConfig")
+PATH = click.Path(path_type=Path)
 
 
 class Duration(click.ParamType):
@@ -31,118 +43,161 @@ class Duration(click.ParamType):
 
 def finetune_options(function: Any) -> Any:
     """Adds all of them to a command, in this order."""
-    return _data_options(_recipe_options(_training_options(_model_options(function))))
+    parts = (_data, _labels, _target, _training, _model, _run, _published)
+    for part in reversed(parts):
+        for option in reversed(part()):
+            function = option(function)
+    return function
 
 
-def _data_options(function: Any) -> Any:
-    options = [
-        click.argument("train", required=False, type=click.Path(path_type=Path)),
-        click.option("--train", "train_option", hidden=True, type=click.Path(path_type=Path)),
-        click.option("--valid", type=click.Path(path_type=Path), help="Validation frames."),
+def _under(section: str) -> dict[str, Any]:
+    return {"cls": InSection, "section": section}
+
+
+def _data() -> list[Any]:
+    here = _under("Data")
+    return [
+        click.argument("train", nargs=-1, type=PATH),
         click.option(
-            "--test", type=click.Path(path_type=Path), help="Test frames, evaluated before and after."
+            "--train", "train_option", hidden=True, multiple=True, type=PATH, help="Same as TRAIN.", **here
         ),
-        click.option(
-            "--valid-fraction",
-            type=float,
-            default=None,
-            help="Share of TRAIN set aside for validation, in contiguous blocks.  [default: 0.1]",
+        FINETUNE.option("--valid", argument="valid", multiple=True, type=PATH, **here),
+        FINETUNE.option("--test", argument="test", multiple=True, type=PATH, **here),
+        FINETUNE.option("--valid-fraction", argument="valid_fraction", type=float, **here),
+        DATA.option("--valid-every", field="valid_every", type=click.IntRange(min=2), **here),
+        DATA.option("--index", field="index", default=":", **here),
+        DATA.option("--group", "groups", field="groups", multiple=True, **here),
+        DATA.option("--n-train", field="n_train", type=int, **here),
+        DATA.option("--allow", field="allow", multiple=True, metavar="CODE", **here),
+        DATA.option("--allow-truncated", field="allow_truncated", is_flag=True, **here),
+        DATA.option("--retain", field="retain", multiple=True, metavar="FILE[:HEAD]", **here),
+        DATA.option("--replay", field="replay", multiple=True, metavar="FILE[:HEAD]", **here),
+        DATA.option("--replay-share", field="replay_share", type=float, **here),
+    ]
+
+
+def _labels() -> list[Any]:
+    here = _under("Labels")
+    return [
+        FINETUNE.option("--energy-key", argument="energy_key", **here),
+        FINETUNE.option("--forces-key", argument="forces_key", **here),
+        FINETUNE.option("--stress-key", argument="stress_key", **here),
+        FINETUNE.option("--virials-key", argument="virials_key", **here),
+        FINETUNE.option("--energy-unit", argument="energy_unit", **here),
+        FINETUNE.option("--length-unit", argument="length_unit", **here),
+        FINETUNE.option("--forces-unit", argument="forces_unit", **here),
+        FINETUNE.option("--stress-unit", argument="stress_unit", **here),
+        FINETUNE.option(
+            "--stress-sign", argument="stress_sign", type=click.Choice(["tension", "pressure"]), **here
         ),
-        click.option(
-            "--valid-every",
-            type=click.IntRange(min=2),
-            default=None,
-            help="Every N-th frame for validation instead.",
-        ),
-        click.option("--index", default=":", show_default=True, help="Frames of TRAIN, as a slice."),
-        click.option(
-            "--group",
-            "groups",
-            multiple=True,
-            help="Only frames of this config_type or with these elements (Si, Cu-O); may be repeated.",
-        ),
-        click.option("--energy-key", help="Name of the energy in the file."),
-        click.option("--forces-key", help="Name of the forces."),
-        click.option("--stress-key", help="Name of the stress."),
-        click.option("--virials-key", help="Name of the virials."),
-        click.option(
-            "--target",
-            default=None,
-            metavar="KEY",
-            help="Train on this scalar, class or vector of every structure instead of energies and forces.",
-        ),
-        click.option(
-            "--target-kind",
-            type=click.Choice(["scalar", "class", "vector"]),
-            default=None,
-            help="What the target is.  [default: class if the labels are text or booleans, else scalar]",
-        ),
-        click.option(
-            "--class-weights",
-            type=click.Choice(["equal", "balanced"]),
-            default=None,
-            help="Whether every frame or every class counts alike in the loss of classes.  [default: equal]",
-        ),
-        click.option("--target-unit", default=None, help="Unit of the target, to be written into files."),
-        click.option(
-            "--pooling",
-            type=click.Choice(["sum", "mean", "max"]),
-            default=None,
-            help="How atoms give the target.  [default: sum if a sum over elements explains it, else mean]",
-        ),
-        unit_options,
-        click.option(
-            "--E0s",
-            "references",
-            default="auto",
-            show_default=True,
-            help="Reference energies: auto, isolated, lstsq, a YAML file {C: -1029.5, ...} in eV, or a file "
-            "of atoms.",
-        ),
-        click.option(
+        FINETUNE.option("--E0s", "references", argument="references", default="auto", **here),
+        DATA.option(
             "--allow-missing",
+            field="allow_missing",
             multiple=True,
             type=click.Choice(["energy", "forces"]),
-            help="Train although frames lack this label.",
-        ),
-        click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame."),
-        click.option(
-            "--allow", multiple=True, metavar="CODE", help="Accept this finding of the audit of the data."
-        ),
-        click.option(
-            "--n-train", type=int, default=None, help="Train on a random subset of N frames (see --seed)."
-        ),
-        click.option(
-            "--retain",
-            multiple=True,
-            metavar="FILE[:HEAD]",
-            help="Measure what is forgotten: errors on these earlier data under an old head; may be "
-            "repeated.",
-        ),
-        click.option(
-            "--replay",
-            multiple=True,
-            metavar="FILE[:HEAD]",
-            help="Train on these earlier data too, under an old head, against forgetting; may be repeated.",
-        ),
-        click.option(
-            "--replay-share",
-            type=float,
-            default=None,
-            help="Share of the structures of a step that are replayed.  [default: 0.2]",
+            **here,
         ),
     ]
-    return _apply(options, function)
 
 
-def _recipe_options(function: Any) -> Any:
-    options = [
-        click.option("--recipe", help="A published task instead of TRAIN, see jmp-calc recipes list."),
+def _target() -> list[Any]:
+    here = _under("Target (instead of energies and forces)")
+    kinds, pooling = click.Choice(["scalar", "class", "vector"]), click.Choice(["sum", "mean", "max"])
+    return [
+        FINETUNE.option("--target", argument="target", metavar="KEY", **here),
+        TARGET.option("--target-kind", field="kind", type=kinds, **here),
+        TARGET.option(
+            "--class-weights", field="class_weights", type=click.Choice(["equal", "balanced"]), **here
+        ),
+        TARGET.option("--target-unit", field="unit", **here),
+        TARGET.option("--pooling", field="pooling", type=pooling, **here),
+        LOSS.option("--target-loss", field="scalar", type=click.Choice(["l1", "l2", "huber"]), **here),
+    ]
+
+
+def _training() -> list[Any]:
+    here = _under("Training")
+    modes = click.Choice(["auto", "on", "off"])
+    return [
+        FINETUNE.option("--epochs", argument="epochs", type=int, **here),
+        FINETUNE.option("--max-steps", argument="max_steps", type=int, **here),
+        FINETUNE.option("--max-time", argument="max_time", type=Duration(), **here),
+        FINETUNE.option("--lr", argument="lr", type=float, **here),
+        FINETUNE.option("--batch-size", argument="batch_size", type=int, **here),
+        FINETUNE.option("--forces", argument="forces", type=click.Choice(["conservative", "direct"]), **here),
+        LOSS.option("--energy-weight", field="energy_weight", type=float, **here),
+        LOSS.option("--forces-weight", field="forces_weight", type=float, **here),
+        LOSS.option("--stress-weight", field="stress_weight", type=float, **here),
+        TRAIN.option("--freeze", field="freeze", **here),
+        TRAIN.option("--lora-rank", field="lora_rank", type=int, **here),
+        TRAIN.option("--patience", field="patience", type=int, **here),
+        OPTIM.option("--weight-decay", field="weight_decay", type=float, **here),
+        OPTIM.option("--warmup-steps", field="warmup_steps", type=int, **here),
+        OPTIM.option("--clip", field="clip_norm", type=float, **here),
+        OPTIM.option("--ema-decay", field="ema_decay", type=float, **here),
+        click.option("--ema/--no-ema", default=True, help="Average the weights over steps.", **here),
+        TRAIN.option("--accumulate", field="accumulate", type=int, **here),
+        TRAIN.option("--max-edges-per-batch", field="max_edges_per_batch", type=int, **here),
+        TRAIN.option("--precision", field="precision", type=click.Choice(PRECISIONS), **here),
+        TRAIN.option("--activation-checkpointing", field="activation_checkpointing", type=modes, **here),
+        TRAIN.option("--processes", field="processes", type=int, **here),
+    ]
+
+
+def _model() -> list[Any]:
+    here = _under("Model")
+    return [
+        FINETUNE.option("--head-name", argument="head_name", **here),
+        click.option(
+            "--from-scratch",
+            is_flag=True,
+            help="Only the architecture of the model, with new weights.",
+            **here,
+        ),
+        START.option("--keep-heads", field="keep_heads", is_flag=True, **here),
+        START.option(
+            "--graph",
+            field="graph",
+            type=click.Choice(["smooth", "official"]),
+            default="smooth",
+            **here,
+        ),
+        START.option("--level-of-theory", field="level_of_theory", default="as in the training data", **here),
+    ]
+
+
+def _run() -> list[Any]:
+    here = _under("Run")
+    return [
+        FINETUNE.option("--resume", argument="resume", is_flag=True, **here),
+        FINETUNE.option("--override", argument="override", is_flag=True, **here),
+        TRAIN.option("--save-every", "save_every_s", field="save_every_s", type=Duration(), **here),
+        click.option(
+            "--tensorboard",
+            is_flag=True,
+            help="Errors and losses for TensorBoard too, in OUT/tensorboard.",
+            **here,
+        ),
+        click.option(
+            "--wandb",
+            is_flag=True,
+            help="The same for Weights & Biases; its WANDB_ variables say where.",
+            **here,
+        ),
+    ]
+
+
+def _published() -> list[Any]:
+    here = _under("Published tasks")
+    return [
+        FINETUNE.option("--recipe", argument="recipe", **here),
         click.option(
             "--data",
             "data_folder",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="Folder with the data set of the recipe, see jmp-calc data list.",
+            **here,
         ),
         click.option(
             "--variant",
@@ -150,149 +205,16 @@ def _recipe_options(function: Any) -> Any:
             default="default",
             show_default=True,
             help="Whose settings, where the paper and its code disagree.",
+            **here,
         ),
-        click.option("--split", default=None, help="Another split of the data set than the recipe's."),
+        DATA.option("--split", field="split", **here),
         click.option(
             "--fold",
             type=click.IntRange(0, 4),
             default=None,
             help="Fold of MatBench; short for --split fold-N.",
+            **here,
         ),
-        click.option(
-            "--test-frames",
-            type=click.IntRange(min=1),
-            default=None,
-            help="Test on a random subset of this size.  [default: all]",
-        ),
-        click.option(
-            "--on-bad",
-            type=click.Choice(["fail", "skip"]),
-            default="fail",
-            show_default=True,
-            help="What to do with bad frames of the data set.",
-        ),
+        DATA.option("--test-frames", field="test_frames", type=click.IntRange(min=1), **here),
+        DATA.option("--on-bad", field="on_bad", type=click.Choice(["fail", "skip"]), default="fail", **here),
     ]
-    return _apply(options, function)
-
-
-def _training_options(function: Any) -> Any:
-    options = [
-        click.option("--epochs", type=int, default=None, help="Passes over the data.  [default: 100]"),
-        click.option("--max-steps", type=int, default=None, help="Optimizer steps after which the run ends."),
-        click.option(
-            "--max-time",
-            type=Duration(),
-            default=None,
-            help="Wall time (600, 10m, 2h); the learning rate reaches its end within it.",
-        ),
-        click.option(
-            "--lr", type=float, default=None, help="Peak learning rate.  [default: by size of the network]"
-        ),
-        click.option(
-            "--batch-size",
-            type=int,
-            default=None,
-            help="Most structures per batch.  [default: 4 to 32, by number of frames]",
-        ),
-        click.option(
-            "--accumulate", type=int, default=None, help="Batches per optimizer step.  [default: 1]"
-        ),
-        click.option("--max-edges-per-batch", type=int, default=None, help="Most edges per batch."),
-        click.option(
-            "--precision",
-            type=click.Choice(PRECISIONS),
-            default=None,
-            help="Of matrix products in training; see docs/distributed.md.  [default: 32-true]",
-        ),
-        click.option(
-            "--activation-checkpointing",
-            type=click.Choice(["auto", "on", "off"]),
-            default=None,
-            help="Compute again instead of keeping in memory; slower.  [default: auto]",
-        ),
-        click.option("--energy-weight", type=float, default=None, help="Weight of the energy per atom."),
-        click.option("--forces-weight", type=float, default=None, help="Weight of the forces."),
-        click.option("--stress-weight", type=float, default=None, help="Weight of the stress."),
-        click.option(
-            "--target-loss",
-            type=click.Choice(["l1", "l2", "huber"]),
-            default=None,
-            help="Loss of a target, in units of its standard deviation.  [default: l1]",
-        ),
-        click.option("--weight-decay", type=float, default=None),
-        click.option("--clip", type=float, default=None, help="Largest norm of the gradient."),
-        click.option("--ema-decay", type=float, default=None, help="Decay of the averaged weights."),
-        click.option("--ema/--no-ema", default=True, help="Average the weights over steps."),
-        click.option("--warmup-steps", type=int, default=None),
-        click.option(
-            "--patience", type=int, default=None, help="Stop after N validations without improvement."
-        ),
-        click.option(
-            "--freeze",
-            default=None,
-            help="none, embedding, backbone, or N: embedding and first N blocks.  [default: none]",
-        ),
-        click.option(
-            "--lora-rank",
-            type=int,
-            default=None,
-            help="Train updates of this rank (LoRA) instead of the weights of the backbone.",
-        ),
-        click.option(
-            "--processes",
-            type=int,
-            default=None,
-            help="CPU processes that share each batch; 2 are nearly twice as fast as 1 for jmp-xs.",
-        ),
-        click.option(
-            "--save-every",
-            "save_every_s",
-            type=Duration(),
-            default=None,
-            help="Time between saved states when validations are further apart.  [default: 2m]",
-        ),
-        click.option(
-            "--tensorboard", is_flag=True, help="Errors and losses for TensorBoard too, in OUT/tensorboard."
-        ),
-        click.option(
-            "--wandb", is_flag=True, help="The same for Weights & Biases; its WANDB_ variables say where."
-        ),
-        click.option(
-            "--forces",
-            type=click.Choice(["conservative", "direct"]),
-            default=None,
-            help="Slope of the energy, or a network of their own.  [default: conservative]",
-        ),
-    ]
-    return _apply(options, function)
-
-
-def _model_options(function: Any) -> Any:
-    options = [
-        click.option(
-            "--from-scratch", is_flag=True, help="Only the architecture of the model, with new weights."
-        ),
-        click.option("--head-name", default="finetuned", show_default=True, help="Name of the new head."),
-        click.option(
-            "--keep-heads", is_flag=True, help="Keep the old heads (they no longer fit the backbone)."
-        ),
-        click.option(
-            "--graph",
-            type=click.Choice(["smooth", "official"]),
-            default="smooth",
-            show_default=True,
-            help="Graphs for official weights.",
-        ),
-        click.option(
-            "--level-of-theory", default="as in the training data", help="Written into the model file."
-        ),
-        click.option("--resume", is_flag=True, help="Go on with the run in the output folder."),
-        click.option("--override", is_flag=True, help="Resume although settings or data have changed."),
-    ]
-    return _apply(options, function)
-
-
-def _apply(options: list[Any], function: Any) -> Any:
-    for option in reversed(options):
-        function = option(function)
-    return function

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...errors import UsageError
 from ..command_run import CommandRun
 from ..options import Common, common_options
+from .conflicts import refuse_prefix
 from .distributed import PRECISIONS, distributed_options
 from .dry_run import show_pretrain
 
@@ -81,28 +81,20 @@ def pretrain(
     """Pre-train the network of RECIPE (a name, or a TOML file) and write a model with all its heads."""
     from ...training.config import config_to_dict
     from ...training.distributed.launch import started
-    from ...training.finetuning.report import next_line
-    from ...training.pretrain import run
+    from ...training.pretrain import pretrain as run_pretrain
     from ...training.pretraining.options import PretrainOptions
     from ...training.pretraining.recipe import load_recipe, outputs
-    from ...training.run.folder import has_state
-    from ...training.run.log import RunLog, silent
+    from ...training.run.folder import RESUME_HINT, Restart
+    from ...training.run.log import silent
 
-    if override and not resume:
-        raise UsageError("--override has no meaning without --resume.", hint="add --resume or leave it out")
-    if resume and common.overwrite:
-        raise UsageError("--resume and --overwrite contradict each other.", hint="leave one of them out")
-    if data is not None and pack is not None:
-        raise UsageError("--data and --pack contradict each other.", hint="leave one of them out")
-    if common.prefix:
-        raise UsageError(
-            "A run has fixed file names.", where="--prefix", hint="choose the folder with -o DIR"
-        )
+    refuse_prefix(common)
+    Restart(resume, override, common.overwrite)  # refuses what contradicts, before anything is read
     loaded = load_recipe(recipe, changes)
     if precision is not None:
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
     options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+    options.check()
     command = CommandRun(
         common,
         "pretrain",
@@ -110,23 +102,25 @@ def pretrain(
         settings=settings,
         inputs=[pack],
         resume=resume,
-        resume_hint="--resume goes on with it",
+        resume_hint=RESUME_HINT,
     )
     if common.dry_run:
         command.check()
         show_pretrain(common, loaded, options, distributed)
         return
-    with started(distributed, common.device) as world:
-        resuming = world.from_first(world.is_first and resume and has_state(common.out, common.say))
-        if not world.is_first:
-            run(loaded, common.out, options, resume=resuming, override=override, world=world, say=silent)
-            return
-        with command, RunLog(common.out, common.say, resumed=resuming) as say:
-            result = run(
-                loaded, common.out, options, resume=resuming, override=override, world=world, say=say
-            )
+    with started(distributed, common.device) as world, command.of(world.is_first) as folder:
+        result = run_pretrain(
+            loaded,
+            folder,
+            options,
+            resume=resume,
+            override=override,
+            overwrite=common.overwrite,
+            distributed=world,
+            say=common.say if world.is_first else silent,
+        )
+        if world.is_first:
             command.results = result.to_dict()
             for name in outputs(loaded):
                 if (common.out / name).exists():
                     command.add_output(common.out / name, "pre-training")
-            say(f"next: {next_line(result.model, None, loaded.train.final_forces)}")

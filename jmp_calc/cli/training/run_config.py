@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _TRAINING = "jmp_calc.training_of_file"
 _EARLIER = ("n_train", "retain", "replay")
 _SAME_NAME = (
-    "valid",
-    "test",
     "index",
     "references",
     "allow_missing",
@@ -101,7 +99,8 @@ def _of_data(data: dict[str, Any], path: Path) -> dict[str, Any]:
             hint="write them to a YAML file of their own and name it: references: e0s.yaml",
         )
     options = {name: data.get(name) for name in _SAME_NAME}
-    options.update(_share(data), train_option=data.get("train"))
+    options.update({name: _listed(data.get(name)) for name in ("valid", "test")})
+    options.update(_share(data), train_option=_listed(data.get("train")))
     options.update({f"{name}_key": value for name, value in (data.get("keys") or {}).items()})
     if data.get("valid_every"):
         options["valid_every"] = data["valid_every"]
@@ -131,11 +130,19 @@ def _share(data: dict[str, Any]) -> dict[str, Any]:
     return {"replay_share": data.get("replay_share")} if data.get("replay") else {}
 
 
+def _listed(given: Any) -> list[Any]:
+    """One file or several, as a list."""
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
 def _of_start(start: dict[str, Any]) -> dict[str, Any]:
-    head = start.get("init_head")
+    """The section of the start model; in the first version of the file ``head`` was the new head, and the old
+    one ``init_head``."""
+    first = "init_head" in start
+    head = start.get("init_head" if first else "head")
     return {
         "model": start.get("model"),
-        "head_name": start.get("head"),
+        "head_name": start.get("head" if first else "head_name"),
         "head": None if head == "auto" else head,
         "keep_heads": start.get("keep_heads"),
         "graph": start.get("graph"),

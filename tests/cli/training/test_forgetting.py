@@ -38,7 +38,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--lora-rank", 4, "--freeze", "backbone"), "--lora-rank and --freeze contradict"),
+        (("--lora-rank", 4, "--freeze", "backbone"), "lora_rank cannot be combined with freeze"),
         (("--lora-rank", 4, "--from-scratch"), "--from-scratch and --lora-rank contradict"),
         (("--retain", "old.xyz", "--from-scratch"), "--from-scratch and --retain contradict"),
         (("--replay", "old.xyz", "--from-scratch"), "--from-scratch and --replay contradict"),

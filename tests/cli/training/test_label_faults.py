@@ -124,7 +124,7 @@ def test_fault_42_training_files_that_cannot_be_read(run: Run, tmp_path: Path, m
     assert "No such file" in refused(run, tmp_path / "train.extxyz", model)
     folder = tmp_path / "set"
     folder.mkdir()
-    assert "a directory" in refused(run, folder, model)
+    assert "has no file" in refused(run, folder, model)
     for name, content in {
         "empty.extxyz": b"",
         "noise.extxyz": bytes(range(256)) * 9,

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-import torch
 import yaml
 from click.testing import Result
 
@@ -18,17 +17,18 @@ from jmp_calc import finetune
 from jmp_calc.cli.training.run_config import options_of_run
 from jmp_calc.graph.policy import CONDITIONAL_NEIGHBORS, GraphPolicy
 from jmp_calc.io.summary import plain
+from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.config import OptimConfig, TrainConfig
+from jmp_calc.training.finetuning.network import network_for, with_layers
 from jmp_calc.training.finetuning.options import DataOptions, ModelOptions
 from jmp_calc.training.finetuning.prepare import load_start
 from jmp_calc.training.finetuning.recipe_frames import force_rms, read_recipe_frames
 from jmp_calc.training.finetuning.recipes import Variant, finetune_recipe
-from jmp_calc.training.finetuning.start import make_start
 from jmp_calc.training.validation.history import read_history
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 from tests.training.helpers import hdf5_layouts, layouts
-from tests.training.helpers.tiny import emt_frames, tiny_config
+from tests.training.helpers.tiny import tiny_config
 
 Run = Callable[..., Result]
 
@@ -212,25 +212,21 @@ def test_official_weights_get_the_cutoff_of_the_recipe(tmp_path: Path, graph: st
     recipe = finetune_recipe("rmd17-aspirin")
     options = ModelOptions(
         str(tmp_path / "official.safetensors"),
-        init_head="scratch",
+        head="scratch",
         graph=graph,
         cutoff=recipe.cutoff,
         max_neighbors=recipe.max_neighbors,
         head_bias=recipe.head_bias,
     )
-    begun = make_start(
-        load_start(options),
-        options,
-        emt_frames(4),
-        None,
-        direct_forces=False,
-        device=torch.device("cpu"),
-        seed=0,
-        max_edges=10**6,
-    )
-    policy = begun.potential.config.policy
+    network = started_network(options)
+    policy = network.policy
     assert (policy.name, policy.cutoff, policy.max_neighbors) == (graph, 7.0, 100)
-    assert not begun.head.bias
+    assert not with_layers(HeadConfig(name="new"), network, options, None).bias
+
+
+def started_network(options: ModelOptions) -> ModelConfig:
+    """The network that a run with these options would train."""
+    return network_for(load_start(options), options, None, direct_forces=False, messages=[])
 
 
 def test_the_function_takes_a_recipe_too(tmp_path: Path, model: str) -> None:
@@ -262,14 +258,4 @@ def test_cap_by_size_of_the_structure_reaches_the_model(tmp_path: Path) -> None:
             options = ModelOptions(str(tmp_path / "official.safetensors"), graph=graph).for_recipe(
                 finetune_recipe(name)
             )
-            begun = make_start(
-                load_start(options),
-                options,
-                emt_frames(4),
-                None,
-                direct_forces=False,
-                device=torch.device("cpu"),
-                seed=0,
-                max_edges=10**6,
-            )
-            assert begun.potential.config.policy.fewer_neighbors == capped
+            assert started_network(options).policy.fewer_neighbors == capped

@@ -12,10 +12,10 @@ import torch
 
 from jmp_calc import finetune
 from jmp_calc.errors import UsageError
+from jmp_calc.training import DataOptions
 from jmp_calc.training.batches.order import Shuffled, Step
 from jmp_calc.training.batches.replay import WithReplay
 from jmp_calc.training.config import OptimConfig, TrainConfig
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.finetuning.options import ModelOptions
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_file, tiny_model

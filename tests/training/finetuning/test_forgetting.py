@@ -14,11 +14,11 @@ from ase.io import read, write
 
 from jmp_calc import JMPCalculator, finetune
 from jmp_calc.errors import BadInputError, JMPError, UsageError
+from jmp_calc.training import DataOptions, TrainResult
 from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.distributed.world import World
-from jmp_calc.training.finetune import DataOptions, TrainResult
 from jmp_calc.training.finetuning.earlier import EarlierTask
 from jmp_calc.training.finetuning.forgetting import retained
 from jmp_calc.training.finetuning.options import ModelOptions
@@ -214,7 +214,7 @@ def test_a_head_that_cannot_be_meant_is_refused(data: Path, tmp_path: Path, head
         (
             {"retain": ("held.extxyz",)},
             ModelOptions(model="scratch:jmp-xs"),
-            "from scratch knows no earlier data",
+            "--from-scratch and --retain contradict",
         ),
         (
             {"replay": ("held.extxyz",), "replay_share": 1.5},
@@ -238,7 +238,7 @@ def test_an_old_head_with_the_name_of_the_new_one_is_refused(data: Path, model: 
         finetune(
             data,
             model=str(model),
-            head="old",
+            head_name="old",
             out=data.parent / "run",
             config=CONFIG,
             say=lambda line: None,

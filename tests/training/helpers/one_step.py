@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from jmp_calc import finetune
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.finetune import DataOptions, TrainResult
+from jmp_calc.training import DataOptions, TrainResult
 from jmp_calc.training.finetuning.recipe_frames import force_rms, read_recipe_frames
 from jmp_calc.training.finetuning.recipes import finetune_recipe
 from tests.training.helpers.small_sets import small_splits, write_small_set
@@ -103,7 +103,7 @@ def one_step(name: str, model: Path, n_blocks: int, folder: Path) -> OneStep:
                 model=str(model),
                 config=config,
                 out=folder / "run",
-                data=DataOptions("", test_frames=1),
+                data=DataOptions(test_frames=1),
                 device="cpu",
                 say=lambda line: None,
             )

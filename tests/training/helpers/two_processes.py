@@ -23,6 +23,7 @@ from jmp_calc.cli.main import report
 from jmp_calc.errors import NotConvergedError
 from jmp_calc.machine.signals import Interrupted
 from jmp_calc.model.config import to_dict
+from jmp_calc.training import DataOptions, ModelOptions, TrainResult
 from jmp_calc.training.batches.dataset import FrameGraphs, TargetBatch
 from jmp_calc.training.batches.loader import Batches
 from jmp_calc.training.batches.order import Fixed, Order, Shuffled
@@ -31,11 +32,9 @@ from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.distributed.launch import DistributedConfig, started
 from jmp_calc.training.distributed.world import World
-from jmp_calc.training.finetune import DataOptions, TrainResult, prepare
-from jmp_calc.training.finetune import run as finetune_run
-from jmp_calc.training.finetuning.options import ModelOptions
+from jmp_calc.training.finetune import finetune
 from jmp_calc.training.loop import Fitted, fit
-from jmp_calc.training.pretrain import run as pretrain_run
+from jmp_calc.training.pretrain import pretrain
 from jmp_calc.training.pretraining.options import PretrainOptions
 from jmp_calc.training.pretraining.recipe import load_recipe
 from jmp_calc.training.run.job import Job
@@ -125,7 +124,7 @@ def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]
     )
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")
-    pretrain_run(recipe, out, options, resume=False, override=False, world=world, say=lambda text: None)
+    pretrain(recipe, out, options, distributed=world, say=lambda text: None)
     return torch.load(out / "state.pt", weights_only=True)["weights"]
 
 
@@ -140,19 +139,8 @@ def finetuned(folder: Path, out: Path, world: World, config: TrainConfig) -> lis
         retain=(f"{folder / 'held.extxyz'}:old",),
     )
     start = ModelOptions(model=str(folder / "tiny.safetensors"), dtype="float64", keep_heads=True)
-    out.mkdir(exist_ok=True)
-    prepared = prepare(data, start, config, silent)
-    result = finetune_run(
-        prepared,
-        data,
-        start,
-        config,
-        out,
-        device="cpu",
-        resume=False,
-        override=False,
-        world=world,
-        say=silent,
+    result = finetune(
+        data=data, start=start, config=config, out=out, device="cpu", distributed=world, say=silent
     )
     (watched,) = result.forgetting
     errors = [

@@ -18,11 +18,11 @@ from jmp_calc import JMPCalculator, evaluate, finetune, predict, predict_classes
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
+from jmp_calc.training import DataOptions
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.target_labels import class_label, kind_of_labels
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.loss import cross_entropy
 from jmp_calc.training.targets.classes import fit_classes, with_numbers
 from jmp_calc.training.targets.options import TargetTask
@@ -79,7 +79,7 @@ def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(
         model=f"scratch:{files / 'tiny.safetensors'}",
         config=CONFIG,
         say=said.append,
-        data=DataOptions("", valid_every=5),
+        data=DataOptions(valid_every=5),
     )
     assert any("the labels are text or booleans, so these are classes" in line for line in said)
     assert any("1 of 37 frames have no 'phase' and are left out" in line for line in said)
@@ -118,14 +118,14 @@ def test_it_tells_two_kinds_of_structures_apart_and_the_file_gives_the_same(
 def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path) -> None:
     config = dataclasses.replace(CONFIG, epochs=1)
     said: list[str] = []
-    for kind, head in ((None, "scalar"), ("class", "multiclass")):
+    for kind, weights, head in ((None, "equal", "scalar"), ("class", "balanced", "multiclass")):
         result = finetune(
             files / "train.extxyz",
             out=tmp_path / head,
             model=str(files / "tiny.safetensors"),
             config=config,
             say=said.append,
-            data=DataOptions("", target=TargetTask("number", kind, class_weights="balanced")),
+            data=DataOptions(target=TargetTask("number", kind, class_weights=weights)),  # type: ignore[arg-type]
         )
         potential = load_model(result.best).potential
         assert potential.config.heads[0].kind == head
@@ -162,7 +162,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -
 def test_classes_that_cannot_be_learned_are_refused(tmp_path: Path, files: Path) -> None:
     def refused(images: list[Atoms], **options: object) -> str:
         write(tmp_path / "bad.extxyz", images, format="extxyz")
-        data = DataOptions("", target=TargetTask("phase", kind="class"), **options)  # type: ignore[arg-type]
+        data = DataOptions(target=TargetTask("phase", kind="class"), **options)  # type: ignore[arg-type]
         with pytest.raises((BadInputError, UsageError)) as caught:
             finetune(
                 tmp_path / "bad.extxyz",

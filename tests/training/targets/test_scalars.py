@@ -17,12 +17,12 @@ from jmp_calc import JMPCalculator, evaluate, finetune, predict
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential, Prediction
+from jmp_calc.training import DataOptions
 from jmp_calc.training.batches.dataset import FrameGraphs
 from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.labels import read_labelled
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.finetuning.options import ModelOptions
 from jmp_calc.training.finetuning.recipes import finetune_recipe, recipe_names
 from jmp_calc.training.loss import loss_terms
@@ -76,7 +76,7 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
         model=f"scratch:{files / 'tiny.safetensors'}",
         config=CONFIG,
         say=said.append,
-        data=DataOptions("", valid_every=8),
+        data=DataOptions(valid_every=8),
     )
     assert any("2 of 42 frames have no finite 'size' and are left out" in line for line in said)
     assert any("pooling mean" in line for line in said)
@@ -139,7 +139,7 @@ def test_a_scalar_head_beside_energies(tmp_path: Path, files: Path) -> None:
     result = finetune(
         files / "train.extxyz",
         target="size",
-        head="size",
+        head_name="size",
         out=tmp_path / "run",
         say=lambda line: None,
         model=str(files / "tiny.safetensors"),
@@ -170,7 +170,7 @@ def test_a_target_that_cannot_be_learned_from_is_refused(tmp_path: Path, files: 
             model=model,
             out=tmp_path / "c",
             say=lambda line: None,
-            start=ModelOptions(init_head="old"),
+            start=ModelOptions(head="old"),
         )
     with pytest.raises(UsageError, match="cannot be combined"):
         LossConfig(scalar_weight=1.0)

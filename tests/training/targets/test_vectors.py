@@ -18,10 +18,10 @@ from jmp_calc import JMPCalculator, evaluate, finetune, predict_classes, predict
 from jmp_calc.errors import BadInputError, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.potential import Potential
+from jmp_calc.training import DataOptions
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.labels import read_labelled
-from jmp_calc.training.finetune import DataOptions
 from jmp_calc.training.loss import error_length
 from jmp_calc.training.targets.options import TargetTask
 from jmp_calc.training.targets.vectors import fit_vector
@@ -58,7 +58,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def task(**options: object) -> DataOptions:
-    return DataOptions("", target=TargetTask("moment", "vector", unit="e Å"), valid_every=8, **options)  # type: ignore[arg-type]
+    return DataOptions(target=TargetTask("moment", "vector", unit="e Å"), valid_every=8, **options)  # type: ignore[arg-type]
 
 
 def test_it_learns_dipoles_and_the_file_gives_the_same_predictions(tmp_path: Path, files: Path) -> None:

@@ -1,0 +1,5 @@
+"""``python -m jmp_calc``: the same as ``jmp-calc``."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,63 @@
+"""From settings to a network that is ready to evaluate: the one way in which a model is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..machine.device import choose_device, choose_dtype
+from .settings import Output, Settings, check_settings, choose_head, choose_policy
+
+if TYPE_CHECKING:
+    from ..graph.policy import GraphPolicy
+    from ..model.config import HeadConfig, ModelConfig
+    from ..model.potential import Potential
+    from ..zoo.container import LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """A network on its device under the graphs that it is evaluated with."""
+
+    potential: Potential
+    head: HeadConfig
+    policy: GraphPolicy
+    device: torch.device
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration with these graphs."""
+        return self.potential.config
+
+
+def loaded_model(settings: Settings) -> LoadedModel:
+    """The file behind the settings; UsageError for a setting that is none of its choices, ModelError for a
+    file that is not there or damaged."""
+    from ..zoo.names import resolve
+
+    check_settings(settings)
+    # The caller may be inside inference_mode: weights made there could never carry a gradient.
+    with torch.inference_mode(False):
+        return resolve(settings.model, weights=settings.weights)
+
+
+def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> OpenedModel:
+    """The network of a file with head, graphs, device and precision of the settings.
+
+    ``gives``: what the head is to give. ModelError for a head that is not there or gives something else, or
+    graphs that the file was not made for; UsageError for a device or precision that there is not.
+    """
+    from ..model.potential import Potential
+
+    device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
+    with torch.inference_mode(False):
+        potential = loaded.potential
+        head = choose_head(potential.config, settings, gives=gives)
+        policy = choose_policy(potential.config, head, settings)
+        if policy != potential.config.policy:
+            config = dataclasses.replace(potential.config, policy=policy)
+            potential = Potential.from_state(config, potential.state_dict())
+        return OpenedModel(potential.to(device=device, dtype=dtype).eval(), head, policy, device)

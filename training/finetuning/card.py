@@ -1,0 +1,96 @@
+"""The card in a fine-tuned model file: data, start model, errors, and which weights these are."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jmp_calc.io.summary import file_sha256
+from jmp_calc.zoo.container import ModelCard, save_model
+
+from ..config import TrainConfig
+from ..data.sources import Sources, sources
+from ..run.checkpoint import Progress
+from .prepare import Prepared
+from .result import TrainResult
+from .start import Start
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """Writes models with their provenance."""
+
+    prepared: Prepared
+    start: Start
+
+    def write(
+        self, path: Path, potential: Potential, weights: str, result: TrainResult | None = None
+    ) -> None:
+        """Write ``potential`` as it is; ``weights`` says which weights these are."""
+        metrics = (
+            {}
+            if result is None
+            else {"valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
+        )
+        origin = sources(self.prepared.data.train)
+        new = {
+            "name": origin.name,
+            **_hashes(origin),
+            "frames": len(self.prepared.train),
+            "licence": "the user's own data",
+            "use": "fine-tuning",
+        }
+        seen = [{**item, "use": item.get("use", "start weights")} for item in self.start.training_data]
+        references = self.prepared.references
+        save_model(
+            path,
+            potential,
+            ModelCard(
+                name=f"{self.start.head.name} on {origin.name}",
+                created=time.strftime("%Y-%m-%d"),
+                licence=self.start.licence,
+                source=f"jmp-calc finetune from {self.start.source}",
+                training_data=(new, *seen),
+                metrics=metrics,
+                energy_reference="none"
+                if references is None
+                else _reference_text(references.kind, references.full_rank),
+                notes=(weights,),
+            ),
+        )
+
+
+def saved_weights(name: str, progress: Progress, config: TrainConfig) -> str:
+    """Which weights ``best`` or ``last`` holds, in words."""
+    weights, step = (
+        (progress.best_weights, progress.best_step) if name == "best" else (progress.weights, progress.step)
+    )
+    decay = config.optim.ema_decay
+    kind = "weights as they are (not averaged)"
+    if weights == "averaged":
+        kind = f"weights averaged over steps (EMA, decay {decay:g})"
+    elif decay is not None:
+        kind += f", better on validation than averaged ones (EMA, decay {decay:g}),"
+    extreme = "largest on validation" if config.metric == "balanced_accuracy" else "smallest validation error"
+    when = f"{extreme} so far ({config.metric})" if name == "best" else "end of the run"
+    return f"{kind} after {step} steps: {when}"
+
+
+def _hashes(origin: Sources) -> dict[str, Any]:
+    """The hash of one file, or names and hashes of several; nothing of structures in memory."""
+    if len(origin.files) == 1:
+        return {"sha256": file_sha256(origin.files[0])}
+    files = [{"name": path.name, "sha256": file_sha256(path)} for path in origin.files]
+    return {"files": files} if files else {}
+
+
+def _reference_text(kind: str, full_rank: bool) -> str:
+    if kind == "isolated_atoms":
+        return "isolated atoms of the training data"
+    note = "" if full_rank else "; only sums over the training compositions are meaningful"
+    return f"least squares over the training data{note}"
