@@ -225,20 +225,17 @@ def evaluate(
         say(message)
     check_elements(opened, found.frames, settings)
     predictions = predicted(opened, compared, found.frames, settings.forces, max_edges)
-    failed = [frame.where for frame, bad in zip(found.frames, predictions.not_finite) if bad]
-    if failed:
-        text = f"The predictions for {len(failed)} of {len(found.frames)} frames are not finite: "
-        found = replace(found, messages=(*found.messages, f"{text}{first_five(failed)}."))
-        say(found.messages[-1])
-    groups = [_group(frame, group_by) for frame in found.frames]
+    messages = (*found.messages, *(failures := _failures(found.frames, predictions)))
+    for message in failures:
+        say(message)
     return EvaluationResult(
         predictions.errors(),
-        predictions.errors_by_group(groups),
+        predictions.errors_by_group([_group(frame, group_by) for frame in found.frames]),
         _offset(predictions),
         compared.head.name,
         predictions,
         found.frames,
-        found.messages,
+        messages,
         compared.task.target,
         compared.classes,
     )
@@ -369,6 +366,13 @@ def predicted(
         config = config.for_target(compared.task.target_kind)
     batches = Batches(graphs, order, device=opened.device)
     return validate(opened.potential, batches, config.loss, config.forces)[1]
+
+
+def _failures(frames: Sequence[Frame], predictions: Predictions) -> tuple[str, ...]:
+    """A message about predictions that are not finite, if there are any."""
+    failed = [frame.where for frame, bad in zip(frames, predictions.not_finite) if bad]
+    text = f"The predictions for {len(failed)} of {len(frames)} frames are not finite: {first_five(failed)}."
+    return (text,) if failed else ()
 
 
 def _offset(predictions: Predictions) -> float | None:

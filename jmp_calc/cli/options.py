@@ -173,6 +173,23 @@ def _compile_options() -> tuple[Callable[[F], F], ...]:
     )
 
 
+def write_option(stem: str) -> Callable[[F], F]:
+    """Add ``--write FORMAT``, which may be repeated; the command receives ``write: tuple[str, ...]``."""
+
+    def checked(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+        from ..io.write import check_format
+
+        return tuple(dict.fromkeys(check_format(name) for name in names))
+
+    return click.option(
+        "--write",
+        multiple=True,
+        metavar="FORMAT",
+        callback=checked,
+        help=f"Also write {stem}.FORMAT: POSCAR, cif, xyz, traj or pdb.",
+    )
+
+
 def structure_argument(function: F) -> F:
     """Add the positional STRUCT and its alias ``--struct``; the command receives ``struct: str``."""
 

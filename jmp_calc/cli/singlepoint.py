@@ -11,7 +11,7 @@ import click
 from ..errors import JMPError, UsageError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structure_argument
+from .options import Common, common_options, structure_argument, write_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -38,39 +38,58 @@ Examples:
     metavar="LIST",
     help=f"Comma-separated, of {', '.join(CHOICES)} (default: all that the structure has).",
 )
-def singlepoint(struct: str, common: Common, index: str | None, properties: str | None) -> None:
+@click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame.")
+@write_option("results")
+def singlepoint(
+    struct: str,
+    common: Common,
+    index: str | None,
+    properties: str | None,
+    allow_truncated: bool,
+    write: tuple[str, ...],
+) -> None:
     """Energy, forces and stress of structures.
 
     Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress
     (eV/Å³, Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept
     as they are.
     """
-    from ..io.structures import iter_frames, parse_structure
+    from ..io.files import parse_structure
+    from ..io.structures import iter_frames
+    from ..io.write import check_cell, written_name
 
     wanted = _parse_properties(properties)
     settings = {"struct": struct, "index": index or ":", "properties": list(wanted or CHOICES)}
     inputs = [parse_structure(struct).path]
-    outputs = ("results.extxyz",)
+    outputs = ("results.extxyz", *(written_name("results", name) for name in write))
     run = CommandRun(common, "singlepoint", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
         run.check()
         _dry_run(struct, common, index, settings)
         return
-    frames = iter_frames(struct, index=index)
+    frames = iter_frames(struct, index=index, allow_truncated=allow_truncated)
     first = next(frames)  # a file that cannot be read is known before earlier results are removed
+    check_cell(first, write)
     with run:
-        _compute(run, struct, chain((first,), frames), wanted)
+        _compute(run, struct, chain((first,), frames), wanted, write)
 
 
-def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tuple[str, ...] | None) -> None:
+def _compute(
+    run: CommandRun,
+    struct: str,
+    images: Iterable[Atoms],
+    wanted: tuple[str, ...] | None,
+    forms: tuple[str, ...],
+) -> None:
     from ..io.files import parse_structure
     from ..io.structures import windows
-    from ..io.write import write_extxyz
+    from ..io.write import write_as, write_extxyz, written_name
 
     calculator = run.common.calculator()
     run.model = model_record(calculator)
     frames: list[dict[str, Any]] = []
     notes: set[str] = set()
+    kept: list[Atoms] = []
     count = 0
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
         for window in windows(images):
@@ -79,11 +98,15 @@ def _compute(run: CommandRun, struct: str, images: Iterable[Atoms], wanted: tupl
             ):
                 count += 1
                 _say_once(run.common, atoms, notes)
+                kept += [atoms] if forms else []
                 write_extxyz(stream, [_labelled(atoms, results)])
                 if count <= LISTED_FRAMES:
                     frames.append(_brief(atoms, results))
     run.add_input(parse_structure(struct).path, n_frames=count)
     run.add_output(run.path("results.extxyz"), "structures with jmp_* results")
+    for form in forms:
+        write_as(run.path(written_name("results", form)), kept, form)
+        run.add_output(run.path(written_name("results", form)), "structures")
     run.results = {
         "n_frames": count,
         "frames": frames if count <= LISTED_FRAMES else f"more than {LISTED_FRAMES}: see results.extxyz",

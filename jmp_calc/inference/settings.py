@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
+from ..io.regular import exists
 from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
 from ..model.elements import symbols
 from .memory import Checkpointing
@@ -100,7 +101,7 @@ def portable(model: str | os.PathLike[str]) -> str:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """The absolute path of what exists; other text as it is, for an error in the user's words."""
-    return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
+    return str(Path(path).absolute()) if exists(Path(path)) else os.fspath(path)
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:

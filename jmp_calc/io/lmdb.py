@@ -38,7 +38,7 @@ class LmdbFile:
         return None if value is None else bytes(value)
 
     def names(self) -> Iterator[str]:
-        """All keys, in the order of their bytes."""
+        """All keys, in the order of their bytes; BadInputError for a file that is damaged or none."""
         with self._reading() as transaction:
             yield from (
                 key.decode("ascii", "replace")
@@ -47,10 +47,9 @@ class LmdbFile:
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        """A transaction; BadInputError where pages of the file are damaged."""
-        environment = self._environment()
+        """A transaction; what lmdb finds wrong with a page is a BadInputError."""
         try:
-            with environment.begin() as transaction:
+            with self._environment().begin() as transaction:
                 yield transaction
         except import_lmdb().Error as error:
             raise BadInputError(
