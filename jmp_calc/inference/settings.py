@@ -154,7 +154,7 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
         found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
         hint = (
             f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
-            "jmp-calc evaluate"
+            "jmp-calc singlepoint or evaluate"
         )
         raise ModelError(f"Head {name!r} gives {_article(found)}, not {_article(gives)}.", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
