@@ -59,7 +59,8 @@ def unit_factor(name: str, kind: UnitKind) -> float:
     elif kind == "forces":
         found = _ratio(text, 1)
     else:
-        found = PRESSURE_UNITS.get(text) or _ratio(text.removesuffix("3").removesuffix("^"), 3)
+        cubed = text.removesuffix("3").removesuffix("^") if text.endswith("3") else ""
+        found = PRESSURE_UNITS.get(text) or _ratio(cubed, 3)
     if found is None:
         raise KeyError(name)
     return found

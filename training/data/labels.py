@@ -108,7 +108,7 @@ def check_unit_known(foreign: bool, units: LabelUnits, path: Path) -> None:
         raise BadInputError(
             f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.",
             where=str(path),
-            hint="say which: --energy-unit kcal/mol (or eV, hartree)",
+            hint="say which: --energy-unit kcal/mol (or eV, hartree), energy_unit in the set of a recipe",
         )
 
 

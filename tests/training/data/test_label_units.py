@@ -54,7 +54,13 @@ def test_spellings_of_a_unit(name: str) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"forces": "hartree"}, {"stress": "psi"}, {"energy": "eV/Å"}, {"length": "foot"}, {"stress_sign": "-"}],
+    [
+        *({"stress": unit} for unit in ("psi", "hartree/bohr", "eV/Å^", "eV/Å^2", "3")),
+        {"forces": "hartree"},
+        {"energy": "eV/Å"},
+        {"length": "foot"},
+        {"stress_sign": "-"},
+    ],
 )
 def test_unknown_units_are_usage_errors(wrong: dict[str, str]) -> None:
     with pytest.raises(UsageError):
