@@ -43,14 +43,16 @@ def header(calc: JMPCalculator) -> ProgramHeader:
     return calc.evaluator.program_header()
 
 
-def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
+def package(
+    path: Path, header: ProgramHeader | dict[str, Any] | str, compression: int = zipfile.ZIP_STORED
+) -> Path:
     """A file with this header and without a library."""
     text = (
         header
         if isinstance(header, str)
         else json.dumps(header if isinstance(header, dict) else dataclasses.asdict(header))
     )
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr(f"program/extra/{HEADER}", text)
     return path
 
@@ -102,6 +104,11 @@ def test_files_that_are_no_programs_are_refused(
     with zipfile.ZipFile(tmp_path / "zip.pt2", "w") as archive:
         archive.writestr("program/data.pkl", b"")
     refused(tmp_path / "zip.pt2", "or it is damaged: it has no header")
+    refused(package(tmp_path / "long.pt2", " " * 2_000_000), "its header has more than 1048576 bytes")
+    packed = bytearray(package(tmp_path / "cut.pt2", header, zipfile.ZIP_DEFLATED).read_bytes())
+    packed[70:80] = bytes(10)
+    (tmp_path / "cut.pt2").write_bytes(packed)
+    refused(tmp_path / "cut.pt2", "or it is damaged: ")
     refused(package(tmp_path / "text.pt2", "no json"), "or it is damaged: Expecting value")
     less = {name: value for name, value in dataclasses.asdict(header).items() if name != "torch"}
     refused(package(tmp_path / "less.pt2", less), "The key 'torch' is missing")

@@ -91,15 +91,44 @@ def test_storages_that_are_not_there_are_refused(data: bytes) -> None:
         load_old_torch(data, "x")
 
 
-def test_containers_that_hold_themselves_or_double_are_refused_or_small() -> None:
+def test_containers_that_hold_themselves_or_double_are_refused() -> None:
     doubling = b"]" + b"".join(
         b"q" + bytes([i]) + b"0]h" + bytes([i]) + b"ah" + bytes([i]) + b"a" for i in range(60)
     )
     graph = b"\x80\x03" + named("torch_geometric.data.data", "Data") + b")\x81}("
-    found = load_record(graph + text("pos") + doubling + b"ub.", "x")  # shared, so made once
-    assert isinstance(found["pos"], list)
+    with pytest.raises(BadInputError, match="hold each other so often"):
+        load_record(graph + text("pos") + doubling + b"ub.", "x")
     with pytest.raises(BadInputError, match="holds itself"):
         load_record(graph + text("pos") + b"]q\x00h\x00a" + b"ub.", "x")
+
+
+def doubled(first: bytes, step: bytes, times: int = 60) -> bytes:
+    """``first``, and ``times`` again ``step`` with the last object (memo entry 1) twice on the stack."""
+    return first + b"q\x01" + (b"0h\x01h\x01" + step + b"q\x01") * times
+
+
+@pytest.mark.parametrize("last", [b"Ns", b"0(h\x01Nu"], ids=["SETITEM", "SETITEMS"])
+def test_keys_that_double_are_refused_at_once(last: bytes) -> None:
+    """A key's hash visits all parts of a tuple as often as they occur."""
+    data = b"\x80\x02}" + doubled(b")", b"\x86") + last + b"."
+    for read in (load_plain, load_record, load_old_torch):
+        with pytest.raises(BadInputError):
+            read(data, "x")
+
+
+def test_long_numbers_and_copies_do_not_multiply() -> None:
+    number = b"\x8b" + struct.pack("<i", 100_000) + b"\x01" * 100_000 + b"q\x000"
+    with pytest.raises(BadInputError, match="share their parts"):
+        load_plain(b"\x80\x02" + number + b"}(" + b"h\x00N" * 100_000 + b"u.", "x")
+    copies = named("collections", "OrderedDict") + b"](" + (text("k") + b"N\x86") * 2 + b"e\x85R."
+    with pytest.raises(BadInputError, match="damaged"):
+        load_plain(b"\x80\x02" + copies, "x")
+
+
+def test_plain_keys_and_shared_parts_are_read() -> None:
+    shared = (1, (2, 3), "x")
+    value = {shared: [shared] * 50, (shared, shared): {"a": frozenset([shared])}}
+    assert load_plain(pickle.dumps(value, 4), "x") == value
 
 
 def npz(path: Path, **arrays: Any) -> Path:

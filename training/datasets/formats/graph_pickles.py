@@ -38,6 +38,8 @@ _NUMPY_TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"
 _FREE_BYTES = 1 << 26
 _MAX_DEPTH = 100
 """Containers inside each other."""
+_MAX_ITEMS = 1 << 24
+"""Items of a container and of those in it, each counted as often as it occurs."""
 
 
 class Record:
@@ -56,7 +58,7 @@ class Record:
     def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) == 2:
             state = state[0] or state[1]
-        self.state = dict(state) if isinstance(state, dict) else {}
+        self.state = state if isinstance(state, dict) else {}  # no copy: many could share one
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class _LoadedStorage(LazyStorage):
     numbers: np.ndarray
 
 
-class _Budget:
+class Budget:
     """Bytes that the tensors of one file may take: views of one storage could multiply a small file."""
 
     def __init__(self, file_bytes: int) -> None:
@@ -98,7 +100,7 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
     BadInputError, naming ``where``, for anything else, and for a pickle that names code; nothing of it is
     run.
     """
-    budget = _Budget(len(data))
+    budget = Budget(len(data))
     rules = _rules(where, budget)
     found = load_pickle(data, rules)
     if not isinstance(found, Record):
@@ -111,15 +113,15 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
         raise BadInputError("The graph object has no attributes.", where=where)
     with _refusing(rules):
         return {
-            str(key).strip("_"): value
+            key.strip("_"): value
             for key, value in materialise(state, lambda tensor: _loaded(tensor, budget)).items()
-            if value is not None
+            if value is not None and isinstance(key, str)
         }
 
 
 def load_plain(data: bytes, where: str) -> Any:
     """A pickle of numbers, text and containers (numpy numbers too); BadInputError if it names code."""
-    return load_pickle(data, _rules(where, _Budget(len(data))))
+    return load_pickle(data, _rules(where, Budget(len(data))))
 
 
 def load_old_torch(data: bytes, where: str) -> Any:
@@ -127,11 +129,11 @@ def load_old_torch(data: bytes, where: str) -> Any:
 
     BadInputError, naming ``where``, for anything else, for damage, and for a pickle that names code.
     """
-    budget = _Budget(len(data))
+    budget = Budget(len(data))
     return _old_torch(data, _rules(where, budget), budget)
 
 
-def _old_torch(data: bytes, rules: Rules, budget: _Budget) -> Any:
+def _old_torch(data: bytes, rules: Rules, budget: Budget) -> Any:
     storages: dict[str, LazyStorage] = {}
 
     def storage(pid: Any) -> LazyStorage:
@@ -157,7 +159,11 @@ def _storages(
     data: bytes, position: int, keys: Any, known: Mapping[str, LazyStorage]
 ) -> dict[str, np.ndarray]:
     """Numbers of the storages that follow the pickles, by key; UnpicklingError if they are not all there."""
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(known):
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or sorted(keys) != sorted(known)
+    ):
         raise pickle.UnpicklingError("its list of tensor storages is not that of its tensors")
     loaded: dict[str, np.ndarray] = {}
     for key in keys:
@@ -174,35 +180,52 @@ def materialise(value: Any, read: Callable[[LazyTensor], np.ndarray]) -> Any:
     """``value`` with every LazyTensor in dicts, lists and tuples replaced by an array.
 
     What occurs several times is made once. UnpicklingError for a container inside itself, and for more than
-    a hundred inside each other.
+    a hundred inside each other, and for parts that occur so often that nothing could go through them all.
     """
-    return _materialised(value, read, {}, 0)
+    return _Materials(read).of(value, 0)
 
 
-def _materialised(
-    value: Any, read: Callable[[LazyTensor], np.ndarray], made: dict[int, Any], depth: int
-) -> Any:
-    if not isinstance(value, LazyTensor | dict | list | tuple):
-        return value
-    if id(value) in made:
-        if made[id(value)] is made:
-            raise pickle.UnpicklingError("a container holds itself")
-        return made[id(value)]
-    if depth > _MAX_DEPTH:
-        raise pickle.UnpicklingError("containers are nested too deeply")
-    made[id(value)] = made  # not finished
-    new: Any
-    if isinstance(value, LazyTensor):
-        new = read(value)
-    elif isinstance(value, dict):
-        new = {key: _materialised(item, read, made, depth + 1) for key, item in value.items()}
-    else:
-        new = type(value)(_materialised(item, read, made, depth + 1) for item in value)
-    made[id(value)] = new
-    return new
+class _Materials:
+    """Makes the contents of one pickle, shared ones once."""
+
+    def __init__(self, read: Callable[[LazyTensor], np.ndarray]) -> None:
+        self._read = read
+        self._made: dict[int, tuple[Any, int]] = {}
+        """What was made of an object, and its items, by the object's id."""
+        self._open: set[int] = set()
+
+    def of(self, value: Any, depth: int) -> Any:
+        """``value`` with arrays for tensors, at this depth of containers."""
+        if not isinstance(value, LazyTensor | dict | list | tuple):
+            return value
+        if id(value) not in self._made:
+            if id(value) in self._open:
+                raise pickle.UnpicklingError("a container holds itself")
+            if depth > _MAX_DEPTH:
+                raise pickle.UnpicklingError("containers are nested too deeply")
+            self._open.add(id(value))
+            self._made[id(value)] = self._new(value, depth), self._items(value)
+        return self._made[id(value)][0]
+
+    def _new(self, value: Any, depth: int) -> Any:
+        if isinstance(value, LazyTensor):
+            return self._read(value)
+        if isinstance(value, dict):
+            return {key: self.of(item, depth + 1) for key, item in value.items()}
+        return type(value)([self.of(item, depth + 1) for item in value])
+
+    def _items(self, value: Any) -> int:
+        """Of a container whose contents are made; UnpicklingError for too many."""
+        if isinstance(value, LazyTensor):
+            return 1
+        contents = value.values() if isinstance(value, dict) else value
+        count = sum(self._made.get(id(item), (None, 1))[1] for item in contents) + 1
+        if count > _MAX_ITEMS:
+            raise pickle.UnpicklingError("its lists hold each other so often that they cannot be read")
+        return count
 
 
-def _rules(where: str, budget: _Budget) -> Rules:
+def _rules(where: str, budget: Budget) -> Rules:
     def refuse(fact: str, hint: str) -> BadInputError:
         return BadInputError(f"The pickled data are refused: {fact}.", where=where, hint=hint)
 
@@ -228,7 +251,7 @@ def _refusing(rules: Rules) -> Iterator[None]:
         raise rules.refuse(str(error) or type(error).__name__, "fetch it again") from error
 
 
-def _load_from_bytes(data: object, rules: Rules, budget: _Budget) -> LazyStorage:
+def _load_from_bytes(data: object, rules: Rules, budget: Budget) -> LazyStorage:
     """A storage that was pickled inside a tensor."""
     if not isinstance(data, bytes):
         raise pickle.UnpicklingError("broken tensor")
@@ -249,7 +272,7 @@ def _scalar(kind: object, data: object = b"") -> Any:
 
 def _numpy_type(code: object, *_: object) -> _NumpyType:
     if code not in _NUMPY_TYPES:
-        raise pickle.UnpicklingError(f"numpy type {code!r}")
+        raise pickle.UnpicklingError("an unknown numpy type")
     return _NumpyType(str(code))
 
 
@@ -257,13 +280,13 @@ def _plain_type(kind: _NumpyType) -> np.dtype[Any]:
     return np.dtype(kind.code).newbyteorder("=" if kind.order == "|" else kind.order)  # type: ignore[arg-type]
 
 
-def _loaded(tensor: LazyTensor, budget: _Budget) -> np.ndarray:
+def _loaded(tensor: LazyTensor, budget: Budget) -> np.ndarray:
     if not isinstance(tensor.storage, _LoadedStorage):
         raise pickle.UnpicklingError("a tensor without numbers")
     return _strided(tensor.storage.numbers, tensor, budget)
 
 
-def _strided(numbers: np.ndarray, tensor: LazyTensor, budget: _Budget) -> np.ndarray:
+def _strided(numbers: np.ndarray, tensor: LazyTensor, budget: Budget) -> np.ndarray:
     """The tensor's view of its storage (M,), as a copy; UnpicklingError unless it lies inside of it.
 
     Checked here, where the array is made, because as_strided itself checks nothing.
