@@ -53,9 +53,10 @@ def estimate(struct: str, timestep: float, as_json: bool, **arguments: Any) -> N
     """
     from ..errors import JMPError
     from ..inference.estimate import estimate as make_estimate
-    from ..io.structures import read_structure
+    from ..io.structures import pick_structure
 
-    atoms = read_structure(struct)
+    picked = pick_structure(struct)
+    atoms = picked.atoms
     try:
         found = make_estimate(atoms, **arguments)
     except JMPError as error:
@@ -69,6 +70,8 @@ def estimate(struct: str, timestep: float, as_json: bool, **arguments: Any) -> N
         }
         click.echo(json.dumps(record, indent=1))
     else:
+        if picked.message is not None:
+            click.echo(picked.message, err=True)
         _print(found, timestep)
     found.require_fit()
 

@@ -173,6 +173,23 @@ def _compile_options() -> tuple[Callable[[F], F], ...]:
     )
 
 
+def write_option(stem: str) -> Callable[[F], F]:
+    """Add ``--write FORMAT``, which may be repeated; the command receives ``write: tuple[str, ...]``."""
+
+    def checked(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+        from ..io.write import check_format
+
+        return tuple(dict.fromkeys(check_format(name) for name in names))
+
+    return click.option(
+        "--write",
+        multiple=True,
+        metavar="FORMAT",
+        callback=checked,
+        help=f"Also write {stem}.FORMAT: POSCAR, cif, xyz, traj or pdb.",
+    )
+
+
 def structure_argument(function: F) -> F:
     """Add the positional STRUCT and its alias ``--struct``; the command receives ``struct: str``."""
 
@@ -185,5 +202,22 @@ def structure_argument(function: F) -> F:
             fact = "No structure was given." if not chosen else "The structure was given twice."
             raise UsageError(fact, hint="name one file: any format that ASE reads, FILE@INDEX for one frame")
         return function(*args, struct=chosen[0], **rest)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def structures_argument(function: F) -> F:
+    """Add the positionals STRUCT... and their alias ``--struct``; the command receives ``given``: files,
+    patterns and folders, at least one."""
+
+    @click.argument("struct", nargs=-1, metavar="STRUCT...")
+    @click.option("--struct", "struct_option", multiple=True, hidden=True, help="Same as STRUCT.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, struct: tuple[str, ...], struct_option: tuple[str, ...], **rest: Any) -> Any:
+        if not (struct or struct_option):
+            raise UsageError("No structure was given.", hint="name files that ASE reads, or folders of them")
+        if struct and struct_option:
+            raise UsageError("The structure was given twice.", hint="leave --struct out")
+        return function(*args, given=struct or struct_option, **rest)
 
     return wrapper  # type: ignore[return-value]

@@ -59,13 +59,13 @@ def phonons(
     wires are told apart by their periodic directions and their vacuum. The non-analytical term is absent:
     polar crystals show no LO-TO splitting at Γ.
     """
-    from ..io.structures import parse_structure, read_structure
+    from ..io.structures import pick_structure
     from ..workflows.phonons import NO_LO_TO, OUTPUTS, describe
     from ..workflows.phonons import phonons as run_phonons
 
     checked = PhononSettings(**settings)
-    atoms = read_structure(struct, allow_truncated=allow_truncated)
-    inputs = [parse_structure(struct).path]
+    picked = pick_structure(struct, allow_truncated=allow_truncated)
+    atoms, inputs = picked.atoms, [picked.path]
     run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
@@ -73,6 +73,8 @@ def phonons(
         return
     with run:
         run.add_structure(struct, atoms)
+        if picked.message is not None:
+            common.say(picked.message)
         atoms.calc = common.calculator()
         run.model = model_record(atoms.calc)
         result = run_phonons(atoms, **checked.to_dict(), quiet=common.quiet)

@@ -10,7 +10,7 @@ from ..workflows.relax_settings import CellMode, OptimizerName, RelaxSettings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structure_argument
+from .options import Common, common_options, structure_argument, write_option
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,9 +46,11 @@ RELAX = Arguments("workflows.relax", "relax", RelaxSettings)
     "--allow-unconverged", is_flag=True, help="Exit with 0 also when the force limit was not reached."
 )
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
+@write_option("opt")
 def relax(
     struct: str,
     common: Common,
+    write: tuple[str, ...],
     opt_cell: str,
     cell_fully: bool,
     cell_lengths: bool,
@@ -64,19 +66,22 @@ def relax(
     pressure).
     """
     from ..io.structures import pick_structure
+    from ..io.write import check_cell, write_as, written_name
     from ..workflows.relax import OUTPUTS
 
     settings = RelaxSettings(cell=_cell(opt_cell, cell_fully, cell_lengths), pressure_gpa=pressure, **given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
+    check_cell(picked.atoms, write)
     inputs = [picked.path]
-    run = CommandRun(common, "relax", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs)
+    also = [written_name("opt", name) for name in write]
+    run = CommandRun(common, "relax", outputs=(*OUTPUTS, *also), settings=settings.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
         facts = {
             "structure": f"{picked.atoms.get_chemical_formula()} from {struct}",
             "model": model_record(common.calculator()),
             **settings.to_dict(),
-            "writes": ", ".join(OUTPUTS),
+            "writes": ", ".join([*OUTPUTS, *also]),
         }
         dry_run_report(common, "relax", facts)
         return
@@ -85,6 +90,9 @@ def relax(
         if picked.message is not None:
             common.say(picked.message)
         result = _relaxed(run, picked.atoms, settings)
+        for form, name in zip(write, also, strict=True):
+            write_as(run.path(name), [result.atoms], form)
+            run.add_output(run.path(name), "relaxed structure")
         if result.climbed or not allow_unconverged:
             result.require_converged()
         common.say(f"wrote {run.path('opt.extxyz')}")

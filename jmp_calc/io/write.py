@@ -35,7 +35,7 @@ FORMATS = {
     "pdb": "proteindatabank",
 }
 """Names of formats for ``write_as``, in lower case, and what ASE calls them."""
-_SINGLE = frozenset({"poscar"})
+_SINGLE, _WITH_CELL = frozenset({"poscar"}), frozenset({"poscar", "cif"})
 
 
 def write_extxyz(target: Path | IO[str], frames: Iterable[Atoms], *, append: bool = False) -> None:
@@ -167,17 +167,29 @@ def check_format(name: str, *, several: bool = False) -> str:
     return lower
 
 
+def check_cell(atoms: Atoms, names: Iterable[str]) -> None:
+    """UsageError for a format that needs a cell, which the structure has not."""
+    for name in names:
+        if name.lower() in _WITH_CELL and atoms.cell.rank < 3:
+            raise UsageError(f"The format {name} needs a cell.", hint="choose xyz, extxyz, traj or pdb")
+
+
 def written_name(stem: str, name: str) -> str:
     """Name of the file of a format: ``opt.cif``, ``opt.POSCAR``."""
     return f"{stem}.{'POSCAR' if name.lower() == 'poscar' else name.lower()}"
 
 
 def write_as(path: Path, frames: Iterable[Atoms], name: str) -> None:
-    """Write frames in the format ``name`` (a key of FORMATS); POSCAR with atoms sorted by element."""
+    """Write frames in the format ``name`` (a key of FORMATS); POSCAR with atoms sorted by element.
+
+    UsageError for a format that cannot hold them.
+    """
     import ase.io
 
     images = [readable(atoms) for atoms in frames]
     form = FORMATS[check_format(name, several=len(images) > 1)]
+    for image in images:
+        check_cell(image, [name])
     extra: dict[str, Any] = {"sort": True} if form == "vasp" else {}
     with replacing(path) as temporary:
         ase.io.write(temporary, images if len(images) > 1 else images[0], format=form, **extra)

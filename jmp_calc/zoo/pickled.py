@@ -83,8 +83,15 @@ _FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY
 _MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
+class _Stateless:
+    """What is checked when it is made: a pickle may not change it afterwards."""
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("state for a tensor")
+
+
 @dataclass(frozen=True)
-class StorageType:
+class StorageType(_Stateless):
     """Element type of a storage, by torch dtype name."""
 
     dtype: str
@@ -92,7 +99,7 @@ class StorageType:
 
 
 @dataclass(frozen=True)
-class LazyStorage:
+class LazyStorage(_Stateless):
     """A storage of the file that has not been read."""
 
     key: str
@@ -101,7 +108,7 @@ class LazyStorage:
 
 
 @dataclass(frozen=True)
-class LazyTensor:
+class LazyTensor(_Stateless):
     """Where a tensor lies in its storage (offset and stride in elements); nothing has been read."""
 
     storage: LazyStorage

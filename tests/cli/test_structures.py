@@ -153,3 +153,22 @@ def test_constraints_and_masses_are_kept(tmp_path: Path) -> None:
     found = read_structure(tmp_path / "a.traj")
     assert found.constraints[0].index.tolist() == [1]
     assert found.get_masses().tolist() == [2.0, 3.0]
+
+
+def test_formats_by_name_and_the_frame_that_was_taken(
+    run, trajectory: Path, tmp_path: Path, model: str
+) -> None:
+    out = tmp_path / "out"
+    words = ("--steps", "1", "--allow-unconverged", "-m", model, "-o", out)
+    refused = run("relax", trajectory, "--write", "CIF", *words)
+    assert refused.exit_code == 2 and "needs a cell" in refused.stderr
+    ase.io.write(trajectory, [bulk("NaCl", "rocksalt", a=5.6)] * 5)
+    result = run("relax", trajectory, "--write", "POSCAR", "--write", "CIF", *words)
+    assert result.exit_code == 0, result.output
+    assert "frame 4 of 5" in result.stderr
+    relaxed = ase.io.read(out / "opt.extxyz")
+    assert sorted(ase.io.read(out / "opt.cif").numbers) == sorted(relaxed.numbers)
+    assert run("relax", trajectory, "--write", "docx", "--dry-run").exit_code == 2
+    result = run("singlepoint", trajectory, "--write", "xyz", "-m", model, "-o", tmp_path / "sp")
+    assert result.exit_code == 0, result.output
+    assert len(ase.io.read(tmp_path / "sp" / "results.xyz", ":")) == 5
