@@ -106,7 +106,7 @@ def read_header(path: Path) -> ProgramHeader:
         return parse(ProgramHeader, plain_json(text), "header")
     except OSError as error:
         raise ModelError(
-            f"Cannot open the compiled program: {error.strerror}.", where=str(path), hint=HINT
+            f"Cannot open the compiled program: {error.strerror or error}.", where=str(path), hint=HINT
         ) from error
     # zlib and lzma have their own errors for damage; NotImplementedError: of a zip with unknown compression;
     # RuntimeError: with a password.

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.graph.batch import collate, filled
 from jmp_calc.inference.compiled import Program
 from jmp_calc.inference.export import export_program
-from jmp_calc.inference.program import HEADER, ProgramHeader, runs_on
+from jmp_calc.inference.program import HEADER, ProgramHeader, read_header, runs_on
 from tests.inference.program_cases import assert_equal, structures
 from tests.small_network import OFFICIAL
 
@@ -113,6 +114,20 @@ def test_files_that_are_no_programs_are_refused(
     less = {name: value for name, value in dataclasses.asdict(header).items() if name != "torch"}
     refused(package(tmp_path / "less.pt2", less), "The key 'torch' is missing")
     refused(package(tmp_path / "empty.pt2", header), "The compiled program cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_any_damage_of_a_header_is_a_sentence_or_harmless(
+    header: ProgramHeader, tmp_path: Path, compression: int
+) -> None:
+    path = package(tmp_path / "a.pt2", header, compression)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with suppress(ModelError):
+            read_header(path)
 
 
 @pytest.mark.parametrize(

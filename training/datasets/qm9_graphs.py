@@ -20,6 +20,7 @@ from jmp_calc.zoo.archive import TorchArchive
 from jmp_calc.zoo.official import read_tensor
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
 
+from .catalogue import allowance
 from .formats.graph_pickles import Budget, load_old_torch, materialise
 from .qm9_frames import TARGETS, QM9Frames
 
@@ -49,6 +50,7 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 member = next((n for n in archive.namelist() if Path(n).name == "qm9_v3.pt"), None)
                 if member is None:
                     raise BadInputError(f"{path.name} holds no qm9_v3.pt.", where=str(path))
+                allowance(path).take(archive.getinfo(member).file_size, path)
                 frames = _frames(Path(archive.extract(member, temporary)))
                 frames.path = path
                 return frames
