@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-LENGTH_UNITS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "bohr": 0.529177210903, "nm": 10.0}
+from typing import Literal
+
+UnitKind = Literal["energy", "length", "forces", "stress"]
+
+LENGTH_UNITS = {"angstrom": 1.0, "å": 1.0, "a": 1.0, "ang": 1.0, "bohr": 0.529177210903, "nm": 10.0}
 """Å per unit."""
 
 ENERGY_UNITS = {
@@ -23,5 +27,47 @@ BOHR = LENGTH_UNITS["bohr"]
 GPA_PER_EV_A3 = 160.21766208
 """GPa of 1 eV/Å^3."""
 
+PRESSURE_UNITS = {
+    "gpa": 1.0 / GPA_PER_EV_A3, "kbar": 0.1 / GPA_PER_EV_A3, "mpa": 1e-3 / GPA_PER_EV_A3,
+    "bar": 1e-4 / GPA_PER_EV_A3, "pa": 1e-9 / GPA_PER_EV_A3,
+}  # fmt: skip
+"""eV/Å^3 per unit."""
+
 COULOMB = HARTREE * BOHR
 """e^2/(4 pi eps0), eV Å."""
+
+UNIT_EXAMPLES: dict[UnitKind, tuple[str, ...]] = {
+    "energy": ("eV", "meV", "hartree", "rydberg", "kcal/mol", "kJ/mol"),
+    "length": ("angstrom", "bohr", "nm"),
+    "forces": ("eV/angstrom", "hartree/bohr", "rydberg/bohr", "kcal/mol/angstrom"),
+    "stress": ("eV/angstrom^3", "GPa", "kbar", "hartree/bohr^3"),
+}
+"""Usual names, for messages."""
+
+
+def unit_factor(name: str, kind: UnitKind) -> float:
+    """eV, Å, eV/Å or eV/Å^3 of one unit; KeyError for a name that is none.
+
+    Forces are an energy per length, stresses an energy per cubed length or a pressure; upper and lower case
+    are the same.
+    """
+    text = name.strip().lower().replace(" ", "").replace("**", "^").replace("³", "^3")
+    if kind == "energy":
+        found = ENERGY_UNITS.get(text)
+    elif kind == "length":
+        found = LENGTH_UNITS.get(text)
+    elif kind == "forces":
+        found = _ratio(text, 1)
+    else:
+        cubed = text.removesuffix("3").removesuffix("^") if text.endswith("3") else ""
+        found = PRESSURE_UNITS.get(text) or _ratio(cubed, 3)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _ratio(text: str, power: int) -> float | None:
+    energy, _, length = text.rpartition("/")
+    if energy not in ENERGY_UNITS or length not in LENGTH_UNITS:
+        return None
+    return ENERGY_UNITS[energy] / float(LENGTH_UNITS[length] ** power)

@@ -29,7 +29,7 @@ from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
 
-from .audit.plausibility import refuse_not_finite
+from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
 from .batches.loader import Batches
 from .batches.order import Fixed
@@ -37,6 +37,7 @@ from .batches.tasks import Task
 from .config import ForcesMode, TrainConfig, combined
 from .data.frame import Frame, LabelledSet
 from .data.keys import LabelKeys
+from .data.label_units import LabelUnits, StressSign
 from .data.labels import read_labelled
 from .data.sources import Labelled, read_each, sources
 from .targets.classes import with_numbers
@@ -140,6 +141,9 @@ def evaluate(
     allow_truncated: bool = False,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    forces_unit: str | None = None,
+    stress_unit: str | None = None,
+    stress_sign: StressSign | None = None,
     group_by: Literal["config_type", "formula"] = "config_type",
     device: str = Settings.device,
     dtype: str = Settings.dtype,
@@ -172,6 +176,9 @@ def evaluate(
         allow_truncated: drop an incomplete last frame. Default: False.
         energy_unit: unit of energies that are not in eV: hartree, kcal/mol, ... Default: None.
         length_unit: unit of lengths that are not in Å: bohr, nm. Default: None.
+        forces_unit: unit of forces, such as hartree/bohr. Default: None.
+        stress_unit: unit of stresses, such as GPa or kbar. Default: None.
+        stress_sign: what is positive: tension as in ASE, or pressure as VASP prints it. Default: None.
         group_by: errors by config_type or by formula. Default: "config_type".
         device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
         dtype: precision of the network, float32 or float64. Default: "float32".
@@ -206,6 +213,9 @@ def evaluate(
         allow_truncated=allow_truncated,
         energy_unit=energy_unit,
         length_unit=length_unit,
+        forces_unit=forces_unit,
+        stress_unit=stress_unit,
+        stress_sign=stress_sign,
     )
     loaded = loaded_model(settings)
     compared = compared_with(loaded.potential.config, settings, target)
@@ -281,6 +291,9 @@ def reader(
     allow_truncated: bool,
     energy_unit: str | None,
     length_unit: str | None,
+    forces_unit: str | None,
+    stress_unit: str | None,
+    stress_sign: StressSign | None,
 ) -> Callable[..., LabelledSet]:
     """``read_labelled`` with these options of ``evaluate``."""
     named = {"energy": energy_key, "forces": forces_key, "stress": stress_key, "virials": virials_key}
@@ -289,8 +302,13 @@ def reader(
         keys=combined(keys, named, "keys"),
         index=index,
         allow_truncated=allow_truncated,
-        energy_unit=energy_unit,
-        length_unit=length_unit,
+        units=LabelUnits(
+            energy=energy_unit,
+            length=length_unit,
+            forces=forces_unit,
+            stress=stress_unit,
+            stress_sign=stress_sign or "tension",
+        ),
     )
 
 

@@ -23,6 +23,7 @@ from jmp_calc.model.config import to_dict
 
 from .config import ForcesMode, TrainConfig, combined, config_to_dict
 from .data.keys import LabelKeys
+from .data.label_units import StressSign
 from .data.sources import Labelled
 from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
@@ -80,6 +81,9 @@ def finetune(
     virials_key: str | None = None,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    forces_unit: str | None = None,
+    stress_unit: str | None = None,
+    stress_sign: StressSign | None = None,
     valid_fraction: float | None = None,
     references: str | Path | dict[str, float] | None = None,
     config: TrainSettings | None = None,
@@ -133,6 +137,9 @@ def finetune(
         virials_key: name of the virials (stress = -virials / volume). Default: None.
         energy_unit: unit of energies that are not in eV, in all files: hartree, kcal/mol, ... Default: None.
         length_unit: unit of lengths that are not in Å, in all files: bohr, nm. Default: None.
+        forces_unit: unit of forces, such as hartree/bohr. Default: None.
+        stress_unit: unit of stresses, such as GPa or kbar. Default: None.
+        stress_sign: what is positive: tension as in ASE, or pressure as VASP prints it. Default: None.
         valid_fraction: share of the training frames used for validation, in contiguous blocks; 0.1 if none is
             given. Default: None.
         references: reference energies: auto, isolated, lstsq, a YAML file {C: -1029.5, ...} in eV, or a file
@@ -176,6 +183,9 @@ def finetune(
         "recipe": None if recipe is None else finetune_recipe(recipe),
         "energy_unit": energy_unit,
         "length_unit": length_unit,
+        "forces_unit": forces_unit,
+        "stress_unit": stress_unit,
+        "stress_sign": stress_sign,
         "valid_fraction": valid_fraction,
         "references": references,
         "seed": seed,

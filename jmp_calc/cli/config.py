@@ -72,7 +72,7 @@ def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, 
     text a list for options that may be repeated."""
     if value is None:
         raise UsageError("The key has no value.", where=where, hint="leave the key out, or give it one")
-    if isinstance(value, str) and parameter.multiple:
+    if isinstance(value, str) and (parameter.multiple or parameter.nargs == -1):
         value = [value]
     is_flag = isinstance(parameter.type, click.types.BoolParamType)
     whole = isinstance(parameter.type, click.types.IntParamType)

@@ -28,7 +28,7 @@ from ..machine.signals import Interrupted, sigterm_raises
 from .requirements import REQUIRED, needed
 
 COMMANDS = {
-    "singlepoint": "Energy, forces and stress of structures.",
+    "singlepoint": "Energy, forces and stress of structures, or what else the head gives.",
     "relax": "Relax positions and, on request, the cell.",
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",

@@ -204,3 +204,20 @@ def structure_argument(function: F) -> F:
         return function(*args, struct=chosen[0], **rest)
 
     return wrapper  # type: ignore[return-value]
+
+
+def structures_argument(function: F) -> F:
+    """Add the positionals STRUCT... and their alias ``--struct``; the command receives ``given``: files,
+    patterns and folders, at least one."""
+
+    @click.argument("struct", nargs=-1, metavar="STRUCT...")
+    @click.option("--struct", "struct_option", multiple=True, hidden=True, help="Same as STRUCT.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, struct: tuple[str, ...], struct_option: tuple[str, ...], **rest: Any) -> Any:
+        if not (struct or struct_option):
+            raise UsageError("No structure was given.", hint="name files that ASE reads, or folders of them")
+        if struct and struct_option:
+            raise UsageError("The structure was given twice.", hint="leave --struct out")
+        return function(*args, given=struct or struct_option, **rest)
+
+    return wrapper  # type: ignore[return-value]

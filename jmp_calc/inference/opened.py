@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..machine.device import choose_device, choose_dtype
-from .settings import Output, Settings, check_settings, choose_head, choose_policy
+from .settings import Output, Settings, check_settings, choose_head, choose_policy, output_of
 
 if TYPE_CHECKING:
     from ..graph.policy import GraphPolicy
@@ -42,6 +42,23 @@ def loaded_model(settings: Settings) -> LoadedModel:
     # The caller may be inside inference_mode: weights made there could never carry a gradient.
     with torch.inference_mode(False):
         return resolve(settings.model, weights=settings.weights)
+
+
+def asked_output(settings: Settings) -> Output:
+    """What the head gives that the settings mean, before the network is made; an energy where they mean none
+    in particular.
+
+    Raises:
+        ModelError: no such model, or a damaged file.
+    """
+    from ..zoo.describe import describe_file
+    from ..zoo.names import locate
+
+    file = locate(settings.model)
+    config = describe_file(file.path, official=file.official).config
+    asked = settings.head or config.default_head
+    meant = [head for head in config.heads if head.name == asked or len(config.heads) == 1]
+    return output_of(meant[0]) if meant else "energy"
 
 
 def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> OpenedModel:

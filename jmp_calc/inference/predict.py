@@ -84,8 +84,7 @@ def predict(
         graph=graph,
         elements=elements,
     )
-    results = evaluate_many(Evaluator(settings, gives="scalar"), listed(structures), ("energy",))
-    return np.array([found["energy"] for found in results], dtype=np.float64)
+    return scalars(Evaluator(settings, gives="scalar"), structures)
 
 
 def predict_classes(
@@ -129,9 +128,7 @@ def predict_classes(
         graph=graph,
         elements=elements,
     )
-    evaluator = Evaluator(settings, gives="class")
-    names = class_names(evaluator.head)
-    return ClassPrediction(names, probabilities(_outputs(evaluator, structures, len(names))))
+    return classes(Evaluator(settings, gives="class"), structures)
 
 
 def predict_vectors(
@@ -175,7 +172,24 @@ def predict_vectors(
         graph=graph,
         elements=elements,
     )
-    return _outputs(Evaluator(settings, gives="vector"), structures, 3)
+    return vectors(Evaluator(settings, gives="vector"), structures)
+
+
+def scalars(evaluator: Evaluator, structures: Atoms | Iterable[Atoms]) -> NDArray[np.float64]:
+    """``predict`` with a model that is open: (S,)."""
+    results = evaluate_many(evaluator, listed(structures), ("energy",))
+    return np.array([found["energy"] for found in results], dtype=np.float64)
+
+
+def classes(evaluator: Evaluator, structures: Atoms | Iterable[Atoms]) -> ClassPrediction:
+    """``predict_classes`` with a model that is open."""
+    names = class_names(evaluator.head)
+    return ClassPrediction(names, probabilities(_outputs(evaluator, structures, len(names))))
+
+
+def vectors(evaluator: Evaluator, structures: Atoms | Iterable[Atoms]) -> NDArray[np.float64]:
+    """``predict_vectors`` with a model that is open: (S, 3)."""
+    return _outputs(evaluator, structures, 3)
 
 
 def class_names(head: HeadConfig) -> tuple[str, ...]:

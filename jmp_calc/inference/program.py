@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import torch
 
 from ..errors import ModelError
 from ..graph.policy import GraphPolicy
+from ..io.regular import open_regular
 from ..io.schema import parse
-from ..zoo.header import plain_json
+from ..zoo.header import MAX_HEADER_BYTES, plain_json
 from .compiled import Program, first_line
 
 FORMAT_VERSION = 2
@@ -94,22 +98,43 @@ def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program
 def read_header(path: Path) -> ProgramHeader:
     """What a program was made for; loads no code. ModelError: no such file, or not one of ours."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith(f"/extra/{HEADER}")]
-            text = archive.read(names[0]).decode() if len(names) == 1 else ""
+            text = _read_text(archive, names[0]) if len(names) == 1 else ""
         if not text:
             raise ValueError("it has no header")
         return parse(ProgramHeader, plain_json(text), "header")
     except OSError as error:
         raise ModelError(
-            f"Cannot open the compiled program: {error.strerror}.", where=str(path), hint=HINT
+            f"Cannot open the compiled program: {error.strerror or error}.", where=str(path), hint=HINT
         ) from error
-    except (zipfile.BadZipFile, ValueError, ModelError) as error:
+    # zlib and lzma have their own errors for damage; NotImplementedError: of a zip with unknown compression;
+    # RuntimeError: with a password.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        struct.error,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        ModelError,
+    ) as error:
         raise ModelError(
             f"This is no file of jmp-calc export --to aoti, or it is damaged: {error}.",
             where=str(path),
             hint=HINT,
         ) from error
+
+
+def _read_text(archive: zipfile.ZipFile, name: str) -> str:
+    """A member as text; ValueError if it is or says it is longer than a header can be."""
+    with archive.open(name) as member:
+        data = member.read(MAX_HEADER_BYTES + 1)
+    if max(len(data), archive.getinfo(name).file_size) > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has more than {MAX_HEADER_BYTES} bytes")
+    return data.decode()
 
 
 def check_header(found: ProgramHeader, wanted: ProgramHeader, where: str) -> None:

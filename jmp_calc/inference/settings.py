@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
+from ..io.regular import exists
 from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
 from ..model.elements import symbols
 from .memory import Checkpointing
@@ -100,7 +101,7 @@ def portable(model: str | os.PathLike[str]) -> str:
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """The absolute path of what exists; other text as it is, for an error in the user's words."""
-    return str(Path(path).absolute()) if Path(path).exists() else os.fspath(path)
+    return str(Path(path).absolute()) if exists(Path(path)) else os.fspath(path)
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
@@ -153,7 +154,7 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
         found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
         hint = (
             f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
-            "jmp-calc evaluate"
+            "jmp-calc singlepoint or evaluate"
         )
         raise ModelError(f"Head {name!r} gives {_article(found)}, not {_article(gives)}.", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):

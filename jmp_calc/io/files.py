@@ -53,12 +53,12 @@ class StructureRef:
 
 
 def parse_structure(spec: str | os.PathLike[str]) -> StructureRef:
-    """Split ``path@index``; an existing file whose name contains ``@`` is taken as it stands.
+    """Split ``path@index``; a file, or a pattern of files, whose name contains ``@`` is taken as it stands.
 
     UsageError for an index that is none.
     """
     text = os.fspath(spec)
-    if "@" not in text or os.path.exists(text):
+    if "@" not in text or os.path.exists(text) or (glob.has_magic(text) and glob.glob(text)):
         return StructureRef(Path(text))
     name, _, index = text.rpartition("@")
     return StructureRef(Path(name), parse_index(index, where=text))
@@ -131,9 +131,27 @@ def find_files(given: Sequence[str | Path], suffixes: Sequence[str]) -> tuple[Pa
             found += matches
         else:
             found.append(check_file(path))
-    if len({path.resolve() for path in found}) < len(found):
-        raise UsageError("A file was given twice.", hint="its frames would count double")
+    _no_doubles([str(path.resolve()) for path in found])
     return tuple(found)
+
+
+def find_structures(given: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...]:
+    """The files of ``find_files``, each with the ``@index`` that was given with it; a file may come twice
+    with different ones. The same errors."""
+    found: list[str] = []
+    keys: list[str] = []
+    for ref in map(parse_structure, given):
+        index = "" if ref.index is None else f"@{shown_index(ref.index)}"
+        for path in find_files([ref.path], suffixes):
+            found.append(f"{path}{index}")
+            keys.append(f"{path.resolve()}{index}")
+    _no_doubles(keys)
+    return tuple(found)
+
+
+def _no_doubles(found: Sequence[str]) -> None:
+    if len(set(found)) < len(found):
+        raise UsageError("A file was given twice.", hint="its frames would count double")
 
 
 def suffix(path: Path) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,28 @@ class LmdbFile:
 
     def get(self, key: str | bytes) -> bytes | None:
         """The value of a key, or None; BadInputError for a file that is damaged or none."""
-        with self._environment().begin() as transaction:
+        with self._reading() as transaction:
             value = transaction.get(key.encode("ascii") if isinstance(key, str) else key)
         return None if value is None else bytes(value)
 
     def names(self) -> Iterator[str]:
-        """All keys, in the order of their bytes."""
-        with self._environment().begin() as transaction:
+        """All keys, in the order of their bytes; BadInputError for a file that is damaged or none."""
+        with self._reading() as transaction:
             yield from (
                 key.decode("ascii", "replace")
                 for key in transaction.cursor().iternext(keys=True, values=False)
             )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """A transaction; what lmdb finds wrong with a page is a BadInputError."""
+        try:
+            with self._environment().begin() as transaction:
+                yield transaction
+        except import_lmdb().Error as error:
+            raise BadInputError(
+                f"{self.path.name} is damaged: {error}.", where=str(self.path), hint="fetch it again"
+            ) from error
 
     def __len__(self) -> int:
         """Number of entries, of whatever kind."""

@@ -6,7 +6,9 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ def stream_npz(path: Path, index: Index) -> RawStream:
     do not fit together.
     """
     with unpacked(path) as source:
-        content = _content(source, path)
+        content = archive_arrays(source, path)
     names = {what: next((n for n in options if n in content), None) for what, options in _NPZ_NAMES.items()}
     if names["numbers"] is None or names["positions"] is None:
         raise BadInputError(
@@ -50,12 +52,17 @@ def stream_npz(path: Path, index: Index) -> RawStream:
     )
 
 
-def _content(source: Path, path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an archive, each no larger than its header and the archive say."""
+def archive_arrays(source: Path, path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The named arrays of an archive, or all, each no larger than its header and the archive say.
+
+    BadInputError, naming ``path``, for what is damaged, unpacks to far more, or holds Python objects.
+    """
     bound = max(UNPACKED_FREELY, UNPACKED_RATIO * source.stat().st_size)
     try:
         with zipfile.ZipFile(source) as archive:
             members = [item for item in archive.infolist() if item.filename.endswith(".npy")]
+            if names is not None:
+                members = [item for item in members if item.filename[:-4] in names]
             if sum(item.file_size for item in members) > bound:
                 raise BadInputError(
                     f"The archive unpacks to more than {bound >> 20} MB.",
@@ -66,7 +73,7 @@ def _content(source: Path, path: Path) -> dict[str, np.ndarray]:
     # Damaged archives raise whatever zipfile, zlib and numpy make of them.
     except (ValueError, KeyError, TypeError, SyntaxError, RuntimeError, OverflowError, MemoryError) as error:
         raise _no_archive(path) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, struct.error, TokenError) as error:
         raise _no_archive(path) from error
 
 

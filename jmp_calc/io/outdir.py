@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .atomic import remove_partial
+from .regular import exists
 from .summary import read_summary
 
 LOCK_NAME = ".jmp-calc.lock"
@@ -158,7 +159,7 @@ def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]
     first."""
     old = [path for path in (folder / name for name in names) if path.exists()]
     for given in inputs:
-        if given.exists() and any(given.samefile(path) for path in old):
+        if exists(given) and any(given.samefile(path) for path in old):
             raise UsageError(
                 "--overwrite would remove a file that this run reads; nothing was removed.",
                 where=str(given),

@@ -20,6 +20,8 @@ from .raw_frame import RawFrame, RawStream, from_atoms
 XYZ_SUFFIXES = (".xyz", ".extxyz", ".exyz")
 SUFFIXES = (*XYZ_SUFFIXES, ".traj", ".db", ".aselmdb", ".npz")
 """Files that are taken from a folder of structures, packed (.gz, .bz2, .xz) or not."""
+UNLABELLED_SUFFIXES = (*SUFFIXES, ".cif", ".pdb", ".vasp")
+"""The same where no labels are needed."""
 
 
 def stream_file(path: Path, index: Index, *, allow_truncated: bool = False) -> RawStream:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..checks import check_atoms, check_sound
 from ..errors import BadInputError, BadStructureError, JMPError, JMPWarning, UsageError
@@ -21,6 +21,8 @@ from .reader import stream_file
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+Structure = TypeVar("Structure", bound=Sized)
 
 FRAMES_TOGETHER, ATOMS_TOGETHER = 64, 2048
 """Frames, or atoms, that are evaluated before their results are written."""
@@ -45,6 +47,23 @@ class PickedFrame:
     def message(self) -> str | None:
         """Which frame was taken; None where there is no other, or nobody looked."""
         return None if self.count == 1 else f"{self.path}: {self} (counted from 0)"
+
+
+@dataclass(frozen=True)
+class NamedFrame:
+    """One of the structures selected from a file; ``str`` names both for messages."""
+
+    atoms: Atoms
+    spec: str
+    """The file as it was given, with its index."""
+    number: int
+    """Among those selected, from 0."""
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def __str__(self) -> str:
+        return f"{self.spec}, selected frame {self.number}"
 
 
 def pick_structure(spec: str | os.PathLike[str], *, allow_truncated: bool = False) -> PickedFrame:
@@ -91,6 +110,15 @@ def iter_frames(
     return (atoms for _, atoms in _frames(ref.path, wanted, allow_truncated=allow_truncated))
 
 
+def iter_named(
+    specs: Sequence[str], *, index: str | Index | None = None, allow_truncated: bool = False
+) -> Iterator[NamedFrame]:
+    """The frames of ``iter_frames`` of one file after the other, each with its name."""
+    for spec in specs:
+        for number, atoms in enumerate(iter_frames(spec, index=index, allow_truncated=allow_truncated)):
+            yield NamedFrame(atoms, spec, number)
+
+
 def _frames(path: Path, index: Index, *, allow_truncated: bool) -> Iterator[tuple[int, Atoms]]:
     """Number and structure of the selected frames; BadInputError if there is none."""
     stream = stream_file(path, index, allow_truncated=allow_truncated)
@@ -117,9 +145,10 @@ def _out_of_range(path: Path, index: Index, allow_truncated: bool) -> BadInputEr
     )
 
 
-def windows(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Frames in groups that are evaluated together; those before a frame that cannot be read are not lost."""
-    window: list[Atoms] = []
+def windows(frames: Iterable[Structure]) -> Iterator[list[Structure]]:
+    """Frames, whose length is their number of atoms, in groups that are evaluated together; those before a
+    frame that cannot be read are not lost."""
+    window: list[Structure] = []
     unreadable: JMPError | None = None
     try:
         for atoms in frames:

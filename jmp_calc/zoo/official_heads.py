@@ -124,17 +124,7 @@ def finetuned_heads(
     Raises:
         ModelError: two heads of one name.
     """
-    groups: dict[tuple[str, str], dict[int, Shape]] = {}
-    biased: set[tuple[str, str]] = set()
-    for key, shape in shapes.items():
-        match = _FINETUNED.fullmatch(key)
-        if match is None:
-            continue
-        group = (match[1] or match[2], match[3] or "finetuned")
-        if match[5] == "bias":
-            biased.add(group)
-        else:
-            groups.setdefault(group, {})[int(match[4])] = shape
+    groups, biased = _layers_by_head(shapes)
     heads: list[HeadConfig] = []
     names: dict[str, str] = {}
     layout: dict[str, Shape] = {}
@@ -168,6 +158,32 @@ def finetuned_heads(
     return OfficialHeads(tuple(heads), names, layout, tuple(notes))
 
 
+def _layers_by_head(
+    shapes: Mapping[str, Shape],
+) -> tuple[dict[tuple[str, str], dict[int, Shape]], set[tuple[str, str]]]:
+    """Weights of the layers of each (root, name), and those that have a bias."""
+    groups: dict[tuple[str, str], dict[int, Shape]] = {}
+    biased: set[tuple[str, str]] = set()
+    for key, shape in shapes.items():
+        match = _FINETUNED.fullmatch(key)
+        if match is None:
+            continue
+        group = (match[1] or match[2], match[3] or "finetuned")
+        if match[5] == "bias":
+            biased.add(group)
+        else:
+            groups.setdefault(group, {})[int(match[4])] = shape
+    return groups, biased
+
+
+def _kind(root: str, n_out: int) -> HeadKind:
+    if root == "out_energy":
+        return "energy"
+    if root == "graph_classification_outputs":
+        return "binary" if n_out == 1 else "multiclass"
+    return "vector" if root in ("node_outputs", "out_forces") else "scalar"
+
+
 def _finetuned_head(
     group: tuple[str, str],
     layers: Mapping[int, Shape],
@@ -178,13 +194,7 @@ def _finetuned_head(
 ) -> tuple[HeadConfig, list[str]]:
     root, name = group
     n_out = _n_out(layers)
-    kind: HeadKind = "scalar"
-    if root == "out_energy":
-        kind = "energy"
-    elif root == "graph_classification_outputs":
-        kind = "binary" if n_out == 1 else "multiclass"
-    elif root in ("node_outputs", "out_forces"):
-        kind = "vector"
+    kind = _kind(root, n_out)
     constants = hyper.get("normalization")
     forces = _statistics(constants, "force")
     # With gradient forces only forces are trained: E = std_F * y is consistent with them, std_y * y is not.

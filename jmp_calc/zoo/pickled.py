@@ -22,6 +22,7 @@ from typing import Any
 
 from ..errors import JMPError, ModelError
 from .archive import TorchArchive
+from .shared_parts import SharedParts
 
 _ITEM_SIZES = {
     "DoubleStorage": ("float64", 8), "FloatStorage": ("float32", 4), "HalfStorage": ("float16", 2),
@@ -77,14 +78,23 @@ _INERT_STANDARD = {
     ("numpy", "ndarray"),
 }
 _GUARDED_ROOTS = {"torch", "numpy", "pip", "setuptools", "pkg_resources", "__main__", "nt"}
+MAX_RANK = 64
+"""Dimensions of a tensor, as in torch and numpy."""
 MAX_PATH = 4096
 """Characters of a file name with its folders, as in Linux."""
 _FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "NEXT_BUFFER", "READONLY_BUFFER"}
 _MEMO_OPCODES = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
+class _Stateless:
+    """What is checked when it is made: a pickle may not change it afterwards."""
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("state for a tensor")
+
+
 @dataclass(frozen=True)
-class StorageType:
+class StorageType(_Stateless):
     """Element type of a storage, by torch dtype name."""
 
     dtype: str
@@ -92,7 +102,7 @@ class StorageType:
 
 
 @dataclass(frozen=True)
-class LazyStorage:
+class LazyStorage(_Stateless):
     """A storage of the file that has not been read."""
 
     key: str
@@ -101,7 +111,7 @@ class LazyStorage:
 
 
 @dataclass(frozen=True)
-class LazyTensor:
+class LazyTensor(_Stateless):
     """Where a tensor lies in its storage (offset and stride in elements); nothing has been read."""
 
     storage: LazyStorage
@@ -141,7 +151,10 @@ class Inert:
 
 
 class _Ordered(OrderedDict):  # type: ignore[type-arg]
-    """OrderedDict whose attributes (torch's ``_metadata``) are dropped."""
+    """OrderedDict whose attributes (torch's ``_metadata``) are dropped; filled by items, never by a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def __setstate__(self, state: object) -> None:
         pass
@@ -183,10 +196,13 @@ def load_pickle(data: bytes, rules: Rules, storage: Callable[[Any], LazyStorage]
 
 
 def _scan(data: bytes, rules: Rules) -> None:
-    """Refuse a pickle that names code, before any of it runs; also bounds the memory its memo can take."""
+    """Refuse a pickle that names code, before any of it runs; also bounds the memory its memo can take
+    and the time that hashing its objects can."""
     bad: list[str] = []
+    shared = SharedParts(len(data))
     try:
         for opcode, arg, _ in pickletools.genops(data):
+            shared.follow(opcode, arg)
             if opcode.name in ("GLOBAL", "INST"):
                 module, _, name = str(arg).partition(" ")
                 if rules.resolve(module, name) is None:
@@ -265,7 +281,11 @@ def _rebuild_tensor(
     storage: object, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> LazyTensor:
     numbers = (offset, *shape, *stride)
-    if not isinstance(storage, LazyStorage) or any(type(n) is not int or n < 0 for n in numbers):
+    if not isinstance(storage, LazyStorage) or any(
+        type(n) is not int or not 0 <= n < 1 << 63 for n in numbers
+    ):
+        raise pickle.UnpicklingError("broken tensor")
+    if len(shape) > MAX_RANK:
         raise pickle.UnpicklingError("broken tensor")
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     items = math.prod(shape)

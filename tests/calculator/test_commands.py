@@ -73,7 +73,7 @@ FAULTS = {
     "same place": (duplicated(), "Distance 0 between 1 and 3"),
     "ghost": (Atoms("HX", positions=[[0, 0, 0], [0, 0, 1]]), "Atom 1 is a ghost atom"),
     "Z 121": (Atoms(numbers=[121]), "Atom 0 has atomic number 121"),
-    "charge": (charged(), "info['charge'] is 1"),
+    "charge": (charged(), "The key 'charge' is 1"),
 }
 
 

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.graph.batch import collate, filled
 from jmp_calc.inference.compiled import Program
 from jmp_calc.inference.export import export_program
-from jmp_calc.inference.program import HEADER, ProgramHeader, runs_on
+from jmp_calc.inference.program import HEADER, ProgramHeader, read_header, runs_on
 from tests.inference.program_cases import assert_equal, structures
 from tests.small_network import OFFICIAL
 
@@ -43,14 +44,16 @@ def header(calc: JMPCalculator) -> ProgramHeader:
     return calc.evaluator.program_header()
 
 
-def package(path: Path, header: ProgramHeader | dict[str, Any] | str) -> Path:
+def package(
+    path: Path, header: ProgramHeader | dict[str, Any] | str, compression: int = zipfile.ZIP_STORED
+) -> Path:
     """A file with this header and without a library."""
     text = (
         header
         if isinstance(header, str)
         else json.dumps(header if isinstance(header, dict) else dataclasses.asdict(header))
     )
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr(f"program/extra/{HEADER}", text)
     return path
 
@@ -102,10 +105,29 @@ def test_files_that_are_no_programs_are_refused(
     with zipfile.ZipFile(tmp_path / "zip.pt2", "w") as archive:
         archive.writestr("program/data.pkl", b"")
     refused(tmp_path / "zip.pt2", "or it is damaged: it has no header")
+    refused(package(tmp_path / "long.pt2", " " * 2_000_000), "its header has more than 1048576 bytes")
+    packed = bytearray(package(tmp_path / "cut.pt2", header, zipfile.ZIP_DEFLATED).read_bytes())
+    packed[70:80] = bytes(10)
+    (tmp_path / "cut.pt2").write_bytes(packed)
+    refused(tmp_path / "cut.pt2", "or it is damaged: ")
     refused(package(tmp_path / "text.pt2", "no json"), "or it is damaged: Expecting value")
     less = {name: value for name, value in dataclasses.asdict(header).items() if name != "torch"}
     refused(package(tmp_path / "less.pt2", less), "The key 'torch' is missing")
     refused(package(tmp_path / "empty.pt2", header), "The compiled program cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_any_damage_of_a_header_is_a_sentence_or_harmless(
+    header: ProgramHeader, tmp_path: Path, compression: int
+) -> None:
+    path = package(tmp_path / "a.pt2", header, compression)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with suppress(ModelError):
+            read_header(path)
 
 
 @pytest.mark.parametrize(

@@ -391,3 +391,19 @@ def test_crystals_of_other_programs_are_read_as_before(tmp_path: Path) -> None:
         ase.io.write(tmp_path / name, atoms)
         found = read_structure(tmp_path / name)
         assert found.get_volume() == pytest.approx(atoms.get_volume(), rel=1e-5)
+
+
+def test_damaged_pages_of_a_database_are_told(tmp_path: Path) -> None:
+    lmdb = pytest.importorskip("lmdb")
+    path = tmp_path / "a.aselmdb"
+    base = lmdb.open(str(path), subdir=False, map_size=1 << 22, lock=False)
+    with base.begin(write=True) as transaction:
+        for i in range(300):
+            transaction.put(str(i + 1).encode(), bytes(100))
+    base.close()
+    data = bytearray(path.read_bytes())
+    for page in range(2, len(data) // 4096):
+        data[page * 4096 + 8 : page * 4096 + 16] = b"\xa5" * 8
+    path.write_bytes(data)
+    with pytest.raises(BadInputError):
+        read_frames(path)

@@ -17,8 +17,11 @@ from jmp_calc.errors import BadInputError, UsageError
 
 from ..data.copies import NEAR, find_matches, is_copy
 from ..data.frame import Frame
-from . import plausibility
-from .plausibility import Code, Finding
+from .agreement import check_agreement
+from .energies import check_energies
+from .findings import Code, Finding
+from .labels import check_forces, check_labels, check_target
+from .outliers import check_frames
 
 NEVER_ALLOWED = frozenset({"not_finite", "too_few_frames", "no_training_frames"})
 """Findings with which no step can be taken."""
@@ -125,12 +128,13 @@ def audit(
     findings = _counts(train, valid, batch_structures, need_validation)
     if train:
         everything = [*train, *valid, *test]
-        findings += plausibility.check_labels(everything, require)
-        findings += [] if target is None else plausibility.check_target(everything, target)
+        findings += check_labels(everything, require)
+        findings += [] if target is None else check_target(everything, target)
         if not findings or all(f.code != "not_finite" for f in findings):
-            findings += plausibility.check_forces(train)
-            findings += plausibility.check_energies(train, valid, test)
-            findings += plausibility.check_consistency(everything)
+            findings += check_forces(train)
+            findings += check_energies(train, valid, test)
+            findings += check_agreement(everything)
+            findings += check_frames(everything)
         findings += _unseen_elements(train, valid, test)
         findings += _duplicates(train, valid, test)
     allowed = set(allow) - NEVER_ALLOWED

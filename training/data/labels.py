@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import BadInputError
 from jmp_calc.io.raw_frame import RawFrame
 from jmp_calc.io.schema import first_five
-from jmp_calc.units import ENERGY_UNITS, LENGTH_UNITS
 from jmp_calc.unread import state_given
 
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
+from .label_units import LabelUnits, Scales
 from .raw import read_raw
+from .screen import refuse_unsound
 from .sources import ISOLATED_TOLERANCE, MEMORY, raw_structures
 from .target_labels import TargetKind, kind_of_labels, target_labels
 
@@ -31,8 +32,7 @@ def read_labelled(
     index: str | int = ":",
     allow_truncated: bool = False,
     require: Sequence[str] = ("energy", "forces"),
-    energy_unit: str | None = None,
-    length_unit: str | None = None,
+    units: LabelUnits = LabelUnits(),
     target: str | None = None,
     target_kind: TargetKind | None = None,
     other_states: bool = False,
@@ -40,21 +40,21 @@ def read_labelled(
     """Read energies, forces and stresses from extxyz, traj, db, npz or any file that ASE reads, packed or
     not; or from structures in memory.
 
-    ``require`` names the labels that every frame must have. ``energy_unit`` (eV, meV, hartree, rydberg,
-    kcal/mol, kJ/mol) and ``length_unit`` (angstrom, bohr, nm) convert a file that is not in eV and Å. With
-    ``target`` this scalar, class or vector (``target_kind``; None: as the labels look) is read, in the units
-    of the file, instead of energies, forces and stresses; frames may lack it. Single atoms marked
-    ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file they
-    can be references. ``other_states`` takes frames whose charge or spin is not that of a neutral singlet,
-    with a message. Raises BadInputError, naming frame and shape, when labels are missing, contradictory or
-    misshapen, and for such frames otherwise.
+    ``require`` names the labels that every frame must have. ``units`` convert a file that is not
+    in eV and Å. With ``target`` this scalar, class or vector (``target_kind``; None: as the labels look) is
+    read, in the units of the file, instead of energies, forces and stresses; frames may lack it. Single atoms
+    marked ``config_type=IsolatedAtom``, or without periodicity, are apart from the frames: of a training file
+    they can be references. ``other_states`` takes
+    frames whose charge or spin is not that of a neutral singlet, with a message. Raises BadInputError, naming
+    the frame, when labels are missing, contradictory or
+    misshapen, for a structure that cannot be computed, and for such frames otherwise.
     """
     if isinstance(given, (str, Path)):
         path, raw = Path(given), read_raw(given, index=index, allow_truncated=allow_truncated)
     else:
         path, raw = Path(MEMORY), raw_structures(given, index)
-    check_unit_known(raw.foreign_units, energy_unit, path)
-    energy_scale, length_scale = unit_scales(energy_unit, length_unit)
+    check_unit_known(raw.foreign_units, units, path)
+    scales = units.scales()
     check_given(raw.frames, keys, target, path)
     used, messages = choose_keys(raw.frames, keys, target, path)
     kind: TargetKind = target_kind or "scalar"
@@ -66,7 +66,8 @@ def read_labelled(
     isolated: dict[int, float] = {}
     charged: list[int] = []
     for item in raw.frames:
-        frame = label_frame(item, used, path.name, energy_scale, length_scale, target, kind)
+        frame = label_frame(item, used, path.name, scales, target, kind)
+        refuse_unsound(frame)
         if target is None and is_isolated(item, frame):
             _add_isolated(isolated, frame)
         else:
@@ -101,27 +102,14 @@ def refuse_other_state(raw: RawFrame, source: str) -> None:
         )
 
 
-def check_unit_known(foreign: bool, energy_unit: str | None, path: Path) -> None:
+def check_unit_known(foreign: bool, units: LabelUnits, path: Path) -> None:
     """BadInputError for a layout whose unit of energy only the user can know."""
-    if foreign and energy_unit is None:
+    if foreign and units.energy is None:
         raise BadInputError(
             f"{path.name} has the layout of rMD17/sGDML, whose units differ from file to file.",
             where=str(path),
-            hint="say which: --energy-unit kcal/mol (or eV, hartree)",
+            hint="say which: --energy-unit kcal/mol (or eV, hartree), energy_unit in the set of a recipe",
         )
-
-
-def unit_scales(energy_unit: str | None, length_unit: str | None) -> tuple[float, float]:
-    """eV and Å per unit; UsageError for an unknown one."""
-    return _unit(energy_unit, ENERGY_UNITS, "energy"), _unit(length_unit, LENGTH_UNITS, "length")
-
-
-def _unit(name: str | None, table: dict[str, float], what: str) -> float:
-    if name is None:
-        return 1.0
-    if name.lower() not in table:
-        raise UsageError(f"Unknown {what} unit {name!r}.", hint=f"choose one of {', '.join(table)}")
-    return table[name.lower()]
 
 
 # ---- one frame
@@ -132,8 +120,7 @@ def label_frame(
     raw: RawFrame,
     keys: LabelKeys,
     source: str,
-    energy_scale: float,
-    length_scale: float,
+    scales: Scales,
     target: str | None,
     target_kind: TargetKind = "scalar",
 ) -> Frame:
@@ -148,7 +135,7 @@ def label_frame(
         found = None if key is None else lookup(raw, label, key)
         return None if found is None else label_numbers(found, label, source, raw)
 
-    cell = raw.cell * length_scale
+    cell = raw.cell * scales.length
     energy, forces = value("energy"), value("forces")
     if energy is not None and energy.size != 1:
         raise BadInputError(f"The energy has shape {energy.shape}, not one number.", where=where)
@@ -161,19 +148,19 @@ def label_frame(
     if raw.pbc.sum() >= 2 and volume > 0:
         given, virials = value("stress"), value("virials")
         if given is not None:
-            stress = _matrix(given, "stress", where) * energy_scale / length_scale**3
+            stress = _matrix(given, "stress", where) * scales.stress
         elif virials is not None:
-            stress = -_matrix(virials, "virials", where) * energy_scale / volume
+            stress = -_matrix(virials, "virials", where) * scales.energy / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else lookup(raw, "target", target)
     scalars, classes, vectors = target_labels(target, given, target_kind, where)
     return Frame(
         numbers=raw.numbers,
-        positions=raw.positions * length_scale,
+        positions=raw.positions * scales.length,
         cell=cell,
         pbc=raw.pbc,
-        energy=None if energy is None else float(energy.reshape(())) * energy_scale,
-        forces=None if forces is None else forces * (energy_scale / length_scale),
+        energy=None if energy is None else float(energy.reshape(())) * scales.energy,
+        forces=None if forces is None else forces * scales.forces,
         stress=stress,
         group=str(raw.info.get("config_type", "default")),
         source=source,

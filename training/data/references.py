@@ -19,6 +19,7 @@ from jmp_calc.io.plain_yaml import read_yaml
 
 from .frame import Frame
 from .keys import LabelKeys
+from .label_units import LabelUnits
 from .labels import read_labelled
 
 Kind = Literal["isolated_atoms", "least_squares"]
@@ -118,8 +119,7 @@ def load_references(
     path: str | Path,
     *,
     keys: LabelKeys = LabelKeys(),
-    energy_unit: str | None = None,
-    length_unit: str | None = None,
+    units: LabelUnits = LabelUnits(),
 ) -> dict[int, float]:
     """References in eV from YAML (``symbol or number: energy in eV``) or from the isolated atoms of a
     structure file.
@@ -130,9 +130,7 @@ def load_references(
         UsageError: a file that cannot be read or is no such table.
     """
     if ".xyz" in Path(path).name or Path(path).suffix.lower() in (".extxyz", ".traj", ".db"):
-        return read_labelled(
-            path, keys=keys, require=(), energy_unit=energy_unit, length_unit=length_unit
-        ).isolated
+        return read_labelled(path, keys=keys, require=(), units=units).isolated
 
     content = read_yaml(Path(path), "references file")
     if not isinstance(content, dict):

@@ -60,6 +60,17 @@ class Screen:
         return f"{sum(self.counts.values())} frames left out: {reasons}"
 
 
+def refuse_unsound(frame: Frame) -> None:
+    """BadStructureError, naming the frame, for a structure that no model can evaluate: no or ghost atoms, a
+    zero or flat cell, two atoms at one place."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JMPWarning)
+        try:
+            check_structure(frame.numbers, frame.positions, frame.cell, frame.pbc, num_elements=MAX_Z)
+        except BadStructureError as error:
+            raise BadStructureError(error.fact, where=frame.where, hint=error.hint) from error
+
+
 def find_fault(frame: Frame, max_force: float = MAX_FORCE) -> tuple[str, str] | None:
     """Reason (a few words, for counting) and fact (a sentence) why a frame cannot be used, or None."""
     n = frame.n_atoms
@@ -78,12 +89,10 @@ def find_fault(frame: Frame, max_force: float = MAX_FORCE) -> tuple[str, str] | 
     for name, value in frame.targets.items():
         if not np.isfinite(value):
             return f"{name} not finite", f"The target {name} is {value}."
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", JMPWarning)  # close atoms are judged below
-        try:
-            check_structure(frame.numbers, frame.positions, frame.cell, frame.pbc, num_elements=MAX_Z)
-        except BadStructureError as error:
-            return "structure", error.fact[:1].upper() + error.fact[1:] + "."
+    try:
+        refuse_unsound(frame)  # close atoms are judged below
+    except BadStructureError as error:
+        return "structure", error.fact
     closest = closest_pair(frame.positions, frame.cell, frame.pbc, below=TOO_CLOSE)
     if closest is not None:
         i, j, distance = closest

@@ -17,7 +17,8 @@ from jmp_calc.io.raw_frame import RawFrame
 
 from .frame import Frame
 from .keys import LabelKeys, check_given, choose_keys
-from .labels import check_unit_known, is_isolated, label_frame, refuse_other_state, unit_scales
+from .label_units import LabelUnits, Scales
+from .labels import check_unit_known, is_isolated, label_frame, refuse_other_state
 from .raw import stream_raw
 from .screen import Screen
 
@@ -32,8 +33,7 @@ class LabelOptions:
     require: tuple[str, ...] = ("energy", "forces")
     """Labels that every frame must have."""
     target: str | None = None
-    energy_unit: str | None = None
-    length_unit: str | None = None
+    units: LabelUnits = LabelUnits()
     allow_truncated: bool = False
 
 
@@ -50,8 +50,8 @@ def stream_labelled(
     is always an error (BadInputError).
     """
     stream = stream_raw(path, allow_truncated=options.allow_truncated)
-    check_unit_known(stream.foreign_units, options.energy_unit, path)
-    scales = unit_scales(options.energy_unit, options.length_unit)
+    check_unit_known(stream.foreign_units, options.units, path)
+    scales = options.units.scales()
     used: LabelKeys | None = None
     while block := list(islice(stream.frames, _BLOCK)):
         if used is None:
@@ -71,13 +71,13 @@ def _labelled(
     raw: RawFrame,
     keys: LabelKeys,
     path: Path,
-    scales: tuple[float, float],
+    scales: Scales,
     options: LabelOptions,
     screen: Screen,
 ) -> Frame | None:
     """The frame, or None where it is left out and counted."""
     try:
-        frame = label_frame(raw, keys, path.name, *scales, options.target)
+        frame = label_frame(raw, keys, path.name, scales, options.target)
     except BadInputError:
         if screen.on_bad == "fail":
             raise

@@ -14,7 +14,7 @@ from jmp_calc.units import HARTREE
 
 from ..data.frame import Frame
 from .base import SEED, choose, find_file, molecule_frame
-from .formats.hdf5 import GroupedFrames, Keys, group_size, opened
+from .formats.hdf5 import GroupedFrames, Keys, group_size, inner, opened
 
 KEYS = Keys("atomic_numbers", "coordinates", "wb97x_dz.energy", "wb97x_dz.forces")
 """Names of data sets, not paths: their dots mean nothing."""
@@ -59,7 +59,7 @@ def open_ani1x(folder: Path, member: str, *, held_out: int = HELD_OUT, seed: int
     counts: dict[str, int] = {}
     with opened(path) as file:
         for formula in sorted(file):  # alphabetical, stated here because the split depends on it
-            n_frames, n_atoms = group_size(file[formula], KEYS, path)
+            n_frames, n_atoms = group_size(inner(file, formula, path), KEYS, path)
             if n_atoms >= MIN_ATOMS:
                 counts[formula] = n_frames
     return Ani1xFrames(path, split_formulas(counts, held_out, seed)[part])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.zoo.download import Expected, download
@@ -20,7 +22,27 @@ UNKNOWN = "not published"
 MAX_BYTES = 1 << 40
 """Of a file whose size is not published; the largest set, OC20, has files of hundreds of gigabytes."""
 _MAGIC = {".zip": (b"PK",), ".npz": (b"PK",), ".h5": (b"\x89HDF",), ".gz": (b"\x1f\x8b",), ".bz2": (b"BZ",)}
+MAX_MEMBERS = 1_000_000
+"""Of an archive with the archives in it."""
+MAX_NESTING = 3
+"""Archives inside each other; rMD17 has two."""
+MAX_EXTENDED = 1 << 20
+"""Bytes of an extended header in a tar archive."""
+MAX_RATIO = 200
+"""Bytes unpacked by bytes of the archive; text of numbers has about 10."""
+FREE_BYTES = 1 << 30
+"""That any archive may unpack to, however small it is."""
 _PACKED = (".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
+_DISTRUST = "do not trust this file; fetch it from its publisher, or unpack it by hand"
+_EXTENDED = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
+"""NotImplementedError: a zip with unknown compression; RuntimeError: one with a password."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +132,80 @@ def unpack_archive(path: Path, folder: Path) -> list[str]:
     """Unpack a zip or tar archive, and the archives inside it, into ``folder``; returns the names of what was
     unpacked.
 
-    Entries that lead out of the folder are refused. BadInputError for a damaged archive.
+    Entries that lead out of the folder are refused. BadInputError for a damaged archive, and before anything
+    is written for one with more members, bytes or archives inside each other than any data set has.
     """
     if not path.name.endswith(_PACKED):
         return []
+    return _unpack(path, folder, allowance(path), 1)
+
+
+@dataclass
+class Allowance:
+    """What an archive with all archives in it may still unpack to."""
+
+    name: str
+    n_bytes: int
+    n_members: int
+
+    def take(self, n_bytes: int, where: Path) -> None:
+        """One more member of this size; BadInputError if there is none left."""
+        self.n_bytes, self.n_members = self.n_bytes - n_bytes, self.n_members - 1
+        if self.n_bytes < 0:
+            raise self.refusal("unpacks to far more bytes than data of its size have", where)
+        if self.n_members < 0:
+            raise self.refusal(f"has more members than any data set (the limit is {MAX_MEMBERS})", where)
+
+    def refusal(self, fact: str, where: Path) -> BadInputError:
+        """The error that says so of the outermost archive."""
+        return BadInputError(f"{self.name} {fact}.", where=str(where), hint=_DISTRUST)
+
+
+def allowance(path: Path) -> Allowance:
+    """Of an archive that has not been opened."""
+    return Allowance(path.name, path.stat().st_size * MAX_RATIO + FREE_BYTES, MAX_MEMBERS)
+
+
+def _unpack(path: Path, folder: Path, left: Allowance, depth: int) -> list[str]:
+    if depth > MAX_NESTING:
+        raise left.refusal(f"has more than {MAX_NESTING} archives inside each other", path)
     try:
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-                archive.extractall(folder)  # drops absolute paths and .. by itself
-        else:
-            with tarfile.open(path) as archive:
-                names = archive.getnames()
-                archive.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        names = (_unpack_zip if path.suffix == ".zip" else _unpack_tar)(path, folder, left)
+    except _DAMAGE as error:
         raise BadInputError(
             f"{path.name} cannot be unpacked: {error}.", where=str(path), hint="fetch it again"
         ) from error
-    inner = [folder / name for name in names if name.endswith(_PACKED)]
-    return [path.name, *(name for p in inner if p.is_file() for name in unpack_archive(p, folder))]
+    inner = [folder / name for name in dict.fromkeys(names) if name.endswith(_PACKED)]
+    return [path.name, *(name for p in inner if p.is_file() for name in _unpack(p, folder, left, depth + 1))]
+
+
+def _unpack_zip(path: Path, folder: Path, left: Allowance) -> list[str]:
+    with zipfile.ZipFile(path) as archive:  # reading stops at the size that is stated
+        for member in archive.infolist():
+            left.take(member.file_size, path)
+        archive.extractall(folder)  # drops absolute paths and .. by itself
+        return archive.namelist()
+
+
+class _Member(tarfile.TarInfo):
+    """One whose long name or other extended header, which tarfile reads at once, is of a sensible size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As tarfile's; ReadError for an extended header that is too long."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENDED and member.size > MAX_EXTENDED:
+            raise tarfile.ReadError(f"a header of {member.size} bytes")
+        return member
+
+
+def _unpack_tar(path: Path, folder: Path, left: Allowance) -> list[str]:
+    with tarfile.open(path, tarinfo=_Member) as archive:
+        for member in archive:
+            left.take(member.size, path)
+    with tarfile.open(path, tarinfo=_Member) as archive:
+        archive.extractall(folder, filter="data")
+        return archive.getnames()
 
 
 def _publication(name: str, entry: dict[str, Any]) -> Publication:

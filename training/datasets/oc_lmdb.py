@@ -15,6 +15,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.lmdb import LmdbFile
+from jmp_calc.io.npz import archive_arrays
 
 from ..data.frame import Frame
 from .base import FrameSource, choose
@@ -72,11 +73,9 @@ class OCDatabase(FrameSource):
         """(records,) int64 from ``metadata.npz``; BadInputError if it is missing or of another size."""
         path = (self.path if self.path.is_dir() else self.path.parent) / "metadata.npz"
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                sizes = np.asarray(
-                    archive["natoms" if "natoms" in archive.files else "num_nodes"], dtype=np.int64
-                )
-        except (OSError, ValueError, KeyError) as error:
+            arrays = archive_arrays(path, path)
+            sizes = np.asarray(arrays["natoms" if "natoms" in arrays else "num_nodes"], dtype=np.int64)
+        except (BadInputError, OSError, ValueError, TypeError, KeyError) as error:
             raise BadInputError(
                 f"The sizes of the structures cannot be read: {error}.",
                 where=str(path),
@@ -99,7 +98,13 @@ class OCDatabase(FrameSource):
             )
         try:
             return self._frame(load_record(data, where), file.path.name, key, where)
-        except (TypeError, ValueError) as error:  # an attribute that is neither a number nor a tensor
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            OverflowError,
+        ) as error:
+            # An attribute is neither a number nor a tensor.
             raise BadInputError(f"The record cannot be understood: {error}.", where=where) from error
 
     def _frame(self, record: dict[str, Any], source: str, key: int, where: str) -> Frame:

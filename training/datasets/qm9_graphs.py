@@ -6,6 +6,8 @@ Read without executing its pickle. Its numbers are float32: U0 is rounded to abo
 
 from __future__ import annotations
 
+import math
+import pickle
 import tempfile
 import zipfile
 from pathlib import Path
@@ -18,7 +20,8 @@ from jmp_calc.zoo.archive import TorchArchive
 from jmp_calc.zoo.official import read_tensor
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
 
-from .formats.graph_pickles import load_old_torch, materialise
+from .catalogue import allowance
+from .formats.graph_pickles import Budget, load_old_torch, materialise
 from .qm9_frames import TARGETS, QM9Frames
 
 _MAX_ENTRIES = 2_000_000
@@ -47,6 +50,7 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 member = next((n for n in archive.namelist() if Path(n).name == "qm9_v3.pt"), None)
                 if member is None:
                     raise BadInputError(f"{path.name} holds no qm9_v3.pt.", where=str(path))
+                allowance(path).take(archive.getinfo(member).file_size, path)
                 frames = _frames(Path(archive.extract(member, temporary)))
                 frames.path = path
                 return frames
@@ -90,20 +94,24 @@ def _load(path: Path) -> Any:
         return load_old_torch(path.read_bytes(), str(path))
     try:
         with TorchArchive(path, max_entries=_MAX_ENTRIES, max_pickle_bytes=_MAX_PICKLE_BYTES) as archive:
+            budget = Budget(path.stat().st_size)
 
             def read(tensor: LazyTensor) -> np.ndarray:
+                budget.take(math.prod(tensor.shape) * tensor.storage.kind.item_size)
                 return np.asarray(read_tensor(archive, tensor).numpy())
 
             wanted = ("name", "z", "pos", "y")
             contents = load_contents(archive)
             if not isinstance(contents, list):
                 return contents
-            return [
-                {k: materialise(m.get(k), read) for k in wanted} if isinstance(m, dict) else m
-                for m in contents
-            ]
+            picked = [{k: m.get(k) for k in wanted} if isinstance(m, dict) else m for m in contents]
+            return materialise(picked, read)
     except ModelError as error:
         raise BadInputError(error.fact, where=error.where, hint=error.hint) from error
+    except pickle.UnpicklingError as error:
+        raise BadInputError(
+            f"The data are refused: {error}.", where=str(path), hint="fetch them again"
+        ) from error
 
 
 def _array(molecule: dict[str, Any], key: str, where: str) -> np.ndarray:

@@ -16,7 +16,7 @@ from jmp_calc.units import BOHR, HARTREE
 
 from ..data.frame import Frame
 from .base import FrameSource, Parts, choose, legacy_shuffle, molecule_frame, shuffled_parts
-from .formats.hdf5 import array, check_shapes, opened
+from .formats.hdf5 import array, check_shapes, member, opened
 
 _PREFIXES = {
     "dipeptides": "SPICE Dipeptides Single Points Dataset",
@@ -36,7 +36,7 @@ class SpiceFrames(FrameSource):
         numbers, positions, energies, forces = [], [], [], []
         with opened(path) as file:
             for name in sorted(file):
-                molecule = file[name]
+                molecule = member(file, name, path)
                 if "conformations" not in molecule or not _subset(molecule, path).startswith(
                     _PREFIXES[group]
                 ):

@@ -9,7 +9,7 @@ from jmp_calc.errors import BadInputError
 
 from ..data.frame import Frame
 from .base import choose, find_file, molecule_frame
-from .formats.hdf5 import GroupedFrames, Keys, opened
+from .formats.hdf5 import GroupedFrames, Keys, inner, opened
 
 KEYS = Keys("atomic_numbers", "positions", "wB97x_6-31G(d).energy", "wB97x_6-31G(d).forces")
 PARTS = ("train", "val", "test")
@@ -29,8 +29,8 @@ class Transition1xFrames(GroupedFrames):
             # The sub-groups reactant, product and transition_state repeat frames of their reaction.
             reactions = [
                 f"{part}/{formula}/{name}"
-                for formula in sorted(file[part])
-                for name in sorted(file[part][formula])
+                for formula in sorted(inner(file, part, path))
+                for name in sorted(inner(file, f"{part}/{formula}", path))
             ]
         super().__init__(path, reactions, KEYS)
 

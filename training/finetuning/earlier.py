@@ -13,11 +13,12 @@ import torch
 
 from jmp_calc.errors import BadInputError, UsageError
 
-from ..audit.plausibility import refuse_not_finite
+from ..audit.labels import refuse_not_finite
 from ..batches.tasks import Task
 from ..data.copies import EXACT, find_matches
 from ..data.frame import Frame
 from ..data.keys import LabelKeys
+from ..data.label_units import LabelUnits
 from ..data.labels import read_labelled
 from .fitted_energies import missing_energies
 from .old_heads import energy_heads, force_errors, knowing
@@ -64,17 +65,14 @@ def read_earlier(
     text: str,
     *,
     keys: LabelKeys = LabelKeys(),
-    energy_unit: str | None = None,
-    length_unit: str | None = None,
+    units: LabelUnits = LabelUnits(),
 ) -> EarlierSet:
     """Read ``FILE`` or ``FILE:HEAD``, with keys and units as in ``read_labelled``.
 
     BadInputError if a frame has no energy or a label that is not finite, or if there is no frame.
     """
     path, head = file_and_head(text)
-    found = read_labelled(
-        path, keys=keys, require=("energy",), energy_unit=energy_unit, length_unit=length_unit
-    )
+    found = read_labelled(path, keys=keys, require=("energy",), units=units)
     if not found.frames:
         raise BadInputError("There are no labelled structures of more than one atom.", where=path)
     refuse_not_finite(found.frames)

@@ -15,6 +15,7 @@ from ..audit.audit import check_codes
 from ..batches.replay import SHARE
 from ..config import LossConfig, TrainConfig
 from ..data.keys import LabelKeys
+from ..data.label_units import LabelUnits, StressSign
 from ..data.screen import OnBad
 from ..data.sources import Labelled, sources
 from ..targets.options import TargetTask
@@ -127,6 +128,12 @@ class DataOptions:
     """Unit of energies that are not in eV, in all files: hartree, kcal/mol, ..."""
     length_unit: str | None = None
     """Unit of lengths that are not in Å, in all files: bohr, nm."""
+    forces_unit: str | None = None
+    """Unit of forces, such as hartree/bohr."""
+    stress_unit: str | None = None
+    """Unit of stresses, such as GPa or kbar."""
+    stress_sign: StressSign | None = None
+    """What is positive: tension as in ASE, or pressure as VASP prints it."""
     groups: tuple[str, ...] = ()
     """Only frames of this config_type, or with these elements (Si, Cu-O); empty: all."""
     target: TargetTask | None = None
@@ -154,6 +161,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_codes(self.allow)
+        self.units.scales()
         pairs = ("valid", "valid_fraction"), ("valid", "valid_every"), ("valid_every", "valid_fraction")
         for a, b in pairs:
             if getattr(self, a) is not None and getattr(self, b) is not None:
@@ -162,6 +170,17 @@ class DataOptions:
             raise UsageError(
                 "--replay-share has no meaning without --replay.", hint="add --replay FILE or leave it out"
             )
+
+    @property
+    def units(self) -> LabelUnits:
+        """Units of all files."""
+        return LabelUnits(
+            energy=self.energy_unit,
+            length=self.length_unit,
+            forces=self.forces_unit,
+            stress=self.stress_unit,
+            stress_sign=self.stress_sign or "tension",
+        )
 
     @property
     def share(self) -> float:
@@ -203,11 +222,14 @@ def refuse_energies(config: TrainConfig) -> None:
 _KEYS = ("energy_key", "forces_key", "stress_key", "virials_key")
 _READ_BY_RECIPE = (
     *("valid", "test", "index", "valid_fraction", "valid_every", "allow_missing", "allow_truncated"),
-    *("energy_unit", "length_unit", "groups", "target"),
+    *("energy_unit", "length_unit", "forces_unit", "stress_unit", "stress_sign", "groups", "target"),
     *_KEYS,
 )
 """What the recipe of a published task decides."""
-_OF_ENERGIES = (*_KEYS, "energy_unit", "allow_missing", "references")
+_OF_ENERGIES = (
+    *_KEYS,
+    *("energy_unit", "forces_unit", "stress_unit", "stress_sign", "allow_missing", "references"),
+)
 """What has no meaning in a run on a target."""
 
 

@@ -33,7 +33,7 @@ from .recipes import FinetuneRecipe
 if TYPE_CHECKING:
     from jmp_calc.zoo.container import LoadedModel
 
-    from ..audit.plausibility import Finding
+    from ..audit.findings import Finding
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,8 +166,7 @@ def _read(
             index=index,
             allow_truncated=data.allow_truncated,
             require=required,
-            energy_unit=data.energy_unit,
-            length_unit=data.length_unit,
+            units=data.units,
             target=data.target.key if data.target else None,
             target_kind=data.target.label_kind if data.target else None,
             other_states="not_neutral" in data.allow,
@@ -280,14 +279,11 @@ def _earlier(
 ) -> tuple[tuple[EarlierSet, ...], tuple[EarlierSet, ...]]:
     """Earlier data that are retained, and those that are replayed."""
     retained, replayed = (
-        tuple(
-            read_earlier(text, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit)
-            for text in texts
-        )
+        tuple(read_earlier(text, keys=data.keys, units=data.units) for text in texts)
         for texts in (data.retain, data.replay)
     )
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
-    units = " and ".join(unit for unit in (data.energy_unit, data.length_unit) if unit)
+    units = data.units.named
     for use, sets in (("retained", retained), ("replayed", replayed)):
         for item in sets:
             messages.append(
@@ -318,7 +314,7 @@ def _reference_mode(data: DataOptions) -> str | Mapping[Any, float]:
     given = data.references
     if isinstance(given, Mapping) or str(given) in MODES:
         return given if isinstance(given, Mapping) else str(given)
-    return load_references(given, keys=data.keys, energy_unit=data.energy_unit, length_unit=data.length_unit)
+    return load_references(given, keys=data.keys, units=data.units)
 
 
 def str_finding(finding: Finding) -> str:

@@ -92,7 +92,7 @@ def read_set(
     for file in item.files:
         path = data / file
         allowed = matching_info(path, item.info) if item.info else None
-        for frame in read_labelled(path, require=()).frames:
+        for frame in read_labelled(path, require=(), units=item.units).frames:
             if not item.wants(frame.group):
                 continue
             if allowed is not None and frame.index not in allowed:

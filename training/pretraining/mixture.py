@@ -21,12 +21,17 @@ from typing import Any, Literal, TypeVar
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.io.schema import parse
 
+from ..data.label_units import LabelUnits, StressSign
+
 HERE = Path(__file__).parent
 HOLDOUT_FILE = HERE / "holdout.toml"
 
 Select = Literal["even", "random"]
 Normalisation = Literal["force_scale", "jmp"]
 T = TypeVar("T")
+
+_UNITS = ("energy", "length", "forces", "stress")
+"""What a set may declare a unit of, each by a key such as ``energy_unit``."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,28 @@ class MixtureSet:
     """eV/Å: smaller force errors of an atom do not count."""
     cutoff: float | None = None
     """Å of the main graph of this set, where it is not the network's (JMP: 12 and 8)."""
+    energy_unit: str | None = None
+    """Units of ``files`` that are not in eV and Å; ``jmp-calc preprocess`` has converted records."""
+    length_unit: str | None = None
+    forces_unit: str | None = None
+    stress_unit: str | None = None
+    stress_sign: StressSign | None = None
+    """What is positive; None: tension."""
     licence: str = "unknown"
     source: str = "unknown"
     """Repository the file comes from."""
     citation: str = ""
+
+    @property
+    def units(self) -> LabelUnits:
+        """Units of the files; UsageError for one that is none."""
+        return LabelUnits(
+            energy=self.energy_unit,
+            length=self.length_unit,
+            forces=self.forces_unit,
+            stress=self.stress_unit,
+            stress_sign=self.stress_sign or "tension",
+        )
 
     def wants(self, group: str) -> bool:
         """Whether a config_type belongs to the set."""
@@ -220,6 +243,8 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
     """The same from the content of a recipe; ``where`` is named in errors."""
     heads = [parse_table(MixtureHead, *named, where) for named in _named(content, "heads", where)]
     sets = [parse_table(MixtureSet, *named, where) for named in _named(content, "sets", where)]
+    for item in sets:
+        refuse_units(item, where)
     table = dict(_table(content, "mixture", where))
     if (
         equal_shares := table.get("temperature") == math.inf
@@ -235,13 +260,32 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
     return mixture
 
 
+def refuse_units(item: MixtureSet, where: str) -> None:
+    """UsageError naming table and key of a unit that is none, or that is declared for records."""
+    for key in (*(f"{kind}_unit" for kind in _UNITS), "stress_sign"):
+        if item.records and getattr(item, key) is not None:
+            raise UsageError(
+                f"Set {item.name!r} is read from records, which are in eV and Å.",
+                where=f"{where} [sets.{item.name}.{key}]",
+                hint="leave the key out and declare the units to jmp-calc preprocess",
+            )
+    for kind in _UNITS:
+        key = f"{kind}_unit"
+        try:
+            LabelUnits(**{kind: getattr(item, key)})
+        except UsageError as error:
+            raise UsageError(
+                error.fact, where=f"{where} [sets.{item.name}.{key}]", hint=error.hint
+            ) from error
+
+
 def parse_table(kind: type[T], table: object, key: str, where: str) -> T:
     """One table of a recipe as a dataclass; UsageError naming the key that cannot be meant."""
     try:
         return parse(kind, table, key)
     except ModelError as error:
         raise UsageError(
-            f"The recipe: {error.fact}.", where=f"{where} [{error.where}]", hint=error.hint
+            f"The recipe: {error.fact}", where=f"{where} [{error.where}]", hint=error.hint
         ) from error
 
 

@@ -105,12 +105,10 @@ class SetInfo:
                     "sources": tuple(SourceFile(**entry) for entry in content["sources"]),
                 }
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInputError(
-                f"{SET_FILE} cannot be understood: {error}.",
-                where=str(path),
-                hint="write the record set again with jmp-calc preprocess",
-            ) from error
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+        ) as error:  # fmt: skip
+            raise _not_understood(path, error) from error
 
 
 class RecordSet(Sequence[Frame]):
@@ -130,10 +128,13 @@ class RecordSet(Sequence[Frame]):
         """
         self.path = Path(path)
         self.info = SetInfo.read(self.path)
-        counts = [shard.count for shard in self.info.shards]
-        self._first = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
-        self._files = [LmdbFile(self.path / shard.file) for shard in self.info.shards]
-        self._tables = [Tables.from_dict(shard.tables) for shard in self.info.shards]
+        try:
+            counts = [shard.count for shard in self.info.shards]
+            self._first = [0, *np.cumsum(counts, dtype=np.int64).tolist()]
+            self._files = [LmdbFile(self.path / Path(shard.file).name) for shard in self.info.shards]
+            self._tables = [Tables.from_dict(shard.tables) for shard in self.info.shards]
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise _not_understood(self.path / SET_FILE, error) from error
         for shard in self.info.shards:
             _check_size(self.path / shard.file, shard.bytes)
         self.sizes = _sizes(self.path / SIZES_FILE, len(self))
@@ -181,6 +182,14 @@ class RecordSet(Sequence[Frame]):
         return RecordSet, (self.path,)  # the memory map must not travel as an array
 
 
+def _not_understood(path: Path, error: Exception) -> BadInputError:
+    return BadInputError(
+        f"{SET_FILE} cannot be understood: {error}.",
+        where=str(path),
+        hint="write the record set again with jmp-calc preprocess",
+    )
+
+
 def record_key(number: int) -> bytes:
     """Key of a record in its shard; in the order of numbers."""
     return number.to_bytes(4, "big")
@@ -200,7 +209,7 @@ def _check_size(path: Path, expected: int) -> None:
 def _sizes(path: Path, count: int) -> np.ndarray:
     try:
         sizes: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # numpy's parser of headers raises many kinds for damaged files
         raise BadInputError(f"The sizes of the frames cannot be read: {error}.", where=str(path)) from error
     if sizes.shape != (count, 3):
         raise BadInputError(f"{path.name} has shape {sizes.shape} for {count} records.", where=str(path))

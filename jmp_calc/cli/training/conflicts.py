@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import UsageError
 from ..options import Common
 
+_OF_ENERGIES = ("energy_weight", "forces_weight", "stress_weight", "forces")
 _OF_TARGETS = ("target_kind", "class_weights", "target_unit", "pooling", "target_loss")
 
 
@@ -45,6 +46,15 @@ def check_conflicts(common: Common, options: dict[str, Any]) -> None:
 
 def _check_target(options: dict[str, Any]) -> None:
     """UsageError for details of a target in a run that has none, or another kind of it."""
+    from ...training.finetuning.recipes import finetune_recipe
+
+    recipe = options["recipe"]
+    target = finetune_recipe(recipe, options["variant"]).target_task if recipe else options["target"]
+    # Also those that are given as they are by default, which the settings of the library cannot tell.
+    of_energies = [name for name in _OF_ENERGIES if options[name] is not None]
+    if target and of_energies:
+        reason = f"{recipe or '--target'} trains on a {options['target_kind'] or 'scalar'}"
+        raise UsageError(f"{_flag(of_energies[0])} has no meaning here: {reason}.", hint="leave it out")
     given = [name for name in _OF_TARGETS if options[name]]
     if options["recipe"] and given and given != ["target_loss"]:
         raise UsageError(

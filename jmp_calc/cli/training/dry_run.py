@@ -109,10 +109,10 @@ def _found(prepared: Prepared) -> Section:
 
 
 def _units(data: DataOptions) -> str:
-    given = [unit for unit in (data.energy_unit, data.length_unit) if unit]
     if data.target is not None:
         return data.target.unit
-    return f"eV and Å, converted from {' and '.join(given)}" if given else "eV and Å"
+    given = data.units.named
+    return f"eV and Å, converted from {given}" if given else "eV and Å"
 
 
 def _part_line(name: str, part: SetSummary) -> str:

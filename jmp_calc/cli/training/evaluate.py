@@ -37,6 +37,9 @@ ARGUMENTS = Arguments("training.evaluate", "evaluate")
 @ARGUMENTS.option("--target", argument="target", metavar="KEY")
 @ARGUMENTS.option("--energy-unit", argument="energy_unit")
 @ARGUMENTS.option("--length-unit", argument="length_unit")
+@ARGUMENTS.option("--forces-unit", argument="forces_unit")
+@ARGUMENTS.option("--stress-unit", argument="stress_unit")
+@ARGUMENTS.option("--stress-sign", argument="stress_sign", type=click.Choice(["tension", "pressure"]))
 @ARGUMENTS.option("--allow-truncated", argument="allow_truncated", is_flag=True)
 def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
     """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in

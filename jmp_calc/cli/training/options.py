@@ -85,6 +85,11 @@ def _labels() -> list[Any]:
         FINETUNE.option("--virials-key", argument="virials_key", **here),
         FINETUNE.option("--energy-unit", argument="energy_unit", **here),
         FINETUNE.option("--length-unit", argument="length_unit", **here),
+        FINETUNE.option("--forces-unit", argument="forces_unit", **here),
+        FINETUNE.option("--stress-unit", argument="stress_unit", **here),
+        FINETUNE.option(
+            "--stress-sign", argument="stress_sign", type=click.Choice(["tension", "pressure"]), **here
+        ),
         FINETUNE.option("--E0s", "references", argument="references", default="auto", **here),
         DATA.option(
             "--allow-missing",

@@ -9,6 +9,8 @@ import click
 
 from ...errors import UsageError
 from ..config import config_option
+from .unit_options import NAMES as UNIT_NAMES
+from .unit_options import label_units, unit_options
 
 if TYPE_CHECKING:
     from ...training.records.preprocess import Inputs
@@ -49,8 +51,7 @@ One set per split: the references and scales are those of the frames in it."""
 @click.option(
     "--target", default=None, metavar="KEY", help="This scalar instead of energies, forces and stresses."
 )
-@click.option("--energy-unit", help="Unit of energies that are not in eV: hartree, kcal/mol, ...")
-@click.option("--length-unit", help="Unit of lengths that are not in Å: bohr, nm.")
+@unit_options
 @click.option(
     "--allow-missing",
     multiple=True,
@@ -118,8 +119,7 @@ def _inputs(paths: tuple[Path, ...], options: dict[str, Any]) -> Inputs:
         "stress_key",
         "virials_key",
         "target",
-        "energy_unit",
-        "length_unit",
+        *UNIT_NAMES,
         "allow_missing",
         "allow_truncated",
     )
@@ -146,8 +146,7 @@ def _inputs(paths: tuple[Path, ...], options: dict[str, Any]) -> Inputs:
             keys,
             required,
             options["target"],
-            options["energy_unit"],
-            options["length_unit"],
+            label_units(options),
             options["allow_truncated"],
         ),
     )

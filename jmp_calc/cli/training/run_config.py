@@ -27,6 +27,9 @@ _SAME_NAME = (
     "allow",
     "energy_unit",
     "length_unit",
+    "forces_unit",
+    "stress_unit",
+    "stress_sign",
     "groups",
     *_EARLIER,
 )

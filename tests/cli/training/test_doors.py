@@ -31,17 +31,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("given", [("a.extxyz", "b.extxyz"), (".",), ("*.extxyz",), ("[ab].extxyz",)])
-def test_training_data_may_be_several_files_a_folder_or_a_pattern(
-    run: Run, tmp_path: Path, files: Path, given: tuple[str, ...]
+@pytest.mark.parametrize("given", [".", "[ab].extxyz"])
+def test_training_data_may_be_a_folder_or_a_pattern(
+    run: Run, tmp_path: Path, files: Path, given: str
 ) -> None:
-    paths = [files / "data" / name for name in given]
-    done = run(
-        "finetune", *paths, "-m", files / "tiny.safetensors", "-o", tmp_path / "run", "--dry-run", "--json"
-    )
+    words = ("-m", files / "tiny.safetensors", "-o", tmp_path / "run", "--dry-run", "--json")
+    done = run("finetune", files / "data" / given, *words)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["found"]
-    assert found["train"]["frames"] + found["valid"]["frames"] == 12
+    assert found["training"]["frames"] + found["validation"]["frames"] == 12
 
 
 def test_a_run_on_several_files_can_be_repeated_from_its_settings(

@@ -133,7 +133,7 @@ def test_refusals(run: Run, rmd17: Path, model: str, tmp_path: Path) -> None:
         (("--recipe", "rmd17-asprin", "--data", rmd17), "did you mean rmd17-aspirin"),
         (("--recipe", "rmd17-aspirin"), "add --data FOLDER"),
         (("train.extxyz", "--data", rmd17), "--data has no meaning without --recipe"),
-        (("train.extxyz", "--recipe", "rmd17-aspirin", "--data", rmd17), "given twice"),
+        (("train.extxyz", "--recipe", "rmd17-aspirin", "--data", rmd17), "--recipe and TRAIN contradict"),
         (("--recipe", "rmd17-aspirin", "--data", rmd17, "--energy-key", "E"), "--energy-key contradict"),
         (("--recipe", "rmd17-aspirin", "--data", rmd17, "--split", "random"), "no split of rMD17"),
     ]  # fmt: skip

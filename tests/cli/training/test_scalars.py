@@ -69,7 +69,9 @@ def test_a_target_of_a_file_is_trained_and_evaluated(
     done = run("evaluate", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "errors")
     assert done.exit_code == 0, done.output
     assert yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())["errors"]["scalar_mae"] > 0
-    refused = run("singlepoint", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "single")
+    done = run("singlepoint", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "single")
+    assert done.exit_code == 0 and "gap [eV]" in done.output, done.output
+    refused = run("relax", gaps, "-m", out / "best.safetensors", "-o", tmp_path / "relax")
     assert refused.exit_code == 5 and "jmp_calc.predict" in refused.output
 
 

@@ -18,6 +18,7 @@ from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.keys import LabelKeys
+from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.raw import read_raw
 
@@ -124,11 +125,11 @@ def test_rmd17_layout_needs_its_unit(tmp_path: Path) -> None:
     )
     with pytest.raises(BadInputError, match="energy-unit"):
         read_labelled(path)
-    frame = read_labelled(path, energy_unit="kcal/mol").frames[0]
+    frame = read_labelled(path, units=LabelUnits(energy="kcal/mol")).frames[0]
     assert frame.energy == pytest.approx(-4.336411531)
     assert frame.forces[0, 0] == pytest.approx(0.04336411531)
-    with pytest.raises(UsageError, match="Unknown energy unit"):
-        read_labelled(path, energy_unit="furlong")
+    with pytest.raises(UsageError, match="no unit of energy"):
+        read_labelled(path, units=LabelUnits(energy="furlong"))
 
 
 def test_pickled_npz_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.config import TrainConfig
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.keys import LabelKeys
+from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.references import fit_references, load_references
 from jmp_calc.training.finetuning.options import DataOptions, ModelOptions
 from jmp_calc.training.finetuning.prepare import prepare
@@ -125,7 +126,8 @@ def test_isolated_atoms_in_a_file_have_its_units_and_keys(tmp_path: Path) -> Non
         ),
         encoding="utf-8",
     )
-    assert load_references(atoms, keys=LabelKeys("E"), energy_unit="hartree") == pytest.approx(TRUE)
+    units = LabelUnits(energy="hartree")
+    assert load_references(atoms, keys=LabelKeys("E"), units=units) == pytest.approx(TRUE)
 
 
 def test_given_references_of_other_energies_are_refused() -> None:

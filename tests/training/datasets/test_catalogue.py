@@ -4,6 +4,7 @@ extended XYZ."""
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,80 @@ def test_archives_cannot_leave_the_folder(tmp_path: Path) -> None:
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04")
     with pytest.raises(BadInputError, match="cannot be unpacked"):
         catalogue.unpack_archive(tmp_path / "cut.zip", folder)
+
+
+def zipped(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("_", "."), data)
+    return out.getvalue()
+
+
+def tarred(names: list[str], data: bytes, mode: str = "w:gz") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name in names:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+ZEROS = bytes(3 << 20)
+BOMBS = {
+    "zip": ("a.zip", zipped(a_npz=ZEROS), "far more bytes"),
+    "tar": ("a.tgz", tarred(["a"], ZEROS), "far more bytes"),
+    "in two": (
+        "a.zip",
+        zipped(a_npz=ZEROS[: 1 << 19], b_zip=zipped(c_npz=ZEROS[: 3 << 19])),
+        "far more bytes",
+    ),
+    "members": ("a.tar.bz2", tarred([str(i) for i in range(50)], b"", "w:bz2"), "the limit is 40"),
+    "nested": ("a.zip", zipped(b_zip=zipped(c_zip=zipped(d_zip=zipped(e=b"x")))), "inside each other"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_archives_that_unpack_to_far_more_than_they_hold_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(catalogue, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(catalogue, "MAX_MEMBERS", 40)
+    file, data, reason = BOMBS[name]
+    (tmp_path / file).write_bytes(data)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with pytest.raises(BadInputError, match=reason):
+        catalogue.unpack_archive(tmp_path / file, folder)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1 << 20
+
+
+def test_a_tar_archive_with_an_endless_name_is_refused(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("././@LongLink")
+    entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + bytes(2 << 20)))
+    with pytest.raises(BadInputError, match="cannot be unpacked"):
+        catalogue.unpack_archive(tmp_path / "a.tar.gz", tmp_path)
+
+
+@pytest.mark.parametrize("file", ["a.zip", "a.tgz", "a.tar.bz2", "a.tar.xz"])
+def test_any_damage_of_an_archive_is_a_sentence_or_harmless(tmp_path: Path, file: str) -> None:
+    mode = {"a.tgz": "w:gz", "a.tar.bz2": "w:bz2", "a.tar.xz": "w:xz"}.get(file)
+    whole = tarred(["b.txt"], b"text" * 9, mode) if mode else zipped(b_txt=b"text" * 9)
+    for place in range(len(whole)):
+        (tmp_path / file).write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with suppress(BadInputError):
+            catalogue.unpack_archive(tmp_path / file, tmp_path / "out")
+
+
+def test_an_archive_that_holds_itself_ends(tmp_path: Path) -> None:
+    """Its inner archive has its own name and replaces it in the folder."""
+    path = tmp_path / "a.zip"
+    path.write_bytes(zipped(a_zip=zipped(a_zip=zipped(x=b"1"))))
+    with suppress(BadInputError):
+        catalogue.unpack_archive(path, tmp_path)
+    assert path.stat().st_size < 1000
 
 
 def test_export_keeps_labels_identifiers_and_skips_bad_frames(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_rmd17_refusals_name_file_and_key(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="2 atoms, positions"):
         open_rmd17(tmp_path, "aspirin")
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(BadInputError, match="not a readable numpy archive"):
+    with pytest.raises(BadInputError, match="not a plain numpy archive"):
         open_rmd17(tmp_path, "aspirin")
 
 

@@ -155,6 +155,16 @@ def test_damaged_graph_files_are_refused(tmp_path: Path) -> None:
         load_old_torch(b"".join(pickle.dumps(i, 2) for i in (1, 2, {}, [], [])), "five numbers")
 
 
+@pytest.mark.parametrize("old_form", [True, False])
+def test_a_graph_file_cannot_make_more_of_its_numbers(tmp_path: Path, old_form: bool) -> None:
+    """Many overlapping views of one storage would fill the memory from a small file."""
+    numbers = torch.zeros(1 << 20)
+    views = [{"pos": numbers[i:]} for i in range(60)]
+    torch.save(views, tmp_path / "qm9_v3.pt", _use_new_zipfile_serialization=not old_form)
+    with pytest.raises(BadInputError, match="many times larger than the file"):
+        open_qm9(tmp_path)
+
+
 def test_old_torch_files_keep_views_and_kinds() -> None:
     numbers = torch.arange(12, dtype=torch.int32)
     kept = {

@@ -158,6 +158,14 @@ def test_faulty_recipe_is_refused_with_the_reason(tmp_path: Path, old: str, new:
         ("sets.one.weight=two", "Expected a number", "[sets.one.weight]"),
         ("sets.one.groups=bulk*", "Expected a list", "[sets.one.groups]"),
         ("mixture.temperature=abc", "Expected a number", "[mixture.temperature]"),
+        ("sets.one.energy_unit=furlong", "no unit of energy 'furlong'", "[sets.one.energy_unit]"),
+        ("sets.one.energy_unit=''", "no unit of energy ''", "[sets.one.energy_unit]"),
+        ("sets.one.length_unit=hartree", "no unit of length 'hartree'", "[sets.one.length_unit]"),
+        ("sets.one.forces_unit=eV", "no unit of forces 'eV'", "[sets.one.forces_unit]"),
+        ("sets.one.stress_unit=hartree/bohr", "no unit of stress", "[sets.one.stress_unit]"),
+        ("sets.one.stress_unit=3", "Expected a text, found 3", "[sets.one.stress_unit]"),
+        ("sets.one.stress_sign=minus", "Expected one of tension, pressure", "[sets.one.stress_sign]"),
+        ("sets.one.force_unit=eV/bohr", "Unknown key 'force_unit'", "[sets.one]"),
     ],
 )
 def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(
@@ -165,7 +173,16 @@ def test_a_setting_of_the_command_line_that_cannot_be_meant_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         mixture_of(changed(tomllib.loads(RECIPE), [change]), "tiny")
-    assert where in str(refused.value.where)
+    assert where in str(refused.value.where) and not refused.value.fact.endswith("..")
+
+
+@pytest.mark.parametrize(("key", "unit"), [("energy_unit", "hartree"), ("stress_sign", "tension")])
+def test_units_of_records_are_refused_because_records_are_converted(key: str, unit: str) -> None:
+    changes = ["sets.one.files=[]", "sets.one.records=folder", f"sets.one.{key}={unit}"]
+    with pytest.raises(UsageError, match="'one' is read from records") as refused:
+        mixture_of(changed(tomllib.loads(RECIPE), changes), "tiny")
+    assert refused.value.where == f"tiny [sets.one.{key}]"
+    assert "preprocess" in (refused.value.hint or "")
 
 
 def test_values_of_several_kinds_are_kept() -> None:

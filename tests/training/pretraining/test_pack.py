@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from jmp_calc.errors import BadInputError
@@ -17,6 +18,9 @@ from jmp_calc.training.pretraining.build_pack import build, subsample
 from jmp_calc.training.pretraining.mixture import load_mixture
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
 from tests.training.helpers.mixture_data import labelled, write_mixture
+
+HARTREE, BOHR = 27.211386246, 0.529177211  # eV, Å
+KCAL_MOL, KJ_MOL, KBAR = 0.0433641153, 0.0103642697, 6.241509e-4  # eV, eV, eV/Å^3
 
 
 def packed_in(folder: Path) -> Packed:
@@ -49,6 +53,43 @@ def test_file_holds_the_frames_and_what_is_packed_is_told(tmp_path: Path) -> Non
     assert np.abs(frame.positions - match.positions).max() < 1e-5
     assert frame.forces is not None and np.abs(frame.forces - match.get_forces()).max() < 1e-5
     assert frame.stress is not None and np.abs(frame.stress - match.get_stress(voigt=False)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("declared", "energy", "length", "forces", "stress"),
+    [
+        ({"energy_unit": "hartree", "length_unit": "bohr"}, HARTREE, BOHR, HARTREE / BOHR, HARTREE / BOHR**3),
+        ({"forces_unit": "kcal/mol/angstrom"}, 1.0, 1.0, KCAL_MOL, 1.0),
+        ({"stress_unit": "kbar", "stress_sign": "pressure"}, 1.0, 1.0, 1.0, -KBAR),
+        ({"energy_unit": "kJ/mol", "forces_unit": "Ry/bohr"}, KJ_MOL, 1.0, HARTREE / 2 / BOHR, KJ_MOL),
+    ],
+)
+def test_set_in_other_units_is_packed_as_the_same_set_in_ours_and_alone(
+    tmp_path: Path, declared: dict[str, str], energy: float, length: float, forces: float, stress: float
+) -> None:
+    recipe = write_mixture(tmp_path)
+    ours = packed_in(tmp_path)
+    foreign = []
+    for atoms in read(tmp_path / "copper.xyz", ":"):
+        other = Atoms(atoms.numbers, atoms.positions / length, cell=atoms.cell.array / length, pbc=True)
+        results = {
+            "energy": atoms.get_potential_energy() / energy,
+            "forces": atoms.get_forces() / forces,
+            "stress": atoms.get_stress() / stress,
+        }
+        other.calc = SinglePointCalculator(other, **results)
+        foreign.append(other)
+    write(tmp_path / "copper.xyz", foreign, format="extxyz")
+    keys = "".join(f'\n{key} = "{unit}"' for key, unit in declared.items())
+    recipe.write_text(recipe.read_text().replace("[sets.copper]", f"[sets.copper]{keys}"))
+    theirs = packed_in(tmp_path)
+    for name in ("numbers", "pbc", "offset", "set_index", "valid", "n_edges", "degree"):
+        assert np.array_equal(getattr(theirs, name), getattr(ours, name)), name
+    for name, tolerance in (("positions", 1e-6), ("cell", 1e-6), ("energy", 1e-5), ("forces", 1e-5)):
+        assert np.allclose(getattr(theirs, name), getattr(ours, name), rtol=0, atol=tolerance), name
+    assert np.allclose(theirs.stress, ours.stress, rtol=0, atol=1e-6, equal_nan=True)
+    assert theirs.sets[0].force_rms == pytest.approx(ours.sets[0].force_rms, rel=1e-5)
+    assert theirs.sets[1:] == ours.sets[1:]
 
 
 def test_each_set_has_its_own_reference(tmp_path: Path) -> None:

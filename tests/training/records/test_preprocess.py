@@ -17,6 +17,7 @@ from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.keys import LabelKeys
+from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.screen import Screen
 from jmp_calc.training.data.sources import find_files
@@ -162,7 +163,8 @@ def test_scalar_target_instead_of_energies(tmp_path: Path) -> None:
 
 def test_units_are_converted(tmp_path: Path) -> None:
     path = emt_file(tmp_path / "a.extxyz", 2)
-    plain, scaled = files(tmp_path / "one", path), files(tmp_path / "two", path, energy_unit="hartree")
+    plain = files(tmp_path / "one", path)
+    scaled = files(tmp_path / "two", path, units=LabelUnits(energy="hartree"))
     assert scaled[0].energy == pytest.approx(27.211386245988 * (plain[0].energy or 0.0))
 
 

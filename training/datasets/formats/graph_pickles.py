@@ -12,13 +12,14 @@ import io
 import math
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, JMPError
 from jmp_calc.zoo.pickled import (
     Inert,
     LazyStorage,
@@ -34,7 +35,11 @@ _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
 _RECORDS = ("Data", "GlobalStorage", "BaseStorage", "DataBatch", "Batch")
 _NUMPY_TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
-_MAX_NUMBERS = 1 << 28
+_FREE_BYTES = 1 << 26
+_MAX_DEPTH = 100
+"""Containers inside each other."""
+_MAX_ITEMS = 1 << 24
+"""Items of a container and of those in it, each counted as often as it occurs."""
 
 
 class Record:
@@ -53,7 +58,7 @@ class Record:
     def __setstate__(self, state: object) -> None:
         if isinstance(state, tuple) and len(state) == 2:
             state = state[0] or state[1]
-        self.state = dict(state) if isinstance(state, dict) else {}
+        self.state = state if isinstance(state, dict) else {}  # no copy: many could share one
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,19 @@ class _LoadedStorage(LazyStorage):
     """A storage whose numbers came with the pickle."""
 
     numbers: np.ndarray
+
+
+class Budget:
+    """Bytes that the tensors of one file may take: views of one storage could multiply a small file."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self._left = 8 * file_bytes + _FREE_BYTES
+
+    def take(self, count: int) -> None:
+        """UnpicklingError when there are fewer left."""
+        self._left -= count
+        if self._left < 0:
+            raise pickle.UnpicklingError("its tensors are many times larger than the file")
 
 
 @dataclass
@@ -82,7 +100,9 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
     BadInputError, naming ``where``, for anything else, and for a pickle that names code; nothing of it is
     run.
     """
-    found = load_pickle(data, _rules(where))
+    budget = Budget(len(data))
+    rules = _rules(where, budget)
+    found = load_pickle(data, rules)
     if not isinstance(found, Record):
         raise BadInputError(f"The record is a {type(found).__name__}, not a graph object.", where=where)
     state = found.state
@@ -91,19 +111,29 @@ def load_record(data: bytes, where: str) -> dict[str, Any]:
         state = inner.state.get("_mapping", {})
     if not isinstance(state, dict):
         raise BadInputError("The graph object has no attributes.", where=where)
-    return {
-        str(key).strip("_"): materialise(value, _loaded) for key, value in state.items() if value is not None
-    }
+    with _refusing(rules):
+        return {
+            key.strip("_"): value
+            for key, value in materialise(state, lambda tensor: _loaded(tensor, budget)).items()
+            if value is not None and isinstance(key, str)
+        }
 
 
 def load_plain(data: bytes, where: str) -> Any:
     """A pickle of numbers, text and containers (numpy numbers too); BadInputError if it names code."""
-    return load_pickle(data, _rules(where))
+    return load_pickle(data, _rules(where, Budget(len(data))))
 
 
 def load_old_torch(data: bytes, where: str) -> Any:
-    """The object in a file (or bytes) that torch.save wrote before its zip form, tensors as numpy arrays."""
-    rules = _rules(where)
+    """The object in a file (or bytes) that torch.save wrote before its zip form, tensors as numpy arrays.
+
+    BadInputError, naming ``where``, for anything else, for damage, and for a pickle that names code.
+    """
+    budget = Budget(len(data))
+    return _old_torch(data, _rules(where, budget), budget)
+
+
+def _old_torch(data: bytes, rules: Rules, budget: Budget) -> Any:
     storages: dict[str, LazyStorage] = {}
 
     def storage(pid: Any) -> LazyStorage:
@@ -117,55 +147,116 @@ def load_old_torch(data: bytes, where: str) -> Any:
         position = end
     if parts[0] != _MAGIC_NUMBER or parts[1] != _PROTOCOL_VERSION:
         raise rules.refuse("it was not written by torch.save", "fetch it again")
+    with _refusing(rules):
+        loaded = _storages(data, position, parts[4], storages)
+        found = parts[3]
+        if isinstance(found, LazyStorage):
+            return loaded[found.key]
+        return materialise(found, lambda tensor: _strided(loaded[tensor.storage.key], tensor, budget))
+
+
+def _storages(
+    data: bytes, position: int, keys: Any, known: Mapping[str, LazyStorage]
+) -> dict[str, np.ndarray]:
+    """Numbers of the storages that follow the pickles, by key; UnpicklingError if they are not all there."""
+    if (
+        not isinstance(keys, list)
+        or not all(isinstance(key, str) for key in keys)
+        or sorted(keys) != sorted(known)
+    ):
+        raise pickle.UnpicklingError("its list of tensor storages is not that of its tensors")
     loaded: dict[str, np.ndarray] = {}
-    for key in parts[4]:
-        kind, count = storages[key].kind, storages[key].n_items
+    for key in keys:
+        kind, count = known[key].kind, known[key].n_items
         start, size = position + 8, count * kind.item_size
         if int.from_bytes(data[position:start], "little") != count or start + size > len(data):
-            raise rules.refuse(f"the tensor storage {key} is cut off", "fetch it again")
+            raise pickle.UnpicklingError(f"the tensor storage {key} is cut off")
         loaded[key] = _numbers(data[start : start + size], kind.dtype)
         position = start + size
-    if set(storages) - set(loaded):
-        raise rules.refuse("a tensor storage is missing", "fetch it again")
-
-    def read(tensor: LazyTensor) -> np.ndarray:
-        return _strided(loaded[tensor.storage.key], tensor)
-
-    found = parts[3]
-    if isinstance(found, LazyStorage):
-        return loaded[found.key]
-    return materialise(found, read)
+    return loaded
 
 
 def materialise(value: Any, read: Callable[[LazyTensor], np.ndarray]) -> Any:
-    """``value`` with every LazyTensor in dicts, lists and tuples replaced by an array."""
-    if isinstance(value, LazyTensor):
-        return read(value)
-    if isinstance(value, dict):
-        return {key: materialise(item, read) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(materialise(item, read) for item in value)
-    return value
+    """``value`` with every LazyTensor in dicts, lists and tuples replaced by an array.
+
+    What occurs several times is made once. UnpicklingError for a container inside itself, and for more than
+    a hundred inside each other, and for parts that occur so often that nothing could go through them all.
+    """
+    return _Materials(read).of(value, 0)
 
 
-def _rules(where: str) -> Rules:
+class _Materials:
+    """Makes the contents of one pickle, shared ones once."""
+
+    def __init__(self, read: Callable[[LazyTensor], np.ndarray]) -> None:
+        self._read = read
+        self._made: dict[int, tuple[Any, int]] = {}
+        """What was made of an object, and its items, by the object's id."""
+        self._open: set[int] = set()
+
+    def of(self, value: Any, depth: int) -> Any:
+        """``value`` with arrays for tensors, at this depth of containers."""
+        if not isinstance(value, LazyTensor | dict | list | tuple):
+            return value
+        if id(value) not in self._made:
+            if id(value) in self._open:
+                raise pickle.UnpicklingError("a container holds itself")
+            if depth > _MAX_DEPTH:
+                raise pickle.UnpicklingError("containers are nested too deeply")
+            self._open.add(id(value))
+            self._made[id(value)] = self._new(value, depth), self._items(value)
+        return self._made[id(value)][0]
+
+    def _new(self, value: Any, depth: int) -> Any:
+        if isinstance(value, LazyTensor):
+            return self._read(value)
+        if isinstance(value, dict):
+            return {key: self.of(item, depth + 1) for key, item in value.items()}
+        return type(value)([self.of(item, depth + 1) for item in value])
+
+    def _items(self, value: Any) -> int:
+        """Of a container whose contents are made; UnpicklingError for too many."""
+        if isinstance(value, LazyTensor):
+            return 1
+        contents = value.values() if isinstance(value, dict) else value
+        count = sum(self._made.get(id(item), (None, 1))[1] for item in contents) + 1
+        if count > _MAX_ITEMS:
+            raise pickle.UnpicklingError("its lists hold each other so often that they cannot be read")
+        return count
+
+
+def _rules(where: str, budget: Budget) -> Rules:
     def refuse(fact: str, hint: str) -> BadInputError:
         return BadInputError(f"The pickled data are refused: {fact}.", where=where, hint=hint)
 
-    return Rules(_resolve, refuse)
+    def known(module: str, name: str) -> Any:
+        if module.startswith("torch_geometric.data") and name in _RECORDS:
+            return Record
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda data: _load_from_bytes(data, rules, budget)
+        return _OWN.get((module, name)) or resolve(module, name)
+
+    rules = Rules(known, refuse)
+    return rules
 
 
-def _resolve(module: str, name: str) -> Any:
-    if module.startswith("torch_geometric.data") and name in _RECORDS:
-        return Record
-    return _OWN.get((module, name)) or resolve(module, name)
+@contextmanager
+def _refusing(rules: Rules) -> Iterator[None]:
+    """Errors of damaged contents as the error of ``rules``; nothing but our own code has run."""
+    try:
+        yield
+    except JMPError:
+        raise
+    except Exception as error:
+        raise rules.refuse(str(error) or type(error).__name__, "fetch it again") from error
 
 
-def _load_from_bytes(data: object) -> LazyStorage:
+def _load_from_bytes(data: object, rules: Rules, budget: Budget) -> LazyStorage:
     """A storage that was pickled inside a tensor."""
     if not isinstance(data, bytes):
         raise pickle.UnpicklingError("broken tensor")
-    numbers = load_old_torch(data, "inside a record")
+    budget.take(len(data))
+    numbers = _old_torch(data, rules, budget)
     if not isinstance(numbers, np.ndarray) or numbers.ndim != 1:
         raise pickle.UnpicklingError("broken tensor")
     kind = next(kind for kind in _KINDS if kind.dtype == _torch_name(numbers.dtype))
@@ -181,7 +272,7 @@ def _scalar(kind: object, data: object = b"") -> Any:
 
 def _numpy_type(code: object, *_: object) -> _NumpyType:
     if code not in _NUMPY_TYPES:
-        raise pickle.UnpicklingError(f"numpy type {code!r}")
+        raise pickle.UnpicklingError("an unknown numpy type")
     return _NumpyType(str(code))
 
 
@@ -189,26 +280,36 @@ def _plain_type(kind: _NumpyType) -> np.dtype[Any]:
     return np.dtype(kind.code).newbyteorder("=" if kind.order == "|" else kind.order)  # type: ignore[arg-type]
 
 
-def _loaded(tensor: LazyTensor) -> np.ndarray:
+def _loaded(tensor: LazyTensor, budget: Budget) -> np.ndarray:
     if not isinstance(tensor.storage, _LoadedStorage):
         raise pickle.UnpicklingError("a tensor without numbers")
-    return _strided(tensor.storage.numbers, tensor)
+    return _strided(tensor.storage.numbers, tensor, budget)
 
 
-def _strided(numbers: np.ndarray, tensor: LazyTensor) -> np.ndarray:
-    """The tensor's view of its storage, as a copy (its bounds were checked when the pickle was read)."""
-    if math.prod(tensor.shape) > _MAX_NUMBERS:
-        raise pickle.UnpicklingError(f"a tensor of shape {tensor.shape}")
-    item = numbers.dtype.itemsize
-    strides = tuple(step * item for step in tensor.stride)
-    return np.lib.stride_tricks.as_strided(
-        numbers[tensor.offset :], tensor.shape, strides, writeable=False
-    ).copy()
+def _strided(numbers: np.ndarray, tensor: LazyTensor, budget: Budget) -> np.ndarray:
+    """The tensor's view of its storage (M,), as a copy; UnpicklingError unless it lies inside of it.
+
+    Checked here, where the array is made, because as_strided itself checks nothing.
+    """
+    shape, stride, offset = tensor.shape, tensor.stride, tensor.offset
+    if len(shape) != len(stride) or any(type(n) is not int or n < 0 for n in (offset, *shape, *stride)):
+        raise pickle.UnpicklingError("broken tensor")
+    items = math.prod(shape)
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    if items > len(numbers) or (items and last >= len(numbers)):
+        raise pickle.UnpicklingError(f"a tensor of shape {shape} is larger than its storage")
+    if not items:
+        return np.zeros(shape, numbers.dtype)
+    budget.take(items * numbers.itemsize)
+    strides = tuple(step * numbers.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, strides, writeable=False).copy()
 
 
 def _numbers(data: bytes, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
         raise pickle.UnpicklingError("bfloat16 numbers")
+    if dtype == "bool":
+        return np.frombuffer(data, dtype=np.uint8) != 0
     return np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<"))
 
 
@@ -230,7 +331,6 @@ def _pickle_end(data: bytes, start: int, rules: Rules) -> int:
 _STORAGES = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _KINDS = [kind for name in _STORAGES if isinstance(kind := resolve("torch", f"{name}Storage"), StorageType)]
 _OWN: dict[tuple[str, str], Any] = {
-    ("torch.storage", "_load_from_bytes"): _load_from_bytes,
     ("numpy", "dtype"): _numpy_type,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,

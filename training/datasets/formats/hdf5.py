@@ -14,6 +14,14 @@ from jmp_calc.errors import BadInputError
 
 from ..base import FrameSource, optional
 
+_DAMAGE = (OSError, ValueError, AttributeError, KeyError, RuntimeError, TypeError, OverflowError)
+"""What h5py raises for damaged files."""
+_FREE_BYTES, _LARGEST_RATIO = 1 << 26, 20
+"""Bytes that a data set may have beside so many times those of the file: compression makes no more of it."""
+
+
+_MOST_HOPS = 8
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
@@ -26,7 +34,10 @@ def opened(path: Path) -> Iterator[Any]:
             f"{path.name} is not a readable HDF5 file: {error}.", where=str(path), hint="fetch it again"
         ) from error
     with file:
-        yield file
+        try:
+            yield file
+        except _DAMAGE as error:
+            raise _damaged(error, str(path)) from error
 
 
 def array(group: Any, key: str, path: Path, rows: Any = ...) -> np.ndarray:
@@ -35,29 +46,78 @@ def array(group: Any, key: str, path: Path, rows: Any = ...) -> np.ndarray:
     ``key`` is one name even where it has dots and parentheses.
     """
     where = f"{path} group {group.name} key {key}"
-    if key not in group:
-        raise BadInputError(
-            f"There is no data set {key!r}; there are {', '.join(sorted(group)[:8])}.",
-            where=where,
-            hint="is this the file of another data set?",
-        )
+    found = _data_set(group, key, path)
     try:
-        return np.asarray(group[key][rows])
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInputError(
-            f"The data set cannot be read: {error}.", where=where, hint="fetch the file again"
-        ) from error
+        return np.asarray(found[rows])
+    except _DAMAGE as error:
+        raise _damaged(error, where) from error
 
 
 def shape(group: Any, key: str, path: Path) -> tuple[int, ...]:
     """Shape of ``group[key]`` without reading it; BadInputError if it is missing."""
-    if key not in group:
+    return tuple(int(n) for n in _data_set(group, key, path).shape)
+
+
+def member(group: Any, name: str, path: Path, hops: int = 0) -> Any:
+    """A group or data set that lies in this file; BadInputError for a link to another file or to nothing, a
+    name that is not there, and damage.
+
+    Links to other files could read anything that the user can; links inside the file are followed, as
+    published files have them, but not in a circle.
+    """
+    import h5py
+
+    where = f"{path} group {group.name} key {name}"
+    if not isinstance(group, h5py.Group):
+        raise BadInputError(f"{group.name} is no group.", where=where, hint="fetch the file again")
+    try:
+        link = group.get(name, getlink=True) if _is_link(group, name) else None
+        if isinstance(link, h5py.ExternalLink) or hops > _MOST_HOPS:
+            what = "a circle of links" if hops > _MOST_HOPS else "a link to another file"
+            raise BadInputError(
+                f"{name!r} is {what}, which is not followed.", where=where, hint="get it from its publisher"
+            )
+        if isinstance(link, h5py.SoftLink):
+            start = group.file if link.path.startswith("/") else group
+            return inner(start, link.path.strip("/"), path, hops + 1)
+        if link is not None:
+            return group[name]
+    except _DAMAGE as error:
+        raise _damaged(error, where) from error
+    raise BadInputError(
+        f"There is no data set {name!r}; there are {', '.join(sorted(group)[:8])}.",
+        where=where,
+        hint="is this the file of another data set?",
+    )
+
+
+def _is_link(group: Any, name: str) -> bool:
+    """Whether a name is there, if only as a link to nothing."""
+    return bool(group.id.links.exists(name.encode()))
+
+
+def _data_set(group: Any, key: str, path: Path) -> Any:
+    """A data set of numbers or texts of this file, not larger than the file could hold."""
+    import h5py
+
+    found = member(group, key, path)
+    where = f"{path} group {group.name} key {key}"
+    if not isinstance(found, h5py.Dataset):
+        raise BadInputError(f"{key!r} is no data set.", where=where, hint="fetch the file again")
+    if found.external or found.is_virtual:
         raise BadInputError(
-            f"There is no data set {key!r}.",
-            where=f"{path} group {group.name} key {key}",
-            hint="is this the file of another data set?",
+            f"{key!r} has its numbers in another file.", where=where, hint="get the file from its publisher"
         )
-    return tuple(group[key].shape)
+    limit = _FREE_BYTES + _LARGEST_RATIO * path.stat().st_size if path.is_file() else None
+    if limit is not None and found.nbytes > limit:
+        raise BadInputError(
+            f"{key!r} of shape {found.shape} is far larger than the file.", where=where, hint="fetch it again"
+        )
+    return found
+
+
+def _damaged(error: Exception, where: str) -> BadInputError:
+    return BadInputError(f"The data set cannot be read: {error}.", where=where, hint="fetch the file again")
 
 
 def check_shapes(
@@ -97,7 +157,7 @@ class GroupedFrames(FrameSource):
         counts, sizes = [], []
         with opened(path) as file:
             for name in self.groups:
-                n_frames, n_atoms = group_size(file[name], keys, path)
+                n_frames, n_atoms = group_size(inner(file, name, path), keys, path)
                 counts.append(n_frames)
                 sizes.append(n_atoms)
         self._first = np.cumsum([0, *counts])
@@ -118,7 +178,7 @@ class GroupedFrames(FrameSource):
         number = int(np.searchsorted(self._first, index, side="right")) - 1
         if self._loaded[0] != number:
             with opened(self.path) as file:
-                group = file[self.groups[number]]
+                group = inner(file, self.groups[number], self.path)
                 self._loaded = (
                     number,
                     tuple(array(group, key, self.path) for key in vars(self._keys).values()),
@@ -126,9 +186,17 @@ class GroupedFrames(FrameSource):
         return number, int(index - self._first[number]), self._loaded[1]
 
 
+def inner(file: Any, name: str, path: Path, hops: int = 0) -> Any:
+    """The group or data set at a path of several names, in this file; errors as those of ``member``."""
+    found = file
+    for part in name.split("/"):
+        found = member(found, part, path, hops)
+    return found
+
+
 def group_size(group: Any, keys: Keys, path: Path) -> tuple[int, int]:
     """Frames and atoms of a group; BadInputError if an array is missing or the shapes do not agree."""
-    (n_atoms,) = shape(group, keys.numbers, path) or (0,)
+    n_atoms = (shape(group, keys.numbers, path) or (0,))[0]
     positions, energies, forces = (
         shape(group, key, path) for key in (keys.positions, keys.energy, keys.forces)
     )

@@ -3,13 +3,13 @@ pickle."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.npz import archive_arrays
 from jmp_calc.units import KCAL_MOL
 
 from ..base import MoleculeFrames
@@ -18,29 +18,15 @@ from ..base import MoleculeFrames
 def read_members(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The named arrays of ``path``; BadInputError naming file and key if one is missing, damaged or an object
     array."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise BadInputError(
-                    f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive.files)}.",
-                    where=str(path),
-                    hint="is this the file of another data set?",
-                )
-            return {name: _member(archive, name, path) for name in names}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    found = archive_arrays(path, path, names)
+    missing = [name for name in names if name not in found]
+    if missing:
         raise BadInputError(
-            f"{path.name} is not a readable numpy archive: {error}.", where=str(path), hint="fetch it again"
-        ) from error
-
-
-def _member(archive: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(archive[name])
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError(
-            f"The array {name!r} cannot be read: {error}.", where=str(path), hint="fetch the file again"
-        ) from error
+            f"{path.name} has no array {missing[0]!r}; its arrays: {sorted(archive_arrays(path, path))}.",
+            where=str(path),
+            hint="is this the file of another data set?",
+        )
+    return found
 
 
 def kcal_frames(
@@ -57,6 +43,14 @@ def kcal_frames(
 
     Converted in float64: at 17,600 eV float32 would lose 2 meV.
     """
+    for name, array in (
+        ("numbers", numbers),
+        ("positions", positions),
+        ("energies", energies),
+        ("forces", forces),
+    ):
+        if array.dtype.kind not in "iuf":
+            raise BadInputError(f"The {name} are {array.dtype}, not numbers.", where=str(path))
     energies = np.asarray(energies, dtype=np.float64).reshape(-1)
     shape = positions.shape
     if (

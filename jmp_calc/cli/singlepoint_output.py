@@ -1,0 +1,196 @@
+"""What ``jmp-calc singlepoint`` computes and shows: energies with their derivatives, or the scalar, class or
+vector that the head gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import JMPError, UsageError
+from .options import Common
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..calculator import JMPCalculator
+    from ..inference.evaluator import Evaluator
+    from ..inference.settings import Output
+    from ..io.structures import NamedFrame
+
+CHOICES = ("energy", "energies", "forces", "stress")
+Results = Mapping[str, Any]
+
+
+def opened(common: Common, wanted: tuple[str, ...] | None) -> Energies | Targets:
+    """The model of a command, by what its head gives.
+
+    Raises:
+        UsageError: options for energies with another head.
+    """
+    from ..inference.evaluator import Evaluator
+    from ..inference.opened import asked_output
+    from ..inference.settings import Settings, portable
+
+    settings = Settings(
+        model=portable(common.model),
+        head=common.head,
+        device=common.device,
+        dtype=common.dtype,
+        elements=common.elements,
+    )
+    gives = asked_output(settings)
+    if gives == "energy":
+        return Energies(common.calculator(), wanted)
+    options = {"--properties": wanted, "--compile": common.compile, "--compiled": common.compiled}
+    for option, value in options.items():
+        if value:
+            fact = f"{option} has no meaning here: the head gives a {gives}, not an energy."
+            raise UsageError(fact, where=common.model, hint="leave it out")
+    return Targets(Evaluator(settings, gives=gives), gives)
+
+
+class Energies:
+    """Energies, forces and stresses, or those of them that are wanted."""
+
+    units: Mapping[str, str] = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
+    title = f"{'energy [eV]':>16} {'fmax [eV/Å]':>12}"
+    has_forces = True
+
+    def __init__(self, calculator: JMPCalculator, wanted: tuple[str, ...] | None) -> None:
+        self._calculator, self._wanted = calculator, wanted
+        self.info = calculator.info
+
+    def evaluate(self, window: Sequence[NamedFrame]) -> Iterator[tuple[NamedFrame, Results]]:
+        """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame,
+        which is named."""
+        try:
+            found = self._calculator.batch(
+                [frame.atoms for frame in window], self._wanted or ("energy", "forces")
+            )
+        except (JMPError, NotImplementedError):
+            for frame in window:
+                yield frame, self._single(frame)
+            raise  # every frame alone was fine: the fault is in the batch
+        for frame, results in zip(window, found, strict=True):
+            yield frame, {name: results[name] for name in self._names(frame.atoms)}
+
+    def _names(self, atoms: Atoms) -> tuple[str, ...]:
+        from ..checks import why_no_stress
+
+        has_stress = why_no_stress(atoms.cell.array, atoms.pbc) is None
+        return self._wanted or (
+            CHOICES if has_stress else tuple(name for name in CHOICES if name != "stress")
+        )
+
+    def _single(self, frame: NamedFrame) -> Results:
+        """Results of one frame; errors carry its name."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        names = self._names(frame.atoms)
+        try:
+            self._calculator.calculate(frame.atoms, names)
+        except PropertyNotImplementedError as error:
+            raise UsageError(str(error), where=str(frame), hint="leave it out of --properties") from error
+        except JMPError as error:
+            raise type(error)(error.fact, where=str(frame), hint=error.hint) from error
+        return {name: self._calculator.results[name] for name in names}
+
+    def labelled(self, atoms: Atoms, results: Results) -> Atoms:
+        """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard
+        keys."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        out = atoms.copy()
+        for name in ("energy", "stress"):
+            if name in results:
+                out.info[f"jmp_{name}"] = results[name]
+        for name in ("energies", "forces"):
+            if name in results:
+                out.arrays[f"jmp_{name}"] = results[name]
+        labels = getattr(atoms.calc, "results", {})
+        out.calc = SinglePointCalculator(out, **(labels or results))
+        return out
+
+    def brief(self, results: Results) -> dict[str, Any]:
+        """What summary.yaml says of a frame."""
+        import numpy as np
+
+        row: dict[str, Any] = {}
+        if "energy" in results:
+            row["energy_ev"] = float(results["energy"])
+        if "forces" in results:
+            row["fmax_ev_per_ang"] = float(np.linalg.norm(results["forces"], axis=1).max())
+        if "stress" in results:
+            row["stress_ev_per_ang3"] = [float(value) for value in results["stress"]]
+        return row
+
+    def shown(self, row: Results) -> str:
+        """A row of ``brief`` below ``title``."""
+        energy = f"{row['energy_ev']:.6f}" if "energy_ev" in row else "-"
+        fmax = f"{row['fmax_ev_per_ang']:.4f}" if "fmax_ev_per_ang" in row else "-"
+        return f"{energy:>16} {fmax:>12}"
+
+
+class Targets:
+    """The scalar, class or vector that a head gives, as jmp_TARGET in the units of its labels."""
+
+    has_forces = False
+
+    def __init__(self, evaluator: Evaluator, gives: Output) -> None:
+        self._evaluator, self._gives = evaluator, gives
+        self.info = evaluator.info
+        name, unit = evaluator.head.target or evaluator.head.name, evaluator.head.unit
+        self._key = f"jmp_{name}"
+        self.units: Mapping[str, str] = {} if gives == "class" else {self._key: unit}
+        self.title = f"{name if gives == 'class' else f'{name} [{unit}]':>16}"
+
+    def evaluate(self, window: Sequence[NamedFrame]) -> Iterator[tuple[NamedFrame, Results]]:
+        """Values by key, in one batch if nothing is wrong; else one by one up to the faulty frame, which is
+        named."""
+        try:
+            found = self._values([frame.atoms for frame in window])
+        except JMPError:
+            for frame in window:
+                yield frame, self._single(frame)
+            raise  # every frame alone was fine: the fault is in the batch
+        yield from zip(window, found, strict=True)
+
+    def _single(self, frame: NamedFrame) -> Results:
+        try:
+            return self._values([frame.atoms])[0]
+        except JMPError as error:
+            raise type(error)(error.fact, where=str(frame), hint=error.hint) from error
+
+    def _values(self, images: Sequence[Atoms]) -> list[Results]:
+        from ..inference import predict
+
+        if self._gives == "class":
+            found = predict.classes(self._evaluator, images)
+            shares = [dict(zip(found.classes, row, strict=True)) for row in found.probabilities.tolist()]
+            return [
+                {self._key: name, f"{self._key}_probabilities": share}
+                for name, share in zip(found.names, shares, strict=True)
+            ]
+        compute = predict.scalars if self._gives == "scalar" else predict.vectors
+        return [{self._key: value} for value in compute(self._evaluator, images)]
+
+    def labelled(self, atoms: Atoms, results: Results) -> Atoms:
+        """A copy, labels included, with the values in its info."""
+        out: Atoms = atoms.copy()
+        out.calc = atoms.calc
+        out.info.update(results)
+        return out
+
+    def brief(self, results: Results) -> dict[str, Any]:
+        """What summary.yaml says of a frame."""
+        from ..io.summary import plain
+
+        return {key: plain(value) for key, value in results.items()}
+
+    def shown(self, row: Results) -> str:
+        """A row of ``brief`` below ``title``."""
+        value = row[self._key]
+        if self._gives == "class":
+            return f"{value:>16} (probability {row[f'{self._key}_probabilities'][value]:.3f})"
+        numbers = value if self._gives == "vector" else [value]
+        return " ".join(f"{number:>16.6f}" for number in numbers)
