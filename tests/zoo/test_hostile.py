@@ -107,6 +107,7 @@ PICKLES = {
     "key of doubled tuples": b"\x80\x02})q\x01" + b"0h\x01h\x01\x86q\x01" * 60 + b"Ns.",
     "element of doubled frozen sets": b"\x80\x04\x8f()q\x01" + b"0h\x01h\x01\x86q\x01" * 60 + b"\x90.",
     "tuples in tuples": b"\x80\x02})" + b"\x85" * 200 + b"22\x86" * 60 + b"Ns.",
+    "deep key": b"\x80\x02})" + b"\x85" * 2_000_000 + b"Ns.",
     "doubled path": b"\x80\x02cpathlib\nPurePath\nq\x00X\x04\0\0\0abcd"
     + b"q\x010h\x00h\x01h\x01\x86R" * 60
     + b".",

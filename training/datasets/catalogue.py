@@ -38,7 +38,7 @@ _EXTENDED = (
     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )  # fmt: skip
-_DAMAGE = (
+DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
@@ -171,7 +171,7 @@ def _unpack(path: Path, folder: Path, left: Allowance, depth: int) -> list[str]:
         raise left.refusal(f"has more than {MAX_NESTING} archives inside each other", path)
     try:
         names = (_unpack_zip if path.suffix == ".zip" else _unpack_tar)(path, folder, left)
-    except _DAMAGE as error:
+    except DAMAGED as error:
         raise BadInputError(
             f"{path.name} cannot be unpacked: {error}.", where=str(path), hint="fetch it again"
         ) from error
@@ -187,7 +187,7 @@ def _unpack_zip(path: Path, folder: Path, left: Allowance) -> list[str]:
         return archive.namelist()
 
 
-class _Member(tarfile.TarInfo):
+class Member(tarfile.TarInfo):
     """One whose long name or other extended header, which tarfile reads at once, is of a sensible size."""
 
     @classmethod
@@ -200,10 +200,10 @@ class _Member(tarfile.TarInfo):
 
 
 def _unpack_tar(path: Path, folder: Path, left: Allowance) -> list[str]:
-    with tarfile.open(path, tarinfo=_Member) as archive:
+    with tarfile.open(path, tarinfo=Member) as archive:
         for member in archive:
             left.take(member.size, path)
-    with tarfile.open(path, tarinfo=_Member) as archive:
+    with tarfile.open(path, tarinfo=Member) as archive:
         archive.extractall(folder, filter="data")
         return archive.getnames()
 

@@ -16,10 +16,13 @@ from ase.data import atomic_numbers
 from jmp_calc.errors import BadInputError
 from jmp_calc.units import HARTREE, KCAL_MOL
 
+from .catalogue import DAMAGED, Member
 from .formats.molfile import sdf_blocks
 from .qm9_frames import TARGETS, QM9Frames
 
 N_UNCHARACTERISED = 3054
+_MAX_XYZ_BYTES = 1 << 20
+"""Of one molecule in the tar archive."""
 _XYZ_ORDER = (
     "A",
     "B",
@@ -158,14 +161,16 @@ def uncharacterised(folder: Path) -> frozenset[int]:
 
 def _from_tar(path: Path) -> Iterator[tuple[str, str]]:
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r|*", tarinfo=Member) as archive:
             for entry in archive:
                 stream = (
                     archive.extractfile(entry) if entry.isfile() and entry.name.endswith(".xyz") else None
                 )
                 if stream is not None:
+                    if entry.size > _MAX_XYZ_BYTES:
+                        raise tarfile.ReadError(f"{entry.name} has {entry.size} bytes")
                     yield entry.name, stream.read().decode("utf-8")
-    except (tarfile.TarError, OSError, EOFError, UnicodeDecodeError) as error:
+    except DAMAGED as error:
         raise BadInputError(
             f"{path.name} is damaged: {error}.", where=str(path), hint="fetch it again"
         ) from error

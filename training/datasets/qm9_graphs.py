@@ -20,7 +20,7 @@ from jmp_calc.zoo.archive import TorchArchive
 from jmp_calc.zoo.official import read_tensor
 from jmp_calc.zoo.pickled import LazyTensor, load_contents
 
-from .catalogue import allowance
+from .catalogue import DAMAGED, allowance
 from .formats.graph_pickles import Budget, load_old_torch, materialise
 from .qm9_frames import TARGETS, QM9Frames
 
@@ -54,7 +54,7 @@ def open_graphs(folder: Path) -> QM9Frames | None:
                 frames = _frames(Path(archive.extract(member, temporary)))
                 frames.path = path
                 return frames
-        except (zipfile.BadZipFile, EOFError) as error:
+        except DAMAGED as error:
             raise BadInputError(
                 f"{path.name} is damaged: {error}.", where=str(path), hint="fetch it again"
             ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,29 @@ def test_code_in_a_graph_file_never_runs(tmp_path: Path, old_form: bool) -> None
     with pytest.raises(BadInputError, match="names code"):
         open_qm9(tmp_path)
     assert not mark.exists()
+
+
+def test_archives_that_unpack_to_more_than_molecules_are_refused(tmp_path: Path) -> None:
+    layouts.write_uncharacterised(tmp_path)
+    layouts.write_qm9_xyz(tmp_path, packed=True)
+    (packed,) = tmp_path.glob("*.tar*")
+    with tarfile.open(packed, "w:bz2") as archive:
+        entry = tarfile.TarInfo("a.xyz")
+        entry.size = 2 << 20
+        archive.addfile(entry, io.BytesIO(bytes(2 << 20)))
+    with pytest.raises(BadInputError, match="2097152 bytes"):
+        open_qm9(tmp_path)
+
+
+def test_a_damaged_packed_graph_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "qm9_v3.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("qm9_v3.pt", bytes(1000))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.raises(BadInputError):
+            open_qm9(tmp_path)
 
 
 def test_damaged_graph_files_are_refused(tmp_path: Path) -> None:
