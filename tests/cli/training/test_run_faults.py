@@ -226,7 +226,7 @@ def test_fault_58_full_disk_while_the_log_is_written(
     assert run(*words).exit_code == 0
     (tmp_path / "run" / "train.log").unlink()
     (tmp_path / "run" / "train.log").symlink_to("/dev/full")
-    fails(program(*words, "--resume"), 1, "no space left on the disk", "free some space")
+    fails(program(*words, "--resume"), 1, "No space is left on the disk", "free some space")
 
 
 def test_fault_63_two_jobs_in_one_folder(run: Run, tmp_path: Path, data: Path, model: str) -> None:

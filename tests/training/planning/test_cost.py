@@ -136,14 +136,15 @@ def prepared(tmp_path: Path) -> Prepared:
 def test_a_plan_evaluates_nothing_and_has_the_weights_and_the_rate_of_the_run(prepared: Prepared) -> None:
     """The learning rate depends on the number of weights without the old heads, of which the file has
     more."""
-    data, config = DataOptions("train.extxyz"), TrainConfig(epochs=4)
-    plan = plan_finetune(prepared, data, ModelOptions("tiny"), config, Machines("cpu"))
+    prepared = dataclasses.replace(prepared, config=TrainConfig(epochs=4))
+    plan = plan_finetune(prepared, Machines("cpu"))
     network = prepared.loaded.potential
     weights = sum(p.numel() for p in network.parameters())
     assert plan.schedule.n_weights == weights  # one old head, replaced by the new one of the same shape
     assert plan.schedule.config.optim.lr == pytest.approx(2e-3)  # the largest rate, for a network this small
     assert plan.schedule.steps_per_epoch == 3 and plan.schedule.total_steps == 12
-    kept = plan_finetune(prepared, data, ModelOptions("tiny", keep_heads=True), config, Machines("cpu"))
+    keeping = dataclasses.replace(prepared.start, keep_heads=True)
+    kept = plan_finetune(dataclasses.replace(prepared, start=keeping), Machines("cpu"))
     head = sum(p.numel() for name, p in network.named_parameters() if name.startswith("heads."))
     assert kept.schedule.n_weights == weights + head
     assert sum(group.weights for group in kept.schedule.groups) == weights  # the old head is not trained
