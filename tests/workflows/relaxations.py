@@ -21,7 +21,7 @@ CRYSTALS: dict[str, tuple[str, float]] = {
 EMT_CRYSTALS = ("Cu", "Al", "Ni", "Pd", "Pt", "Au", "Ag")
 RATTLES = {"molecule": (0.1, 11), "crystal": (0.05, 23)}
 """Standard deviation in Å and seed."""
-CELLS = (("none", 0.0), ("full", 0.0), ("full", 5.0))
+CELLS = (("none", 0.0), ("volume", 0.0), ("full", 0.0), ("full", 5.0))
 """Which strains are free, and GPa."""
 
 
