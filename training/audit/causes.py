@@ -68,7 +68,7 @@ def cause_of_work(slope: float, scale: float | None = None) -> Cause | None:
     if slope == 0 or (abs(np.log(abs(slope))) < _NEAR and slope > 0):
         return None
     fits = [x for x in _known_labels() if x.slope * slope > 0 and abs(np.log(slope / x.slope)) < _NEAR]
-    if scale is not None:
+    if scale:
         told = [x for x in fits if abs(np.log(scale * x.forces_factor)) < _SCALE_SPREAD]
         fits = told or fits
     if not fits:
@@ -99,8 +99,8 @@ WRONG_SIGN = Cause(
 
 def cause_of_scale(scale: float) -> Cause | None:
     """The unit of both energies and forces for which forces are ``scale`` times as large as they should be;
-    None if they are plausible."""
-    if not scale < _TOO_SMALL and not scale > _TOO_LARGE:
+    None if they are plausible, or all zero."""
+    if scale == 0 or (not scale < _TOO_SMALL and not scale > _TOO_LARGE):
         return None
     unit = min(_ENERGIES[1:], key=lambda name: abs(np.log(scale * ENERGY_UNITS[name.lower()])))
     near = [name for name in _ENERGIES[1:] if abs(np.log(scale * ENERGY_UNITS[name.lower()])) < _SCALE_SPREAD]
