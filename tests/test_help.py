@@ -24,9 +24,6 @@ from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 
 ROOT = Path(__file__).parents[1]
-UNFINISHED: set[str] = set()
-"""Public names whose docstrings are not complete yet; empty when the work is done."""
-
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
@@ -106,10 +103,7 @@ def faults(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_argument_is_explained_with_its_default(name: str) -> None:
-    found = faults(name)
-    if name in UNFINISHED and found:
-        pytest.xfail(f"{len(found)} to write: {'; '.join(found)}")
-    assert not found
+    assert not faults(name)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -127,7 +121,7 @@ def test_a_default_stands_once(name: str) -> None:
     for field in dataclasses.fields(SETTINGS[name]):
         if field.name in given and given[field.name].default is not inspect.Parameter.empty:
             assert given[field.name].default == field.default, field.name
-    assert all(field.kw_only for field in dataclasses.fields(SETTINGS[name])) or name in UNFINISHED
+    assert all(field.kw_only for field in dataclasses.fields(SETTINGS[name]))
 
 
 def command_options(command: str) -> dict[str, click.Option]:
@@ -156,8 +150,6 @@ def test_options_are_the_arguments_of_the_function(command: str) -> None:
         text = texts[name].text if name in texts else ""
         if not text or first_sentence(option.help or "") != first_sentence(text):
             found.append(f"{name}: '{text}', --{option.name} '{option.help}'")
-    if command in UNFINISHED and found:
-        pytest.xfail("; ".join(found))
     assert not found
 
 
@@ -167,7 +159,7 @@ def test_help_of_a_command_names_options_that_it_has(command: str) -> None:
     spelled = {spelling for option in options.values() for spelling in (*option.opts, *option.secondary_opts)}
     for option in options.values():
         assert set(re.findall(r"(?<!\w)--[a-z][\w-]+", option.help or "")) <= spelled, option.name
-        assert option.help or command in UNFINISHED, option.name
+        assert option.help, option.name
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))

@@ -15,33 +15,11 @@ from jmp_calc.cli.main import cli
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
+from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
+from tests.small_network import BACKBONE
 
-SMALL = BackboneConfig(
-    num_spherical=3,
-    num_radial=16,
-    num_blocks=1,
-    emb_size_atom=16,
-    emb_size_edge=16,
-    emb_size_trip_in=8,
-    emb_size_trip_out=8,
-    emb_size_quad_in=8,
-    emb_size_quad_out=8,
-    emb_size_aint_in=8,
-    emb_size_aint_out=8,
-    emb_size_rbf=8,
-    emb_size_cbf=8,
-    emb_size_sbf=8,
-    num_before_skip=1,
-    num_after_skip=1,
-    num_atom=1,
-    num_output_afteratom=1,
-    num_atom_emb_layers=0,
-    num_global_out_layers=1,
-    radial_cutoff=5.0,
-)
 Run = Callable[..., Result]
 
 
@@ -51,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     policy = GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.0, a2ee2a_cutoff=3.5, qint_cutoff=3.0)
     head = HeadConfig("any", hidden=16, num_layers=2, level_of_theory="none", reference_kind="none")
     config = ModelConfig(
-        SMALL,
+        BACKBONE,
         policy,
         (head,),
         default_head="any",

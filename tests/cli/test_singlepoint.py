@@ -19,8 +19,7 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
-
-from .conftest import SMALL
+from tests.small_network import BACKBONE
 
 Run = Callable[..., Result]
 HEADS = (
@@ -49,7 +48,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = GraphPolicy("smooth", cutoff=4.0, a2a_cutoff=4.0, a2ee2a_cutoff=3.5, qint_cutoff=3.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        potential = Potential(ModelConfig(SMALL, policy, HEADS, default_head="gaps"))
+        potential = Potential(ModelConfig(BACKBONE, policy, HEADS, default_head="gaps"))
     path = tmp_path_factory.mktemp("targets") / "targets.safetensors"
     save_model(path, potential, ModelCard(name="targets"))
     return path
