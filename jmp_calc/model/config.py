@@ -23,6 +23,7 @@ REFERENCE_TEXT = {
 
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
 Reduction = Literal["sum", "mean", "max"]
+BindingGate = Literal["bonds", "envelope"]
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,14 @@ class HeadConfig:
     Of a scalar: label units, summed over the atoms whatever the reduction."""
     reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
     binding: dict[int, float] = field(default_factory=dict)
-    """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone
-    atom. It lets a head with isolated atoms as references start from weights that were trained with other
-    references."""
+    """eV by atomic number that a bound atom has beside the network, and a lone one has not: a head whose
+    references are energies of lone atoms starts with the right mean energies."""
+    binding_gate: BindingGate = "envelope"
+    """What counts as bound: ``bonds`` nearer than 1.2 to 1.8 sums of covalent radii, or the ``envelope`` of
+    files of format version 1 (``binding.py``)."""
+    pairs: dict[str, float] | None = None
+    """Shortest distance in Å of every pair of elements within the cutoff in the training data, by names such
+    as H-C in the order of atomic numbers (``elements.pair_name``); None: not known (format version 1)."""
     cutoff: float | None = None
     """Cutoff that this head means under the official policy (8 Å for ani1x/transition1x), Å."""
 
@@ -117,7 +123,7 @@ class ModelConfig:
     subtract_lone_atom: bool = False
     """Subtract the network's output for a lone atom, so that isolated atoms have their reference energy."""
     pair_repulsion: bool = False
-    """Add a ZBL pair repulsion faded out before the sum of covalent radii."""
+    """Add a ZBL pair repulsion that ends where the training data of a pair begin (``repulsion.py``)."""
 
     def head(self, name: str) -> HeadConfig:
         """The head called ``name``; KeyError if there is none."""

@@ -7,6 +7,7 @@ import re
 from ..errors import ModelError
 from ..graph.policy import GraphPolicy
 from ..model.config import BackboneConfig, HeadConfig, ModelConfig
+from ..model.elements import pair_numbers
 
 MAX_SIZE = 1 << 16
 MAX_DEPTH = 64
@@ -139,6 +140,17 @@ def _check_head(head: HeadConfig, num_elements: int) -> None:
     )
     if head.cutoff is not None:
         _check_length("cutoff", head.cutoff, where)
+    for name, shortest in (head.pairs or {}).items():
+        _check_pair(name, shortest, num_elements, where)
+
+
+def _check_pair(name: str, shortest: float, num_elements: int, where: str) -> None:
+    try:
+        known = pair_numbers(name)[1] < num_elements
+    except ValueError:
+        known = False
+    _require(known, f"{name!r} is not a pair of its elements", where)
+    _check_length(f"the shortest distance of {name}", shortest, where)
 
 
 def _check_length(name: str, value: float, where: str) -> None:
