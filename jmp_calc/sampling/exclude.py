@@ -1,0 +1,112 @@
+"""What must not be drawn: molecules by their graph, crystals by composition and prototype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BadInputError
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Graphs as ``skeleton`` names them, and pairs of composition and prototype ("*": any)."""
+
+    graphs: frozenset[str] = frozenset()
+    crystals: frozenset[tuple[str, str]] = frozenset()
+
+    def holds_graph(self, molecule: Chem.Mol) -> bool:
+        """Whether a molecule, or one of the molecules in it, is excluded."""
+        from rdkit import Chem
+
+        if not self.graphs:
+            return False
+        return any(skeleton(part) in self.graphs for part in Chem.GetMolFrags(molecule, asMols=True))
+
+    def holds_crystal(self, composition: str, prototype: str) -> bool:
+        """Whether a crystal is excluded."""
+        return bool({(composition, prototype), (composition, "*")} & self.crystals)
+
+
+def skeleton(molecule: Chem.Mol) -> str:
+    """Canonical SMILES of atoms and connections alone, hydrogens written out: the same for all ways to draw
+    bond orders and charges."""
+    from rdkit import Chem
+
+    bare = Chem.RWMol(Chem.AddHs(molecule))
+    Chem.RemoveStereochemistry(bare)
+    for bond in bare.GetBonds():
+        bond.SetBondType(Chem.BondType.SINGLE)
+        bond.SetIsAromatic(False)
+    for atom in bare.GetAtoms():
+        atom.SetFormalCharge(0)
+        atom.SetIsAromatic(False)
+        atom.SetNoImplicit(True)
+        atom.SetNumExplicitHs(0)
+        atom.SetNumRadicalElectrons(0)
+        atom.SetIsotope(0)
+        atom.SetAtomMapNum(0)
+    return str(Chem.MolToSmiles(bare, isomericSmiles=False))
+
+
+def excluded_molecules(path: Path) -> Excluded:
+    """Graphs from a file with a SMILES at the beginning of each line; the rest of a line is a comment, as is
+    a line that begins with "#" and a blank.
+
+    Raises:
+        BadInputError: a line that is no SMILES.
+    """
+    from rdkit import Chem
+
+    from .rdkit_extra import quiet_rdkit
+
+    found = set()
+    with quiet_rdkit():
+        for number, line in _lines(path):
+            molecule = Chem.MolFromSmiles(line.split()[0])
+            if molecule is None:
+                raise BadInputError(
+                    f"Line {number} is no SMILES: {line.split()[0][:60]}.",
+                    where=str(path),
+                    hint="write one molecule per line, its name after a blank",
+                )
+            found |= {skeleton(part) for part in Chem.GetMolFrags(molecule, asMols=True)}
+    return Excluded(graphs=frozenset(found))
+
+
+def excluded_crystals(path: Path) -> Excluded:
+    """Crystals from a file with a composition in each line, and a prototype behind it where only that one is
+    meant.
+
+    Raises:
+        BadInputError: a line that is no composition.
+    """
+    from ase.formula import Formula
+
+    found = set()
+    for number, line in _lines(path):
+        composition, *rest = line.split()
+        try:
+            reduced = str(Formula(composition, strict=True).reduce()[0].format("hill"))
+        except ValueError as error:
+            raise BadInputError(
+                f"Line {number} is no composition: {composition[:60]}.",
+                where=str(path),
+                hint="write for instance: NaCl rocksalt",
+            ) from error
+        found.add((reduced, rest[0] if rest else "*"))
+    return Excluded(crystals=frozenset(found))
+
+
+def _lines(path: Path) -> Iterable[tuple[int, str]]:
+    from ..io.files import check_file
+
+    text = check_file(path).read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            yield number, line.strip()
