@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..bonding import graph_name
 from ..errors import BadInputError
 
 if TYPE_CHECKING:
     from rdkit import Chem
 
 
+NAMED = "hash:"
+"""Before the name of a graph in a list of molecules."""
+
+
 @dataclass(frozen=True)
 class Excluded:
-    """Graphs as ``skeleton`` names them, and pairs of composition and prototype ("*": any)."""
+    """Graphs by the names of ``bonding``, and pairs of composition and prototype ("*": any)."""
 
     graphs: frozenset[str] = frozenset()
     crystals: frozenset[tuple[str, str]] = frozenset()
@@ -26,40 +31,29 @@ class Excluded:
 
         if not self.graphs:
             return False
-        return any(skeleton(part) in self.graphs for part in Chem.GetMolFrags(molecule, asMols=True))
+        return any(name_of(part) in self.graphs for part in Chem.GetMolFrags(molecule, asMols=True))
 
     def holds_crystal(self, composition: str, prototype: str) -> bool:
         """Whether a crystal is excluded."""
         return bool({(composition, prototype), (composition, "*")} & self.crystals)
 
 
-def skeleton(molecule: Chem.Mol) -> str:
-    """Canonical SMILES of atoms and connections alone, hydrogens written out: the same for all ways to draw
-    bond orders and charges."""
+def name_of(molecule: Chem.Mol) -> str:
+    """The name of one molecule by its elements and bonds: the same however bond orders and charges are
+    drawn."""
     from rdkit import Chem
 
-    bare = Chem.RWMol(Chem.AddHs(molecule))
-    Chem.RemoveStereochemistry(bare)
-    for bond in bare.GetBonds():
-        bond.SetBondType(Chem.BondType.SINGLE)
-        bond.SetIsAromatic(False)
-    for atom in bare.GetAtoms():
-        atom.SetFormalCharge(0)
-        atom.SetIsAromatic(False)
-        atom.SetNoImplicit(True)
-        atom.SetNumExplicitHs(0)
-        atom.SetNumRadicalElectrons(0)
-        atom.SetIsotope(0)
-        atom.SetAtomMapNum(0)
-    return str(Chem.MolToSmiles(bare, isomericSmiles=False))
+    full = Chem.AddHs(molecule)
+    bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in full.GetBonds()]
+    return graph_name([atom.GetAtomicNum() for atom in full.GetAtoms()], bonds)
 
 
 def excluded_molecules(path: Path) -> Excluded:
-    """Graphs from a file with a SMILES at the beginning of each line; the rest of a line is a comment, as is
-    a line that begins with "#" and a blank.
+    """Graphs from a file with a SMILES, or the name of a graph as hash:NAME, at the beginning of each line;
+    the rest of the line is a comment, and so is a line that begins with #.
 
     Raises:
-        BadInputError: a line that is no SMILES.
+        BadInputError: a line that is neither.
     """
     from rdkit import Chem
 
@@ -68,14 +62,18 @@ def excluded_molecules(path: Path) -> Excluded:
     found = set()
     with quiet_rdkit():
         for number, line in _lines(path):
-            molecule = Chem.MolFromSmiles(line.split()[0])
+            word = line.split()[0]
+            if word.startswith(NAMED):
+                found.add(word.removeprefix(NAMED))
+                continue
+            molecule = Chem.MolFromSmiles(word)
             if molecule is None:
                 raise BadInputError(
-                    f"Line {number} is no SMILES: {line.split()[0][:60]}.",
+                    f"Line {number} is no SMILES: {word[:60]}.",
                     where=str(path),
                     hint="write one molecule per line, its name after a blank",
                 )
-            found |= {skeleton(part) for part in Chem.GetMolFrags(molecule, asMols=True)}
+            found |= {name_of(part) for part in Chem.GetMolFrags(molecule, asMols=True)}
     return Excluded(graphs=frozenset(found))
 
 
