@@ -33,6 +33,7 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
+    "sample": "Draw structures worth labelling: molecules by valence rules.",
     "finetune": "Fine-tune a model on your own data.",
     "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",
