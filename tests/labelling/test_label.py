@@ -128,7 +128,8 @@ def test_limits_leave_out_and_count(tmp_path: Path) -> None:
     assert result.n_frames == 3 and result.left_out == {"spread": 2}
     assert [a.info["forces_spread"] for a in read(result)] == pytest.approx([0.0, 0.2, 0.4])
     largest = sorted(np.linalg.norm(a.get_forces(), axis=1).max() for a in read(result))
-    result = label(frames, out=tmp_path / "spread", resume=True, max_spread=0.5, max_force=1.001 * largest[1], **calc)
+    again = {"out": tmp_path / "spread", "resume": True, "max_spread": 0.5, **calc}
+    result = label(frames, max_force=1.001 * largest[1], **again)
     assert result.n_frames == 2 and result.left_out == {"spread": 2, "force": 1}
 
 
