@@ -19,6 +19,7 @@ EPILOG = """\b
 Examples:
   jmp-calc sample molecules -n 10000 --atoms 10-30 --processes 2 -o molecules
   jmp-calc sample molecules -n 10000 --start 10000 --seed 3 --exclude holdout.smi
+  jmp-calc sample crystals -n 20000 --atoms 1-20 -o crystals
   jmp-calc sample molecules --share dimer=0 --share pair=0.3 --elements H,C,N,O
 
 Sample i depends on the seed and on i alone: --start and --count cut one set into shards. A run that was
@@ -28,7 +29,7 @@ SAMPLE = Arguments("sampling.sample", "sample")
 
 
 @click.command(epilog=EPILOG)
-@click.argument("what", metavar="molecules")
+@click.argument("what", metavar="molecules|crystals")
 @common_options(out="./jmp_results/sample", calculator=False, network=False)
 @SAMPLE.option("-n", "--count", argument="count", type=click.IntRange(min=1))
 @SAMPLE.option("--start", argument="start", type=click.IntRange(min=0))
@@ -39,7 +40,7 @@ SAMPLE = Arguments("sampling.sample", "sample")
 @SAMPLE.option("--exclude", argument="exclude", type=click.Path(exists=True, dir_okay=False))
 @SAMPLE.option("--processes", argument="processes", type=click.IntRange(min=1))
 def sample(what: str, common: Common, processes: int, **given: Any) -> None:
-    """Draw molecules worth labelling, each with what it is in its header.
+    """Draw molecules or crystals worth labelling, each with what it is in its header.
 
     Molecules need RDKit (pip install "jmp-calc[sample]"). What was drawn and what was left out is printed
     and stands in summary.yaml.

@@ -19,6 +19,8 @@ from ..io.atomic import replacing
 from ..io.structures import iter_frames
 from ..io.summary import file_sha256, write_text_atomic
 from ..io.write import write_extxyz
+from .crystals import CrystalSource
+from .exclude import Excluded, excluded_crystals, excluded_molecules
 from .settings import MOLECULES, SampleSettings
 
 if TYPE_CHECKING:
@@ -99,14 +101,15 @@ NO_SAMPLE = "no sample after all attempts"
 
 def opened_source(settings: SampleSettings) -> Source:
     """What draws the samples that are asked for."""
-    from .exclude import Excluded, excluded_molecules
-
     path = None if settings.exclude is None else Path(settings.exclude)
-    assert settings.what == MOLECULES
-    from .molecules import MoleculeSource
+    given = settings.numbers, settings.size, settings.all_shares
+    if settings.what == MOLECULES:
+        from .molecules import MoleculeSource
 
-    excluded = Excluded() if path is None else excluded_molecules(path)
-    return MoleculeSource(settings.numbers, settings.size, settings.all_shares, excluded, settings.seed)
+        molecules = Excluded() if path is None else excluded_molecules(path)
+        return MoleculeSource(*given, molecules, settings.seed)
+    crystals = Excluded() if path is None else excluded_crystals(path)
+    return CrystalSource(*given, crystals, settings.seed)
 
 
 def claim_parts(folder: Path, settings: SampleSettings) -> None:

@@ -35,7 +35,8 @@ def sample(
         count: how many samples to draw. Default: 1000.
         start: number of the first sample; shards of one set differ in it. Default: 0.
         seed: random seed. Default: 0.
-        atoms: least and largest number of atoms of a sample; None: 2 to 30 for molecules. Default: None.
+        atoms: least and largest number of atoms of a sample; None: 2 to 30 for molecules, 1 to 40
+            for crystals. Default: None.
         elements: symbols of the elements to use; None: all that the kind has. Default: None.
         shares: how many samples are of a kind, relative to the others; None: the shares of the
             documentation. Default: None.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..model.elements import SYMBOLS, symbol
+from .species import CRYSTAL_ELEMENTS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,6 +30,19 @@ MOLECULE_SHARES = {
     "dimer": 0.03,
 }
 """Kinds of molecular samples, and how many of all samples are of each."""
+CRYSTAL_SHARES = {
+    "perfect": 0.04,
+    "strained": 0.14,
+    "rattled": 0.22,
+    "volume": 0.13,
+    "vacancy": 0.08,
+    "swap": 0.05,
+    "disorder": 0.09,
+    "surface": 0.09,
+    "random": 0.05,
+    "dimer": 0.11,
+}
+"""The same of crystals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +61,8 @@ class SampleSettings:
     """One's own structures, where ``what`` names files."""
 
     def __post_init__(self) -> None:
+        if self.what not in (MOLECULES, CRYSTALS):
+            raise UsageError(f"Nothing is known about '{self.what}'.", hint=f"{MOLECULES} or {CRYSTALS}")
         for name, least in (("count", 1), ("start", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"The argument {name} must be {least} or more, got {getattr(self, name)}.")
@@ -71,12 +87,12 @@ class SampleSettings:
     @property
     def known_elements(self) -> frozenset[int]:
         """Atomic numbers that this kind of samples can have."""
-        return MOLECULE_ELEMENTS
+        return MOLECULE_ELEMENTS if self.what == MOLECULES else CRYSTAL_ELEMENTS
 
     @property
     def default_shares(self) -> Mapping[str, float]:
         """Kinds of distortions, and how many of all samples are of each."""
-        return MOLECULE_SHARES
+        return MOLECULE_SHARES if self.what == MOLECULES else CRYSTAL_SHARES
 
     @property
     def all_shares(self) -> Mapping[str, float]:
@@ -88,7 +104,7 @@ class SampleSettings:
     @property
     def size(self) -> tuple[int, int]:
         """Least and largest number of atoms of a sample."""
-        return self.atoms or (2, 30)
+        return self.atoms or ((2, 30) if self.what == MOLECULES else (1, 40))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name, as plain data; the defaults filled in."""
