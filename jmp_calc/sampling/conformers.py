@@ -91,7 +91,9 @@ class ForceField:
         return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)
 
     def _forces(self, positions: Floats) -> Floats:
-        gradient = np.array(self._field.CalcGrad(positions.ravel().tolist()))
+        places = positions.ravel().tolist()
+        self._field.CalcEnergy(places)  # CalcGrad alone takes the distances between atoms of the call before
+        gradient = np.array(self._field.CalcGrad(places))
         # A start far from equilibrium must not throw atoms out of the molecule.
         return np.clip(-KCAL_MOL * gradient.reshape(-1, 3), -20.0, 20.0)
 
