@@ -8,14 +8,14 @@ marked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.io.progress import Say
 
@@ -25,8 +25,10 @@ from ..data.labels import read_labelled
 from ..data.raw import read_raw
 from ..data.references import fit_references
 from ..data.split import split_frames
+from .compounds import formula_of, is_compound, reduced, validates
 from .mixture import Mixture, MixtureSet, holdout_patterns
 from .pack import Packed, PackedSet
+from .shards import Shards
 
 MAIN_CUTOFF = 5.0
 """Å, of the main graph of jmp-xs: edges are counted here so that batches can be planned without building
@@ -41,17 +43,34 @@ Counts = dict[tuple[str, int], tuple[int, int]]
 """Main edges and largest degree by (file, frame number)."""
 
 
-def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool = True) -> Packed:
-    """Read, filter, subsample and reference all sets of ``mixture`` from the folder ``data``."""
+def build(
+    mixture: Mixture,
+    data: Path,
+    shards: Shards | None = None,
+    *,
+    say: Say = print,
+    check_holdout: bool = True,
+) -> Packed:
+    """Read, filter, subsample and reference all sets of ``mixture`` from the folder ``data``, and those that
+    are made from ``shards``."""
     seen = Seen()
     if check_holdout:
         remember_holdout(seen, data, say)
     kept: list[tuple[PackedSet, list[Frame], np.ndarray]] = []
     counts: Counts = {}
-    for item in (item for item in mixture.sets if item.files):
-        frames, dropped = read_set(item, data, seen, counts, mixture.seed)
-        train, valid = split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
-        described, ordered = describe(item, train, valid, dropped)
+    made = read_validating(mixture, shards, seen, counts)
+    validating = {origin(frame) for frames in made.values() for frame in frames}
+    for item in (item for item in mixture.sets if not item.records):
+        if item.made is None:
+            paths = tuple(data / file for file in item.files)
+            frames, isolated, dropped = read_set(item, paths, seen, counts, mixture.seed)
+            train, valid = split_set(item, frames, mixture, dropped)
+        else:
+            paths, valid = made_paths(item, shards), made[item.name]
+            frames, isolated, dropped = read_set(item, paths, seen, counts, mixture.seed)
+            train = [frame for frame in frames if not _validates(frame, validating)]
+            dropped["validates"] += len(frames) - len(train)
+        described, ordered = describe(item, train, valid, isolated, dropped)
         kept.append((described, ordered, np.arange(len(ordered)) >= described.n_train))
         elements = len({int(z) for f in ordered for z in np.unique(f.numbers)})
         say(
@@ -79,20 +98,75 @@ def remember_holdout(seen: Seen, data: Path, say: Say) -> None:
     say(f"{len(seen)} held-out geometries remembered")
 
 
+def split_set(
+    item: MixtureSet, frames: list[Frame], mixture: Mixture, dropped: Counter[str]
+) -> tuple[Sequence[Frame], Sequence[Frame]]:
+    """Frames of a set that train, and those that validate."""
+    if item.split == "blocks":
+        return split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
+    train = [frame for frame in frames if not validates(formula_of(frame.numbers))]
+    known = {int(z) for frame in train for z in frame.numbers}
+    others = [frame for frame in frames if validates(formula_of(frame.numbers))]
+    valid = [frame for frame in others if {int(z) for z in frame.numbers} <= known]
+    dropped["element without training"] += len(others) - len(valid)
+    return train, valid
+
+
+def read_validating(
+    mixture: Mixture, shards: Shards | None, seen: Seen, counts: Counts
+) -> dict[str, list[Frame]]:
+    """Validation frames of the sets that are made, by set; their molecules and compounds train nothing that
+    is made."""
+    found = {}
+    for item in mixture.sets:
+        if item.made is not None:
+            paths = made_paths(item, shards, valid=True)
+            found[item.name] = read_set(item, paths, seen, counts, mixture.seed)[0] if paths else []
+    return found
+
+
+def made_paths(item: MixtureSet, shards: Shards | None, *, valid: bool = False) -> tuple[Path, ...]:
+    """Files of a set that was made; UsageError if there are none."""
+    if shards is None:
+        raise UsageError(
+            f"The frames of the set {item.name!r} are made for every stage.", hint="--shards FOLDER"
+        )
+    if not valid:
+        return shards.train(item)
+    return shards.valid(item) if item.made is not None and item.made.valid_frames else ()
+
+
+def origin(frame: Frame) -> str:
+    """The molecule that a frame was made from, or its reduced formula."""
+    if frame.origin is None:
+        return formula_of(frame.numbers)
+    return reduced(frame.origin) if frame.pbc.any() else frame.origin
+
+
+def _validates(frame: Frame, validating: Collection[str]) -> bool:
+    name = origin(frame)
+    if not frame.pbc.any():
+        return name in validating
+    return is_compound(name) and (name in validating or validates(name))
+
+
 def read_set(
-    item: MixtureSet, data: Path, seen: Seen, counts: Counts, seed: int
-) -> tuple[list[Frame], Counter[str]]:
-    """Frames of one set after all filters and the cap, and how many were left out for which reason.
+    item: MixtureSet, paths: Sequence[Path], seen: Seen, counts: Counts, seed: int
+) -> tuple[list[Frame], dict[int, float], Counter[str]]:
+    """Frames of one set after all filters and the cap, energies of isolated atoms in its files, and how many
+    frames were left out for which reason.
 
     Raises:
         BadInputError: too few usable frames.
     """
     dropped: Counter[str] = Counter()
     frames: list[Frame] = []
-    for file in item.files:
-        path = data / file
+    isolated: dict[int, float] = {}
+    for path in paths:
         allowed = matching_info(path, item.info) if item.info else None
-        for frame in read_labelled(path, require=(), units=item.units).frames:
+        labelled = read_labelled(path, require=(), units=item.units)
+        isolated |= labelled.isolated
+        for frame in labelled.frames:
             if not item.wants(frame.group):
                 continue
             if allowed is not None and frame.index not in allowed:
@@ -108,8 +182,9 @@ def read_set(
     for frame in subsample(frames, item.cap, item.select, seed) if len(frames) > 4 * item.cap else frames:
         keys = key(frame.numbers, frame.positions, frame.cell, frame.pbc)
         owner = seen.find(keys)
-        if owner is None:
-            seen.add(keys, item.name)
+        if owner is None or (item.made is not None and not owner.startswith("held-out")):
+            if item.made is None:  # two teachers label the same structures
+                seen.add(keys, item.name)
             unique.append(frame)
         else:
             dropped["held out" if owner.startswith("held-out") else "duplicate"] += 1
@@ -117,17 +192,21 @@ def read_set(
     if len(chosen) < 2:
         raise BadInputError(
             f"Set {item.name!r} has {len(chosen)} usable frames.",
-            where=", ".join(item.files),
+            where=", ".join(str(path) for path in paths),
             hint=f"left out: {dict(dropped)}",
         )
-    return [
-        replace(
-            f,
-            energy=f.energy if item.energy else None,
-            stress=f.stress if item.wants_stress(f.group) else None,
-        )
-        for f in chosen
-    ], dropped
+    return (
+        [
+            replace(
+                f,
+                energy=f.energy if item.energy else None,
+                stress=f.stress if item.wants_stress(f.group) else None,
+            )
+            for f in chosen
+        ],
+        isolated,
+        dropped,
+    )
 
 
 def matching_info(path: Path, info: dict[str, int | float | str]) -> set[int]:
@@ -196,12 +275,17 @@ def valid_fraction(count: int, mixture: Mixture) -> float:
 
 
 def describe(
-    item: MixtureSet, train: Sequence[Frame], valid: Sequence[Frame], dropped: Counter[str]
+    item: MixtureSet,
+    train: Sequence[Frame],
+    valid: Sequence[Frame],
+    isolated: Mapping[int, float],
+    dropped: Counter[str],
 ) -> tuple[PackedSet, list[Frame]]:
     """References and scales of the training frames, and all frames, training first."""
     references, residual = None, np.zeros(1)
     if item.energy:
-        references = fit_references(train, mode="lstsq")
+        made = item.made is not None
+        references = fit_references(train, isolated, mode="auto" if made else "lstsq")
         # An element that only validates has no reference; split_frames keeps such frames in training.
         residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in train])
     forces = np.concatenate([f.forces for f in train if f.forces is not None])
