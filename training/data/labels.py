@@ -167,6 +167,7 @@ def label_frame(
         index=raw.index,
         tags=None if tags is None else np.asarray(tags, dtype=np.int64),
         head=_text(raw.info.get("head")),
+        molecules=tuple(str(raw.info.get("molecules", "")).split()),
         origin=_text(raw.info.get("graph", raw.info.get("composition"))),
         targets=scalars,
         classes=classes,

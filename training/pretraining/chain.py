@@ -112,7 +112,9 @@ class Stage:
         return recipe_seed + SEED_STEP * self.number
 
     def training(self, config: TrainConfig) -> TrainConfig:
-        """The settings of the recipe for this stage: its own length, and no decay unless it is the last."""
+        """The settings of the recipe for this stage: its own length, and no decay unless it is the last.
+
+        UsageError for a schedule by epochs."""
         minutes, optim = self.options.minutes, config.optim
         if optim.stages is not None:
             raise UsageError(

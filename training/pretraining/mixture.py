@@ -155,6 +155,9 @@ class Mixture:
     """Units of the errors of a set, see ``sets.task_of``."""
     max_frame_edges: int = 1_000_000
     """Frames with more main edges are not trained on: one of them would be a whole step."""
+    max_degree: int = 66
+    """Frames with an atom of more main edges are left out: the sums of a batch are padded to the largest
+    number."""
     validation_fraction: float = 0.025
     validation_max: int = 100
     """Largest number of validation frames per set."""

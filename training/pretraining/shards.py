@@ -1,5 +1,5 @@
-"""Where the frames lie that a stage makes for itself: ``FOLDER/stage-003/SET.xyz.gz`` to train on, and
-``FOLDER/valid/SET.xyz.gz``, which is the same for all stages."""
+"""Where the frames lie that a stage makes for itself: ``FOLDER/stage-003/SET/labelled.extxyz`` to train on,
+and ``FOLDER/valid/SET/labelled.extxyz``, which is the same for all stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from jmp_calc.errors import UsageError
 
 from .mixture import MixtureSet
 
-SUFFIXES = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
+LABELLED = "labelled.extxyz"
+"""As ``jmp-calc label`` calls it."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,25 @@ class Shards:
     stage: int
     """Counted from 1."""
 
+    @property
+    def parts(self) -> tuple[Path, Path]:
+        """Folders of the frames to train on and of those that validate."""
+        return self.folder / f"stage-{self.stage:03d}", self.folder / "valid"
+
     def train(self, item: MixtureSet) -> tuple[Path, ...]:
         """Files to train on; UsageError if there are none."""
-        return self._files(self.folder / f"stage-{self.stage:03d}", item)
+        return (_existing(self.parts[0] / item.name / LABELLED, item),)
 
     def valid(self, item: MixtureSet) -> tuple[Path, ...]:
         """Files that validate; UsageError if there are none."""
-        return self._files(self.folder / "valid", item)
+        return (_existing(self.parts[1] / item.name / LABELLED, item),)
 
-    def _files(self, folder: Path, item: MixtureSet) -> tuple[Path, ...]:
-        found = tuple(
-            path
-            for path in sorted(folder.glob(f"{item.name}.*"))
-            if path.name.removeprefix(item.name).endswith(SUFFIXES)
+
+def _existing(path: Path, item: MixtureSet) -> Path:
+    if not path.is_file():
+        raise UsageError(
+            f"There are no frames of the set {item.name!r}.",
+            where=str(path),
+            hint="sample structures and label them into this folder, or give --teachers",
         )
-        if not found:
-            raise UsageError(
-                f"There are no frames of the set {item.name!r}.",
-                where=str(folder),
-                hint=f"label structures into {folder / item.name}.xyz.gz",
-            )
-        return found
+    return path

@@ -147,8 +147,8 @@ def write_shards(folder: Path, stages: int) -> None:
             frame.info.update(graph=kinds[i % len(kinds)], sample_kind="rattled")
             frames.append(frame)
         nitrogen = labelled(Atoms("N"), -20.0)
-        (folder / name).mkdir(parents=True)
-        write(folder / name / "fresh.xyz.gz", [*frames, *atoms, nitrogen], format="extxyz")
+        (folder / name / "fresh").mkdir(parents=True)
+        write(folder / name / "fresh" / "labelled.extxyz", [*frames, *atoms, nitrogen], format="extxyz")
 
 
 def write_chain(folder: Path, stages: int = 2) -> Path:
