@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -100,15 +99,20 @@ def named() -> Iterator[str]:
 
 
 def names_of(frames: Iterable[RawFrame]) -> dict[str, int]:
-    """Names of all molecules in frames, with their numbers of atoms; of periodic frames the small ones."""
+    """Names of all molecules in frames, with their numbers of atoms; of periodic frames those of liquids."""
     found: dict[str, int] = {}
-    for frame, scale in product(frames, SCALES):
-        bonds = bonds_of(frame.numbers, frame.positions, frame.cell, frame.pbc, scale)
-        for part in molecules(len(frame.numbers), bonds):
-            if SMALLEST <= len(part) <= LARGEST and (not frame.pbc.any() or len(part) < SMALL):
-                place = {atom: i for i, atom in enumerate(part)}
-                own = [(place[a], place[b]) for a, b in bonds if a in place]
-                found[graph_name(frame.numbers[part], own)] = len(part)
+    for frame in frames:
+        if frame.pbc.any() and not is_molecular(frame):
+            continue
+        graphs = {
+            tuple(bonds_of(frame.numbers, frame.positions, frame.cell, frame.pbc, scale)) for scale in SCALES
+        }
+        for bonds in graphs:
+            for part in molecules(len(frame.numbers), bonds):
+                if SMALLEST <= len(part) <= LARGEST:
+                    place = {atom: i for i, atom in enumerate(part)}
+                    own = [(place[a], place[b]) for a, b in bonds if a in place]
+                    found[graph_name(frame.numbers[part], own)] = len(part)
     return found
 
 
@@ -117,9 +121,17 @@ def crystals_of(frames: Iterable[RawFrame], *, any_group: bool) -> set[tuple[str
     found = set()
     for frame in frames:
         formula = formula_of(frame.numbers)
-        if frame.pbc.all() and is_compound(formula):
+        if frame.pbc.all() and is_compound(formula) and not is_molecular(frame):
             found.add((formula, "*" if any_group else space_group(frame)))
     return found
+
+
+def is_molecular(frame: RawFrame) -> bool:
+    """Whether a periodic frame is a liquid or solid of small molecules, which count as such."""
+    bonds = bonds_of(frame.numbers, frame.positions, frame.cell, frame.pbc)
+    return all(SMALLEST <= len(part) < SMALL for part in molecules(len(frame.numbers), bonds)) and (
+        len(frame.numbers) > SMALL
+    )
 
 
 def space_group(frame: RawFrame) -> str:
