@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jmp_calc.bonding import SMALLEST
 from jmp_calc.errors import UsageError
 from jmp_calc.io.progress import Say
 
@@ -111,10 +112,13 @@ def origins(frame: Frame) -> set[str]:
 
 
 def validates_made(frame: Frame, validating: Collection[str]) -> bool:
-    """Whether a frame that was made is of a molecule or compound that validates, here or in another set."""
+    """Whether a frame that was made is of a molecule or compound that validates, here or in another set.
+
+    Dimers and elements never are: every model must know them.
+    """
     names = origins(frame)
     if not frame.pbc.any():
-        return not names.isdisjoint(validating)
+        return frame.n_atoms >= SMALLEST and not names.isdisjoint(validating)
     return any(is_compound(name) and (name in validating or validates(name)) for name in names)
 
 
