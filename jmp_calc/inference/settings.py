@@ -19,7 +19,7 @@ from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
 from ..io.regular import exists
-from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
+from ..model.config import HeadConfig, HeadKind, ModelConfig, StructureKind, describe_heads
 from ..model.elements import symbols
 from .memory import Checkpointing
 
@@ -129,12 +129,16 @@ def check_settings(settings: Settings) -> None:
         )
 
 
-def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "energy") -> HeadConfig:
-    """The head asked for, else the default one, else the only one that ``gives`` this; ModelError listing the
-    heads otherwise."""
+def choose_head(
+    config: ModelConfig, settings: Settings, *, gives: Output = "energy", kind: StructureKind
+) -> HeadConfig:
+    """The head asked for, else the default one for structures of this ``kind``, else the only one that
+    ``gives`` this; ModelError listing the heads otherwise."""
     names = [head.name for head in config.heads]
     fitting = [head for head in config.heads if output_of(head) == gives]
-    name = settings.head or config.default_head
+    name = asked_name(config, settings)
+    if name is None and config.default_heads is not None and gives == "energy":
+        name = config.default_heads.of(kind)
     if name is None and len(fitting) == 1:
         name = fitting[0].name
     if name is None:
@@ -164,6 +168,12 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
             hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
         )
     return head
+
+
+def asked_name(config: ModelConfig, settings: Settings) -> str | None:
+    """Present name of the head that the settings mean whatever the structure; None: they mean none."""
+    name = settings.head or config.default_head
+    return None if name is None else config.head_aliases.get(name, name)
 
 
 def _article(output: Output) -> str:
@@ -248,13 +258,24 @@ def warn_of_uncovered(head: HeadConfig, numbers: Iterable[int]) -> None:
         )
 
 
+def unknown(config: ModelConfig, numbers: np.ndarray) -> set[int]:
+    """Those of the atomic numbers (N,) that no head was trained on."""
+    return set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
+
+
+def warn_of_unknown(model: str, numbers: Iterable[int]) -> None:
+    """JMPWarning for elements that no head was trained on, where their features are computed all the same."""
+    text = f"No head of {model} was trained on {', '.join(symbols(numbers))}: their features are arbitrary."
+    warnings.warn(JMPWarning(text), stacklevel=2)
+
+
 def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
     """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary;
     atomic numbers of shape (N,)."""
-    unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
-    if unknown:
+    strange = unknown(config, numbers)
+    if strange:
         raise ModelError(
-            f"No head of {model} was trained on {', '.join(symbols(unknown))}.",
+            f"No head of {model} was trained on {', '.join(symbols(strange))}.",
             hint="leave out these structures, or choose a model that knows them",
         )
 

@@ -23,6 +23,8 @@ REFERENCE_TEXT = {
 
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
+StructureKind = Literal["molecules", "periodic"]
+"""What decides for a default head: a structure with any periodic direction is periodic."""
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
 Reduction = Literal["sum", "mean", "max"]
 BindingGate = Literal["bonds", "envelope"]
@@ -160,6 +162,10 @@ class DefaultHeads:
     """For structures without a periodic direction."""
     periodic: str
     """For all others."""
+
+    def of(self, kind: StructureKind) -> str:
+        """The head for structures of this kind."""
+        return self.molecules if kind == "molecules" else self.periodic
 
 
 @dataclass(frozen=True)
