@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..graph.policy import GraphPolicy
 from ..model.config import REFERENCE_TEXT, DefaultHeads, HeadConfig
 from ..model.elements import symbols
+from ..model.skill import skill_note
 
 if TYPE_CHECKING:
     from ..zoo.container import LoadedModel
@@ -123,6 +124,7 @@ def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:
         head_choice=choice.words if choice.head is None or choice.decided is not None else "",
         level_of_theory="; ".join(dict.fromkeys(head.level_of_theory for head in heads)),
         elements=symbols(set(known[0]).intersection(*known)) if len(known) == len(heads) else None,
+        notes=(*info.notes, *(note for head in heads if (note := skill_note(head)) is not None)),
         energy_reference="; ".join(dict.fromkeys(REFERENCE_TEXT[head.reference_kind] for head in heads)),
         has_atomic_reference=all(head.reference_kind != "none" for head in heads),
     )

@@ -19,8 +19,9 @@ from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
 from ..io.regular import exists
-from ..model.config import HeadConfig, HeadKind, ModelConfig, StructureKind, describe_heads
+from ..model.config import HeadConfig, HeadKind, ModelConfig, StructureKind
 from ..model.elements import symbols
+from ..model.skill import describe_heads, propose
 from .memory import Checkpointing
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def choose_head(
         )
     head = config.head(name)
     if head not in fitting:
-        available = ", ".join(other.name for other in fitting) or "none"
+        available = propose(fitting) or "none"
         found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
         hint = (
             f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
@@ -162,10 +163,10 @@ def choose_head(
         )
         raise ModelError(f"Head {name!r} gives {_article(found)}, not {_article(gives)}.", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
-        direct = [other.name for other in fitting if other.direct_forces]
+        direct = [other for other in fitting if other.direct_forces]
         raise ModelError(
             f"Head {name!r} has no direct forces.",
-            hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
+            hint=f"heads that have: {propose(direct)}" if direct else "use forces='conservative'",
         )
     return head
 
@@ -173,7 +174,7 @@ def choose_head(
 def asked_name(config: ModelConfig, settings: Settings) -> str | None:
     """Present name of the head that the settings mean whatever the structure; None: they mean none."""
     name = settings.head or config.default_head
-    return None if name is None else config.head_aliases.get(name, name)
+    return None if name is None else config.present_name(name)
 
 
 def _article(output: Output) -> str:
@@ -231,12 +232,12 @@ def check_covered(
     if not missing:
         return
     others = [
-        other.name
+        other
         for other in config.heads
         if other.kind == "energy" and other.elements is not None and not uncovered(other, numbers)
     ]
     anyway = "elements='any' (--elements any) computes all the same"
-    fit = f"heads that cover this structure: {', '.join(others)}; choose one with head='NAME' (--head NAME)"
+    fit = f"heads that cover this structure: {propose(others)}; choose one with head='NAME' (--head NAME)"
     raise ModelError(
         f"Head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
         f"it covers {' '.join(symbols(head.elements or ()))}.",
