@@ -73,7 +73,7 @@ def with_present_name(options: ModelOptions, config: ModelConfig, messages: list
     if present == options.head:
         return options
     messages.append(f"the old head {options.head} is called {present} now")
-    return dataclasses.replace(options, head=present)
+    return replace(options, head=present)
 
 
 def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:
