@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jmp_calc.model.potential import Potential
 
-_FREE = ("save_every_s", "patience", "processes")
+_FREE = ("save_every_s", "patience", "processes", "compile")
 """Settings that decide when a run ends or how it computes, and nothing of what the next step does."""
 _LENGTH = ("epochs", "max_steps", "max_time")
 """Settings of the length, which decide the learning rates of some schedules."""
