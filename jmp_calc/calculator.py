@@ -24,6 +24,7 @@ from .inference.evaluator import PROPERTIES, Evaluator, check_properties
 from .inference.memory import Checkpointing
 from .inference.settings import Elements, Settings, absolute, dtype_name, portable
 from .machine.forks import evaluating
+from .model.elements import pair_numbers
 from .unread import state_given
 
 if TYPE_CHECKING:
@@ -219,6 +220,13 @@ class JMPCalculator(Calculator):
 
             self._jump_warned = True
             warn_of_jumps(self.measured_jump(atoms))
+
+    @property
+    def shortest_distances(self) -> dict[tuple[int, int], float] | None:
+        """Shortest distance in Å of every pair of elements in the training data of the head, by atomic
+        numbers; None: not known. Dynamics and relaxations stop far below them."""
+        pairs = self.evaluator.head.pairs
+        return None if pairs is None else {pair_numbers(name): length for name, length in pairs.items()}
 
     @property
     def model_config(self) -> ModelConfig:

@@ -140,3 +140,44 @@ def _number(value: Any) -> float | None:
         return float(np.asarray(value).item())
     except (TypeError, ValueError):
         return None
+
+
+def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int | None]:
+    """Total charge, and unpaired electrons (None: nothing is said of them), from the keys of ``info``.
+
+    The key ``spin`` alone is read by parity: unpaired electrons where they fit the number of electrons, else
+    the multiplicity.
+
+    Raises:
+        BadStructureError: no whole numbers, or unpaired electrons that do not fit the number of electrons.
+    """
+    charge, unpaired = 0, None
+    named = [(str(k).lower().translate(str.maketrans("", "", "_- ")), k, v) for k, v in info.items()]
+    for name, key, value in named:
+        if name in _CHARGES and not _says_nothing(value):
+            charge = _whole(key, value)
+    parity = (int(np.sum(numbers)) - charge) % 2
+    for name, key, value in named:
+        if name not in (*_MULTIPLICITIES, *_SPINS, _SPIN) or _says_nothing(value):
+            continue
+        count = _whole(key, 2 * (_number(value) or 0) if name == "totalspin" else value)
+        if name in _MULTIPLICITIES or (name in (_SPIN, "spinstate") and count % 2 != parity and count > 0):
+            count -= 1
+        if (count % 2 != parity or count < 0) and not (name not in _MULTIPLICITIES and count == 0):
+            electrons = "odd" if parity else "even"
+            raise BadStructureError(
+                f"The key {key!r} is {str(value)[:60]!r}, but the number of electrons is {electrons}.",
+                hint="correct the charge or the spin",
+            )
+        unpaired = count if count % 2 == parity else unpaired
+    return charge, unpaired
+
+
+def _whole(key: Any, value: Any) -> int:
+    """A whole number of a file; BadStructureError for anything else."""
+    number = _number(value)
+    if number is None or number != round(number):
+        raise BadStructureError(
+            f"The key {str(key)!r} is {str(value)[:60]!r}, not a whole number.", hint="correct or delete it"
+        )
+    return round(number)
