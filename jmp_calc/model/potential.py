@@ -155,7 +155,10 @@ class Potential(Copied):
         """Constants of these heads, in their order: what belongs to the data and not to the kind of
         network."""
         kinds = self._references, self._binding, self._scales
-        return [tables[name] for name in heads for tables in kinds if name in tables]
+        found = [tables[name] for name in heads for tables in kinds if name in tables]
+        return (
+            found if self._repulsion is None else [*found, *(self._repulsion.reach(name) for name in heads)]
+        )
 
     def freeze(self, forces: Forces) -> None:
         """Make this network one for inference only: weights and constants are combined once, the rest is let

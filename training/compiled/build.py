@@ -6,6 +6,7 @@ ends with the process that started it. What goes wrong is one line on stderr.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -22,6 +23,7 @@ from jmp_calc.inference.compiled import first_line
 from jmp_calc.inference.export import write_package
 from jmp_calc.io.atomic import replacing
 
+from .programs import StepHeader
 from .spec import StepSpec
 from .trace import traced_step
 
@@ -53,8 +55,8 @@ def build(spec: StepSpec, path: Path) -> None:
     traced = traced_step(spec)
     with tempfile.TemporaryDirectory(prefix="jmp-calc-") as folder, replacing(path) as temporary:
         package = Path(folder) / "program.pt2"
-        header = {"gradients": traced.gradients}
-        write_package(package, traced.graph, traced.inputs, json.dumps(header))
+        header = json.dumps(dataclasses.asdict(StepHeader(traced.gradients)))
+        write_package(package, traced.graph, traced.inputs, header)
         temporary.write_bytes(package.read_bytes())
     print(f"compiled in {time.monotonic() - began:.0f} s", flush=True)
 

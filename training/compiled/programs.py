@@ -55,7 +55,13 @@ class Kind:
 class StepHeader:
     """What a program's file says about its outputs."""
 
-    gradients: list[str]
+    gradients: tuple[str, ...]
+    """Weights by their names in the program."""
+
+    @classmethod
+    def read(cls, path: Path) -> StepHeader:
+        """From the file of a program, without its code; ModelError where it is damaged."""
+        return read_header_as(path, lambda text: parse(cls, plain_json(text), "header"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +75,7 @@ class StepProgram:
     @classmethod
     def load(cls, path: Path) -> StepProgram:
         """From a file; ModelError where it is damaged."""
-        header = read_header_as(path, lambda text: parse(StepHeader, plain_json(text), "header"))
-        return cls(load_code(path), tuple(header.gradients))
+        return cls(load_code(path), StepHeader.read(path).gradients)
 
 
 def program_folder() -> Path:

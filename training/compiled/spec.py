@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import jmp_calc
-from jmp_calc.model.config import HeadConfig, model_config_from_dict, to_dict
+from jmp_calc.model.config import HeadConfig, Theory, model_config_from_dict, to_dict
 
 from ..config import ForcesMode, LossConfig, TrainConfig
 from ..optim.lora import train_low_rank
@@ -95,7 +95,9 @@ def step_spec(
     described = tuple(
         _anonymous(potential.config.head(head), f"head{number}") for number, head in enumerate(heads)
     )
-    network = dataclasses.replace(potential.config, heads=described, default_head=None)
+    network = dataclasses.replace(
+        potential.config, heads=described, default_head=None, default_heads=None, head_aliases={}
+    )
     loss = dataclasses.asdict(config.loss) | {"class_weights": list(config.loss.class_weights)}
     return StepSpec(
         network=json.loads(json.dumps(to_dict(network))),
@@ -131,7 +133,11 @@ def _anonymous(head: HeadConfig, name: str) -> HeadConfig:
         energy_scale=1.0,
         force_scale=1.0,
         level_of_theory="",
+        theory=Theory(),
+        domain=(),
         elements=None,
+        errors=(),
+        pairs=None if head.pairs is None else {},
         references={},
         reference_kind="none",
         binding={1: 0.0} if head.binding else {},

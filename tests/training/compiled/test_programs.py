@@ -6,7 +6,9 @@ Traced graphs stand for programs here, because a compiler takes minutes; test_co
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from jmp_calc.inference.program import HEADER
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.batches.dataset import FrameGraphs
 from jmp_calc.training.compiled.background import compiled_gradients, refusal
-from jmp_calc.training.compiled.programs import CompiledGradients, Kind, StepProgram
+from jmp_calc.training.compiled.programs import CompiledGradients, Kind, StepHeader, StepProgram
 from jmp_calc.training.compiled.spec import StepSpec, step_spec
 from jmp_calc.training.compiled.trace import TracedStep, traced_step
 from jmp_calc.training.config import TrainConfig
@@ -167,6 +170,13 @@ def test_a_run_learns_the_same_with_programs(program: StepProgram, tmp_path: Pat
     assert not any("compiled" in line for line in silent)
 
 
+def test_the_file_of_a_program_says_which_gradients_it_gives(tmp_path: Path) -> None:
+    header = StepHeader(("a.weight", "heads.head0.energy.0.weight"))
+    with zipfile.ZipFile(tmp_path / "program.pt2", "w") as file:
+        file.writestr(f"program/extra/{HEADER}", json.dumps(dataclasses.asdict(header)))
+    assert StepHeader.read(tmp_path / "program.pt2") == header
+
+
 def test_pickles_carry_the_choice_and_not_the_code(program: StepProgram) -> None:
     potential = simple_potential()
     compiled = with_files(potential)
@@ -191,7 +201,14 @@ def test_programs_are_shared_by_all_data_of_one_kind_of_network() -> None:
     usual = key(simple_potential())
     config = simple_potential().config
     described = [
-        dataclasses.replace(head, name=f"x{number}", references={29: -7.0}, energy_scale=3.0, elements=(1,))
+        dataclasses.replace(
+            head,
+            name=f"x{number}",
+            references={29: -7.0},
+            energy_scale=3.0,
+            elements=(1,),
+            domain=("molecules",),
+        )
         for number, head in enumerate(config.heads)
     ]
     other = simple_potential().with_config(config)

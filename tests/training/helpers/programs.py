@@ -40,8 +40,8 @@ FRAMES = frames()
 
 
 def simple_potential(dtype: torch.dtype = torch.float64, *, quad_interaction: bool = False) -> Potential:
-    """Random weights; three heads, of which the data have two, with scales and binding energies of their
-    own."""
+    """Random weights; three heads, of which the data have two, with scales, binding energies and repulsion of
+    their own."""
     config = tiny_config("old", "unused", "other")
     heads = tuple(
         dataclasses.replace(
@@ -49,9 +49,11 @@ def simple_potential(dtype: torch.dtype = torch.float64, *, quad_interaction: bo
         )
         for number, head in enumerate(config.heads)
     )
+    heads = (*heads[:2], dataclasses.replace(heads[2], pairs={"Al-Cu": 2.9, "Cu-Cu": 2.8}))
     config = dataclasses.replace(
         config,
         heads=heads,
+        pair_repulsion=True,
         backbone=dataclasses.replace(config.backbone, quad_interaction=quad_interaction),
         policy=dataclasses.replace(config.policy, qint_cutoff=3.2 if quad_interaction else 0.0),
     )
