@@ -68,8 +68,8 @@ def refuse_changes(
     """UsageError with the list of differences if the settings or the data are not those of the saved run.
 
     Free are: the patience, the number of processes, whether steps are compiled, how often the state is saved,
-    and the length where the learning rates do not follow it (stages by epoch). With ``override`` everything that the saved weights,
-    averages and optimizer can follow.
+    and the length where the learning rates do not follow it (stages by epoch). With
+    ``override`` everything that the saved weights, averages and optimizer can follow.
     """
     if override:
         _refuse_unfit(checkpoint, config, data, path)
