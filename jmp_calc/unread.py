@@ -3,6 +3,7 @@ other than a singlet's, sites that are not fully occupied by one element."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,14 +11,17 @@ import numpy as np
 
 from .errors import BadStructureError
 
-_CHARGES = frozenset(
-    {"charge", "totalcharge", "netcharge", "systemcharge", "molecularcharge", "formalcharge"}
-)
-_MULTIPLICITIES = frozenset({"multiplicity", "spinmultiplicity", "mult", "spinmult"})
-_SPINS = frozenset({"totalspin", "spinstate", "unpairedelectrons", "nunpaired", "numunpaired", "uhf"})
-"""Keys, in lower case without ``_``, ``-`` and blanks, for which neutral singlets have 0, 1 and 0."""
-_SPIN = "spin"
+_OF = r"(?:ref|dft|qm|total|tot|net|system|sys|molecular|molecule|mol|formal|ionic|ion|overall)*"
+_CHARGE = re.compile(_OF + r"(?:charges?|chg|chrg)(?:state)?|qtot|totq|q")
+_MULTIPLICITY = re.compile(_OF + r"(?:spin)?mult(?:iplicity)?|2s\+1")
+_UNPAIRED = re.compile(_OF + r"(?:n|num|numberof)?unpaired(?:electrons)?|uhf|spinstate|(?:total|net)spin")
+_SPIN = re.compile(r"(?:ref|dft|qm|system|sys|molecular|molecule|mol)*spin")
 """Used for the multiplicity (1), for the number of unpaired electrons (0) and for the total spin (0)."""
+_BOTH = re.compile(r"chargeand(?:spin)?mult(?:iplicity)?|charge(?:spin)?mult(?:iplicity)?")
+"""Keys, in lower case without ``_``, ``-`` and blanks; neutral singlets have 0, 1, 0, 0 or 1, and ``0 1``."""
+_PLAIN_NAMES = {"charges", "q"}
+"""Names of other things too (charges of the atoms, an order parameter): a whole number is a charge."""
+_NEUTRAL_WORDS = {"", "t", "none", "null", "neutral", "singlet", "closed shell", "closed-shell"}
 _SITES = frozenset({"occupancy", "occupancies", "siteoccupancy", "siteoccupancies", "occ"})
 _WHOLE = 1e-3
 """How far an occupancy may be from one."""
@@ -32,19 +36,34 @@ def state_given(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[str, Any,
     """
     for key, value in info.items():
         name = str(key).lower().translate(str.maketrans("", "", "_- "))
-        if name in _CHARGES:
-            right, what = {0.0}, "the total charge"
-        elif name in _MULTIPLICITIES:
-            right, what = {1.0}, "the spin multiplicity"
-        elif name in _SPINS:
-            right, what = {0.0}, "the spin"
-        elif name == _SPIN:
-            right, what = ({0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}), "the spin"
-        else:
+        expected = _expected(name, value, numbers)
+        if expected is None or _says_nothing(value):
             continue
-        if not _says_nothing(value) and _number(value) not in right:
+        right, what = expected
+        if _number(value) not in right:
             return str(key), value, what
     return None
+
+
+def _expected(name: str, value: Any, numbers: np.ndarray) -> tuple[set[float], str] | None:
+    """What a neutral singlet has under a key of this name, and what it is; None for other keys."""
+    if _CHARGE.fullmatch(name) and (name not in _PLAIN_NAMES or (_number(value) or 0.5) % 1 == 0):
+        return {0.0}, "the total charge"
+    if _MULTIPLICITY.fullmatch(name):
+        return {1.0}, "the spin multiplicity"
+    if _UNPAIRED.fullmatch(name):
+        return {0.0}, "the spin"
+    if _SPIN.fullmatch(name):
+        return {0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}, "the spin"
+    if _BOTH.fullmatch(name) and not _is_pair(value):
+        return set(), "the charge and multiplicity"
+    return None
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is ``0 1``, that of a neutral singlet."""
+    words = value.replace(",", " ").split() if isinstance(value, str) else np.ravel(value).tolist()
+    return [_number(word) for word in words] == [0.0, 1.0]
 
 
 def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where: str | None = None) -> None:
@@ -57,9 +76,9 @@ def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where
     number = _number(value)
     if number is None:
         raise BadStructureError(
-            f"The key {key!r} is {str(value)[:60]!r}, not a number.",
+            f"The key {key!r} is {str(value)[:60]!r}, which is not {what} of a neutral singlet.",
             where=where,
-            hint=f"it is {what} of the structure; delete the key or set it to that of a neutral singlet",
+            hint="only neutral singlets can be computed; delete the key if it does not matter",
         )
     raise BadStructureError(
         f"The key {key!r} is {number:g}, but this model has no input for charge or spin.",
@@ -130,8 +149,10 @@ def _is_sites(key: Any) -> bool:
 
 
 def _says_nothing(value: Any) -> bool:
-    """None, an empty text, or a bare word of a comment line."""
-    return value is None or (isinstance(value, str) and value.strip() in ("", "T")) or value is True
+    """None, an empty text, a bare word of a comment line, or the word of a neutral singlet."""
+    return (
+        value is None or value is True or (isinstance(value, str) and value.strip().lower() in _NEUTRAL_WORDS)
+    )
 
 
 def _number(value: Any) -> float | None:
