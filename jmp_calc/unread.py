@@ -12,16 +12,20 @@ import numpy as np
 from .errors import BadStructureError
 
 _OF = r"(?:ref|dft|qm|total|tot|net|system|sys|molecular|molecule|mol|formal|ionic|ion|overall)*"
-_CHARGE = re.compile(_OF + r"(?:charges?|chg|chrg)(?:state)?|qtot|totq|q")
-_MULTIPLICITY = re.compile(_OF + r"(?:spin)?mult(?:iplicity)?|2s\+1")
-_UNPAIRED = re.compile(_OF + r"(?:n|num|numberof)?unpaired(?:electrons)?|uhf|spinstate|(?:total|net)spin")
-_SPIN = re.compile(r"(?:ref|dft|qm|system|sys|molecular|molecule|mol)*spin")
-"""Used for the multiplicity (1), for the number of unpaired electrons (0) and for the total spin (0)."""
-_BOTH = re.compile(r"chargeand(?:spin)?mult(?:iplicity)?|charge(?:spin)?mult(?:iplicity)?")
-"""Keys, in lower case without ``_``, ``-`` and blanks; neutral singlets have 0, 1, 0, 0 or 1, and ``0 1``."""
+_KINDS = {
+    "charge": re.compile(_OF + r"(?:charges?|chg|chrg)(?:state)?|qtot|totq|q"),
+    "multiplicity": re.compile(_OF + r"(?:spin)?mult(?:iplicity)?|2s\+1"),
+    "unpaired": re.compile(
+        _OF + r"(?:n|num|numberof)?unpaired(?:electrons)?|uhf|spinstate|(?:total|net)spin"
+    ),
+    "spin": re.compile(r"(?:ref|dft|qm|system|sys|molecular|molecule|mol)*spin"),
+    "both": re.compile(r"chargeand(?:spin)?mult(?:iplicity)?|charge(?:spin)?mult(?:iplicity)?"),
+}
+"""Keys, in lower case without ``_``, ``-`` and blanks. Neutral singlets have 0, 1, 0, 0 or 1 (``spin`` is
+used for the multiplicity, the number of unpaired electrons and the total spin), and ``0 1``."""
 _PLAIN_NAMES = {"charges", "q"}
 """Names of other things too (charges of the atoms, an order parameter): a whole number is a charge."""
-_NEUTRAL_WORDS = {"", "t", "none", "null", "neutral", "singlet", "closed shell", "closed-shell"}
+_NEUTRAL_WORDS = {"", "t", "neutral", "singlet", "closed shell", "closed-shell"}
 _SITES = frozenset({"occupancy", "occupancies", "siteoccupancy", "siteoccupancies", "occ"})
 _WHOLE = 1e-3
 """How far an occupancy may be from one."""
@@ -47,23 +51,35 @@ def state_given(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[str, Any,
 
 def _expected(name: str, value: Any, numbers: np.ndarray) -> tuple[set[float], str] | None:
     """What a neutral singlet has under a key of this name, and what it is; None for other keys."""
-    if _CHARGE.fullmatch(name) and (name not in _PLAIN_NAMES or (_number(value) or 0.5) % 1 == 0):
+    kind = _kind(name, value)
+    if kind == "charge":
         return {0.0}, "the total charge"
-    if _MULTIPLICITY.fullmatch(name):
+    if kind == "multiplicity":
         return {1.0}, "the spin multiplicity"
-    if _UNPAIRED.fullmatch(name):
+    if kind == "unpaired":
         return {0.0}, "the spin"
-    if _SPIN.fullmatch(name):
+    if kind == "spin":
         return {0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}, "the spin"
-    if _BOTH.fullmatch(name) and not _is_pair(value):
+    if kind == "both" and not _is_pair(value):
         return set(), "the charge and multiplicity"
     return None
 
 
+def _kind(name: str, value: Any) -> str | None:
+    """What a key of this plain name says: charge, multiplicity, unpaired electrons, spin, or both at once."""
+    if name in _PLAIN_NAMES and (_number(value) or 0.5) % 1 != 0:
+        return None
+    return next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(name)), None)
+
+
 def _is_pair(value: Any) -> bool:
     """Whether a value is ``0 1``, that of a neutral singlet."""
-    words = value.replace(",", " ").split() if isinstance(value, str) else np.ravel(value).tolist()
-    return [_number(word) for word in words] == [0.0, 1.0]
+    return [_number(word) for word in _words(value)] == [0.0, 1.0]
+
+
+def _words(value: Any) -> list[Any]:
+    words: list[Any] = value.replace(",", " ").split() if isinstance(value, str) else np.ravel(value).tolist()
+    return words
 
 
 def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where: str | None = None) -> None:
@@ -161,3 +177,56 @@ def _number(value: Any) -> float | None:
         return float(np.asarray(value).item())
     except (TypeError, ValueError):
         return None
+
+
+def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int | None]:
+    """Total charge, and unpaired electrons (None: nothing is said of them), from the keys of ``info``.
+
+    The key ``spin`` alone is read by parity: unpaired electrons where they fit the number of electrons, else
+    the multiplicity.
+
+    Raises:
+        BadStructureError: no whole numbers, or unpaired electrons that do not fit the number of electrons.
+    """
+    charge, unpaired = 0, None
+    kinds = list(_stated(info))
+    for kind, _, key, value in kinds:
+        if kind == "charge":
+            charge = _whole(key, value)
+    parity = (int(np.sum(numbers)) - charge) % 2
+    for kind, name, key, value in kinds:
+        if kind not in ("multiplicity", "unpaired", "spin"):
+            continue
+        count = _whole(key, 2 * (_number(value) or 0) if name == "totalspin" else value)
+        either = kind == "spin" or name == "spinstate"
+        if kind == "multiplicity" or (either and count % 2 != parity and count > 0):
+            count -= 1
+        if (count % 2 != parity or count < 0) and not (kind != "multiplicity" and count == 0):
+            electrons = "odd" if parity else "even"
+            raise BadStructureError(
+                f"The key {key!r} is {str(value)[:60]!r}, but the number of electrons is {electrons}.",
+                hint="correct the charge or the spin",
+            )
+        unpaired = count if count % 2 == parity else unpaired
+    return charge, unpaired
+
+
+def _stated(info: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Kind, plain name, key and value of every entry that says something of charge or spin."""
+    for key, value in info.items():
+        name = str(key).lower().translate(str.maketrans("", "", "_- "))
+        kind = _kind(name, value)
+        if kind == "both":
+            yield from zip(("charge", "multiplicity"), (name, name), (key, key), _words(value))
+        elif kind is not None and not _says_nothing(value):
+            yield kind, name, key, value
+
+
+def _whole(key: Any, value: Any) -> int:
+    """A whole number of a file; BadStructureError for anything else."""
+    number = _number(value)
+    if number is None or number != round(number):
+        raise BadStructureError(
+            f"The key {str(key)!r} is {str(value)[:60]!r}, not a whole number.", hint="correct or delete it"
+        )
+    return round(number)

@@ -51,7 +51,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "unread",
         "checks graph machine",
         "model io",
-        "zoo analysis",
+        "zoo analysis bonding",
         "inference",
         "calculator trust",
         "workflows engines",

@@ -42,6 +42,7 @@ RELAX = Arguments("workflows.relax", "relax", RelaxSettings)
 @RELAX.option("--pressure", argument="pressure_gpa", type=float)
 @RELAX.option("--fix-symmetry", argument="fix_symmetry", is_flag=True)
 @RELAX.option("--symprec", argument="symprec", type=float)
+@RELAX.option("--guard/--no-guard", argument="guard")
 @click.option(
     "--allow-unconverged", is_flag=True, help="Exit with 0 also when the force limit was not reached."
 )
@@ -62,8 +63,8 @@ def relax(
     """Relax the atoms of STRUCT (any ASE file, FILE@INDEX) and, on request, its cell.
 
     Exit code 3 when the force limit is not reached in --steps steps, or when the relaxation ended above its
-    start; the files are written all the same, opt.extxyz with the structure of lowest energy (enthalpy under
-    pressure).
+    start; 7 when the guard stopped it. The files are written all the same, opt.extxyz with the structure of
+    lowest energy (enthalpy under pressure).
     """
     from ..io.structures import pick_structure
     from ..io.write import check_cell, write_as, written_name
@@ -79,7 +80,7 @@ def relax(
         run.check()
         facts = {
             "structure": f"{picked.atoms.get_chemical_formula()} from {struct}",
-            "model": model_record(common.calculator()),
+            "model": model_record(common.calculator(picked.atoms)),
             **settings.to_dict(),
             "writes": ", ".join([*OUTPUTS, *also]),
         }
@@ -103,7 +104,7 @@ def _relaxed(run: CommandRun, atoms: Atoms, settings: RelaxSettings) -> RelaxRes
     from ..workflows.relax import OUTPUTS
     from ..workflows.relax import relax as run_relax
 
-    common, calculator = run.common, run.common.calculator()
+    common, calculator = run.common, run.common.calculator(atoms)
     run.model = model_record(calculator)
     result = run_relax(
         atoms, calc=calculator, **settings.to_dict(), out=common.out, prefix=common.prefix, quiet=common.quiet

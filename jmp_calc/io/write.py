@@ -117,7 +117,7 @@ def _entry(key: str, value: Any) -> Any:
         return _matrix(value)
     if isinstance(value, (bool, np.bool_, int, float, np.integer, np.floating)):
         return value
-    if isinstance(value, str) and value.strip() and value.isprintable() and "\\" not in value:
+    if isinstance(value, str) and value.strip() and value.isprintable() and _stays_text(value):
         return value if len(value) <= _LONGEST else None
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fib" and value.size > 0:
         return value if value.size <= _LONGEST // 20 else None
@@ -129,6 +129,15 @@ def _entry(key: str, value: Any) -> Any:
         return None
     # A header takes a backslash for the start of an escape.
     return "_JSON " + text.replace("\\", "\\\\") if value is not None and len(text) <= _LONGEST else None
+
+
+def _stays_text(value: str) -> bool:
+    """Whether a reader takes a text for one: F is a truth value to it, NaN and InF are numbers."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    if "\\" in value:
+        return False
+    return '"' in value or isinstance(key_val_str_to_dict(f'text="{value}"')["text"], str)
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..graph.policy import FewerNeighbors, GraphPolicy
-from .elements import symbols
 
 REFERENCE_TEXT = {
     "none": "no atomic reference: energies have an arbitrary zero per element; "
@@ -21,8 +20,13 @@ REFERENCE_TEXT = {
 }
 
 
+Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
+"""What the training data of a head are structures of."""
+StructureKind = Literal["molecules", "periodic"]
+"""What decides for a default head: a structure with any periodic direction is periodic."""
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
 Reduction = Literal["sum", "mean", "max"]
+BindingGate = Literal["bonds", "envelope"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,37 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class Theory:
+    """How the labels of a head were calculated, in the words of its field; empty: not known."""
+
+    functional: str = ""
+    """Such as PBE, ωB97X, GFN2-xTB."""
+    basis: str = ""
+    """Such as 6-31G(d), plane waves 520 eV."""
+    dispersion: str = ""
+    """Such as D3(BJ), or none."""
+    spin: str = ""
+    """Such as restricted, collinear."""
+    hubbard_u: str = ""
+    """Such as Materials Project, or none."""
+
+
+@dataclass(frozen=True)
+class DomainErrors:
+    """Errors of a head on held-out frames of one domain; forces by component."""
+
+    domain: Domain
+    frames: int
+    """Frames with forces."""
+    forces_mae_mev_per_a: float
+    mean_force_mev_per_a: float
+    """Mean size of a component of the labels: the error of a head that always says zero."""
+    forces_correlation: float | None = None
+    """Of predictions and labels (Pearson); None: one of them does not vary."""
+    energy_mae_mev_per_atom: float | None = None
+
+
+@dataclass(frozen=True)
 class HeadConfig:
     """One output of a model: its network, its units, and where it may be used."""
 
@@ -92,6 +127,11 @@ class HeadConfig:
     """eV/Å per unit of the direct force output (of a vector head: label units)."""
     unit: str = "eV"
     level_of_theory: str = "unknown"
+    """In one line, for people."""
+    theory: Theory = Theory()
+    """The same in fields."""
+    domain: tuple[Domain, ...] = ()
+    """What its training data are structures of; empty: not known."""
     elements: tuple[int, ...] | None = None
     """Atomic numbers this head was trained on; None: not known."""
     references: dict[int, float] = field(default_factory=dict)
@@ -99,11 +139,32 @@ class HeadConfig:
     Of a scalar: label units, summed over the atoms whatever the reduction."""
     reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
     binding: dict[int, float] = field(default_factory=dict)
-    """eV by atomic number that an atom with neighbours has beside the network; fades smoothly to 0 for a lone
-    atom. It lets a head with isolated atoms as references start from weights that were trained with other
-    references."""
+    """eV by atomic number that a bound atom has beside the network, and a lone one has not: a head whose
+    references are energies of lone atoms starts with the right mean energies."""
+    binding_gate: BindingGate = "envelope"
+    """What counts as bound: ``bonds`` nearer than 1.2 to 1.8 sums of covalent radii, or the ``envelope`` of
+    files of format version 1 (``binding.py``)."""
+    pairs: dict[str, float] | None = None
+    """Shortest distance in Å of every pair of elements within the cutoff in the training data, by names such
+    as H-C in the order of atomic numbers (``elements.pair_name``); None: not known (format version 1)."""
+    errors: tuple[DomainErrors, ...] = ()
+    """On held-out frames, by domain; empty: not known."""
     cutoff: float | None = None
     """Cutoff that this head means under the official policy (8 Å for ani1x/transition1x), Å."""
+
+
+@dataclass(frozen=True)
+class DefaultHeads:
+    """The heads that are taken where none is named, by what the first structure is."""
+
+    molecules: str
+    """For structures without a periodic direction."""
+    periodic: str
+    """For all others."""
+
+    def of(self, kind: StructureKind) -> str:
+        """The head for structures of this kind."""
+        return self.molecules if kind == "molecules" else self.periodic
 
 
 @dataclass(frozen=True)
@@ -114,19 +175,42 @@ class ModelConfig:
     policy: GraphPolicy
     heads: tuple[HeadConfig, ...]
     default_head: str | None = None
+    """The head that is taken where none is named, for every structure."""
+    default_heads: DefaultHeads | None = None
+    """Instead of it: one for molecules and one for periodic structures."""
+    head_aliases: dict[str, str] = field(default_factory=dict)
+    """Present names of heads that once had another name, by the old one."""
     subtract_lone_atom: bool = False
     """Subtract the network's output for a lone atom, so that isolated atoms have their reference energy."""
     pair_repulsion: bool = False
-    """Add a ZBL pair repulsion faded out before the sum of covalent radii."""
+    """Add a ZBL pair repulsion that ends where the training data of a pair begin (``repulsion.py``)."""
 
     def head(self, name: str) -> HeadConfig:
         """The head called ``name``; KeyError if there is none."""
         return {head.name: head for head in self.heads}[name]
 
+    def present_name(self, name: str) -> str:
+        """What the head with this name is called now."""
+        return self.head_aliases.get(name, name)
+
     def with_new_head(self, head: HeadConfig, kept: Sequence[str]) -> ModelConfig:
         """The same network with a new head, which is its default, beside the ``kept`` ones."""
-        heads = (*(self.head(name) for name in kept), head)
-        return dataclasses.replace(self, heads=heads, default_head=head.name)
+        old = (self.head(name) for name in kept)  # their errors were those of the network before
+        return self.with_heads((*(dataclasses.replace(item, errors=()) for item in old), head), head.name)
+
+    def with_heads(self, heads: Iterable[HeadConfig], default: str | DefaultHeads | None) -> ModelConfig:
+        """The same network with these heads and defaults; old names of heads that it lost are forgotten."""
+        heads = tuple(heads)
+        names = {head.name for head in heads}
+        aliases = {old: new for old, new in self.head_aliases.items() if new in names and old not in names}
+        by_kind = default if isinstance(default, DefaultHeads) else None
+        return dataclasses.replace(
+            self,
+            heads=heads,
+            default_head=default if isinstance(default, str) else None,
+            default_heads=by_kind,
+            head_aliases=aliases,
+        )
 
 
 JMP_S = BackboneConfig()
@@ -184,21 +268,17 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
         if head.get("elements") is not None:
             head["elements"] = tuple(head["elements"])
         head["classes"] = tuple(head.get("classes", ()))
+        head["domain"] = tuple(head.get("domain", ()))
+        head["theory"] = Theory(**head.get("theory", {}))
+        head["errors"] = tuple(DomainErrors(**found) for found in head.get("errors", ()))
         heads.append(HeadConfig(**head))
     backbone = dict(data["backbone"])
     backbone["qint_tags"] = tuple(backbone["qint_tags"])
     policy = dict(data["policy"])
     policy["fewer_neighbors"] = tuple(FewerNeighbors(**fewer) for fewer in policy.get("fewer_neighbors", ()))
     rest = {k: v for k, v in data.items() if k not in ("backbone", "policy", "heads")}
+    if rest.get("default_heads") is not None:
+        rest["default_heads"] = DefaultHeads(**rest["default_heads"])
     return ModelConfig(
         backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest
-    )
-
-
-def describe_heads(heads: Iterable[HeadConfig]) -> str:
-    """One line for error messages: every head with kind, level of theory and elements."""
-    return "; ".join(
-        f"{head.name} ({head.kind}, {head.level_of_theory}, elements "
-        f"{'unknown' if head.elements is None else ' '.join(symbols(head.elements))})"
-        for head in heads
     )

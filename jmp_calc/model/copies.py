@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Self
 
 from torch import Tensor, nn
 
-from .config import HeadConfig, ModelConfig
+from .config import DefaultHeads, HeadConfig, ModelConfig
 from .heads import Head
 from .shapes import shapes_only
 
@@ -41,11 +40,10 @@ class Copied(nn.Module):
         state |= {f"heads.{head.name}.{name}": value.clone() for name, value in own.items()}
         return self.from_state(self.config.with_new_head(head, kept), state)
 
-    def with_heads(self, names: Sequence[str], default: str | None) -> Self:
-        """A copy that has only the named heads."""
-        kept = tuple(self.config.head(name) for name in names)
+    def with_heads(self, names: Sequence[str], default: str | DefaultHeads | None) -> Self:
+        """A copy that has only the named heads, with one default or one for each kind of structure."""
         dropped = [head.name for head in self.config.heads if head.name not in names]
-        config = replace(self.config, heads=kept, default_head=default)
+        config = self.config.with_heads(map(self.config.head, names), default)
         return self.from_state(config, _without_heads(self._cloned_state(), dropped))
 
     def with_config(self, config: ModelConfig) -> Self:

@@ -54,3 +54,18 @@ def symbol(number: int) -> str:
 def symbols(numbers: Iterable[int]) -> tuple[str, ...]:
     """Chemical symbols of atomic numbers, sorted by number; numbers without a symbol appear as 'Z=119'."""
     return tuple(symbol(z) for z in sorted(numbers))
+
+
+def pair_name(one: int, other: int) -> str:
+    """Name of a pair of elements by atomic numbers, the smaller one first: H-C."""
+    first, second = sorted((one, other))
+    return f"{symbol(first)}-{symbol(second)}"
+
+
+def pair_numbers(name: str) -> tuple[int, int]:
+    """Atomic numbers of the pair called ``name``; ValueError if it is no name of a pair."""
+    first, second = name.split("-")
+    numbers = SYMBOLS.index(first), SYMBOLS.index(second)
+    if not 0 < numbers[0] <= numbers[1]:
+        raise ValueError(f"{name!r} is not in the order of atomic numbers")
+    return numbers

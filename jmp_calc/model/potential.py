@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from ..graph.batch import Batch, Edges, collate
 from ..graph.build import build_graph
 from .bases import AngularBasis
+from .binding import bond_gate, envelope_gate
 from .config import HeadConfig, ModelConfig
 from .copies import Copied
-from .elements import ATOMIC_MASSES
-from .envelopes import smooth_step
+from .elements import ATOMIC_MASSES, COVALENT_RADII
 from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import ChosenHeads, Head, reduce_atoms, spatial_extent
@@ -47,11 +47,6 @@ class Prediction:
     stress: Tensor | None
 
 
-FULLY_BOUND = 0.5
-"""Sum of the main envelopes of an atom from which on its binding energy is complete (one neighbour at half
-the cutoff)."""
-
-
 class Potential(Copied):
     """Network, heads and references of one model file."""
 
@@ -69,7 +64,8 @@ class Potential(Copied):
             head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding
         }
         self._masses = Float64Table(ATOMIC_MASSES)
-        self._repulsion = PairRepulsion() if config.pair_repulsion else None
+        self._radii = Float64Table(COVALENT_RADII)
+        self._repulsion = PairRepulsion(config.heads) if config.pair_repulsion else None
         self._initialise()
 
     @property
@@ -216,7 +212,8 @@ class Potential(Copied):
         )
         if self._repulsion is not None and heads.kind == "energy":
             source, target = batch.main.source, batch.main.target
-            pairs = self._repulsion(geometry.main.length, batch.numbers[source], batch.numbers[target])
+            numbers = batch.numbers[source], batch.numbers[target]
+            pairs = self._repulsion(geometry.main.length, *numbers, heads, target)
             energies = energies + segment_sum(pairs, target, batch.n_atoms)
         return energies
 
@@ -239,13 +236,16 @@ class Potential(Copied):
         return config.energy_scale * values + self._references[config.name].on(values.device)[batch.numbers]
 
     def _binding_energies(self, batch: Batch, geometry: Geometry, config: HeadConfig) -> Tensor | float:
-        """The head's binding energy per atom (N,) in eV, faded with the number of neighbours within the main
-        cutoff."""
+        """The head's binding energy per atom (N,) in eV, as far as each atom is bound."""
         if config.name not in self._binding:
             return 0.0
-        neighbours = segment_sum(geometry.main.weight.to(torch.float64), batch.main.target, batch.n_atoms)
-        table = self._binding[config.name].on(neighbours.device)
-        return table[batch.numbers] * smooth_step(neighbours / FULLY_BOUND)
+        main, edges = geometry.main, batch.main
+        if config.binding_gate == "bonds":
+            radii = self._radii.on(main.length.device)[batch.numbers]
+            gate = bond_gate(main.length, main.weight, edges, radii)
+        else:
+            gate = envelope_gate(main.weight, edges, batch.n_atoms)
+        return self._binding[config.name].on(gate.device)[batch.numbers] * gate
 
     def _reduced(self, batch: Batch, values: Tensor, positions: Tensor, heads: ChosenHeads) -> Tensor:
         """What the structures have (S,), (S, classes) or (S, 3), from the values of their atoms (N, ...)."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..checks import closest_pair
 from ..errors import GuardError
+from .pair_limits import PairLimits
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,6 +32,8 @@ class Guard:
     reference_temperature_k: float
     widest_gap_a: float | None
     """Largest nearest-neighbour distance at the start; None for periodic structures."""
+    limits: PairLimits = field(default_factory=PairLimits)
+    """Least distances, where the calculator says what it was trained on."""
 
     @classmethod
     def of(cls, atoms: Atoms, reference_temperature_k: float) -> Guard:
@@ -63,6 +66,9 @@ class Guard:
         pair = closest_pair(atoms.positions, atoms.cell.array, atoms.pbc, below=CLOSEST_PAIR_A)
         if pair is not None:
             raise _tripped(f"atoms {pair[0]} and {pair[1]} are {pair[2]:.2f} Å apart", step)
+        close = self.limits.broken(atoms)
+        if close is not None:
+            raise _tripped(close.text(atoms), step)
         if self.widest_gap_a is None:
             return
         gaps = _nearest(atoms.positions)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInputError, ClimbedError, JMPWarning, NotConvergedError, UsageError
+from ..errors import BadInputError, ClimbedError, GuardError, JMPWarning, NotConvergedError, UsageError
 from ..io.outdir import claimed, with_prefix
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
@@ -32,6 +32,7 @@ from .common import (
     working_copy,
     write_frames,
 )
+from .pair_limits import PairLimits
 from .relax_cell import cell_filter, fix_symmetry, free_strains, space_group
 from .relax_settings import CellMode, OptimizerName, RelaxSettings
 
@@ -178,6 +179,7 @@ def relax(
     pressure_gpa: float = RelaxSettings.pressure_gpa,
     fix_symmetry: bool = RelaxSettings.fix_symmetry,
     symprec: float = RelaxSettings.symprec,
+    guard: bool = RelaxSettings.guard,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     quiet: bool = True,
@@ -198,6 +200,8 @@ def relax(
         fix_symmetry: keep the space group, after noise below ``symprec`` is removed from the start structure.
             Default: False.
         symprec: deviations from symmetry below this are ignored, Å. Default: 0.01.
+        guard: stop where atoms come nearer to each other than the training data of the model know. Default:
+            True.
         out: folder for opt.extxyz, traj.extxyz and opt.log, written while it runs; those of an earlier
             relaxation are replaced. Nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
@@ -212,6 +216,7 @@ def relax(
             cell or without stress, a folder that another job or a trajectory of dynamics occupies.
         BadStructureError: a structure that cannot be evaluated.
         BadInputError: energy or forces became NaN; with ``out`` the lowest structure has been written.
+        GuardError: atoms came too near to each other, or stayed it; the same.
         Interrupted: after SIGINT or SIGTERM; with ``out`` the lowest structure has been written.
     """
     settings = RelaxSettings(
@@ -222,6 +227,7 @@ def relax(
         pressure_gpa=pressure_gpa,
         fix_symmetry=fix_symmetry,
         symprec=symprec,
+        guard=guard,
     )
     work = working_copy(atoms, calc)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
@@ -262,6 +268,7 @@ class _Run:
         self.frames: list[Atoms] = []
         self.objectives: list[float] = []
         self.converged, self.n_steps = False, 0
+        self.limits, self.apart = PairLimits() if settings.guard else None, False
 
     def result(self) -> RelaxResult:
         """Run, keep the converged or the lowest structure, and say what it is."""
@@ -300,16 +307,31 @@ class _Run:
                 progress.update(f"{self.objectives[-1]:.6f} eV")
                 if signals.received is not None:
                     return signals.received
+        self._check_pairs(end=True)
         return None
 
     def _keep(self, objective: float) -> None:
         if self.frames and self.n_steps == self.frames[-1].info["step"]:
             return  # irun yields the last step twice when it ends on it
         frame = self._frame(objective)
+        self._check_pairs(end=False)
         self.frames.append(frame)
         self.objectives.append(objective)
         if self.paths:
             write_frames(self.paths["traj.extxyz"], [frame], append=True)
+
+    def _check_pairs(self, *, end: bool) -> None:
+        """GuardError if atoms come too near to each other that were apart, or have not come apart at the
+        end."""
+        close = None if self.limits is None else self.limits.broken(self.atoms)
+        if close is None:
+            self.apart = True
+        elif self.apart or end:
+            raise GuardError(
+                f"Guard: {close.text(self.atoms)}.",
+                where=f"step {self.n_steps}",
+                hint="the model knows nothing there: try another start; --no-guard switches this off",
+            )
 
     def _frame(self, objective: float) -> Atoms:
         frame = snapshot(self.atoms, stress=self.settings.cell != "none", info={"step": self.n_steps})

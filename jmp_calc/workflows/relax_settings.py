@@ -24,6 +24,7 @@ class RelaxSettings:
     pressure_gpa: float = 0.0
     fix_symmetry: bool = False
     symprec: float = 0.01
+    guard: bool = True
 
     def __post_init__(self) -> None:
         for word, name, unit in (("force limit", "fmax", "eV/Å"), ("tolerance", "symprec", "Å")):

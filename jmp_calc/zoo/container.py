@@ -1,9 +1,11 @@
-"""Our model file: one ``.safetensors`` with a versioned JSON description, format version 1.
+"""Our model file: one ``.safetensors`` with a versioned JSON description, format version 2.
 
 The metadata key ``jmp_calc`` holds a JSON object: ``format_version``, ``needs`` (the jmp-calc that can read
 it), ``config`` (ModelConfig), ``precision`` and ``card`` (ModelCard). Beside it lies the SHA-256 of the
-content (``header.py``), which every reading checks. Loading parses numbers and texts only: nothing is
-unpickled, nothing is imported by name. Version 1 files stay readable for ever, those of before the hash too.
+content (``header.py``), which every reading checks. The tensors are the weights, and arrays that the file
+knows of its training data (``knowledge.py``), the pairs of the heads among them. Loading parses numbers and
+texts only: nothing is unpickled, nothing is imported by name. Version 1 files stay readable for ever
+(``upgrade.py``), those of before the hash too.
 
 Example: ``save_model("mine.safetensors", potential, card)``; ``load_model("mine.safetensors").potential``.
 """
@@ -17,13 +19,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import ModelError
 from ..io.atomic import replacing
 from ..io.regular import open_regular
 from ..io.schema import first_five, parse
 from ..model.config import ModelConfig, to_dict
+from .description import FORMAT_VERSION, METADATA_KEY, NEEDS, Description, ModelCard, read_description
 from .header import (
     HASH_KEY,
     MAX_HEADER_BYTES,
@@ -31,9 +34,9 @@ from .header import (
     Header,
     TensorEntry,
     encode_header,
-    plain_json,
     read_header,
 )
+from .knowledge import PREFIX, Knowledge, arrays_of, check_layout, from_tensors, without_arrays
 from .limits import check_config, least_tensors
 
 if TYPE_CHECKING:
@@ -41,30 +44,7 @@ if TYPE_CHECKING:
 
     from ..model.potential import Potential
 
-FORMAT_VERSION = 1
-METADATA_KEY = "jmp_calc"
-_NEEDS = "0.1"
-"""Oldest jmp-calc that reads format version 1."""
 _CHUNK = 1 << 22
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Where a model comes from and what it may be used for."""
-
-    name: str
-    created: str = ""
-    """ISO date; empty: unknown."""
-    licence: str = "unknown"
-    source: str = ""
-    """Who published it, or from which model and command it was made."""
-    training_data: tuple[dict[str, Any], ...] = ()
-    """One object per data set: name, licence, and what else is known (frames, level of theory, address)."""
-    metrics: dict[str, Any] = field(default_factory=dict)
-    """Errors by set, with units in the names."""
-    energy_reference: str = ""
-    """What the zero of energy means, in words."""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +60,8 @@ class LoadedModel:
     """None: an official checkpoint."""
     content_sha256: str | None = None
     """The hash that the file records of its content, found right; None: it records none."""
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    """Statistics of the features of its training data; none of files that have none."""
 
 
 @dataclass(frozen=True)
@@ -94,53 +76,67 @@ class ModelDescription:
     """Of the whole file."""
     content_sha256: str | None
     """As in LoadedModel."""
+    knowledge: Knowledge
 
 
-@dataclass(frozen=True)
-class _Description:
-    """The JSON object of format version 1."""
-
-    format_version: int
-    needs: str
-    config: ModelConfig
-    precision: Literal["float32", "float64"]
-    card: ModelCard
-
-
-def save_model(path: str | Path, potential: Potential, card: ModelCard) -> None:
-    """Write ``potential`` and ``card`` to ``path``: the file appears complete or not at all.
+def save_model(
+    path: str | Path, potential: Potential, card: ModelCard, knowledge: Knowledge | None = None
+) -> None:
+    """Write ``potential``, ``card`` and what is known of its training data to ``path``: the file appears
+    complete or not at all.
 
     Raises:
-        ModelError: the weights are not all of one precision (float32 or float64) or not finite, or the card
-            is longer than a reader accepts.
+        ModelError: the weights are not all of one precision (float32 or float64) or not finite, the card is
+            longer than a reader accepts, or the knowledge is not of this network.
     """
     import torch
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
     precision = _precision(state)
     check_config(potential.config)
+    known = _known_tensors(knowledge or Knowledge(), potential.config)
     description: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
-        "needs": _NEEDS,
-        "config": to_dict(potential.config),
+        "needs": NEEDS,
+        "config": to_dict(without_arrays(potential.config)),
         "precision": precision,
         "card": asdict(card),
     }
     text = json.dumps(description, allow_nan=False, ensure_ascii=False)
-    parse(_Description, json.loads(text), "header")  # what cannot be read back is not written
-    layout = {name: (precision, tuple(tensor.shape)) for name, tensor in state.items()}
+    parse(Description, json.loads(text), "header")  # what cannot be read back is not written
+    # Wide numbers first, so that all of them are aligned.
+    tensors = dict(sorted({**state, **known}.items(), key=lambda item: -item[1].itemsize))
+    layout = {name: (dtype_name(tensor), tuple(tensor.shape)) for name, tensor in tensors.items()}
     header = encode_header(layout, {HASH_KEY: NO_HASH, METADATA_KEY: text})
     if len(header) > MAX_HEADER_BYTES:
         raise ModelError(
             f"The description of the model has {len(header)} bytes, at most {MAX_HEADER_BYTES} can be read.",
             hint="shorten the card of the model",
         )
-    data = [memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in state.values()]
+    data = [memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data) for tensor in tensors.values()]
     digest = hashlib.sha256(header)
     for part in data:
         digest.update(part)
     header = header.replace(NO_HASH.encode(), digest.hexdigest().encode(), 1)
     write_atomically(Path(path), chain([header], data))
+
+
+def _known_tensors(knowledge: Knowledge, config: ModelConfig) -> dict[str, Tensor]:
+    """The arrays beside the weights, after the checks that reading them makes."""
+    import torch
+
+    arrays = arrays_of(knowledge, config)
+    tensors = {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}
+    entries = {name: TensorEntry(dtype_name(t), tuple(t.shape), 0, t.nbytes) for name, t in tensors.items()}
+    check_layout(entries, config)
+    _check_finite(tensors)
+    from_tensors(tensors, config)
+    return tensors
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """The type of the numbers of a tensor of any shape: float32 of torch.float32."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _precision(state: dict[str, Tensor]) -> str:
@@ -173,16 +169,24 @@ def load_model(path: str | Path) -> LoadedModel:
     path = Path(path)
     with _open(path) as file, _naming(path):
         header = read_header(file, path)
-        description = _describe(header)
+        description = read_description(header)
         check_config(description.config)
-        _check_tensors(description, header)
+        weights, _ = _check_tensors(description, header)
         hashes = _Hashes(header)
-        state = {name: _read_tensor(file, name, entry, hashes) for name, entry in header.tensors.items()}
+        tensors = {name: _read_tensor(file, name, entry, hashes) for name, entry in header.tensors.items()}
         hashes.check()
-        _check_finite(state)
-        potential = Potential.from_state(description.config, state).eval()
+        _check_finite(tensors)
+        state = {name: tensors.pop(name) for name in weights}
+        config, knowledge = _with_arrays(description.config, tensors)
+        potential = Potential.from_state(config, state).eval()
     return LoadedModel(
-        potential, description.card, hashes.file, path, description.format_version, header.recorded
+        potential,
+        description.card,
+        hashes.file,
+        path,
+        description.format_version,
+        header.recorded,
+        knowledge,
     )
 
 
@@ -195,20 +199,37 @@ def describe_model(path: str | Path) -> ModelDescription:
     path = Path(path)
     with _open(path) as file, _naming(path):
         header = read_header(file, path)
-        description = _describe(header)
+        description = read_description(header)
         check_config(description.config)
-        hashes = _Hashes(header)
-        while part := file.read(_CHUNK):
-            hashes.update(part)
+        _, known = _parts(description, header)
+        check_layout(known, description.config)
+        hashes, tensors = _Hashes(header), {}
+        for name, entry in header.tensors.items():
+            if name in known:
+                tensors[name] = _read_tensor(file, name, entry, hashes)
+                continue
+            for begin in range(0, entry.size, _CHUNK):
+                hashes.update(file.read(min(_CHUNK, entry.size - begin)))
         hashes.check()
+        _check_finite(tensors)
+        config, knowledge = _with_arrays(description.config, tensors)
     return ModelDescription(
-        description.config,
+        config,
         description.card,
         description.precision,
         description.format_version,
         hashes.file,
         header.recorded,
+        knowledge,
     )
+
+
+def _with_arrays(config: ModelConfig, tensors: dict[str, Tensor]) -> tuple[ModelConfig, Knowledge]:
+    """The configuration with what its heads know in arrays, and the knowledge; ModelError for damaged
+    ones."""
+    config, knowledge = from_tensors(tensors, config)
+    check_config(config)
+    return config, knowledge
 
 
 @contextmanager
@@ -285,42 +306,26 @@ def _open(path: Path) -> BinaryIO:
         raise ModelError(f"Cannot open the model file: {err.strerror}.", where=str(path)) from err
 
 
-def _describe(header: Header) -> _Description:
-    text = header.metadata.get(METADATA_KEY)
-    if text is None:
-        raise ModelError(
-            "This .safetensors file has no jmp_calc description, so jmp-calc did not write it.",
-            hint="give a file made by jmp-calc finetune or jmp-calc convert",
-        )
-    unknown = sorted(set(header.metadata) - {METADATA_KEY, HASH_KEY, "format"})
-    if unknown:  # a damaged name of the hash would else be a file without hash
-        raise ModelError(
-            f"The file has metadata that jmp-calc does not write: {first_five(unknown)}.",
-            hint="fetch or write it again",
-        )
-    try:
-        data = plain_json(text)
-    except ValueError as err:
-        raise ModelError(f"The model description is not valid JSON ({err}).") from err
-    version = data.get("format_version") if isinstance(data, dict) else None
-    if type(version) is not int or version < 1:
-        raise ModelError(f"The model description has no valid format_version ({version!r}).")
-    if version > FORMAT_VERSION:
-        needs = str(data.get("needs", ""))
-        newer = f"jmp-calc>={needs}" if needs.replace(".", "").isdigit() else "jmp-calc"
-        raise ModelError(
-            f"The file has format version {version}, this jmp-calc reads up to {FORMAT_VERSION}.",
-            hint=f"needs a newer version: pip install --upgrade '{newer}'",
-        )
-    return parse(_Description, data, "header")
+_Entries = dict[str, TensorEntry]
 
 
-def _check_tensors(description: _Description, header: Header) -> None:
-    """The tensors are those of the described network, in the stated precision; none is read for it."""
-    wrong = [name for name, entry in header.tensors.items() if entry.dtype != description.precision]
+def _check_tensors(description: Description, header: Header) -> tuple[_Entries, _Entries]:
+    """Weights and other arrays: those of the described network, in the stated precision, and those that there
+    are; none is read for it."""
+    weights, known = _parts(description, header)
+    wrong = [name for name, entry in weights.items() if entry.dtype != description.precision]
     if wrong:
         raise ModelError(f"{len(wrong)} tensors are not {description.precision}: {first_five(wrong)}.")
-    _check_names({name: entry.shape for name, entry in header.tensors.items()}, description.config)
+    _check_names({name: entry.shape for name, entry in weights.items()}, description.config)
+    check_layout(known, description.config)
+    return weights, known
+
+
+def _parts(description: Description, header: Header) -> tuple[_Entries, _Entries]:
+    """Weights and other arrays by their names; format version 1 has weights only."""
+    prefix = PREFIX if description.format_version > 1 else "\0"
+    known = {name: entry for name, entry in header.tensors.items() if name.startswith(prefix)}
+    return {name: entry for name, entry in header.tensors.items() if name not in known}, known
 
 
 def _check_names(found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..errors import ModelError
 from ..graph.policy import GraphPolicy
-from ..model.config import BackboneConfig, HeadConfig, ModelConfig
+from ..model.config import BackboneConfig, DomainErrors, HeadConfig, ModelConfig
+from ..model.elements import pair_numbers
 
 MAX_SIZE = 1 << 16
 MAX_DEPTH = 64
@@ -71,8 +73,25 @@ def check_config(config: ModelConfig) -> None:
             f"there is no default head {config.default_head!r} in {names}",
             "heads",
         )
+    _check_defaults(config, names)
     for head in config.heads:
         _check_head(head, config.backbone.num_elements)
+
+
+def _check_defaults(config: ModelConfig, names: Sequence[str]) -> None:
+    """Defaults and old names mean heads that there are."""
+    if config.default_heads is not None:
+        _require(config.default_head is None, "it has a default head and default heads", "heads")
+        for name in (config.default_heads.molecules, config.default_heads.periodic):
+            _require(name in names, f"there is no default head {name!r} in {names}", "heads")
+            gives = config.head(name).kind
+            _require(gives == "energy", f"the default head {name!r} gives no energy", "heads")
+    aliases = config.head_aliases
+    _require(len(aliases) <= MAX_HEADS, f"it has {len(aliases)} old names of heads", "heads")
+    for old, new in aliases.items():
+        _require(_HEAD_NAME.fullmatch(old) is not None, f"{old!r} is not a valid head name", "heads")
+        _require(old not in names, f"{old!r} is a head and an old name of one", "heads")
+        _require(new in names, f"the old name {old!r} means {new!r}, which there is not", "heads")
 
 
 def _check_backbone(backbone: BackboneConfig) -> None:
@@ -139,6 +158,27 @@ def _check_head(head: HeadConfig, num_elements: int) -> None:
     )
     if head.cutoff is not None:
         _check_length("cutoff", head.cutoff, where)
+    _require(len(set(head.domain)) == len(head.domain), "one of its domains is there twice", where)
+    for found in head.errors:
+        _check_errors(found, where)
+    for name, shortest in (head.pairs or {}).items():
+        _check_pair(name, shortest, num_elements, where)
+
+
+def _check_errors(found: DomainErrors, where: str) -> None:
+    sizes = (found.forces_mae_mev_per_a, found.mean_force_mev_per_a, found.energy_mae_mev_per_atom or 0.0)
+    _require(found.frames >= 1 and min(sizes) >= 0, "its errors are negative or of no frames", where)
+    correlation = found.forces_correlation
+    _require(correlation is None or abs(correlation) <= 1, "a correlation is not in [-1, 1]", where)
+
+
+def _check_pair(name: str, shortest: float, num_elements: int, where: str) -> None:
+    try:
+        known = pair_numbers(name)[1] < num_elements
+    except ValueError:
+        known = False
+    _require(known, f"{name!r} is not a pair of its elements", where)
+    _check_length(f"the shortest distance of {name}", shortest, where)
 
 
 def _check_length(name: str, value: float, where: str) -> None:

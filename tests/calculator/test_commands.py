@@ -145,7 +145,7 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     summary = yaml.safe_load(Path("jmp_results/singlepoint/summary.yaml").read_text())
     assert (summary["status"], summary["results"]["n_frames"]) == ("ok", 2)
     assert summary["model"]["sha256"] == calc.info.sha256
-    assert summary["model"]["format_version"] == 1
+    assert summary["model"]["format_version"] == 2
     assert summary["outputs"][0]["sha256"]
 
 

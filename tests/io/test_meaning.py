@@ -86,7 +86,7 @@ def test_a_unit_in_the_header_must_be_the_declared_one(
     [
         ("tot_charge", 1, True), ("REF_charge", "-1", True), ("qtot", 2.0, True), ("Q", 1, True),
         ("q", 0.3, False), ("charges", [0.1, -0.1], False), ("charge_state", "neutral", False),
-        ("charge", "none", False), ("multiplicity", "singlet", False), ("2S+1", 3, True),
+        ("multiplicity", "singlet", False), ("2S+1", 3, True),
         ("unpaired", 2, True),
         ("charge_multiplicity", "0 1", False), ("charge_mult", [1, 2], True), ("net_spin", 1, True),
     ],

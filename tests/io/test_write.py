@@ -13,7 +13,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jmp_calc.errors import UsageError
-from jmp_calc.io.structures import read_frames
+from jmp_calc.io.structures import read_frames, read_structure
 from jmp_calc.io.write import write_as, write_extxyz, written_name
 
 
@@ -143,3 +143,14 @@ def test_streams_are_written_too() -> None:
     stream = io.StringIO()
     write_extxyz(stream, [copper()])
     assert stream.getvalue().startswith("4\nLattice=")
+
+
+@pytest.mark.parametrize("text", ["F", "T", "NaN", "InF", "1 2", "[F]", "None", "C=C#N", "a b", "NaCl"])
+def test_texts_are_read_as_texts(tmp_path: Path, text: str) -> None:
+    """F is hydrogen fluoride, NaN a compound of sodium: neither a truth value nor a number."""
+    atoms = Atoms("H")
+    atoms.info["name"] = text
+    path = tmp_path / "text.extxyz"
+    write_extxyz(path, [atoms])
+    assert ase.io.read(path).info["name"] == text
+    assert read_structure(path).info["name"] == text

@@ -129,6 +129,7 @@ HEADS = (
     HeadConfig("extent", kind="spatial_extent", hidden=8),
     HeadConfig("vector", kind="vector", hidden=8),
     HeadConfig("binding", hidden=8, binding={1: -1.0}),
+    HeadConfig("bonds", hidden=8, binding={1: -1.0}, binding_gate="bonds", pairs={"H-C": 1.0}),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -113,14 +113,16 @@ class Model:
 
 @cache
 def _fitted(policy: GraphPolicy, backbone: BackboneConfig) -> Model:
-    """He-orthogonal start, scale factors fitted on a few structures, lone atoms subtracted, pair
-    repulsion."""
+    """He-orthogonal start, scale factors fitted on a few structures, lone atoms subtracted, pair repulsion up
+    to trained distances, binding energies of bonds."""
     torch.manual_seed(7)
     tables = {
         "references": {z: -0.1 * z for z in range(1, 84)},
         "binding": {z: -0.05 * z for z in range(1, 84)},
+        "pairs": {"C-O": 1.1, "H-O": 0.9, "C-C": 1.3},
     }
-    head = HeadConfig(name="test", hidden=12, reference_kind="isolated_atoms", **tables)
+    kinds = {"reference_kind": "isolated_atoms", "binding_gate": "bonds"}
+    head = HeadConfig(name="test", hidden=12, **kinds, **tables)
     config = ModelConfig(backbone, policy, (head,), "test", subtract_lone_atom=True, pair_repulsion=True)
     model = Model(Potential(config).double(), "test")
     frames = [molecule("CH3CH2OH"), molecule("C6H6"), bulk("Si", cubic=True), bulk("NaCl", "rocksalt", 5.64)]
@@ -135,6 +137,13 @@ def _fitted(policy: GraphPolicy, backbone: BackboneConfig) -> Model:
 def scratch(policy: GraphPolicy = FIXED, backbone: BackboneConfig = SMALL) -> Model:
     """A copy of the scratch-fitted network, whose weights may be changed."""
     return copy.deepcopy(_fitted(policy, backbone))
+
+
+def version_1(model: Model) -> Model:
+    """The same weights with repulsion and binding energies as in files of format version 1."""
+    heads = [replace(head, binding_gate="envelope", pairs=None) for head in model.potential.config.heads]
+    config = replace(model.potential.config, heads=tuple(heads))
+    return Model(model.potential.with_config(config).requires_grad_(False), model.head)
 
 
 def bundled_file() -> Path:

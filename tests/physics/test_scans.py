@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from jmp_calc.graph.adaptive import adaptive_cutoffs
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.model.binding import BROKEN, WHOLE
 from jmp_calc.model.heads import ChosenHeads
 from jmp_calc.model.recompute import MemoryPlan
-from tests.physics.models import ADAPTIVE, Model, published, scratch
+from jmp_calc.model.repulsion import FADE, TRAINED_FADE
+from tests.physics.models import ADAPTIVE, FIXED, Model, published, scratch, version_1
 
 STEPS = np.array([1e-4, 1e-5, 1e-6])
 Path = Callable[[float], Atoms]
@@ -132,11 +134,20 @@ def test_scans_through_every_cutoff(model: Model, path: Path) -> None:
 
 
 def test_scan_through_the_repulsion() -> None:
-    """The screened repulsion fades in at a share of the covalent radii."""
-    model = scratch()
-    for share in (0.35, 0.75):
-        reach = 0.76 + 0.66
-        assert_smooth(model, pair, share * reach)
+    """It fades out between shares of the shortest trained distance (C-O of this head: 1.1 Å), in files of
+    version 1 of the sum of the covalent radii."""
+    for share in TRAINED_FADE:
+        assert_smooth(scratch(), pair, share * 1.1)
+    for share in FADE:
+        assert_smooth(version_1(scratch()), pair, share * (0.76 + 0.66))
+
+
+@pytest.mark.parametrize("policy", [FIXED, ADAPTIVE], ids=["fixed", "adaptive"])
+def test_scan_through_a_breaking_bond(policy: GraphPolicy) -> None:
+    """The binding energy of an atom goes from complete to nothing, unless it has a second bond."""
+    for share in (WHOLE, BROKEN):
+        assert_smooth(scratch(policy), pair, share * (0.76 + 0.66))
+        assert_smooth(scratch(policy), triple, share * (0.66 + 0.31))
 
 
 def test_neighbours_that_change_rank() -> None:

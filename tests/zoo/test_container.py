@@ -65,7 +65,7 @@ def test_round_trip_is_exact(path: Path, potential: Any) -> None:
     loaded = load_model(path)
     assert loaded.potential.config == potential.config
     assert loaded.card == CARD
-    assert loaded.format_version == 1
+    assert loaded.format_version == 2
     before, after = potential.state_dict(), loaded.potential.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -102,7 +102,7 @@ def test_other_programs_can_read_the_tensors(path: Path, potential: Any) -> None
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        assert json.loads(file.metadata()["jmp_calc"])["format_version"] == 1
+        assert json.loads(file.metadata()["jmp_calc"])["format_version"] == 2
         weight = file.get_tensor("embedding.weight")
     assert torch.equal(weight, potential.embedding.weight)
 
@@ -190,9 +190,9 @@ FAULTS: dict[str, tuple[Callable[[Header], Any], str]] = {
     "no description": (lambda h: h.pop("__metadata__"), "no jmp_calc description"),
     "metadata of numbers": (lambda h: h.update(__metadata__={"jmp_calc": 1}), "not an object of texts"),
     "description is no JSON": (lambda h: h["__metadata__"].update(jmp_calc="{"), "not valid JSON"),
-    "newer version": (described(lambda d: d.update(format_version=2, needs="3.4")), r"jmp-calc>=3\.4"),
+    "newer version": (described(lambda d: d.update(format_version=3, needs="3.4")), r"jmp-calc>=3\.4"),
     "hostile version": (
-        described(lambda d: d.update(format_version=2, needs="0; rm -rf /")),
+        described(lambda d: d.update(format_version=3, needs="0; rm -rf /")),
         "upgrade 'jmp-calc'",
     ),
     "no version": (described(lambda d: d.pop("format_version")), "no valid format_version"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, ModelConfig
+from jmp_calc.model.elements import pair_numbers
 
+from ..data.cohesive import cohesive_energies
 from ..data.frame import Frame
+from ..data.pairs import shorter, shortest_pairs
 from ..data.references import References
 from ..targets.fit import FittedTarget
 from .old_heads import energy_heads
@@ -52,11 +55,25 @@ def new_head(
     target: FittedTarget | None,
     *,
     direct_forces: bool,
+    cutoff: float,
 ) -> HeadConfig:
-    """The new head: elements, scales and references of the training frames, or what the target needs."""
+    """The new head: elements, pairs within ``cutoff`` (Å), scales and references of the training frames, or
+    what the target needs."""
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
-    head = HeadConfig(name=options.head_name, level_of_theory=options.level_of_theory, elements=elements)
+    pairs = shortest_pairs(frames, cutoff)
+    head = HeadConfig(
+        name=options.head_name, level_of_theory=options.level_of_theory, elements=elements, pairs=pairs
+    )
     return _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
+
+
+def with_present_name(options: ModelOptions, config: ModelConfig, messages: list[str]) -> ModelOptions:
+    """The options with what the old head is called now; ``messages`` receives that it was renamed."""
+    present = config.present_name(options.head)
+    if present == options.head:
+        return options
+    messages.append(f"the old head {options.head} is called {present} now")
+    return replace(options, head=present)
 
 
 def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:
@@ -107,7 +124,32 @@ def with_layers(
         else next((h for h in config.heads if h.kind == "energy"), HeadConfig(name=""))
     )
     bias = old.bias if template or options.head_bias is None else options.head_bias
-    return dataclasses.replace(head, hidden=old.hidden, num_layers=old.num_layers, bias=bias)
+    return replace(head, hidden=old.hidden, num_layers=old.num_layers, bias=bias)
+
+
+def with_knowledge(head: HeadConfig, template: HeadConfig | None, *, lone_atoms: bool) -> HeadConfig:
+    """The new head with the pairs that its old head knows too, and with energies of bound atoms that fade
+    where bonds break.
+
+    They are those of the old head, which its weights belong to; else, of references from least squares, the
+    cohesive energies of the elements. Such references, which are means of bound atoms, rise by them to
+    energies of lone atoms. ``lone_atoms``: whether a lone atom has its reference energy.
+    """
+    known = set(head.elements or ())
+    if template is not None and template.pairs is not None and head.pairs is not None:
+        pairs = shorter((head.pairs, template.pairs))
+        head = replace(head, pairs={n: d for n, d in pairs.items() if known.issuperset(pair_numbers(n))})
+    if head.kind != "energy" or not lone_atoms:
+        return head
+    head = replace(head, binding_gate="bonds")
+    fitted, binding = head.reference_kind == "least_squares", dict[int, float]()
+    if template is not None and template.binding:
+        binding = {z: template.binding.get(z, 0.0) for z in sorted(known)}
+    elif fitted:
+        cohesive = cohesive_energies()
+        binding = {z: -cohesive[z] for z in sorted(known)}
+    atoms = {z: energy - binding.get(z, 0.0) for z, energy in head.references.items()}
+    return replace(head, binding=binding, references=atoms if fitted else head.references)
 
 
 def _for_energies(
@@ -115,7 +157,7 @@ def _for_energies(
 ) -> HeadConfig:
     forces = [frame.forces for frame in frames if frame.forces is not None]
     force_rms = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else 1.0
-    return dataclasses.replace(
+    return replace(
         head,
         direct_forces=direct_forces,
         energy_scale=max(force_rms, 1e-2),
@@ -129,7 +171,7 @@ def _with_force_branch(config: ModelConfig, options: ModelOptions, name: str) ->
     """A network with the edge features that vectors are made of: new weights may have them, others have them
     or not."""
     if config.backbone.force_branch or options.from_scratch:
-        return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, force_branch=True))
+        return replace(config, backbone=replace(config.backbone, force_branch=True))
     raise ModelError(
         f"{name} has no branch for direct forces, which vectors are made of.",
         hint="start from jmp-s or jmp-l, or train new weights with --from-scratch",
@@ -151,13 +193,13 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
         return config
     policy = config.policy
     fewer = policy.fewer_neighbors if options.fewer_neighbors is None else options.fewer_neighbors
-    policy = dataclasses.replace(
+    policy = replace(
         policy,
         cutoff=options.cutoff or policy.cutoff,
         fewer_neighbors=fewer,
         max_neighbors=options.max_neighbors or policy.max_neighbors,
     )
-    config = dataclasses.replace(config, policy=policy)
+    config = replace(config, policy=policy)
     if options.graph == "official":
         messages.append(
             "graphs: official; its energy jumps where neighbours change rank, and its second derivative "
@@ -167,6 +209,6 @@ def _with_policy(config: ModelConfig, options: ModelOptions, messages: list[str]
     from jmp_calc.graph.selection import smooth_for_official
 
     messages.append("graphs: smooth (the official weights adapt to it during fine-tuning)")
-    return dataclasses.replace(
+    return replace(
         config, policy=smooth_for_official(policy.cutoff, policy.max_neighbors, policy.fewer_neighbors)
     )

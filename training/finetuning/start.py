@@ -20,7 +20,15 @@ from ..batches.tasks import Task
 from ..data.frame import Frame
 from .earlier import EarlierTask, bound, with_own_titles
 from .fitted_energies import with_fitted_energies
-from .network import check_old_head, kept_heads, network_for, new_head, with_layers
+from .network import (
+    check_old_head,
+    kept_heads,
+    network_for,
+    new_head,
+    with_knowledge,
+    with_layers,
+    with_present_name,
+)
 from .old_heads import energy_heads, force_errors, knowing
 from .options import ModelOptions
 from .prepare import Prepared
@@ -66,7 +74,14 @@ def make_start(prepared: Prepared, device: torch.device) -> Start:
     options, config = prepared.start, prepared.config
     direct, messages = config.forces == "direct", list[str]()
     network = network_for(prepared.loaded, options, prepared.target, direct_forces=direct, messages=messages)
-    head = new_head(options, prepared.train, prepared.references, prepared.target, direct_forces=direct)
+    head = new_head(
+        options,
+        prepared.train,
+        prepared.references,
+        prepared.target,
+        direct_forces=direct,
+        cutoff=network.policy.cutoff,
+    )
     torch.manual_seed(config.seed)
     if options.from_scratch:
         return _with_new_weights(prepared, network, head, device, messages)
@@ -108,6 +123,7 @@ def _with_old_weights(
         with_own_titles([bound(item, old, direct=direct, device=device) for item in items], items)
         for items in (prepared.retained, prepared.replayed)
     )
+    options = with_present_name(options, network, messages)
     kept = kept_heads(options, network, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, network, head, direct=direct)
     template, probe = _similar_head(old, options, head, prepared.train, direct, device, messages)
@@ -132,8 +148,9 @@ def _add_head(
 ) -> Potential:
     """The old network with the new head as default, and with the old heads that are kept."""
     head = with_layers(head, old.config, options, template)
-    if template:
-        shape = old.config.head(template)
+    shape = old.config.head(template) if template else None
+    head = with_knowledge(head, shape, lone_atoms=old.config.subtract_lone_atom)
+    if shape is not None:
         head = dataclasses.replace(
             head,
             energy_scale=shape.energy_scale,
@@ -156,7 +173,10 @@ def _from_scratch(
     """New weights in the same architecture, with scale factors fitted on the training frames."""
     from jmp_calc.model.potential import Potential
 
-    config = config.with_new_head(with_layers(head, config, options, None), kept=())
+    head = with_knowledge(
+        with_layers(head, config, options, None), None, lone_atoms=config.subtract_lone_atom
+    )
+    config = config.with_new_head(head, kept=())
     potential = Potential(config).to(dtype=dtype, device=device)
     chosen = np.random.default_rng(seed).permutation(len(frames))[: 2 * N_SCALE_BATCHES]
     graphs = FrameGraphs(

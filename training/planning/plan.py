@@ -75,7 +75,14 @@ def plan_finetune(prepared: Prepared, where: Machines) -> Plan:
     messages: list[str] = []
     start, direct = prepared.start, prepared.config.forces == "direct"
     model = network_for(prepared.loaded, start, prepared.target, direct_forces=direct, messages=messages)
-    head = new_head(start, prepared.train, prepared.references, prepared.target, direct_forces=direct)
+    head = new_head(
+        start,
+        prepared.train,
+        prepared.references,
+        prepared.target,
+        direct_forces=direct,
+        cutoff=model.policy.cutoff,
+    )
     if not start.from_scratch:
         check_old_head(start, model, head, direct=direct)
     network, head = _with_new_head(model, head, prepared, start)

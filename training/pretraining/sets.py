@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -19,10 +19,12 @@ from ..batches.tasks import Task
 from ..data.frame import Frame
 from ..records.record_set import RecordSet
 from .build_pack import build
+from .chain import StageFile
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
 from .pack import Packed, PackedSet, load_packed, save_packed
 from .recipe import PACK_FILE, PretrainRecipe
+from .shards import Shards
 
 FORCE_SCALE_RANGE = (0.3, 2.0)
 """eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
@@ -131,7 +133,8 @@ def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
     """The sets of a pack without frames that are too large for the mixture."""
     atoms = np.diff(packed.offset)
     sizes = np.stack([atoms, packed.n_edges, packed.degree], axis=1).astype(np.int64)
-    references, whole = packed.reference_energies(), fingerprint(packed)
+    made = {item.name for item in mixture.sets if item.made is not None}
+    references, whole = packed.reference_energies(), fingerprint(packed, made)
     sources = []
     for number, item in enumerate(packed.sets):
         members = packed.set_index == number
@@ -228,20 +231,23 @@ def with_edges(sizes: np.ndarray) -> np.ndarray:
     return filled
 
 
-def fingerprint(packed: Packed) -> str:
-    """Hash of all frames and labels of a pack."""
+def fingerprint(packed: Packed, without: Collection[str] = ()) -> str:
+    """Hash of all frames and labels of a pack, ``without`` those of some sets."""
+    of_set = np.array([item.name not in without for item in packed.sets])
+    frames = of_set[packed.set_index]
+    atoms = np.repeat(frames, np.diff(packed.offset))
     digest = hashlib.sha256()
-    for array in (
-        packed.numbers,
-        packed.positions,
-        packed.forces,
-        packed.energy,
-        packed.cell,
-        packed.stress,
-        packed.set_index,
-        packed.valid,
+    for array, kept in (
+        (packed.numbers, atoms),
+        (packed.positions, atoms),
+        (packed.forces, atoms),
+        (packed.energy, frames),
+        (packed.cell, frames),
+        (packed.stress, frames),
+        (packed.set_index, frames),
+        (packed.valid, frames),
     ):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array[kept]).tobytes())
     return digest.hexdigest()
 
 
@@ -251,7 +257,7 @@ def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
     ``jmp``: referenced energies in units of their standard deviation, forces of their root mean square, force
         errors times the mean number of atoms (``training.md`` sections 3 and 8). ``force_scale``: energies
         per atom, forces and virials per atom in units of the force scale, so that no level of theory or
-        temperature dominates.
+        temperature dominates. ``absolute``: eV per atom, eV/Å and eV/Å³, as in fine-tuning.
     """
     task = Task(
         item.head,
@@ -268,6 +274,8 @@ def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
             energy_per_atom=False,
             forces_unit=source.force_rms / round(source.mean_atoms),
         )
+    if mixture.normalisation == "absolute":
+        return task
     scale = force_scale(source.force_rms)
     return replace(task, energy_unit=ENERGY_LENGTH * scale, forces_unit=scale, stress_unit=None)
 
@@ -286,7 +294,7 @@ def source_sets(
     UsageError naming those that the pack lacks.
     """
     mixture, found = recipe.mixture, {}
-    if any(item.files for item in mixture.sets):
+    if any(not item.records for item in mixture.sets):
         found = {
             source.name: source
             for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)
@@ -294,6 +302,8 @@ def source_sets(
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
+    if recipe.stage is not None and recipe.stage.start is not None:
+        found = {source.name: source for source in with_references_of(recipe.stage.start, found.values())}
     absent = [item.name for item in mixture.sets if item.name not in found]
     if absent:  # their heads would be written untrained
         raise UsageError(
@@ -303,6 +313,20 @@ def source_sets(
             "the recipe",
         )
     return [found[item.name] for item in mixture.sets]
+
+
+def with_references_of(start: StageFile, sets: Iterable[SourceSet]) -> list[SourceSet]:
+    """The sets with the references of an earlier stage where it had them: the zero of an energy stays."""
+    before = {item.name: item.references for item in start.sets}
+    return [
+        replace(
+            source,
+            described=replace(
+                source.described, references={**source.references, **before.get(source.name, {})}
+            ),
+        )
+        for source in sets
+    ]
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
@@ -319,11 +343,14 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
         return load_packed(options.pack)
     if own is not None and own.is_file():
         return load_packed(own)
-    if options.data is None:
+    mixture = recipe.mixture
+    if options.data is None and any(item.files for item in mixture.sets):
         raise UsageError(
-            "There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe"
+            "There are no data.", where=mixture.name, hint="--data FOLDER with the files of the recipe"
         )
-    packed = build(recipe.mixture, options.data, say=say)
+    number = 1 if recipe.stage is None else recipe.stage.number
+    shards = None if options.shards is None else Shards(options.shards, number)
+    packed = build(mixture, options.data or Path(), shards, say=say)
     if own is not None:
         save_packed(own, packed, recipe.content)
     return packed

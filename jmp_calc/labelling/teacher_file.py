@@ -1,0 +1,82 @@
+"""Which teacher a run asks, from its settings; and ``teacher.yaml``, which says who gave the labels of a
+folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import UsageError
+from ..io.summary import plain, read_summary, write_text_atomic
+from .labels import TeacherFacts, TeacherSpec
+from .settings import LabelSettings
+from .teachers.names import NAMED
+from .weights import resolved_weights
+
+_SAME = ("calculator", "kwargs", "method", "method_version")
+"""What must be the same for labels of one folder."""
+
+
+def teacher_spec(settings: LabelSettings) -> TeacherSpec:
+    """The teacher that settings name, with absolute paths; weights are checked and unpacked.
+
+    Raises:
+        UsageError: weights that are missing, or that this teacher has not.
+        ModelError: weights that cannot be unpacked.
+    """
+    name, entry = settings.calculator, NAMED.get(settings.calculator)
+    if entry is not None and entry.needs_weights and settings.weights is None:
+        raise UsageError(
+            f"The package {entry.package} brings no weights for {name}.",
+            where="--weights",
+            hint=f"get them ({entry.weights_licence}) and name the file; docs/labelling.md says where",
+        )
+    if entry is None and ":" not in name and os.path.exists(name):
+        name = str(Path(name).absolute())
+    return TeacherSpec(
+        name=name,
+        method=settings.method,
+        weights=None if settings.weights is None else str(resolved_weights(Path(settings.weights))),
+        head=settings.head,
+        kwargs=settings.kwargs,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
+
+
+def check_same(path: Path, spec: TeacherSpec, facts: TeacherFacts) -> None:
+    """UsageError where the labels of a folder come from another teacher, naming what differs."""
+    old, new = read_summary(path), _record(spec, facts)
+    if old is None:
+        return
+    differs = [f"{key} {old.get(key)!r} is now {new[key]!r}" for key in _SAME if old.get(key) != new[key]]
+    if differs:
+        raise UsageError(
+            f"The folder holds labels of another teacher: {'; '.join(differs)}.",
+            where=str(path.parent),
+            hint="choose another -o DIR, or --overwrite",
+        )
+
+
+def write_teacher(path: Path, spec: TeacherSpec, facts: TeacherFacts) -> None:
+    """Write who gives the labels of a folder, with licences and citation."""
+    write_text_atomic(
+        path, yaml.safe_dump(_record(spec, facts), sort_keys=False, allow_unicode=True, width=110)
+    )
+
+
+def _record(spec: TeacherSpec, facts: TeacherFacts) -> dict[str, Any]:
+    entry = NAMED.get(spec.name)
+    record: dict[str, Any] = {
+        "calculator": spec.name,
+        "kwargs": dict(spec.kwargs),
+        "method": facts.method,
+        "method_version": facts.version,
+    }
+    if entry is not None:
+        names = ("domain", "licence", "weights_licence", "training_data", "citation")
+        record |= {name: getattr(entry, name) for name in names} | {"level_of_theory": entry.level}
+    return plain(record)  # type: ignore[no-any-return]
