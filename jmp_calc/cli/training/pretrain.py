@@ -46,7 +46,12 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
-    help="Folder of the frames that are made for every stage: stage-001/SET.xyz.gz, valid/SET.xyz.gz.",
+    help="Folder of the frames that every stage makes for itself; what it lacks is sampled and labelled.",
+)
+@click.option(
+    "--teachers",
+    type=click.Path(path_type=Path),
+    help="YAML file: interpreter, weights and processes of the teachers that label on this machine.",
 )
 @click.option(
     "--stage-from",
@@ -94,6 +99,7 @@ def pretrain(
     data: Path | None,
     pack: Path | None,
     shards: Path | None,
+    teachers: Path | None,
     stage_from: Path | None,
     stage_minutes: float | None,
     stage_steps: int | None,
@@ -134,6 +140,7 @@ def pretrain(
         common.dtype,
         workers,
         shards=shards,
+        teachers=teachers,
         valid_frames=valid_frames,
     )
     options.check()
@@ -142,7 +149,7 @@ def pretrain(
         "pretrain",
         outputs=outputs(loaded),
         settings=settings,
-        inputs=[pack, stage_from],
+        inputs=[pack, teachers, stage_from],
         resume=resume,
         resume_hint=RESUME_HINT,
     )
