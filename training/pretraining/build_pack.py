@@ -99,8 +99,8 @@ def made_paths(item: MixtureSet, shards: Shards | None, *, valid: bool = False) 
             f"The frames of the set {item.name!r} are made for every stage.", hint="--shards FOLDER"
         )
     if not valid:
-        return shards.train(item)
-    return shards.valid(item) if item.made is not None and item.made.valid_frames else ()
+        return (shards.train(item),)
+    return (shards.valid(item),) if item.made is not None and item.made.valid_frames else ()
 
 
 def origins(frame: Frame) -> set[str]:

@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jmp_calc.errors import UsageError
-
 from .mixture import MixtureSet
 
 LABELLED = "labelled.extxyz"
@@ -27,20 +25,10 @@ class Shards:
         """Folders of the frames to train on and of those that validate."""
         return self.folder / f"stage-{self.stage:03d}", self.folder / "valid"
 
-    def train(self, item: MixtureSet) -> tuple[Path, ...]:
-        """Files to train on; UsageError if there are none."""
-        return (_existing(self.parts[0] / item.name / LABELLED, item),)
+    def train(self, item: MixtureSet) -> Path:
+        """File to train on."""
+        return self.parts[0] / item.name / LABELLED
 
-    def valid(self, item: MixtureSet) -> tuple[Path, ...]:
-        """Files that validate; UsageError if there are none."""
-        return (_existing(self.parts[1] / item.name / LABELLED, item),)
-
-
-def _existing(path: Path, item: MixtureSet) -> Path:
-    if not path.is_file():
-        raise UsageError(
-            f"There are no frames of the set {item.name!r}.",
-            where=str(path),
-            hint="sample structures and label them into this folder",
-        )
-    return path
+    def valid(self, item: MixtureSet) -> Path:
+        """File that validates."""
+        return self.parts[1] / item.name / LABELLED

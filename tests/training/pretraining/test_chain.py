@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import shutil
 from pathlib import Path
 
 import pytest
@@ -133,10 +132,7 @@ def test_stages_that_cannot_be_meant_are_refused(folder: Path, first: Path, tmp_
     assert not staged(recipe, StageOptions()).stage
 
 
-def test_a_stage_without_frames_says_where_they_belong(folder: Path, first: Path, tmp_path: Path) -> None:
-    for name in ("copper.xyz", "links.toml"):
-        shutil.copy(folder / name, tmp_path / name)
-    shutil.copytree(folder / "shards" / "valid", tmp_path / "shards" / "valid")
-    with pytest.raises(UsageError, match="no frames of the set 'fresh'") as caught:
-        run(tmp_path, tmp_path / "run", StageOptions(stage_file(first), steps=1))
-    assert "stage-002" in str(caught.value.where)
+def test_a_stage_without_a_folder_for_its_frames_is_refused(folder: Path, tmp_path: Path) -> None:
+    recipe = staged(load_recipe(folder / "links.toml"), StageOptions(steps=1))
+    with pytest.raises(UsageError, match="made for every stage"):
+        pretrain(recipe, tmp_path, PretrainOptions(data=folder), say=lambda text: None)

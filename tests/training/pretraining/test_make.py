@@ -54,10 +54,10 @@ def test_frames_are_made_once(mixture: Mixture, shards: Shards) -> None:
 
 def test_another_stage_has_other_structures_and_the_same_validation(mixture: Mixture, shards: Shards) -> None:
     other, item = Shards(shards.folder, 2), mixture.sets[0]
-    valid = shards.valid(item)[0].read_bytes()
+    valid = shards.valid(item).read_bytes()
     make_missing(mixture, other, 8, Makers({}), lambda line: None)
-    assert shards.valid(item)[0].read_bytes() == valid
-    first, second = (read_labelled(shard.train(item)[0], require=()).frames for shard in (shards, other))
+    assert shards.valid(item).read_bytes() == valid
+    first, second = (read_labelled(shard.train(item), require=()).frames for shard in (shards, other))
     places = [{frame.positions.tobytes() for frame in frames} for frames in (first, second)]
     assert places[0].isdisjoint(places[1])
 
