@@ -23,6 +23,7 @@ REFERENCE_TEXT = {
 
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
+ReferenceKind = Literal["none", "isolated_atoms", "least_squares"]
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
 Reduction = Literal["sum", "mean", "max"]
 BindingGate = Literal["bonds", "envelope"]
@@ -136,7 +137,7 @@ class HeadConfig:
     references: dict[int, float] = field(default_factory=dict)
     """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference.
     Of a scalar: label units, summed over the atoms whatever the reduction."""
-    reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
+    reference_kind: ReferenceKind = "none"
     binding: dict[int, float] = field(default_factory=dict)
     """eV by atomic number that a bound atom has beside the network, and a lone one has not: a head whose
     references are energies of lone atoms starts with the right mean energies."""

@@ -19,6 +19,7 @@ from ..batches.tasks import Task
 from ..data.frame import Frame
 from ..records.record_set import RecordSet
 from .build_pack import build
+from .energies import with_one_zero
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
 from .pack import Packed, PackedSet, load_packed, save_packed
@@ -280,10 +281,10 @@ def force_scale(force_rms: float) -> float:
 def source_sets(
     recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders; see
-    ``mixture_frames``.
+    """All data sets in the order of the recipe, from the pack and from record folders (``mixture_frames``),
+    with one zero of energy per head (``energies.py``).
 
-    UsageError naming those that the pack lacks.
+    UsageError naming those that the pack lacks, or those of a head that contradict each other.
     """
     mixture, found = recipe.mixture, {}
     if any(item.files for item in mixture.sets):
@@ -302,7 +303,8 @@ def source_sets(
             hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of "
             "the recipe",
         )
-    return [found[item.name] for item in mixture.sets]
+    in_order = [found[item.name] for item in mixture.sets]
+    return with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
