@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from .graph.build import Graph
     from .inference.descriptors import Descriptors
+    from .inference.head_choice import Decided
+    from .inference.info import ModelInfo
     from .inference.jumps import JumpReport
     from .model.config import ModelConfig
     from .model.potential import Layer
@@ -73,7 +75,9 @@ class JMPCalculator(Calculator):
         Args:
             model: name (jmp-xs, jmp-s, jmp-l), or path of a .safetensors file of ours or of an official .pt
                 file.
-            head: output of the model, by name; the file's default head if none is given. Default: None.
+            head: output of the model, by name; the file's default if none is given. A file may have two, for
+                molecules and for periodic structures: the first structure decides for good, and one of the
+                other kind is an error. Default: None.
             device: where the network runs: auto (CUDA if there is one), cpu, cuda or cuda:N. Default: "auto".
             dtype: precision of the network, float32 or float64; positions and sums of energies are float64
                 always. Default: "float32".
@@ -119,7 +123,7 @@ class JMPCalculator(Calculator):
             compiled=None if compiled is None else absolute(compiled),
         )
         self.evaluator = Evaluator(settings)
-        self._settings, self.info = settings, self.evaluator.info
+        self._settings = settings
         self.parameters = dataclasses.asdict(settings)
         self._start()
 
@@ -130,6 +134,22 @@ class JMPCalculator(Calculator):
         self._search = ReusedNeighbours(SKIN)
         self._jump_warned = False
         self._tags: np.ndarray | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """What it computes with, and where that comes from."""
+        return self.evaluator.info
+
+    def decide_head(self, atoms: Atoms) -> str | None:
+        """Let a structure decide for one of two default heads, as the first that is computed does.
+
+        Returns:
+            what the user is to be told, the first time; None where nothing had to be decided.
+
+        Raises:
+            ModelError: a structure of another kind than the first.
+        """
+        return self.evaluator.decide_head(atoms)
 
     # ------------------------------------------------------------------ ASE interface
 
@@ -201,7 +221,8 @@ class JMPCalculator(Calculator):
             for field in dataclasses.fields(self._settings)
             if not skip_default or getattr(self._settings, field.name) != field.default
         }
-        return {**shown, "sha256": self.info.sha256}
+        decided = {} if self.evaluator.choice.decided is None else {"head": self.info.head}
+        return {**shown, **decided, "sha256": self.info.sha256}
 
     # ------------------------------------------------------------------ beyond ASE
 
@@ -274,7 +295,8 @@ class JMPCalculator(Calculator):
     # ------------------------------------------------------------------ copies
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._settings, self.info.sha256, self.atoms, self.results)
+        choice = self.evaluator.choice
+        return _rebuild, (self._settings, self.info.sha256, self.atoms, self.results, choice.decided)
 
     def restore(self, atoms: Atoms | None, results: dict[str, Any]) -> None:
         """Fill the cache with results computed earlier for `atoms` by an equal calculator."""
@@ -284,6 +306,7 @@ class JMPCalculator(Calculator):
     def __copy__(self) -> JMPCalculator:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
+        twin.evaluator = copy.copy(self.evaluator)
         twin._start()
         with self._lock:
             twin.restore(None if self.atoms is None else self.atoms.copy(), copy.deepcopy(self.results))
@@ -295,7 +318,13 @@ class JMPCalculator(Calculator):
         return self.__copy__()
 
 
-def _rebuild(settings: Settings, sha256: str, atoms: Atoms | None, results: dict[str, Any]) -> JMPCalculator:
+def _rebuild(
+    settings: Settings,
+    sha256: str,
+    atoms: Atoms | None,
+    results: dict[str, Any],
+    decided: Decided | None,
+) -> JMPCalculator:
     """Unpickle: load the model again from its file; ModelError if that file is not the same any more."""
     arguments = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     calculator = JMPCalculator(arguments.pop("model"), **arguments)
@@ -304,5 +333,6 @@ def _rebuild(settings: Settings, sha256: str, atoms: Atoms | None, results: dict
             f"{settings.model} has changed since this calculator was pickled.",
             where=f"sha256 {calculator.info.sha256[:12]}…, was {sha256[:12]}…",
         )
+    calculator.evaluator.with_choice(decided)
     calculator.restore(atoms, results)
     return calculator

@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.small_network import (  # noqa: E402, F401  fixtures of every folder, imported after the number of threads is set
+    by_kind,
     calc,
     ethanol,
     evaluations,

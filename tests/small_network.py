@@ -18,7 +18,7 @@ from jmp_calc.calculator import JMPCalculator
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.policy import GraphPolicy
-from jmp_calc.model.config import BackboneConfig, HeadConfig, ModelConfig
+from jmp_calc.model.config import BackboneConfig, DefaultHeads, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
@@ -75,7 +75,8 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
         *,
         policy: GraphPolicy = SMOOTH,
         heads: tuple[HeadConfig, ...] = (ANY,),
-        default: str | None = None,
+        default: str | DefaultHeads | None = None,
+        aliases: dict[str, str] | None = None,
         seed: int = 0,
         subtract_lone_atom: bool = True,
         pair_repulsion: bool = True,
@@ -85,7 +86,9 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> ModelFactory:
             replace(BACKBONE, quad_interaction=quadruplets),
             policy,
             heads,
-            default_head=default,
+            default_head=default if isinstance(default, str) else None,
+            default_heads=default if isinstance(default, DefaultHeads) else None,
+            head_aliases=aliases or {},
             subtract_lone_atom=subtract_lone_atom,
             pair_repulsion=pair_repulsion,
         )
@@ -118,6 +121,17 @@ def simple_path(make_model: ModelFactory) -> Path:
 def two_heads(make_model: ModelFactory) -> Path:
     """Heads 'organic' (H C N O) and 'materials' (unknown coverage), no default."""
     return make_model(heads=(CHON, replace(ANY, elements=(11, 17, 14, 29))))
+
+
+@pytest.fixture(scope="session")
+def by_kind(make_model: ModelFactory) -> Path:
+    """The same heads with 'organic' as the default for molecules and 'materials' for periodic structures,
+    which was once called 'solids'."""
+    return make_model(
+        heads=(CHON, replace(ANY, elements=(1, 6, 8, 11, 17))),
+        default=DefaultHeads("organic", "materials"),
+        aliases={"solids": "materials"},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, ModelError, UsageError
+from jmp_calc.errors import BadInputError
 from jmp_calc.graph.policy import PolicyName
 from jmp_calc.inference.opened import OpenedModel, loaded_model, opened_model
 from jmp_calc.inference.settings import (
     Elements,
     Settings,
-    check_covered,
-    choose_head,
-    output_of,
     portable,
-    warn_of_uncovered,
 )
 from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
@@ -33,7 +29,6 @@ from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
 from .batches.loader import Batches
 from .batches.order import Fixed
-from .batches.tasks import Task
 from .config import ForcesMode, TrainConfig, combined
 from .data.frame import Frame, LabelledSet
 from .data.keys import LabelKeys
@@ -41,7 +36,8 @@ from .data.label_units import LabelUnits, StressSign
 from .data.labels import read_labelled
 from .data.sources import Labelled, read_each, sources
 from .targets.classes import with_numbers
-from .targets.fit import task_of_head, with_target
+from .targets.compared import Compared, check_elements, compared_with, for_frames
+from .targets.fit import with_target
 from .validation.confusion import confusion, confusion_dict, confusion_text
 from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_confusion, plot_parity
@@ -49,8 +45,7 @@ from .validation.predictions import write_predictions
 from .validation.validate import validate
 
 if TYPE_CHECKING:
-    from jmp_calc.inference.settings import Output
-    from jmp_calc.model.config import HeadConfig, ModelConfig
+    pass
 
 OUTPUTS = ("predictions.extxyz", "errors.yaml", "parity.svg", "confusion.svg")
 MAX_EDGES = 40_000
@@ -223,7 +218,8 @@ def evaluate(
     found = labelled(data, compared, read)
     for message in found.messages:
         say(message)
-    check_elements(opened, found.frames, settings)
+    compared = for_frames(compared, opened.config, settings, found.frames, say)
+    check_elements(opened.config, compared.head, found.frames, settings)
     predictions = predicted(opened, compared, found.frames, settings.forces, max_edges)
     messages = (*found.messages, *(failures := _failures(found.frames, predictions)))
     for message in failures:
@@ -239,45 +235,6 @@ def evaluate(
         compared.task.target,
         compared.classes,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """What labels a head is compared with."""
-
-    head: HeadConfig
-    task: Task
-    """With the key of the labels, unless they are energies, forces and stresses."""
-
-    @property
-    def gives(self) -> Output:
-        """What the head gives."""
-        return output_of(self.head)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, if the head gives one."""
-        from jmp_calc.inference.predict import class_names
-
-        return class_names(self.head) if self.gives == "class" else ()
-
-
-def compared_with(config: ModelConfig, settings: Settings, target: str | None) -> Compared:
-    """The head, and for one without energies the key of its labels; UsageError if nobody says which they
-    are."""
-    named = [head for head in config.heads if head.name == (settings.head or config.default_head)]
-    gives: Output = output_of(named[0]) if named else "energy"
-    if target is not None and gives == "energy":  # refused if the head was named, else another one is meant
-        others = {output_of(head) for head in config.heads} - {"energy"}
-        gives = others.pop() if len(others) == 1 else "scalar"
-    head = choose_head(config, settings, gives=gives)
-    if gives != "energy" and target is None and head.target is None:
-        raise UsageError(
-            f"Head {head.name!r} does not say which {gives} it gives.",
-            where=settings.model,
-            hint="name the key of the labels with --target",
-        )
-    return Compared(head, task_of_head(head, target or head.target))
 
 
 def reader(
@@ -340,19 +297,6 @@ def labelled(data: Labelled, compared: Compared, read: Callable[..., LabelledSet
         text = f"{left_out} of {len(found.frames)} frames have no finite {task.target!r} and do not count."
         messages = (*messages, text)
     return replace(found, frames=frames, messages=messages)
-
-
-def check_elements(opened: OpenedModel, frames: Sequence[Frame], settings: Settings) -> None:
-    """ModelError, naming the frame, for an element that the head was not trained on; a warning if any is
-    accepted."""
-    if settings.elements == "any":
-        warn_of_uncovered(opened.head, {int(z) for frame in frames for z in np.unique(frame.numbers)})
-        return
-    for frame in frames:
-        try:
-            check_covered(opened.config, opened.head, np.unique(frame.numbers), settings.model)
-        except ModelError as error:
-            raise ModelError(error.fact, where=frame.where, hint=error.hint) from error
 
 
 def predicted(

@@ -25,12 +25,13 @@ from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
 from .loop import Fitted, fit
 from .pretraining.batches import training_batches, validation_batches
+from .pretraining.chain import write_stage
 from .pretraining.identity import pretrain_identity, refuse_other_network
 from .pretraining.judged import judged, left_out
-from .pretraining.network import fresh_network, network_config
+from .pretraining.network import continued_network, fresh_network, network_config
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
-from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs
+from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
 from .pretraining.sets import SourceSet, source_sets, task_of, with_few_valid
 from .run.checkpoint import Checkpoint, Progress
 from .run.folder import OpenedRun, Restart, opened_run
@@ -173,6 +174,13 @@ class BegunRun:
         ]
         return knowledge_of(self.potential, seen, self.device)
 
+    def write_stage(self, state: Checkpoint) -> None:
+        """Write what the next stage of a chain starts from."""
+        stage, mixture = self.recipe.stage, self.recipe.mixture
+        if stage is not None:
+            described = [source.described for source in self.sets]
+            write_stage(self.opened.folder / stage_name(mixture), state, stage, mixture.name, described)
+
 
 def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRun) -> BegunRun:
     """Read the data, make the network and the batches, read the state of a resumed run, and write the
@@ -187,6 +195,8 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
     world.wait()  # for the pack, which the others only read
     if not world.is_first:
         sets = source_sets(recipe, opened.folder, options, opened.say)
+    if recipe.stage is not None:  # the time of a stage is for training, that of making frames is not known
+        began = time.monotonic()
     facts = pretrain_identity(recipe, sets)
     checkpoint: Checkpoint | None = None
     if opened.resume:
@@ -196,7 +206,7 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
-        potential = fresh_network(network, sets, device=device, dtype=dtype, seed=train.seed)
+        potential = started_network(recipe, network, sets, device, dtype)
     if world.is_first:
         settings = {"recipe": recipe.content, "training": config_to_dict(train)}
         write_text_atomic(opened.folder / "recipe.yaml", _yaml(settings))
@@ -206,6 +216,20 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         fewer = [with_few_valid(source, options.valid_frames) for source in sets]
         few = validation_batches(fewer, recipe, potential, device, world)
     return BegunRun(recipe, opened, began, device, sets, facts, potential, checkpoint, batches, few, all_)
+
+
+def started_network(
+    recipe: PretrainRecipe,
+    network: ModelConfig,
+    sets: list[SourceSet],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Potential:
+    """The network before its first step: new, or as the stage before left it."""
+    seed = recipe.train.seed
+    if recipe.stage is None or recipe.stage.start is None:
+        return fresh_network(network, sets, device=device, dtype=dtype, seed=seed)
+    return continued_network(network, recipe.stage.start, device=device, dtype=dtype, seed=seed)
 
 
 def trained(run: BegunRun) -> Fitted:
@@ -223,6 +247,7 @@ def trained(run: BegunRun) -> Fitted:
         f"{run.train.n_structures} structures per epoch at temperature {recipe.mixture.temperature:g}, "
         f"{f'{steps} steps' if steps else 'as many steps as fit'}, {run.device}"
     )
+    start = None if recipe.stage is None else recipe.stage.start
     job = Job(
         potential,
         run.train,
@@ -234,6 +259,9 @@ def trained(run: BegunRun) -> Fitted:
         opened.say,
         time.monotonic() - run.began,
         world=opened.world,
+        averages={} if start is None else start.averages,
+        steps_before=0 if start is None else start.steps,
+        state_saved=run.write_stage,
     )
     return fit(job, recipe.train, run.checkpoint)
 

@@ -182,6 +182,7 @@ def model_record(calculator: Any) -> dict[str, Any]:
         "name",
         "sha256",
         "head",
+        "head_choice",
         "dtype",
         "device",
         "licence",
@@ -189,4 +190,4 @@ def model_record(calculator: Any) -> dict[str, Any]:
         "path",
         "level_of_theory",
     )
-    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) is not None}
+    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "")}

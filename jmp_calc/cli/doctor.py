@@ -216,7 +216,9 @@ def _calculation(model: str, head: str | None, device: str) -> Iterator[Finding]
     try:
         locate(model, may_fetch=False)
         calculator = JMPCalculator(model, head=head, device=device)
-        atoms = _molecule(calculator.model_config.head(calculator.info.head).elements)
+        molecules, _ = calculator.evaluator.choice.possible
+        atoms = _molecule(molecules.elements)
+        calculator.decide_head(atoms)
         energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
     except JMPError as error:
         yield Finding("calculation", "fail", f"{model}: {error}")

@@ -51,9 +51,10 @@ def export(model: str, out: Path | None, head: str | None, dtype: str, overwrite
     from ..io.outdir import check_file_free
 
     calculator = JMPCalculator(model, head=head, device="cpu", dtype=dtype)
-    target = out or Path(f"{calculator.info.name}-{calculator.info.head}.pt2")
+    name = calculator.evaluator.head.name
+    target = out or Path(f"{calculator.info.name}-{name}.pt2")
     check_file_free(target, overwrite)
-    click.echo(f"compiling {calculator.info.name}, head {calculator.info.head}, {dtype} (minutes)", err=True)
+    click.echo(f"compiling {calculator.info.name}, head {name}, {dtype} (minutes)", err=True)
     started = time.perf_counter()
     difference = export_program(calculator, target)
     click.echo(

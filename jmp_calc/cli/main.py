@@ -34,7 +34,7 @@ COMMANDS = {
     "phonons": "Phonon bands, density of states, thermal properties.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
-    "sample": "Draw structures worth labelling: molecules by valence rules.",
+    "sample": "Draw structures worth labelling: molecules by valence rules, crystals by prototypes.",
     "finetune": "Fine-tune a model on your own data.",
     "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",

@@ -100,7 +100,7 @@ def md(
         run.add_structure(struct, picked.atoms)
         if picked.message is not None:
             common.say(picked.message)
-        _run(run, picked.atoms, calculator or common.calculator(), settings, state)
+        _run(run, picked.atoms, calculator or common.calculator(picked.atoms), settings, state)
 
 
 def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, state: MDState) -> JMPCalculator:
@@ -108,7 +108,7 @@ def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, stat
     from ..workflows.common import working_copy
     from ..workflows.md_run import check_restart
 
-    calculator = common.calculator()
+    calculator = common.calculator(atoms)
     check_restart(working_copy(atoms, calculator), settings, state)
     return calculator
 
@@ -191,7 +191,7 @@ def _dry_run(struct: str, atoms: Atoms, common: Common, settings: MDSettings, so
 
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
-        "model": model_record(common.calculator()),
+        "model": model_record(common.calculator(atoms)),
         **{key: value for key, value in settings.to_dict().items() if value is not None},
         "length_ps": settings.steps * settings.timestep_fs / 1000,
         "restart": source,

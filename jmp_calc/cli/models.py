@@ -48,9 +48,12 @@ def list_models(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
+    width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f} MB"
-        click.echo(f"{row['name']:<8} {row['status']:<20} {size:>10}  {row['licence']:<13} {row['summary']}")
+        click.echo(
+            f"{row['name']:<{width}} {row['status']:<20} {size:>10}  {row['licence']:<13} {row['summary']}"
+        )
 
 
 @models.command()
@@ -100,20 +103,34 @@ def _print_short(data: dict[str, Any]) -> None:
         ("licence", data["licence"]),
         ("energy zero", "; ".join(dict.fromkeys(zeros)) or "no energies"),
         ("graphs", f"{graphs['policy']}, cutoff {graphs['cutoff_angstrom']:g} Å"),
-        ("head", data["default_head"] or "no default"),
-        *((f"  {head['name']}", _head_row(head)) for head in data["heads"]),
+        ("head", _default(data)),
     ]
+    for head in data["heads"]:
+        rows.append((f"  {head['name']}", _head_row(head)))
+        rows += [("", f"  {found['summary']}") for found in head.get("errors", ())]
+    old = [f"{name} is now {present}" for name, present in data["head_aliases"].items()]
+    rows += [("old names", ", ".join(old))] if old else []
     for label, text in rows:
         click.echo(f"{label:<12} {text}")
     for note in data["notes"]:
         click.echo(f"note: {note}")
 
 
+def _default(data: dict[str, Any]) -> str:
+    """Which head computes where none is named."""
+    by_kind = data["default_heads"]
+    if by_kind is None:
+        return data["default_head"] or "no default"
+    return f"{by_kind['molecules']} for molecules, {by_kind['periodic']} for periodic structures"
+
+
 def _head_row(head: dict[str, Any]) -> str:
-    """Level of theory without its details, what the head gives if no energy, and its elements."""
+    """Level of theory without its details, what the head gives if no energy, domain, elements and pairs."""
     gives = "" if head["kind"] == "energy" else f"{head['kind']} ({head['unit']}), "
     level = head["level_of_theory"].partition(" (")[0]
-    return f"{gives}{level}: {head['elements']}"
+    domain = "" if head["domain"] == "unknown" else f", {head['domain']}"
+    pairs = "" if head["pairs"] == "unknown" else f" ({head['pairs']} pairs)"
+    return f"{gives}{level}{domain}: {head['elements']}{pairs}"
 
 
 @models.command()

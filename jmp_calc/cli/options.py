@@ -28,6 +28,8 @@ from .arguments import Arguments
 from .config import config_option
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from ..calculator import JMPCalculator
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,11 +58,14 @@ class Common:
     compile: bool = False
     compiled: Path | None = None
 
-    def calculator(self) -> JMPCalculator:
-        """The JMPCalculator that these options describe (imports torch)."""
+    def calculator(self, first: Atoms | None = None) -> JMPCalculator:
+        """The JMPCalculator that these options describe (imports torch).
+
+        ``first``: the structure that decides where the model has two default heads; the user is told.
+        """
         from ..calculator import JMPCalculator
 
-        return JMPCalculator(
+        calculator = JMPCalculator(
             self.model,
             head=self.head,
             device=self.device,
@@ -69,6 +74,15 @@ class Common:
             compile=self.compile,
             compiled=self.compiled,
         )
+        if first is not None:
+            self.decide_head(calculator, first)
+        return calculator
+
+    def decide_head(self, calculator: JMPCalculator, first: Atoms) -> None:
+        """Let the first structure decide where the model has two default heads, and tell the user."""
+        told = calculator.decide_head(first)
+        if told is not None:
+            self.say(told)
 
     def say(self, text: str) -> None:
         """A line for the user on stderr, unless --quiet; stdout is kept for --json."""

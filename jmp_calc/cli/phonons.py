@@ -75,7 +75,7 @@ def phonons(
         run.add_structure(struct, atoms)
         if picked.message is not None:
             common.say(picked.message)
-        atoms.calc = common.calculator()
+        atoms.calc = common.calculator(atoms)
         run.model = model_record(atoms.calc)
         result = run_phonons(atoms, **checked.to_dict(), quiet=common.quiet)
         run.results = result.to_dict()
@@ -98,7 +98,7 @@ def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings
     phonon, _, periodic = displacements(atoms, settings)
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
-        "model": model_record(common.calculator()),
+        "model": model_record(common.calculator(atoms)),
         **settings.to_dict(),
         "periodic": periodic.tolist(),
         "supercell": phonon.supercell_matrix.tolist(),

@@ -80,7 +80,7 @@ def relax(
         run.check()
         facts = {
             "structure": f"{picked.atoms.get_chemical_formula()} from {struct}",
-            "model": model_record(common.calculator()),
+            "model": model_record(common.calculator(picked.atoms)),
             **settings.to_dict(),
             "writes": ", ".join([*OUTPUTS, *also]),
         }
@@ -104,7 +104,7 @@ def _relaxed(run: CommandRun, atoms: Atoms, settings: RelaxSettings) -> RelaxRes
     from ..workflows.relax import OUTPUTS
     from ..workflows.relax import relax as run_relax
 
-    common, calculator = run.common, run.common.calculator()
+    common, calculator = run.common, run.common.calculator(atoms)
     run.model = model_record(calculator)
     result = run_relax(
         atoms, calc=calculator, **settings.to_dict(), out=common.out, prefix=common.prefix, quiet=common.quiet

@@ -74,13 +74,14 @@ def singlepoint(
     run = CommandRun(common, "singlepoint", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
         run.check()
-        _dry_run(specs, common, index, wanted, settings)
-        return
     frames = iter_named(specs, index=index, allow_truncated=allow_truncated)
     first = next(frames)  # a file that cannot be read is known before earlier results are removed
+    if common.dry_run:
+        _dry_run(specs, first, common, index, wanted, settings)
+        return
     check_cell(first.atoms, write)
     with run:
-        _compute(run, opened(common, wanted), chain((first,), frames), write, several=len(specs) > 1)
+        _compute(run, opened(common, wanted, first), chain((first,), frames), write, several=len(specs) > 1)
 
 
 def _compute(
@@ -181,6 +182,7 @@ def _parse_properties(text: str | None) -> tuple[str, ...] | None:
 
 def _dry_run(
     specs: Sequence[str],
+    first: NamedFrame,
     common: Common,
     index: str | None,
     wanted: tuple[str, ...] | None,
@@ -189,6 +191,6 @@ def _dry_run(
     """Read and check every frame and load the model; compute and write nothing."""
     from ..io.structures import check_frames
 
-    model = model_record(opened(common, wanted))
-    count = sum(check_frames(spec, index=index) for spec in specs)
-    dry_run_report(common, "singlepoint", {**settings, "frames": count, "model": model})
+    model = opened(common, wanted, first)
+    count = sum(check_frames(spec, index=index, also=model.check) for spec in specs)
+    dry_run_report(common, "singlepoint", {**settings, "frames": count, "model": model_record(model)})

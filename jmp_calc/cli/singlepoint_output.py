@@ -21,11 +21,12 @@ CHOICES = ("energy", "energies", "forces", "stress")
 Results = Mapping[str, Any]
 
 
-def opened(common: Common, wanted: tuple[str, ...] | None) -> Energies | Targets:
-    """The model of a command, by what its head gives.
+def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) -> Energies | Targets:
+    """The model of a command, by what its head gives; ``first``: the structure that decides for a default
+    head.
 
     Raises:
-        UsageError: options for energies with another head.
+        UsageError: options for energies with another head. JMPError: naming the first structure.
     """
     from ..inference.evaluator import Evaluator
     from ..inference.opened import asked_output
@@ -40,7 +41,12 @@ def opened(common: Common, wanted: tuple[str, ...] | None) -> Energies | Targets
     )
     gives = asked_output(settings)
     if gives == "energy":
-        return Energies(common.calculator(), wanted)
+        calculator = common.calculator()
+        try:
+            common.decide_head(calculator, first.atoms)
+        except JMPError as error:
+            raise type(error)(error.fact, where=str(first), hint=error.hint) from error
+        return Energies(calculator, wanted)
     options = {"--properties": wanted, "--compile": common.compile, "--compiled": common.compiled}
     for option, value in options.items():
         if value:
@@ -73,6 +79,10 @@ class Energies:
             raise  # every frame alone was fine: the fault is in the batch
         for frame, results in zip(window, found, strict=True):
             yield frame, {name: results[name] for name in self._names(frame.atoms)}
+
+    def check(self, atoms: Atoms) -> None:
+        """ModelError for a structure that the head is not for."""
+        self._calculator.decide_head(atoms)
 
     def _names(self, atoms: Atoms) -> tuple[str, ...]:
         from ..checks import why_no_stress
@@ -154,6 +164,9 @@ class Targets:
                 yield frame, self._single(frame)
             raise  # every frame alone was fine: the fault is in the batch
         yield from zip(window, found, strict=True)
+
+    def check(self, atoms: Atoms) -> None:
+        """Nothing: there are no defaults by kind of structure for such heads."""
 
     def _single(self, frame: NamedFrame) -> Results:
         try:

@@ -21,6 +21,7 @@ from ..graph.policy import PolicyName
 from ..machine.device import choose_device, choose_dtype, free_memory
 from ..machine.speed import Machine, probe_machine
 from ..model.cost import GraphCounts, dense_flops, dense_layers, kept_values
+from .head_choice import HeadChoice
 from .memory import (
     Checkpointing,
     Purpose,
@@ -34,7 +35,6 @@ from .settings import (
     Settings,
     check_covered,
     check_settings,
-    choose_head,
     choose_policy,
     dtype_name,
     portable,
@@ -251,7 +251,7 @@ def estimate(
 def _estimated(atoms: Atoms, settings: Settings, threads: int | None) -> Estimate:
     """The estimate for checked settings."""
     place, precision = choose_device(settings.device), choose_dtype(settings.dtype)
-    name, head, config = _model_of(settings)
+    name, head, config = _model_of(settings, atoms)
     checks.check_atoms(atoms, num_elements=config.backbone.num_elements)
     if settings.elements == "trained":
         check_covered(config, head, atoms.numbers, name)
@@ -284,15 +284,15 @@ def _estimated(atoms: Atoms, settings: Settings, threads: int | None) -> Estimat
     )
 
 
-def _model_of(settings: Settings) -> tuple[str, HeadConfig, ModelConfig]:
-    """Name, head and configuration of the model asked for; its weights are not read."""
+def _model_of(settings: Settings, atoms: Atoms) -> tuple[str, HeadConfig, ModelConfig]:
+    """Name, head for this structure, and configuration of the model asked for; its weights are not read."""
     from ..zoo.describe import describe_file
     from ..zoo.names import locate
 
     found = locate(settings.model, may_fetch=False)
     facts = describe_file(found.path, official=found.official)
     config, card = facts.config, facts.card
-    head = choose_head(config, settings)
+    head = HeadChoice(config, settings, "energy").candidate(atoms)
     config = dataclasses.replace(config, policy=choose_policy(config, head, settings))
     return found.name or card.name, head, config
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import platform
@@ -27,7 +28,8 @@ from ..machine.malloc import LARGE_BYTES, keep_large_arrays
 from ..model.cost import GraphCounts
 from ..model.recompute import Recompute
 from ..version import __version__
-from .info import model_info
+from .head_choice import Decided
+from .info import ModelInfo, model_info, with_choice
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
 from .opened import loaded_model, opened_model
 from .results import single_results
@@ -37,13 +39,16 @@ from .settings import (
     check_covered,
     check_known,
     structure_graph,
+    unknown,
     warn_of_uncovered,
+    warn_of_unknown,
 )
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from ..graph.build import Graph
+    from ..model.config import HeadConfig
     from ..model.potential import Layer, Prediction
     from .compiled import CompiledEvaluation, Evaluation
     from .program import ProgramHeader
@@ -66,19 +71,53 @@ class Evaluator:
         with evaluating(), torch.inference_mode(False):
             loaded = loaded_model(settings)
             opened = opened_model(loaded, settings, gives)
-            self.potential, self.head, self.policy = opened.potential, opened.head, opened.policy
+            self.potential, self.choice, self.policy = opened.potential, opened.choice, opened.policy
             self.device = opened.device
             self.potential.freeze(
                 "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
             )
         self.config = self.potential.config
-        self.info = model_info(loaded, self.head, self.policy, settings, str(self.device))
+        self._info = model_info(loaded, self.choice, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
-        if settings.compile or settings.compiled is not None:
-            self._compiled = self._compiled_evaluation(self.potential.dtype)
+        if self.choice.head is not None:
+            self._compile()
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
         self._warned_of: set[int] = set()
+
+    @property
+    def head(self) -> HeadConfig:
+        """The head; UsageError where a structure has to decide first."""
+        return self.choice.certain
+
+    @property
+    def info(self) -> ModelInfo:
+        """Where the model comes from and how it is used."""
+        return with_choice(self._info, self.choice)
+
+    def decide_head(self, atoms: Atoms) -> str | None:
+        """Let a structure decide for a default head, as the first that is computed does; returns what the
+        user is to be told, once. The errors of ``prepare``; ModelError for a structure of another kind."""
+        if self.choice.head is None:
+            checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
+            self._check_elements(self.choice.candidate(atoms), atoms.numbers)
+        told = self.choice.decide(atoms)
+        if told is not None:
+            self._compile()
+        return told
+
+    def with_choice(self, decided: Decided | None) -> None:
+        """Let the structure that has decided for an equal evaluator decide here."""
+        if decided is not None:
+            self.choice.decided = decided
+            self._compile()
+
+    def __copy__(self) -> Evaluator:
+        """One that shares the weights, and decides for a head on its own if that is still to be done."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.choice, twin._warned_of = copy.copy(self.choice), set(self._warned_of)
+        return twin
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
         """Results of one structure: what was asked for, and what comes at no extra cost."""
@@ -166,11 +205,16 @@ class Evaluator:
             model=info.name,
             sha256=info.sha256,
             weights=info.weights,
-            head=info.head,
+            head=self.head.name,
             dtype=info.dtype,
             forces=info.forces,
             policy=info.policy,
         )
+
+    def _compile(self) -> None:
+        """Take a compiled program for the head, where the settings ask for one."""
+        if self.settings.compile or self.settings.compiled is not None:
+            self._compiled = self._compiled_evaluation(self.potential.dtype)
 
     def _compiled_evaluation(self, dtype: torch.dtype) -> CompiledEvaluation:
         from .compiled import CompiledEvaluation
@@ -243,10 +287,13 @@ class Evaluator:
                 hint="start processes with multiprocessing's 'spawn', or make the calculator in the child",
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-        if "descriptors" in properties and self.settings.elements == "trained":  # the same for all heads
-            check_known(self.config, atoms.numbers, self.info.name)
+        if "descriptors" in properties:  # the same for all heads
+            self._check_known(atoms.numbers)
         else:
-            self._check_elements(atoms.numbers)
+            told = self.decide_head(atoms)
+            if told is not None:
+                logger.warning(told)
+            self._check_elements(self.head, atoms.numbers)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
@@ -254,14 +301,24 @@ class Evaluator:
         if len(atoms) > checks.MANY_ATOMS:
             self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
 
-    def _check_elements(self, numbers: np.ndarray) -> None:
+    def _check_elements(self, head: HeadConfig, numbers: np.ndarray) -> None:
         if self.settings.elements == "trained":
-            check_covered(self.config, self.head, numbers, self.info.name)
+            check_covered(self.config, head, numbers, self._info.name)
             return
         new = set(numbers.tolist()) - self._warned_of
         if new:  # once, not at every step of a dynamics
             self._warned_of |= new
-            warn_of_uncovered(self.head, new)
+            warn_of_uncovered(head, new)
+
+    def _check_known(self, numbers: np.ndarray) -> None:
+        """Elements of descriptors, which are the same for all heads."""
+        if self.settings.elements == "trained":
+            check_known(self.config, numbers, self._info.name)
+            return
+        new = unknown(self.config, numbers) - self._warned_of
+        if new:
+            self._warned_of |= new
+            warn_of_unknown(self._info.name, new)
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)

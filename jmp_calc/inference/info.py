@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..graph.policy import GraphPolicy
-from ..model.config import REFERENCE_TEXT, HeadConfig
+from ..model.config import REFERENCE_TEXT, DefaultHeads, HeadConfig
 from ..model.elements import symbols
+from ..model.skill import skill_note
 
 if TYPE_CHECKING:
     from ..zoo.container import LoadedModel
+    from .head_choice import HeadChoice
     from .settings import Settings
 
 
@@ -24,12 +27,16 @@ class ModelInfo:
     licence: str
     source: str
     created: str
-    head: str
+    head: str | None
+    """None: the first structure decides."""
+    head_choice: str
+    """How the head came to be chosen, in words; empty: it was named, or is the only one."""
     level_of_theory: str
     elements: tuple[str, ...] | None
     """Symbols the head was trained on; None: not known."""
     heads: tuple[HeadConfig, ...]
     default_head: str | None
+    default_heads: DefaultHeads | None
     energy_reference: str
     """What the zero of energy means, in words."""
     has_atomic_reference: bool
@@ -46,6 +53,11 @@ class ModelInfo:
     format_version: int | None = None
     """Version of our file format; None for official checkpoints."""
 
+    def _head(self) -> str:
+        if self.head is None:
+            return f"not chosen yet, the first structure decides: {self.head_choice}"
+        return f"{self.head} ({self.level_of_theory})" + (f", {self.head_choice}" if self.head_choice else "")
+
     def __str__(self) -> str:
         elements = "unknown" if self.elements is None else " ".join(self.elements)
         lines = (
@@ -53,7 +65,7 @@ class ModelInfo:
             ("file", self.path),
             ("sha256", self.sha256),
             ("licence", self.licence),
-            ("head", f"{self.head} ({self.level_of_theory})"),
+            ("head", self._head()),
             ("elements", elements),
             ("all heads", ", ".join(head.name for head in self.heads)),
             ("energy zero", self.energy_reference),
@@ -69,24 +81,26 @@ class ModelInfo:
 
 
 def model_info(
-    loaded: LoadedModel, head: HeadConfig, policy: GraphPolicy, settings: Settings, device: str
+    loaded: LoadedModel, choice: HeadChoice, policy: GraphPolicy, settings: Settings, device: str
 ) -> ModelInfo:
     """Describe a loaded model as one calculator uses it."""
     config, card = loaded.potential.config, loaded.card
-    return ModelInfo(
+    info = ModelInfo(
         name=card.name,
         path=str(loaded.path),
         sha256=loaded.sha256,
         licence=card.licence,
         source=card.source,
         created=card.created,
-        head=head.name,
-        level_of_theory=head.level_of_theory,
-        elements=None if head.elements is None else symbols(head.elements),
+        head=None,
+        head_choice="",
+        level_of_theory="",
+        elements=None,
         heads=config.heads,
         default_head=config.default_head,
-        energy_reference=REFERENCE_TEXT[head.reference_kind],
-        has_atomic_reference=head.reference_kind != "none",
+        default_heads=config.default_heads,
+        energy_reference="",
+        has_atomic_reference=False,
         policy=policy,
         weights=settings.weights,
         forces=settings.forces,
@@ -96,4 +110,21 @@ def model_info(
         metrics=dict(card.metrics),
         notes=card.notes,
         format_version=loaded.format_version,
+    )
+    return with_choice(info, choice)
+
+
+def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:
+    """The same with what the head of the evaluation says, or what is common to those that it may become."""
+    heads = choice.possible if choice.head is None else (choice.head,)
+    known = [head.elements for head in heads if head.elements is not None]
+    return dataclasses.replace(
+        info,
+        head=None if choice.head is None else choice.head.name,
+        head_choice=choice.words if choice.head is None or choice.decided is not None else "",
+        level_of_theory="; ".join(dict.fromkeys(head.level_of_theory for head in heads)),
+        elements=symbols(set(known[0]).intersection(*known)) if len(known) == len(heads) else None,
+        notes=(*info.notes, *(note for head in heads if (note := skill_note(head)) is not None)),
+        energy_reference="; ".join(dict.fromkeys(REFERENCE_TEXT[head.reference_kind] for head in heads)),
+        has_atomic_reference=all(head.reference_kind != "none" for head in heads),
     )

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..errors import ModelError
 from ..machine.device import choose_device, choose_dtype
-from .settings import Output, Settings, check_settings, choose_head, choose_policy, output_of
+from .head_choice import HeadChoice
+from .settings import Output, Settings, asked_name, check_settings, choose_policy, output_of
 
 if TYPE_CHECKING:
     from ..graph.policy import GraphPolicy
@@ -23,9 +25,14 @@ class OpenedModel:
     """A network on its device under the graphs that it is evaluated with."""
 
     potential: Potential
-    head: HeadConfig
+    choice: HeadChoice
     policy: GraphPolicy
     device: torch.device
+
+    @property
+    def head(self) -> HeadConfig:
+        """The head; UsageError where a structure has to decide first."""
+        return self.choice.certain
 
     @property
     def config(self) -> ModelConfig:
@@ -56,7 +63,7 @@ def asked_output(settings: Settings) -> Output:
 
     file = locate(settings.model)
     config = describe_file(file.path, official=file.official).config
-    asked = settings.head or config.default_head
+    asked = asked_name(config, settings)
     meant = [head for head in config.heads if head.name == asked or len(config.heads) == 1]
     return output_of(meant[0]) if meant else "energy"
 
@@ -72,9 +79,20 @@ def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> Open
     device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
     with torch.inference_mode(False):
         potential = loaded.potential
-        head = choose_head(potential.config, settings, gives=gives)
-        policy = choose_policy(potential.config, head, settings)
+        choice = HeadChoice(potential.config, settings, gives)
+        policy = _policy(potential.config, choice, settings)
         if policy != potential.config.policy:
             config = dataclasses.replace(potential.config, policy=policy)
             potential = Potential.from_state(config, potential.state_dict())
-        return OpenedModel(potential.to(device=device, dtype=dtype).eval(), head, policy, device)
+        return OpenedModel(potential.to(device=device, dtype=dtype).eval(), choice, policy, device)
+
+
+def _policy(config: ModelConfig, choice: HeadChoice, settings: Settings) -> GraphPolicy:
+    """The graphs of whatever head will compute."""
+    one, other = (choose_policy(config, head, settings) for head in choice.possible)
+    if one != other:
+        raise ModelError(
+            f"The default heads of {settings.model} have different cutoffs: {choice.words}.",
+            hint="choose one with head='NAME' (--head NAME)",
+        )
+    return one

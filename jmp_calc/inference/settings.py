@@ -19,8 +19,9 @@ from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
 from ..io.regular import exists
-from ..model.config import HeadConfig, HeadKind, ModelConfig, describe_heads
+from ..model.config import HeadConfig, HeadKind, ModelConfig, StructureKind
 from ..model.elements import symbols
+from ..model.skill import describe_heads, propose
 from .memory import Checkpointing
 
 if TYPE_CHECKING:
@@ -129,12 +130,16 @@ def check_settings(settings: Settings) -> None:
         )
 
 
-def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "energy") -> HeadConfig:
-    """The head asked for, else the default one, else the only one that ``gives`` this; ModelError listing the
-    heads otherwise."""
+def choose_head(
+    config: ModelConfig, settings: Settings, *, gives: Output = "energy", kind: StructureKind
+) -> HeadConfig:
+    """The head asked for, else the default one for structures of this ``kind``, else the only one that
+    ``gives`` this; ModelError listing the heads otherwise."""
     names = [head.name for head in config.heads]
     fitting = [head for head in config.heads if output_of(head) == gives]
-    name = settings.head or config.default_head
+    name = asked_name(config, settings)
+    if name is None and config.default_heads is not None and gives == "energy":
+        name = config.default_heads.of(kind)
     if name is None and len(fitting) == 1:
         name = fitting[0].name
     if name is None:
@@ -150,7 +155,7 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
         )
     head = config.head(name)
     if head not in fitting:
-        available = ", ".join(other.name for other in fitting) or "none"
+        available = propose(fitting) or "none"
         found, plural = output_of(head), {"energy": "energies", "class": "classes"}.get(gives, f"{gives}s")
         hint = (
             f"heads with {plural}: {available}; this one: {_HOW[found].format(model=settings.model)}, "
@@ -158,12 +163,18 @@ def choose_head(config: ModelConfig, settings: Settings, *, gives: Output = "ene
         )
         raise ModelError(f"Head {name!r} gives {_article(found)}, not {_article(gives)}.", hint=hint)
     if settings.forces == "direct" and not (head.direct_forces and config.backbone.force_branch):
-        direct = [other.name for other in fitting if other.direct_forces]
+        direct = [other for other in fitting if other.direct_forces]
         raise ModelError(
             f"Head {name!r} has no direct forces.",
-            hint=f"heads that have: {', '.join(direct)}" if direct else "use forces='conservative'",
+            hint=f"heads that have: {propose(direct)}" if direct else "use forces='conservative'",
         )
     return head
+
+
+def asked_name(config: ModelConfig, settings: Settings) -> str | None:
+    """Present name of the head that the settings mean whatever the structure; None: they mean none."""
+    name = settings.head or config.default_head
+    return None if name is None else config.present_name(name)
 
 
 def _article(output: Output) -> str:
@@ -221,12 +232,12 @@ def check_covered(
     if not missing:
         return
     others = [
-        other.name
+        other
         for other in config.heads
         if other.kind == "energy" and other.elements is not None and not uncovered(other, numbers)
     ]
     anyway = "elements='any' (--elements any) computes all the same"
-    fit = f"heads that cover this structure: {', '.join(others)}; choose one with head='NAME' (--head NAME)"
+    fit = f"heads that cover this structure: {propose(others)}; choose one with head='NAME' (--head NAME)"
     raise ModelError(
         f"Head {head.name!r} was not trained on {', '.join(symbols(missing))}; "
         f"it covers {' '.join(symbols(head.elements or ()))}.",
@@ -248,13 +259,24 @@ def warn_of_uncovered(head: HeadConfig, numbers: Iterable[int]) -> None:
         )
 
 
+def unknown(config: ModelConfig, numbers: np.ndarray) -> set[int]:
+    """Those of the atomic numbers (N,) that no head was trained on."""
+    return set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
+
+
+def warn_of_unknown(model: str, numbers: Iterable[int]) -> None:
+    """JMPWarning for elements that no head was trained on, where their features are computed all the same."""
+    text = f"No head of {model} was trained on {', '.join(symbols(numbers))}: their features are arbitrary."
+    warnings.warn(JMPWarning(text), stacklevel=2)
+
+
 def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
     """ModelError for elements that no head of ``model`` was trained on: their features would be arbitrary;
     atomic numbers of shape (N,)."""
-    unknown = set(numbers.tolist()).intersection(*(uncovered(head, numbers) for head in config.heads))
-    if unknown:
+    strange = unknown(config, numbers)
+    if strange:
         raise ModelError(
-            f"No head of {model} was trained on {', '.join(symbols(unknown))}.",
+            f"No head of {model} was trained on {', '.join(symbols(strange))}.",
             hint="leave out these structures, or choose a model that knows them",
         )
 

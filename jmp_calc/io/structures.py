@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..checks import check_atoms, check_sound
-from ..errors import BadInputError, BadStructureError, JMPError, JMPWarning, UsageError
+from ..errors import BadInputError, JMPError, JMPWarning, UsageError
 from .files import Index, parse_index, parse_structure, shown_index
 from .raw_frame import to_atoms
 from .reader import stream_file
@@ -164,19 +164,27 @@ def windows(frames: Iterable[Structure]) -> Iterator[list[Structure]]:
         raise unreadable
 
 
-def check_frames(spec: str | os.PathLike[str], *, index: str | Index | None = None) -> int:
+def check_frames(
+    spec: str | os.PathLike[str],
+    *,
+    index: str | Index | None = None,
+    also: Callable[[Atoms], None] | None = None,
+) -> int:
     """The number of selected frames (default all), each of which a calculator could take; errors name the
     frame.
 
+    ``also``: what else is to be checked of each.
+
     Raises:
-        BadStructureError: naming the frame.
+        BadStructureError: naming the frame. JMPError: of ``also``.
     """
     count = 0
     for count, atoms in enumerate(iter_frames(spec, index=index), start=1):
         try:
             check_atoms(atoms)
-        except BadStructureError as error:
-            raise BadStructureError(
-                error.fact, where=f"{spec}, selected frame {count - 1}", hint=error.hint
-            ) from error
+            if also is not None:
+                also(atoms)
+        except JMPError as error:
+            where = f"{spec}, selected frame {count - 1}"
+            raise type(error)(error.fact, where=where, hint=error.hint) from error
     return count

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..graph.policy import FewerNeighbors, GraphPolicy
-from .elements import symbols
 
 REFERENCE_TEXT = {
     "none": "no atomic reference: energies have an arbitrary zero per element; "
@@ -24,6 +23,8 @@ REFERENCE_TEXT = {
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
 ReferenceKind = Literal["none", "isolated_atoms", "least_squares"]
+StructureKind = Literal["molecules", "periodic"]
+"""What decides for a default head: a structure with any periodic direction is periodic."""
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
 Reduction = Literal["sum", "mean", "max"]
 BindingGate = Literal["bonds", "envelope"]
@@ -162,6 +163,10 @@ class DefaultHeads:
     periodic: str
     """For all others."""
 
+    def of(self, kind: StructureKind) -> str:
+        """The head for structures of this kind."""
+        return self.molecules if kind == "molecules" else self.periodic
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -185,9 +190,14 @@ class ModelConfig:
         """The head called ``name``; KeyError if there is none."""
         return {head.name: head for head in self.heads}[name]
 
+    def present_name(self, name: str) -> str:
+        """What the head with this name is called now."""
+        return self.head_aliases.get(name, name)
+
     def with_new_head(self, head: HeadConfig, kept: Sequence[str]) -> ModelConfig:
         """The same network with a new head, which is its default, beside the ``kept`` ones."""
-        return self.with_heads((*(self.head(name) for name in kept), head), head.name)
+        old = (self.head(name) for name in kept)  # their errors were those of the network before
+        return self.with_heads((*(dataclasses.replace(item, errors=()) for item in old), head), head.name)
 
     def with_heads(self, heads: Iterable[HeadConfig], default: str | DefaultHeads | None) -> ModelConfig:
         """The same network with these heads and defaults; old names of heads that it lost are forgotten."""
@@ -272,13 +282,4 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
         rest["default_heads"] = DefaultHeads(**rest["default_heads"])
     return ModelConfig(
         backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest
-    )
-
-
-def describe_heads(heads: Iterable[HeadConfig]) -> str:
-    """One line for error messages: every head with kind, level of theory and elements."""
-    return "; ".join(
-        f"{head.name} ({head.kind}, {head.level_of_theory}, elements "
-        f"{'unknown' if head.elements is None else ' '.join(symbols(head.elements))})"
-        for head in heads
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bonding import graph_name
+from ..bonding import SMALLEST, graph_name
 from ..errors import BadInputError
 
 if TYPE_CHECKING:
@@ -46,6 +46,14 @@ def name_of(molecule: Chem.Mol) -> str:
     full = Chem.AddHs(molecule)
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in full.GetBonds()]
     return graph_name([atom.GetAtomicNum() for atom in full.GetAtoms()], bonds)
+
+
+def names_of(graph: str) -> list[str]:
+    """The names of the molecules of a sample, each once, from its SMILES; atoms and dimers have none."""
+    from rdkit import Chem
+
+    parts = [Chem.AddHs(Chem.MolFromSmiles(part)) for part in graph.split(".")]
+    return sorted({name_of(part) for part in parts if part.GetNumAtoms() >= SMALLEST})
 
 
 def excluded_molecules(path: Path) -> Excluded:

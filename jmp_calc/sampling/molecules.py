@@ -15,18 +15,12 @@ from rdkit import Chem
 
 from .conformers import ForceField, embedded, numbers_of, positions_of, rattled
 from .draws import generator, kind_at, log_uniform, one_of, position
-from .exclude import Excluded
+from .exclude import Excluded, names_of
 from .geometry import CLOSEST, RADII, Floats, Ints, closest_ratio, placed, rotated
 from .graphs import GraphSource, canonical, n_atoms
 from .paths import transformed
+from .refusals import ATTEMPTS, Refused
 from .small import dimer_atoms
-
-ATTEMPTS = 30
-"""Graphs and geometries that are tried for one sample."""
-
-
-class Refused(Exception):
-    """An attempt that gave no sample; the text says why, as it is counted."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,8 @@ class MoleculeSource:
                 refused[str(reason)] += 1
                 continue
             atoms = Atoms(made.numbers, made.positions - made.positions.mean(axis=0))
-            atoms.info = {"sample_kind": kind, "graph": made.graph, **made.info}
+            names = " ".join(names_of(made.graph))
+            atoms.info = {"sample_kind": kind, "graph": made.graph, "molecules": names, **made.info}
             return atoms
         return None
 

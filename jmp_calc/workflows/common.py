@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import warnings
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
+logger = logging.getLogger("jmp_calc")
+
 STORED_CONSTRAINTS = ("FixAtoms", "FixCartesian")
 """Constraints that extxyz keeps, as a column of which atoms may move."""
 
@@ -47,6 +50,7 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
     Raises:
         UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is
             named here, before optimizers, integrators and spglib see NaN or a cell without volume.
+        ModelError: a JMPCalculator that computes structures of the other kind (molecules, periodic ones).
     """
     calc = calc or atoms.calc
     if calc is None:
@@ -57,6 +61,10 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
         for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
             del fields[key]
     copy.calc = calc
+    decide = getattr(calc, "decide_head", None)  # now: files and restarts name the head that computes
+    told = None if decide is None else decide(copy)
+    if told is not None:
+        logger.warning(told)
     return copy
 
 

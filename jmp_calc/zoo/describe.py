@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..graph.policy import GraphPolicy
-from ..model.config import REFERENCE_TEXT, HeadConfig, ModelConfig
+from ..model.config import REFERENCE_TEXT, DomainErrors, HeadConfig, ModelConfig
 from ..model.elements import symbols
+from ..model.skill import SKILL_FRAMES, describe_errors, force_share, has_skill, skill_note
 from . import cache
 from .container import ModelCard, describe_model
+from .knowledge import Knowledge
 from .names import ModelFile
 from .registry import RegistryEntry
 
@@ -34,6 +37,7 @@ class FileFacts:
     """How damage of the weights is noticed: the hash of the content, or the words for none."""
     sha256: str | None = None
     """Of the whole file; None: not computed."""
+    knowledge: Knowledge = field(default_factory=Knowledge)
 
 
 def describe_file(path: Path, *, official: bool) -> FileFacts:
@@ -48,7 +52,8 @@ def describe_file(path: Path, *, official: bool) -> FileFacts:
         return FileFacts(*describe_official(path), "official checkpoint", OFFICIAL_CONTENT)
     ours = describe_model(path)
     version = f"jmp-calc format version {ours.format_version}"
-    return FileFacts(ours.config, ours.card, version, content_words(ours.content_sha256), ours.sha256)
+    content = content_words(ours.content_sha256)
+    return FileFacts(ours.config, ours.card, version, content, ours.sha256, ours.knowledge)
 
 
 def content_words(sha256: str | None) -> str:
@@ -61,6 +66,7 @@ def describe(found: ModelFile) -> dict[str, Any]:
     facts = describe_file(found.path, official=found.official)
     config, card = facts.config, facts.card
     notes = list(card.notes)
+    notes += [note for head in config.heads if (note := skill_note(head)) is not None]
     if not found.published:
         notes.append("added by hand; not known to be the published file")
     return {
@@ -74,8 +80,11 @@ def describe(found: ModelFile) -> dict[str, Any]:
         "source": card.source,
         "created": card.created or "unknown",
         "default_head": config.default_head,
+        "default_heads": None if config.default_heads is None else asdict(config.default_heads),
+        "head_aliases": dict(config.head_aliases),
         "heads": [_head(head) for head in config.heads],
         "energy_reference": card.energy_reference or _reference(config),
+        "statistics": _statistics(facts.knowledge),
         "graphs": _policy(config.policy),
         "network": {
             "blocks": config.backbone.num_blocks,
@@ -110,9 +119,14 @@ def _head(head: HeadConfig) -> dict[str, Any]:
         "kind": head.kind,
         "unit": head.unit,
         "level_of_theory": head.level_of_theory,
+        "domain": ", ".join(head.domain) or "unknown",
         "elements": "unknown" if head.elements is None else " ".join(symbols(head.elements)),
+        "pairs": "unknown" if head.pairs is None else len(head.pairs),
         "direct_forces": head.direct_forces,
     }
+    theory = {name: text for name, text in asdict(head.theory).items() if text}
+    described |= {"theory": theory} if theory else {}
+    described |= {"errors": [_errors(errors) for errors in head.errors]} if head.errors else {}
     if energies:
         described["reference"] = (
             NO_REFERENCE if head.reference_kind == "none" else REFERENCE_TEXT[head.reference_kind]
@@ -126,6 +140,24 @@ def _head(head: HeadConfig) -> dict[str, Any]:
     if head.cutoff is not None:
         described["cutoff_angstrom"] = head.cutoff
     return described
+
+
+def _errors(errors: DomainErrors) -> dict[str, Any]:
+    """Errors in one domain, with force errors as shares of the mean force."""
+    share = force_share(errors)
+    relative = {"forces_mae_share_of_mean_force": round(share, 4)} if math.isfinite(share) else {}
+    skill = {None: f"not known from fewer than {SKILL_FRAMES} frames", True: "yes", False: "none"}
+    summary = {"skill": skill[has_skill(errors)], "summary": describe_errors(errors)}
+    return {**asdict(errors), **relative, **summary}
+
+
+def _statistics(knowledge: Knowledge) -> dict[str, Any]:
+    """What the file has of the features of its training data."""
+    of_heads, elements = sorted(knowledge.heads), knowledge.elements
+    return {
+        **({"feature_covariance_of_heads": of_heads} if of_heads else {}),
+        **({} if elements is None else {"descriptors_of_elements": " ".join(symbols(elements.numbers))}),
+    }
 
 
 def _reference(config: ModelConfig) -> str:

@@ -130,7 +130,7 @@ def test_unforeseen_errors_leave_a_log_instead_of_a_traceback(
     run, water: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(cli_main.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr("jmp_calc.cli.options.Common.calculator", lambda _: 1 / 0)
+    monkeypatch.setattr("jmp_calc.cli.options.Common.calculator", lambda *_: 1 / 0)
     result = run("relax", water, "--dry-run")
     assert result.exit_code == 1
     assert "Traceback" not in result.output

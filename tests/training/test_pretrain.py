@@ -341,5 +341,5 @@ def test_a_set_needs_files_or_records_and_not_both() -> None:
 
     content = {"mixture": {"name": "m", "default_head": "h"}, "heads": {"h": {"level_of_theory": "none"}}}
     for entry in ({"head": "h"}, {"head": "h", "files": ["a.xyz"], "records": "a"}):
-        with pytest.raises(UsageError, match="either files or records"):
+        with pytest.raises(UsageError, match="either files, records or made"):
             mixture_of({**content, "sets": {"s": entry}})

@@ -41,6 +41,10 @@ class Frame:
     """``head`` entry of the file, if any."""
     fixed: np.ndarray | None = None
     """(N,) bool: atoms that the calculation held in place; None: not known or none."""
+    origin: str | None = None
+    """Molecular graph (SMILES) or composition that a sampled frame was made from, where its file says it."""
+    molecules: tuple[str, ...] = ()
+    """Names of the molecules (``bonding.graph_name``) that a sampled frame was made from."""
     identifier: str | None = None
     """Name of the structure in its data set, where it has one."""
     targets: dict[str, float] = field(default_factory=dict)

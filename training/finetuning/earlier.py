@@ -102,11 +102,10 @@ def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
     elements = {int(z) for frame in item.frames for z in np.unique(frame.numbers)}
     heads = energy_heads(config, direct=False)
     known = [head.name for head in knowing(heads, elements)]
-    if item.head is not None and item.head not in known:
+    named = None if item.head is None else config.present_name(item.head)
+    if named is not None and named not in known:
         reason = (
-            "does not know all the elements"
-            if item.head in {head.name for head in heads}
-            else "does not exist"
+            "does not know all the elements" if named in {head.name for head in heads} else "does not exist"
         )
         raise UsageError(
             f"The old head {item.head!r} {reason}.",
@@ -125,7 +124,7 @@ def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
             where=item.name,
             hint=f"FILE:HEAD with one of {', '.join(known)}",
         )
-    return known if item.head is None else [item.head]
+    return known if named is None else [named]
 
 
 def bound(item: EarlierSet, potential: Potential, *, direct: bool, device: torch.device) -> EarlierTask:

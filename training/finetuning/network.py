@@ -67,6 +67,15 @@ def new_head(
     return _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
 
 
+def with_present_name(options: ModelOptions, config: ModelConfig, messages: list[str]) -> ModelOptions:
+    """The options with what the old head is called now; ``messages`` receives that it was renamed."""
+    present = config.present_name(options.head)
+    if present == options.head:
+        return options
+    messages.append(f"the old head {options.head} is called {present} now")
+    return replace(options, head=present)
+
+
 def check_old_head(options: ModelOptions, config: ModelConfig, head: HeadConfig, *, direct: bool) -> None:
     """ModelError if the new head cannot start from the old one that was named, UsageError if from none."""
     if options.head in OLD_HEADS:

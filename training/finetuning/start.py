@@ -20,7 +20,15 @@ from ..batches.tasks import Task
 from ..data.frame import Frame
 from .earlier import EarlierTask, bound, with_own_titles
 from .fitted_energies import with_fitted_energies
-from .network import check_old_head, kept_heads, network_for, new_head, with_knowledge, with_layers
+from .network import (
+    check_old_head,
+    kept_heads,
+    network_for,
+    new_head,
+    with_knowledge,
+    with_layers,
+    with_present_name,
+)
 from .old_heads import energy_heads, force_errors, knowing
 from .options import ModelOptions
 from .prepare import Prepared
@@ -115,6 +123,7 @@ def _with_old_weights(
         with_own_titles([bound(item, old, direct=direct, device=device) for item in items], items)
         for items in (prepared.retained, prepared.replayed)
     )
+    options = with_present_name(options, network, messages)
     kept = kept_heads(options, network, {item.task.head for item in (*watched, *trained)})
     check_old_head(options, network, head, direct=direct)
     template, probe = _similar_head(old, options, head, prepared.train, direct, device, messages)

@@ -5,7 +5,7 @@ Only parameters that are trained are averaged; buffers (scale factors, basis con
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -24,14 +24,24 @@ class EMA:
             warmup: smaller d in the first steps (``decay_of``); else d at all of them, as published.
         """
         self.decay, self.warmup = decay, warmup
+        self._before = 0
         self._weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.shadow: dict[str, Tensor] = {}
         if decay is not None:
             self.shadow = {name: p.detach().clone() for name, p in self._weights.items()}
 
+    @torch.no_grad()
+    def start_from(self, averages: Mapping[str, Tensor], steps: int) -> None:
+        """Go on with ``averages`` over ``steps`` earlier steps; weights that they lack start as they are."""
+        for name, averaged in averages.items():
+            if name in self.shadow and self.shadow[name].shape == averaged.shape:
+                self.shadow[name].copy_(averaged)
+        self._before = steps
+
     def decay_of(self, step: int) -> float:
         """d of the update after ``step`` earlier ones: min(d, (1 + n) / (10 + n)) with warm-up."""
         assert self.decay is not None
+        step += self._before
         # With a constant d the start weights still count d^n after n steps: 55 % after 60 steps of 0.99. A
         # run that is shorter than 1 / (1 - d) would hand back what it started from; the warm-up averages over
         # about the last tenth of the steps instead, until that is as long as d says.

@@ -40,7 +40,7 @@ def training_batches(
         config.max_edges_per_batch,
         config.batch_size or 32,
         tuple(weights[source.name] for source in sets),
-        mixture.seed,
+        recipe.seed,
         config.accumulate,
     )
     graphs = _graphs(sets, [source.train for source in sets], sizes, recipe, potential)

@@ -7,60 +7,59 @@ marked.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError
-from jmp_calc.graph.neighbours import neighbour_edges
+from jmp_calc.errors import UsageError
 from jmp_calc.io.progress import Say
 
 from ..data.frame import Frame
-from ..data.geometry_hash import Seen, key
-from ..data.labels import read_labelled
-from ..data.raw import read_raw
 from ..data.references import fit_references
 from ..data.split import split_frames
-from .mixture import Mixture, MixtureSet, holdout_patterns
+from .compounds import formula_of, is_compound, reduced, validates
+from .filters import ReadSet, Rules, read_set, remember_holdout
+from .holdout import held_out
+from .mixture import Mixture, MixtureSet
 from .pack import Packed, PackedSet
-
-MAIN_CUTOFF = 5.0
-"""Å, of the main graph of jmp-xs: edges are counted here so that batches can be planned without building
-graphs."""
-MAX_DEGREE = 66
-"""Largest number of main edges of one atom: denser frames are far beyond any use and cost the most."""
-OUTLIER_SIGMAS = 12.0
-OUTLIER_FLOOR = 2.0
-"""eV/atom: energies closer than this to the median are never outliers."""
-
-Counts = dict[tuple[str, int], tuple[int, int]]
-"""Main edges and largest degree by (file, frame number)."""
+from .shards import Shards
 
 
-def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool = True) -> Packed:
-    """Read, filter, subsample and reference all sets of ``mixture`` from the folder ``data``."""
-    seen = Seen()
+def build(
+    mixture: Mixture,
+    data: Path,
+    shards: Shards | None = None,
+    *,
+    say: Say = print,
+    check_holdout: bool = True,
+) -> Packed:
+    """Read, filter, subsample and reference all sets of ``mixture`` from the folder ``data``, and those that
+    are made from ``shards``."""
+    rules = Rules(mixture, held_out() if check_holdout else None)
     if check_holdout:
-        remember_holdout(seen, data, say)
+        remember_holdout(rules, data, say)
     kept: list[tuple[PackedSet, list[Frame], np.ndarray]] = []
-    counts: Counts = {}
-    for item in (item for item in mixture.sets if item.files):
-        frames, dropped = read_set(item, data, seen, counts, mixture.seed)
-        train, valid = split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
-        described, ordered = describe(item, train, valid, dropped)
+    made = read_validating(shards, rules)
+    validating = {origin(frame) for frames in made.values() for frame in frames}
+    for item in (item for item in mixture.sets if not item.records):
+        if item.made is None:
+            read = read_set(item, tuple(data / file for file in item.files), rules)
+            train, valid = split_set(item, read, mixture)
+        else:
+            read, valid = read_set(item, made_paths(item, shards), rules), made[item.name]
+            train = [frame for frame in read.frames if not validates_made(frame, validating)]
+            read.dropped["validates"] += len(read.frames) - len(train)
+        described, ordered = describe(item, train, valid, read)
         kept.append((described, ordered, np.arange(len(ordered)) >= described.n_train))
         elements = len({int(z) for f in ordered for z in np.unique(f.numbers)})
         say(
             f"{item.name:18s} {item.head:16s} train {described.n_train:5d} valid {described.n_valid:4d} "
             f"atoms {sum(f.n_atoms for f in ordered):7d} elements {elements:2d} F rms "
             f"{described.force_rms:.2f} "
-            f"E std {described.energy_std:.3f} left out {dict(dropped)}"
+            f"E std {described.energy_std:.3f} left out {dict(read.dropped)}"
         )
-    packed = flatten(kept, counts)
+    packed = flatten(kept, rules)
     say(
         f"total: {len(packed)} frames, {len(packed.numbers)} atoms, {packed.n_edges.sum() / 1e6:.1f} M main "
         "edges"
@@ -68,125 +67,54 @@ def build(mixture: Mixture, data: Path, *, say: Say = print, check_holdout: bool
     return packed
 
 
-def remember_holdout(seen: Seen, data: Path, say: Say) -> None:
-    """Remember the geometries of all held-out labelled and test files that the folder has."""
-    patterns = [p for reason in ("labelled", "tests", "licence") for p in holdout_patterns()[reason]]
-    for path in sorted(data.glob("*.xyz*")):
-        stem = path.name.split(".")[0]
-        if any(fnmatchcase(stem, pattern) for pattern in patterns):
-            for raw in read_raw(path).frames:
-                seen.add(key(raw.numbers, raw.positions, raw.cell, raw.pbc), f"held-out {stem}")
-    say(f"{len(seen)} held-out geometries remembered")
+def split_set(item: MixtureSet, read: ReadSet, mixture: Mixture) -> tuple[Sequence[Frame], Sequence[Frame]]:
+    """Frames of a set that train, and those that validate."""
+    frames = read.frames
+    if item.split == "blocks":
+        return split_frames(frames, valid_fraction(len(frames), mixture), mixture.seed)
+    train = [frame for frame in frames if not validates(formula_of(frame.numbers))]
+    known = {int(z) for frame in train for z in frame.numbers}
+    others = [frame for frame in frames if validates(formula_of(frame.numbers))]
+    valid = [frame for frame in others if {int(z) for z in frame.numbers} <= known]
+    read.dropped["element without training"] += len(others) - len(valid)
+    return train, valid
 
 
-def read_set(
-    item: MixtureSet, data: Path, seen: Seen, counts: Counts, seed: int
-) -> tuple[list[Frame], Counter[str]]:
-    """Frames of one set after all filters and the cap, and how many were left out for which reason.
+def read_validating(shards: Shards | None, rules: Rules) -> dict[str, list[Frame]]:
+    """Validation frames of the sets that are made, by set; their molecules and compounds train nothing that
+    is made."""
+    found = {}
+    for item in rules.mixture.sets:
+        if item.made is not None:
+            paths = made_paths(item, shards, valid=True)
+            found[item.name] = read_set(item, paths, rules).frames if paths else []
+    return found
 
-    Raises:
-        BadInputError: too few usable frames.
-    """
-    dropped: Counter[str] = Counter()
-    frames: list[Frame] = []
-    for file in item.files:
-        path = data / file
-        allowed = matching_info(path, item.info) if item.info else None
-        for frame in read_labelled(path, require=(), units=item.units).frames:
-            if not item.wants(frame.group):
-                continue
-            if allowed is not None and frame.index not in allowed:
-                dropped["info"] += 1
-                continue
-            reason = fault(frame, item, counts)
-            if reason:
-                dropped[reason] += 1
-            else:
-                frames.append(frame)
-    frames = [frame for frame, good in zip(frames, typical_energies(frames, item, dropped)) if good]
-    unique = []
-    for frame in subsample(frames, item.cap, item.select, seed) if len(frames) > 4 * item.cap else frames:
-        keys = key(frame.numbers, frame.positions, frame.cell, frame.pbc)
-        owner = seen.find(keys)
-        if owner is None:
-            seen.add(keys, item.name)
-            unique.append(frame)
-        else:
-            dropped["held out" if owner.startswith("held-out") else "duplicate"] += 1
-    chosen = subsample(unique, item.cap, item.select, seed)
-    if len(chosen) < 2:
-        raise BadInputError(
-            f"Set {item.name!r} has {len(chosen)} usable frames.",
-            where=", ".join(item.files),
-            hint=f"left out: {dict(dropped)}",
+
+def made_paths(item: MixtureSet, shards: Shards | None, *, valid: bool = False) -> tuple[Path, ...]:
+    """Files of a set that was made; UsageError if there are none."""
+    if shards is None:
+        raise UsageError(
+            f"The frames of the set {item.name!r} are made for every stage.", hint="--shards FOLDER"
         )
-    return [
-        replace(
-            f,
-            energy=f.energy if item.energy else None,
-            stress=f.stress if item.wants_stress(f.group) else None,
-        )
-        for f in chosen
-    ], dropped
+    if not valid:
+        return shards.train(item)
+    return shards.valid(item) if item.made is not None and item.made.valid_frames else ()
 
 
-def matching_info(path: Path, info: dict[str, int | float | str]) -> set[int]:
-    """Frame numbers whose entries have the wanted values where they are present."""
-
-    def same(value: object, wanted: int | float | str) -> bool:
-        text = str(value).strip().strip('"')
-        number = {"f": 0.0, "false": 0.0, "t": 1.0, "true": 1.0}.get(text.lower())
-        if isinstance(wanted, str):
-            return text == wanted
-        try:
-            return (float(text) if number is None else number) == float(wanted)
-        except ValueError:
-            return False
-
-    return {
-        raw.index
-        for raw in read_raw(path).frames
-        if all(same(raw.info[name], wanted) for name, wanted in info.items() if name in raw.info)
-    }
+def origin(frame: Frame) -> str:
+    """The molecule that a frame was made from, or its reduced formula."""
+    if frame.origin is None:
+        return formula_of(frame.numbers)
+    return reduced(frame.origin) if frame.pbc.any() else frame.origin
 
 
-def fault(frame: Frame, item: MixtureSet, counts: Counts) -> str | None:
-    """Why a frame is not used, or None; remembers its number of edges."""
-    if frame.forces is None or frame.energy is None:
-        return "no forces or energy"
-    if frame.n_atoms > item.max_atoms:
-        return "atoms"
-    if frame.n_atoms < 2 and not frame.pbc.any():
-        return "lone atom"
-    if float(np.linalg.norm(frame.forces, axis=1).max()) > item.max_force:
-        return "force"
-    edges, _ = neighbour_edges(frame.positions, frame.cell, frame.pbc, MAIN_CUTOFF)
-    degree = int(np.bincount(edges.target, minlength=1).max())
-    counts[frame.source, frame.index] = len(edges), degree
-    return None if 0 < degree <= MAX_DEGREE else "density"
-
-
-def typical_energies(frames: Sequence[Frame], item: MixtureSet, dropped: Counter[str]) -> list[bool]:
-    """Mask of frames whose referenced energy per atom is not an outlier of the set (median and MAD)."""
-    if len(frames) < 20:
-        return [True] * len(frames)
-    references = fit_references(frames, mode="lstsq")
-    residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in frames])
-    distance = np.abs(residual - np.median(residual))
-    limit = max(OUTLIER_FLOOR, OUTLIER_SIGMAS * 1.4826 * float(np.median(distance)))
-    dropped["energy"] += int((distance > limit).sum())
-    return list(distance <= limit)
-
-
-def subsample(frames: list[Frame], cap: int, select: str, seed: int) -> list[Frame]:
-    """At most ``cap`` frames: evenly along the file, or a fixed random draw; file order stays."""
-    if len(frames) <= cap:
-        return frames
-    if select == "even":
-        chosen = np.unique(np.round(np.linspace(0, len(frames) - 1, cap)).astype(int))
-    else:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(frames), cap, replace=False))
-    return [frames[i] for i in chosen]
+def validates_made(frame: Frame, validating: Collection[str]) -> bool:
+    """Whether a frame that was made is of a molecule or compound that validates, here or in another set."""
+    name = origin(frame)
+    if not frame.pbc.any():
+        return name in validating
+    return is_compound(name) and (name in validating or validates(name))
 
 
 def valid_fraction(count: int, mixture: Mixture) -> float:
@@ -196,12 +124,16 @@ def valid_fraction(count: int, mixture: Mixture) -> float:
 
 
 def describe(
-    item: MixtureSet, train: Sequence[Frame], valid: Sequence[Frame], dropped: Counter[str]
+    item: MixtureSet,
+    train: Sequence[Frame],
+    valid: Sequence[Frame],
+    read: ReadSet,
 ) -> tuple[PackedSet, list[Frame]]:
     """References and scales of the training frames, and all frames, training first."""
     references, residual = None, np.zeros(1)
     if item.energy:
-        references = fit_references(train, mode="lstsq")
+        made = item.made is not None
+        references = fit_references(train, read.isolated, mode="auto" if made else "lstsq")
         # An element that only validates has no reference; split_frames keeps such frames in training.
         residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in train])
     forces = np.concatenate([f.forces for f in train if f.forces is not None])
@@ -215,20 +147,21 @@ def describe(
         energy_std=float(residual.std()),
         n_train=len(train),
         n_valid=len(valid),
-        dropped=dict(dropped),
+        dropped=dict(read.dropped),
         licence=item.licence,
         source=item.source,
         citation=item.citation,
         files=item.files,
+        isolated=dict(read.isolated),
     )
     return described, [*train, *valid]
 
 
-def flatten(kept: Sequence[tuple[PackedSet, list[Frame], np.ndarray]], counts: Counts) -> Packed:
+def flatten(kept: Sequence[tuple[PackedSet, list[Frame], np.ndarray]], rules: Rules) -> Packed:
     """One set of flat arrays from the frames of all sets."""
     frames = [frame for _, group, _ in kept for frame in group]
     sizes = [frame.n_atoms for frame in frames]
-    n_edges, degree = np.array([counts[f.source, f.index] for f in frames], dtype=np.int64).T
+    n_edges, degree = np.array([rules.counts[f.source, f.index] for f in frames], dtype=np.int64).T
     missing = np.full((3, 3), np.nan)
     return Packed(
         sets=tuple(described for described, _, _ in kept),

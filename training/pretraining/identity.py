@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict[str, Any]:
     """Frames, mixture and network.
 
-    Where the data are, and what is only told of them, may change.
+    Where the data are, and what is only told of them, may change. Frames that a stage makes are known by the
+    recipe and its seed: labels of another machine differ in their last bits.
     """
     mixture = plain(
         {field.name: getattr(recipe.mixture, field.name) for field in dataclasses.fields(Mixture)}
@@ -33,8 +34,14 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
     for item in mixture["sets"].values():
         for told in ("files", "records", "valid_records", "licence", "source", "citation"):
             del item[told]
-    frames = {source.name: {"frames": len(source.train), "sha256": source.fingerprint} for source in sets}
-    return {"sets": frames, "mixture": mixture, "model": plain(recipe.model)}
+    made = {item.name for item in recipe.mixture.sets if item.made is not None}
+    frames = {
+        source.name: {"frames": len(source.train), "sha256": source.fingerprint}
+        for source in sets
+        if source.name not in made
+    }
+    stage = 0 if recipe.stage is None else recipe.stage.number
+    return {"sets": frames, "mixture": mixture, "model": plain(recipe.model), "stage": stage}
 
 
 def refuse_other_network(state: Checkpoint, recipe: PretrainRecipe, path: Path) -> None:

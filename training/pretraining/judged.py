@@ -8,15 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jmp_calc.model.config import HeadConfig
+from jmp_calc.model.skill import LARGEST_SHARE, LEAST_CORRELATION, SKILL_FRAMES
 
 from ..validation.metrics import Predictions
 
-ENOUGH_FRAMES = 20
-"""Held-out frames with forces that a head is judged by; of fewer nothing is concluded."""
-LARGEST_SHARE = 0.5
-"""Of the mean size of a force component: a head whose error is larger has no skill."""
-LEAST_CORRELATION = 0.8
-"""Between predicted and true force components."""
 LEAST_ATOMISATION = 0.5
 """eV/atom: a head under which structures are bound by less on average falls apart."""
 
@@ -38,7 +33,7 @@ class Judged:
     @property
     def unskilled(self) -> str | None:
         """Why the head is not shipped, if it is not."""
-        if self.frames < ENOUGH_FRAMES:
+        if self.frames < SKILL_FRAMES:
             return None
         share = self.forces_mae / self.mean_force if self.mean_force > 0 else 0.0
         if share > LARGEST_SHARE:

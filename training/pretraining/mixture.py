@@ -25,7 +25,8 @@ HERE = Path(__file__).parent
 HOLDOUT_FILE = HERE / "holdout.toml"
 
 Select = Literal["even", "random"]
-Normalisation = Literal["force_scale", "jmp"]
+Split = Literal["blocks", "composition"]
+Normalisation = Literal["force_scale", "jmp", "absolute"]
 T = TypeVar("T")
 
 _UNITS = ("energy", "length", "forces", "stress")
@@ -43,6 +44,26 @@ class MixtureHead:
 
 
 @dataclass(frozen=True)
+class Made:
+    """Frames that are sampled and labelled anew for every stage, from its seed (``shards.py``)."""
+
+    sample: str
+    """What ``jmp-calc sample`` makes: molecules or crystals."""
+    calculator: str
+    """Who labels them: a name of ``jmp-calc label``. Sets with the same ``sample`` share their structures."""
+    frames: int
+    """Structures of a stage."""
+    valid_frames: int = 0
+    """Structures of the validation part, which is the same in every stage."""
+    max_spread: float | None = None
+    """eV/Å: frames on whose forces the networks of an ensemble differ more are left out."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.valid_frames < 0:
+            raise UsageError("Made frames need frames >= 1 and valid_frames >= 0.", where="recipe")
+
+
+@dataclass(frozen=True)
 class MixtureSet:
     """One set of labelled frames: files of the data folder, the share of them that is used, and its
     source."""
@@ -51,12 +72,17 @@ class MixtureSet:
     head: str
     files: tuple[str, ...] = ()
     """Names of files in the data folder; they are read once and packed."""
+    made: Made | None = None
+    """Instead of ``files``: frames that a stage makes for itself."""
     records: str = ""
     """Instead of ``files``: a folder of ``jmp-calc preprocess``, read frame by frame while training."""
     valid_records: str = ""
     """The same for validation; empty: the last frames of ``records``."""
     cap: int = 1_000_000_000
     """Largest number of frames of ``files``, validation included."""
+    split: Split = "blocks"
+    """What validates: blocks of every group, by the share of the mixture; or a tenth of all compounds, the
+    same in all sets, and their frames train no set of crystals."""
     select: Select = "even"
     """even: every k-th frame of the sorted groups; random: a draw with fixed seed."""
     weight: float = 1.0
@@ -127,9 +153,12 @@ class Mixture:
     temperature: float = 2.0
     """Sampling: share of a set ~ weight * frames^(1/temperature), by repeating frames; inf: ~ weight."""
     normalisation: Normalisation = "force_scale"
-    """Units of the errors of a set, see ``pretrain_sets.task_of``."""
+    """Units of the errors of a set, see ``sets.task_of``."""
     max_frame_edges: int = 1_000_000
     """Frames with more main edges are not trained on: one of them would be a whole step."""
+    max_degree: int = 66
+    """Frames with an atom of more main edges are left out: the sums of a batch are padded to the largest
+    number."""
     validation_fraction: float = 0.025
     validation_max: int = 100
     """Largest number of validation frames per set."""
@@ -148,8 +177,8 @@ class Mixture:
                     where=self.name,
                     hint=f"heads of the recipe: {', '.join(names)}",
                 )
-            if bool(item.files) == bool(item.records):
-                raise UsageError(f"Set {item.name!r} needs either files or records.", where=self.name)
+            if [bool(item.files), bool(item.records), item.made is not None].count(True) != 1:
+                raise UsageError(f"Set {item.name!r} needs either files, records or made.", where=self.name)
             if item.cap < 1 or item.weight <= 0:
                 raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
         if not self.temperature > 0:
@@ -157,12 +186,6 @@ class Mixture:
                 f"The temperature {self.temperature} is not positive.",
                 where=self.name,
                 hint="1: natural shares, 2: square roots of them, inf: equal shares",
-            )
-        if self.normalisation not in ("force_scale", "jmp"):
-            raise UsageError(
-                f"There is no normalisation {self.normalisation!r}.",
-                where=self.name,
-                hint="choose force_scale or jmp",
             )
         idle = [name for name in names if name not in {item.head for item in self.sets}]
         if idle:

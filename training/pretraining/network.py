@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from jmp_calc.errors import UsageError
 from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
@@ -19,6 +21,7 @@ from ..batches.order import Shuffled
 from ..batches.tasks import Task
 from ..data.frame import each_of
 from ..data.pairs import shorter, shortest_pairs
+from .chain import StageFile
 from .mixture import Mixture
 from .recipe import NetworkOptions
 from .sets import SourceSet, force_scale
@@ -92,6 +95,41 @@ def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
         )
     scale = float(np.mean([force_scale(source.force_rms) for source in sets]))
     return scale, scale
+
+
+def continued_network(
+    config: ModelConfig, start: StageFile, *, device: torch.device, dtype: torch.dtype, seed: int
+) -> Potential:
+    """The network with the weights and scales of an earlier stage; heads that it did not have are new.
+
+    UsageError if the network is another one.
+    """
+    if (config.backbone, config.policy) != (start.model.backbone, start.model.policy):
+        raise UsageError(
+            "The stage before has another network.", hint="leave [model] of the recipe, or begin a new chain"
+        )
+    known = {head.name: head for head in start.model.heads}
+    heads = tuple(_going_on(head, known[head.name]) if head.name in known else head for head in config.heads)
+    torch.manual_seed(seed)
+    potential = Potential(replace(config, heads=heads))
+    state = potential.state_dict()
+    for name, value in start.weights.items():
+        if name in state:
+            state[name] = value
+    potential.load_state_dict(state)
+    return potential.to(dtype=dtype, device=device)
+
+
+def _going_on(head: HeadConfig, before: HeadConfig) -> HeadConfig:
+    """A head with the scales and energies that its weights were trained with, and all that it has seen."""
+    tables = [pairs for pairs in (before.pairs, head.pairs) if pairs is not None]
+    return replace(
+        before,
+        elements=head.elements,
+        level_of_theory=head.level_of_theory,
+        binding={**head.binding, **before.binding},
+        pairs=shorter(tables) if tables else None,
+    )
 
 
 def fresh_network(

@@ -22,6 +22,8 @@ class PretrainOptions:
     """Precision of the weights, float32 or float64."""
     workers: int = 0
     """Processes that prepare batches for a GPU."""
+    shards: Path | None = None
+    """Folder with the frames that a stage makes for itself."""
     valid_frames: int | None = None
     """Most validation frames per set while training; None: all. The report always has all."""
 

@@ -158,10 +158,11 @@ def load_packed(path: Path) -> Packed:
         ) from error
     if header["version"] != PACK_VERSION:
         raise BadInputError(f"The pack has version {header['version']}, not {PACK_VERSION}.", where=str(path))
-    return Packed(sets=tuple(_packed_set(entry) for entry in header["sets"]), **arrays)
+    return Packed(sets=tuple(packed_set(entry) for entry in header["sets"]), **arrays)
 
 
-def _packed_set(entry: dict[str, Any]) -> PackedSet:
+def packed_set(entry: dict[str, Any]) -> PackedSet:
+    """Inverse of ``asdict`` after JSON."""
     tables = {
         name: {int(z): float(e) for z, e in entry.get(name, {}).items()}
         for name in ("references", "isolated", "binding")

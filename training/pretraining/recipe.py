@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from jmp_calc.errors import UsageError
 from ..config import TrainConfig
 from ..run.job import STATE_FILE
 from ..validation.history import METRICS, TASKS
+from .chain import CURVE_FILE, Stage, StageOptions, stage_of
 from .mixture import Mixture, changed, mixture_of, parse_table, read_recipe
 
 Architecture = Literal["jmp-xs", "jmp-s", "jmp-l"]
@@ -65,6 +66,22 @@ class PretrainRecipe:
     train: TrainConfig
     content: dict[str, Any]
     """The file as it is."""
+    stage: Stage | None = None
+    """Of a chain; None: the run stands alone."""
+
+    @property
+    def seed(self) -> int:
+        """Of the order of frames, and of those that are made."""
+        return self.mixture.seed if self.stage is None else self.stage.seed(self.mixture.seed)
+
+
+def staged(recipe: PretrainRecipe, options: StageOptions) -> PretrainRecipe:
+    """The recipe as one stage of a chain, where the options say so.
+
+    UsageError or BadInputError if the stage before cannot be used.
+    """
+    stage = stage_of(options, recipe.mixture.name)
+    return recipe if stage is None else replace(recipe, stage=stage, train=stage.training(recipe.train))
 
 
 def load_recipe(name_or_path: str | Path, changes: Sequence[str] = ()) -> PretrainRecipe:
@@ -107,9 +124,15 @@ def _without_averaging(train: dict[str, Any]) -> dict[str, Any]:
 
 def outputs(recipe: PretrainRecipe) -> tuple[str, ...]:
     """Names of all files that a run writes."""
-    return (model_name(recipe.mixture), *OUTPUTS)
+    chain = () if recipe.stage is None else (stage_name(recipe.mixture), CURVE_FILE)
+    return (model_name(recipe.mixture), *OUTPUTS, *chain)
 
 
 def model_name(mixture: Mixture) -> str:
     """Name of the model file."""
     return f"{mixture.name.replace('-', '_')}.safetensors"
+
+
+def stage_name(mixture: Mixture) -> str:
+    """Name of the file from which the next stage starts."""
+    return f"{mixture.name.replace('-', '_')}_stage.pt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -19,11 +19,13 @@ from ..batches.tasks import Task
 from ..data.frame import Frame
 from ..records.record_set import RecordSet
 from .build_pack import build
+from .chain import StageFile
 from .energies import with_one_zero
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
 from .pack import Packed, PackedSet, load_packed, save_packed
 from .recipe import PACK_FILE, PretrainRecipe
+from .shards import Shards
 
 FORCE_SCALE_RANGE = (0.3, 2.0)
 """eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
@@ -132,7 +134,8 @@ def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
     """The sets of a pack without frames that are too large for the mixture."""
     atoms = np.diff(packed.offset)
     sizes = np.stack([atoms, packed.n_edges, packed.degree], axis=1).astype(np.int64)
-    references, whole = packed.reference_energies(), fingerprint(packed)
+    made = {item.name for item in mixture.sets if item.made is not None}
+    references, whole = packed.reference_energies(), fingerprint(packed, made)
     sources = []
     for number, item in enumerate(packed.sets):
         members = packed.set_index == number
@@ -229,20 +232,23 @@ def with_edges(sizes: np.ndarray) -> np.ndarray:
     return filled
 
 
-def fingerprint(packed: Packed) -> str:
-    """Hash of all frames and labels of a pack."""
+def fingerprint(packed: Packed, without: Collection[str] = ()) -> str:
+    """Hash of all frames and labels of a pack, ``without`` those of some sets."""
+    of_set = np.array([item.name not in without for item in packed.sets])
+    frames = of_set[packed.set_index]
+    atoms = np.repeat(frames, np.diff(packed.offset))
     digest = hashlib.sha256()
-    for array in (
-        packed.numbers,
-        packed.positions,
-        packed.forces,
-        packed.energy,
-        packed.cell,
-        packed.stress,
-        packed.set_index,
-        packed.valid,
+    for array, kept in (
+        (packed.numbers, atoms),
+        (packed.positions, atoms),
+        (packed.forces, atoms),
+        (packed.energy, frames),
+        (packed.cell, frames),
+        (packed.stress, frames),
+        (packed.set_index, frames),
+        (packed.valid, frames),
     ):
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array[kept]).tobytes())
     return digest.hexdigest()
 
 
@@ -252,7 +258,7 @@ def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
     ``jmp``: referenced energies in units of their standard deviation, forces of their root mean square, force
         errors times the mean number of atoms (``training.md`` sections 3 and 8). ``force_scale``: energies
         per atom, forces and virials per atom in units of the force scale, so that no level of theory or
-        temperature dominates.
+        temperature dominates. ``absolute``: eV per atom, eV/Å and eV/Å³, as in fine-tuning.
     """
     task = Task(
         item.head,
@@ -269,6 +275,8 @@ def task_of(source: SourceSet, item: MixtureSet, mixture: Mixture) -> Task:
             energy_per_atom=False,
             forces_unit=source.force_rms / round(source.mean_atoms),
         )
+    if mixture.normalisation == "absolute":
+        return task
     scale = force_scale(source.force_rms)
     return replace(task, energy_unit=ENERGY_LENGTH * scale, forces_unit=scale, stress_unit=None)
 
@@ -287,7 +295,7 @@ def source_sets(
     UsageError naming those that the pack lacks, or those of a head that contradict each other.
     """
     mixture, found = recipe.mixture, {}
-    if any(item.files for item in mixture.sets):
+    if any(not item.records for item in mixture.sets):
         found = {
             source.name: source
             for source in packed_sets(mixture_frames(recipe, folder, options, say), mixture)
@@ -304,7 +312,31 @@ def source_sets(
             "the recipe",
         )
     in_order = [found[item.name] for item in mixture.sets]
-    return with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
+    in_order = with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
+    start = None if recipe.stage is None else recipe.stage.start
+    return in_order if start is None else with_references_of(start, in_order)
+
+
+def with_references_of(start: StageFile, sets: Iterable[SourceSet]) -> list[SourceSet]:
+    """The sets with the references of an earlier stage where it had them: the zero of an energy stays."""
+    before = {item.name: item for item in start.sets}
+    return [
+        replace(source, described=_going_on(source.described, before[source.name]))
+        if source.name in before
+        else source
+        for source in sets
+    ]
+
+
+def _going_on(now: PackedSet, before: PackedSet) -> PackedSet:
+    """A set of this stage with the zero that it had; elements that are new get one from this stage."""
+    return replace(
+        now,
+        references={**now.references, **before.references},
+        constant=before.constant,
+        isolated_references=before.isolated_references,
+        binding={**now.binding, **before.binding},
+    )
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
@@ -321,11 +353,14 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
         return load_packed(options.pack)
     if own is not None and own.is_file():
         return load_packed(own)
-    if options.data is None:
+    mixture = recipe.mixture
+    if options.data is None and any(item.files for item in mixture.sets):
         raise UsageError(
-            "There are no data.", where=recipe.mixture.name, hint="--data FOLDER with the files of the recipe"
+            "There are no data.", where=mixture.name, hint="--data FOLDER with the files of the recipe"
         )
-    packed = build(recipe.mixture, options.data, say=say)
+    number = 1 if recipe.stage is None else recipe.stage.number
+    shards = None if options.shards is None else Shards(options.shards, number)
+    packed = build(mixture, options.data or Path(), shards, say=say)
     if own is not None:
         save_packed(own, packed, recipe.content)
     return packed

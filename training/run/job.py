@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from jmp_calc.errors import UsageError
 from ..batches.loader import Batches
 from ..config import TrainConfig
 from ..distributed.world import World
-from .checkpoint import Progress
+from .checkpoint import Checkpoint, Progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from jmp_calc.model.potential import Potential
 
     from ..validation.history import MetricLogger
@@ -57,6 +59,12 @@ class Job:
     """Names of heads that are not trained."""
     retained: tuple[Retained, ...] = ()
     """Earlier data whose errors are written to tasks.csv at every validation."""
+    averages: Mapping[str, Tensor] = field(default_factory=dict)
+    """Averaged weights to go on from, by name; the others start as the weights are."""
+    steps_before: int = 0
+    """Steps that these averages stand for."""
+    state_saved: Callable[[Checkpoint], None] = lambda state: None
+    """Is told every state that was written."""
 
 
 def total_steps(train: Batches, config: TrainConfig) -> int | None:

@@ -324,6 +324,7 @@ class RunState:
         )
         if self.job.world.is_first:
             save_checkpoint(self.job.folder / STATE_FILE, state)
+            self.job.state_saved(state)
         self.job.world.wait()  # a process that ended now could take the one that writes with it
         self.clock.saved()
 

@@ -85,14 +85,17 @@ def _show(common: Common, files: tuple[Path, ...], options: dict[str, Any]) -> N
     """What would be compared, for --dry-run."""
     from ...inference.opened import loaded_model
     from ...inference.settings import Settings
-    from ...training.evaluate import OUTPUTS, compared_with, labelled, reader
+    from ...training.evaluate import OUTPUTS, labelled, reader
+    from ...training.targets.compared import compared_with, for_frames
 
     of_model = {name: options[name] for name in ("forces", "graph", "weights")}
     settings = Settings(model=common.model, head=common.head, **of_model)
-    compared = compared_with(loaded_model(settings).potential.config, settings, options["target"])
+    config = loaded_model(settings).potential.config
+    compared = compared_with(config, settings, options["target"])
     of_data = {
         name: value for name, value in options.items() if name not in {*of_model, "target", "group_by"}
     }
     found = labelled(files, compared, reader(**of_data))
+    for_frames(compared, config, settings, found.frames, common.say)
     facts = {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(OUTPUTS)}
     dry_run_report(common, "evaluate", facts)

@@ -25,6 +25,9 @@ Examples:
   jmp-calc pretrain jmp-xs --data data -o runs/cold \\
     --set mixture.temperature=1 --set train.loss.structure_wise=false
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
+  jmp-calc pretrain jmp-xs --data data --shards shards -o runs/stage1 --stage-minutes 90
+  jmp-calc pretrain jmp-xs --data data --shards shards -o runs/stage2 --stage-minutes 90 \
+    --stage-from runs/stage1/jmp_xs_stage.pt
 
 The recipe decides the network and the seeds (--set train.seed=7 --set mixture.seed=7 for others).
 The ablations of the JMP paper are settings: mixture.temperature (1, 2, inf), train.loss.structure_wise,
@@ -39,6 +42,24 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="A mixture.npz of an earlier run instead of --data."
 )
+@click.option(
+    "--shards",
+    type=click.Path(path_type=Path),
+    help="Folder of the frames that are made for every stage: stage-001/SET.xyz.gz, valid/SET.xyz.gz.",
+)
+@click.option(
+    "--stage-from",
+    type=click.Path(path_type=Path),
+    help="The run is a stage of a chain and starts from this NAME_stage.pt of the stage before.",
+)
+@click.option(
+    "--stage-minutes",
+    type=float,
+    default=None,
+    help="The run is a stage of a chain and trains for so many minutes at a constant rate.",
+)
+@click.option("--stage-steps", type=click.IntRange(min=1), default=None, help="The same by steps.")
+@click.option("--last", is_flag=True, help="This stage is the last: the rate decays as the recipe says.")
 @click.option(
     "--set", "changes", multiple=True, metavar="TABLE.KEY=VALUE", help="Replace a setting of the recipe."
 )
@@ -70,6 +91,11 @@ def pretrain(
     common: Common,
     data: Path | None,
     pack: Path | None,
+    shards: Path | None,
+    stage_from: Path | None,
+    stage_minutes: float | None,
+    stage_steps: int | None,
+    last: bool,
     changes: tuple[str, ...],
     valid_frames: int | None,
     workers: int,
@@ -82,25 +108,37 @@ def pretrain(
     from ...training.config import config_to_dict
     from ...training.distributed.launch import started
     from ...training.pretrain import pretrain as run_pretrain
+    from ...training.pretraining.chain import StageOptions
     from ...training.pretraining.options import PretrainOptions
-    from ...training.pretraining.recipe import load_recipe, outputs
+    from ...training.pretraining.recipe import load_recipe, outputs, staged
     from ...training.run.folder import RESUME_HINT, Restart
     from ...training.run.log import silent
 
     refuse_prefix(common)
     Restart(resume, override, common.overwrite)  # refuses what contradicts, before anything is read
     loaded = load_recipe(recipe, changes)
+    loaded = staged(loaded, StageOptions(stage_from, stage_minutes, stage_steps, last))
     if precision is not None:
         loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
-    options = PretrainOptions(data, pack, common.device, common.dtype, workers, valid_frames)
+    if loaded.stage is not None:
+        settings["stage"] = {"number": loaded.stage.number, "start": stage_from, "last": last}
+    options = PretrainOptions(
+        data,
+        pack,
+        common.device,
+        common.dtype,
+        workers,
+        shards=shards,
+        valid_frames=valid_frames,
+    )
     options.check()
     command = CommandRun(
         common,
         "pretrain",
         outputs=outputs(loaded),
         settings=settings,
-        inputs=[pack],
+        inputs=[pack, stage_from],
         resume=resume,
         resume_hint=RESUME_HINT,
     )

@@ -100,3 +100,62 @@ def write_mixture(folder: Path) -> Path:
     recipe = folder / "tiny.toml"
     recipe.write_text(RECIPE)
     return recipe
+
+
+CHAIN = """
+[mixture]
+name = "links"
+default_head = "metal"
+validation_fraction = 0.2
+normalisation = "absolute"
+[train]
+max_edges_per_batch = 600
+batch_size = 4
+validate_every = 3
+[train.optim]
+lr = 5e-3
+warmup_steps = 2
+final_lr = 0.01
+[heads.metal]
+level_of_theory = "EMT"
+[heads.organic]
+level_of_theory = "EMT, shifted"
+[sets.copper]
+files = ["copper.xyz"]
+head = "metal"
+[sets.fresh]
+head = "organic"
+[sets.fresh.made]
+sample = "molecules"
+calculator = "emt"
+frames = 12
+valid_frames = 4
+"""
+
+
+def write_shards(folder: Path, stages: int) -> None:
+    """Write labelled molecules of some stages, with isolated atoms, and those that validate."""
+    atoms = [labelled(Atoms(symbol), -20.0) for symbol in "HCO"]
+    for name, kinds, seed in [
+        ("valid", ("NH3", "CH3CH2OH"), 0),
+        *((f"stage-{number:03d}", ("H2O", "CH3OH", "NH3"), number) for number in range(1, stages + 1)),
+    ]:
+        rng, frames = np.random.default_rng(seed), []
+        for i in range(12):
+            frame = molecule(kinds[i % len(kinds)])
+            frame.rattle(0.08, rng=rng)
+            frame = labelled(frame, -20.0)
+            frame.info.update(graph=kinds[i % len(kinds)], sample_kind="rattled")
+            frames.append(frame)
+        nitrogen = labelled(Atoms("N"), -20.0)
+        (folder / name / "fresh").mkdir(parents=True)
+        write(folder / name / "fresh" / "labelled.extxyz", [*frames, *atoms, nitrogen], format="extxyz")
+
+
+def write_chain(folder: Path, stages: int = 2) -> Path:
+    """Write data, shards and the recipe of a chain to ``folder``; returns the recipe."""
+    write(folder / "copper.xyz", [labelled(a) for a in crystals(12, 1)], format="extxyz")
+    write_shards(folder / "shards", stages)
+    recipe = folder / "links.toml"
+    recipe.write_text(CHAIN)
+    return recipe

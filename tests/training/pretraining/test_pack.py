@@ -14,7 +14,8 @@ from ase.io import read, write
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.training.data.geometry_hash import Seen, key
-from jmp_calc.training.pretraining.build_pack import build, subsample
+from jmp_calc.training.pretraining.build_pack import build
+from jmp_calc.training.pretraining.filters import subsample
 from jmp_calc.training.pretraining.mixture import load_mixture
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
 from tests.training.helpers.mixture_data import labelled, write_mixture

@@ -1,0 +1,142 @@
+"""Crystals: structure types with elements that fit, and what strain, heat, defects and surfaces make of
+them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from ase import Atoms
+from numpy.random import Generator
+
+from .compositions import CrystalChemistry, Occupied
+from .distortions import (
+    closest_ratio,
+    disordered,
+    packed,
+    random_strain,
+    rattled,
+    repeated,
+    scaled,
+    slab,
+    strained,
+    with_swaps,
+    with_vacancies,
+)
+from .draws import generator, kind_at, position
+from .exclude import Excluded
+from .geometry import CLOSEST
+from .refusals import ATTEMPTS, Refused
+from .small import dimer_atoms
+
+CLOSEST_COMPRESSED = 0.5
+"""As ``CLOSEST``, of volume scans."""
+SMALL_CELL, SMALL_SHARE = 20, 0.75
+"""Most supercells have at most so many atoms."""
+
+
+class CrystalSource:
+    """Draws crystals of given elements and numbers of atoms."""
+
+    def __init__(
+        self,
+        elements: frozenset[int],
+        atoms: tuple[int, int],
+        shares: Mapping[str, float],
+        excluded: Excluded,
+        seed: int,
+    ) -> None:
+        self.least, self.most = atoms
+        self.elements, self.shares, self.seed = tuple(sorted(elements)), shares, seed
+        self.chemistry, self.excluded = CrystalChemistry(elements, self.most), excluded
+        self._makers: dict[str, Callable[[Generator, Occupied], Atoms | None]] = {
+            "perfect": self._perfect,
+            "strained": self._strained,
+            "rattled": self._rattled,
+            "volume": self._volume,
+            "vacancy": self._vacancy,
+            "swap": self._swap,
+            "disorder": self._disorder,
+            "surface": self._surface,
+            "random": self._random,
+        }
+
+    def draw(self, index: int, refused: Counter[str]) -> Atoms | None:
+        """Sample ``index``; None where no attempt gave one. ``refused`` counts the reasons of attempts."""
+        rng = generator(self.seed, index)
+        kind, place = kind_at(position(self.seed, index), self.shares)
+        if kind == "dimer":
+            return dimer_atoms(rng, self.elements, place)
+        for _ in range(ATTEMPTS):
+            try:
+                return self._made(rng, kind)
+            except Refused as reason:
+                refused[str(reason)] += 1
+        return None
+
+    def _made(self, rng: Generator, kind: str) -> Atoms:
+        crystal = self.chemistry.draw(rng)
+        if crystal is None:
+            raise Refused("nothing fits")
+        name = crystal.prototype.name
+        if self.excluded.holds_crystal(crystal.composition, name):
+            raise Refused("excluded")
+        made = self._makers[kind](rng, crystal)
+        if made is None:
+            raise Refused(f"no {kind}")
+        if not self.least <= len(made) <= self.most:
+            raise Refused("size")
+        if closest_ratio(made) < (CLOSEST_COMPRESSED if kind == "volume" else CLOSEST):
+            raise Refused("overlapping")
+        atoms = Atoms(made.numbers, made.positions, cell=made.cell.array, pbc=made.pbc)
+        atoms.info = {"sample_kind": kind, "prototype": name, "composition": crystal.composition}
+        return atoms
+
+    # --- kinds ---
+
+    def _perfect(self, rng: Generator, crystal: Occupied) -> Atoms:
+        return scaled(crystal.atoms, rng.uniform(0.9, 1.1))
+
+    def _strained(self, rng: Generator, crystal: Occupied) -> Atoms:
+        made = strained(self._cell(rng, crystal, 1), random_strain(rng, 0.005, 0.08))
+        return rattled(rng, made, 0.005, 0.05) if rng.random() < 0.5 else made
+
+    def _rattled(self, rng: Generator, crystal: Occupied) -> Atoms:
+        made = strained(self._cell(rng, crystal, 2), random_strain(rng, 0.002, 0.03))
+        return rattled(rng, scaled(made, rng.uniform(0.88, 1.12)), 0.01, 0.30)
+
+    def _volume(self, rng: Generator, crystal: Occupied) -> Atoms:
+        made = scaled(self._cell(rng, crystal, 1), rng.uniform(0.7, 1.5))
+        return rattled(rng, made, 0.005, 0.1) if rng.random() < 0.4 else made
+
+    def _vacancy(self, rng: Generator, crystal: Occupied) -> Atoms:
+        return self._shaken(rng, with_vacancies(rng, self._cell(rng, crystal, max(self.least + 1, 4))))
+
+    def _swap(self, rng: Generator, crystal: Occupied) -> Atoms | None:
+        made = with_swaps(rng, self._cell(rng, crystal, 4))
+        return None if made is None else self._shaken(rng, made)
+
+    def _disorder(self, rng: Generator, crystal: Occupied) -> Atoms | None:
+        cell = self._cell(rng, crystal, 6)
+        made = disordered(rng, cell, list(crystal.ions.values()), frozenset(self.elements))
+        return None if made is None else self._shaken(rng, made)
+
+    def _surface(self, rng: Generator, crystal: Occupied) -> Atoms | None:
+        made = slab(rng, scaled(crystal.atoms, rng.uniform(0.95, 1.05)), self.most)
+        return None if made is None else rattled(rng, made, 0.005, 0.12)
+
+    def _random(self, rng: Generator, crystal: Occupied) -> Atoms | None:
+        most = min(self.most, 16)
+        return packed(rng, scaled(self._cell(rng, crystal, 2, most), rng.uniform(0.9, 1.6)), 0.75)
+
+    def _shaken(self, rng: Generator, atoms: Atoms) -> Atoms:
+        """Defects are rarely alone: somewhat strained and rattled too."""
+        made = strained(scaled(atoms, rng.uniform(0.92, 1.08)), random_strain(rng, 0.002, 0.02))
+        return rattled(rng, made, 0.005, 0.15)
+
+    def _cell(self, rng: Generator, crystal: Occupied, least: int, most: int | None = None) -> Atoms:
+        """The primitive cell or a supercell of at least so many atoms."""
+        if most is None:
+            small = rng.random() < SMALL_SHARE
+            most = min(self.most, max(SMALL_CELL, len(crystal.atoms))) if small else self.most
+        return repeated(rng, crystal.atoms, max(least, self.least), most)

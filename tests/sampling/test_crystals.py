@@ -1,0 +1,181 @@
+"""Crystals of sensible elements at sensible volumes, and what distortions make of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import spglib
+from ase import Atoms
+
+from jmp_calc.model.elements import SYMBOLS
+from jmp_calc.sampling.compositions import CrystalChemistry, alloy_scale, elemental_crystal, salt
+from jmp_calc.sampling.distortions import closest_ratio
+from jmp_calc.sampling.draws import generator
+from jmp_calc.sampling.prototypes import COVALENT, ELEMENT, IONIC, METALLIC, Prototype, prototypes
+from jmp_calc.sampling.run import SampleResult
+from jmp_calc.sampling.sample import sample
+from jmp_calc.sampling.settings import CRYSTAL_SHARES
+from jmp_calc.sampling.species import ANIONS, CATIONS, CRYSTAL_ELEMENTS, VOLUMES, Ion
+
+
+def prototype(bonding: str, name: str) -> Prototype:
+    return next(kind for kind in prototypes()[bonding] if kind.name == name)
+
+
+def ion(text: str) -> Ion:
+    """ "Ca 2"."""
+    name, charge = text.split()
+    return next(i for i in (*CATIONS, *ANIONS) if SYMBOLS[i.number] == name and i.charge == int(charge))
+
+
+@pytest.fixture(scope="module")
+def crystals() -> SampleResult:
+    return sample("crystals", count=400)
+
+
+@pytest.mark.parametrize("kind", [k for kinds in prototypes().values() for k in kinds], ids=lambda k: k.name)
+def test_prototypes_have_their_space_group(kind: Prototype) -> None:
+    found = spglib.get_spacegroup((kind.cell, kind.scaled, [ord(x) for x in kind.labels]), symprec=1e-3)
+    assert found is not None and found.endswith(f"({kind.group})")
+
+
+def test_there_are_many_structure_types() -> None:
+    assert len({kind.name for kinds in prototypes().values() for kind in kinds}) >= 75
+    assert len(CRYSTAL_ELEMENTS) == 89 and set(VOLUMES) == {SYMBOLS[z] for z in CRYSTAL_ELEMENTS}
+
+
+@pytest.mark.parametrize(
+    "bonding, name, ions, volume",
+    [
+        (IONIC, "rocksalt", "Na 1, Cl -1", 44.9),
+        (IONIC, "rocksalt", "Mg 2, O -2", 18.7),
+        (IONIC, "rocksalt", "Ti 4, C -4", 20.3),
+        (IONIC, "cscl", "Cs 1, Cl -1", 69.9),
+        (IONIC, "fluorite", "Ca 2, F -1", 40.7),
+        (IONIC, "antifluorite", "Li 1, O -2", 24.7),
+        (IONIC, "rutile", "Ti 4, O -2", 62.4),
+        (IONIC, "anatase", "Ti 4, O -2", 68.1),
+        (IONIC, "perovskite", "Sr 2, Ti 4, O -2", 59.5),
+        (IONIC, "corundum", "Al 3, O -2", 84.9),
+        (IONIC, "spinel", "Mg 2, Al 3, O -2", 131.9),
+        (IONIC, "mos2", "Mo 4, S -2", 106.3),
+        (IONIC, "cdi2", "Cd 2, I -1", 106.5),
+        (IONIC, "quartz", "Si 4, O -2", 113.0),
+        (IONIC, "nafeo2", "Li 1, Co 3, O -2", 32.2),
+        (IONIC, "bi2te3", "Bi 3, Te -2", 169.3),
+        (COVALENT, "zincblende", "Ga 3, As -3", 45.1),
+        (COVALENT, "wurtzite", "Zn 2, O -2", 47.6),
+        (COVALENT, "chalcopyrite", "Cu 1, In 3, Se -2", 194.1),
+    ],
+)
+def test_volumes_of_salts_are_those_of_nature(bonding: str, name: str, ions: str, volume: float) -> None:
+    kind = prototype(bonding, name)
+    made = salt(kind, dict(zip(kind.counts, map(ion, ions.split(", ")))))
+    assert made is not None and made.atoms.get_volume() == pytest.approx(volume, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "name, elements, volume",
+    [
+        ("l1_2", "Al Ni", 45.5),
+        ("cscl", "Ni Al", 24.1),
+        ("a15", "Sn Nb", 148.0),
+        ("laves-c15", "Mg Cu", 86.9),
+        ("heusler", "Co Mn Si", 45.1),
+        ("thcr2si2", "Ca Fe As", 89.0),
+        ("alb2", "Ti B", 25.7),
+        ("wc", "W C", 20.8),
+        ("pyrite", "Fe S", 159.2),
+    ],
+)
+def test_volumes_of_alloys_are_those_of_nature(name: str, elements: str, volume: float) -> None:
+    kind = prototype(METALLIC, name)
+    numbers = {label: SYMBOLS.index(element) for label, element in zip(kind.counts, elements.split())}
+    assert kind.volume * alloy_scale(kind, numbers) ** 3 == pytest.approx(volume, rel=0.12)
+
+
+@pytest.mark.parametrize(
+    "name, element, volume",
+    [
+        ("fcc", "Al", 16.6),
+        ("fcc", "Cu", 11.8),
+        ("bcc", "Fe", 11.8),
+        ("bcc", "Na", 37.8),
+        ("hcp", "Mg", 23.2),
+        ("diamond", "Si", 20.0),
+        ("sc", "Al", 20.0),
+        ("fcc", "Ar", 37.5),
+        ("indium", "In", 26.2),
+        ("beta-tin", "Sn", 27.0),
+        ("selenium", "Se", 27.3),
+        ("graphite", "C", 8.8),
+    ],
+)
+def test_volumes_of_elements_are_those_of_nature(name: str, element: str, volume: float) -> None:
+    atoms = elemental_crystal(prototype(ELEMENT, name), SYMBOLS.index(element))
+    assert atoms.get_volume() / len(atoms) == pytest.approx(volume, rel=0.16)
+
+
+def test_salts_are_neutral_and_every_element_is_drawn() -> None:
+    chemistry, elements, names = CrystalChemistry(CRYSTAL_ELEMENTS, 40), Counter[int](), set()
+    for index in range(1500):
+        made = chemistry.draw(generator(0, index))
+        if made is None:
+            continue
+        assert sum(made.ions[label].charge for label in made.prototype.labels) == 0
+        elements.update(set(made.atoms.numbers.tolist()))
+        names.add((made.composition, made.prototype.name))
+    assert set(elements) == set(CRYSTAL_ELEMENTS)
+    assert len(names) > 1200
+
+
+def test_every_kind_has_its_share_and_says_what_it_is(crystals: SampleResult) -> None:
+    total = sum(count for kind, count in crystals.kinds.items() if kind != "isolated")
+    assert total + crystals.near_copies + crystals.missing == 400
+    assert all(abs(crystals.kinds[kind] / total - share) < 0.02 for kind, share in CRYSTAL_SHARES.items())
+    for atoms in crystals.frames:
+        if atoms.info["sample_kind"] not in ("dimer", "isolated"):
+            assert atoms.pbc.all() and atoms.info["prototype"] and atoms.info["composition"]
+            assert 1 <= len(atoms) <= 40
+    assert crystals.kinds["isolated"] == 89 and crystals.distinct > 300
+
+
+def test_no_atoms_overlap(crystals: SampleResult) -> None:
+    for atoms in crystals.frames:
+        if atoms.info["sample_kind"] not in ("dimer", "isolated"):
+            least = 0.5 if atoms.info["sample_kind"] == "volume" else 0.6
+            assert closest_ratio(atoms) >= least - 1e-6, atoms.info
+
+
+def test_most_cells_are_small(crystals: SampleResult) -> None:
+    sizes = [len(atoms) for atoms in crystals.frames if atoms.pbc.any()]
+    assert np.mean(np.array(sizes) <= 20) > 0.75 and max(sizes) > 30
+
+
+def test_surfaces_have_vacuum_and_vacancies_miss_atoms(crystals: SampleResult) -> None:
+    for atoms in crystals.frames:
+        if atoms.info["sample_kind"] == "surface":
+            normal = np.cross(*atoms.cell.array[:2])
+            heights = np.sort(atoms.positions @ normal / np.linalg.norm(normal))
+            assert atoms.get_volume() / np.linalg.norm(normal) - np.ptp(heights) > 7.0
+
+
+def test_excluded_crystals_are_not_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    listed = tmp_path / "holdout.txt"
+    listed.write_text("# hold-out\nNaCl rocksalt\nClCs\n")
+    settings = dict(count=150, elements="Na Cs Cl".split(), shares={"dimer": 0, "disorder": 0})
+    free, kept = sample("crystals", **settings), sample("crystals", exclude=listed, **settings)
+
+    def names(result: SampleResult) -> set[tuple[str, str]]:
+        return {(a.info["composition"], a.info["prototype"]) for a in result.frames[3:]}
+
+    assert ("ClNa", "rocksalt") in names(free) and ("ClCs", "cscl") in names(free)
+    assert ("ClNa", "rocksalt") not in names(kept) and "ClCs" not in {name for name, _ in names(kept)}
+    assert ("ClNa", "cscl") in names(kept)
+
+
+def test_closest_ratio_sees_images() -> None:
+    assert closest_ratio(Atoms("Cu", cell=[1.32] * 3, pbc=True)) == pytest.approx(0.5)
+    assert closest_ratio(Atoms("Cu", cell=[5.0] * 3, pbc=True)) == 1.0
