@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jmp_calc.errors import ModelError
 from jmp_calc.io.outdir import HeldFolder
 from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -26,16 +27,18 @@ from .loop import Fitted, fit
 from .pretraining.batches import training_batches, validation_batches
 from .pretraining.chain import write_stage
 from .pretraining.identity import pretrain_identity, refuse_other_network
+from .pretraining.judged import judged, left_out
 from .pretraining.network import continued_network, fresh_network, network_config
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
-from .pretraining.sets import SourceSet, source_sets, with_few_valid
+from .pretraining.sets import SourceSet, source_sets, task_of, with_few_valid
 from .run.checkpoint import Checkpoint, Progress
 from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import STATE_FILE, Job, total_steps
 from .run.resume import resumed
 from .targets.next_line import next_line
+from .validation.knowledge import Seen, knowledge_of
 from .validation.metrics import Errors
 from .validation.plots import plot_tasks
 from .validation.validate import validate
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     import torch
 
     from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.knowledge import Knowledge
 
     from .batches.loader import Batches
 
@@ -111,6 +115,7 @@ def pretrain(
     Raises:
         UsageError: settings that contradict each other, or a folder that cannot be used.
         BadInputError: data that cannot be read.
+        ModelError: no head is fit to be saved.
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
     options.check()
@@ -150,10 +155,24 @@ class BegunRun:
         """Where the model is written."""
         return self.opened.folder / model_name(self.recipe.mixture)
 
-    def publish(self, errors: Mapping[str, Errors]) -> None:
-        """Write the model as it is now."""
+    def publish(
+        self, errors: Mapping[str, Errors], unfit: Mapping[str, str] | None = None, *, final: bool = False
+    ) -> None:
+        """Write the model as it is now; ``final``: with statistics of its features on the training data."""
         described = [source.described for source in self.sets]
-        publish(self.model_file, self.potential, self.recipe.mixture, described, errors)
+        known = self.known(unfit or {}) if final else None
+        mixture = self.recipe.mixture
+        publish(self.model_file, self.potential, mixture, described, errors, unfit=unfit, knowledge=known)
+
+    def known(self, unfit: Mapping[str, str]) -> Knowledge:
+        """Statistics of the heads that are written."""
+        mixture, items = self.recipe.mixture, {item.name: item for item in self.recipe.mixture.sets}
+        seen = [
+            Seen(task_of(source, items[source.name], mixture), source.train, source.valid)
+            for source in self.sets
+            if mixture.head(items[source.name].head).keep and items[source.name].head not in unfit
+        ]
+        return knowledge_of(self.potential, seen, self.device)
 
     def write_stage(self, state: Checkpoint) -> None:
         """Write what the next stage of a chain starts from."""
@@ -263,8 +282,18 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         next_line(run.model_file, None, train.final_forces),
         run.potential.config,
     )
+    heads = {item.name: item.head for item in run.recipe.mixture.sets}
+    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
+    network = run.potential.config
+    unfit = left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
+    for name, reason in unfit.items():
+        opened.say(f"the head {name} is left out: {reason}")
     if opened.world.is_first:
-        run.publish(errors)
+        try:
+            run.publish(errors, unfit, final=True)
+        except ModelError:
+            run.model_file.unlink(missing_ok=True)  # written while training, before anything was judged
+            raise
         plot_tasks(opened.folder / "tasks.svg", opened.folder)
         write_text_atomic(opened.folder / "report.yaml", _yaml(result.to_dict()))
     for name, found in errors.items():

@@ -17,6 +17,7 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
+from jmp_calc.training.data.cohesive import cohesive_energies
 from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
 from jmp_calc.training.pretraining.build_pack import build
@@ -100,8 +101,13 @@ def test_written_model_has_kept_heads_references_and_a_card(
     assert config.default_head == "metal"
     assert config.head("metal").elements == (29,)
     assert config.head("organic").elements == (1, 6, 8)
-    packed = load_packed(pack)
-    assert config.head("metal").references == packed.sets[0].references  # the first set that the recipe names
+    metal, mean = config.head("metal"), load_packed(pack).sets[0].references[29]
+    assert metal.reference_kind == "least_squares"
+    assert metal.binding == {29: -cohesive_energies()[29]}
+    assert metal.references[29] + metal.binding[29] == pytest.approx(mean, abs=0.1)  # 7 eV are taken off
+    assert loaded.card.training_data[1]["energy_constant_ev_per_atom"] == pytest.approx(7.0, abs=0.1)
+    assert set(metal.pairs or {}) == {"Cu-Cu"}
+    assert set(loaded.knowledge.heads) == {"metal", "organic"}
     names = {entry["name"] for entry in loaded.card.training_data}
     assert names == {
         "copper",

@@ -1,9 +1,7 @@
 """The pre-training mixture: which sets, under which head, how many frames, how often. Read from a recipe
 (TOML).
 
-A head stands for one level of theory. It may serve several sets; each of them keeps its own energy reference
-while training, and the head's written references come from its sets in the order in which the recipe names
-them.
+A head stands for one level of theory, with one zero of energy (``energies.py``). It may serve several sets.
 """
 
 from __future__ import annotations
@@ -101,6 +99,9 @@ class MixtureSet:
     """Patterns of config_type whose stress is not trusted."""
     energy: bool = True
     """Whether the energies are trained on (False: forces and stress only)."""
+    constant: bool = False
+    """Whether the energies have another zero than those of the other sets of the head (another code, or
+    pseudopotentials): a constant per atom is then fitted once (``energies.py``)."""
     info: dict[str, int | float | str] = field(default_factory=dict)
     """Entries of the frame that must have this value where they are present (charge = 0)."""
     energy_margin: float = 0.0

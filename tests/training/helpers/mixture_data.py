@@ -43,6 +43,7 @@ citation = "none"
 [sets.copper-shifted]
 files = ["shifted.xyz"]
 head = "metal"
+constant = true
 cap = 6
 stress = false
 [sets.molecules]
