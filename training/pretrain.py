@@ -26,6 +26,7 @@ from .distributed.world import World
 from .loop import Fitted, fit
 from .pretraining.batches import training_batches, validation_batches
 from .pretraining.chain import write_stage
+from .pretraining.domains import Domains, domains_with_errors
 from .pretraining.identity import pretrain_identity, refuse_other_network
 from .pretraining.judged import judged, left_out
 from .pretraining.network import continued_network, fresh_network, network_config
@@ -156,13 +157,25 @@ class BegunRun:
         return self.opened.folder / model_name(self.recipe.mixture)
 
     def publish(
-        self, errors: Mapping[str, Errors], unfit: Mapping[str, str] | None = None, *, final: bool = False
+        self,
+        errors: Mapping[str, Errors],
+        unfit: Mapping[str, str] | None = None,
+        domains: Domains | None = None,
     ) -> None:
-        """Write the model as it is now; ``final``: with statistics of its features on the training data."""
+        """Write the model as it is now; with ``domains`` it is final, and has statistics of its features on
+        the training data."""
         described = [source.described for source in self.sets]
-        known = self.known(unfit or {}) if final else None
-        mixture = self.recipe.mixture
-        publish(self.model_file, self.potential, mixture, described, errors, unfit=unfit, knowledge=known)
+        known = None if domains is None else self.known(unfit or {})
+        publish(
+            self.model_file,
+            self.potential,
+            self.recipe.mixture,
+            described,
+            errors,
+            unfit=unfit,
+            knowledge=known,
+            domains=domains or Domains(),
+        )
 
     def known(self, unfit: Mapping[str, str]) -> Knowledge:
         """Statistics of the heads that are written."""
@@ -290,7 +303,7 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         opened.say(f"the head {name} is left out: {reason}")
     if opened.world.is_first:
         try:
-            run.publish(errors, unfit, final=True)
+            run.publish(errors, unfit, domains_with_errors(run.recipe.mixture, run.sets, predictions))
         except ModelError:
             run.model_file.unlink(missing_ok=True)  # written while training, before anything was judged
             raise

@@ -17,6 +17,7 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
+from jmp_calc.model.config import DefaultHeads
 from jmp_calc.training.data.cohesive import cohesive_energies
 from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
@@ -98,7 +99,13 @@ def test_written_model_has_kept_heads_references_and_a_card(
     loaded = load_model(finished.model.parent / "tiny.safetensors")
     config = loaded.potential.config
     assert [head.name for head in config.heads] == ["metal", "organic"]
-    assert config.default_head == "metal"
+    assert config.default_heads == DefaultHeads("organic", "metal")
+    assert config.head("metal").theory.functional == "EMT"
+    assert (config.head("metal").domain, config.head("organic").domain) == (("crystals",), ("liquids",))
+    (errors,) = config.head("organic").errors
+    assert (errors.domain, errors.frames) == ("liquids", finished.errors["molecules"].n_structures)
+    found = finished.errors["molecules"].forces_mae_mev_per_a
+    assert errors.forces_mae_mev_per_a == pytest.approx(found, rel=1e-4)
     assert config.head("metal").elements == (29,)
     assert config.head("organic").elements == (1, 6, 8)
     metal, mean = config.head("metal"), load_packed(pack).sets[0].references[29]

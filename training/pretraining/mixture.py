@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.io.schema import parse
+from jmp_calc.model.config import DefaultHeads, Domain, Theory
 
 from ..data.label_units import LabelUnits, StressSign
 
@@ -41,6 +42,8 @@ class MixtureHead:
     level_of_theory: str
     keep: bool = True
     """Whether the written model has it; heads of undocumented functionals only help to train the backbone."""
+    theory: Theory = Theory()
+    """The level of theory in fields."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class MixtureSet:
     """Patterns of config_type whose stress is not trusted."""
     energy: bool = True
     """Whether the energies are trained on (False: forces and stress only)."""
+    domain: Domain | None = None
+    """What the frames are structures of, where cell and vacuum do not show it (liquids)."""
     constant: bool = False
     """Whether the energies have another zero than those of the other sets of the head (another code, or
     pseudopotentials): a constant per atom is then fitted once (``energies.py``)."""
@@ -150,6 +155,8 @@ class Mixture:
     sets: tuple[MixtureSet, ...]
     heads: tuple[MixtureHead, ...]
     default_head: str
+    default_for_molecules: str = ""
+    """The default for structures without a periodic direction; empty: the other one."""
     temperature: float = 2.0
     """Sampling: share of a set ~ weight * frames^(1/temperature), by repeating frames; inf: ~ weight."""
     normalisation: Normalisation = "force_scale"
@@ -190,8 +197,17 @@ class Mixture:
         idle = [name for name in names if name not in {item.head for item in self.sets}]
         if idle:
             raise UsageError(f"No set trains the head {idle[0]!r}.", where=self.name)
-        if self.default_head not in names or not self.head(self.default_head).keep:
-            raise UsageError(f"The default head {self.default_head!r} is not a kept head.", where=self.name)
+        for name in (self.default_head, self.default_for_molecules or self.default_head):
+            if name not in names or not self.head(name).keep:
+                raise UsageError(f"The default head {name!r} is not a kept head.", where=self.name)
+
+    def defaults(self, written: Sequence[str]) -> str | DefaultHeads:
+        """The default heads of a model with these heads: the first stands for one that is not written."""
+        periodic = self.default_head if self.default_head in written else written[0]
+        molecules = self.default_for_molecules or periodic
+        if molecules == periodic or molecules not in written:
+            return periodic
+        return DefaultHeads(molecules, periodic)
 
     def head(self, name: str) -> MixtureHead:
         """The head called ``name``; KeyError if there is none."""

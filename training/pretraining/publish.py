@@ -15,6 +15,7 @@ from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
 from ..validation.metrics import Errors
+from .domains import Domains
 from .mixture import Mixture
 from .pack import PackedSet
 
@@ -31,10 +32,12 @@ def publish(
     *,
     unfit: Mapping[str, str] | None = None,
     knowledge: Knowledge | None = None,
+    domains: Domains = Domains(),
 ) -> None:
     """Write the kept heads of ``potential`` with references and card to ``path``, but for ``unfit`` ones.
 
     ``unfit``: why a head is left out, by its name. The default head is then the first that is left.
+    ``domains``: what the heads are trained on, and their errors there.
 
     Raises:
         ModelError: no head is left.
@@ -48,9 +51,16 @@ def publish(
             where=str(path),
             hint="train longer, and look at the energies and forces of the sets",
         )
-    default = mixture.default_head if mixture.default_head in names else names[0]
-    smaller = potential.with_heads(names, default)
-    heads = tuple(with_references(head, mixture, sets) for head in smaller.config.heads)
+    smaller = potential.with_heads(names, mixture.defaults(names))
+    heads = tuple(
+        replace(
+            with_references(head, mixture, sets),
+            theory=mixture.head(head.name).theory,
+            domain=domains.seen.get(head.name, ()),
+            errors=domains.errors.get(head.name, ()),
+        )
+        for head in smaller.config.heads
+    )
     written = smaller.with_config(replace(smaller.config, heads=heads))
     known = None
     if knowledge is not None:
