@@ -39,7 +39,7 @@ from .run.job import STATE_FILE, Job, total_steps
 from .run.resume import resumed
 from .targets.next_line import next_line
 from .validation.knowledge import Seen, knowledge_of
-from .validation.metrics import Errors
+from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_tasks
 from .validation.validate import validate
 
@@ -282,10 +282,7 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         next_line(run.model_file, None, train.final_forces),
         run.potential.config,
     )
-    heads = {item.name: item.head for item in run.recipe.mixture.sets}
-    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
-    network = run.potential.config
-    unfit = left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
+    unfit = unfit_heads(run, predictions)
     for name, reason in unfit.items():
         opened.say(f"the head {name} is left out: {reason}")
     if opened.world.is_first:
@@ -300,6 +297,16 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         opened.say(f"{name}: {found}")
     opened.say(f"next: {result.next_line}")
     return result
+
+
+def unfit_heads(run: BegunRun, predictions: Predictions) -> dict[str, str]:
+    """Heads that are not shipped, and why; between the stages of a chain nothing is shipped yet."""
+    stage, network = run.recipe.stage, run.potential.config
+    if stage is not None and not stage.options.last:
+        return {}
+    heads = {item.name: item.head for item in run.recipe.mixture.sets}
+    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
+    return left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
 
 
 def _yaml(content: Any) -> str:
