@@ -28,7 +28,7 @@ from .pretraining.batches import training_batches, validation_batches
 from .pretraining.chain import write_stage
 from .pretraining.identity import pretrain_identity, refuse_other_network
 from .pretraining.judged import judged, left_out
-from .pretraining.network import continued_network, fresh_network, network_config
+from .pretraining.network import continued_network, fresh_network, network_config, with_known_pairs
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
@@ -206,6 +206,7 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
+        network = with_known_pairs(network, recipe.mixture, sets)
         potential = started_network(recipe, network, sets, device, dtype)
     if world.is_first:
         settings = {"recipe": recipe.content, "training": config_to_dict(train)}
