@@ -29,7 +29,7 @@ from .pretraining.chain import write_stage
 from .pretraining.domains import Domains, domains_with_errors
 from .pretraining.identity import pretrain_identity, refuse_other_network
 from .pretraining.judged import judged, left_out
-from .pretraining.network import continued_network, fresh_network, network_config
+from .pretraining.network import continued_network, fresh_network, network_config, with_known_pairs
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
@@ -40,7 +40,7 @@ from .run.job import STATE_FILE, Job, total_steps
 from .run.resume import resumed
 from .targets.next_line import next_line
 from .validation.knowledge import Seen, knowledge_of
-from .validation.metrics import Errors
+from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_tasks
 from .validation.validate import validate
 
@@ -219,6 +219,7 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
+        network = with_known_pairs(network, recipe.mixture, sets)
         potential = started_network(recipe, network, sets, device, dtype)
     if world.is_first:
         settings = {"recipe": recipe.content, "training": config_to_dict(train)}
@@ -295,10 +296,7 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         next_line(run.model_file, None, train.final_forces),
         run.potential.config,
     )
-    heads = {item.name: item.head for item in run.recipe.mixture.sets}
-    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
-    network = run.potential.config
-    unfit = left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
+    unfit = unfit_heads(run, predictions)
     for name, reason in unfit.items():
         opened.say(f"the head {name} is left out: {reason}")
     if opened.world.is_first:
@@ -313,6 +311,16 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         opened.say(f"{name}: {found}")
     opened.say(f"next: {result.next_line}")
     return result
+
+
+def unfit_heads(run: BegunRun, predictions: Predictions) -> dict[str, str]:
+    """Heads that are not shipped, and why; between the stages of a chain nothing is shipped yet."""
+    stage, network = run.recipe.stage, run.potential.config
+    if stage is not None and not stage.options.last:
+        return {}
+    heads = {item.name: item.head for item in run.recipe.mixture.sets}
+    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
+    return left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
 
 
 def _yaml(content: Any) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..graph.policy import GraphPolicy
-from ..model.config import REFERENCE_TEXT, DefaultHeads, HeadConfig
+from ..model.config import DefaultHeads, HeadConfig, reference_text
 from ..model.elements import symbols
 from ..model.skill import skill_note
 
@@ -125,6 +125,6 @@ def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:
         level_of_theory="; ".join(dict.fromkeys(head.level_of_theory for head in heads)),
         elements=symbols(set(known[0]).intersection(*known)) if len(known) == len(heads) else None,
         notes=(*info.notes, *(note for head in heads if (note := skill_note(head)) is not None)),
-        energy_reference="; ".join(dict.fromkeys(REFERENCE_TEXT[head.reference_kind] for head in heads)),
+        energy_reference="; ".join(dict.fromkeys(map(reference_text, heads))),
         has_atomic_reference=all(head.reference_kind != "none" for head in heads),
     )

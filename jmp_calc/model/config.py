@@ -283,3 +283,10 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
     return ModelConfig(
         backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest
     )
+
+
+def reference_text(head: HeadConfig) -> str:
+    """What the references of a head are, in words."""
+    text = REFERENCE_TEXT[head.reference_kind]
+    estimated = head.reference_kind == "least_squares" and head.binding
+    return f"{text}, with an estimate of what lone atoms have above it" if estimated else text

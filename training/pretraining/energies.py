@@ -7,9 +7,10 @@ all its sets gives mean energies of bound atoms, and lone atoms stand above them
 the elements, an estimate. In both cases the head gets the difference between the two as its binding energies,
 so that training begins at the right means and ends in lone atoms.
 
-A set that was calculated with another zero (``constant`` in the recipe) gets one constant per atom, fitted
-once: the median difference between the lowest energies of the compositions that it shares with the other sets
-of its head. Means would not do, for they depend on how hot or strained the frames are.
+A set that was calculated with another zero (``constant`` in the recipe: other pseudopotentials, another code)
+gets one constant per element, fitted once to the differences between the lowest energies of the compositions
+that it shares with the other sets of its head. Means would not do, for they depend on how hot or strained the
+frames are.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ DISAGREEMENT = 0.15
 can be that much hotter than those of another set."""
 _COLUMNS = 128
 
+Composition = tuple[tuple[int, int], ...]
+"""In lowest terms: (atomic number, count) pairs."""
+Lowest = Mapping[Composition, float]
+"""eV/atom of the lowest frame of every composition."""
+
 
 @dataclass(frozen=True, eq=False)
 class Compositions:
@@ -54,16 +60,15 @@ class Compositions:
     """(C,) eV"""
     frames: NDArray[np.float64]
     """(C,) numbers of frames."""
-    lowest: Mapping[tuple[tuple[int, int], ...], float]
-    """eV/atom of the lowest frame, by reduced composition: (atomic number, count) pairs."""
+    lowest: Lowest
 
     @classmethod
     def of(cls, frames: Iterable[Frame]) -> Compositions:
-        """Of all frames with an energy."""
+        """Of all frames with an energy (a finite one: others stop the training with their name)."""
         sums: dict[bytes, list[float]] = {}
-        lowest: dict[tuple[tuple[int, int], ...], float] = {}
+        lowest: dict[Composition, float] = {}
         for frame in frames:
-            if frame.energy is None:
+            if frame.energy is None or not math.isfinite(frame.energy):
                 continue
             present = np.bincount(frame.numbers, minlength=_COLUMNS)
             entry = sums.setdefault(present.tobytes(), [0.0, 0.0])
@@ -88,12 +93,12 @@ class HeadEnergies:
     """Whether these are calculated atoms; else they are estimates."""
     binding: dict[int, float]
     """eV by atomic number that a bound atom has beside them."""
-    constants: dict[str, float]
-    """eV/atom that the energies of a set have beside the head's, by name."""
+    constants: dict[str, dict[int, float]]
+    """eV per atom of each element that the energies of a set have beside the head's, by name of the set."""
     messages: tuple[str, ...]
 
 
-def reduced(counts: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+def reduced(counts: NDArray[np.int64]) -> Composition:
     """A composition in lowest terms, from numbers of atoms (128,)."""
     present = np.flatnonzero(counts)
     divisor = int(np.gcd.reduce(counts[present]))
@@ -125,11 +130,11 @@ def with_one_zero(
         for message in found.messages:
             say(message)
         for item in items:
-            constant = found.constants.get(item.name, 0.0)
+            constants = found.constants.get(item.name, {})
             described[item.name] = replace(
                 described[item.name],
-                references={z: energy + constant for z, energy in found.atoms.items()},
-                constant=constant,
+                references={z: energy + constants.get(z, 0.0) for z, energy in found.atoms.items()},
+                constants=constants,
                 isolated_references=found.isolated,
                 binding=found.binding,
             )
@@ -151,7 +156,7 @@ def head_energies(
     counts = np.concatenate([part.counts for part in parts])
     energies = np.concatenate(
         [
-            part.mean - constants.get(item.name, 0.0) * part.counts.sum(axis=1)
+            part.mean - part.counts @ _column(constants.get(item.name, {}))
             for item, part in zip(items, parts, strict=True)
         ]
     )
@@ -180,34 +185,80 @@ def head_energies(
 
 def _constants(
     head: str, items: Sequence[MixtureSet], compositions: Mapping[str, Compositions]
-) -> tuple[dict[str, float], list[str]]:
-    """Constants (eV/atom) of the sets that have one, and what is to be told of the others."""
-    rest = [item.name for item in items if not item.constant]
-    constants, messages = {}, []
+) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """Constants (eV per atom of each element) of the sets that have any, in the order of the recipe, and what
+    is to be told."""
+    lowest: Lowest = {}
     for item in items:
-        lowest: dict[tuple[tuple[int, int], ...], float] = {}
-        for name in rest:
-            if name != item.name:
-                for key, energy in compositions[name].lowest.items():
-                    lowest[key] = min(energy, lowest.get(key, math.inf))
+        if not item.constant:
+            lowest = _joined(lowest, compositions[item.name].lowest)
+    constants, messages = dict[str, dict[int, float]](), []
+    for item in items:
         own = compositions[item.name].lowest
-        shared = [own[key] - lowest[key] for key in own if key in lowest]
-        if item.constant and not shared:
-            raise UsageError(
-                f"The constant of the set {item.name!r} cannot be fitted: it shares no composition with the "
-                f"other sets of {head!r}.",
-                hint="give it a head of its own",
-            )
-        difference = float(np.median(shared)) if shared else 0.0
         if item.constant:
-            constants[item.name] = difference
-            messages.append(f"{item.name}: {difference:+.4f} eV/atom beside the other sets of {head}.")
-        elif abs(difference) > DISAGREEMENT:
+            fitted = _fitted_constants(item, head, own, lowest)
+            constants[item.name] = fitted
+            words = ", ".join(f"{symbol(z)} {energy:+.3f}" for z, energy in fitted.items())
+            messages.append(
+                f"{item.name}: constants in eV per atom beside the other sets of {head}: {words}."
+            )
+            moved = {
+                key: e - sum(fitted.get(z, 0.0) * n for z, n in key) / _atoms(key) for key, e in own.items()
+            }
+            lowest = _joined(lowest, moved)
+            continue
+        others: Lowest = {}
+        for other in items:
+            if other is not item and not other.constant:
+                others = _joined(others, compositions[other.name].lowest)
+        shared = [own[key] - others[key] for key in own if key in others]
+        if shared and abs(difference := float(np.median(shared))) > DISAGREEMENT:
             messages.append(
                 f"{item.name}: its lowest energies are {difference:+.3f} eV/atom beside those of the other "
                 f"sets of {head} ({len(shared)} shared compositions): another head, or constant = true?"
             )
     return constants, messages
+
+
+def _fitted_constants(item: MixtureSet, head: str, own: Lowest, lowest: Lowest) -> dict[int, float]:
+    """Constants (eV) of the elements in the compositions that a set shares with those before; elements that
+    these lack need none.
+
+    Raises:
+        UsageError: elements that others have too, in no shared composition.
+    """
+    keys = [key for key in own if key in lowest]
+    known = sorted({z for key in keys for z, _ in key})
+    mine = {z for key in own for z, _ in key}
+    elsewhere = {z for key in lowest for z, _ in key}
+    undetermined = sorted((mine & elsewhere) - set(known))
+    if not keys or undetermined:
+        what = f"of {', '.join(symbols(undetermined))} " if undetermined else ""
+        raise UsageError(
+            f"The constant {what}in the set {item.name!r} cannot be fitted: it shares no composition "
+            f"with the other sets of {head!r}.",
+            hint="give it a head of its own",
+        )
+    rows = np.array([[dict(key).get(z, 0) / _atoms(key) for z in known] for key in keys])
+    found = np.linalg.lstsq(rows, np.array([own[key] - lowest[key] for key in keys]), rcond=1e-8)[0]
+    return dict(zip(known, found.tolist(), strict=True))
+
+
+def _joined(one: Lowest, other: Lowest) -> Lowest:
+    """The lower energy of every composition, eV/atom."""
+    return {**one, **{key: min(energy, one.get(key, math.inf)) for key, energy in other.items()}}
+
+
+def _atoms(key: Composition) -> int:
+    return sum(count for _, count in key)
+
+
+def _column(energies: Mapping[int, float]) -> NDArray[np.float64]:
+    """Energies (128,) by atomic number, eV; zero where there is none."""
+    column = np.zeros(_COLUMNS)
+    for z, energy in energies.items():
+        column[z] = energy
+    return column
 
 
 def _isolated(

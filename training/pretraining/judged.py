@@ -50,7 +50,10 @@ class Judged:
         """Why nothing holds together under this head, if nothing does."""
         if np.isnan(self.atomisation) or self.atomisation >= LEAST_ATOMISATION:
             return None
-        return f"its mean atomisation energy is {self.atomisation:.2f} eV/atom, at least {LEAST_ATOMISATION}"
+        return (
+            f"its mean atomisation energy is {self.atomisation:.2f} eV/atom, less than {LEAST_ATOMISATION}: "
+            "nothing holds together"
+        )
 
 
 def judged(predictions: Predictions, heads: Sequence[str]) -> dict[str, Judged]:

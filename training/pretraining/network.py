@@ -37,7 +37,7 @@ def network_config(
     options: NetworkOptions, mixture: Mixture, sets: Sequence[SourceSet], *, direct_forces: bool
 ) -> ModelConfig:
     """The network with all heads of the mixture and without energy references, which training subtracts per
-    set."""
+    set, and without pairs, which take time to find."""
     small = options.architecture == "jmp-xs"
     width, layers = options.head_width or (32 if small else 256), options.head_layers or (3 if small else 5)
     by_name = {source.name: source for source in sets}
@@ -62,7 +62,6 @@ def network_config(
                 cutoff=mixture.sets_of(head.name)[0].cutoff,
                 binding=next((s.described.binding for s in own if s.described.binding), {}),
                 binding_gate="bonds",
-                pairs=known_pairs(own, policy.cutoff),
                 elements=tuple(sorted({z for source in own for z in source.references})),
             )
         )
@@ -79,10 +78,21 @@ def network_config(
     )
 
 
-def known_pairs(sets: Sequence[SourceSet], cutoff: float) -> dict[str, float]:
-    """Shortest distance in Å of every pair of elements within ``cutoff`` (Å) in the training frames of the
-    sets of a head, by name; of very many frames in a sample of them."""
-    return shorter(shortest_pairs(each_of(source.train, MOST_FRAMES), cutoff) for source in sets)
+def with_known_pairs(config: ModelConfig, mixture: Mixture, sets: Sequence[SourceSet]) -> ModelConfig:
+    """The network whose heads know the shortest distances of element pairs within the cutoff in the training
+    frames of their sets; of very many frames in a sample of them."""
+    tables = {
+        source.name: shortest_pairs(each_of(source.train, MOST_FRAMES), config.policy.cutoff)
+        for source in sets
+    }
+    heads = tuple(
+        replace(
+            head,
+            pairs=shorter(tables[item.name] for item in mixture.sets_of(head.name) if item.name in tables),
+        )
+        for head in config.heads
+    )
+    return replace(config, heads=heads)
 
 
 def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:

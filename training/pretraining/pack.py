@@ -30,7 +30,7 @@ class PackedSet:
     head: str
     weight: float
     references: dict[int, float]
-    """Energy in eV by atomic number that training subtracts: those of the head and the constant of the set;
+    """Energy in eV by atomic number that training subtracts: those of the head and the constants of the set;
     in a pack fitted to the training frames of the set alone."""
     full_rank: bool
     force_rms: float
@@ -47,8 +47,8 @@ class PackedSet:
     files: tuple[str, ...]
     isolated: dict[int, float] = field(default_factory=dict)
     """Energy in eV of isolated atoms in its files, by atomic number."""
-    constant: float = 0.0
-    """eV/atom of its energies beside those of the head."""
+    constants: dict[int, float] = field(default_factory=dict)
+    """eV per atom of each element that its energies have beside those of the head."""
     isolated_references: bool = False
     """Whether the references are isolated atoms; else lone atoms are an estimate."""
     binding: dict[int, float] = field(default_factory=dict)
@@ -165,6 +165,6 @@ def packed_set(entry: dict[str, Any]) -> PackedSet:
     """Inverse of ``asdict`` after JSON."""
     tables = {
         name: {int(z): float(e) for z, e in entry.get(name, {}).items()}
-        for name in ("references", "isolated", "binding")
+        for name in ("references", "isolated", "binding", "constants")
     }
     return PackedSet(**{**entry, **tables, "files": tuple(entry["files"])})

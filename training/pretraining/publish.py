@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jmp_calc.errors import ModelError
 from jmp_calc.model.config import HeadConfig, ReferenceKind
+from jmp_calc.model.elements import symbol
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
@@ -76,7 +77,7 @@ def with_references(head: HeadConfig, mixture: Mixture, sets: Sequence[PackedSet
     for item in mixture.sets_of(head.name):
         if item.name in by_name:
             described = by_name[item.name]
-            own = {z: energy - described.constant for z, energy in described.references.items()}
+            own = {z: e - described.constants.get(z, 0.0) for z, e in described.references.items()}
             references, isolated = {**own, **references}, isolated or described.isolated_references
     fitted: ReferenceKind = "isolated_atoms" if isolated else "least_squares"
     return replace(
@@ -106,7 +107,7 @@ def card(
             "licence": item.licence,
             "source": item.source,
             "citation": item.citation,
-            **({"energy_constant_ev_per_atom": item.constant} if item.constant else {}),
+            **({"energy_constants_ev": by_symbol(item.constants)} if item.constants else {}),
         }
         for item in sets
     )
@@ -144,5 +145,10 @@ def energy_reference(mixture: Mixture, sets: Sequence[PackedSet]) -> str:
         ),
     )
     text = "; ".join(f"{what}: {', '.join(names[known])}" for known, what in kinds if names[known])
-    moved = ", ".join(f"{item.name} {item.constant:+.4f}" for item in sets if item.constant)
-    return text + (f". Taken off the labels of a set, eV/atom: {moved}" if moved else "") + "."
+    moved = "; ".join(f"{item.name}: {by_symbol(item.constants)}" for item in sets if item.constants)
+    return text + (f". Taken off the labels of a set, eV per atom: {moved}" if moved else "") + "."
+
+
+def by_symbol(energies: Mapping[int, float]) -> dict[str, float]:
+    """Energies by symbol of the element, rounded to 0.1 meV."""
+    return {symbol(z): round(energy, 4) for z, energy in sorted(energies.items())}

@@ -84,13 +84,27 @@ def test_a_constant_is_found_from_the_lowest_frames_and_not_from_means() -> None
         "other": frames([NI] * 16, [-5.38, -4.5, -4.4]) + frames([AL], [-3.35, -2.0]),
     }
     found = head_of(sets, constant=["other"])
-    assert found.constants == {"other": pytest.approx(0.4)}
+    assert found.constants == {"other": pytest.approx({NI: 0.4, AL: 0.4})}
     plain = head_of({"a": sets["a"] + frames([NI] * 16, [-5.78, -4.9, -4.8]) + frames([AL], [-3.75, -2.4])})
     assert found.atoms == pytest.approx(plain.atoms)
 
 
-def test_a_constant_that_nothing_determines_is_refused() -> None:
-    sets = {"a": frames([NI], [-5.0]), "b": frames([AL], [-3.0])}
+def test_constants_are_those_of_the_elements_whose_pseudopotentials_differ() -> None:
+    """As in sets of pure elements: Cu 0.43 eV/atom higher, Li not; sets are aligned one after the other."""
+    sets = {
+        "a": frames([NI] * 4, [-5.78]) + frames([3] * 2, [-1.9]),
+        "b": frames([NI], [-5.35]) + frames([3], [-1.9]) + frames([AL] * 4, [-3.75]),
+        "c": frames([AL], [-537.0]),
+    }
+    found = head_of(sets, constant=["b", "c"])
+    assert found.constants["b"] == pytest.approx({NI: 0.43, 3: 0.0})
+    assert found.constants["c"] == pytest.approx({AL: -533.25})
+    assert found.atoms[AL] + found.binding[AL] == pytest.approx(-3.75)
+
+
+@pytest.mark.parametrize("others", [frames([NI], [-5.0]), frames([AL] * 2, [-3.0]) + frames([NI], [-5.0])])
+def test_a_constant_that_nothing_determines_is_refused(others: list[Frame]) -> None:
+    sets = {"a": frames([NI, NI, AL], [-4.5]) + frames([AL], [-3.0]), "b": others}
     with pytest.raises(UsageError, match="shares no composition"):
         head_of(sets, constant=["b"])
 
