@@ -1,10 +1,11 @@
-"""Molecules sampled and labelled with GFN2-xTB by two processes; killed on the way and resumed: the same labels.
+"""Molecules sampled and labelled with GFN2-xTB by two processes; killed and resumed: the same labels.
 
     python benchmarks/labelling.py --molecules 10000 --kills 2
 
 draws molecules of 10 to 30 atoms (extra ``sample``), labels them (extra ``tblite``) once without a stop, then
-once more with SIGKILL at even shares of the frames, each time going on with ``--resume``, and compares the two files frame by frame. Writes
-benchmarks/results/labelling.yaml, with the time of both steps and the load of the machine beside it.
+once more with SIGKILL at even shares of the frames, each time going on with ``--resume``, and compares the
+two files frame by frame. Writes benchmarks/results/labelling.yaml, with the time of both steps and the load
+of the machine beside it.
 """
 
 from __future__ import annotations
