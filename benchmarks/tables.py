@@ -160,8 +160,9 @@ def aoti(rows: Rows) -> list[list[str]]:
 
 
 def training_step(rows: Rows) -> list[list[str]]:
-    """A training step in inference calls."""
-    head = ["model/batch", "structures", "atoms", "step (ms)", "inference call (ms)", "ratio"]
+    """A training step, eager and compiled, and in inference calls."""
+    head = ["model/batch", "structures", "atoms", "step (ms)", "compiled (ms)", "gain"]
+    head += ["inference call (ms)", "step / call"]
     return [
         head,
         *(
@@ -170,6 +171,8 @@ def training_step(rows: Rows) -> list[list[str]]:
                 row["structures"],
                 row["atoms"],
                 f"{1e3 * row['step_s']:.0f}",
+                f"{1e3 * row['compiled_s']:.0f}" if "compiled_s" in row else "",
+                f"{row['gain']:.2f}" if "gain" in row else "",
                 f"{1e3 * row['call_s']:.0f}",
                 f"{row['ratio']:.1f}",
             ]

@@ -3,6 +3,7 @@ other than a singlet's, sites that are not fully occupied by one element."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,14 +11,21 @@ import numpy as np
 
 from .errors import BadStructureError
 
-_CHARGES = frozenset(
-    {"charge", "totalcharge", "netcharge", "systemcharge", "molecularcharge", "formalcharge"}
-)
-_MULTIPLICITIES = frozenset({"multiplicity", "spinmultiplicity", "mult", "spinmult"})
-_SPINS = frozenset({"totalspin", "spinstate", "unpairedelectrons", "nunpaired", "numunpaired", "uhf"})
-"""Keys, in lower case without ``_``, ``-`` and blanks, for which neutral singlets have 0, 1 and 0."""
-_SPIN = "spin"
-"""Used for the multiplicity (1), for the number of unpaired electrons (0) and for the total spin (0)."""
+_OF = r"(?:ref|dft|qm|total|tot|net|system|sys|molecular|molecule|mol|formal|ionic|ion|overall)*"
+_KINDS = {
+    "charge": re.compile(_OF + r"(?:charges?|chg|chrg)(?:state)?|qtot|totq|q"),
+    "multiplicity": re.compile(_OF + r"(?:spin)?mult(?:iplicity)?|2s\+1"),
+    "unpaired": re.compile(
+        _OF + r"(?:n|num|numberof)?unpaired(?:electrons)?|uhf|spinstate|(?:total|net)spin"
+    ),
+    "spin": re.compile(r"(?:ref|dft|qm|system|sys|molecular|molecule|mol)*spin"),
+    "both": re.compile(r"chargeand(?:spin)?mult(?:iplicity)?|charge(?:spin)?mult(?:iplicity)?"),
+}
+"""Keys, in lower case without ``_``, ``-`` and blanks. Neutral singlets have 0, 1, 0, 0 or 1 (``spin`` is
+used for the multiplicity, the number of unpaired electrons and the total spin), and ``0 1``."""
+_PLAIN_NAMES = {"charges", "q"}
+"""Names of other things too (charges of the atoms, an order parameter): a whole number is a charge."""
+_NEUTRAL_WORDS = {"", "t", "neutral", "singlet", "closed shell", "closed-shell"}
 _SITES = frozenset({"occupancy", "occupancies", "siteoccupancy", "siteoccupancies", "occ"})
 _WHOLE = 1e-3
 """How far an occupancy may be from one."""
@@ -32,19 +40,46 @@ def state_given(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[str, Any,
     """
     for key, value in info.items():
         name = str(key).lower().translate(str.maketrans("", "", "_- "))
-        if name in _CHARGES:
-            right, what = {0.0}, "the total charge"
-        elif name in _MULTIPLICITIES:
-            right, what = {1.0}, "the spin multiplicity"
-        elif name in _SPINS:
-            right, what = {0.0}, "the spin"
-        elif name == _SPIN:
-            right, what = ({0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}), "the spin"
-        else:
+        expected = _expected(name, value, numbers)
+        if expected is None or _says_nothing(value):
             continue
-        if not _says_nothing(value) and _number(value) not in right:
+        right, what = expected
+        if _number(value) not in right:
             return str(key), value, what
     return None
+
+
+def _expected(name: str, value: Any, numbers: np.ndarray) -> tuple[set[float], str] | None:
+    """What a neutral singlet has under a key of this name, and what it is; None for other keys."""
+    kind = _kind(name, value)
+    if kind == "charge":
+        return {0.0}, "the total charge"
+    if kind == "multiplicity":
+        return {1.0}, "the spin multiplicity"
+    if kind == "unpaired":
+        return {0.0}, "the spin"
+    if kind == "spin":
+        return {0.0} if int(np.sum(numbers)) % 2 else {0.0, 1.0}, "the spin"
+    if kind == "both" and not _is_pair(value):
+        return set(), "the charge and multiplicity"
+    return None
+
+
+def _kind(name: str, value: Any) -> str | None:
+    """What a key of this plain name says: charge, multiplicity, unpaired electrons, spin, or both at once."""
+    if name in _PLAIN_NAMES and (_number(value) or 0.5) % 1 != 0:
+        return None
+    return next((kind for kind, pattern in _KINDS.items() if pattern.fullmatch(name)), None)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is ``0 1``, that of a neutral singlet."""
+    return [_number(word) for word in _words(value)] == [0.0, 1.0]
+
+
+def _words(value: Any) -> list[Any]:
+    words: list[Any] = value.replace(",", " ").split() if isinstance(value, str) else np.ravel(value).tolist()
+    return words
 
 
 def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where: str | None = None) -> None:
@@ -57,9 +92,9 @@ def check_neutral_singlet(info: Mapping[str, Any], numbers: np.ndarray, *, where
     number = _number(value)
     if number is None:
         raise BadStructureError(
-            f"The key {key!r} is {str(value)[:60]!r}, not a number.",
+            f"The key {key!r} is {str(value)[:60]!r}, which is not {what} of a neutral singlet.",
             where=where,
-            hint=f"it is {what} of the structure; delete the key or set it to that of a neutral singlet",
+            hint="only neutral singlets can be computed; delete the key if it does not matter",
         )
     raise BadStructureError(
         f"The key {key!r} is {number:g}, but this model has no input for charge or spin.",
@@ -130,8 +165,10 @@ def _is_sites(key: Any) -> bool:
 
 
 def _says_nothing(value: Any) -> bool:
-    """None, an empty text, or a bare word of a comment line."""
-    return value is None or (isinstance(value, str) and value.strip() in ("", "T")) or value is True
+    """None, an empty text, a bare word of a comment line, or the word of a neutral singlet."""
+    return (
+        value is None or value is True or (isinstance(value, str) and value.strip().lower() in _NEUTRAL_WORDS)
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -152,18 +189,19 @@ def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int 
         BadStructureError: no whole numbers, or unpaired electrons that do not fit the number of electrons.
     """
     charge, unpaired = 0, None
-    named = [(str(k).lower().translate(str.maketrans("", "", "_- ")), k, v) for k, v in info.items()]
-    for name, key, value in named:
-        if name in _CHARGES and not _says_nothing(value):
+    kinds = list(_stated(info))
+    for kind, _, key, value in kinds:
+        if kind == "charge":
             charge = _whole(key, value)
     parity = (int(np.sum(numbers)) - charge) % 2
-    for name, key, value in named:
-        if name not in (*_MULTIPLICITIES, *_SPINS, _SPIN) or _says_nothing(value):
+    for kind, name, key, value in kinds:
+        if kind not in ("multiplicity", "unpaired", "spin"):
             continue
         count = _whole(key, 2 * (_number(value) or 0) if name == "totalspin" else value)
-        if name in _MULTIPLICITIES or (name in (_SPIN, "spinstate") and count % 2 != parity and count > 0):
+        either = kind == "spin" or name == "spinstate"
+        if kind == "multiplicity" or (either and count % 2 != parity and count > 0):
             count -= 1
-        if (count % 2 != parity or count < 0) and not (name not in _MULTIPLICITIES and count == 0):
+        if (count % 2 != parity or count < 0) and not (kind != "multiplicity" and count == 0):
             electrons = "odd" if parity else "even"
             raise BadStructureError(
                 f"The key {key!r} is {str(value)[:60]!r}, but the number of electrons is {electrons}.",
@@ -171,6 +209,17 @@ def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int 
             )
         unpaired = count if count % 2 == parity else unpaired
     return charge, unpaired
+
+
+def _stated(info: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
+    """Kind, plain name, key and value of every entry that says something of charge or spin."""
+    for key, value in info.items():
+        name = str(key).lower().translate(str.maketrans("", "", "_- "))
+        kind = _kind(name, value)
+        if kind == "both":
+            yield from zip(("charge", "multiplicity"), (name, name), (key, key), _words(value))
+        elif kind is not None and not _says_nothing(value):
+            yield kind, name, key, value
 
 
 def _whole(key: Any, value: Any) -> int:

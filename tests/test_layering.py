@@ -62,7 +62,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "training/records training/batches",
         "training/targets training/loss",
         "training/optim training/validation",
-        "training/run training/evaluate",
+        "training/run training/evaluate training/compiled",
         "training/finetuning training/pretraining training/loop",
         "training/finetune training/pretrain training/planning",
         "training/__init__",

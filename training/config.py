@@ -31,6 +31,7 @@ ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 StageLimit = Literal["epochs", "time"]
+CompileChoice = Literal["auto", "on", "off"]
 WeightSet = Literal["averaged", "raw"]
 """Which weights a validation, a file or an error belongs to: averaged over steps, or as they are."""
 Metric = Literal["loss", "forces_mae", "energy_mae", "scalar_mae", "balanced_accuracy", "vector_mae"]
@@ -240,6 +241,9 @@ class TrainConfig:
     activation_checkpointing: Checkpointing = "auto"
     """What is kept for the gradients: on keeps little and computes it again, off keeps all, auto what the
     free memory allows."""
+    compile: CompileChoice = "auto"
+    """Compiled training steps, on a CPU: on has a program made beside the run, whose first steps are computed
+    as ever; auto does so where the run is long enough to earn it, and takes one that is there already."""
     freeze: str = "none"
     """What stays as it is: none, embedding, backbone, or the number of interaction blocks (with the
     embedding)."""
@@ -285,6 +289,7 @@ class TrainConfig:
         _check(0 <= self.edge_dropout < 1, "edge_dropout", "must lie in [0, 1)")
         _check_choice(self.edge_dropout_compensation, get_args(Compensation), "edge_dropout_compensation")
         _check_choice(self.activation_checkpointing, ("auto", "on", "off"), "activation_checkpointing")
+        _check_choice(self.compile, get_args(CompileChoice), "compile")
         _check(
             self.freeze in ("none", "embedding", "backbone") or self.freeze.isdecimal(),
             "freeze",

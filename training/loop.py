@@ -17,6 +17,8 @@ from torch import Tensor
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.machine.signals import Interrupted, deferred_signals
 
+from .compiled.background import compiled_gradients, compiling
+from .compiled.programs import CompiledGradients
 from .config import TrainConfig
 from .distributed.cpu_pool import GradientPool
 from .distributed.sharding import drop_unused, shard
@@ -62,7 +64,12 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
     """
     run = begun_run(job, config)
     history = run.start_history(checkpoint)
-    with deferred_signals() as signals, gradient_pool(run) as pool:
+    programs = compiled_gradients(run.network, job.train.data.tasks, config, job.world, job.say)
+    with (
+        deferred_signals() as signals,
+        gradient_pool(run, programs) as pool,
+        compiling(programs, job.potential.config, config, job.world, job.say) as compiler,
+    ):
         first_validation(run, history, resumed=checkpoint is not None)
         while not run.finished():
             stop = None
@@ -74,6 +81,8 @@ def fit(job: Job, config: TrainConfig, checkpoint: Checkpoint | None = None) -> 
                     run.optimizer.step()
                     run.ema.update(run.progress.step)
                     run.advance(numbers)
+                    if compiler is not None:
+                        compiler.after_step(run.progress.step, run.left_s)
                 elif not run.skip(numbers):
                     raise stopped_by_nan(run, batch, numbers)
                 if stop or run.finished() or run.validation_due():
@@ -105,11 +114,11 @@ def begun_run(job: Job, config: TrainConfig) -> RunState:
     return RunState(job, config, network, make_optimizer(network, config.optim), ema)
 
 
-def gradient_pool(run: RunState) -> GradientPool:
-    """The processes that share a step, and how the gradients of its parts are combined."""
+def gradient_pool(run: RunState, programs: CompiledGradients | None) -> GradientPool:
+    """The processes that share a step, and how the gradients of its parts are made and combined."""
     config = run.config
     kind = ShardedGradients if run.job.world.shards else SummedGradients
-    combined = ProjectedGradients(config) if config.optim.pcgrad else kind(config)
+    combined = ProjectedGradients(config) if config.optim.pcgrad else kind(config, programs)
     return GradientPool(run.network, combined, config.processes)
 
 

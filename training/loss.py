@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jmp_calc.model.segment import segment_sizes, segment_sum
+
 from .config import LossConfig
 from .distributed.world import World
 
@@ -135,8 +137,8 @@ def forces_term(error: Tensor, target: TargetBatch, config: LossConfig) -> Tenso
     per_atom = above(target.forces_margin[structure], error.detach().norm(dim=1), per_atom)
     if not config.structure_wise:
         return masked_mean(per_atom * target.weights[structure], target.forces_mask[structure])
-    counts = atoms_per_structure(target)
-    sums = per_atom.new_zeros(len(counts)).index_add(0, structure, per_atom)
+    counts = atoms_per_structure(target).clamp(min=1)
+    sums = segment_sum(per_atom, structure, target.batch.n_structures)
     return masked_mean(sums / counts.to(sums.dtype) * target.weights, target.forces_mask)
 
 
@@ -149,9 +151,7 @@ def above(margin: Tensor, error: Tensor, values: Tensor) -> Tensor:
 
 def atoms_per_structure(target: TargetBatch) -> Tensor:
     """Number of atoms of every structure, shape (S,), float64."""
-    structure = target.batch.structure
-    ones = torch.ones(len(structure), dtype=torch.float64, device=structure.device)
-    return ones.new_zeros(target.batch.n_structures).index_add_(0, structure, ones)
+    return segment_sizes(target.batch.structure, target.batch.n_structures).to(torch.float64)
 
 
 def elementwise(error: Tensor, kind: str, huber_delta: float) -> Tensor:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
 from .arguments import Arguments
-from .command_run import CommandRun
+from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options
+from .options import CALCULATOR, Common, common_options
 
 if TYPE_CHECKING:
     from ..sampling.run import SampleResult
+    from ..sampling.settings import SampleSettings
 
 EPILOG = """\b
 Examples:
   jmp-calc sample molecules -n 10000 --atoms 10-30 --processes 2 -o molecules
   jmp-calc sample molecules -n 10000 --start 10000 --seed 3 --exclude holdout.smi
   jmp-calc sample crystals -n 20000 --atoms 1-20 -o crystals
+  jmp-calc sample POSCAR md.traj -n 500 --md jmp-xs --temperature 300-1200
   jmp-calc sample molecules --share dimer=0 --share pair=0.3 --elements H,C,N,O
 
 Sample i depends on the seed and on i alone: --start and --count cut one set into shards. A run that was
@@ -29,7 +32,7 @@ SAMPLE = Arguments("sampling.sample", "sample")
 
 
 @click.command(epilog=EPILOG)
-@click.argument("what", metavar="molecules|crystals")
+@click.argument("what", nargs=-1, required=True, metavar="molecules|crystals|FILE...")
 @common_options(out="./jmp_results/sample", calculator=False, network=False)
 @SAMPLE.option("-n", "--count", argument="count", type=click.IntRange(min=1))
 @SAMPLE.option("--start", argument="start", type=click.IntRange(min=0))
@@ -38,26 +41,21 @@ SAMPLE = Arguments("sampling.sample", "sample")
 @SAMPLE.option("--elements", "symbols", argument="elements", metavar="H,C,...")
 @SAMPLE.option("--share", "shares", argument="shares", metavar="KIND=NUMBER", multiple=True, default=())
 @SAMPLE.option("--exclude", argument="exclude", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--md", "model", default=None, metavar="MODEL", help="Heat the structures of FILE with this model."
+)
+@CALCULATOR.option("--head", argument="head")
+@SAMPLE.option("--temperature", argument="temperature", metavar="LOW-HIGH", default="100-1500")
 @SAMPLE.option("--processes", argument="processes", type=click.IntRange(min=1))
-def sample(what: str, common: Common, processes: int, **given: Any) -> None:
-    """Draw molecules or crystals worth labelling, each with what it is in its header.
+def sample(what: tuple[str, ...], common: Common, processes: int, **given: Any) -> None:
+    """Draw molecules or crystals worth labelling, or distorted copies of the structures in FILE.
 
     Molecules need RDKit (pip install "jmp-calc[sample]"). What was drawn and what was left out is printed
     and stands in summary.yaml.
     """
     from ..sampling.run import OUTPUTS, sample_set
-    from ..sampling.settings import SampleSettings, read_atoms, read_elements
 
-    atoms, elements = given.pop("atoms"), given.pop("symbols")
-    settings = SampleSettings(
-        what=what,
-        seed=common.seed,
-        atoms=None if atoms is None else read_atoms(atoms),
-        elements=None if elements is None else read_elements(elements),
-        shares=dict(_share(text) for text in given.pop("shares")),
-        **given,
-    )
-    inputs = [settings.exclude]
+    settings, inputs = _settings(what, common, given)
     run = CommandRun(
         common, "sample", outputs=OUTPUTS, settings=settings.to_dict(), inputs=inputs, redoes=True
     )
@@ -66,8 +64,10 @@ def sample(what: str, common: Common, processes: int, **given: Any) -> None:
         dry_run_report(common, "sample", settings.to_dict())
         return
     with run:
-        if settings.exclude is not None:
-            run.add_input(settings.exclude)
+        for path in inputs:
+            run.add_input(path)
+        if settings.calc is not None:
+            run.model = model_record(settings.calc)
         result = sample_set(
             settings, processes=processes, out=common.out, prefix=common.prefix, quiet=common.quiet
         )
@@ -76,6 +76,42 @@ def sample(what: str, common: Common, processes: int, **given: Any) -> None:
         for line in _lines(result):
             common.say(line)
         common.say(f"wrote {run.path(OUTPUTS[0])}")
+
+
+def _settings(
+    what: tuple[str, ...], common: Common, given: dict[str, Any]
+) -> tuple[SampleSettings, list[Path]]:
+    """What the options ask for, and the files that it is read from."""
+    from ..io.files import find_structures, parse_structure
+    from ..io.reader import UNLABELLED_SUFFIXES
+    from ..sampling.sample import read_own
+    from ..sampling.settings import (
+        CRYSTALS,
+        MOLECULES,
+        STRUCTURES,
+        SampleSettings,
+        read_atoms,
+        read_elements,
+        read_temperatures,
+    )
+
+    drawn = what[0] if what[0] in (MOLECULES, CRYSTALS) and len(what) == 1 else None
+    specs = () if drawn else find_structures(what, UNLABELLED_SUFFIXES)
+    files = [parse_structure(spec).path for spec in specs]
+    atoms, elements, exclude = given.pop("atoms"), given.pop("symbols"), given.pop("exclude")
+    settings = SampleSettings(
+        what=drawn or STRUCTURES,
+        seed=common.seed,
+        atoms=None if atoms is None else read_atoms(atoms),
+        elements=None if elements is None else read_elements(elements),
+        shares=dict(_share(text) for text in given.pop("shares")),
+        temperature=read_temperatures(given.pop("temperature")),
+        exclude=exclude,
+        structures=() if drawn else read_own(specs),
+        calc=common.calculator() if common.model else None,
+        **given,
+    )
+    return settings, [*files, *([] if exclude is None else [Path(exclude)])]
 
 
 def _share(text: str) -> tuple[str, float]:
@@ -91,9 +127,10 @@ def _lines(result: SampleResult) -> list[str]:
     """What was drawn, and what was left out."""
     total = max(len(result.frames), 1)
     kinds = ", ".join(f"{kind} {100 * count / total:.1f} %" for kind, count in result.kinds.items())
-    of = "molecular graphs" if result.settings.what == "molecules" else "compositions and prototypes"
+    of = {"molecules": "molecular graphs", "crystals": "compositions and prototypes"}
     lines = [
-        f"{len(result.frames)} frames, {sum(map(len, result.frames))} atoms, {result.distinct} distinct {of}",
+        f"{len(result.frames)} frames, {sum(map(len, result.frames))} atoms, {result.distinct} distinct "
+        f"{of.get(result.settings.what, 'structures')}",
         f"kinds: {kinds}",
         f"left out: {result.near_copies} near copies, {result.missing} without a sample",
     ]

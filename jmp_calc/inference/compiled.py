@@ -180,7 +180,7 @@ def traced(network: Evaluation, batch: Batch) -> tuple[GraphModule, list[Any], t
     return graph, inputs, tuple(outputs)
 
 
-def example_batch(batch: Batch) -> Batch:
+def example_batch(batch: Batch, n_structures: int = 1) -> Batch:
     """Zeros of the example sizes, on the device of ``batch`` and with its identity of graphs."""
     device = batch.positions.device
 
@@ -200,9 +200,9 @@ def example_batch(batch: Batch) -> Batch:
     return Batch(
         positions=reals(EXAMPLE_ATOMS, 3),
         numbers=integers(EXAMPLE_ATOMS),
-        cell=reals(1, 3, 3),
+        cell=reals(n_structures, 3, 3),
         structure=integers(EXAMPLE_ATOMS),
-        n_structures=1,
+        n_structures=n_structures,
         main=main,
         a2a=edges(*EXAMPLE_A2A),
         a2ee2a=a2ee2a,

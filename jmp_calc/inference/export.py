@@ -29,7 +29,7 @@ import torch
 from ..errors import JMPError, UsageError
 from ..zoo.container import write_atomically
 from .compiled import TOLERANCE, first_line, largest_difference, traced
-from .program import ARCHITECTURES, HEADER, ProgramHeader, load_program
+from .program import ARCHITECTURES, HEADER, load_program
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,7 +84,8 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
         expected = evaluator.network(batch)  # first: it keeps constants that a traced call must not make
         try:
             graph, inputs, _ = traced(evaluator.network, batch)
-            write_package(package, graph, inputs, evaluator.program_header())
+            header = dataclasses.asdict(evaluator.program_header())
+            write_package(package, graph, inputs, json.dumps(header, allow_nan=False))
         except Exception as error:  # compilers fail in many ways
             raise JMPError(
                 f"The network could not be compiled: {first_line(error)}.",
@@ -97,9 +98,15 @@ def export_program(calculator: OnEvaluator, path: str | os.PathLike[str]) -> flo
     return difference
 
 
-def write_package(path: Path, graph: GraphModule, inputs: list[Any], header: ProgramHeader) -> None:
-    """Compile a traced evaluation and write it with its header as a .pt2 archive; any exception of torch's
-    compiler."""
+def write_package(path: Path, graph: GraphModule, inputs: list[Any], text: str) -> None:
+    """Compile a traced graph and write it with a header as a .pt2 archive; any exception of torch's compiler.
+
+    Args:
+        path: to write; its folder is used for what is made on the way.
+        graph: operations.
+        inputs: fake tensors.
+        text: content of the header.
+    """
     from torch._inductor import aot_compile
     from torch.export.pt2_archive._package import package_pt2
 
@@ -112,13 +119,12 @@ def write_package(path: Path, graph: GraphModule, inputs: list[Any], header: Pro
         "x86_64",
         "AMD64",
     ):  # not all that this very processor has: the file may be used on another
-        options["cpp.march"] = ARCHITECTURES[header.instructions]
+        options["cpp.march"] = ARCHITECTURES[torch.backends.cpu.get_cpu_capability()]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", FutureWarning
         )  # torch copies its own options in a way that it deprecates
         files: Any = aot_compile(graph, tuple(inputs), options=options)
-    text = json.dumps(dataclasses.asdict(header), allow_nan=False)
     package_pt2(str(path), aoti_files=files, extra_files={HEADER: text})
 
 

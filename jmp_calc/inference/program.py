@@ -8,10 +8,13 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from ..errors import ModelError
 from ..graph.policy import GraphPolicy
@@ -20,6 +23,7 @@ from ..io.schema import parse
 from ..zoo.header import MAX_HEADER_BYTES, plain_json
 from .compiled import Program, first_line
 
+T = TypeVar("T")
 FORMAT_VERSION = 2
 """2: the adaptive cutoffs of the atoms are an input."""
 
@@ -84,6 +88,12 @@ def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program
     """
     header = read_header(Path(path))
     check_header(header, wanted, str(path))
+    return Program(load_code(Path(path)), OUTPUTS[header.forces])
+
+
+def load_code(path: Path) -> Callable[[list[Tensor]], Sequence[Tensor]]:
+    """The machine code of a program, from tensors (of any shape) to tensors; ModelError where torch refuses
+    it."""
     # The loader behind torch._inductor.aoti_load_package, which imports the whole compiler (seconds) around
     # it.
     try:
@@ -92,18 +102,24 @@ def load_program(path: str | os.PathLike[str], wanted: ProgramHeader) -> Program
         raise ModelError(
             f"The compiled program cannot be loaded: {first_line(error)}.", where=str(path), hint=HINT
         ) from error
-    return Program(loader.run, OUTPUTS[header.forces])
+    return loader.run  # type: ignore[no-any-return]
 
 
 def read_header(path: Path) -> ProgramHeader:
     """What a program was made for; loads no code. ModelError: no such file, or not one of ours."""
+    return read_header_as(path, lambda text: parse(ProgramHeader, plain_json(text), "header"))
+
+
+def read_header_as(path: Path, parsed: Callable[[str], T]) -> T:
+    """The header of a compiled program, ``parsed`` from its text; ModelError: no such file, or it is
+    damaged."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith(f"/extra/{HEADER}")]
             text = _read_text(archive, names[0]) if len(names) == 1 else ""
         if not text:
             raise ValueError("it has no header")
-        return parse(ProgramHeader, plain_json(text), "header")
+        return parsed(text)
     except OSError as error:
         raise ModelError(
             f"Cannot open the compiled program: {error.strerror or error}.", where=str(path), hint=HINT

@@ -5,20 +5,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import BadInputError, BadStructureError, JMPWarning
-from .cif import cif_images
+from .apart import images_apart
+from .cif import largest_expansion
 from .complete import check_complete
 from .files import Index, select, unpacked, unpacked_name
-from .pdb import check_pdb_sites
+from .images import images
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 LARGEST_WHOLE = 4 << 30
 """Bytes of a file that ASE can only read as a whole."""
-_ONE_BY_ONE = ("traj", "db", "netcdftrajectory", "vasp-out", "vasp-xml", "bundletrajectory")
+_ONE_BY_ONE_HERE = ("traj", "db")
+_ONE_BY_ONE = (*_ONE_BY_ONE_HERE, "netcdftrajectory", "vasp-out", "vasp-xml", "bundletrajectory")
+_HARMLESS = frozenset(
+    {
+        "aims",
+        "cif",
+        "cube",
+        "gen",
+        "json",
+        "mol",
+        "proteindatabank",
+        "sdf",
+        "vasp",
+        "vasp-out",
+        "vasp-xdatcar",
+    }
+) | {"vasp-xml", "xsf"}
+"""Formats whose readers need no more than seconds for small files, whatever is in them."""
+_SMALL, _MOST_EXPANDED = 64 << 10, 2000
+"""Bytes, and sites times operations of a CIF file, up to which such a file is read in this process."""
 
 
 def known_by_name(path: Path) -> bool:
@@ -42,8 +62,6 @@ def ase_frames(path: Path, index: Index, *, allow_truncated: bool = False) -> It
         form = _format(source, path)
         _check_size(source, form, path)
         check_complete(source, form, path, allow_truncated=allow_truncated)
-        if form == "proteindatabank":
-            check_pdb_sites(source, path)
         try:
             yield from select(enumerate(_images(source, form)), index)
         except BadStructureError as error:
@@ -98,35 +116,22 @@ def _check_size(source: Path, form: str, path: Path) -> None:
 
 
 def _images(source: Path, form: str) -> Iterator[Atoms]:
-    import ase.io
-
-    if form == "db":
-        yield from _database(source)
-        return
-    if form == "cif":
-        yield from cif_images(source)
-        return
-    for atoms in ase.io.iread(str(source), index=":", format=form, do_not_split_by_at_sign=True):
-        _keep_charge(atoms)
-        yield atoms
+    """The structures, read here where the reader is known to end soon."""
+    if form in _ONE_BY_ONE_HERE or (
+        form in _HARMLESS and source.stat().st_size <= _SMALL and not _is_expanding(source, form)
+    ):
+        return images(source, form)
+    return images_apart(source, form)
 
 
-def _keep_charge(atoms: Atoms) -> None:
-    """Charge and multiplicity of an input file (Gaussian), which ASE has in a calculator, into ``info``."""
-    parameters: dict[str, Any] = getattr(atoms.calc, "parameters", None) or {}
-    for key, name in (("charge", "charge"), ("mult", "multiplicity")):
-        if parameters.get(key) is not None:
-            atoms.info.setdefault(name, parameters[key])
-
-
-def _database(path: Path) -> Iterator[Atoms]:
-    """Rows of an ASE database, whose own keys ``ase.io`` drops."""
-    from ase.db import connect
-
-    for row in connect(path).select(sort="id"):
-        atoms = row.toatoms()
-        atoms.info.update({**row.key_value_pairs, **row.data})
-        yield atoms
+def _is_expanding(source: Path, form: str) -> bool:
+    """Whether a small CIF file has so many sites and operations that ASE compares for minutes."""
+    if form != "cif":
+        return False
+    try:
+        return largest_expansion(source) > _MOST_EXPANDED
+    except Exception:  # said again, with its reason, where the structures are read
+        return False
 
 
 def _unreadable(path: Path, form: str, error: Exception) -> BadInputError:

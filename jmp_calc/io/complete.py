@@ -10,7 +10,7 @@ import json
 import re
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ _ENDED = {
     "aims-output": b"Have a nice day",
 }
 """Without this text the job that wrote the file did not come to its end."""
+_ROWS_LAST = frozenset({"vasp", "vasp-xdatcar", "xsf", "xyz", "gen", "aims"})
+"""Formats whose last line is a row of an atom."""
+_PRINTED, _ROWS = 5, 4096
+"""Decimals that programs write and people do not, and bytes in which the last rows are."""
 _TAIL = 1 << 20
 _SMALLEST_ATOM = 4
 """Bytes that an atom takes at least in a text file."""
@@ -53,10 +57,11 @@ def check_complete(source: Path, form: str, path: Path, *, allow_truncated: bool
             ),
             stacklevel=2,
         )
-    cut = form in _CLOSED and _CLOSED[form] not in _tail(source)
-    fact = f"the end ({_CLOSED[form].decode()}) is missing" if cut else None
-    if fact is None and form in _CHECKS:
-        fact = _CHECKS[form](source)
+    last_rows = _tail(source)[-_ROWS:].decode("latin-1").splitlines(keepends=True)[-4:]
+    if form in _ROWS_LAST and is_cut_number(last_rows):
+        fact: str | None = "a number of its last row has fewer decimals than those before it"
+    else:
+        fact = _missing(source, form)
     if fact is not None and not allow_truncated:
         raise BadInputError(
             f"{path.name} is cut off, its last frame is not complete: {fact}.",
@@ -67,18 +72,40 @@ def check_complete(source: Path, form: str, path: Path, *, allow_truncated: bool
         _check_count(_COUNTS[form](source), source, path)
 
 
+def _missing(source: Path, form: str) -> str | None:
+    """What is missing of a file of that format; None: nothing."""
+    if form in _CLOSED and _CLOSED[form] not in _tail(source):
+        return f"the end ({_CLOSED[form].decode()}) is missing"
+    return _CHECKS[form](source) if form in _CHECKS else None
+
+
 def _tail(source: Path) -> bytes:
     with source.open("rb") as stream:
         stream.seek(max(source.stat().st_size - _TAIL, 0))
         return stream.read()
 
 
+def is_cut_number(rows: Sequence[str]) -> bool:
+    """Whether the last row of a file has no line break, and ends with a number of fewer decimals than all
+    rows before it, which have as many as a program writes."""
+    if len(rows) < 2 or rows[-1].endswith(("\n", "\r")) or not rows[-1].strip():
+        return False
+    *before, last = (_decimals(row) for row in rows)
+    return before[0] >= _PRINTED and len(set(before)) == 1 and last < before[0]
+
+
+def _decimals(row: str) -> int:
+    """Decimals of the last number of a row; -1 where that is no decimal number."""
+    match = re.search(r"\.(\d*)\s*$", row[-100:])
+    return len(match[1]) if match else -1
+
+
 def _pdb(source: Path) -> str | None:
-    """Atoms behind the last END of a file that has several: ASE drops them."""
+    """Atoms without an END behind them: ASE drops them, or takes what there is as all."""
     tail = _tail(source)
     end = max(tail.rfind(b"\nEND"), -1)
     atom = max(tail.rfind(b"\nATOM"), tail.rfind(b"\nHETATM"))
-    return "atoms follow the last END" if 0 <= end < atom else None
+    return "no END follows the last atoms" if end < atom else None
 
 
 def _gromacs(source: Path) -> str | None:
@@ -190,7 +217,6 @@ _CHECKS: dict[str, Callable[[Path], str | None]] = {
     "vasp-xdatcar": _xdatcar,
     "traj": _traj,
 }
-"""What is missing of a file of that format; None: nothing."""
 _COUNTS: dict[str, Callable[[Path], int | None]] = {
     "vasp": _poscar_count,
     "vasp-xdatcar": _poscar_count,

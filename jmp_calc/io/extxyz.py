@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInputError
+from .complete import is_cut_number
 from .files import DAMAGED_PACKING, LONGEST_LINE, Index, damaged_packing, open_bytes, select
-from .header import cell_and_pbc, parse_comment
+from .header import cell_and_pbc, header_entries
 from .raw_frame import RawFrame, RawStream
 
 _ISOTOPES = {"D": 2.014, "T": 3.016}
@@ -48,7 +49,7 @@ def stream_extxyz(path: Path, index: Index, allow_truncated: bool = False) -> Ra
 
 def _frames(path: Path, index: Index, allow_truncated: bool, stream: RawStream) -> Iterator[RawFrame]:
     with open_bytes(path, longest_line=LONGEST_LINE) as content:
-        text = io.TextIOWrapper(content, encoding="utf-8")
+        text = io.TextIOWrapper(content, encoding="utf-8-sig")
         try:
             for block in select(_blocks(text, path, allow_truncated, stream.messages), index):
                 try:
@@ -63,9 +64,9 @@ def _frames(path: Path, index: Index, allow_truncated: bool, stream: RawStream) 
                 yield frame
         except UnicodeDecodeError as error:
             raise BadInputError(
-                f"{path.name} is not text, but its name says extended XYZ.",
+                f"{path.name} is not text in UTF-8, but its name says extended XYZ.",
                 where=str(path),
-                hint="give the file the suffix of its format (.traj, .db, .npz)",
+                hint="write it in UTF-8, or give the file the suffix of its format (.traj, .db, .npz)",
             ) from error
         except DAMAGED_PACKING as error:
             raise damaged_packing(path) from error
@@ -127,6 +128,8 @@ def _blocks(text: Iterable[str], path: Path, allow_truncated: bool, messages: li
     if previous is not None:
         try:
             previous.frame = _parse_block(previous, path)
+            if not previous.vectors and is_cut_number(previous.rows):
+                raise _Truncated("a number of the last row has fewer decimals than those before it.")
         except _Truncated as error:
             if not allow_truncated or previous.index == 0:
                 raise _truncated_error(path, previous.index, str(error)) from None
@@ -170,7 +173,7 @@ def _lines(text: Iterable[str], path: Path, allow_truncated: bool) -> Iterator[s
 
 def _parse_block(block: _Block, path: Path) -> RawFrame:
     where = f"{path} frame {block.index} (line {block.line})"
-    info = parse_comment(block.comment)
+    info = header_entries(block.comment, where)
     properties = info.pop("Properties", info.pop("properties", None))
     columns = _columns(_FALLBACK if properties is None else properties, where)
     arrays = _arrays(block, columns, exact=properties is not None, where=where)

@@ -19,7 +19,18 @@ _KEY_END = re.compile(r"[\s=]")
 _NOT_BLANK = re.compile(r"\S")
 _QUOTED = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 _BRACKETS = {"{": re.compile(r"[{}]"), "[": re.compile(r"[\[\]]")}
-_FLAGS = {"t": True, "true": True, "1": True, "f": False, "false": False, "0": False}
+_FLAGS = {"t": True, "true": True, "1": True, "p": True, "f": False, "false": False, "0": False}
+_OTHER_CELLS = {
+    "cell",
+    "unitcell",
+    "box",
+    "latticevectors",
+    "cellvectors",
+    "cellparameters",
+    "simulationcell",
+}
+_OTHER_PBC = {"periodic", "periodicity", "pbcs", "boundary", "boundaries", "boundaryconditions", "bc"}
+"""Keys, without ``_`` and ``-``, that look like the cell and the periodicity and are not read as such."""
 _BOOLEANS = {"T": True, "True": True, "TRUE": True, "true": True}
 _BOOLEANS |= {"F": False, "False": False, "FALSE": False, "false": False}
 
@@ -32,6 +43,21 @@ def parse_comment(comment: str) -> dict[str, str]:
     its own.
     """
     return dict(_Comment(comment).pairs())
+
+
+def header_entries(comment: str, where: str) -> dict[str, str]:
+    """Keys and values of the comment line of a frame; BadInputError for a key of extended XYZ that is given
+    twice with different values."""
+    pairs = _Comment(comment).pairs()
+    entries = dict(pairs)
+    if len(entries) < len(pairs) and {"properties", "lattice"} & {key.lower() for key in entries}:
+        for key, value in pairs:
+            if value != entries[key]:
+                raise BadInputError(
+                    f"The key {key!r} is given twice, as {value[:40]!r} and {entries[key][:40]!r}.",
+                    where=where,
+                )
+    return entries
 
 
 class _Comment:
@@ -162,6 +188,7 @@ def cell_and_pbc(info: dict[str, str], where: str) -> tuple[np.ndarray, np.ndarr
     Without ``pbc`` a lattice is periodic; BadInputError for a lattice or flags that cannot be understood.
     """
     names = {key.lower(): key for key in reversed(list(info))}
+    _check_other_names(info, names, where)
     lattice, text = (info.pop(names[key]) if key in names else None for key in ("lattice", "pbc"))
     cell = np.zeros((3, 3))
     if lattice is not None:
@@ -183,9 +210,36 @@ def _flags(text: str) -> np.ndarray | None:
     """Three flags from ``T T F``, ``ttf``, ``True,False,True``, ``1 0 0`` or one flag for all; None: not
     that."""
     words = re.findall(r"[^\s,\[\]()]+", text.lower())
-    if len(words) == 1 and re.fullmatch(r"[tf]{3}|[01]{3}", words[0]):
+    if len(words) == 1 and re.fullmatch(r"[tfp]{3}|[01]{3}", words[0]):
         words = list(words[0])
     if len(words) not in (1, 3) or any(word not in _FLAGS for word in words):
         return None
     flags = [_FLAGS[word] for word in words]
     return np.array(flags * (3 // len(flags)))
+
+
+def _check_other_names(info: dict[str, str], names: dict[str, str], where: str) -> None:
+    """BadInputError for a cell or periodicity under a name that is not read, and that would change the
+    structure."""
+    for key, value in info.items():
+        name = key.lower().replace("_", "").replace("-", "")
+        if name in _OTHER_CELLS and "lattice" not in names and _count_of_numbers(value) in (3, 6, 9):
+            raise BadInputError(
+                f"The key {key!r} looks like a cell, which is read from Lattice alone.",
+                where=where,
+                hint='write Lattice="ax ay az bx by bz cx cy cz", or name the key otherwise',
+            )
+        flags = _flags(value) if name in _OTHER_PBC and "pbc" not in names else None
+        if flags is not None and not (flags == ("lattice" in names)).all():
+            raise BadInputError(
+                f"The key {key!r} looks like the periodicity, which is read from pbc alone.",
+                where=where,
+                hint='write pbc="T T F", T for periodic, or name the key otherwise',
+            )
+
+
+def _count_of_numbers(text: str) -> int:
+    try:
+        return int(as_floats(text).size)
+    except (ValueError, TypeError, RecursionError):
+        return 0

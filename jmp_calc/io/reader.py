@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def stream_file(path: Path, index: Index, *, allow_truncated: bool = False) -> R
 
 def _starts_with_count(path: Path) -> bool:
     with open_bytes(path) as stream:
-        return stream.readline(100).strip().isdigit()
+        return stream.readline(100).removeprefix(codecs.BOM_UTF8).strip().isdigit()
 
 
 def _guarded(frames: Iterator[RawFrame], path: Path) -> Iterator[RawFrame]:

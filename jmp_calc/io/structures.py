@@ -18,6 +18,7 @@ from ..errors import BadInputError, JMPError, JMPWarning, UsageError
 from .files import Index, parse_index, parse_structure, shown_index
 from .raw_frame import to_atoms
 from .reader import stream_file
+from .stated_units import check_stated_units
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -125,7 +126,9 @@ def _frames(path: Path, index: Index, *, allow_truncated: bool) -> Iterator[tupl
     found = False
     for raw in stream.frames:
         found = True
-        yield raw.index, to_atoms(raw, f"{path}, frame {raw.index}")
+        where = f"{path}, frame {raw.index}"
+        check_stated_units(raw.info, {"length": 1.0}, where=where, hint="write positions and cell in Å")
+        yield raw.index, to_atoms(raw, where)
     for message in stream.messages:
         warnings.warn(JMPWarning(message), stacklevel=2)
     if not found:
@@ -133,6 +136,8 @@ def _frames(path: Path, index: Index, *, allow_truncated: bool) -> Iterator[tupl
 
 
 def _out_of_range(path: Path, index: Index, allow_truncated: bool) -> BadInputError:
+    if index == slice(None):
+        return BadInputError("The file has no structure.", where=str(path), hint="check that it is complete")
     try:
         frames = stream_file(path, slice(None), allow_truncated=allow_truncated).frames
         count = f"The file has {sum(1 for _ in frames)} frame(s)"

@@ -63,6 +63,9 @@ class Potential(Copied):
         self._binding = {
             head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding
         }
+        self._scales = {
+            head.name: Float64Table((head.energy_scale, head.force_scale)) for head in config.heads
+        }
         self._masses = Float64Table(ATOMIC_MASSES)
         self._radii = Float64Table(COVALENT_RADII)
         self._repulsion = PairRepulsion(config.heads) if config.pair_repulsion else None
@@ -77,7 +80,7 @@ class Potential(Copied):
         self,
         batch: Batch,
         *,
-        heads: str | Sequence[str],
+        heads: str | Sequence[str] | ChosenHeads,
         forces: Forces = "conservative",
         stress: bool = False,
         create_graph: bool = False,
@@ -87,13 +90,13 @@ class Potential(Copied):
 
         Args:
             batch: structures.
-            heads: a head name, or one name per structure (S,).
+            heads: a head name, one name per structure (S,), or the heads themselves.
             forces: -dE/dx, the direct head, or none.
             stress: also dE/dε per volume (conservative only).
             create_graph: keep the graph of the derivatives, for training through forces.
             recompute: what is computed again for derivatives instead of being kept; the result is the same.
         """
-        chosen = ChosenHeads.of(self.config, heads, batch)
+        chosen = heads if isinstance(heads, ChosenHeads) else ChosenHeads.of(self.config, heads, batch)
         differentiate = forces == "conservative" or stress
         positions = batch.positions.detach()
         strain = torch.zeros_like(batch.cell) if stress else None
@@ -147,6 +150,15 @@ class Potential(Copied):
         bases, blocks = self.backbone.bases, self.config.backbone.num_blocks
         per_block = [(parameter, blocks) for parameter in bases.uses_per_block()]
         return [*per_block, (bases.mlp_rbf_out.linear.weight, blocks + 1)]
+
+    def tables(self, heads: Sequence[str]) -> list[Float64Table]:
+        """Constants of these heads, in their order: what belongs to the data and not to the kind of
+        network."""
+        kinds = self._references, self._binding, self._scales
+        found = [tables[name] for name in heads for tables in kinds if name in tables]
+        return (
+            found if self._repulsion is None else [*found, *(self._repulsion.reach(name) for name in heads)]
+        )
 
     def freeze(self, forces: Forces) -> None:
         """Make this network one for inference only: weights and constants are combined once, the rest is let
@@ -233,7 +245,8 @@ class Potential(Copied):
             values = values.squeeze(-1)
         if config.kind != "energy":
             return values
-        return config.energy_scale * values + self._references[config.name].on(values.device)[batch.numbers]
+        scale = self._scales[config.name].on(values.device)[0]
+        return scale * values + self._references[config.name].on(values.device)[batch.numbers]
 
     def _binding_energies(self, batch: Batch, geometry: Geometry, config: HeadConfig) -> Tensor | float:
         """The head's binding energy per atom (N,) in eV, as far as each atom is bound."""
@@ -274,7 +287,8 @@ class Potential(Copied):
         main = geometry.main.unit, batch.main.target, batch.n_atoms
         return heads.picked(
             [
-                head.force_scale * self._head(head).per_edge_vectors(features.forces, *main).to(torch.float64)
+                self._scales[head.name].on(batch.numbers.device)[1]
+                * self._head(head).per_edge_vectors(features.forces, *main).to(torch.float64)
                 for head in heads.configs
             ]
         )

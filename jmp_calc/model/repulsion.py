@@ -42,6 +42,10 @@ class PairRepulsion:
         }
         self._fades = {head.name: FADE if head.pairs is None else TRAINED_FADE for head in heads}
 
+    def reach(self, head: str) -> Float64Table:
+        """Where the repulsion of every pair of elements ends under a head, Å."""
+        return self._reaches[head]
+
     def __call__(
         self, length: Tensor, source_number: Tensor, target_number: Tensor, heads: ChosenHeads, target: Tensor
     ) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -23,3 +24,13 @@ class Float64Table:
             ):  # a copy made inside the caller's inference mode could not be reused
                 self._copies[device] = torch.tensor(self.values, dtype=torch.float64, device=device)
         return self._copies[device]
+
+    @contextmanager
+    def replaced(self, values: Tensor) -> Iterator[None]:
+        """Inside, the table on the device of ``values`` (K,) is that tensor: an input of what is traced."""
+        kept = self._copies
+        self._copies = {**kept, values.device: values}
+        try:
+            yield
+        finally:
+            self._copies = kept

@@ -11,6 +11,7 @@ from ..model.elements import ATOMIC_MASSES
 from ..units import KCAL_MOL
 from .draws import log_uniform
 from .geometry import Floats
+from .heat import langevin
 
 TRIALS = 8
 """Attempts at a geometry before a graph is given up."""
@@ -70,22 +71,8 @@ class ForceField:
 
     def heat(self, rng: Generator, temperature: float, steps: int) -> Floats:
         """Positions (N, 3), Å, after Langevin dynamics at ``temperature`` (K) with steps of 0.5 fs."""
-        from ase import units
-
-        x, masses = self._positions(), self.masses[:, None]
-        dt, spread = 0.5 * units.fs, np.sqrt(units.kB * temperature / masses)
-        velocities = spread * rng.normal(size=x.shape)
-        keep = np.exp(-0.01)  # friction of 0.02 / fs
-        noise = np.sqrt(1 - keep**2)
-        forces = self._forces(x)
-        for _ in range(steps):
-            velocities += 0.5 * dt * forces / masses
-            x = x + 0.5 * dt * velocities
-            velocities = keep * velocities + noise * spread * rng.normal(size=x.shape)
-            x = x + 0.5 * dt * velocities
-            forces = self._forces(x)
-            velocities += 0.5 * dt * forces / masses
-        return x
+        start = self._positions()
+        return langevin(rng, start, self.masses, self._forces, temperature=temperature, steps=steps)
 
     def _positions(self) -> Floats:
         return np.array(self._field.Positions(), dtype=np.float64).reshape(-1, 3)

@@ -19,14 +19,8 @@ from .exclude import Excluded, names_of
 from .geometry import CLOSEST, RADII, Floats, Ints, closest_ratio, placed, rotated
 from .graphs import GraphSource, canonical, n_atoms
 from .paths import transformed
+from .refusals import ATTEMPTS, Refused
 from .small import dimer_atoms
-
-ATTEMPTS = 30
-"""Graphs and geometries that are tried for one sample."""
-
-
-class Refused(Exception):
-    """An attempt that gave no sample; the text says why, as it is counted."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ parts of anything else are thrown away.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -15,13 +16,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ..io.atomic import replacing
 from ..io.structures import iter_frames
 from ..io.summary import file_sha256, write_text_atomic
 from ..io.write import write_extxyz
 from .crystals import CrystalSource
 from .exclude import Excluded, excluded_crystals, excluded_molecules
-from .settings import MOLECULES, SampleSettings
+from .own import StructureSource
+from .settings import MOLECULES, STRUCTURES, SampleSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -101,6 +105,10 @@ NO_SAMPLE = "no sample after all attempts"
 
 def opened_source(settings: SampleSettings) -> Source:
     """What draws the samples that are asked for."""
+    if settings.what == STRUCTURES:
+        return StructureSource(
+            settings.structures, settings.all_shares, settings.seed, settings.calc, settings.temperature
+        )
     path = None if settings.exclude is None else Path(settings.exclude)
     given = settings.numbers, settings.size, settings.all_shares
     if settings.what == MOLECULES:
@@ -128,7 +136,23 @@ def _identity(settings: SampleSettings) -> dict[str, Any]:
     path = None if settings.exclude is None else Path(settings.exclude)
     described = {key: value for key, value in settings.to_dict().items() if key != "count"}
     versions = {name: _version(name) for name in ("jmp-calc", "rdkit", "ase", "numpy", "scipy")}
-    return {**described, "exclude": None if path is None else file_sha256(path), "versions": versions}
+    return {
+        **described,
+        "exclude": None if path is None else file_sha256(path),
+        "structures": _fingerprint(settings),
+        "versions": versions,
+    }
+
+
+def _fingerprint(settings: SampleSettings) -> str:
+    """Of one's own structures and of the model that heats them."""
+    hashed = hashlib.sha256()
+    for atoms in settings.structures:
+        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
+            hashed.update(np.ascontiguousarray(array).tobytes())
+    model = getattr(settings.calc, "info", None)
+    hashed.update(repr((type(settings.calc).__name__, getattr(model, "sha256", None))).encode())
+    return hashed.hexdigest()
 
 
 def _version(name: str) -> str | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..checks import check_sound
+from ..io.files import find_structures
+from ..io.reader import UNLABELLED_SUFFIXES
+from ..io.structures import iter_named
 from .run import SampleResult, sample_set
-from .settings import SampleSettings
+from .settings import STRUCTURES, SampleSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 
 def sample(
-    what: str,
+    what: str | Sequence[str | os.PathLike[str] | Atoms],
     *,
     count: int = 1000,
     start: int = 0,
@@ -20,18 +28,21 @@ def sample(
     elements: Sequence[str] | None = None,
     shares: Mapping[str, float] | None = None,
     exclude: str | os.PathLike[str] | None = None,
+    calc: Any = None,
+    temperature: tuple[float, float] = (100.0, 1500.0),
     processes: int = 1,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     quiet: bool = True,
 ) -> SampleResult:
-    """Draw structures worth labelling: molecules by valence rules, or crystals by prototypes.
+    """Draw structures worth labelling: molecules by valence rules, crystals by prototypes, or one's own.
 
     Sample ``i`` depends on the seed and on ``i`` alone. Near copies and structures with overlapping atoms are
     left out and counted. Isolated atoms of all elements stand before sample 0.
 
     Args:
-        what: "molecules" (needs RDKit) or "crystals".
+        what: "molecules" (needs RDKit), "crystals", or a list of structures and of files of them, which are
+            rattled, strained, scaled, deprived of atoms and heated in turn.
         count: how many samples to draw. Default: 1000.
         start: number of the first sample; shards of one set differ in it. Default: 0.
         seed: random seed. Default: 0.
@@ -41,6 +52,9 @@ def sample(
         shares: how many samples are of a kind, relative to the others; None: the shares of the
             documentation. Default: None.
         exclude: file of what must not be drawn, one SMILES or one composition per line. Default: None.
+        calc: calculator for short molecular dynamics of one's own structures; None: they are not heated.
+            Default: None.
+        temperature: lowest and highest temperature of these, K. Default: (100.0, 1500.0).
         processes: how many processes draw. Default: 1.
         out: folder for samples.extxyz; a run that was stopped goes on with what is there. Default: None.
         prefix: put PREFIX- before the name of the file. Default: ''.
@@ -55,7 +69,7 @@ def sample(
         BadInputError: a list of exclusions that cannot be read.
     """
     settings = SampleSettings(
-        what=what,
+        what=what if isinstance(what, str) else STRUCTURES,
         count=count,
         start=start,
         seed=seed,
@@ -63,5 +77,33 @@ def sample(
         elements=None if elements is None else tuple(elements),
         shares=shares,
         exclude=None if exclude is None else Path(exclude),
+        structures=() if isinstance(what, str) else read_own(what),
+        calc=calc,
+        temperature=temperature,
     )
     return sample_set(settings, processes=processes, out=out, prefix=prefix, quiet=quiet)
+
+
+def read_own(given: Sequence[str | os.PathLike[str] | Atoms]) -> tuple[Atoms, ...]:
+    """One's own structures, from files where they are names, each with its ``origin``.
+
+    Raises:
+        BadInputError: a file that cannot be read, or a structure that no calculator can take.
+    """
+    from ase import Atoms
+
+    found = []
+    for number, one in enumerate(given):
+        if isinstance(one, Atoms):
+            found.append(_with_origin(one, f"structure {number}"))
+        else:
+            specs = find_structures([os.fspath(one)], UNLABELLED_SUFFIXES)
+            found += [_with_origin(f.atoms, f"{Path(f.spec).name}@{f.number}") for f in iter_named(specs)]
+    return tuple(found)
+
+
+def _with_origin(atoms: Atoms, origin: str) -> Atoms:
+    check_sound(atoms, where=origin)
+    copy = atoms.copy()
+    copy.info["origin"] = origin
+    return copy

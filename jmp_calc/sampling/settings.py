@@ -15,7 +15,7 @@ from .species import CRYSTAL_ELEMENTS
 if TYPE_CHECKING:
     from ase import Atoms
 
-MOLECULES, CRYSTALS = "molecules", "crystals"
+MOLECULES, CRYSTALS, STRUCTURES = "molecules", "crystals", "structures"
 MOLECULE_ELEMENTS = frozenset(SYMBOLS.index(name) for name in "H B C N O F Si P S Cl Br I".split())
 MOLECULE_SHARES = {
     "conformer": 0.07,
@@ -43,6 +43,10 @@ CRYSTAL_SHARES = {
     "dimer": 0.11,
 }
 """The same of crystals."""
+STRUCTURE_SHARES = {"rattled": 0.45, "strained": 0.2, "volume": 0.15, "vacancy": 0.2}
+"""The same of one's own structures; molecules are rattled only."""
+HEATED_SHARES = {"thermal": 0.5, **{kind: 0.5 * share for kind, share in STRUCTURE_SHARES.items()}}
+"""The same where a calculator is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +62,14 @@ class SampleSettings:
     shares: Mapping[str, float] | None = None
     exclude: str | Path | None = None
     structures: tuple[Atoms, ...] = field(default=(), repr=False)
-    """One's own structures, where ``what`` names files."""
+    """One's own, of what is "structures"."""
+    calc: Any = field(default=None, repr=False)
+    temperature: tuple[float, float] = (100.0, 1500.0)
 
     def __post_init__(self) -> None:
-        if self.what not in (MOLECULES, CRYSTALS):
+        if self.what not in (MOLECULES, CRYSTALS, STRUCTURES):
             raise UsageError(f"Nothing is known about '{self.what}'.", hint=f"{MOLECULES} or {CRYSTALS}")
+        self._check_own()
         for name, least in (("count", 1), ("start", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"The argument {name} must be {least} or more, got {getattr(self, name)}.")
@@ -73,7 +80,9 @@ class SampleSettings:
     @property
     def numbers(self) -> frozenset[int]:
         """Atomic numbers that samples are made of; UsageError for one that the kind has not."""
-        known = self.known_elements
+        if self.what == STRUCTURES:
+            return frozenset(int(number) for atoms in self.structures for number in atoms.numbers)
+        known = MOLECULE_ELEMENTS if self.what == MOLECULES else CRYSTAL_ELEMENTS
         if self.elements is None:
             return known
         wrong = [name for name in self.elements if name not in SYMBOLS or SYMBOLS.index(name) not in known]
@@ -85,13 +94,10 @@ class SampleSettings:
         return frozenset(SYMBOLS.index(name) for name in self.elements)
 
     @property
-    def known_elements(self) -> frozenset[int]:
-        """Atomic numbers that this kind of samples can have."""
-        return MOLECULE_ELEMENTS if self.what == MOLECULES else CRYSTAL_ELEMENTS
-
-    @property
     def default_shares(self) -> Mapping[str, float]:
         """Kinds of distortions, and how many of all samples are of each."""
+        if self.what == STRUCTURES:
+            return STRUCTURE_SHARES if self.calc is None else HEATED_SHARES
         return MOLECULE_SHARES if self.what == MOLECULES else CRYSTAL_SHARES
 
     @property
@@ -108,16 +114,34 @@ class SampleSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name, as plain data; the defaults filled in."""
+        own = self.what == STRUCTURES
         return {
             "what": self.what,
             "count": self.count,
             "start": self.start,
             "seed": self.seed,
-            "atoms": list(self.size),
+            **({"n_structures": len(self.structures)} if own else {"atoms": list(self.size)}),
             "elements": [symbol(number) for number in sorted(self.numbers)],
             "shares": dict(self.all_shares),
             "exclude": None if self.exclude is None else str(self.exclude),
+            **({} if self.calc is None else {"temperature": list(self.temperature)}),
         }
+
+    def _check_own(self) -> None:
+        """UsageError for what has a meaning for the other kinds of samples only."""
+        own = self.what == STRUCTURES
+        if own and not self.structures:
+            raise UsageError("No structure was given.", hint="name files of structures")
+        for name in ("atoms", "elements", "exclude"):
+            if own and getattr(self, name) is not None:
+                raise UsageError(f"The argument {name} has no meaning for one's own structures.")
+        if self.calc is not None and not own:
+            raise UsageError("A calculator heats one's own structures only.", hint="name files of structures")
+        low, high = self.temperature
+        if not (math.isfinite(high) and 0 < low <= high):
+            raise UsageError(
+                f"There are no temperatures from {low} to {high} K.", hint="for instance 100-1500"
+            )
 
     def _check_atoms(self) -> None:
         least, most = self.size
@@ -141,6 +165,15 @@ class SampleSettings:
 def read_elements(text: str) -> tuple[str, ...]:
     """Symbols from a list such as "H,C,N,O" or "H C N O"."""
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def read_temperatures(text: str) -> tuple[float, float]:
+    """Lowest and highest temperature from "100-1500" or "300"; UsageError for anything else."""
+    low, _, high = text.partition("-")
+    try:
+        return float(low), float(high or low)
+    except ValueError as error:
+        raise UsageError(f"'{text}' is no range of temperatures.", hint="write 100-1500 or 300") from error
 
 
 def read_atoms(text: str) -> tuple[int, int]:

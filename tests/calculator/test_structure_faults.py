@@ -242,7 +242,7 @@ def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms
     refused(calc, ethanol, "key 'charge' is -1")
     for nonsense in (np.array([0, 0]), "none"):
         ethanol.info["charge"] = nonsense
-        refused(calc, ethanol, "key 'charge' is .*, not a number")
+        refused(calc, ethanol, "key 'charge' is .*, which is not the total charge")
     ethanol.info["charge"] = 0
     assert calc.get_potential_energy(ethanol) == energy
 

@@ -76,3 +76,8 @@ class Scales:
     length: float
     forces: float
     stress: float
+
+    @property
+    def by_kind(self) -> dict[UnitKind, float]:
+        """The factors by the kind of their unit."""
+        return {"energy": self.energy, "length": self.length, "forces": self.forces, "stress": self.stress}

@@ -11,6 +11,8 @@ import numpy as np
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.raw_frame import RawFrame
 from jmp_calc.io.schema import first_five
+from jmp_calc.io.stated_units import check_stated_units
+from jmp_calc.units import UnitKind
 from jmp_calc.unread import state_given
 
 from .frame import Frame, LabelledSet
@@ -129,6 +131,9 @@ def label_frame(
     where = f"{source} frame {raw.index}"
     if not np.isfinite(raw.positions).all() or not np.isfinite(raw.cell).all():
         raise BadInputError("Positions or cell are not finite.", where=where)
+
+    units: dict[UnitKind, float] = scales.by_kind if target is None else {"length": scales.length}
+    check_stated_units(raw.info, units, where=where, hint="say which with the options of units")
 
     def value(label: str) -> np.ndarray | None:
         key = getattr(keys, label)

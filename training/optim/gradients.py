@@ -3,22 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-
-if TYPE_CHECKING:
-    from jmp_calc.model.potential import Potential
-
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
-
-from torch import nn
 
 from jmp_calc.inference.memory import choose_recompute
 from jmp_calc.model.cost import GraphCounts
@@ -60,20 +54,38 @@ def step_shares(
     return [StepShare(tuple(next(shares) for _ in parts), forces, loss_scale) for parts in step]
 
 
+class PartGradients(Protocol):
+    """Gradients of a part in another way than by the network, such as by compiled code."""
+
+    def __call__(
+        self, potential: Potential, part: LossShare, forces: ForcesMode, eager: Callable[[], Tensor], /
+    ) -> Tensor:
+        """Add the gradients of ``part`` to the weights, as ``eager`` would; returns the terms (5,)."""
+        ...
+
+
 @dataclass(frozen=True)
 class SummedGradients:
     """The gradient of the scaled loss (called in every process of a GradientPool)."""
 
     config: TrainConfig
+    compiled: PartGradients | None = None
+    """Computes the parts that it can; None: all are computed by the network."""
 
     def __call__(self, potential: Potential, share: StepShare) -> Tensor:
         """Add the gradients to the weights; returns total, energy, forces, stress, scalar (5,)."""
         sums = torch.zeros(5)
         for part in share.parts:
-            terms = part.of(predicted_terms(potential, part.target, share.forces, self.config))
-            (share.loss_scale * terms[0] + self.extra(potential)).backward()
-            sums = sums.to(terms.device) + terms.detach()
+            eager = partial(self._eager, potential, part, share)
+            terms = eager() if self.compiled is None else self.compiled(potential, part, share.forces, eager)
+            sums = sums.to(terms.device) + terms
         return sums
+
+    def _eager(self, potential: Potential, part: LossShare, share: StepShare) -> Tensor:
+        """The same for one part, by the network."""
+        terms = part.of(predicted_terms(potential, part.target, share.forces, self.config))
+        (share.loss_scale * terms[0] + self.extra(potential)).backward()
+        return terms.detach()
 
     def extra(self, potential: Potential) -> Tensor | float:
         """Added to the loss of every part."""
@@ -157,18 +169,22 @@ def predicted(
         config.activation_checkpointing,
         target.batch.numbers.device,
     )
-    # Where conservative forces come later, the first part of a run computes no derivative at all.
-    differentiated = forces == "conservative" or (forces == "direct" and config.conservative_after is None)
-    stress = target.has_stress and config.loss.stress_weight > 0 and differentiated
     with mixed_precision(config.precision, target.batch.numbers.device):
         return potential(
             target.batch,
             heads=target.heads,
             forces=forces,
-            stress=stress,
+            stress=wants_stress(target, forces, config),
             create_graph=True,
             recompute=recompute,
         )
+
+
+def wants_stress(target: TargetBatch, forces: ForcesMode, config: TrainConfig) -> bool:
+    """Whether the stress of a batch is compared with labels."""
+    # Where conservative forces come later, the first part of a run computes no derivative at all.
+    differentiated = forces == "conservative" or (forces == "direct" and config.conservative_after is None)
+    return target.has_stress and config.loss.stress_weight > 0 and differentiated
 
 
 def mixed_precision(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jmp_calc.bonding import SMALLEST
 from jmp_calc.errors import UsageError
 from jmp_calc.io.progress import Say
 
@@ -41,7 +42,7 @@ def build(
         remember_holdout(rules, data, say)
     kept: list[tuple[PackedSet, list[Frame], np.ndarray]] = []
     made = read_validating(shards, rules)
-    validating = {origin(frame) for frames in made.values() for frame in frames}
+    validating = {name for frames in made.values() for frame in frames for name in origins(frame)}
     for item in (item for item in mixture.sets if not item.records):
         if item.made is None:
             read = read_set(item, tuple(data / file for file in item.files), rules)
@@ -102,19 +103,23 @@ def made_paths(item: MixtureSet, shards: Shards | None, *, valid: bool = False) 
     return shards.valid(item) if item.made is not None and item.made.valid_frames else ()
 
 
-def origin(frame: Frame) -> str:
-    """The molecule that a frame was made from, or its reduced formula."""
-    if frame.origin is None:
-        return formula_of(frame.numbers)
-    return reduced(frame.origin) if frame.pbc.any() else frame.origin
+def origins(frame: Frame) -> set[str]:
+    """The molecule that a frame was made from; of a crystal that compound, and the one that it is (without an
+    atom, say)."""
+    if frame.pbc.any():
+        return {formula_of(frame.numbers), *([] if frame.origin is None else [reduced(frame.origin)])}
+    return {frame.origin or formula_of(frame.numbers)}
 
 
 def validates_made(frame: Frame, validating: Collection[str]) -> bool:
-    """Whether a frame that was made is of a molecule or compound that validates, here or in another set."""
-    name = origin(frame)
+    """Whether a frame that was made is of a molecule or compound that validates, here or in another set.
+
+    Dimers and elements never are: every model must know them.
+    """
+    names = origins(frame)
     if not frame.pbc.any():
-        return name in validating
-    return is_compound(name) and (name in validating or validates(name))
+        return frame.n_atoms >= SMALLEST and not names.isdisjoint(validating)
+    return any(is_compound(name) and (name in validating or validates(name)) for name in names)
 
 
 def valid_fraction(count: int, mixture: Mixture) -> float:

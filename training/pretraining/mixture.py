@@ -49,14 +49,16 @@ class MixtureHead:
 class Made:
     """Frames that are sampled and labelled anew for every stage, from its seed (``shards.py``)."""
 
-    sample: str
-    """What ``jmp-calc sample`` makes: molecules or crystals."""
+    sample: Literal["molecules", "crystals"]
+    """What ``jmp-calc sample`` makes."""
     calculator: str
     """Who labels them: a name of ``jmp-calc label``. Sets with the same ``sample`` share their structures."""
     frames: int
     """Structures of a stage."""
     valid_frames: int = 0
     """Structures of the validation part, which is the same in every stage."""
+    elements: tuple[str, ...] = ()
+    """Symbols that structures are made of; empty: all that the sample and the teacher know."""
     max_spread: float | None = None
     """eV/Å: frames on whose forces the networks of an ensemble differ more are left out."""
 

@@ -23,7 +23,9 @@ class PretrainOptions:
     workers: int = 0
     """Processes that prepare batches for a GPU."""
     shards: Path | None = None
-    """Folder with the frames that a stage makes for itself."""
+    """Folder with the frames that a stage makes for itself; what it lacks is made there."""
+    teachers: Path | None = None
+    """YAML file that says how the teachers are asked on this machine; None: as installed here."""
     valid_frames: int | None = None
     """Most validation frames per set while training; None: all. The report always has all."""
 

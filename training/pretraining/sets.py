@@ -20,6 +20,7 @@ from ..data.frame import Frame
 from ..records.record_set import RecordSet
 from .build_pack import build
 from .chain import StageFile
+from .make import make_missing, read_makers
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
 from .pack import Packed, PackedSet, load_packed, save_packed
@@ -348,8 +349,10 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
         raise UsageError(
             "There are no data.", where=mixture.name, hint="--data FOLDER with the files of the recipe"
         )
-    number = 1 if recipe.stage is None else recipe.stage.number
-    shards = None if options.shards is None else Shards(options.shards, number)
+    shards: Shards | None = None
+    if options.shards is not None:
+        shards = Shards(options.shards, 1 if recipe.stage is None else recipe.stage.number)
+        make_missing(mixture, shards, recipe.seed, read_makers(options.teachers), say)
     packed = build(mixture, options.data or Path(), shards, say=say)
     if own is not None:
         save_packed(own, packed, recipe.content)

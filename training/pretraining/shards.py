@@ -41,6 +41,6 @@ def _existing(path: Path, item: MixtureSet) -> Path:
         raise UsageError(
             f"There are no frames of the set {item.name!r}.",
             where=str(path),
-            hint="sample structures and label them into this folder, or give --teachers",
+            hint="sample structures and label them into this folder",
         )
     return path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jmp_calc.model.potential import Potential
 
-_FREE = ("save_every_s", "patience", "processes")
+_FREE = ("save_every_s", "patience", "processes", "compile")
 """Settings that decide when a run ends or how it computes, and nothing of what the next step does."""
 _LENGTH = ("epochs", "max_steps", "max_time")
 """Settings of the length, which decide the learning rates of some schedules."""
@@ -67,9 +67,9 @@ def refuse_changes(
 ) -> None:
     """UsageError with the list of differences if the settings or the data are not those of the saved run.
 
-    Free are: the patience, the number of processes, how often the state is saved, and the length where the
-    learning rates do not follow it (stages by epoch). With ``override`` everything that the saved weights,
-    averages and optimizer can follow.
+    Free are: the patience, the number of processes, whether steps are compiled, how often the state is saved,
+    and the length where the learning rates do not follow it (stages by epoch). With
+    ``override`` everything that the saved weights, averages and optimizer can follow.
     """
     if override:
         _refuse_unfit(checkpoint, config, data, path)

@@ -176,15 +176,23 @@ class RunState:
 
     def _speed(self) -> str:
         """Steps per second and time left."""
-        progress, config = self.progress, self.config
-        rate = (progress.step - self._first_step) / max(self.clock.here(), 1e-9)
-        left = math.inf
-        steps = total_steps(self.job.train, config)
+        left = self.left_s()
+        rate = f"{self._rate():.2f} steps/s"
+        return f"{rate}, {duration(left)} left" if math.isfinite(left) else rate
+
+    def _rate(self) -> float:
+        """Steps per second since the run began or went on."""
+        return (self.progress.step - self._first_step) / max(self.clock.here(), 1e-9)
+
+    def left_s(self) -> float:
+        """Seconds that the run will still take; infinite where nobody knows."""
+        left, rate = math.inf, self._rate()
+        steps = total_steps(self.job.train, self.config)
         if steps is not None and rate > 0:
-            left = (steps - progress.step) / rate
-        if config.max_time is not None:
-            left = min(left, config.max_time - self.clock.elapsed())
-        return f"{rate:.2f} steps/s, {duration(left)} left" if math.isfinite(left) else f"{rate:.2f} steps/s"
+            left = (steps - self.progress.step) / rate
+        if self.config.max_time is not None:
+            left = min(left, self.config.max_time - self.clock.elapsed())
+        return left
 
     # --- validation ---
 

@@ -141,6 +141,7 @@ def _training() -> list[Any]:
         TRAIN.option("--max-edges-per-batch", field="max_edges_per_batch", type=int, **here),
         TRAIN.option("--precision", field="precision", type=click.Choice(PRECISIONS), **here),
         TRAIN.option("--activation-checkpointing", field="activation_checkpointing", type=modes, **here),
+        TRAIN.option("--compile", field="compile", type=modes, **here),
         TRAIN.option("--processes", field="processes", type=int, **here),
     ]
 

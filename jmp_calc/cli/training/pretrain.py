@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +13,10 @@ from ..options import Common, common_options
 from .conflicts import refuse_prefix
 from .distributed import PRECISIONS, distributed_options
 from .dry_run import show_pretrain
+from .options import TRAIN
 
 if TYPE_CHECKING:
-    from ...training.config import Precision
+    from ...training.config import CompileChoice, Precision
     from ...training.distributed.launch import DistributedConfig
 
 EPILOG = """\b
@@ -45,7 +46,12 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
 @click.option(
     "--shards",
     type=click.Path(path_type=Path),
-    help="Folder of the frames that are made for every stage: stage-001/SET.xyz.gz, valid/SET.xyz.gz.",
+    help="Folder of the frames that every stage makes for itself; what it lacks is sampled and labelled.",
+)
+@click.option(
+    "--teachers",
+    type=click.Path(path_type=Path),
+    help="YAML file: interpreter, weights and processes of the teachers that label on this machine.",
 )
 @click.option(
     "--stage-from",
@@ -82,6 +88,7 @@ A run that is stopped (Ctrl-C, SIGTERM, time limit of the queue) goes on with --
     default=None,
     help="Of matrix products in training; see docs/distributed.md.  [default: that of the recipe]",
 )
+@TRAIN.option("--compile", "compile_choice", field="compile", type=click.Choice(["auto", "on", "off"]))
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--override", is_flag=True, help="Resume although settings or data have changed.")
 @distributed_options
@@ -92,6 +99,7 @@ def pretrain(
     data: Path | None,
     pack: Path | None,
     shards: Path | None,
+    teachers: Path | None,
     stage_from: Path | None,
     stage_minutes: float | None,
     stage_steps: int | None,
@@ -100,6 +108,7 @@ def pretrain(
     valid_frames: int | None,
     workers: int,
     precision: Precision | None,
+    compile_choice: CompileChoice | None,
     resume: bool,
     override: bool,
     distributed: DistributedConfig,
@@ -118,8 +127,9 @@ def pretrain(
     Restart(resume, override, common.overwrite)  # refuses what contradicts, before anything is read
     loaded = load_recipe(recipe, changes)
     loaded = staged(loaded, StageOptions(stage_from, stage_minutes, stage_steps, last))
-    if precision is not None:
-        loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, precision=precision))
+    given = {"precision": precision, "compile": compile_choice}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    loaded = dataclasses.replace(loaded, train=dataclasses.replace(loaded.train, **changed))
     settings = {"recipe": recipe, "changes": list(changes), "training": config_to_dict(loaded.train)}
     if loaded.stage is not None:
         settings["stage"] = {"number": loaded.stage.number, "start": stage_from, "last": last}
@@ -130,6 +140,7 @@ def pretrain(
         common.dtype,
         workers,
         shards=shards,
+        teachers=teachers,
         valid_frames=valid_frames,
     )
     options.check()
@@ -138,7 +149,7 @@ def pretrain(
         "pretrain",
         outputs=outputs(loaded),
         settings=settings,
-        inputs=[pack, stage_from],
+        inputs=[pack, teachers, stage_from],
         resume=resume,
         resume_hint=RESUME_HINT,
     )

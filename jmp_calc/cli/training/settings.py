@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _TRAINING = (
     *("epochs", "max_time", "max_steps", "batch_size", "accumulate", "max_edges_per_batch", "precision"),
-    *("activation_checkpointing", "patience", "freeze", "lora_rank", "forces", "processes", "save_every_s"),
+    *("activation_checkpointing", "compile", "patience", "freeze", "lora_rank", "forces", "processes"),
+    "save_every_s",
 )
 _OPTIM = ("lr", "weight_decay", "ema_decay", "warmup_steps")
 _LOSS = ("energy_weight", "forces_weight", "stress_weight")

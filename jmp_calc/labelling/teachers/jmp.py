@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...errors import UsageError
 from ...model.elements import SYMBOLS
 from ..labels import Batches, Labels, TeacherFacts, TeacherSpec
 
@@ -18,11 +19,15 @@ class Jmp:
     """One head of a model, in batches."""
 
     def __init__(self, spec: TeacherSpec) -> None:
-        """The errors of JMPCalculator."""
+        """The errors of JMPCalculator; UsageError where one of several heads must be chosen."""
         from ...calculator import JMPCalculator
 
         self._calculator = JMPCalculator(spec.name, head=spec.head, device=spec.device, dtype=spec.dtype)
         info = self._calculator.info
+        if spec.head is None and len(info.heads) > 1:
+            names = ", ".join(head.name for head in info.heads)
+            fact = f"{info.name} has several heads, and labels are of one level of theory."
+            raise UsageError(fact, where="--head", hint=f"choose from {names}")
         level = info.level_of_theory or "unknown level"
         self.facts = TeacherFacts(
             method=f"{info.name} {info.head} ({level})",

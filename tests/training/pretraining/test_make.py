@@ -1,0 +1,83 @@
+"""A stage makes its own frames: sampled from its seed, labelled by a teacher, and only once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jmp_calc.errors import UsageError
+from jmp_calc.training.data.labels import read_labelled
+from jmp_calc.training.pretraining.build_pack import build
+from jmp_calc.training.pretraining.compounds import formula_of, is_compound, validates
+from jmp_calc.training.pretraining.make import Makers, Teacher, make_missing, read_makers
+from jmp_calc.training.pretraining.mixture import Mixture, mixture_of
+from jmp_calc.training.pretraining.pack import Packed
+from jmp_calc.training.pretraining.shards import Shards
+
+CONTENT = {
+    "mixture": {"name": "made", "default_head": "emt", "max_degree": 150},
+    "heads": {"emt": {"level_of_theory": "EMT"}},
+    "sets": {
+        "alloys": {
+            "head": "emt",
+            "max_force": 60.0,
+            "made": {
+                "sample": "crystals",
+                "calculator": "ase.calculators.emt:EMT",
+                "elements": ["Al", "Ni", "Cu", "Pd", "Ag", "Pt", "Au"],
+                "frames": 30,
+                "valid_frames": 8,
+            },
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def mixture() -> Mixture:
+    return mixture_of(CONTENT)
+
+
+@pytest.fixture(scope="module")
+def shards(mixture: Mixture, tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    shards = Shards(tmp_path_factory.mktemp("shards"), 1)
+    make_missing(mixture, shards, 7, Makers({}), lambda line: None)
+    return shards
+
+
+def test_frames_are_made_once(mixture: Mixture, shards: Shards) -> None:
+    lines: list[str] = []
+    make_missing(mixture, shards, 7, Makers({}), lines.append)
+    assert not lines
+
+
+def test_another_stage_has_other_structures_and_the_same_validation(mixture: Mixture, shards: Shards) -> None:
+    other, item = Shards(shards.folder, 2), mixture.sets[0]
+    valid = shards.valid(item)[0].read_bytes()
+    make_missing(mixture, other, 8, Makers({}), lambda line: None)
+    assert shards.valid(item)[0].read_bytes() == valid
+    first, second = (read_labelled(shard.train(item)[0], require=()).frames for shard in (shards, other))
+    places = [{frame.positions.tobytes() for frame in frames} for frames in (first, second)]
+    assert places[0].isdisjoint(places[1])
+
+
+def test_compounds_that_validate_are_not_trained_on(mixture: Mixture, shards: Shards) -> None:
+    packed: Packed = build(mixture, shards.folder, shards, say=lambda line: None)
+    formulas = [[], []]  # type: ignore[var-annotated]
+    for i in range(len(packed)):
+        formula = formula_of(packed.frame(i).numbers)
+        if is_compound(formula) and packed.pbc[i].all():  # dimers of all pairs are trained on
+            formulas[bool(packed.valid[i])].append(formula)
+    assert formulas[0]
+    assert set(formulas[0]).intersection(formulas[1]) == set()
+    assert not any(validates(formula) for formula in formulas[0])
+
+
+def test_teachers_are_named_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "teachers.yaml"
+    path.write_text("processes: 2\nteachers:\n  ani2x: {python: /envs/ani/bin/python, weights: ani.tar.xz}\n")
+    assert read_makers(path) == Makers({"ani2x": Teacher("/envs/ani/bin/python", "ani.tar.xz")}, 2)
+    path.write_text("teachers:\n  ani2x: {pyton: /envs/ani/bin/python}\n")
+    with pytest.raises(UsageError, match="Unknown key 'pyton'"):
+        read_makers(path)
