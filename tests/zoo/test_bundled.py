@@ -16,7 +16,6 @@ from jmp_calc.zoo.container import LoadedModel
 from jmp_calc.zoo.names import resolve
 from jmp_calc.zoo.registry import load_registry
 
-
 SEEN_BY_THE_FIRST = ("qm22_ethanol.xyz.gz", "ethanol_pbe_train.xyz.gz")
 
 
