@@ -80,12 +80,10 @@ class ModelInfo:
         )
 
 
-def model_info(
-    loaded: LoadedModel, choice: HeadChoice, policy: GraphPolicy, settings: Settings, device: str
-) -> ModelInfo:
-    """Describe a loaded model as one calculator uses it."""
+def model_info(loaded: LoadedModel, policy: GraphPolicy, settings: Settings, device: str) -> ModelInfo:
+    """Describe a loaded model as one calculator uses it, but for its head (``with_choice``)."""
     config, card = loaded.potential.config, loaded.card
-    info = ModelInfo(
+    return ModelInfo(
         name=card.name,
         path=str(loaded.path),
         sha256=loaded.sha256,
@@ -111,7 +109,6 @@ def model_info(
         notes=card.notes,
         format_version=loaded.format_version,
     )
-    return with_choice(info, choice)
 
 
 def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:

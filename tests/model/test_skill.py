@@ -78,6 +78,8 @@ def test_errors_in_words() -> None:
     assert describe_errors(found) == (
         "molecules: 31.2 meV/Å, 3.4 % of the mean force, correlation 0.991, 2.5 meV/atom (40 held-out frames)"
     )
+    assert "25 % of the mean force" in describe_errors(errors(249, 1000, None))
+    assert "102 % of the mean force" in describe_errors(errors(249, 245, None))
     assert "no correlation" in describe_errors(errors(0, 0, None))
     assert "%" not in describe_errors(errors(0, 0, None))
 
