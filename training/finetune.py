@@ -47,6 +47,7 @@ from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import Job, total_steps
 from .run.resume import resumed
 from .targets.options import TargetTask, as_task
+from .validation.domains import with_errors
 from .validation.loggers import LoggerName, open_loggers, require_installed
 from .validation.validate import validate
 
@@ -345,7 +346,10 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
     outputs: tuple[Path, ...] = ()
     if opened.world.is_first:
         note = saved_weights("best", fitted.progress, config)
-        Card(prepared, run.begun).write(best_file, to_publish(best, prepared.start), note, result)
+        frames, part = (prepared.test, "test") if prepared.test else (prepared.valid, "valid")
+        published = to_publish(best, prepared.start)
+        judged = with_errors(published, run.begun.head.name, frames, predictions[part])
+        Card(prepared, run.begun).write(best_file, judged, note, result)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in spoken(result, prepared, predictions):
         opened.say(line)

@@ -25,8 +25,8 @@ def force_share(errors: DomainErrors) -> float:
 
 
 def has_skill(errors: DomainErrors) -> bool | None:
-    """Whether the head is of use in the domain; None: too few frames to say."""
-    if errors.frames < SKILL_FRAMES:
+    """Whether the head is of use in the domain; None: too few frames to say, or no forces to follow."""
+    if errors.frames < SKILL_FRAMES or errors.mean_force_mev_per_a == 0:
         return None
     correlated = errors.forces_correlation is not None and errors.forces_correlation >= LEAST_CORRELATION
     return correlated and force_share(errors) <= LARGEST_SHARE

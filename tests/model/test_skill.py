@@ -31,7 +31,7 @@ def errors(mae: float, mean: float, correlation: float | None, frames: int = 40)
         (errors(249, 245, 0.009), False),
         (errors(50, 1000, None), False),
         (errors(50, 1000, -0.9), False),
-        (errors(1, 0, None), False),
+        (errors(1, 0, None), None),
         (errors(900, 1000, 0.1, frames=19), None),
         (errors(900, 1000, 0.1, frames=20), False),
     ],

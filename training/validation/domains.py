@@ -3,16 +3,23 @@ correlation."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from jmp_calc.lattice import VACUUM, gaps
 from jmp_calc.model.config import Domain, DomainErrors
 
-from ..data.frame import Frame
+from ..data.frame import Frame, spread
 from .metrics import Predictions
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+SAMPLE = 500
+"""Frames that are looked at to find out what they are."""
 
 
 def domain_of(frame: Frame) -> Domain:
@@ -32,13 +39,22 @@ def in_order(domains: Iterable[Domain]) -> tuple[Domain, ...]:
     return tuple(domain for domain in get_args(Domain) if domain in found)
 
 
-def domain_errors(predictions: Predictions, domains: Sequence[Domain]) -> tuple[DomainErrors, ...]:
+def domains_of(frames: Sequence[Frame]) -> tuple[Domain, ...]:
+    """What the frames are, from a sample of them spread evenly."""
+    return in_order(domain_of(frame) for frame in spread(frames, SAMPLE))
+
+
+def domain_errors(
+    predictions: Predictions, domains: Sequence[Domain], chosen: np.ndarray | None = None
+) -> tuple[DomainErrors, ...]:
     """Errors of the structures of each domain; ``domains`` is that of every structure (S,).
 
-    Without forces, or with predictions that are not finite, a domain has no entry.
+    Without forces, or with predictions that are not finite, a domain has no entry. ``chosen``: a mask (S,) of
+    the structures that count; None: all.
     """
     names = np.asarray(domains)
-    found = (_errors(predictions, names == domain, domain) for domain in in_order(domains))
+    counted = np.ones(len(names), dtype=bool) if chosen is None else chosen
+    found = (_errors(predictions, counted & (names == domain), domain) for domain in in_order(domains))
     return tuple(errors for errors in found if errors is not None)
 
 
@@ -60,6 +76,19 @@ def _errors(predictions: Predictions, chosen: np.ndarray, domain: Domain) -> Dom
         correlation(forces, true),
         _rounded(1e3 * per_atom.mean()) if known else None,
     )
+
+
+def with_errors(
+    potential: Potential, name: str, frames: Sequence[Frame], predictions: Predictions
+) -> Potential:
+    """The network with the errors of one of its heads on held-out frames; unchanged for a head without
+    forces."""
+    errors = domain_errors(predictions, [domain_of(frame) for frame in frames])
+    heads = tuple(
+        dataclasses.replace(head, errors=errors) if head.name == name else head
+        for head in potential.config.heads
+    )
+    return potential.with_config(dataclasses.replace(potential.config, heads=heads))
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float | None:
