@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,7 @@ from ..data.cohesive import cohesive_energies
 from ..data.frame import Frame, each_of
 from ..data.references import implausible, least_squares
 from .mixture import Mixture, MixtureSet
-
-if TYPE_CHECKING:
-    from .sets import SourceSet
+from .pack import PackedSet
 
 MOST_FRAMES = 50_000
 """Of a set whose energies are looked at, spread evenly."""
@@ -105,10 +103,29 @@ def reduced(counts: NDArray[np.int64]) -> Composition:
     return tuple((int(z), int(counts[z]) // divisor) for z in present)
 
 
+class Source(Protocol):
+    """What is asked of a data set: what it is, and its training frames."""
+
+    @property
+    def name(self) -> str:
+        """Name in the recipe."""
+        ...
+
+    @property
+    def described(self) -> PackedSet:
+        """Head, references, isolated atoms."""
+        ...
+
+    @property
+    def train(self) -> Sequence[Frame]:
+        """Training frames."""
+        ...
+
+
 def with_one_zero(
-    sources: Sequence[SourceSet], mixture: Mixture, *, lone_atoms: bool, say: Say
-) -> list[SourceSet]:
-    """The sets with the references of their heads, each plus its own constant.
+    sources: Sequence[Source], mixture: Mixture, *, lone_atoms: bool, say: Say
+) -> dict[str, PackedSet]:
+    """The descriptions of the sets, by name, with the references of their heads, each plus its own constant.
 
     ``lone_atoms``: whether the network gives a lone atom the energy of its reference; one that does not has
     means of bound atoms as references, and a set alone under its head keeps those it has.
@@ -125,6 +142,8 @@ def with_one_zero(
         compositions = {
             item.name: Compositions.of(each_of(by_name[item.name].train, MOST_FRAMES)) for item in items
         }
+        if not any(len(found.frames) for found in compositions.values()):
+            continue
         isolated = {item.name: by_name[item.name].described.isolated for item in items}
         found = head_energies(head.name, items, compositions, isolated, lone_atoms=lone_atoms)
         for message in found.messages:
@@ -138,7 +157,7 @@ def with_one_zero(
                 isolated_references=found.isolated,
                 binding=found.binding,
             )
-    return [replace(source, described=described[source.name]) for source in sources]
+    return described
 
 
 def head_energies(
@@ -227,6 +246,8 @@ def _fitted_constants(item: MixtureSet, head: str, own: Lowest, lowest: Lowest) 
     Raises:
         UsageError: elements that others have too, in no shared composition.
     """
+    if not lowest:  # its zero is the head's
+        return {}
     keys = [key for key in own if key in lowest]
     known = sorted({z for key in keys for z, _ in key})
     mine = {z for key in own for z, _ in key}

@@ -313,7 +313,8 @@ def source_sets(
             "the recipe",
         )
     in_order = [found[item.name] for item in mixture.sets]
-    in_order = with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
+    described = with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
+    in_order = [replace(source, described=described[source.name]) for source in in_order]
     start = None if recipe.stage is None else recipe.stage.start
     return in_order if start is None else with_references_of(start, in_order)
 

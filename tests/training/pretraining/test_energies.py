@@ -118,3 +118,10 @@ def test_networks_whose_lone_atoms_have_no_meaning_have_means_as_references() ->
     found = head_of({"a": frames([NI], [-5.0]), "b": frames([NI], [-5.1])}, lone_atoms=False)
     assert found.atoms == pytest.approx({NI: -5.05})
     assert found.binding == {}
+
+
+def test_the_first_set_with_energies_has_the_zero_of_the_head() -> None:
+    nothing = frames([NI], [float("inf")])
+    found = head_of({"a": nothing, "b": frames([NI], [-5.0, -4.0])}, constant=["b"])
+    assert found.constants == {"b": {}}
+    assert found.atoms[NI] + found.binding[NI] == pytest.approx(-4.5)
