@@ -1,7 +1,7 @@
 """The names of all molecules and crystals that pre-training must not see, from the files that holdout.toml
 names.
 
-    python benchmarks/holdout_names.py ../shared/data      writes training/pretraining/holdout_*.txt
+    python benchmarks/holdout_names.py DATA      writes training/pretraining/holdout_*.txt
 
 Molecules by the graph of their bonds (jmp_calc/bonding.py), found at three lengths of a bond, so that a
 stretched bond or a close contact in the file does not change what is left out; crystals by reduced formula and

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+VACUUM = 5.0
+"""Å without atoms along a periodic direction, from which on a structure is taken for open along it."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -44,3 +46,12 @@ def completed(cell: Floats, periodic: NDArray[np.bool_]) -> Floats:
 def heights(cell: Floats) -> Floats:
     """Distances (3,) in Å between the lattice planes of a cell (3, 3) of three independent vectors."""
     return 1.0 / np.asarray(np.linalg.norm(np.linalg.inv(cell), axis=0))
+
+
+def gaps(positions: Floats, cell: Floats, periodic: NDArray[np.bool_]) -> Floats:
+    """Largest distance (D,) in Å without an atom along each of the D periodic directions, across the planes
+    of the cell; positions (N, 3), cell (3, 3), periodic (3,)."""
+    full = completed(cell, periodic)
+    places = np.sort(np.linalg.solve(full.T, positions.T) % 1.0, axis=1)
+    largest: Floats = np.diff(places, axis=1, append=places[:, :1] + 1.0).max(axis=1) * heights(full)
+    return largest[periodic]

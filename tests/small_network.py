@@ -112,9 +112,16 @@ def model_path(make_model: ModelFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def simple_path(make_model: ModelFactory) -> Path:
-    """Without quadruplets, as jmp-xs: half the operations to trace."""
+    """Without quadruplets, as jmp-xs: half the operations to trace; with bonds that break and pairs that
+    repel."""
     policy = GraphPolicy("smooth", cutoff=4.5, a2a_cutoff=5.0, a2ee2a_cutoff=4.5, qint_cutoff=0.0)
-    return make_model(policy=policy, quadruplets=False)
+    head = replace(
+        ANY,
+        binding={1: -2.0, 6: -7.0, 8: -3.0, 29: -3.5},
+        binding_gate="bonds",
+        pairs={"H-C": 1.2, "Cu-Cu": 2.65, "Na-Cl": 2.9},
+    )
+    return make_model(policy=policy, heads=(head,), quadruplets=False)
 
 
 @pytest.fixture(scope="session")

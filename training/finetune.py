@@ -21,6 +21,7 @@ from jmp_calc.io.progress import Say
 from jmp_calc.machine.device import choose_device
 from jmp_calc.model.config import to_dict
 
+from .batches.tasks import Task
 from .config import ForcesMode, TrainConfig, combined, config_to_dict
 from .data.keys import LabelKeys
 from .data.label_units import StressSign
@@ -47,6 +48,8 @@ from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import Job, total_steps
 from .run.resume import resumed
 from .targets.options import TargetTask, as_task
+from .validation.domains import with_errors
+from .validation.knowledge import Seen, knowledge_of
 from .validation.loggers import LoggerName, open_loggers, require_installed
 from .validation.validate import validate
 
@@ -345,7 +348,14 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
     outputs: tuple[Path, ...] = ()
     if opened.world.is_first:
         note = saved_weights("best", fitted.progress, config)
-        Card(prepared, run.begun).write(best_file, to_publish(best, prepared.start), note, result)
+        seen = Seen(Task(run.begun.head.name), prepared.train, prepared.valid)
+        knowledge = knowledge_of(best, [seen], run.device)
+        card = Card(prepared, run.begun)
+        held_out = (
+            (prepared.test, predictions["test"]) if prepared.test else (prepared.valid, predictions["valid"])
+        )
+        judged = with_errors(to_publish(best, prepared.start), run.begun.head.name, *held_out)
+        card.write(best_file, judged, note, result, knowledge)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in spoken(result, prepared, predictions):
         opened.say(line)

@@ -52,15 +52,15 @@ def loss_terms(prediction: Prediction, target: TargetBatch, config: LossConfig) 
     zero = prediction.energy.new_zeros((), dtype=torch.float32)
     energy = forces = stress = scalar = zero
     if config.energy_weight > 0:
-        # Subtract in float64: total energies reach 1e5 eV and float32 has 1e-2 eV there.
+        # In float64, as forces and stresses are: total energies reach 1e5 eV and float32 has 1e-2 eV there.
         missing = prediction.energy - (target.energy - target.reference_energy)
-        per_structure = elementwise((missing / target.energy_unit).float(), config.energy, config.huber_delta)
+        per_structure = elementwise(missing / target.energy_unit, config.energy, config.huber_delta)
         per_structure = above(target.energy_margin, missing.detach().abs(), per_structure)
         energy = config.energy_weight * masked_mean(per_structure * target.weights, target.energy_mask)
     if config.forces_weight > 0 and prediction.forces is not None:
         forces = config.forces_weight * forces_term(prediction.forces - target.forces, target, config)
     if config.stress_weight > 0 and prediction.stress is not None:
-        error = (prediction.stress - target.stress).float() / target.stress_unit[:, None, None]
+        error = (prediction.stress - target.stress) / target.stress_unit[:, None, None]
         per_structure = elementwise(error, config.stress, config.huber_delta).mean(dim=(1, 2))
         stress = config.stress_weight * masked_mean(per_structure * target.weights, target.stress_mask)
     if config.scalar_weight > 0:

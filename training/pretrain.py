@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jmp_calc.errors import ModelError
 from jmp_calc.io.outdir import HeldFolder
 from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -25,18 +26,21 @@ from .distributed.world import World
 from .loop import Fitted, fit
 from .pretraining.batches import training_batches, validation_batches
 from .pretraining.chain import write_stage
+from .pretraining.domains import Domains, domains_with_errors
 from .pretraining.identity import pretrain_identity, refuse_other_network
-from .pretraining.network import continued_network, fresh_network, network_config
+from .pretraining.judged import judged, left_out
+from .pretraining.network import continued_network, fresh_network, network_config, with_known_pairs
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
-from .pretraining.sets import SourceSet, source_sets, with_few_valid
+from .pretraining.sets import SourceSet, source_sets, task_of, with_few_valid
 from .run.checkpoint import Checkpoint, Progress
 from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import STATE_FILE, Job, total_steps
 from .run.resume import resumed
 from .targets.next_line import next_line
-from .validation.metrics import Errors
+from .validation.knowledge import Seen, knowledge_of
+from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_tasks
 from .validation.validate import validate
 
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     import torch
 
     from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.knowledge import Knowledge
 
     from .batches.loader import Batches
 
@@ -111,6 +116,7 @@ def pretrain(
     Raises:
         UsageError: settings that contradict each other, or a folder that cannot be used.
         BadInputError: data that cannot be read.
+        ModelError: no head is fit to be saved.
     """
     recipe = recipe if isinstance(recipe, PretrainRecipe) else load_recipe(recipe)
     options.check()
@@ -150,10 +156,36 @@ class BegunRun:
         """Where the model is written."""
         return self.opened.folder / model_name(self.recipe.mixture)
 
-    def publish(self, errors: Mapping[str, Errors]) -> None:
-        """Write the model as it is now."""
+    def publish(
+        self,
+        errors: Mapping[str, Errors],
+        unfit: Mapping[str, str] | None = None,
+        domains: Domains | None = None,
+    ) -> None:
+        """Write the model as it is now; with ``domains`` it is final, and has statistics of its features on
+        the training data."""
         described = [source.described for source in self.sets]
-        publish(self.model_file, self.potential, self.recipe.mixture, described, errors)
+        known = None if domains is None else self.known(unfit or {})
+        publish(
+            self.model_file,
+            self.potential,
+            self.recipe.mixture,
+            described,
+            errors,
+            unfit=unfit,
+            knowledge=known,
+            domains=domains or Domains(),
+        )
+
+    def known(self, unfit: Mapping[str, str]) -> Knowledge:
+        """Statistics of the heads that are written."""
+        mixture, items = self.recipe.mixture, {item.name: item for item in self.recipe.mixture.sets}
+        seen = [
+            Seen(task_of(source, items[source.name], mixture), source.train, source.valid)
+            for source in self.sets
+            if mixture.head(items[source.name].head).keep and items[source.name].head not in unfit
+        ]
+        return knowledge_of(self.potential, seen, self.device)
 
     def write_stage(self, state: Checkpoint) -> None:
         """Write what the next stage of a chain starts from."""
@@ -187,6 +219,7 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
+        network = with_known_pairs(network, recipe.mixture, sets)
         potential = started_network(recipe, network, sets, device, dtype)
     if world.is_first:
         settings = {"recipe": recipe.content, "training": config_to_dict(train)}
@@ -263,14 +296,31 @@ def evaluated(run: BegunRun, fitted: Fitted) -> PretrainResult:
         next_line(run.model_file, None, train.final_forces),
         run.potential.config,
     )
+    unfit = unfit_heads(run, predictions)
+    for name, reason in unfit.items():
+        opened.say(f"the head {name} is left out: {reason}")
     if opened.world.is_first:
-        run.publish(errors)
+        try:
+            run.publish(errors, unfit, domains_with_errors(run.recipe.mixture, run.sets, predictions))
+        except ModelError:
+            run.model_file.unlink(missing_ok=True)  # written while training, before anything was judged
+            raise
         plot_tasks(opened.folder / "tasks.svg", opened.folder)
         write_text_atomic(opened.folder / "report.yaml", _yaml(result.to_dict()))
     for name, found in errors.items():
         opened.say(f"{name}: {found}")
     opened.say(f"next: {result.next_line}")
     return result
+
+
+def unfit_heads(run: BegunRun, predictions: Predictions) -> dict[str, str]:
+    """Heads that are not shipped, and why; between the stages of a chain nothing is shipped yet."""
+    stage, network = run.recipe.stage, run.potential.config
+    if stage is not None and not stage.options.last:
+        return {}
+    heads = {item.name: item.head for item in run.recipe.mixture.sets}
+    skills = judged(predictions, [heads[name] for name in run.all_.task_names])
+    return left_out(skills, network.heads, lone_atoms=network.subtract_lone_atom)
 
 
 def _yaml(content: Any) -> str:

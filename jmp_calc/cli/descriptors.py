@@ -12,7 +12,7 @@ import click
 from ..errors import JMPError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structure_argument
+from .options import ELEMENTS_OPTION, Common, common_options, structure_argument
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,6 +31,7 @@ Examples:
   jmp-calc descriptors POSCAR -m jmp-l --head oc20 --layer 3 --per-element"""
 )
 @structure_argument
+@ELEMENTS_OPTION
 @common_options(out="./jmp_results/descriptors", calculator=False)
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
 @click.option(

@@ -129,7 +129,9 @@ def _head_row(head: dict[str, Any]) -> str:
     gives = "" if head["kind"] == "energy" else f"{head['kind']} ({head['unit']}), "
     level = head["level_of_theory"].partition(" (")[0]
     domain = "" if head["domain"] == "unknown" else f", {head['domain']}"
-    pairs = "" if head["pairs"] == "unknown" else f" ({head['pairs']} pairs)"
+    pairs = (
+        "" if head["pairs"] == "unknown" else f" ({head['pairs']} pair{'' if head['pairs'] == 1 else 's'})"
+    )
     return f"{gives}{level}{domain}: {head['elements']}{pairs}"
 
 

@@ -77,7 +77,7 @@ class Evaluator:
                 "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
             )
         self.config = self.potential.config
-        self._info = model_info(loaded, self.choice, self.policy, settings, str(self.device))
+        self._info = model_info(loaded, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
         if self.choice.head is not None:
             self._compile()

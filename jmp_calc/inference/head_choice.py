@@ -14,13 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import JMPWarning, ModelError, UsageError
-from ..lattice import completed, heights
+from ..lattice import VACUUM, gaps
 from ..model.config import HeadConfig, ModelConfig, StructureKind
 from .settings import Output, Settings, choose_head
 
-VACUUM = 5.0
-"""Å without atoms along every periodic direction, from which on a structure is taken for a molecule in a
-box."""
 _KINDS: tuple[StructureKind, ...] = ("molecules", "periodic")
 _ONE = {"molecules": "a molecule", "periodic": "periodic"}
 _ALL = {"molecules": "molecules", "periodic": "periodic structures"}
@@ -170,11 +167,8 @@ def kind_of(pbc: Any) -> StructureKind:
 
 def is_in_vacuum(structure: Structure) -> bool:
     """Whether ``VACUUM`` lies between the atoms and their images along every periodic direction."""
-    periodic = np.asarray(structure.pbc, dtype=bool)
-    cell = completed(np.asarray(structure.cell, dtype=float), periodic)
-    places = np.sort(np.linalg.solve(cell.T, np.asarray(structure.positions, dtype=float).T) % 1.0, axis=1)
-    gaps = np.diff(places, axis=1, append=places[:, :1] + 1.0).max(axis=1) * heights(cell)
-    return bool((gaps[periodic] >= VACUUM).all())
+    positions, cell = np.asarray(structure.positions, dtype=float), np.asarray(structure.cell, dtype=float)
+    return bool((gaps(positions, cell, np.asarray(structure.pbc, dtype=bool)) >= VACUUM).all())
 
 
 def _formula(structure: Structure) -> str:

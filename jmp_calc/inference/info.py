@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..graph.policy import GraphPolicy
-from ..model.config import REFERENCE_TEXT, DefaultHeads, HeadConfig
+from ..model.config import DefaultHeads, HeadConfig, reference_text
 from ..model.elements import symbols
 from ..model.skill import skill_note
 
@@ -80,12 +80,10 @@ class ModelInfo:
         )
 
 
-def model_info(
-    loaded: LoadedModel, choice: HeadChoice, policy: GraphPolicy, settings: Settings, device: str
-) -> ModelInfo:
-    """Describe a loaded model as one calculator uses it."""
+def model_info(loaded: LoadedModel, policy: GraphPolicy, settings: Settings, device: str) -> ModelInfo:
+    """Describe a loaded model as one calculator uses it, but for its head (``with_choice``)."""
     config, card = loaded.potential.config, loaded.card
-    info = ModelInfo(
+    return ModelInfo(
         name=card.name,
         path=str(loaded.path),
         sha256=loaded.sha256,
@@ -111,7 +109,6 @@ def model_info(
         notes=card.notes,
         format_version=loaded.format_version,
     )
-    return with_choice(info, choice)
 
 
 def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:
@@ -125,6 +122,6 @@ def with_choice(info: ModelInfo, choice: HeadChoice) -> ModelInfo:
         level_of_theory="; ".join(dict.fromkeys(head.level_of_theory for head in heads)),
         elements=symbols(set(known[0]).intersection(*known)) if len(known) == len(heads) else None,
         notes=(*info.notes, *(note for head in heads if (note := skill_note(head)) is not None)),
-        energy_reference="; ".join(dict.fromkeys(REFERENCE_TEXT[head.reference_kind] for head in heads)),
+        energy_reference="; ".join(dict.fromkeys(map(reference_text, heads))),
         has_atomic_reference=all(head.reference_kind != "none" for head in heads),
     )

@@ -277,7 +277,8 @@ def check_known(config: ModelConfig, numbers: np.ndarray, model: str) -> None:
     if strange:
         raise ModelError(
             f"No head of {model} was trained on {', '.join(symbols(strange))}.",
-            hint="leave out these structures, or choose a model that knows them",
+            hint="leave out these structures, or choose a model that knows them; "
+            "elements='any' (--elements any) computes all the same",
         )
 
 

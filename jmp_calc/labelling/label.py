@@ -192,7 +192,7 @@ def run_label(
     if parts.exists() and not resume:
         shutil.rmtree(parts)
     total = sum(1 for _ in source.frames())  # a file that cannot be read is known before hours of work
-    crew = _crew(settings, folder / with_prefix(SCRATCH, prefix))
+    crew = _crew(settings, (folder / with_prefix(SCRATCH, prefix)).absolute())
     with crew.start(0) as first:
         facts = first.load()
         check_same(teacher, crew.spec, facts)

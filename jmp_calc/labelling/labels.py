@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+Domain = Literal["any", "molecules", "crystals"]
 CHARGE, UNPAIRED = "charge", "unpaired_electrons"
 """Keys of ``info`` under which a teacher finds the total charge and, where it is given, the spin."""
 
@@ -65,8 +66,8 @@ class TeacherFacts:
     batches: Batches = field(default_factory=Batches)
     takes_charge: bool = False
     """Whether it honours CHARGE and UNPAIRED; others get neutral structures in their lowest spin only."""
-    needs_cell: bool = False
-    """Whether it knows crystals only, so that isolated atoms mean nothing to it."""
+    domain: Domain = "any"
+    """What it labels; isolated atoms mean nothing to a teacher of crystals."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for the pipe."""
@@ -76,7 +77,7 @@ class TeacherFacts:
             "elements": None if self.elements is None else list(self.elements),
             "batches": [self.batches.frames, self.batches.atoms],
             "takes_charge": self.takes_charge,
-            "needs_cell": self.needs_cell,
+            "domain": self.domain,
         }
 
     @staticmethod
@@ -89,7 +90,7 @@ class TeacherFacts:
             elements=None if elements is None else tuple(elements),
             batches=Batches(*plain["batches"]),
             takes_charge=plain["takes_charge"],
-            needs_cell=plain["needs_cell"],
+            domain=plain["domain"],
         )
 
 

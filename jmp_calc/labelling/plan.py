@@ -68,7 +68,7 @@ def planned(frames: Iterable[NamedFrame], facts: TeacherFacts, *, isolated: bool
                 seen |= set(frame.atoms.numbers.tolist())
                 free |= set(frame.atoms.numbers.tolist()) if is_isolated(frame.atoms) else set()
         yield planned_window
-    if isolated and not facts.needs_cell and seen - free:
+    if isolated and facts.domain != "crystals" and seen - free:
         yield _window([_isolated(number) for number in sorted(seen - free)], facts, added=True)
 
 
@@ -104,8 +104,10 @@ def _question(atoms: Atoms, facts: TeacherFacts) -> Atoms:
     if unknown:
         names = ", ".join(map(symbol, unknown))
         raise BadStructureError(f"The teacher does not know {names}.")
-    if facts.needs_cell and not atoms.pbc.all():
-        raise BadStructureError("The teacher knows crystals only, and this structure is not periodic.")
+    if facts.domain == "crystals" and not atoms.pbc.all():
+        raise BadStructureError("The teacher knows crystals only, and this structure is none.")
+    if facts.domain == "molecules" and atoms.pbc.any():
+        raise BadStructureError("The teacher knows molecules only, and this structure is periodic.")
     return asked(atoms, facts)
 
 

@@ -22,6 +22,7 @@ REFERENCE_TEXT = {
 
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
+ReferenceKind = Literal["none", "isolated_atoms", "least_squares"]
 StructureKind = Literal["molecules", "periodic"]
 """What decides for a default head: a structure with any periodic direction is periodic."""
 HeadKind = Literal["energy", "scalar", "binary", "multiclass", "vector", "spatial_extent"]
@@ -137,7 +138,7 @@ class HeadConfig:
     references: dict[int, float] = field(default_factory=dict)
     """Energy in eV of the isolated atom or linear reference, by atomic number; empty: no absolute reference.
     Of a scalar: label units, summed over the atoms whatever the reduction."""
-    reference_kind: Literal["none", "isolated_atoms", "least_squares"] = "none"
+    reference_kind: ReferenceKind = "none"
     binding: dict[int, float] = field(default_factory=dict)
     """eV by atomic number that a bound atom has beside the network, and a lone one has not: a head whose
     references are energies of lone atoms starts with the right mean energies."""
@@ -282,3 +283,10 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
     return ModelConfig(
         backbone=BackboneConfig(**backbone), policy=GraphPolicy(**policy), heads=tuple(heads), **rest
     )
+
+
+def reference_text(head: HeadConfig) -> str:
+    """What the references of a head are, in words."""
+    text = REFERENCE_TEXT[head.reference_kind]
+    estimated = head.reference_kind == "least_squares" and head.binding
+    return f"{text}, with an estimate of what lone atoms have above it" if estimated else text

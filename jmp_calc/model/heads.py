@@ -49,6 +49,12 @@ class Head(nn.Module):
         """Network output per atom (N, classes), in normalised units."""
         return self.energy(features)
 
+    def before_last(self, features: Tensor) -> Tensor:
+        """What enters the last layer, per atom (N, F)."""
+        for layer in list(self.energy)[:-1]:
+            features = layer(features)
+        return features
+
     def per_edge_vectors(self, features: Tensor, unit: Tensor, target: Tensor, n_atoms: int) -> Tensor:
         """Σ over incoming main edges of f[e] V[e]; shape (N, 3), normalised units (11.2)."""
         return segment_sum(self.forces(features) * unit, target, n_atoms)

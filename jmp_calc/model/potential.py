@@ -47,6 +47,17 @@ class Prediction:
     stress: Tensor | None
 
 
+@dataclass(frozen=True)
+class Readout:
+    """Energies of S structures with N atoms, and what they were read from: energy (S,) eV float64; features
+    (S, F) float64, the sums over atoms of what enters the last layer of the head, less the same of lone atoms
+    where these are subtracted; descriptors (N, A), the final features of the atoms."""
+
+    energy: Tensor
+    features: Tensor
+    descriptors: Tensor
+
+
 class Potential(Copied):
     """Network, heads and references of one model file."""
 
@@ -127,6 +138,22 @@ class Potential(Copied):
         with torch.no_grad():
             _, features = self._backbone(batch, batch.positions, None, MemoryPlan(), with_forces=False)
         return features.energy if layer == "final" else features.atoms[layer - 1].tensor()
+
+    @torch.no_grad()
+    def readout(self, batch: Batch, head: str) -> Readout:
+        """Energies of an energy head and the features that they are read from."""
+        geometry, features = self._features(batch, batch.positions, None, MemoryPlan(), with_forces=False)
+        chosen = ChosenHeads.of(self.config, head, batch)
+        energies = self._energies(batch, features, geometry, chosen)
+        entering = self._head(chosen.configs[0]).before_last(features.energy).to(torch.float64)
+        if self.config.subtract_lone_atom:
+            lone = entering[batch.n_atoms :].index_select(0, batch.lone_of_atom)
+            entering = entering[: batch.n_atoms] - lone
+        return Readout(
+            self._reduced(batch, energies, batch.positions, chosen),
+            segment_sum(entering, batch.structure, batch.n_structures),
+            features.energy[: batch.n_atoms],
+        )
 
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
         """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no

@@ -25,8 +25,8 @@ def force_share(errors: DomainErrors) -> float:
 
 
 def has_skill(errors: DomainErrors) -> bool | None:
-    """Whether the head is of use in the domain; None: too few frames to say."""
-    if errors.frames < SKILL_FRAMES:
+    """Whether the head is of use in the domain; None: too few frames to say, or no forces to follow."""
+    if errors.frames < SKILL_FRAMES or errors.mean_force_mev_per_a == 0:
         return None
     correlated = errors.forces_correlation is not None and errors.forces_correlation >= LEAST_CORRELATION
     return correlated and force_share(errors) <= LARGEST_SHARE
@@ -55,11 +55,16 @@ def describe_errors(errors: DomainErrors) -> str:
     """Errors in one line: molecules: 31 meV/Å, 3.4 % of the mean force, correlation 0.99 (40 frames)."""
     share, correlation = force_share(errors), errors.forces_correlation
     parts = [f"{errors.forces_mae_mev_per_a:.3g} meV/Å"]
-    parts += [f"{100 * share:.2g} % of the mean force"] if math.isfinite(share) else []
+    parts += [f"{_percent(share)} of the mean force"] if math.isfinite(share) else []
     parts += ["no correlation" if correlation is None else f"correlation {correlation:.3f}"]
     if errors.energy_mae_mev_per_atom is not None:
         parts.append(f"{errors.energy_mae_mev_per_atom:.3g} meV/atom")
     return f"{errors.domain}: {', '.join(parts)} ({errors.frames} held-out frames)"
+
+
+def _percent(share: float) -> str:
+    """Two digits below ten per cent: 3.4 %, 25 %, 102 %."""
+    return f"{100 * share:.1f} %" if share < 0.095 else f"{100 * share:.0f} %"
 
 
 def skill_note(head: HeadConfig) -> str | None:

@@ -41,7 +41,6 @@ FORBIDDEN = tuple(
         "C1=CO1",  # more than 8 pi electrons in three atoms
         "C1=CN1",
         "C1=CS1",
-        "[R;x3,x4]=;@[R]-;@[R;x3,x4]",  # double bonds at bridgeheads
         "[OX2H]-[C,N]#*",
         "[a;r3]",  # bridges over an aromatic ring
         "a1:a:a-*-1",
@@ -138,7 +137,30 @@ def is_acceptable(molecule: Chem.Mol) -> bool:
     atoms = molecule.GetAtoms()
     if any(atom.GetNumRadicalElectrons() for atom in atoms) or Chem.GetFormalCharge(molecule):
         return False
-    return not any(molecule.HasSubstructMatch(pattern) for pattern in FORBIDDEN)
+    return not any(molecule.HasSubstructMatch(pattern) for pattern in FORBIDDEN) and not _breaks_bredt(
+        molecule
+    )
+
+
+def _breaks_bredt(molecule: Chem.Mol) -> bool:
+    """Whether an atom where small bridged rings meet has a double or aromatic bond."""
+    rings = [set(ring) for ring in molecule.GetRingInfo().AtomRings() if len(ring) < 9]
+    for number, one in enumerate(rings):
+        for other in rings[:number]:
+            shared = one & other
+            if len(shared) > 2 and any(
+                _is_flat_end(molecule.GetAtomWithIdx(i), shared, one | other) for i in shared
+            ):
+                return True
+    return False
+
+
+def _is_flat_end(atom: Chem.Atom, shared: set[int], both: set[int]) -> bool:
+    """Whether an atom of the bridge is one of its ends, and planar."""
+    is_end = any(neighbour.GetIdx() in both - shared for neighbour in atom.GetNeighbors())
+    return is_end and any(
+        bond.GetIsAromatic() or bond.GetBondType() == Chem.BondType.DOUBLE for bond in atom.GetBonds()
+    )
 
 
 def canonical(molecule: Chem.Mol) -> str:

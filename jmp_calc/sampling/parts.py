@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SIZE = 50
 """Samples of a part: about a second of work."""
+RULES = 2
+"""Raised with every change after which a seed draws something else."""
 _IDENTITY = "identity.json"
 
 
@@ -138,6 +140,7 @@ def _identity(settings: SampleSettings) -> dict[str, Any]:
     versions = {name: _version(name) for name in ("jmp-calc", "rdkit", "ase", "numpy", "scipy")}
     return {
         **described,
+        "rules": RULES,
         "exclude": None if path is None else file_sha256(path),
         "structures": _fingerprint(settings),
         "versions": versions,

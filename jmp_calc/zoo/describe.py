@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..graph.policy import GraphPolicy
-from ..model.config import REFERENCE_TEXT, DomainErrors, HeadConfig, ModelConfig
+from ..model.config import DomainErrors, HeadConfig, ModelConfig, reference_text
 from ..model.elements import symbols
 from ..model.skill import SKILL_FRAMES, describe_errors, force_share, has_skill, skill_note
 from . import cache
@@ -128,9 +128,7 @@ def _head(head: HeadConfig) -> dict[str, Any]:
     described |= {"theory": theory} if theory else {}
     described |= {"errors": [_errors(errors) for errors in head.errors]} if head.errors else {}
     if energies:
-        described["reference"] = (
-            NO_REFERENCE if head.reference_kind == "none" else REFERENCE_TEXT[head.reference_kind]
-        )
+        described["reference"] = NO_REFERENCE if head.reference_kind == "none" else reference_text(head)
         if head.references:
             pairs = zip(symbols(head.references), sorted(head.references.items()), strict=True)
             described["references_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
@@ -161,8 +159,8 @@ def _statistics(knowledge: Knowledge) -> dict[str, Any]:
 
 
 def _reference(config: ModelConfig) -> str:
-    kinds = {head.reference_kind for head in config.heads if head.kind == "energy"}
-    return "; ".join(REFERENCE_TEXT[kind] for kind in sorted(kinds)) or "no energies"
+    texts = {reference_text(head) for head in config.heads if head.kind == "energy"}
+    return "; ".join(sorted(texts)) or "no energies"
 
 
 def _policy(policy: GraphPolicy) -> dict[str, Any]:

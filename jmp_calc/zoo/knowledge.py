@@ -42,7 +42,8 @@ class HeadStatistics:
 
     covariance: NDArray[np.float64]
     """(F, F) mean over training structures of f fᵀ, not centred: f (F,) is the sum over the atoms of a
-    structure of what enters the last layer of the head."""
+    structure of what enters the last layer of the head, less the same of lone atoms where the network
+    subtracts these (``Potential.readout``)."""
     structures: int
     """Structures that the mean is over."""
     regulariser: float

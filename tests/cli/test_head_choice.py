@@ -122,6 +122,19 @@ def test_elements_any_computes_outside_the_coverage_with_a_warning(
     assert model_of(tmp_path / "o")["head"] == "materials"
 
 
+def test_descriptors_of_elements_that_no_head_knows_need_a_word(
+    run: Run, by_kind: Path, tmp_path: Path
+) -> None:
+    ase.io.write(tmp_path / "iron.extxyz", bulk("Fe"))
+    words = ("descriptors", tmp_path / "iron.extxyz", "-m", by_kind, "-o", tmp_path / "o")
+    refused = run(*words)
+    assert refused.exit_code == 5
+    assert "No head of tiny was trained on Fe" in refused.stderr
+    done = run(*words, "--elements", "any", "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert "warning: No head of tiny was trained on Fe: their features are arbitrary" in done.stderr
+
+
 def test_an_old_name_of_a_head_works_with_a_hint(run: Run, by_kind: Path, salt: Path, tmp_path: Path) -> None:
     done = run("singlepoint", salt, "-m", by_kind, "--head", "solids", "-o", tmp_path / "o")
     assert done.exit_code == 0, done.output

@@ -95,8 +95,13 @@ def test_the_card_as_json_has_the_same(run: Run, path: Path) -> None:
 
 
 def test_a_calculator_says_that_its_head_has_no_skill(path: Path) -> None:
-    assert "no skill for surfaces" in str(JMPCalculator(path, head="materials", device="cpu").info)
+    named = JMPCalculator(path, head="materials", device="cpu")
+    assert str(named.info).count("no skill for surfaces") == 1
     assert "no skill" not in str(JMPCalculator(path, head="organic", device="cpu").info)
+    decided = JMPCalculator(path, device="cpu")
+    assert str(decided.info).count("no skill for surfaces") == 1
+    decided.get_potential_energy(_methanol())
+    assert "no skill" not in str(decided.info)
 
 
 def test_proposals_begin_with_the_best_head(path: Path) -> None:

@@ -58,6 +58,16 @@ def counting(file: str) -> EMT:
     return Counting()
 
 
+class Writing(EMT):
+    """EMT that leaves a file."""
+
+    def calculate(self, *args: Any, **kwargs: Any) -> None:
+        """As EMT's."""
+        Path(self.directory).mkdir(parents=True, exist_ok=True)
+        Path(self.directory, "INCAR").write_text("x")
+        super().calculate(*args, **kwargs)
+
+
 class Together:
     """A teacher of its own: an ensemble in batches, that crashes on more than one structure with argon."""
 
@@ -67,7 +77,9 @@ class Together:
     @property
     def facts(self) -> TeacherFacts:
         """What is known of it."""
-        return TeacherFacts("LJ", "1", elements=(2, 10, 18), batches=Batches(frames=4, atoms=12))
+        return TeacherFacts(
+            "LJ", "1", elements=(2, 10, 18), batches=Batches(frames=4, atoms=12), domain="molecules"
+        )
 
     def label(self, frames: Sequence[Atoms]) -> list[Labels]:
         """Labels with a spread of the distance between atoms."""

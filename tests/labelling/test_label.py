@@ -139,6 +139,20 @@ def test_elements_that_the_teacher_does_not_know_are_refused(tmp_path: Path) -> 
     assert "does not know H, O" in left_out(result)[0]["reason"]
 
 
+def test_crystals_are_refused_by_a_teacher_of_molecules(tmp_path: Path) -> None:
+    frames = [bulk("Ne", "fcc", a=4.4), Atoms("Ne2", [[0, 0, 0], [0, 0, 3]])]
+    result = label(frames, f"{MINE}:Together", out=tmp_path)
+    assert result.n_frames == 1 and "molecules only" in left_out(result)[0]["reason"]
+
+
+def test_each_process_has_its_own_folder_for_files(tmp_path: Path) -> None:
+    label(pool(2), f"{MINE}:Writing", out=tmp_path)
+    assert (tmp_path / "scratch" / "worker-0" / "INCAR").is_file()
+    chosen = {"kwargs": {"directory": str(tmp_path / "mine")}}
+    label(pool(2), f"{MINE}:Writing", out=tmp_path / "other", **chosen)
+    assert (tmp_path / "mine" / "worker-0" / "INCAR").is_file()
+
+
 @pytest.mark.parametrize(
     "info", [{"charge": 1}, {"total_charge": -1.0}, {"spin": 3}, {"multiplicity": 3}, {"charge": "x"}]
 )

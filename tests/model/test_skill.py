@@ -31,7 +31,7 @@ def errors(mae: float, mean: float, correlation: float | None, frames: int = 40)
         (errors(249, 245, 0.009), False),
         (errors(50, 1000, None), False),
         (errors(50, 1000, -0.9), False),
-        (errors(1, 0, None), False),
+        (errors(1, 0, None), None),
         (errors(900, 1000, 0.1, frames=19), None),
         (errors(900, 1000, 0.1, frames=20), False),
     ],
@@ -78,6 +78,8 @@ def test_errors_in_words() -> None:
     assert describe_errors(found) == (
         "molecules: 31.2 meV/Å, 3.4 % of the mean force, correlation 0.991, 2.5 meV/atom (40 held-out frames)"
     )
+    assert "25 % of the mean force" in describe_errors(errors(249, 1000, None))
+    assert "102 % of the mean force" in describe_errors(errors(249, 245, None))
     assert "no correlation" in describe_errors(errors(0, 0, None))
     assert "%" not in describe_errors(errors(0, 0, None))
 

@@ -45,6 +45,30 @@ def test_five_hundred_graphs_keep_the_rules_of_valence() -> None:
     assert set(elements) >= set(MOLECULE_ELEMENTS) - {1} and elements[6] > 0.5 * sum(elements.values())
 
 
+@pytest.mark.parametrize(
+    "smiles, accepted",
+    [
+        ("C1CC2CCC1C2", True),
+        ("C1CCC2CCCCC2C1", True),
+        ("c1ccc2CCCc2c1", True),
+        ("C1=C2CCC(C1)C2", False),
+        ("c1cc2ccc1CC2", False),
+        ("C1CC#CC1", False),
+        ("OOO", False),
+        ("CN(Cl)C", False),
+        ("C[CH2]", False),
+        ("C[NH3+]", False),
+    ],
+)
+def test_what_no_flask_holds_is_refused(smiles: str, accepted: bool) -> None:
+    """Double bonds at bridgeheads, bent triple bonds, chains of oxygen, radicals and ions."""
+    from rdkit import Chem
+
+    from jmp_calc.sampling.graphs import is_acceptable
+
+    assert is_acceptable(Chem.MolFromSmiles(smiles)) == accepted
+
+
 def test_every_kind_has_its_share(molecules: SampleResult) -> None:
     total = sum(count for kind, count in molecules.kinds.items() if kind != "isolated")
     assert total + molecules.near_copies + molecules.missing == 150

@@ -78,6 +78,15 @@ def test_the_written_file_has_the_new_head_only_with_references_and_elements(
     assert head.elements == (13, 29)
     assert head.reference_kind == "least_squares"
     assert set(head.references) == {13, 29}
+    assert set(head.pairs or {}) >= {"Al-Cu", "Cu-Cu"}
+    assert head.domain == ("crystals",)
+    (errors,) = head.errors
+    assert (errors.domain, errors.frames) == ("crystals", loaded.card.metrics["valid"]["n_structures"])
+    assert errors.forces_mae_mev_per_a == loaded.card.metrics["valid"]["forces_mae_mev_per_a"]
+    assert errors.mean_force_mev_per_a > 0
+    assert set(loaded.knowledge.heads) == {"finetuned"}
+    assert loaded.knowledge.elements is not None
+    assert loaded.knowledge.elements.numbers.tolist() == [13, 29]
     assert loaded.card.metrics["valid"]["forces_mae_mev_per_a"] > 0
     assert loaded.card.training_data[0]["frames"] == 11
     assert "tiny" in loaded.card.source

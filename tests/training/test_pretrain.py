@@ -17,15 +17,17 @@ from ase.io import read
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
+from jmp_calc.model.config import DefaultHeads
+from jmp_calc.training.data.cohesive import cohesive_energies
 from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.mixture import load_mixture
-from jmp_calc.training.pretraining.network import network_config
+from jmp_calc.training.pretraining.network import network_config, with_known_pairs
 from jmp_calc.training.pretraining.options import PretrainOptions
 from jmp_calc.training.pretraining.pack import load_packed, save_packed
 from jmp_calc.training.pretraining.recipe import PretrainRecipe, load_recipe
-from jmp_calc.training.pretraining.sets import packed_sets, task_of
+from jmp_calc.training.pretraining.sets import packed_sets, source_sets, task_of
 from jmp_calc.training.run.checkpoint import load_checkpoint
 from jmp_calc.training.validation.history import read_history, read_tasks
 from jmp_calc.zoo.container import load_model
@@ -97,11 +99,22 @@ def test_written_model_has_kept_heads_references_and_a_card(
     loaded = load_model(finished.model.parent / "tiny.safetensors")
     config = loaded.potential.config
     assert [head.name for head in config.heads] == ["metal", "organic"]
-    assert config.default_head == "metal"
+    assert config.default_heads == DefaultHeads("organic", "metal")
+    assert config.head("metal").theory.functional == "EMT"
+    assert (config.head("metal").domain, config.head("organic").domain) == (("crystals",), ("liquids",))
+    (errors,) = config.head("organic").errors
+    assert (errors.domain, errors.frames) == ("liquids", finished.errors["molecules"].n_structures)
+    found = finished.errors["molecules"].forces_mae_mev_per_a
+    assert errors.forces_mae_mev_per_a == pytest.approx(found, rel=1e-4)
     assert config.head("metal").elements == (29,)
     assert config.head("organic").elements == (1, 6, 8)
-    packed = load_packed(pack)
-    assert config.head("metal").references == packed.sets[0].references  # the first set that the recipe names
+    metal, mean = config.head("metal"), load_packed(pack).sets[0].references[29]
+    assert metal.reference_kind == "least_squares"
+    assert metal.binding == {29: -cohesive_energies()[29]}
+    assert metal.references[29] + metal.binding[29] == pytest.approx(mean, abs=0.1)  # 7 eV are taken off
+    assert loaded.card.training_data[1]["energy_constants_ev"] == {"Cu": pytest.approx(7.0, abs=0.1)}
+    assert set(metal.pairs or {}) == {"Cu-Cu"}
+    assert set(loaded.knowledge.heads) == {"metal", "organic"}
     names = {entry["name"] for entry in loaded.card.training_data}
     assert names == {
         "copper",
@@ -219,10 +232,9 @@ def test_direct_forces_come_first_and_conservative_ones_last(prepared: Prepared,
     conservative = loaded(batch, heads="metal").forces
     assert direct.abs().max() > 0 and not torch.allclose(direct, conservative)
     # The error of the report is that of the slopes of the energy.
-    config = network_config(
-        recipe.model, recipe.mixture, packed_sets(load_packed(pack), recipe.mixture), direct_forces=True
-    )
-    assert config.backbone.force_branch and result.network == config
+    sets = source_sets(recipe, None, PretrainOptions(pack=pack), lambda text: None)
+    config = network_config(recipe.model, recipe.mixture, sets, direct_forces=True)
+    assert config.backbone.force_branch and result.network == with_known_pairs(config, recipe.mixture, sets)
 
 
 def test_published_normalisation_counts_energies_by_deviation_and_forces_by_mean_size(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,4 +86,10 @@ class LabelledSet:
 
 def spread(frames: Sequence[Frame], count: int) -> list[Frame]:
     """At most ``count`` of the frames at even distances, the first and the last among them."""
-    return [frames[i] for i in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)]
+    return list(each_of(frames, count))
+
+
+def each_of(frames: Sequence[Frame], count: int) -> Iterator[Frame]:
+    """The same one by one, for sequences that read their frames when they are asked for."""
+    for index in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int).tolist():
+        yield frames[index]

@@ -110,7 +110,7 @@ def fit_references(
             )
         if isolated and problem:
             notes.append(f"Isolated atoms not used: {problem}")
-    values = _least_squares(counts, energies, weights)
+    values = least_squares(counts, energies, weights)
     notes.append("References: least squares over the training energies.")
     return finish(dict(zip(elements, values.tolist(), strict=True)), "least_squares", notes)
 
@@ -178,7 +178,9 @@ def _compositions(frames: Sequence[Frame], elements: list[int]) -> tuple[np.ndar
     return counts, sums[:, 0] / sums[:, 1], sums[:, 1]
 
 
-def _least_squares(counts: np.ndarray, energies: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def least_squares(counts: np.ndarray, energies: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Energies (K,) in eV of least norm about the mean, from compositions (C, K), their mean energies (C,) in
+    eV and numbers of frames (C,)."""
     # Per atom, so that large cells do not outweigh small ones; the offset keeps the deviations well
     # conditioned.
     atoms = counts.sum(1)
@@ -199,6 +201,12 @@ def _residuals(frames: Sequence[Frame], values: Mapping[int, float]) -> np.ndarr
     )
 
 
+def implausible(binding: np.ndarray) -> bool:
+    """Whether binding energies (n,) in eV/atom are those of no structure: atoms of another zero of
+    energy."""
+    return bool(abs(np.median(binding)) > _IMPLAUSIBLE_BINDING)
+
+
 def _isolated_problem(
     frames: Sequence[Frame], isolated: Mapping[int, float], elements: Sequence[int]
 ) -> str | None:
@@ -206,7 +214,7 @@ def _isolated_problem(
     if missing:
         return f"there is none for {_names(missing)}."
     binding = float(np.median(_residuals(frames, isolated)))
-    if abs(binding) > _IMPLAUSIBLE_BINDING:
+    if implausible(np.array([binding])):
         return (
             f"they would mean a binding energy of {binding:.1f} eV/atom, so the frames have another "
             "energy zero."

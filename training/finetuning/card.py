@@ -11,6 +11,7 @@ from jmp_calc.io.summary import file_sha256
 from jmp_calc.zoo.container import ModelCard, save_model
 
 from ..config import TrainConfig
+from ..data.references import References
 from ..data.sources import Sources, sources
 from ..run.checkpoint import Progress
 from .prepare import Prepared
@@ -19,6 +20,7 @@ from .start import Start
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
+    from jmp_calc.zoo.knowledge import Knowledge
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,15 @@ class Card:
     start: Start
 
     def write(
-        self, path: Path, potential: Potential, weights: str, result: TrainResult | None = None
+        self,
+        path: Path,
+        potential: Potential,
+        weights: str,
+        result: TrainResult | None = None,
+        knowledge: Knowledge | None = None,
     ) -> None:
-        """Write ``potential`` as it is; ``weights`` says which weights these are."""
+        """Write ``potential`` as it is, with what is known of its training data; ``weights`` says which
+        weights these are."""
         metrics = (
             {}
             if result is None
@@ -59,9 +67,10 @@ class Card:
                 metrics=metrics,
                 energy_reference="none"
                 if references is None
-                else _reference_text(references.kind, references.full_rank),
+                else _reference_text(references, estimated=bool(self.start.head.binding)),
                 notes=(weights,),
             ),
+            knowledge,
         )
 
 
@@ -89,8 +98,11 @@ def _hashes(origin: Sources) -> dict[str, Any]:
     return {"files": files} if files else {}
 
 
-def _reference_text(kind: str, full_rank: bool) -> str:
-    if kind == "isolated_atoms":
+def _reference_text(references: References, *, estimated: bool) -> str:
+    """What the references are; ``estimated``: whether those from least squares belong to bound atoms, and
+    lone atoms stand above them."""
+    if references.kind == "isolated_atoms":
         return "isolated atoms of the training data"
-    note = "" if full_rank else "; only sums over the training compositions are meaningful"
-    return f"least squares over the training data{note}"
+    note = "" if references.full_rank else "; only sums over the training compositions are meaningful"
+    alone = "; lone atoms stand above it by binding energies of the start head or by cohesive energies"
+    return f"least squares over the training data{note}{alone if estimated else ''}"

@@ -17,6 +17,7 @@ from ..data.frame import Frame
 from ..data.pairs import shorter, shortest_pairs
 from ..data.references import References
 from ..targets.fit import FittedTarget
+from ..validation.domains import domains_of
 from .old_heads import energy_heads
 from .options import OLD_HEADS, ModelOptions
 
@@ -62,7 +63,11 @@ def new_head(
     elements = tuple(sorted({int(z) for frame in frames for z in np.unique(frame.numbers)}))
     pairs = shortest_pairs(frames, cutoff)
     head = HeadConfig(
-        name=options.head_name, level_of_theory=options.level_of_theory, elements=elements, pairs=pairs
+        name=options.head_name,
+        level_of_theory=options.level_of_theory,
+        domain=domains_of(frames),
+        elements=elements,
+        pairs=pairs,
     )
     return _for_energies(head, frames, references, direct_forces) if target is None else target.head(head)
 

@@ -157,6 +157,7 @@ def describe(
         source=item.source,
         citation=item.citation,
         files=item.files,
+        isolated=dict(read.isolated),
     )
     return described, [*train, *valid]
 

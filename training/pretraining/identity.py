@@ -31,8 +31,10 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
     )
     for kind in ("heads", "sets"):
         mixture[kind] = {item.pop("name"): item for item in mixture[kind]}
+    for item in mixture["heads"].values():
+        del item["theory"]
     for item in mixture["sets"].values():
-        for told in ("files", "records", "valid_records", "licence", "source", "citation"):
+        for told in ("domain", "files", "records", "valid_records", "licence", "source", "citation"):
             del item[told]
     made = {item.name for item in recipe.mixture.sets if item.made is not None}
     frames = {

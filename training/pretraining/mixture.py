@@ -1,9 +1,7 @@
 """The pre-training mixture: which sets, under which head, how many frames, how often. Read from a recipe
 (TOML).
 
-A head stands for one level of theory. It may serve several sets; each of them keeps its own energy reference
-while training, and the head's written references come from its sets in the order in which the recipe names
-them.
+A head stands for one level of theory, with one zero of energy (``energies.py``). It may serve several sets.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.io.schema import parse
+from jmp_calc.model.config import DefaultHeads, Domain, Theory
 
 from ..data.label_units import LabelUnits, StressSign
 
@@ -43,6 +42,8 @@ class MixtureHead:
     level_of_theory: str
     keep: bool = True
     """Whether the written model has it; heads of undocumented functionals only help to train the backbone."""
+    theory: Theory = Theory()
+    """The level of theory in fields."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,11 @@ class MixtureSet:
     """Patterns of config_type whose stress is not trusted."""
     energy: bool = True
     """Whether the energies are trained on (False: forces and stress only)."""
+    domain: Domain | None = None
+    """What the frames are structures of, where cell and vacuum do not show it (liquids)."""
+    constant: bool = False
+    """Whether the energies have another zero than those of the other sets of the head (another code, or
+    pseudopotentials): a constant per element is then fitted once (``energies.py``)."""
     info: dict[str, int | float | str] = field(default_factory=dict)
     """Entries of the frame that must have this value where they are present (charge = 0)."""
     energy_margin: float = 0.0
@@ -151,6 +157,8 @@ class Mixture:
     sets: tuple[MixtureSet, ...]
     heads: tuple[MixtureHead, ...]
     default_head: str
+    default_for_molecules: str = ""
+    """The default for structures without a periodic direction; empty: the other one."""
     temperature: float = 2.0
     """Sampling: share of a set ~ weight * frames^(1/temperature), by repeating frames; inf: ~ weight."""
     normalisation: Normalisation = "force_scale"
@@ -191,8 +199,17 @@ class Mixture:
         idle = [name for name in names if name not in {item.head for item in self.sets}]
         if idle:
             raise UsageError(f"No set trains the head {idle[0]!r}.", where=self.name)
-        if self.default_head not in names or not self.head(self.default_head).keep:
-            raise UsageError(f"The default head {self.default_head!r} is not a kept head.", where=self.name)
+        for name in (self.default_head, self.default_for_molecules or self.default_head):
+            if name not in names or not self.head(name).keep:
+                raise UsageError(f"The default head {name!r} is not a kept head.", where=self.name)
+
+    def defaults(self, written: Sequence[str]) -> str | DefaultHeads:
+        """The default heads of a model with these heads: the first stands for one that is not written."""
+        periodic = self.default_head if self.default_head in written else written[0]
+        molecules = self.default_for_molecules or periodic
+        if molecules == periodic or molecules not in written:
+            return periodic
+        return DefaultHeads(molecules, periodic)
 
     def head(self, name: str) -> MixtureHead:
         """The head called ``name``; KeyError if there is none."""

@@ -19,11 +19,15 @@ from ..batches.dataset import FrameGraphs
 from ..batches.loader import Batches
 from ..batches.order import Shuffled
 from ..batches.tasks import Task
+from ..data.frame import each_of
+from ..data.pairs import shorter, shortest_pairs
 from .chain import StageFile
 from .mixture import Mixture
 from .recipe import NetworkOptions
 from .sets import SourceSet, force_scale
 
+MOST_FRAMES = 200_000
+"""Frames of a set whose distances are looked at, spread evenly: all but those of the largest record sets."""
 SCALE_FIT_BATCHES = 16
 """As in ``training.md`` part II."""
 _BACKBONES = {"jmp-xs": JMP_XS, "jmp-s": JMP_S, "jmp-l": JMP_L}
@@ -33,10 +37,15 @@ def network_config(
     options: NetworkOptions, mixture: Mixture, sets: Sequence[SourceSet], *, direct_forces: bool
 ) -> ModelConfig:
     """The network with all heads of the mixture and without energy references, which training subtracts per
-    set."""
+    set, and without pairs, which take time to find."""
     small = options.architecture == "jmp-xs"
     width, layers = options.head_width or (32 if small else 256), options.head_layers or (3 if small else 5)
     by_name = {source.name: source for source in sets}
+    policy = (
+        JMP_XS_POLICY
+        if small
+        else GraphPolicy("official", options.cutoff, options.max_neighbors, tags=options.tags)
+    )
     heads = []
     for head in mixture.heads:
         own = [by_name[item.name] for item in mixture.sets_of(head.name) if item.name in by_name]
@@ -51,25 +60,39 @@ def network_config(
                 direct_forces=direct_forces,
                 force_scale=forces,
                 cutoff=mixture.sets_of(head.name)[0].cutoff,
+                binding=next((s.described.binding for s in own if s.described.binding), {}),
+                binding_gate="bonds",
                 elements=tuple(sorted({z for source in own for z in source.references})),
             )
         )
     backbone = dataclasses.replace(
         _BACKBONES[options.architecture], force_branch=direct_forces, dropout=options.dropout
     )
-    policy = (
-        JMP_XS_POLICY
-        if small
-        else GraphPolicy("official", options.cutoff, options.max_neighbors, tags=options.tags)
-    )
     return ModelConfig(
         backbone=backbone,
         policy=policy,
         heads=tuple(heads),
         default_head=mixture.default_head,
-        subtract_lone_atom=small,
+        subtract_lone_atom=options.subtract_lone_atom,
         pair_repulsion=small,
     )
+
+
+def with_known_pairs(config: ModelConfig, mixture: Mixture, sets: Sequence[SourceSet]) -> ModelConfig:
+    """The network whose heads know the shortest distances of element pairs within the cutoff in the training
+    frames of their sets; of very many frames in a sample of them."""
+    tables = {
+        source.name: shortest_pairs(each_of(source.train, MOST_FRAMES), config.policy.cutoff)
+        for source in sets
+    }
+    heads = tuple(
+        replace(
+            head,
+            pairs=shorter(tables[item.name] for item in mixture.sets_of(head.name) if item.name in tables),
+        )
+        for head in config.heads
+    )
+    return replace(config, heads=heads)
 
 
 def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
@@ -96,12 +119,7 @@ def continued_network(
             "The stage before has another network.", hint="leave [model] of the recipe, or begin a new chain"
         )
     known = {head.name: head for head in start.model.heads}
-    heads = tuple(
-        replace(known[head.name], elements=head.elements, level_of_theory=head.level_of_theory)
-        if head.name in known
-        else head
-        for head in config.heads
-    )
+    heads = tuple(_going_on(head, known[head.name]) if head.name in known else head for head in config.heads)
     torch.manual_seed(seed)
     potential = Potential(replace(config, heads=heads))
     state = potential.state_dict()
@@ -110,6 +128,18 @@ def continued_network(
             state[name] = value
     potential.load_state_dict(state)
     return potential.to(dtype=dtype, device=device)
+
+
+def _going_on(head: HeadConfig, before: HeadConfig) -> HeadConfig:
+    """A head with the scales and energies that its weights were trained with, and all that it has seen."""
+    tables = [pairs for pairs in (before.pairs, head.pairs) if pairs is not None]
+    return replace(
+        before,
+        elements=head.elements,
+        level_of_theory=head.level_of_theory,
+        binding={**head.binding, **before.binding},
+        pairs=shorter(tables) if tables else None,
+    )
 
 
 def fresh_network(

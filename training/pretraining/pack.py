@@ -8,7 +8,7 @@ GPU.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class PackedSet:
     head: str
     weight: float
     references: dict[int, float]
-    """Energy in eV by atomic number, fitted to the training frames of the set."""
+    """Energy in eV by atomic number that training subtracts: those of the head and the constants of the set;
+    in a pack fitted to the training frames of the set alone."""
     full_rank: bool
     force_rms: float
     """Component root mean square of the training forces, eV/Å."""
@@ -44,6 +45,14 @@ class PackedSet:
     source: str
     citation: str
     files: tuple[str, ...]
+    isolated: dict[int, float] = field(default_factory=dict)
+    """Energy in eV of isolated atoms in its files, by atomic number."""
+    constants: dict[int, float] = field(default_factory=dict)
+    """eV per atom of each element that its energies have beside those of the head."""
+    isolated_references: bool = False
+    """Whether the references are isolated atoms; else lone atoms are an estimate."""
+    binding: dict[int, float] = field(default_factory=dict)
+    """eV by atomic number that a bound atom of the head has beside its reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,5 +163,8 @@ def load_packed(path: Path) -> Packed:
 
 def packed_set(entry: dict[str, Any]) -> PackedSet:
     """Inverse of ``asdict`` after JSON."""
-    references = {int(z): float(e) for z, e in entry["references"].items()}
-    return PackedSet(**{**entry, "references": references, "files": tuple(entry["files"])})
+    tables = {
+        name: {int(z): float(e) for z, e in entry.get(name, {}).items()}
+        for name in ("references", "isolated", "binding", "constants")
+    }
+    return PackedSet(**{**entry, **tables, "files": tuple(entry["files"])})

@@ -36,6 +36,11 @@ class NetworkOptions:
     head_layers: int | None = None
     """None: 3 for jmp-xs, 5 for the others."""
 
+    @property
+    def subtract_lone_atom(self) -> bool:
+        """Whether a lone atom has the energy of its reference: in jmp-xs, not in the published networks."""
+        return self.architecture == "jmp-xs"
+
 
 PACK_FILE = "mixture.npz"
 

@@ -20,6 +20,7 @@ from ..data.frame import Frame
 from ..records.record_set import RecordSet
 from .build_pack import build
 from .chain import StageFile
+from .energies import with_one_zero
 from .make import make_missing, read_makers
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
@@ -289,10 +290,10 @@ def force_scale(force_rms: float) -> float:
 def source_sets(
     recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say
 ) -> list[SourceSet]:
-    """All data sets in the order of the recipe, from the pack and from record folders; see
-    ``mixture_frames``.
+    """All data sets in the order of the recipe, from the pack and from record folders (``mixture_frames``),
+    with one zero of energy per head (``energies.py``).
 
-    UsageError naming those that the pack lacks.
+    UsageError naming those that the pack lacks, or those of a head that contradict each other.
     """
     mixture, found = recipe.mixture, {}
     if any(not item.records for item in mixture.sets):
@@ -303,8 +304,6 @@ def source_sets(
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
-    if recipe.stage is not None and recipe.stage.start is not None:
-        found = {source.name: source for source in with_references_of(recipe.stage.start, found.values())}
     absent = [item.name for item in mixture.sets if item.name not in found]
     if absent:  # their heads would be written untrained
         raise UsageError(
@@ -313,21 +312,33 @@ def source_sets(
             hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of "
             "the recipe",
         )
-    return [found[item.name] for item in mixture.sets]
+    in_order = [found[item.name] for item in mixture.sets]
+    described = with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
+    in_order = [replace(source, described=described[source.name]) for source in in_order]
+    start = None if recipe.stage is None else recipe.stage.start
+    return in_order if start is None else with_references_of(start, in_order)
 
 
 def with_references_of(start: StageFile, sets: Iterable[SourceSet]) -> list[SourceSet]:
     """The sets with the references of an earlier stage where it had them: the zero of an energy stays."""
-    before = {item.name: item.references for item in start.sets}
+    before = {item.name: item for item in start.sets}
     return [
-        replace(
-            source,
-            described=replace(
-                source.described, references={**source.references, **before.get(source.name, {})}
-            ),
-        )
+        replace(source, described=_going_on(source.described, before[source.name]))
+        if source.name in before
+        else source
         for source in sets
     ]
+
+
+def _going_on(now: PackedSet, before: PackedSet) -> PackedSet:
+    """A set of this stage with the zero that it had; elements that are new get one from this stage."""
+    return replace(
+        now,
+        references={**now.references, **before.references},
+        constants={**now.constants, **before.constants},
+        isolated_references=before.isolated_references,
+        binding={**now.binding, **before.binding},
+    )
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:

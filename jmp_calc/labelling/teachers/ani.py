@@ -60,12 +60,11 @@ class Ani:
             f"weights sha256:{folder_sha256(folder)[:12]}",
             elements=tuple(sorted(species)),
             batches=TOGETHER,
+            domain="molecules",
         )
 
     def label(self, frames: Sequence[Atoms]) -> list[Labels]:
-        """Labels of each structure, with the spread of the networks; ValueError for periodic ones."""
-        if any(atoms.pbc.any() for atoms in frames):
-            raise ValueError("ANI-2x is for molecules, and this structure is periodic")
+        """Labels of each structure, with the spread of the networks."""
         energies, forces = self._members(frames)
         return [
             Labels(FREE_ATOMS[int(atoms.numbers[0])] * HARTREE, np.zeros((1, 3)))

@@ -51,8 +51,8 @@ class AseTeacher:
 def of_factory(spec: TeacherSpec) -> Teacher:
     """The teacher, or the ASE calculator, that ``package.module:factory`` returns with the given arguments.
 
-    Modules are also looked for in the working directory. Files of a calculator go to the scratch folder
-    unless the arguments name a directory.
+    Modules are also looked for in the working directory. Each process has a folder of its own for files of
+    its calculator.
 
     Raises:
         UsageError: there is no such factory, or it takes no such arguments.
@@ -91,7 +91,7 @@ def sevennet(spec: TeacherSpec) -> Teacher:
         f"PBE+U by SevenNet {name}",
         f"sevenn {metadata.version('sevenn')}" + _weights_note(spec.weights),
         elements=tuple(sorted(map(int, known))) if known else None,
-        needs_cell=True,
+        domain="crystals",
     )
     return AseTeacher(lambda: SevenNetCalculator(**given), facts)
 
@@ -130,9 +130,14 @@ def _called(make: Callable[..., Any], spec: TeacherSpec) -> Any:
         calculator = make(**spec.kwargs)
     except TypeError as error:
         raise UsageError(f"{spec.name} cannot be called so: {error}.", hint="check --kwargs") from error
-    if getattr(calculator, "directory", None) is not None and "directory" not in spec.kwargs:
-        calculator.directory = spec.scratch
+    if getattr(calculator, "directory", None) is not None:
+        calculator.directory = _own_folder(Path(calculator.directory), Path(spec.scratch))
     return calculator
+
+
+def _own_folder(folder: Path, scratch: Path) -> str:
+    """Folder of this process for files: in the one that was chosen, else the scratch folder itself."""
+    return str(scratch if folder == Path() else folder / scratch.name)
 
 
 def _name(calculator: Any) -> str:

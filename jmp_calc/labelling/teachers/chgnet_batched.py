@@ -36,7 +36,7 @@ class Chgnet:
             version=f"chgnet {metadata.version('chgnet')}",
             elements=ELEMENTS,
             batches=TOGETHER,
-            needs_cell=True,
+            domain="crystals",
         )
 
     def label(self, frames: Sequence[Atoms]) -> list[Labels]:

@@ -44,8 +44,6 @@ class NamedTeacher:
     """Settings of TeacherSpec that it has."""
     needs_weights: bool = False
     """No wheel holds its weights."""
-    isolated: bool = True
-    """Whether isolated atoms mean something to it."""
 
     @property
     def install(self) -> str:

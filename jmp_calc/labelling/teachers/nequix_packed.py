@@ -58,7 +58,7 @@ class Nequix:
             version=f"nequix {metadata.version('nequix')}, weights sha256:{file_sha256(path)[:12]}",
             elements=tuple(sorted(config["atomic_numbers"])),
             batches=TOGETHER,
-            needs_cell=True,
+            domain="crystals",
         )
         self.label(_warm_up(config["atomic_numbers"][0]))  # compiled before anybody counts seconds
 

@@ -51,9 +51,11 @@ class Xtb:
         return [self._single(atoms) for atoms in frames]
 
     def _single(self, atoms: Atoms) -> Labels:
+        if atoms.pbc.any() and not atoms.pbc.all():
+            raise ValueError("tblite knows three periodic directions or none")
         charge = atoms.info.get(CHARGE, 0)
         unpaired = atoms.info.get(UNPAIRED, lowest_unpaired(atoms.numbers, charge))
-        periodic = (atoms.cell.array / BOHR, atoms.pbc) if atoms.pbc.any() else ()
+        periodic = (atoms.cell.array / BOHR, atoms.pbc) if atoms.pbc.all() else ()
         calculator = self._calculator(
             self._method, atoms.numbers, atoms.positions / BOHR, float(charge), unpaired, *periodic
         )

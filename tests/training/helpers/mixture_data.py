@@ -15,6 +15,7 @@ RECIPE = """
 [mixture]
 name = "tiny"
 default_head = "metal"
+default_for_molecules = "organic"
 validation_fraction = 0.2
 [model]
 architecture = "jmp-xs"
@@ -28,6 +29,7 @@ warmup_steps = 2
 ema_decay = 0.9
 [heads.metal]
 level_of_theory = "EMT"
+theory = { functional = "EMT" }
 [heads.organic]
 level_of_theory = "EMT, shifted"
 [heads.aside]
@@ -43,11 +45,13 @@ citation = "none"
 [sets.copper-shifted]
 files = ["shifted.xyz"]
 head = "metal"
+constant = true
 cap = 6
 stress = false
 [sets.molecules]
 files = ["molecules.xyz"]
 head = "organic"
+domain = "liquids"
 cap = 12
 weight = 2.0
 [sets.aside]

@@ -76,11 +76,14 @@ def test_the_next_stage_starts_from_weights_averages_and_references(
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [(row["stage"], row["steps"]) for row in rows] == [("1", "6")] * 2 + [("2", "12")] * 2
     assert [item.references for item in after.sets] == [item.references for item in before.sets]
-    # The first validation is that of the averages, on the same frames: the error of the end of stage 1.
+    # The first validation is that of the averages, on the same frames: the error of the end of stage 1, but
+    # for the repulsion, which ends at distances that are shorter in the new frames.
     start, end = read_history(tmp_path / "metrics.csv")[0], read_history(first / "metrics.csv")[-1]
     assert start.valid_forces_mae_mev_per_a == pytest.approx(
-        end.values("forces_mae_mev_per_a")["averaged"], rel=1e-3
+        end.values("forces_mae_mev_per_a")["averaged"], rel=0.02
     )
+    pairs = before.model.head("organic").pairs or {}
+    assert all((after.model.head("organic").pairs or {})[name] <= length for name, length in pairs.items())
     assert after.model.head("organic").force_scale == before.model.head("organic").force_scale
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jmp_calc.errors import UsageError
+from jmp_calc.model.config import DefaultHeads
 from jmp_calc.training.pretraining.mixture import (
     MixtureHead,
     MixtureSet,
@@ -48,6 +49,17 @@ def test_recipe_of_jmp_xs_keeps_no_head_of_an_undocumented_functional() -> None:
     for head in load_mixture("jmp-xs").heads:
         if "not documented" in head.level_of_theory:
             assert not head.keep, head.name
+
+
+def test_defaults_are_of_heads_that_are_written() -> None:
+    """One for molecules and one for periodic structures, or one for all where they are the same."""
+    two = RECIPE.replace('default_head = "a"', 'default_head = "a"\ndefault_for_molecules = "b"')
+    two += '[heads.b]\nlevel_of_theory = "x"\n[sets.two]\nfiles = ["two.xyz"]\nhead = "b"\n'
+    mixture = mixture_of(tomllib.loads(two))
+    assert mixture.defaults(["a", "b"]) == DefaultHeads("b", "a")
+    assert mixture.defaults(["a"]) == "a"
+    assert mixture.defaults(["b"]) == "b"
+    assert mixture_of(tomllib.loads(RECIPE)).defaults(["a"]) == "a"
 
 
 def test_training_table_of_jmp_xs_is_understood() -> None:
@@ -131,6 +143,9 @@ def test_training_file_is_not_held_out(file: str) -> None:
         ("cap = 10", "caps = 10", "caps"),
         ("cap = 10", "cap = 0", "cap >= 1"),
         ('default_head = "a"', 'default_head = "z"', "default head"),
+        ("[mixture]", '[mixture]\ndefault_for_molecules = "z"', "The default head 'z'"),
+        ("cap = 10", "domain = 'gases'", "Expected one of molecules"),
+        ('"PBE"', '"PBE"\ntheory = { smearing = "x" }', "Unknown key 'smearing'"),
         ("[sets.one]", "[heads.idle]\nlevel_of_theory = 'x'\n[sets.one]", "No set trains"),
         ("cap = 10", "cap = ", "TOML"),
         ("cap = 10", "groups = 'bulk*'", "Expected a list, found 'bulk"),

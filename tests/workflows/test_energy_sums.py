@@ -1,0 +1,71 @@
+"""Energies of two heads, models or calculators are refused in one sum, whatever the structures are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+
+from jmp_calc import JMPCalculator
+from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.workflows.energy_sums import check_one_method
+
+
+def with_calc(atoms: Atoms, calc: object) -> Atoms:
+    atoms.calc = calc
+    return atoms
+
+
+def test_one_head_for_all_parts_is_right(by_kind: Path) -> None:
+    """In one calculator or in several, and in any precision."""
+    calc = JMPCalculator(by_kind, head="materials", device="cpu")
+    other = JMPCalculator(by_kind, head="materials", device="cpu", dtype="float64")
+    parts = {
+        "solid": with_calc(bulk("NaCl", "rocksalt", a=5.6), calc),
+        "molecule": with_calc(molecule("NaCl"), calc),
+        "atom": with_calc(Atoms("Na"), other),
+    }
+    check_one_method(parts)
+    check_one_method({})
+
+
+def test_molecules_and_crystals_under_their_defaults_are_refused(by_kind: Path) -> None:
+    solid, gas = bulk("NaCl", "rocksalt", a=5.6), molecule("H2O")
+    parts = {
+        "slab": with_calc(solid, JMPCalculator(by_kind, device="cpu")),
+        "water": with_calc(gas, JMPCalculator(by_kind, device="cpu")),
+    }
+    with pytest.raises(
+        UsageError, match=r"slab \(tiny, head materials\) and water \(tiny, head organic\)"
+    ) as found:
+        check_one_method(parts)
+    assert "--head NAME" in str(found.value)
+    gas.calc = solid.calc
+    with pytest.raises(ModelError, match="this structure, H2O, is a molecule"):
+        check_one_method(parts)
+
+
+def test_other_weights_with_a_head_of_the_same_name_are_refused(make_model) -> None:
+    one, other = make_model(default="materials"), make_model(default="materials", seed=7)
+    parts = {
+        "product": with_calc(molecule("H2O"), JMPCalculator(one, device="cpu")),
+        "reactant": with_calc(molecule("H2"), JMPCalculator(other, device="cpu")),
+    }
+    with pytest.raises(UsageError, match="product .* and reactant .* different zeros"):
+        check_one_method(parts)
+
+
+def test_other_calculators_are_told_by_their_class() -> None:
+    copper = {"a": with_calc(bulk("Cu"), EMT()), "b": with_calc(Atoms("Cu"), EMT())}
+    check_one_method(copper)
+    with pytest.raises(UsageError, match=r"b \(EMT\) and c \(LennardJones\)"):
+        check_one_method({**copper, "c": with_calc(Atoms("Cu"), LennardJones())})
+
+
+def test_a_part_without_calculator_is_named() -> None:
+    with pytest.raises(UsageError, match="structure of adsorbate has no calculator"):
+        check_one_method({"adsorbate": molecule("CO")})
