@@ -58,7 +58,7 @@ def refused(done: Result, *words: str) -> None:
     ("model", "words"),
     [
         ("jmp-x", ("Unknown model 'jmp-x'", "did you mean jmp-xs")),
-        ("mace-large", ("Unknown model 'mace-large'", "names are jmp-xs, jmp-s, jmp-l")),
+        ("mace-large", ("Unknown model 'mace-large'", "names are jmp-xs, jmp-xs-v1, jmp-s, jmp-l")),
         ("tini.safetensors", ("No such model file: tini.safetensors", "did you mean tiny.safetensors")),
         ("runs/best.safetensors", ("No such model file", "the folder runs does not exist")),
     ],
@@ -142,7 +142,7 @@ def edited(path: Path, change: Callable[[dict[str, Any]], Any], description: boo
 
 
 def test_fault_68_newer_files_say_what_to_install(run: Run, water: Path, tmp_path: Path) -> None:
-    newer = edited(tmp_path / "m.safetensors", lambda d: d.update(format_version=2, needs="3.4"))
+    newer = edited(tmp_path / "m.safetensors", lambda d: d.update(format_version=99, needs="3.4"))
     refused(run("singlepoint", water, "-m", newer), "jmp-calc>=3.4", str(newer))
 
 

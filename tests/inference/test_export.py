@@ -157,14 +157,14 @@ def test_a_wrong_program_is_reported_and_not_used(
             found = evaluator.network(filled(example, tensors))
             assert found.forces is not None
             assert found.stress is not None
-            return [found.energy, found.energies, found.forces + 1e-4, found.stress]
+            return [found.energy, found.energies, found.forces + 1e-2, found.stress]
 
         return Program(run, ("energy", "energies", "forces", "stress"))
 
     monkeypatch.setattr("jmp_calc.inference.program.load_program", wrong)
     compiled = JMPCalculator(simple_path, device="cpu", compiled="x.pt2")
     with pytest.warns(
-        JMPWarning, match=r"compiled='x\.pt2' has no effect: its results differ by 1\.0e-04 from"
+        JMPWarning, match=r"compiled='x\.pt2' has no effect: its results differ by \d\.\de-0[2-4] from"
     ):
         forces = compiled.get_forces(ethanol)
     assert np.array_equal(forces, calc.get_forces(ethanol))
