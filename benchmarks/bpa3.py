@@ -3,6 +3,7 @@ from scratch.
 
     python benchmarks/bpa3.py                      all rows that are missing, 10 minutes each on 2 idle cores
     python benchmarks/bpa3.py --rows jmp-xs        one row
+    python benchmarks/bpa3.py --model runs/stage1/jmp_xs.safetensors --results DIR --steps 600   another start
     python benchmarks/bpa3.py --table              only print and plot what is there
 
 450 frames of bpa3_train (300 K) to train on, every tenth for validation; test: bpa3_test (300, 600, 1200 K).
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -61,14 +63,16 @@ def main() -> None:
     parser = training_parser(__doc__, "bpa3")
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--model", type=Path, help="one more row: this model file in place of jmp-xs")
     args = parser.parse_args()
+    known = ROWS if args.model is None else {args.model.stem: Row(str(args.model))}
     path = args.results / "bpa3.yaml"
     compute_missing(
         path,
-        [] if args.table else args.rows,
-        lambda name: run_row(name, ROWS[name], args),
+        [] if args.table else [name for name in known if args.model is not None or name in args.rows],
+        lambda name: run_row(name, known[name], args),
         what=WHAT,
-        order=list(ROWS),
+        order=list(dict.fromkeys([*ROWS, *known])),
         same={"steps": args.steps, "processes": args.processes},
         threads=args.processes,
     )

@@ -121,7 +121,7 @@ def crystals_of(frames: Iterable[RawFrame], *, any_group: bool) -> set[tuple[str
     found = set()
     for frame in frames:
         formula = formula_of(frame.numbers)
-        if frame.pbc.all() and is_compound(formula) and not is_molecular(frame):
+        if frame.pbc.all() and is_compound(formula) and not (any_group and is_molecular(frame)):
             found.add((formula, "*" if any_group else space_group(frame)))
     return found
 

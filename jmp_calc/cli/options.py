@@ -90,6 +90,10 @@ class Common:
             click.echo(text, err=True)
 
 
+OF_CALCULATORS = {"compile", "compiled"}
+"""Fields of Common that only commands with ``common.calculator()`` have as options."""
+
+
 def common_options(
     *,
     out: str,
@@ -116,7 +120,9 @@ def common_options(
     def decorate(function: F) -> F:
         @functools.wraps(function)
         def wrapper(*args: Any, **given: Any) -> Any:
-            shared = {field.name: given.pop(field.name) for field in fields(Common) if field.name in given}
+            # The compiled steps of finetune are no compiled network of a calculator.
+            names = {field.name for field in fields(Common)} - (set() if calculator else OF_CALCULATORS)
+            shared = {name: given.pop(name) for name in names if name in given}
             common = Common(**shared)
             if "/" in common.prefix or "\\" in common.prefix:
                 raise UsageError(

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class HeldOut:
         """Whether a compound is held out in any structure; sampled crystals are of none of these."""
         return formula in self._compounds
 
-    @property
+    @cached_property
     def _compounds(self) -> frozenset[str]:
         return frozenset(formula for formula, _ in self.crystals)
 
@@ -79,7 +80,9 @@ def space_group(frame: Frame) -> int:
     import spglib
 
     scaled = np.linalg.solve(frame.cell.T, frame.positions.T).T
-    found = spglib.get_symmetry_dataset((frame.cell, scaled, frame.numbers), symprec=SYMPREC)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how it will raise its errors one day
+        found = spglib.get_symmetry_dataset((frame.cell, scaled, frame.numbers), symprec=SYMPREC)
     return 1 if found is None else int(found.number)
 
 
