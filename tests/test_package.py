@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import jmp_calc
-from jmp_calc.cli.requirements import within
+from jmp_calc.cli.requirements import requirements, requirements_in_use, within
 
 ROOT = Path(__file__).parents[1]
 
@@ -237,3 +237,15 @@ def test_a_user_without_home_and_without_name_can_compute(tmp_path: Path) -> Non
         done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=100)
         assert done.returncode == code_expected, done.stdout + done.stderr
         assert text in done.stdout + done.stderr
+
+
+def test_bounds_of_an_extra_count_where_all_of_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = [
+        "numpy>=2.0",
+        'setuptools<1; extra == "teacher"',
+        'no-such-package==1.0; extra == "teacher"',
+        'pytest>=1; extra == "dev"',
+    ]
+    monkeypatch.setattr(metadata, "requires", lambda name: stated)
+    assert requirements_in_use() == {"numpy": ">=2.0", "pytest": ">=1"}
+    assert requirements()["setuptools"] == "<1"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import JMPError
-from .requirements import REQUIRED, needed, package_of, requirements, within
+from .requirements import REQUIRED, needed, package_of, requirements_in_use, within
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -109,7 +109,7 @@ def _packages() -> Iterator[Finding]:
 def _versions() -> Iterator[Finding]:
     """Installed packages outside the bounds that this jmp-calc states."""
     try:
-        stated = requirements()
+        stated = requirements_in_use()
     except metadata.PackageNotFoundError:
         yield Finding("versions", "note", "bounds are not known: jmp-calc runs from its sources")
         return

@@ -22,6 +22,7 @@ REQUIRED = (
 )
 """Names of modules, in the order of their weight."""
 _PACKAGES = {"yaml": "pyyaml", "torch_sim": "torch-sim-atomistic"}
+_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)((?:(?:>=|<)[0-9.]+,?)*)")
 
 
@@ -32,12 +33,35 @@ def package_of(module: str) -> str:
 
 def requirements() -> dict[str, str]:
     """Package -> bounds such as ">=3.29,<3.30", extras included; PackageNotFoundError without metadata."""
-    found = {}
+    return {package: bounds for _, package, bounds in _stated() if bounds}
+
+
+def requirements_in_use() -> dict[str, str]:
+    """The same without extras of which a package is not installed: nobody asked for them, and what they say
+    of packages that others need too (setuptools) is no fault."""
+    stated = _stated()
+    unused = {extra for extra, package, _ in stated if extra and not _is_installed(package)}
+    return {package: bounds for extra, package, bounds in stated if bounds and extra not in unused}
+
+
+def _stated() -> list[tuple[str, str, str]]:
+    """Extra (or ""), package and bounds (or "") of every requirement."""
+    found = []
     for line in metadata.requires("jmp-calc") or ():
-        if (match := _REQUIREMENT.match(line)) and match[2]:
+        extra = _EXTRA.search(line)
+        if match := _REQUIREMENT.match(line):
             # The metadata sort the bounds as they like; people read the lower one first.
-            found[match[1].lower()] = ",".join(sorted(match[2].split(","), reverse=True))
+            bounds = ",".join(sorted(match[2].split(","), reverse=True))
+            found.append((extra[1] if extra else "", match[1].lower(), bounds))
     return found
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def within(version: str, bounds: str) -> bool:
