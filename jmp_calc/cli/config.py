@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from ..errors import UsageError
 _NOT_IN_FILES = ("config", "help", "struct_option")
 
 
-class CommandWithSections(click.Command):
+class CommandWithSections(click.Command, ABC):
     """A command whose configuration files may have sections beside options."""
 
+    @abstractmethod
     def options_of_sections(
         self, context: click.Context, content: dict[Any, Any], path: Path
     ) -> dict[Any, Any]:
         """Options by name, from the content of a file."""
-        raise NotImplementedError
 
 
 def load_config(path: Path, command: click.Command, context: click.Context) -> dict[str, Any]:

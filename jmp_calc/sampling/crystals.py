@@ -26,7 +26,7 @@ from .distortions import (
 from .draws import generator, kind_at, position
 from .exclude import Excluded
 from .geometry import CLOSEST
-from .refusals import ATTEMPTS, Refused
+from .refusals import Refused, first_made
 from .small import dimer_atoms
 
 CLOSEST_COMPRESSED = 0.5
@@ -67,12 +67,7 @@ class CrystalSource:
         kind, place = kind_at(position(self.seed, index), self.shares)
         if kind == "dimer":
             return dimer_atoms(rng, self.elements, place)
-        for _ in range(ATTEMPTS):
-            try:
-                return self._made(rng, kind)
-            except Refused as reason:
-                refused[str(reason)] += 1
-        return None
+        return first_made(lambda: self._made(rng, kind), refused)
 
     def _made(self, rng: Generator, kind: str) -> Atoms:
         crystal = self.chemistry.draw(rng)

@@ -19,7 +19,7 @@ from .exclude import Excluded, names_of
 from .geometry import CLOSEST, RADII, Floats, Ints, closest_ratio, placed, rotated
 from .graphs import GraphSource, canonical, n_atoms
 from .paths import transformed
-from .refusals import ATTEMPTS, Refused
+from .refusals import Refused, first_made
 from .small import dimer_atoms
 
 
@@ -66,19 +66,16 @@ class MoleculeSource:
         kind, place = kind_at(position(self.seed, index), self.shares)
         if kind == "dimer":
             return dimer_atoms(rng, self.elements, place)
-        for _ in range(ATTEMPTS):
-            try:
-                made = self._makers[kind](rng)
-                if closest_ratio(made.numbers, made.positions) < CLOSEST:
-                    raise Refused("overlapping")
-            except Refused as reason:
-                refused[str(reason)] += 1
-                continue
-            atoms = Atoms(made.numbers, made.positions - made.positions.mean(axis=0))
-            names = " ".join(names_of(made.graph))
-            atoms.info = {"sample_kind": kind, "graph": made.graph, "molecules": names, **made.info}
-            return atoms
-        return None
+        return first_made(lambda: self._made(rng, kind), refused)
+
+    def _made(self, rng: Generator, kind: str) -> Atoms:
+        made = self._makers[kind](rng)
+        if closest_ratio(made.numbers, made.positions) < CLOSEST:
+            raise Refused("overlapping")
+        atoms = Atoms(made.numbers, made.positions - made.positions.mean(axis=0))
+        names = " ".join(names_of(made.graph))
+        atoms.info = {"sample_kind": kind, "graph": made.graph, "molecules": names, **made.info}
+        return atoms
 
     # --- one molecule ---
 
@@ -87,6 +84,10 @@ class MoleculeSource:
         small = self.graphs.draw_small(rng, most) if rng.random() < 0.04 else None
         graph = small if small is not None and n_atoms(small) >= least else None
         graph = graph if graph is not None else self.graphs.draw(rng, least, most)
+        return self._in_space(rng, graph)
+
+    def _in_space(self, rng: Generator, graph: Chem.Mol | None) -> Chem.Mol:
+        """A drawn graph in space; Refused where there is none, or it is excluded."""
         if graph is None:
             raise Refused("no graph")
         if self.excluded.holds_graph(graph):
@@ -194,14 +195,7 @@ class MoleculeSource:
 
     def _partner(self, rng: Generator, most: int) -> Chem.Mol:
         graph = self.graphs.draw_small(rng, max(most, 2))
-        if graph is None:
-            raise Refused("no graph")
-        if self.excluded.holds_graph(graph):
-            raise Refused("excluded")
-        molecule = embedded(rng, graph)
-        if molecule is None:
-            raise Refused("no geometry")
-        return molecule
+        return self._in_space(rng, graph)
 
     def _gathered(self, rng: Generator, members: list[Chem.Mol], far: float) -> Geometry:
         """Molecules side by side, each with its nearest atom 1.6 to ``far`` Å from the others."""

@@ -16,7 +16,7 @@ from .distortions import closest_ratio, random_strain, rattled, scaled, strained
 from .draws import generator, kind_at, log_uniform, position
 from .geometry import CLOSEST, Floats
 from .heat import langevin
-from .refusals import ATTEMPTS, Refused
+from .refusals import Refused, first_made
 
 PERIODIC = frozenset({"strained", "vacancy"})
 """Kinds that need a periodic direction; "volume" needs three."""
@@ -46,12 +46,7 @@ class StructureSource:
             return None
         # Each structure goes through the kinds by itself.
         kind, _ = kind_at(position(self.seed, index // len(self.structures)), shares)
-        for _ in range(ATTEMPTS):
-            try:
-                return self._made(rng, kind, parent)
-            except Refused as reason:
-                refused[str(reason)] += 1
-        return None
+        return first_made(lambda: self._made(rng, kind, parent), refused)
 
     def _made(self, rng: Generator, kind: str, parent: Atoms) -> Atoms:
         plain = Atoms(parent.numbers, parent.positions, cell=parent.cell.array, pbc=parent.pbc)
