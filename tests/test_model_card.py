@@ -42,7 +42,7 @@ def test_minima_are_counted_by_their_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    "center, height, beyond, inside", [(3.0, 1.0, 0.7, 0.0), (4.0, -0.5, 0.4, 0.0), (0.9, -5.0, 0.0, 0.5)]
+    "center, height, beyond, inside", [(3.0, 1.0, 0.7, 0.0), (4.0, -0.5, 0.3, 0.0), (0.9, -5.0, 0.0, 0.5)]
 )
 def test_walls_and_dips_are_seen_on_their_side_of_the_bond(
     center: float, height: float, beyond: float, inside: float
@@ -103,7 +103,7 @@ def test_attraction_counts_only_nearer_than_trained() -> None:
     distances, frames = scan("H-O")
     assert len(frames) == len(distances) and distances[-1] > 5.7
     forces = np.where(distances < 1.0, -2.0, 3.0)
-    assert worst_attraction(distances, forces, 0.5) is None
+    assert worst_attraction(distances, forces, 0.4) is None
     found = worst_attraction(distances, forces, 1.5)
     assert found is not None and found[0] < 1.0 and found[1] == -2.0
     curve = morse(LENGTHS) - bump(4.0, 0.5)
