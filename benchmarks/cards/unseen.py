@@ -96,7 +96,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
 
 def errors(model: CardModel, head: str, frames: list[Atoms]) -> dict[str, float]:
     """Errors of a head on labelled frames, by component of forces and stresses, and of energies without
-    their mean difference (zeros of energy differ)."""
+    their median difference (zeros of energy differ)."""
     stresses = all(atoms.pbc.all() for atoms in frames)
     wanted = ("energy", "forces", "stress") if stresses else ("energy", "forces")
     found = model.calculator(head).batch(frames, wanted)
@@ -110,7 +110,7 @@ def errors(model: CardModel, head: str, frames: list[Atoms]) -> dict[str, float]
         "mean_force_mev_per_a": 1e3 * float(np.abs(labels).mean()),
         "forces_correlation": float(np.corrcoef(forces, labels)[0, 1]),
         "energy_mae_mev_per_atom": 1e3 * float(np.abs(energies).mean()),
-        "energy_shifted_mae_mev_per_atom": 1e3 * float(np.abs(energies - np.mean(energies)).mean()),
+        "energy_shifted_mae_mev_per_atom": 1e3 * float(np.abs(energies - np.median(energies)).mean()),
     }
     if stresses:
         off = [one["stress"] - atoms.get_stress(voigt=True) for one, atoms in zip(found, frames)]
