@@ -15,7 +15,8 @@ WANTED = {
     "energy per bond",
     "dimers": "no force below −0.1 eV/Å nearer than trained, no more minima than the teacher",
     "volumes": "one minimum, lattice constant within 2 %, bulk modulus within 25 % of the teacher",
-    "returns": "energy within 2 meV/atom, volume within 1 % of the crystal that was never rattled",
+    "returns": "energy within 2 meV/atom, volume within 1 % of the crystal that was never rattled, and within 6 % "
+    "of the teacher's",
     "phonons": "nothing below −0.1 THz where the teacher has nothing there",
     "dynamics": "bonds or lattice after 10 ps; NVE slope below 0.1 meV/atom/ps",
 }

@@ -24,6 +24,8 @@ LENGTH_SHARE, BULK_SHARE = 0.02, 0.25
 RATTLE_A, STRAIN, SEED = 0.05, 0.01, 7
 FMAX, STEPS = 0.01, 300
 BACK_MEV_PER_ATOM, BACK_VOLUME_SHARE = 2.0, 0.01
+NEAR_VOLUME_SHARE = (1 + LENGTH_SHARE) ** 3 - 1
+"""Of the teacher's volume: a crystal that relaxes to another one did not come back to itself."""
 
 _TABLE = """
 fcc: Al 4.04, Cu 3.63, Ag 4.15, Au 4.16, Ni 3.52, Pd 3.94, Pt 3.97, Rh 3.83, Ir 3.87, Pb 5.04, Ca 5.53, Sr 6.02
@@ -157,6 +159,7 @@ def returned(formula: str, model: CardModel) -> dict[str, Any]:
     }
     close = abs(row["energy_off_mev_per_atom"]) <= BACK_MEV_PER_ATOM
     close &= abs(row["volume_off_percent"]) <= 100 * BACK_VOLUME_SHARE
+    close &= abs(row["volume_off_teacher_percent"]) <= 100 * NEAR_VOLUME_SHARE
     return row | {"passed": bool(close and row["converged"])}
 
 
