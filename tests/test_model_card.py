@@ -98,7 +98,7 @@ def test_halves_of_a_molecule_are_rigid() -> None:
 
 
 def test_attraction_counts_only_nearer_than_trained() -> None:
-    from cards.dimers import most_minima, scan, worst_attraction
+    from cards.dimers import count, scan, worst_attraction
 
     distances, frames = scan("H-O")
     assert len(frames) == len(distances) and distances[-1] > 5.7
@@ -107,7 +107,7 @@ def test_attraction_counts_only_nearer_than_trained() -> None:
     found = worst_attraction(distances, forces, 1.5)
     assert found is not None and found[0] < 1.0 and found[1] == -2.0
     curve = morse(LENGTHS) - bump(4.0, 0.5)
-    assert most_minima(None) == 1 and most_minima({"energies_ev": [*curve.tolist(), None]}) == 2
+    assert count([None, *curve.tolist(), None]) == 2
 
 
 def test_the_sixty_crystals_are_built() -> None:
