@@ -4,6 +4,7 @@ call."""
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -41,21 +42,26 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 def write_row(
     path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]
 ) -> None:
-    """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come
-    last."""
-    rows = read_rows(path)
-    rows[row] = rounded(numbers)
-    names = [name for name in order if name in rows] + [name for name in rows if name not in order]
-    content = {
-        "what": what,
-        "threads": threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "rows": {name: rows[name] for name in names},
-    }
+    """Add or replace one row; the file is complete at every moment, also where two programs write into it. Rows
+    that ``order`` does not name come last."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
-    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed
+        rows = read_rows(path)
+        rows[row] = rounded(numbers)
+        names = [name for name in order if name in rows] + [name for name in rows if name not in order]
+        content = {
+            "what": what,
+            "threads": threads,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "rows": {name: rows[name] for name in names},
+        }
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+        temporary.replace(path)
+    finally:
+        os.close(folder)
 
 
 def rounded(value: Any) -> Any:
