@@ -36,7 +36,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def frames(count: int, group: str = "md", n_atoms: int = 2) -> list[Frame]:
+def frames(count: int, group: str = "md", n_atoms: int = 3) -> list[Frame]:
     """Frames that differ, of one group."""
     rng = np.random.default_rng(len(group) + count)
     return [
