@@ -5,10 +5,10 @@
     python benchmarks/finetune_defaults.py --tasks bpa3 --settings default lr-0.0009
     python benchmarks/finetune_defaults.py --table                             only print what is there
 
-Tasks are some of benchmarks/transfer_tasks.py, with all frames and their fixed steps (--steps for others). Errors
-outside the training frames count as much as validation: mixed temperatures of 3BPA, cuts and dimers of ethanol. The
-last column is the geometric mean over tasks of (test error / test error of the defaults), and one row of it stands
-for the best settings. A row that was stopped goes on where it was; rows of another start model are computed anew.
+Tasks are some of benchmarks/transfer_tasks.py, with all frames and their fixed steps (--steps for others). The
+validation frames are like the training frames; the test frames of 3BPA are not (300 to 1200 K, trained at 300 K). The
+last column is the geometric mean over tasks of (test error / test error of the defaults). A row that was stopped goes
+on where it was; rows of another start model are computed anew.
 """
 
 from __future__ import annotations

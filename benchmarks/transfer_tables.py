@@ -82,7 +82,7 @@ def line(
 ) -> list[str]:
     """One task."""
     either = pre or scratch
-    cells = [name, MISSING if either is None else f"{either['train_frames']}", TASKS[name].unit]
+    cells = [name, frames if either is None else f"{either['train_frames']}", TASKS[name].unit]
     cells += [f"{TASKS[name].steps}" if pre is None else f"{pre['steps']}"]
     cells += [MISSING if pre is None else f"{error(pre, 'test'):.4g}"]
     cells += [MISSING if scratch is None else f"{error(scratch, 'test'):.4g} ({scratch['lr']:g})"]

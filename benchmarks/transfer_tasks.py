@@ -182,9 +182,11 @@ def written(task: Task, data: Path, folder: Path) -> Written:
 
 
 def read(task: Task, data: Path, file: str) -> tuple[Frame, ...]:
-    """The frames of a file that have the labels of the task."""
+    """The frames of a file that have the labels of the task: the target, or energy and forces."""
     from jmp_calc.training.data.labels import read_labelled
     from jmp_calc.training.targets.fit import with_target
 
-    frames = read_labelled(data / f"{file}.xyz.gz", target=task.target).frames
-    return frames if task.target is None else with_target(frames, task.target)
+    frames = read_labelled(data / f"{file}.xyz.gz", target=task.target, require=()).frames
+    if task.target is not None:
+        return with_target(frames, task.target)
+    return tuple(frame for frame in frames if frame.energy is not None and frame.forces is not None)
