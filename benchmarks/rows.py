@@ -52,6 +52,19 @@ def write_row(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "rows": {name: rows[name] for name in names},
     }
+    write_whole(path, content)
+
+
+def keep_rows(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop the rows that are not wanted; the file is complete at every moment."""
+    content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+    kept = {name: row for name, row in content.get("rows", {}).items() if wanted(row)}
+    if len(kept) < len(content.get("rows", {})):
+        write_whole(path, content | {"rows": kept})
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """A YAML file that is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))

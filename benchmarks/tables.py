@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, paper.md, descriptors.md and pretraining.md, made from
+"""The tables of docs/speed.md, paper.md, descriptors.md, pretraining.md and model_card.md, made from
 benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from card_tables import CARD_TABLES
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
 PAGES = tuple(
     Path(__file__).parent.parent / "docs" / name
-    for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md")
+    for name in ("speed.md", "paper.md", "descriptors.md", "pretraining.md", "model_card.md")
 )
 Rows = dict[str, dict[str, Any]]
 
@@ -218,7 +219,9 @@ TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
 
 def table(name: str) -> str:
     """Markdown of one table."""
-    if name in PAPER_TABLES:
+    if name in CARD_TABLES:
+        head, *lines = CARD_TABLES[name]()
+    elif name in PAPER_TABLES:
         made = PAPER_TABLES[name]()
         if made is None:
             return f"Not run here (there is no `benchmarks/results/{name}.yaml`)."
