@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,9 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 def write_row(
     path: Path, row: str, numbers: dict[str, Any], *, what: str, threads: int, order: Sequence[str]
 ) -> None:
-    """Add or replace one row; the file is complete at every moment, also where two programs write into it. Rows
-    that ``order`` does not name come last."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed
+    """Add or replace one row; the file is complete at every moment. Rows that ``order`` does not name come
+    last."""
+    with alone(path):
         rows = read_rows(path)
         rows[row] = rounded(numbers)
         names = [name for name in order if name in rows] + [name for name in rows if name not in order]
@@ -57,11 +55,36 @@ def write_row(
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "rows": {name: rows[name] for name in names},
         }
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
-        temporary.replace(path)
+        write_whole(path, content)
+
+
+def keep_rows(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop the rows that are not wanted; the file is complete at every moment."""
+    with alone(path):
+        content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+        kept = {name: row for name, row in content.get("rows", {}).items() if wanted(row)}
+        if len(kept) < len(content.get("rows", {})):
+            write_whole(path, content | {"rows": kept})
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Inside, no other program changes the results beside ``path``, which two may write into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # until the folder is closed
+        yield
     finally:
         os.close(folder)
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """A YAML file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110))
+    temporary.replace(path)
 
 
 def rounded(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md, paper.md, descriptors.md, pretraining.md and transfer.md, made from
+"""The tables of docs/speed.md, paper.md, descriptors.md, pretraining.md, transfer.md and model_card.md, made from
 benchmarks/results/*.yaml.
 
     python benchmarks/tables.py           rewrite them in the pages
@@ -21,11 +21,12 @@ import ablation
 import ten_minutes
 import transfer_tables
 import yaml
+from card_tables import CARD_TABLES
 from paper_tables import PAPER_TABLES
 from rows import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("speed.md", "paper.md", "descriptors.md", "pretraining.md", "transfer.md")
+PAGES = ("speed.md", "paper.md", "descriptors.md", "pretraining.md", "transfer.md", "model_card.md")
 Rows = dict[str, dict[str, Any]]
 
 
@@ -232,6 +233,8 @@ def table(name: str) -> str:
     """Markdown of one table."""
     if name in COMPARED:
         head, *lines = COMPARED[name]()
+    elif name in CARD_TABLES:
+        head, *lines = CARD_TABLES[name]()
     elif name in PAPER_TABLES:
         made = PAPER_TABLES[name]()
         if made is None:

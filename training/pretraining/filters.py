@@ -175,6 +175,8 @@ def fault(frame: Frame, item: MixtureSet, rules: Rules) -> str | None:
     edges, _ = neighbour_edges(frame.positions, frame.cell, frame.pbc, MAIN_CUTOFF)
     degree = int(np.bincount(edges.target, minlength=1).max())
     rules.counts[frame.source, frame.index] = len(edges), degree
+    if len(edges) > rules.mixture.max_frame_edges:
+        return "edges"
     return None if 0 < degree <= rules.mixture.max_degree else "density"
 
 

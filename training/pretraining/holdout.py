@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 MOLECULES, CRYSTALS = HERE / "holdout_molecules.txt", HERE / "holdout_crystals.txt"
 ANY_GROUP = "*"
 """In place of a space group: the compound is held out in every structure."""
+NO_SYMMETRY = 1
+"""Space group of whatever moves."""
 SYMPREC = 0.05
 """Å, of the space group of a labelled frame."""
 
@@ -51,8 +53,8 @@ class HeldOut:
     def has(self, frame: Frame) -> bool:
         """Whether a labelled frame holds a molecule, or is a crystal, that is held out.
 
-        A crystal with atoms off their places has another space group and counts only where its compound is
-        held out in every structure.
+        A crystal with atoms off their places has another space group, at last none (1), which names no
+        structure: it counts only where its compound is held out in every structure.
         """
         if not frame.pbc.any():
             names = molecule_names(frame.numbers, frame.positions, frame.cell, frame.pbc)
@@ -60,7 +62,10 @@ class HeldOut:
         formula = formula_of(frame.numbers)
         if (formula, ANY_GROUP) in self.crystals:
             return True
-        return self.has_compound(formula) and (formula, str(space_group(frame))) in self.crystals
+        if not self.has_compound(formula):
+            return False
+        group = space_group(frame)
+        return group != NO_SYMMETRY and (formula, str(group)) in self.crystals
 
 
 @cache

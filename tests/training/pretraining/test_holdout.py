@@ -78,6 +78,13 @@ def test_what_is_sampled_is_judged_by_what_it_was_made_from() -> None:
     assert not is_left_out(frame(molecule("CH3CH2OH"), ("0" * 16,)), MADE)
 
 
+def without_symmetry(formula: str) -> Atoms:
+    """A crystal of a compound with its atoms anywhere."""
+    cell = [[4.1, 0.2, 0.1], [0.3, 4.9, 0.4], [0.5, 0.6, 5.3]]
+    places = [(0.1, 0.2, 0.0), (0.5, 0.13, 0.4), (0.3, 0.7, 0.8)]
+    return Atoms(formula, scaled_positions=places, cell=cell, pbc=True)
+
+
 @pytest.mark.parametrize(
     ("atoms", "in_files", "in_samples"),
     [
@@ -86,6 +93,7 @@ def test_what_is_sampled_is_judged_by_what_it_was_made_from() -> None:
         (bulk("GaAs", "zincblende", a=5.65), True, True),
         (bulk("GaAs", "rocksalt", a=5.3), True, True),  # a labelled file: any structure
         (bulk("Si"), False, False),
+        (without_symmetry("Ag2S"), False, True),  # as in a file: in no symmetry, as whatever moves
     ],
 )
 def test_crystals_are_left_out_by_compound_and_space_group(

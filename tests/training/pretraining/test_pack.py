@@ -129,6 +129,18 @@ def test_frame_that_is_in_two_sets_stays_in_the_first(tmp_path: Path) -> None:
     assert packed_in(tmp_path).sets[1].dropped["duplicate"] == 1
 
 
+def test_frames_with_too_many_edges_are_left_out_and_counted(tmp_path: Path) -> None:
+    recipe = write_mixture(tmp_path)
+    edges = np.sort(packed_in(tmp_path).n_edges[packed_in(tmp_path).set_index == 0])
+    limit = int(edges[len(edges) // 2])
+    text = recipe.read_text()
+    assert "[mixture]" in text and "max_frame_edges" not in text
+    recipe.write_text(text.replace("[mixture]", f"[mixture]\nmax_frame_edges = {limit}"))
+    packed = packed_in(tmp_path)
+    assert packed.n_edges.max() <= limit
+    assert packed.sets[0].dropped["edges"] == (edges > limit).sum() > 0
+
+
 def test_set_without_usable_frames_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     recipe = write_mixture(tmp_path)
     recipe.write_text(
