@@ -43,6 +43,8 @@ class Frame:
     """(N,) bool: atoms that the calculation held in place; None: not known or none."""
     origin: str | None = None
     """Molecular graph (SMILES) or composition that a sampled frame was made from, where its file says it."""
+    prototype: str | None = None
+    """Structure type that a sampled crystal was made from, where its file says it."""
     molecules: tuple[str, ...] = ()
     """Names of the molecules (``bonding.graph_name``) that a sampled frame was made from."""
     identifier: str | None = None

@@ -174,6 +174,7 @@ def label_frame(
         head=_text(raw.info.get("head")),
         molecules=tuple(str(raw.info.get("molecules", "")).split()),
         origin=_text(raw.info.get("graph", raw.info.get("composition"))),
+        prototype=_text(raw.info.get("prototype")),
         targets=scalars,
         classes=classes,
         vectors=vectors,

@@ -7,7 +7,9 @@ marked.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from .compounds import formula_of, is_compound, reduced, validates
 from .filters import ReadSet, Rules, read_set, remember_holdout
 from .holdout import held_out
 from .mixture import Mixture, MixtureSet
-from .pack import Packed, PackedSet
+from .pack import MadeFrames, Packed, PackedSet
 from .shards import Shards
 
 
@@ -52,6 +54,8 @@ def build(
             train = [frame for frame in read.frames if not validates_made(frame, validating)]
             read.dropped["validates"] += len(read.frames) - len(train)
         described, ordered = describe(item, train, valid, read)
+        if item.made is not None and shards is not None:
+            described = replace(described, made=made_frames(shards.labels(item), train))
         kept.append((described, ordered, np.arange(len(ordered)) >= described.n_train))
         elements = len({int(z) for f in ordered for z in np.unique(f.numbers)})
         say(
@@ -101,6 +105,13 @@ def made_paths(item: MixtureSet, shards: Shards | None, *, valid: bool = False) 
     if not valid:
         return (shards.train(item),)
     return (shards.valid(item),) if item.made is not None and item.made.valid_frames else ()
+
+
+def made_frames(labels: str, train: Sequence[Frame]) -> MadeFrames:
+    """What the card says of frames that were made."""
+    kinds = Counter(frame.group for frame in train)
+    subjects = {(frame.origin, frame.prototype) for frame in train if frame.origin is not None}
+    return MadeFrames(labels, dict(sorted(kinds.items())), len(subjects))
 
 
 def origins(frame: Frame) -> set[str]:

@@ -24,7 +24,7 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
     """Frames, mixture and network.
 
     Where the data are, and what is only told of them, may change. Frames that a stage makes are known by the
-    recipe and its seed: labels of another machine differ in their last bits.
+    recipe, its seed and the versions of their teachers: labels of another machine differ in their last bits.
     """
     mixture = plain(
         {field.name: getattr(recipe.mixture, field.name) for field in dataclasses.fields(Mixture)}
@@ -37,11 +37,14 @@ def pretrain_identity(recipe: PretrainRecipe, sets: Sequence[SourceSet]) -> dict
         for told in ("domain", "files", "records", "valid_records", "licence", "source", "citation"):
             del item[told]
     made = {item.name for item in recipe.mixture.sets if item.made is not None}
-    frames = {
+    frames: dict[str, Any] = {
         source.name: {"frames": len(source.train), "sha256": source.fingerprint}
         for source in sets
         if source.name not in made
     }
+    for source in sets:
+        if source.described.made is not None:
+            frames[source.name] = {"labels": source.described.made.labels}
     stage = 0 if recipe.stage is None else recipe.stage.number
     return {"sets": frames, "mixture": mixture, "model": plain(recipe.model), "stage": stage}
 

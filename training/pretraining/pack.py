@@ -23,6 +23,18 @@ PACK_VERSION = 1
 
 
 @dataclass(frozen=True)
+class MadeFrames:
+    """What the frames to train on of a set are that was sampled and labelled; over all stages of a chain."""
+
+    labels: str
+    """Method and version of the teacher."""
+    kinds: dict[str, int]
+    """Numbers of frames by the kind of sample."""
+    subjects: int
+    """Different molecular graphs, or compositions and structure types, of each stage."""
+
+
+@dataclass(frozen=True)
 class PackedSet:
     """What training and the model card need of one set."""
 
@@ -53,6 +65,8 @@ class PackedSet:
     """Whether the references are isolated atoms; else lone atoms are an estimate."""
     binding: dict[int, float] = field(default_factory=dict)
     """eV by atomic number that a bound atom of the head has beside its reference."""
+    made: MadeFrames | None = None
+    """None: read from files of others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,4 +181,5 @@ def packed_set(entry: dict[str, Any]) -> PackedSet:
         name: {int(z): float(e) for z, e in entry.get(name, {}).items()}
         for name in ("references", "isolated", "binding", "constants")
     }
-    return PackedSet(**{**entry, **tables, "files": tuple(entry["files"])})
+    made = None if entry.get("made") is None else MadeFrames(**entry["made"])
+    return PackedSet(**{**entry, **tables, "files": tuple(entry["files"]), "made": made})

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,7 @@ def card(
             "source": item.source,
             "citation": item.citation,
             **({"energy_constants_ev": by_symbol(item.constants)} if item.constants else {}),
+            **({} if item.made is None else asdict(item.made)),
         }
         for item in sets
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from .energies import with_one_zero
 from .make import make_missing, read_makers
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
-from .pack import Packed, PackedSet, load_packed, save_packed
+from .pack import MadeFrames, Packed, PackedSet, load_packed, save_packed
 from .recipe import PACK_FILE, PretrainRecipe
 from .shards import Shards
 
@@ -338,7 +339,16 @@ def _going_on(now: PackedSet, before: PackedSet) -> PackedSet:
         constants={**now.constants, **before.constants},
         isolated_references=before.isolated_references,
         binding={**now.binding, **before.binding},
+        made=_made_so_far(now.made, before.made),
     )
+
+
+def _made_so_far(now: MadeFrames | None, before: MadeFrames | None) -> MadeFrames | None:
+    """What was made for all stages; labels are those of the last."""
+    if now is None or before is None:
+        return now
+    kinds = Counter(before.kinds) + Counter(now.kinds)
+    return replace(now, kinds=dict(kinds), subjects=before.subjects + now.subjects)
 
 
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:

@@ -6,10 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from jmp_calc.errors import BadInputError
+from jmp_calc.io.summary import read_summary
+
 from .mixture import MixtureSet
 
-LABELLED = "labelled.extxyz"
-"""As ``jmp-calc label`` calls it."""
+LABELLED, TEACHER = "labelled.extxyz", "teacher.yaml"
+"""As ``jmp-calc label`` calls them."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,16 @@ class Shards:
     def valid(self, item: MixtureSet) -> Path:
         """File that validates."""
         return self.parts[1] / item.name / LABELLED
+
+    def labels(self, item: MixtureSet) -> str:
+        """Method and version of the teacher of the frames to train on; BadInputError where nothing says
+        it."""
+        path = self.train(item).with_name(TEACHER)
+        told = read_summary(path)
+        if told is None or "method" not in told:
+            raise BadInputError(
+                "Nothing says who labelled these frames.",
+                where=str(path),
+                hint="label them by jmp-calc label, which writes this file",
+            )
+        return f"{told['method']} ({told.get('method_version')})"

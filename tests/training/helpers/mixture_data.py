@@ -153,6 +153,7 @@ def write_shards(folder: Path, stages: int) -> None:
         nitrogen = labelled(Atoms("N"), -20.0)
         (folder / name / "fresh").mkdir(parents=True)
         write(folder / name / "fresh" / "labelled.extxyz", [*frames, *atoms, nitrogen], format="extxyz")
+        (folder / name / "fresh" / "teacher.yaml").write_text("method: EMT\nmethod_version: of the tests\n")
 
 
 def write_chain(folder: Path, stages: int = 2) -> Path:

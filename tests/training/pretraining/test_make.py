@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.compounds import formula_of, is_compound, validates
 from jmp_calc.training.pretraining.make import Makers, Teacher, make_missing, read_makers
 from jmp_calc.training.pretraining.mixture import Mixture, mixture_of
-from jmp_calc.training.pretraining.pack import Packed
+from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
 from jmp_calc.training.pretraining.shards import Shards
 
 CONTENT = {
@@ -72,6 +72,28 @@ def test_compounds_that_validate_are_not_trained_on(mixture: Mixture, shards: Sh
     assert formulas[0]
     assert set(formulas[0]).intersection(formulas[1]) == set()
     assert not any(validates(formula) for formula in formulas[0])
+
+
+def test_the_pack_says_who_labelled_and_what_was_made(
+    mixture: Mixture, shards: Shards, tmp_path: Path
+) -> None:
+    packed = build(mixture, shards.folder, shards, say=lambda line: None)
+    made = packed.sets[0].made
+    assert made is not None
+    assert made.labels.startswith("emt (ase ")
+    assert sum(made.kinds.values()) == packed.sets[0].n_train
+    assert 1 < made.subjects <= packed.sets[0].n_train
+    save_packed(tmp_path / "pack.npz", packed, {})
+    assert load_packed(tmp_path / "pack.npz").sets[0] == packed.sets[0]
+
+
+def test_frames_without_the_name_of_their_teacher_are_refused(shards: Shards, mixture: Mixture) -> None:
+    other = Shards(shards.folder, 9)
+    path = other.train(mixture.sets[0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(shards.train(mixture.sets[0]).read_bytes())
+    with pytest.raises(BadInputError, match="who labelled"):
+        build(mixture, shards.folder, other, say=lambda line: None)
 
 
 def test_teachers_are_named_in_a_file(tmp_path: Path) -> None:
