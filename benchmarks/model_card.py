@@ -9,6 +9,9 @@
 One row per system in RESULTS/model_card.yaml, written at once, with the SHA-256 of the model: rows of another model
 are dropped. Values of the teachers lie in benchmarks/teachers (benchmarks/card_teachers.py). The tables of
 docs/model_card.md are made of the rows by benchmarks/tables.py.
+
+On one core: unseen 10 s for few elements, bonds 10 s, dimers 25 ms for a pair of elements, volumes 10 s, returns and
+phonons a minute each; a row of dynamics takes 2 to 10 minutes and goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
         "worst_attracted": [text for _, text in sorted(attracted)[:SHOWN]],
         "too_many_minima": len(many),
         "most_minima": [text for _, text in sorted(many)[:SHOWN]],
-        "passed": not attracted and not many,
+        "passed": bool(pairs) and not attracted and not many,
     }
 
 
