@@ -137,7 +137,9 @@ def card_dynamics() -> Lines:
             result = f"sites moved by up to {row['largest_move_share']:.2f} of a distance"
         else:
             result = "not accepted by the head"
-        lines.append([name, row["head"], str(row["atoms"]), result, "yes" if row["passed"] else "no"])
+        lines.append(
+            [name, row.get("head", NO), str(row.get("atoms", NO)), result, "yes" if row["passed"] else "no"]
+        )
     return lines
 
 

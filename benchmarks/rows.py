@@ -58,11 +58,11 @@ def write_row(
         write_whole(path, content)
 
 
-def keep_rows(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    """Drop the rows that are not wanted; the file is complete at every moment."""
+def keep_rows(path: Path, wanted: Callable[[str, dict[str, Any]], bool]) -> None:
+    """Drop the rows whose names and numbers are not wanted; the file is complete at every moment."""
     with alone(path):
         content = (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
-        kept = {name: row for name, row in content.get("rows", {}).items() if wanted(row)}
+        kept = {name: row for name, row in content.get("rows", {}).items() if wanted(name, row)}
         if len(kept) < len(content.get("rows", {})):
             write_whole(path, content | {"rows": kept})
 

@@ -110,7 +110,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
     row: dict[str, Any] = head.row() | {"atoms": len(atoms), "temperature_k": run.temperature_k}
     if not knows(model.config(head.name), atoms.numbers):
         return row | {"passed": False, "covered": False}
-    calculator = model.calculator(head.name)
+    calculator = model.compiled(head.name)
     folder = model.work / model.sha256[:8] / name.replace(" ", "-")
     try:
         with warnings.catch_warnings():
