@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from fixed_steps import has_begun
 from row_programs import compute_missing, training_parser
 from rows import RESULTS, read_rows
 from task_runs import Tuning, add_compile_option, tuned
@@ -144,6 +145,7 @@ def recipe_for(name: str, seed: int, args: argparse.Namespace) -> PretrainRecipe
 
 def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     """Pre-train (going on with an earlier part), fine-tune on all tasks, and return the errors."""
+    from jmp_calc.training import OptimConfig
     from jmp_calc.training.pretrain import pretrain
     from jmp_calc.training.pretraining.options import PretrainOptions
     from jmp_calc.training.pretraining.recipe import model_name
@@ -153,12 +155,10 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     out = args.work / f"{name}-seed-{number}-{args.steps}steps-{digest(args.pack)[:8]}"
     if not (out / "report.yaml").exists():  # else it is finished, and its model has fine-tunings already
         options = PretrainOptions(pack=pack_of(ROWS[name], args), device="cpu", valid_frames=15)
-        pretrain(recipe, out, options, resume=(out / "state.pt").exists())
+        pretrain(recipe, out, options, resume=has_begun(out))
     report = yaml.safe_load((out / "report.yaml").read_text())
     tasks = {}
     for target in TARGETS:
-        from jmp_calc.training import OptimConfig
-
         steps = args.tuning_steps or TASKS[target].steps
         tuning = Tuning(target, str(out / model_name(recipe.mixture)), steps, FEW, int(number))
         found = tuned(f"{row}/{target}", tuning, OptimConfig(), args)
@@ -173,9 +173,9 @@ def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table() -> Lines:
+def table(results: Path = RESULTS) -> Lines:
     """Test error on every task, mean over the seeds, and the geometric mean of the ratios to the full recipe."""
-    rows = read_rows(RESULTS / "ablation.yaml")
+    rows = read_rows(results / "ablation.yaml")
     units = [f"{name} ({TASKS[name].unit})" for name in TARGETS]
     lines = [["pre-training", "seeds", *units, "error / full"]]
     means: dict[str, list[float]] = {}
@@ -221,7 +221,7 @@ def main() -> None:
         same={} if args.table else {"steps": args.steps, "pack_sha256": digest(args.pack)},
         threads=args.processes,
     )
-    print_table(table())
+    print_table(table(args.results))
 
 
 if __name__ == "__main__":

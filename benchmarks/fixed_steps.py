@@ -27,9 +27,7 @@ def in_steps(
     from jmp_calc import finetune
 
     clock = Clock()
-    result = finetune(
-        out=out, data=data, start=start, config=config, device="cpu", resume=(out / "state.pt").exists()
-    )
+    result = finetune(out=out, data=data, start=start, config=config, device="cpu", resume=has_begun(out))
     if config.max_steps is None or result.n_steps < config.max_steps:
         raise SystemExit(f"{name}: stopped after {result.n_steps} of {config.max_steps} steps, not recorded")
     return result, {
@@ -37,6 +35,7 @@ def in_steps(
         "start_sha256": start_identity(result.start.model),
         "init_head": result.init_head or "new weights",
         "lr": result.config.optim.lr,
+        "ema_decay": result.config.optim.ema_decay,
         "seed": config.seed,
         "processes": config.processes,
         "compile": config.compile,
@@ -46,6 +45,13 @@ def in_steps(
         "busy_cores": clock.cores(),
         **errors_and_curve(result),
     }
+
+
+def has_begun(out: Path) -> bool:
+    """Whether there is a run to resume, be it one that was stopped before its first saved state."""
+    from jmp_calc.training.run.folder import BEGUN_FILES
+
+    return any((out / name).is_file() for name in BEGUN_FILES)
 
 
 def errors_and_curve(result: TrainResult) -> dict[str, Any]:

@@ -79,11 +79,11 @@ RUNS = {
 """Aims of 3BPA with 20 frames: what scratch has with 450."""
 
 
-def table() -> list[list[str]]:
+def table(results: Path = RESULTS) -> list[list[str]]:
     """Errors under all seeds, their median, and the aim; – where a run of these steps is missing."""
     lines = [["run", "error", *(f"seed {seed}" for seed in SEEDS), "median", "aim", "MACE from scratch"]]
     for name, run in RUNS.items():
-        rows = read_rows(RESULTS / f"{run.program}.yaml")
+        rows = read_rows(results / f"{run.program}.yaml")
         for item in run.measured:
             taken = [rows.get(draw(START, seed, run.n_train), {}) for seed in SEEDS]
             found = [
@@ -107,7 +107,7 @@ def main() -> None:
             command += ["--seed", str(seed), "--data", str(args.data), "--processes", str(args.processes)]
             command += ["--results", str(args.results), "--work", str(args.work / run.program)]
             subprocess.run(command, check=True)
-    print_table(table())
+    print_table(table(args.results))
 
 
 if __name__ == "__main__":

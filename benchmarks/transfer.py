@@ -12,7 +12,8 @@ seed decides), under seed 0, and four tasks under three seeds: from scratch seed
 best under seed 0. Two programs with different --tasks may share a machine and --work. Steps are not compiled unless
 --compile says so, because a compiled step differs in the last digits and begins when its program is ready. A row
 that was stopped goes on where it was; only finished ones are written to benchmarks/results/transfer.yaml. Rows of
-another start model, rule or number of steps are computed anew.
+another start model, rule or number of steps are computed anew; after another change of the defaults of finetune remove
+those that it touches.
 """
 
 from __future__ import annotations

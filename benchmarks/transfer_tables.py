@@ -160,7 +160,8 @@ def plot(path: Path, rows: Rows) -> None:
             for (label, row), color in zip(curves.items(), ("C0", "C1")):
                 if row is not None:
                     axes.plot(*zip(*curve(row)), style, color=color, lw=1.0, label=f"{label}, {frames}")
-        axes.set(title=f"{name} ({TASKS[name].unit})", xscale="symlog", yscale="log")
+        axes.set(title=f"{name} ({TASKS[name].unit})", yscale="log")
+        axes.set_xscale("symlog", linthresh=50)
         if axes.lines:
             axes.legend(fontsize=6)
     for axes in grid[len(names) :]:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from jmp_calc.training.data.frame import Frame
-from jmp_calc.training.pretraining.mixture import holdout_reason
+from jmp_calc.training.pretraining.build_pack import build
+from jmp_calc.training.pretraining.mixture import holdout_reason, load_mixture
 from jmp_calc.training.pretraining.recipe import recipe_of
+from tests.training.helpers.mixture_data import write_mixture
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OWN = (
@@ -179,3 +181,17 @@ def test_every_row_of_the_ablation_is_a_recipe_that_differs_in_one_thing(program
         not recipes["atom-wise-loss"].train.loss.structure_wise and recipes["full"].train.loss.structure_wise
     )
     assert all(recipe.train.seed == recipe.mixture.seed == 3 for recipe in recipes.values())
+
+
+def test_under_one_head_every_set_has_energies_above_its_own_references(
+    programs: Any, tmp_path: Path
+) -> None:
+    """Two sets of copper, 7 eV per atom apart, and molecules: all have a mean of zero then."""
+    write_mixture(tmp_path)
+    packed = build(load_mixture(tmp_path / "tiny.toml"), tmp_path, say=lambda text: None)
+    own = programs("ablation").with_own_references(packed)
+    for number, item in enumerate(own.sets):
+        members = (own.set_index == number) & ~own.valid
+        assert abs(np.mean(own.energy[members])) < 0.2, item.name
+        assert item.isolated == {} and set(item.references.values()) == {0.0}
+    assert np.ptp([packed.energy[packed.set_index == number].mean() for number in range(2)]) > 30.0
