@@ -119,7 +119,7 @@ def card_phonons() -> Lines:
     keys = ("lowest_thz", "teacher_lowest_thz", "highest_thz", "teacher_highest_thz")
     for name, row in of_section("phonons").items():
         why = "yes" if row["passed"] else trouble(row) or "no"
-        lines.append([name, *(number(row, key, ".2f") for key in keys), why])
+        lines.append([name, *(number(row, key, "z.2f") for key in keys), why])
     return lines
 
 
