@@ -54,9 +54,7 @@ def readable(atoms: Atoms) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     work = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints)
-    results = {
-        key: value for key, value in _own_results(atoms).items() if _is_result(value, len(atoms), key)
-    }
+    results = {key: value for key, value in _own_results(atoms).items() if _is_result(value, len(atoms), key)}
     for name, array in atoms.arrays.items():
         word, column = _word(name), _column(np.asarray(array), len(atoms))
         if (
