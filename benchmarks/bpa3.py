@@ -2,11 +2,12 @@
 from scratch.
 
     python benchmarks/bpa3.py                      all rows that are missing, 10 minutes each on 2 idle cores
-    python benchmarks/bpa3.py --rows jmp-xs        one row
+    python benchmarks/bpa3.py --rows jmp-xs        one row; with --seed 1, --n-train 20 others
     python benchmarks/bpa3.py --model runs/stage1/jmp_xs.safetensors --results DIR --steps 600   another start
     python benchmarks/bpa3.py --table              only print and plot what is there
 
-450 frames of bpa3_train (300 K) to train on, every tenth for validation; test: bpa3_test (300, 600, 1200 K).
+450 frames of bpa3_train (300 K) to train on, or a subset of them that the seed decides, every tenth of the file
+for validation; test: bpa3_test (300, 600, 1200 K).
 2350 steps are what two idle cores of our machine do in 10 minutes, so that a busy machine changes nothing but
 ``train_s``. A row that was stopped goes on where it was; only rows that took all their steps are written to
 benchmarks/results/bpa3.yaml.
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from curves import Yardstick, plot_curves
-from row_programs import compute_missing, training_parser
+from fixed_steps import in_steps, start_identity
+from row_programs import compute_missing, draw, training_parser, with_draws
 from rows import read_rows
 
 WHAT = (
@@ -60,68 +61,48 @@ ROWS = {
 
 def main() -> None:
     """Run what is missing, then print and plot."""
-    parser = training_parser(__doc__, "bpa3")
+    parser = with_draws(training_parser(__doc__, "bpa3"))
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--model", type=Path, help="one more row: this model file in place of jmp-xs")
     args = parser.parse_args()
     known = ROWS if args.model is None else {args.model.stem: Row(str(args.model))}
     path = args.results / "bpa3.yaml"
-    compute_missing(
-        path,
-        [] if args.table else [name for name in known if args.model is not None or name in args.rows],
-        lambda name: run_row(name, known[name], args),
-        what=WHAT,
-        order=list(dict.fromkeys([*ROWS, *known])),
-        same={"steps": args.steps, "processes": args.processes},
-        threads=args.processes,
-    )
+    for name in () if args.table else (name for name in known if args.model is not None or name in args.rows):
+        same = {"steps": args.steps, "processes": args.processes}
+        if not known[name].model.startswith("scratch:"):
+            same["start_sha256"] = start_identity(known[name].model)
+        compute_missing(
+            path,
+            [draw(name, args.seed, args.n_train)],
+            lambda row, name=name: run_row(row, known[name], args),
+            what=WHAT,
+            order=list(dict.fromkeys([*ROWS, *known])),
+            same=same,
+            threads=args.processes,
+        )
     rows = read_rows(path)
     show(rows)
-    plot_curves(args.results / "bpa3.svg", rows, YARDSTICKS, "3BPA, 450 training frames")
+    whole = {name: row for name, row in rows.items() if "/" not in name}
+    plot_curves(args.results / "bpa3.svg", whole, YARDSTICKS, "3BPA, 450 training frames")
 
 
 def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     """Train for all steps (going on with an earlier part) and return the numbers."""
-    from jmp_calc import finetune
-    from jmp_calc.training import DataOptions
-    from jmp_calc.training.config import OptimConfig, TrainConfig
-    from jmp_calc.training.finetuning.options import ModelOptions
-    from jmp_calc.zoo.names import resolve
+    from jmp_calc.training import DataOptions, ModelOptions, OptimConfig, TrainConfig
 
-    out = args.work / f"{name}-{args.steps}steps-{args.processes}processes"
-    train = args.data / "bpa3_train.xyz.gz"
-    result = finetune(
-        train,
+    data = DataOptions(
+        args.data / "bpa3_train.xyz.gz",
         test=args.data / "bpa3_test.xyz.gz",
-        model=row.model,
-        out=out,
-        device="cpu",
-        config=TrainConfig(max_steps=args.steps, processes=args.processes, optim=OptimConfig(lr=row.lr)),
-        resume=(out / "state.pt").exists(),
-        data=DataOptions(train, valid_every=10),
-        start=ModelOptions(head=row.init_head),
+        valid_every=10,
+        n_train=args.n_train,
+        seed=args.seed,
     )
-    assert result.test is not None
-    if result.n_steps < args.steps:
-        raise SystemExit(f"{name}: stopped after {result.n_steps} of {args.steps} steps, not recorded")
-    settings = yaml.safe_load((out / "config.yaml").read_text())["training"]
-    return {
-        "model": row.model,
-        "start_sha256": resolve(row.model.removeprefix("scratch:")).sha256,
-        "init_head": result.init_head or "new weights",
-        "lr": settings["optim"]["lr"],
-        "processes": args.processes,
-        "epochs": result.n_epochs,
-        "steps": result.n_steps,
-        "train_s": result.train_s,
-        "valid_before": result.before.to_dict(),
-        "valid": result.valid.to_dict(),
-        "test": result.test.to_dict(),
-        "curve_step": [line.step for line in result.history],
-        "curve_s": [line.elapsed_s for line in result.history],
-        "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
-    }
+    config = TrainConfig(
+        max_steps=args.steps, processes=args.processes, seed=args.seed, optim=OptimConfig(lr=row.lr)
+    )
+    out = args.work / f"{name.replace('/', '-')}-{args.steps}steps-{args.processes}processes"
+    return in_steps(name, out, data, ModelOptions(model=row.model, head=row.init_head), config)[1]
 
 
 def show(rows: dict[str, Any]) -> None:

@@ -4,10 +4,11 @@
     python benchmarks/card_teachers.py ani2x --python ENV/bin/python --weights ani-2x.tar.xz
     python benchmarks/card_teachers.py nequix --python ENV/bin/python --weights nequix-oam-1.nqx
 
-gfn2 and ani2x: molecules pulled apart, and dimers; where the networks of ANI-2x disagree (by more than 0.25 eV/Å in
-the forces, as in pre-training) a value is null. nequix: energy against volume of the crystals, and their phonons at
-its own volume. The structures are those of the card; an environment of a teacher is described in docs/labelling.md.
-What was labelled lies in --work, and is not asked again.
+gfn2 and ani2x: molecules pulled apart, and minima of dimers; where the networks of ANI-2x disagree (by more than
+0.25 eV/Å in the forces, as in pre-training) a value is null. nequix: energy against volume of the crystals, and their
+phonons at its own volume; of dimers it takes six a second, so that heads of crystals may have one minimum per dimer.
+The structures are those of the card; an environment of a teacher is described in docs/labelling.md. What was labelled
+lies in --work, and is not asked again.
 """
 
 from __future__ import annotations
@@ -105,16 +106,12 @@ def _key(atoms: Any) -> bytes:
 
 
 def molecules(args: argparse.Namespace) -> dict[str, Any]:
-    """Bonds and dimers by a teacher of molecules."""
+    """Bonds by a teacher of molecules."""
     asked = Asked()
     scans = {name: bonds.scan(name) for name in bonds.BONDS}
     for name, (_, frames) in scans.items():
         asked.add(name, frames)
-    numbers = sorted(SYMBOLS.index(symbol) for symbol in ELEMENTS[args.teacher])
-    pairs = [pair_name(*pair) for pair in combinations_with_replacement(numbers, 2)]
-    for pair in pairs:
-        asked.add(pair, dimers.scan(pair)[1])
-    facts = asked.ask(args, args.work / args.teacher)
+    facts = asked.ask(args, args.work / f"{args.teacher}-bonds")
     curves = {
         name: {
             "lengths_a": [round(float(length), 4) for length in lengths],
@@ -122,8 +119,19 @@ def molecules(args: argparse.Namespace) -> dict[str, Any]:
         }
         for name, (lengths, frames) in scans.items()
     }
-    of_pairs = {pair: {"energies_ev": asked.energies(pair, len(dimers.scan(pair)[0]))} for pair in pairs}
-    return {**facts, "bonds": curves, "dimers": of_pairs}
+    return {**facts, "bonds": curves}
+
+
+def of_pairs(args: argparse.Namespace) -> dict[str, Any]:
+    """Number of minima of the dimers of all pairs of the teacher's elements."""
+    asked = Asked()
+    numbers = sorted(SYMBOLS.index(symbol) for symbol in ELEMENTS[args.teacher])
+    pairs = [pair_name(*pair) for pair in combinations_with_replacement(numbers, 2)]
+    for pair in pairs:
+        asked.add(pair, dimers.scan(pair)[1])
+    asked.ask(args, args.work / f"{args.teacher}-dimers")
+    found = {pair: asked.energies(pair, len(dimers.scan(pair)[0])) for pair in pairs}
+    return {"dimers": {pair: dimers.count(energies) for pair, energies in found.items()}}
 
 
 def volumes(args: argparse.Namespace) -> dict[str, Any]:
@@ -183,7 +191,7 @@ def main() -> None:
         write("nequix", content)
         write("nequix", content | phonons(args))
     else:
-        write(args.teacher, molecules(args))
+        write(args.teacher, molecules(args) | of_pairs(args))
 
 
 if __name__ == "__main__":

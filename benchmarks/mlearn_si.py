@@ -1,8 +1,10 @@
 """Silicon: fine-tune with stress, then compare lattice constant, bulk modulus, C11, C12 and phonons with the
 same DFT.
 
-    python benchmarks/mlearn_si.py                 fine-tune 10 minutes (resumable), then the properties
-    python benchmarks/mlearn_si.py --minutes 30
+    python benchmarks/mlearn_si.py                 fine-tune (10 minutes on two idle cores), then the properties
+    python benchmarks/mlearn_si.py --seed 1        another row
+
+STEPS are those of 10 minutes on two idle cores of our machine; a run that was stopped goes on where it was.
 
 Data: the silicon part of mlearn_train (PBE), test errors on mlearn_test. The reference numbers come from the
     file's own uniaxially strained 64-atom cells: with strain e along one axis the mean stress is B e +
@@ -19,12 +21,15 @@ from typing import Any
 
 import numpy as np
 import yaml
-from folders import add_data_option
+from fixed_steps import in_steps, start_identity
+from row_programs import compute_missing, draw, training_parser, with_draws
+from rows import read_rows
 
 from jmp_calc.units import GPA_PER_EV_A3
 
 GPA = GPA_PER_EV_A3
-RESULTS = Path(__file__).parent / "results"
+WHAT = "silicon after fine-tuning with stress in a fixed number of steps; benchmarks/mlearn_si.py"
+STEPS = 900
 AIM = {"lattice_constant_percent": 0.5, "bulk_modulus_percent": 10.0, "lowest_phonon_thz": -0.1}
 YARDSTICK = {"MACE from scratch, 10 min": {"test_forces_mae_mev_per_a": 64.0, "test_stress_mae_gpa": 0.36}}
 
@@ -45,56 +50,40 @@ class Elastic:
 
 
 def main() -> None:
-    """Train, then compute the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_data_option(parser)
-    parser.add_argument("--model", default="jmp-xs")
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=2, help="CPU processes, one thread each")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--work", type=Path, default=Path("runs/mlearn_si"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    """Run what is missing, then print."""
+    parser = with_draws(training_parser(__doc__, "mlearn_si"))
+    parser.add_argument("--model", default="jmp-xs", help="name or file")
+    parser.add_argument("--steps", type=int, default=STEPS)
     args = parser.parse_args()
-
-    from jmp_calc import finetune
-    from jmp_calc.training import DataOptions
-    from jmp_calc.training.config import TrainConfig
-
-    out, train = (
-        args.work / f"{args.minutes:g}min-{args.processes}processes",
-        args.data / "mlearn_train.xyz.gz",
+    path, name = args.results / "mlearn_si.yaml", Path(args.model).stem
+    compute_missing(
+        path,
+        [] if args.table else [draw(name, args.seed, args.n_train)],
+        lambda row: run_row(row, args),
+        what=WHAT,
+        order=[name],
+        same={
+            "steps": args.steps,
+            "processes": args.processes,
+            "start_sha256": start_identity(args.model),
+        },
+        threads=args.processes,
     )
-    result = finetune(
-        train,
-        test=args.data / "mlearn_test.xyz.gz",
-        model=args.model,
-        out=out,
-        device=args.device,
-        config=TrainConfig(max_time=60.0 * args.minutes, processes=args.processes),
-        resume=(out / "state.pt").exists(),
-        data=DataOptions(train, groups=("Si",)),
+    print(yaml.safe_dump({"yardstick": YARDSTICK, "aim": AIM, **read_rows(path)}, sort_keys=False))
+
+
+def run_row(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train for all steps (going on with an earlier part), then compute the properties."""
+    from jmp_calc.training import DataOptions, ModelOptions, TrainConfig
+
+    train = args.data / "mlearn_train.xyz.gz"
+    out = args.work / f"{name.replace('/', '-')}-{args.steps}steps-{args.processes}processes"
+    data = DataOptions(
+        train, test=args.data / "mlearn_test.xyz.gz", groups=("Si",), n_train=args.n_train, seed=args.seed
     )
-    if result.train_s < 0.95 * 60.0 * args.minutes:
-        raise SystemExit("the training did not run its full time; nothing is recorded")
-    assert result.test is not None
-    numbers = {
-        "what": "silicon after fine-tuning with stress; benchmarks/mlearn_si.py",
-        "model": args.model,
-        "minutes": args.minutes,
-        "processes": args.processes,
-        "epochs": result.n_epochs,
-        "yardstick": YARDSTICK,
-        "valid": result.valid.to_dict(),
-        "test": result.test.to_dict(),
-        "aim": AIM,
-        **properties(train, result.best, out),
-    }
-    args.results.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(numbers, sort_keys=False)
-    (args.results / "mlearn_si.yaml").write_text(text)
-    print(text)
+    config = TrainConfig(max_steps=args.steps, processes=args.processes, seed=args.seed)
+    result, numbers = in_steps(name, out, data, ModelOptions(model=args.model), config)
+    return {**numbers, **properties(train, result.best, out)}
 
 
 def properties(train: Path, model: Path, out: Path) -> dict[str, Any]:

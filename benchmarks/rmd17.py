@@ -1,8 +1,8 @@
-"""A recipe of the JMP paper end to end: ``rmd17-aspirin`` with jmp-xs and from new weights, in a fixed time
-on one core.
+"""A recipe of the JMP paper end to end: ``rmd17-aspirin`` with jmp-xs and from new weights, in a fixed number of
+steps.
 
-    python benchmarks/rmd17.py                     all rows that are missing, 30 minutes each
-    python benchmarks/rmd17.py --rows jmp-xs       one row
+    python benchmarks/rmd17.py                     all rows that are missing, 10 minutes each on 2 idle cores
+    python benchmarks/rmd17.py --rows jmp-xs       one row; with --seed 1, --n-train 50 others
     python benchmarks/rmd17.py --table             only print and plot what is there
 
 The 1000 frames of aspirin_rmd17.xyz.gz (no jmp-xs was trained on them) are written as the published files are
@@ -13,10 +13,9 @@ on, 50 for validation, 100 for the test, drawn by the legacy shuffle with seed 4
 
 Settings are those of the recipe (from scratch: of gn-oc-rmd17-aspirin) but for those that each row lists as
 ``overrides``: its learning rate is that of networks 500 times larger, and its schedule takes 128 epochs of
-single frames. The time covers reading, graphs, training and validation, not the last test. A row that was
-stopped goes on where it was; only rows that ran their full time are written to benchmarks/results/rmd17.yaml,
-with the cores they really had (busy_cores): on a shared machine compare curves by step, not last numbers.
-Curves: rmd17.svg; the parity plot of each run: rmd17_parity_ROW.svg.
+single frames. STEPS are those of 10 minutes on two idle cores of our machine, by the 2350 steps of bpa3.py and
+the edges of both molecules. A row that was stopped goes on where it was; only rows that took all their steps are
+written to benchmarks/results/rmd17.yaml. Curves: rmd17.svg; the parity plot of each run: rmd17_parity_ROW.svg.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from curves import Yardstick, plot_curves
-from row_programs import check_full_time, compute_missing, training_parser
-from rows import Clock, read_rows
+from fixed_steps import in_steps, start_identity
+from row_programs import compute_missing, draw, training_parser, with_draws
+from rows import read_rows
 
 if TYPE_CHECKING:
     from jmp_calc.training.config import TrainConfig
     from jmp_calc.training.finetuning.recipes import FinetuneRecipe
 
 WHAT = (
-    "recipe rmd17-aspirin in a fixed time; benchmarks/rmd17.py; yardstick: MACE from scratch, 10 "
+    "recipe rmd17-aspirin in a fixed number of steps; benchmarks/rmd17.py; yardstick: MACE from scratch, 10 "
     "minutes, force MAE 35 meV/Å"
 )
 YARDSTICK = Yardstick("MACE from scratch, 10 min", 35.0)
@@ -48,33 +47,35 @@ ROWS = {"jmp-xs": "rmd17-aspirin", "scratch": "gn-oc-rmd17-aspirin"}
 """Row -> recipe."""
 SPLIT = "official-1"
 N_TEST = 100
+STEPS = 3600
 
 
 def main() -> None:
     """Run what is missing, then print and plot."""
-    parser = training_parser(__doc__, "rmd17", processes=1)
+    parser = with_draws(training_parser(__doc__, "rmd17"))
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--steps", type=int, default=STEPS)
     args = parser.parse_args()
     path = args.results / "rmd17.yaml"
-    compute_missing(
-        path,
-        [] if args.table else args.rows,
-        lambda row: run_row(row, args),
-        what=WHAT,
-        order=list(ROWS),
-        same={"minutes": args.minutes, "processes": args.processes},
-        threads=args.processes,
-    )
+    for name in () if args.table else args.rows:
+        start = start_identity("jmp-xs" if name == "jmp-xs" else "scratch:jmp-xs")
+        compute_missing(
+            path,
+            [draw(name, args.seed, args.n_train)],
+            lambda row, name=name: run_row(row, ROWS[name], args),
+            what=WHAT,
+            order=list(ROWS),
+            same={"steps": args.steps, "processes": args.processes, "start_sha256": start},
+            threads=args.processes,
+        )
     rows = read_rows(path)
     for row, numbers in rows.items():
         print(
-            f"{row:8s} {numbers['minutes']:g} min, {numbers['epochs']} epochs: force MAE before "
-            f"{forces(numbers, 'test_before')}, validation {forces(numbers, 'valid')}, test "
-            f"{forces(numbers, 'test')} meV/Å; "
-            f"{YARDSTICK.name}: {YARDSTICK.valid}"
+            f"{row:16s} {numbers['steps']} steps, {numbers['epochs']} epochs: force MAE validation "
+            f"{forces(numbers, 'valid')}, test {forces(numbers, 'test')} meV/Å; {YARDSTICK.name}: {YARDSTICK.valid}"
         )
-    plot_curves(args.results / "rmd17.svg", rows, [YARDSTICK], "rMD17 aspirin, 850 training frames")
+    whole = {name: row for name, row in rows.items() if "/" not in name}
+    plot_curves(args.results / "rmd17.svg", whole, [YARDSTICK], "rMD17 aspirin, 850 training frames")
 
 
 def forces(numbers: dict[str, Any], part: str) -> float:
@@ -82,51 +83,29 @@ def forces(numbers: dict[str, Any], part: str) -> float:
     return round(numbers[part]["forces_mae_mev_per_a"], 1)
 
 
-def run_row(row: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Train for the full time (going on with an earlier part) and return the numbers."""
-    from jmp_calc import finetune
-    from jmp_calc.training import DataOptions
+def run_row(name: str, recipe: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Train for all steps (going on with an earlier part) and return the numbers."""
+    from jmp_calc.training import DataOptions, ModelOptions
     from jmp_calc.training.config import config_diff, config_to_dict
     from jmp_calc.training.finetuning.recipes import finetune_recipe
     from jmp_calc.zoo.names import resolve
 
     folder = write_rmd17(args.data / "aspirin_rmd17.xyz.gz", args.work / "data")
-    out = args.work / f"{row}-{args.minutes:g}min-{args.processes}processes"
-    start = resolve("jmp-xs")
-    published = settings(finetune_recipe(ROWS[row]), start.potential.config.backbone.num_blocks)
-    clock = Clock()
-    result = finetune(
-        folder,
-        recipe=ROWS[row],
-        data=DataOptions(folder, split=SPLIT),
-        model="jmp-xs",
-        out=out,
-        device="cpu",
-        config=in_time(published, 60.0 * args.minutes, args.processes),
-        resume=(out / "state.pt").exists(),
-    )
-    assert result.test is not None and result.test_before is not None
-    check_full_time(row, result.train_s, args.minutes)
+    task = finetune_recipe(recipe)
+    out = args.work / f"{name.replace('/', '-')}-{args.steps}steps-{args.processes}processes"
+    published = settings(task, resolve("jmp-xs").potential.config.backbone.num_blocks)
+    data = DataOptions(folder, recipe=task, split=SPLIT, n_train=args.n_train, seed=args.seed)
+    config = in_fixed_steps(published, args)
+    result, numbers = in_steps(name, out, data, ModelOptions(model="jmp-xs"), config)
     args.results.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(out / "parity.svg", args.results / f"rmd17_parity_{row}.svg")
-    used = yaml.safe_load((out / "config.yaml").read_text())["training"]
+    if "/" not in name:
+        shutil.copyfile(out / "parity.svg", args.results / f"rmd17_parity_{name}.svg")
+    overrides = config_diff(config_to_dict(published), config_to_dict(result.config))
     return {
-        "recipe": ROWS[row],
-        "overrides": config_diff(config_to_dict(published), used),
-        "start_sha256": start.sha256 if row == "jmp-xs" else "new weights",
-        "split": f"{SPLIT}: 850 / 50 / {N_TEST}",
-        "minutes": args.minutes,
-        "processes": args.processes,
-        "epochs": result.n_epochs,
-        "steps": result.n_steps,
-        "train_s": result.train_s,
-        "busy_cores": clock.cores(),
-        "test_before": result.test_before.to_dict(),
-        "valid": result.valid.to_dict(),
-        "test": result.test.to_dict(),
-        "curve_step": [line.step for line in result.history],
-        "curve_s": [line.elapsed_s for line in result.history],
-        "curve_valid_forces_mae_mev_per_a": [line.valid_forces_mae_mev_per_a for line in result.history],
+        "recipe": recipe,
+        "overrides": overrides,
+        "split": f"{SPLIT}: {args.n_train or 850} / 50 / {N_TEST}",
+        **numbers,
     }
 
 
@@ -136,8 +115,8 @@ def settings(recipe: FinetuneRecipe, n_blocks: int) -> TrainConfig:
     return recipe.train_config(n_blocks, recipe.force_std)
 
 
-def in_time(published: TrainConfig, seconds: float, processes: int) -> TrainConfig:
-    """The settings of the recipe, with a schedule that ends with the time, and our batches and learning rate
+def in_fixed_steps(published: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    """The settings of the recipe, with a schedule that ends with the steps, and our batches and learning rate
     by size."""
     optim = dataclasses.replace(published.optim, lr=None, stages=None)
     return dataclasses.replace(
@@ -145,9 +124,11 @@ def in_time(published: TrainConfig, seconds: float, processes: int) -> TrainConf
         optim=optim,
         epochs=None,
         patience=None,
-        max_time=seconds,
+        max_time=None,
+        max_steps=args.steps,
         batch_size=None,
-        processes=processes,
+        processes=args.processes,
+        seed=args.seed,
     )
 
 

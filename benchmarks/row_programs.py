@@ -97,6 +97,20 @@ def training_parser(description: str | None, name: str, *, processes: int = 2) -
     return parser
 
 
+def with_draws(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The same with a seed and a number of training frames; rows with another than the default have them in their
+    names (``draw``)."""
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and subset")
+    parser.add_argument("--n-train", type=int, help="train on a random subset of the frames")
+    return parser
+
+
+def draw(name: str, seed: int, n_train: int | None) -> str:
+    """Name of a row under a seed, with so many training frames (None: all)."""
+    few = "" if n_train is None else f"/{n_train}-frames"
+    return name + few + (f"/seed-{seed}" if seed else "")
+
+
 def compute_missing(
     path: Path,
     names: Sequence[str],
@@ -110,7 +124,7 @@ def compute_missing(
     """Compute and write the rows that ``path`` does not have yet with these numbers (``same``)."""
     for name in names:
         done = read_rows(path).get(name)
-        if done and all(done[key] == value for key, value in same.items()):
+        if done and all(done.get(key) == value for key, value in same.items()):
             print(f"{name}: done before")
             continue
         write_row(path, name, compute(name), what=what, threads=threads, order=order)

@@ -19,7 +19,9 @@ LENGTHS = np.linspace(0.8, 6.0, 53)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs of benchmarks, which are no part of the package, can be imported."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("cards", "rows", "systems")]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] in ("cards", "card_tables", "rows", "systems")
+    ]:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -98,7 +100,7 @@ def test_halves_of_a_molecule_are_rigid() -> None:
 
 
 def test_attraction_counts_only_nearer_than_trained() -> None:
-    from cards.dimers import most_minima, scan, worst_attraction
+    from cards.dimers import count, scan, worst_attraction
 
     distances, frames = scan("H-O")
     assert len(frames) == len(distances) and distances[-1] > 5.7
@@ -107,7 +109,7 @@ def test_attraction_counts_only_nearer_than_trained() -> None:
     found = worst_attraction(distances, forces, 1.5)
     assert found is not None and found[0] < 1.0 and found[1] == -2.0
     curve = morse(LENGTHS) - bump(4.0, 0.5)
-    assert most_minima(None) == 1 and most_minima({"energies_ev": [*curve.tolist(), None]}) == 2
+    assert count([None, *curve.tolist(), None]) == 2
 
 
 def test_the_sixty_crystals_are_built() -> None:
@@ -149,3 +151,64 @@ def test_a_trajectory_keeps_its_lattice_or_not() -> None:
 
     assert kept_lattice(start, frames(0.0))["passed"]
     assert not kept_lattice(start, frames(1.0))["passed"]
+
+
+def test_tables_are_made_of_rows_of_any_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import card_tables  # type: ignore[import-not-found]
+    import yaml
+
+    refused = {"passed": False, "covered": False, "note": "no head of this level of theory"}
+    curve = {"passed": True, "fall_beyond_ev": 0.0, "rise_inside_ev": 0.0}
+    rows = {
+        "unseen/bpa3_test": refused,
+        "bonds/gfn2/water O-H": {**curve, "teacher": True, "largest_difference_ev": 0.2},
+        "bonds/pbe-dz/methane C-H": {**curve, "teacher": False},
+        "dimers/gfn2": {
+            "passed": True,
+            "pairs": 1,
+            "attracted": 0,
+            "worst_attracted": [],
+            "too_many_minima": 0,
+        },
+        "volumes/Si": refused,
+        "returns/Si": refused,
+        "phonons/Si": refused,
+        "dynamics/Si 900 K": refused,
+        "dynamics/Al 600 K": {
+            "passed": False,
+            "covered": True,
+            "head": "pbe",
+            "atoms": 32,
+            "failure": "Guard: x.",
+        },
+        "dynamics/NaCl 600 K": {
+            "passed": False,
+            "covered": False,
+            "head": "pbe",
+            "note": "no pbe-u",
+            "atoms": 64,
+        },
+    }
+    monkeypatch.setattr(card_tables, "RESULTS", tmp_path)
+    for content in ({}, rows):
+        (tmp_path / "model_card.yaml").write_text(yaml.safe_dump({"rows": content}, sort_keys=False))
+        for make in card_tables.CARD_TABLES.values():
+            head, *lines = make()
+            assert all(len(line) == len(head) for line in lines)
+    summary = {line[0]: line[2:] for line in card_tables.card_summary()[1:]}
+    assert [line[3] for line in card_tables.card_dynamics()[1:]] == [
+        "no such head",
+        "Guard: x.",
+        "not accepted",
+    ]
+    assert summary["bonds"] == ["2", "2"] and summary["volumes"] == ["1", "0"]
+
+
+def test_rows_of_another_model_are_dropped(tmp_path: Path) -> None:
+    from rows import keep_rows, read_rows, write_row  # type: ignore[import-not-found]
+
+    path = tmp_path / "rows.yaml"
+    for name in ("old", "new"):
+        write_row(path, name, {"model_sha256": name}, what="", threads=1, order=["new", "old"])
+    keep_rows(path, lambda name, row: row["model_sha256"] == "new")
+    assert read_rows(path) == {"new": {"model_sha256": "new"}}

@@ -66,10 +66,8 @@ def test_what_was_not_run_says_so_and_what_was_is_filled_in(
     run = {
         "recipe": "rmd17-aspirin",
         "split": "official-1",
-        "minutes": 30.0,
-        "busy_cores": 0.3,
+        "steps": 3600,
         "epochs": 9,
-        "test_before": error,
         "valid": error,
         "test": error,
     }
@@ -86,10 +84,8 @@ def test_what_was_not_run_says_so_and_what_was_is_filled_in(
         "jmp-xs",
         "rmd17-aspirin",
         "official-1",
-        "30",
-        "0.3",
+        "3600",
         "9",
-        "41.3",
         "41.3",
         "41.3",
     ]

@@ -3,7 +3,7 @@ that the teacher has not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -69,7 +69,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
         if worst is not None:
             attracted.append((worst[1], f"{pair} {worst[0]:.2f} Å {worst[1]:.2f} eV/Å"))
         found = len(minima(energies, DEPTH_EV))
-        if found > most_minima(teacher.get(pair)):
+        if found > max(1, teacher.get(pair, 1)):
             many.append((-found, f"{pair} {found}"))
     return {
         "pairs": len(pairs),
@@ -79,7 +79,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
         "worst_attracted": [text for _, text in sorted(attracted)[:SHOWN]],
         "too_many_minima": len(many),
         "most_minima": [text for _, text in sorted(many)[:SHOWN]],
-        "passed": not attracted and not many,
+        "passed": bool(pairs) and not attracted and not many,
     }
 
 
@@ -93,12 +93,9 @@ def worst_attraction(distances: Floats, forces: Floats, shortest: float) -> tupl
     return float(distances[inside][place]), float(forces[inside][place])
 
 
-def most_minima(teacher: dict[str, Any] | None) -> int:
-    """Minima that a dimer may have: one, or as many as the teacher's curve has where it knows it."""
-    if teacher is None:
-        return 1
-    known = [energy for energy in teacher["energies_ev"] if energy is not None]
-    return max(1, len(minima(np.array(known), DEPTH_EV)))
+def count(energies: Sequence[float | None]) -> int:
+    """Minima of the curve of a teacher (N values, None where it does not know the energy)."""
+    return len(minima(np.array([energy for energy in energies if energy is not None]), DEPTH_EV))
 
 
 def _curves(calculator: JMPCalculator, pairs: list[str]) -> Iterator[tuple[str, Floats, Floats, Floats]]:

@@ -68,10 +68,17 @@ class CardModel:
         """A calculator of one head."""
         return JMPCalculator(self.path, head=head, dtype=dtype)
 
+    def compiled(self, head: str) -> JMPCalculator:
+        """The same for long runs, compiled once."""
+        return self._compiled.setdefault(head, JMPCalculator(self.path, head=head, compile=True))
+
+    @functools.cached_property
+    def _compiled(self) -> dict[str, JMPCalculator]:
+        return {}
+
     @functools.cached_property
     def _any(self) -> JMPCalculator:
-        first = JMPCalculator(self.path)  # without a head: a file may have two defaults
-        return first
+        return JMPCalculator(self.path)  # without a head: a file may have two defaults
 
 
 def knows(head: HeadConfig, numbers: Any) -> bool:

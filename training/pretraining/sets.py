@@ -313,11 +313,16 @@ def source_sets(
             hint="pack anew with --data FOLDER, or take the sets (and heads that only they train) out of "
             "the recipe",
         )
-    in_order = [found[item.name] for item in mixture.sets]
+    in_order = [under_head(found[item.name], item.head) for item in mixture.sets]
     described = with_one_zero(in_order, mixture, lone_atoms=recipe.model.subtract_lone_atom, say=say)
     in_order = [replace(source, described=described[source.name]) for source in in_order]
     start = None if recipe.stage is None else recipe.stage.start
     return in_order if start is None else with_references_of(start, in_order)
+
+
+def under_head(source: SourceSet, head: str) -> SourceSet:
+    """The set under a head of the recipe, which may have another name than when the set was packed."""
+    return replace(source, described=replace(source.described, head=head))
 
 
 def with_references_of(start: StageFile, sets: Iterable[SourceSet]) -> list[SourceSet]:

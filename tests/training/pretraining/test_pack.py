@@ -16,8 +16,11 @@ from jmp_calc.errors import BadInputError
 from jmp_calc.training.data.geometry_hash import Seen, key
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.filters import subsample
-from jmp_calc.training.pretraining.mixture import load_mixture
+from jmp_calc.training.pretraining.mixture import load_mixture, read_recipe
+from jmp_calc.training.pretraining.options import PretrainOptions
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
+from jmp_calc.training.pretraining.recipe import recipe_of
+from jmp_calc.training.pretraining.sets import source_sets
 from tests.training.helpers.mixture_data import labelled, write_mixture
 
 HARTREE, BOHR = 27.211386246, 0.529177211  # eV, Å
@@ -180,3 +183,22 @@ def test_even_subsample_spans_the_file_and_keeps_the_order(tmp_path: Path) -> No
     chosen = [frame.index for frame in subsample(frames, 5, "even", 0)]
     assert chosen == sorted(chosen)
     assert (chosen[0], chosen[-1], len(chosen)) == (0, len(packed) - 1, 5)
+
+
+def test_sets_of_a_pack_are_under_the_heads_of_the_recipe_that_reads_it(tmp_path: Path) -> None:
+    """One pack serves recipes with other heads: one per method, or one for all."""
+    recipe = write_mixture(tmp_path)
+    save_packed(tmp_path / "p.npz", packed_in(tmp_path), {})
+    content = read_recipe(recipe)
+    content["sets"] = {name: content["sets"][name] for name in ("molecules", "aside")}
+    for item in content["sets"].values():
+        item["head"] = "both"
+    content["heads"] = {"both": {"level_of_theory": "two of EMT"}}
+    content["mixture"] = {**content["mixture"], "default_head": "both", "default_for_molecules": ""}
+    sets = source_sets(
+        recipe_of(content, "here"), None, PretrainOptions(pack=tmp_path / "p.npz"), lambda text: None
+    )
+    assert [(source.name, source.described.head) for source in sets] == [
+        ("molecules", "both"),
+        ("aside", "both"),
+    ]
