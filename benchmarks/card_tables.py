@@ -118,7 +118,7 @@ def card_phonons() -> Lines:
     lines = [["crystal", "lowest (THz)", "teacher", "highest (THz)", "teacher", "passed"]]
     keys = ("lowest_thz", "teacher_lowest_thz", "highest_thz", "teacher_highest_thz")
     for name, row in of_section("phonons").items():
-        why = "yes" if row["passed"] else row.get("note", "no" if row.get("covered") else "not accepted")
+        why = "yes" if row["passed"] else trouble(row) or "no"
         lines.append([name, *(number(row, key, ".2f") for key in keys), why])
     return lines
 
@@ -127,20 +127,25 @@ def card_dynamics() -> Lines:
     """Runs."""
     lines = [["run", "head", "atoms", "result", "passed"]]
     for name, row in of_section("dynamics").items():
-        if "note" in row and "time_ps" not in row:
-            result = row["note"]
-        elif "slope_mev_per_atom_per_ps" in row:
+        if "slope_mev_per_atom_per_ps" in row:
             result = f"{row['slope_mev_per_atom_per_ps']:+.4f} meV/atom/ps"
         elif "bonds" in row:
             result = f"{row['broken']} of {row['bonds']} bonds broken, {row['formed']} formed"
         elif "largest_move_share" in row:
             result = f"sites moved by up to {row['largest_move_share']:.2f} of a distance"
         else:
-            result = "not accepted by the head"
+            result = trouble(row)
         lines.append(
             [name, row.get("head", NO), str(row.get("atoms", NO)), result, "yes" if row["passed"] else "no"]
         )
     return lines
+
+
+def trouble(row: dict[str, Any]) -> str:
+    """Why a row has no numbers; empty where it has."""
+    if "failure" in row:
+        return str(row["failure"])
+    return "" if row["covered"] else "not accepted" if "head" in row else "no such head"
 
 
 def by_head(rows: Rows) -> dict[str, list[dict[str, Any]]]:

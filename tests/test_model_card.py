@@ -174,14 +174,33 @@ def test_tables_are_made_of_rows_of_any_model(tmp_path: Path, monkeypatch: pytes
         "returns/Si": refused,
         "phonons/Si": refused,
         "dynamics/Si 900 K": refused,
+        "dynamics/Al 600 K": {
+            "passed": False,
+            "covered": True,
+            "head": "pbe",
+            "atoms": 32,
+            "failure": "Guard: x.",
+        },
+        "dynamics/NaCl 600 K": {
+            "passed": False,
+            "covered": False,
+            "head": "pbe",
+            "note": "no pbe-u",
+            "atoms": 64,
+        },
     }
     monkeypatch.setattr(card_tables, "RESULTS", tmp_path)
     for content in ({}, rows):
-        (tmp_path / "model_card.yaml").write_text(yaml.safe_dump({"rows": content}))
+        (tmp_path / "model_card.yaml").write_text(yaml.safe_dump({"rows": content}, sort_keys=False))
         for make in card_tables.CARD_TABLES.values():
             head, *lines = make()
             assert all(len(line) == len(head) for line in lines)
     summary = {line[0]: line[2:] for line in card_tables.card_summary()[1:]}
+    assert [line[3] for line in card_tables.card_dynamics()[1:]] == [
+        "no such head",
+        "Guard: x.",
+        "not accepted",
+    ]
     assert summary["bonds"] == ["2", "2"] and summary["volumes"] == ["1", "0"]
 
 

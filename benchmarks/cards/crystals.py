@@ -126,7 +126,7 @@ def measured(formula: str, model: CardModel) -> dict[str, Any]:
         "lowest_at_an_end": bool(energies.argmin() in (0, len(energies) - 1)),
     }
     if fit is None or theirs is None:
-        return row | {"passed": False, "note": "no minimum" if fit is None else "no values of the teacher"}
+        return row | {"passed": False, "failure": "no minimum" if fit is None else "no values of the teacher"}
     row |= {
         "length_off_percent": 100 * ((fit.volume / theirs.volume) ** (1 / 3) - 1),
         "bulk_modulus_gpa": fit.bulk_modulus_gpa,
@@ -150,7 +150,7 @@ def returned(formula: str, model: CardModel) -> dict[str, Any]:
         still = relax(start, calc=calculator, cell="full", fmax=FMAX, steps=STEPS)
         back = relax(rattled(still.atoms), calc=calculator, cell="full", fmax=FMAX, steps=STEPS)
     except JMPError as error:
-        return row | {"passed": False, "note": error.fact}
+        return row | {"passed": False, "failure": error.fact}
     row |= {
         "converged": still.converged and back.converged,
         "energy_off_mev_per_atom": 1e3 * (back.energy_ev - still.energy_ev) / len(start),

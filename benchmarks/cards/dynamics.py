@@ -123,9 +123,9 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
             begin.calc = calculator
             result = _dynamics(begin, run, folder)
     except GuardError as error:
-        return row | {"covered": True, "passed": False, "note": f"{error.where}: {error.fact}"}
+        return row | {"covered": True, "passed": False, "failure": f"{error.where}: {error.fact}"}
     except JMPError as error:
-        return row | {"covered": True, "passed": False, "note": error.fact}
+        return row | {"covered": True, "passed": False, "failure": error.fact}
     row |= {"covered": True, "time_ps": result.time_ps}
     return row | (_slope(result) if run.nve else kept(begin, read(folder / "md" / "traj.extxyz", ":"), run))
 

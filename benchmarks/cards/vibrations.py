@@ -52,7 +52,7 @@ def measured(formula: str, model: CardModel) -> dict[str, Any]:
         still = relax(start(formula), calc=calculator, cell="full", fix_symmetry=True, fmax=FMAX, steps=200)
         found = phonons_of(still.atoms)
     except JMPError as error:
-        return row | {"passed": False, "note": error.fact}
+        return row | {"passed": False, "failure": error.fact}
     row |= {
         "converged": still.converged,
         "volume_off_teacher_percent": 100 * (still.atoms.get_volume() / start(formula).get_volume() - 1),

@@ -24,6 +24,7 @@ import click
 
 from ..errors import UsageError
 from ..inference.settings import Elements, Settings
+from ..io.outdir import check_prefix
 from .arguments import Arguments
 from .config import config_option
 
@@ -124,12 +125,7 @@ def common_options(
             names = {field.name for field in fields(Common)} - (set() if calculator else OF_CALCULATORS)
             shared = {name: given.pop(name) for name in names if name in given}
             common = Common(**shared)
-            if "/" in common.prefix or "\\" in common.prefix:
-                raise UsageError(
-                    "--prefix is a name, not a path.",
-                    where=common.prefix,
-                    hint="choose the folder with -o DIR",
-                )
+            check_prefix(common.prefix)
             return function(*args, common=common, **given)
 
         decorated: Any = wrapper

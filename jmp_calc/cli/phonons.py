@@ -60,7 +60,7 @@ def phonons(
     polar crystals show no LO-TO splitting at Γ.
     """
     from ..io.structures import pick_structure
-    from ..workflows.phonons import NO_LO_TO, OUTPUTS, describe
+    from ..workflows.phonon_result import NO_LO_TO, OUTPUTS, describe
     from ..workflows.phonons import phonons as run_phonons
 
     checked = PhononSettings(**settings)
@@ -93,7 +93,8 @@ def phonons(
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:
     """Say which supercell and how many calculations it would be."""
-    from ..workflows.phonons import OUTPUTS, displacements
+    from ..workflows.phonon_result import OUTPUTS
+    from ..workflows.phonons import displacements
 
     phonon, _, periodic = displacements(atoms, settings)
     facts = {

@@ -92,7 +92,7 @@ def relax(
             common.say(picked.message)
         result = _relaxed(run, picked.atoms, settings)
         for form, name in zip(write, also, strict=True):
-            write_as(run.path(name), [result.atoms], form)
+            write_as(run.path(name), [result.trajectory[result.step]], form)
             run.add_output(run.path(name), "relaxed structure")
         if result.climbed or not allow_unconverged:
             result.require_converged()

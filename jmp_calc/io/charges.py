@@ -4,15 +4,13 @@ would count as one of a neutral molecule."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 _HEAD = 4 << 20
 """Bytes in which programs state what they compute."""
 _NEUTRAL = 0.01
 """Electrons that a cell may lack or have too many of by rounding."""
-_OLD_CHARGES = {1: 3, 2: 2, 3: 1, 5: -1, 6: -2, 7: -3}
-"""Codes in the atom lines of a molfile."""
 
 
 def given_state(source: Path, form: str) -> dict[str, float]:
@@ -38,35 +36,6 @@ def _stated(*patterns: tuple[str, str]) -> Callable[[str], dict[str, float]]:
 
 def _number(text: str) -> float:
     return float(text.lower().replace("d", "e"))
-
-
-# ---- molfiles --------------------------------------------------------------------------------------------
-
-
-def _molfile(text: str) -> dict[str, float]:
-    """Sums over the atoms of the first molecule: ``M  CHG`` and ``M  RAD``, ``CHG=`` and ``RAD=`` of version
-    3000, or the codes of the atom lines where there are none of these."""
-    lines = text.partition("M  END")[0].splitlines()
-    charges, radicals = list(_properties(lines, "CHG")), list(_properties(lines, "RAD"))
-    if not charges and not radicals and len(lines) > 3 and "V3000" not in lines[3]:
-        count = _whole(lines[3][:3])
-        charges = [_OLD_CHARGES.get(_whole(line[36:39]), 0) for line in lines[4 : 4 + count]]
-    state: dict[str, float] = {"charge": sum(charges)} if any(charges) else {}
-    if any(radicals):  # 1: singlet, 2: doublet, 3: triplet
-        state["unpaired_electrons"] = sum(max(radical - 1, 0) for radical in radicals)
-    return state
-
-
-def _properties(lines: list[str], name: str) -> Iterator[int]:
-    for line in lines:
-        if line.startswith(f"M  {name}"):
-            yield from (_whole(word) for word in line[9:].split()[1::2])
-        elif line.startswith("M  V30"):
-            yield from (int(match) for match in re.findall(rf"\b{name}=(-?\d{{1,6}})\b", line))
-
-
-def _whole(text: str) -> int:
-    return int(text) if re.fullmatch(r"\s*-?\d{1,6}\s*", text) else 0
 
 
 # ---- VASP: electrons against valences ----------------------------------------------------------------------
@@ -102,8 +71,6 @@ def _missing_electrons(
 
 
 _READERS: dict[str, Callable[[str], dict[str, float]]] = {
-    "mol": _molfile,
-    "sdf": _molfile,
     "vasp-out": _outcar,
     "vasp-xml": _vasprun,
     "gaussian-out": _stated(

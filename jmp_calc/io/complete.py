@@ -11,6 +11,7 @@ import re
 import struct
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def check_complete(source: Path, form: str, path: Path, *, allow_truncated: bool
         )
     if form in _COUNTS:
         _check_count(_COUNTS[form](source), source, path)
+    if form == "vasp" and _has_row_too_many(source):
+        raise BadInputError(
+            "More atoms have coordinates than the line of numbers announces.",
+            where=str(path),
+            hint="correct the line with the numbers of atoms",
+        )
 
 
 def _missing(source: Path, form: str) -> str | None:
@@ -199,6 +206,23 @@ def _poscar_count(source: Path) -> int | None:
         words = lines[6].split("!")[0].split()
     counts = [_whole_number(word) for word in words]
     return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _has_row_too_many(source: Path) -> bool:
+    """Whether three numbers follow directly behind the last atom of a POSCAR: a blank line or a word comes
+    before velocities."""
+    count = _poscar_count(source)
+    if count is None:
+        return False
+    with source.open(encoding="utf-8", errors="replace") as stream:
+        lines = (line.split() for line in iter(lambda: stream.readline(_MOST_HEADER), ""))
+        head = [next(lines, []) for _ in range(8)]  # one more where no line names the elements
+        rest = chain(head[7:] if head[5] and _whole_number(head[5][0]) is None else head[6:], lines)
+        mode = next(rest, [])
+        if mode and mode[0][0].lower() == "s":  # selective dynamics
+            next(rest, None)
+        row = next(islice(rest, count, None), [])
+    return len(row) >= 3 and all(re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", word) for word in row[:3])
 
 
 def _second_line_count(source: Path) -> int | None:

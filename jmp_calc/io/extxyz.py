@@ -21,7 +21,7 @@ from .files import DAMAGED_PACKING, LONGEST_LINE, Index, damaged_packing, open_b
 from .header import cell_and_pbc, header_entries
 from .raw_frame import RawFrame, RawStream
 
-_ISOTOPES = {"D": 2.014, "T": 3.016}
+ISOTOPES = {"D": 2.014, "T": 3.016}
 """Symbols of hydrogen isotopes, and their masses in u."""
 _MOST_ATOMS = 1 << 40
 _FALLBACK = "species:S:1:pos:R:3"
@@ -268,7 +268,7 @@ def _elements(symbols: np.ndarray, arrays: dict[str, np.ndarray], where: str) ->
     known: dict[str, int] = {}
     for symbol in set(symbols.tolist()):
         name = symbol.capitalize()
-        if name in atomic_numbers or name in _ISOTOPES:
+        if name in atomic_numbers or name in ISOTOPES:
             known[symbol] = atomic_numbers.get(name, 1)
         elif symbol.isascii() and symbol.isdigit() and len(symbol) < 4:
             known[symbol] = int(symbol)
@@ -280,7 +280,7 @@ def _elements(symbols: np.ndarray, arrays: dict[str, np.ndarray], where: str) ->
                 hint="write symbols such as Fe, not labels such as Fe1",
             )
     numbers = np.array([known[symbol] for symbol in symbols], dtype=np.int64)
-    heavy = np.array([_ISOTOPES.get(symbol.capitalize(), 0.0) for symbol in symbols])
+    heavy = np.array([ISOTOPES.get(symbol.capitalize(), 0.0) for symbol in symbols])
     if heavy.any() and "masses" not in arrays and (numbers < len(atomic_masses)).all():
         arrays["masses"] = np.where(heavy > 0, heavy, atomic_masses[numbers])[:, None]
     return numbers

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInputError
 from .charges import given_state
 from .cif import cif_images
+from .molfile import molfile_images
 from .pdb import pdb_images
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def _structures(source: Path, form: str) -> Iterator[Atoms]:
         yield from cif_images(source)
     elif form == "proteindatabank":
         yield from pdb_images(source)
+    elif form in ("mol", "sdf"):
+        yield from molfile_images(source)
     else:
         yield from ase.io.iread(str(source), index=":", format=form, do_not_split_by_at_sign=True)
 

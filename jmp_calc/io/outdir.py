@@ -78,8 +78,17 @@ def held(claim: Claim) -> Iterator[HeldFolder]:
         yield HeldFolder(folder)
 
 
+def check_prefix(prefix: str) -> None:
+    """UsageError for a prefix of file names that is a path."""
+    if "/" in prefix or "\\" in prefix:
+        raise UsageError(
+            "The prefix is a name, not a path.", where=prefix, hint="choose the folder with -o DIR (out=)"
+        )
+
+
 def with_prefix(name: str, prefix: str) -> str:
-    """Name of an output file."""
+    """Name of an output file; UsageError for a prefix that is a path."""
+    check_prefix(prefix)
     return f"{prefix}-{name}" if prefix else name
 
 
@@ -210,6 +219,7 @@ def claimed(folder: str | os.PathLike[str] | None, names: Iterable[str] = ()) ->
     if folder is None:
         yield
         return
+    wanted = tuple(names)  # a prefix that is a path is refused before the folder is made
     with locked(make_folder(Path(folder)), nested=True):
-        remove_partial(Path(folder), names)
+        remove_partial(Path(folder), wanted)
         yield

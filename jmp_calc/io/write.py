@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .atomic import replacing
+from .constraints import drop_unstorable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,8 +54,7 @@ def readable(atoms: Atoms) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     work = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints)
-    results = getattr(atoms.calc, "results", None) or {}
-    results = {key: value for key, value in results.items() if _is_result(value, len(atoms), key)}
+    results = {key: value for key, value in _own_results(atoms).items() if _is_result(value, len(atoms), key)}
     for name, array in atoms.arrays.items():
         word, column = _word(name), _column(np.asarray(array), len(atoms))
         if (
@@ -71,6 +71,15 @@ def readable(atoms: Atoms) -> Atoms:
     if results:
         work.calc = SinglePointCalculator(work, **results)
     return work
+
+
+def _own_results(atoms: Atoms) -> dict[str, Any]:
+    """Results of the calculator for these very atoms: one that has moved on keeps those of other frames."""
+    calc = atoms.calc
+    changed = getattr(calc, "check_state", None)
+    if calc is None or (changed is not None and changed(atoms)):
+        return {}
+    return getattr(calc, "results", None) or {}
 
 
 def _is_result(value: Any, n_atoms: int, key: str) -> bool:
@@ -191,7 +200,7 @@ def written_name(stem: str, name: str) -> str:
 def write_as(path: Path, frames: Iterable[Atoms], name: str) -> None:
     """Write frames in the format ``name`` (a key of FORMATS); POSCAR with atoms sorted by element.
 
-    UsageError for a format that cannot hold them.
+    A warning names constraints that the file is without. UsageError for a format that cannot hold the frames.
     """
     import ase.io
 
@@ -199,6 +208,7 @@ def write_as(path: Path, frames: Iterable[Atoms], name: str) -> None:
     form = FORMATS[check_format(name, several=len(images) > 1)]
     for image in images:
         check_cell(image, [name])
+    drop_unstorable(images, form, path.name)
     extra: dict[str, Any] = {"sort": True} if form == "vasp" else {}
     with replacing(path) as temporary:
         ase.io.write(temporary, images if len(images) > 1 else images[0], format=form, **extra)

@@ -19,6 +19,7 @@ import numpy as np
 from ..checks import check_sound, describe_constraints
 from ..errors import JMPWarning, UsageError
 from ..io.atomic import replacing
+from ..io.constraints import unstorable
 from ..io.outdir import with_prefix
 from ..io.write import write_extxyz
 
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
 logger = logging.getLogger("jmp_calc")
-
-STORED_CONSTRAINTS = ("FixAtoms", "FixCartesian")
-"""Constraints that extxyz keeps, as a column of which atoms may move."""
 
 
 def output_path(folder: str | os.PathLike[str], name: str, prefix: str = "") -> Path:
@@ -146,8 +144,7 @@ def keep_pulls_off_momenta(atoms: Atoms) -> None:
 def warn_of_unstored_constraints(atoms: Atoms) -> None:
     """Say which constraints the extxyz files of a run will not hold: all but fixed atoms and fixed Cartesian
     components."""
-    lost = atoms.copy()
-    lost.set_constraint([c for c in atoms.constraints if type(c).__name__ not in STORED_CONSTRAINTS])
+    lost = unstorable(atoms, "extxyz")
     if lost.constraints:
         text = (
             f"extxyz files cannot hold {', '.join(describe_constraints(lost))}; the run obeys them, the files"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from ..errors import UsageError
 
 AUTO_MESH_LENGTH_A = 60.0
 """phonopy's mesh length: N = 60 Å · |a*|, 19 points for silicon's primitive cell."""
+
+
+MOST = {"displacement": 0.5, "band_points": 10_000, "mesh": 10_000_000, "temperatures": 100_000}
+"""Beyond these, Å and numbers of points, forces are not linear and memory ends; nobody means it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +47,23 @@ class PhononSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be positive, got {value}.")
-        if self.band_points < 2:
-            raise UsageError(f"band_points must be at least 2, got {self.band_points}.")
+        if self.displacement > MOST["displacement"]:
+            raise UsageError(f"The displacement must be at most 0.5 Å, got {self.displacement}.")
+        if not 2 <= self.band_points <= MOST["band_points"]:
+            raise UsageError(
+                f"band_points must be at least 2 and at most {MOST['band_points']}, got {self.band_points}."
+            )
+        if not isinstance(self.mesh, str) and math.prod(self.mesh) > MOST["mesh"]:
+            raise UsageError(f"The mesh may have {MOST['mesh']} points, got {math.prod(self.mesh)}.")
         if self.relax_steps < 1:
             raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")
         if not 0 <= self.tmin < self.tmax:
             raise UsageError(f"Temperatures must satisfy 0 <= tmin < tmax, got {self.tmin} and {self.tmax}.")
+        if not (self.tmax - self.tmin) / self.tstep < MOST["temperatures"]:
+            raise UsageError(
+                f"Temperatures from {self.tmin} to {self.tmax} in steps of {self.tstep} are more than "
+                f"{MOST['temperatures']}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""

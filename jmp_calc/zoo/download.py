@@ -198,11 +198,16 @@ def _transfer(url: str, part: Path, notes: Path, expected: Expected, progress: P
             _drop(part, notes)
             raise _Interrupted("the server refused to continue") from err
         raise ModelError(
-            f"The server answered {err.code} {err.reason}.", where=url, hint=expected.by_hand
+            f"The server answered {err.code} {_one_line(err.reason)}.", where=url, hint=expected.by_hand
         ) from err
-    except _LOST as err:
-        reason = getattr(err, "reason", err)
+    except (*_LOST, ValueError) as err:  # ValueError: a redirect to what is no address, a name that is none
+        reason = _one_line(getattr(err, "reason", err))
         raise ModelError(f"No connection to the server: {reason}.", where=url, hint=expected.by_hand) from err
+
+
+def _one_line(reason: object) -> str:
+    """What a server or the machine says, as a part of a sentence."""
+    return " ".join(str(reason).split())[:200]
 
 
 def _append(
@@ -280,6 +285,8 @@ def _check_response(
             where=url,
             hint="the address may have changed",
         )
+    if total == 0:
+        raise ModelError("The server sends an empty file.", where=url, hint=expected.by_hand)
     if total is not None and total > expected.limit:
         raise _too_long(url, expected)
     free = shutil.disk_usage(part.parent).free
@@ -321,7 +328,9 @@ def _start(response: Any, have: int, kept: _Kept | None) -> int | None:
     """The first byte of an answer; None: it is a piece of another file or of another place than asked for."""
     if response.status != 206:
         return 0  # the whole file: it has changed, or the server knows no ranges
-    span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    span = re.fullmatch(
+        r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", response.headers.get("Content-Range", "")
+    )
     if kept is None or span is None or int(span[1]) != have:
         return None
     if span[3] != "*" and (int(span[2]) + 1 != int(span[3]) or kept.total not in (None, int(span[3]))):
@@ -364,7 +373,10 @@ def _digest(path: Path, kind: str = "sha256") -> str:
 
 
 def _check_url(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as err:
+        raise ModelError(f"This is no address: {err}.", where=url) from err
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL_HOSTS):
         return
     raise ModelError("Files are fetched over https only.", where=url)

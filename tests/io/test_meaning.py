@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 
 from jmp_calc.errors import BadInputError, BadStructureError
 from jmp_calc.io.charges import given_state
+from jmp_calc.io.images import images
 from jmp_calc.io.structures import read_frames, read_structure
 from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
@@ -107,9 +108,6 @@ VASPRUN = (
 @pytest.mark.parametrize(
     ("form", "text", "state"),
     [
-        ("mol", MOL.format(0) + "M  CHG  1   1   1\nM  END\n", {"charge": 1}),
-        ("mol", MOL.format(0) + "M  RAD  1   1   2\nM  END\n", {"unpaired_electrons": 1}),
-        ("sdf", MOL.format(0) + "M  V30 1 N 0 0 0 0 CHG=-1\nM  END\nM  CHG  1   1   1\n", {"charge": -1}),
         ("vasp-xml", VASPRUN.format("21.00000000"), {"charge": 1.0}),
         ("vasp-xml", VASPRUN.format("22.00000000"), {}),
         (
@@ -127,6 +125,86 @@ def test_what_other_programs_say_of_charge_and_spin(
 ) -> None:
     (tmp_path / "a").write_text(text)
     assert given_state(tmp_path / "a", form) == state
+
+
+# ---- POSCAR ------------------------------------------------------------------------------------------------
+
+POSCAR = "title\n1.0\n5 0 0\n0 5 0\n0 0 5\n{0}{1}\n{2}Direct\n0 0 0\n0.5 0.5 0.5\n"
+
+
+@pytest.mark.parametrize("symbols", ["Cu\n", ""])
+@pytest.mark.parametrize("selective", ["", "Selective dynamics\n"])
+def test_a_poscar_has_as_many_rows_as_atoms(tmp_path: Path, symbols: str, selective: str) -> None:
+    path = tmp_path / "POSCAR"
+    flags = " T T F" if selective else ""
+    title = "title" if symbols else "Cu"
+
+    def write(count: int, after: str) -> None:
+        text = POSCAR.format(symbols, count, selective).replace("title", title)
+        path.write_text(text.replace("0 0 0\n0.5 0.5 0.5", f"0 0 0{flags}\n0.5 0.5 0.5{flags}") + after)
+
+    for after in ("", "\n", "\n0.1 0 0\n0 0.1 0\n", "Cartesian\n0.1 0 0\n0 0.1 0\n"):
+        write(2, after)
+        assert len(read_structure(path)) == 2
+    for count, after in ((1, ""), (2, f"0.2 0.2 0.2{flags}\n"), (1, "\n0 0 0\n")):
+        write(count, after)
+        with pytest.raises(BadInputError, match="More atoms have coordinates"):
+            read_structure(path)
+
+
+# ---- molfiles ----------------------------------------------------------------------------------------------
+
+COLUMNS = "x\n\n\n  2  0  0  0  0  0  0  0  0  0999 V2000\n" + "".join(
+    f"    {x:.4f}    0.0000    0.0000 {symbol:<3}{{}}  0\n" for x, symbol in ((0, "C"), (1, "H"))
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (MOL.format(0) + "M  CHG  1   1   1\nM  END\n", {"charge": 1}),
+        (MOL.format(0) + "M  CHG  2   1   2   2  -1\nM  END\n", {"charge": 1}),
+        (MOL.format(0) + "M  RAD  1   1   2\nM  END\n", {"unpaired_electrons": 1}),
+        (MOL.format(0) + "M  END\nM  CHG  1   1   1\n", {}),
+    ],
+)
+def test_charge_and_spin_of_a_molfile(tmp_path: Path, text: str, state: dict[str, float]) -> None:
+    (tmp_path / "a.mol").write_text(text)
+    (atoms,) = images(tmp_path / "a.mol", "mol")
+    assert atoms.info == state
+
+
+@pytest.mark.parametrize(
+    ("text", "masses"),
+    [
+        (COLUMNS.format(" 0", " 0") + "M  ISO  2   1  13   2   2\n", [13, 2.014]),
+        (COLUMNS.format(" 0", " 0") + "M  ISO  1   2   3\n", [12.011, 3.016]),
+        (COLUMNS.format(" 2", " 0"), [14, 1.008]),
+        (COLUMNS.format("-1", " 1"), [11, 2.014]),
+        (COLUMNS.format(" 0", " 0").replace(" H ", " D "), [12.011, 2.014]),
+        (COLUMNS.format(" 0", " 0"), [12.011, 1.008]),
+    ],
+)
+def test_isotopes_of_a_molfile_are_masses(tmp_path: Path, text: str, masses: list[float]) -> None:
+    (tmp_path / "a.mol").write_text(text + "M  END\n")
+    atoms = read_structure(tmp_path / "a.mol")
+    np.testing.assert_allclose(atoms.get_masses(), masses, atol=1e-3)
+    assert atoms.get_chemical_formula() == "CH"
+
+
+def test_all_molecules_of_an_sdf_file_are_read(tmp_path: Path) -> None:
+    one, two = COLUMNS.format(" 0", " 0"), COLUMNS.format(" 0", " 0").replace(" C ", " N ")
+    (tmp_path / "a.sdf").write_text(f"{one}M  ISO  1   1  13\nM  END\n> <a>\n1\n\n$$$$\n{two}M  END\n$$$$\n")
+    first, second = read_frames(tmp_path / "a.sdf")
+    assert first.get_masses()[0] == 13 and second.get_masses()[0] == pytest.approx(14.007)
+
+
+@pytest.mark.parametrize("line", ["M  ISO  1   9  13\n", "M  ISO  1   1  -2\n", "M  ISO  1   1\n V3000"])
+def test_molfiles_that_cannot_be_meant(tmp_path: Path, line: str) -> None:
+    text = COLUMNS.format(" 0", " 0") if "V3000" not in line else COLUMNS.replace("V2000", "V3000")
+    (tmp_path / "a.mol").write_text(text + line + "M  END\n")
+    with pytest.raises(BadInputError):
+        read_frames(tmp_path / "a.mol")
 
 
 # ---- PDB ---------------------------------------------------------------------------------------------------

@@ -57,9 +57,9 @@ def test_keys_and_values_of_a_header(line: str, right: dict[str, str]) -> None:
     "part", ['a="', "a={", "a=[", "a=['\\", '\\"', "= ", "a= ", '"', "a=\\", "{[", 'a="\\"']
 )
 def test_long_headers_take_time_in_proportion(part: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     parse_comment(part * (1_000_000 // len(part)))
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 4
 
 
 def test_numbers_of_many_digits_are_numbers() -> None:

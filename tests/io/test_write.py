@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import ase.io
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled, Hookean
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.io.structures import read_frames, read_structure
 from jmp_calc.io.write import write_as, write_extxyz, written_name
 
@@ -137,6 +140,47 @@ def test_formats_by_name(tmp_path: Path) -> None:
         write_as(tmp_path / "POSCAR", [atoms, atoms], "poscar")
     with pytest.raises(UsageError, match="Unknown format 'docx'"):
         write_as(tmp_path / "a.docx", [atoms], "docx")
+
+
+@pytest.mark.parametrize("name", ["xyz", "extxyz", "traj", "cif", "pdb", "POSCAR"])
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        FixAtoms([0]),
+        FixCartesian([0], (True, False, False)),
+        FixScaled([0], (True, False, True)),
+        FixedPlane([0], (0, 0, 1)),
+        FixedPlane([0], (1, 1, 1)),
+        FixedLine([0], (1, 1, 0)),
+        Hookean(0, 1, 5.0, 2.0),
+        FixCom(),
+    ],
+    ids=repr,
+)
+def test_no_format_loses_a_constraint_without_a_word(tmp_path: Path, constraint: object, name: str) -> None:
+    atoms = copper()
+    atoms.set_constraint(constraint)
+    path = tmp_path / written_name("opt", name)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", JMPWarning)
+        write_as(path, [atoms], name)
+    kept = ase.io.read(path).constraints
+    assert bool(kept) != any(type(constraint).__name__ in str(warning.message) for warning in told)
+    assert atoms.constraints  # the structure itself keeps them
+
+
+@pytest.mark.parametrize("name", ["extxyz", "traj"])
+def test_results_of_another_structure_are_not_written(tmp_path: Path, name: str) -> None:
+    atoms = copper()
+    atoms.calc = EMT()
+    atoms.get_potential_energy()
+    other = atoms.copy()
+    other.calc = atoms.calc
+    other.rattle(0.1, seed=1)
+    write_as(tmp_path / f"a.{name}", [atoms, other], name)
+    first, second = ase.io.read(tmp_path / f"a.{name}", ":")
+    assert first.get_potential_energy() == pytest.approx(atoms.get_potential_energy())
+    assert second.calc is None
 
 
 def test_streams_are_written_too() -> None:

@@ -13,11 +13,14 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
+from filelock import FileLock
 
 from jmp_calc.errors import BadStructureError, JMPError, JMPWarning, NotConvergedError, UsageError
+from jmp_calc.io.outdir import LOCK_NAME
 from jmp_calc.workflows import phonopy_glue
+from jmp_calc.workflows.phonon_result import OUTPUTS
 from jmp_calc.workflows.phonon_settings import PhononSettings, supercell_matrix
-from jmp_calc.workflows.phonons import OUTPUTS, displacements, phonons
+from jmp_calc.workflows.phonons import displacements, phonons
 
 QUICK = {"supercell": "2 2 2", "mesh": "6 6 6", "band_points": 11}
 
@@ -173,6 +176,12 @@ def test_files_are_phonopys_own(primitive: Atoms, tmp_path: Path) -> None:
     assert (tmp_path / "band.svg").read_text().startswith("<?xml")
 
 
+def test_a_folder_in_use_is_known_before_anything_is_computed(primitive: Atoms, tmp_path: Path) -> None:
+    with FileLock(tmp_path / LOCK_NAME), pytest.raises(UsageError, match="Another jmp-calc job"):
+        phonons(primitive, out=tmp_path, **QUICK)
+    assert not primitive.calc.results
+
+
 def test_molecules_and_constraints_are_refused(primitive: Atoms) -> None:
     ethanol = molecule("CH3CH2OH")
     ethanol.calc = primitive.calc
@@ -257,6 +266,13 @@ def test_tags_are_told_apart_where_the_model_reads_them(copper: Atoms) -> None:
         ({"tstep": -1.0}, "tstep"),
         ({"tmin": 500.0, "tmax": 100.0}, "tmin"),
         ({"band_points": 1}, "band_points"),
+        ({"displacement": 5.0}, "at most 0.5 Å"),
+        ({"band_points": 10**9}, "at most 10000"),
+        ({"mesh": (10**4, 10**4, 10**4)}, "mesh may have"),
+        ({"tmax": 1e9, "tstep": 1e-9}, "more than 100000"),
+        ({"tstep": 5e-324}, "more than 100000"),
+        ({"tmax": float("inf")}, "more than 100000"),
+        ({"prefix": "a/b", "out": "/nowhere/at/all"}, "not a path"),
         ({"supercell": (1, 0, 0, 0, 1, 0, 0, 0, -1)}, "determinant"),
     ],
 )

@@ -49,6 +49,7 @@ class Server(ThreadingHTTPServer):
         """Bytes after which the next answers break off."""
         self.ranges = True
         self.status = 200
+        self.moved_to = "http://example.org/model.pt"
         self.etag: str | None = '"one"'
         self.requests: list[str | None] = []
         """Range header of every request."""
@@ -75,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/moved.pt":
             self.send_response(302)
-            self.send_header("Location", "http://example.org/model.pt")
+            self.send_header("Location", server.moved_to)
             self.end_headers()
             return
         start = 0
@@ -217,6 +218,23 @@ def test_only_https_except_on_this_machine(server: Server, tmp_path: Path, home:
         download("http://example.org/model.pt", tmp_path / "m.pt", Expected())
     with pytest.raises(ModelError, match="https only"):
         download(server.url.replace("model", "moved"), tmp_path / "m.pt", Expected())
+
+
+@pytest.mark.parametrize("address", ["https://[bad", "https://host:port/x", "https://" + "a" * 300, ""])
+def test_addresses_that_are_none_are_a_sentence(
+    server: Server, tmp_path: Path, home: Path, address: str
+) -> None:
+    server.moved_to = address
+    for url in (address, server.url.replace("/model.pt", "/moved.pt")):
+        with pytest.raises(ModelError) as error:
+            download(url, tmp_path / "f", Expected())
+        assert "\n" not in error.value.fact
+
+
+def test_an_empty_file_is_no_file(server: Server, tmp_path: Path, home: Path) -> None:
+    server.content = b""
+    with pytest.raises(ModelError, match="an empty file"):
+        download(server.url, tmp_path / "f", Expected())
 
 
 def test_two_downloads_at_once_fetch_once(server: Server, home: Path) -> None:

@@ -10,18 +10,35 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import BadInputError, JMPError, UsageError
 
 from ..data.frame import Frame
 
 SEED = 42
 """Of every split of the official recipes (``datasets.md`` 0.3)."""
+
+
+@contextmanager
+def foreign(path: Path) -> Iterator[None]:
+    """Whatever else a reader runs into in a damaged file becomes a BadInputError that names the file."""
+    try:
+        yield
+    except (JMPError, MemoryError):
+        raise
+    except Exception as error:  # csv, json, h5py, numpy and zipfile raise anything for damaged input
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadInputError(
+            f"{path.name} cannot be read: {reason or repr(error)[:200]}.",
+            where=str(path)[:200],
+            hint="fetch it again",
+        ) from error
 
 
 class FrameSource(ABC):
@@ -42,11 +59,15 @@ class FrameSource(ABC):
         """(frames,) int64, known without building the frames."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self[i] for i in range(len(self)))
+        return (self._readable(i) for i in range(len(self)))
 
     def take(self, indices: np.ndarray) -> tuple[Frame, ...]:
         """The frames at ``indices``, shape (n,)."""
-        return tuple(self[int(i)] for i in indices)
+        return tuple(self._readable(int(i)) for i in indices)
+
+    def _readable(self, index: int) -> Frame:
+        with foreign(self.path):
+            return self[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import ani1x, matbench, md22, oc_lmdb, pdbbind, qm9, qmof, rmd17, spice, transition1x
-from .base import FrameSource, Parts, choose
+from .base import FrameSource, Parts, choose, foreign
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,23 @@ class Family:
     """(opened set, folder, member, split); None: its members are the parts."""
 
 
+def _read(family: Family) -> Family:
+    """The data set with what damaged files make its readers raise in sentences."""
+
+    def opened(folder: Path, member: str) -> FrameSource:
+        with foreign(folder):
+            return family.open(folder, member)
+
+    def divided(source: Any, folder: Path, member: str, split: str) -> Parts:
+        assert family.split is not None
+        with foreign(folder):
+            return family.split(source, folder, member, split)
+
+    return replace(family, open=opened, split=None if family.split is None else divided)
+
+
 FAMILIES = {
-    family.name: family
+    family.name: _read(family)
     for family in (
         Family(
             "rmd17",

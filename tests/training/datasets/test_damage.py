@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -17,6 +18,7 @@ import pytest
 from jmp_calc.errors import BadInputError, JMPError
 from jmp_calc.training.datasets.formats.graph_pickles import load_old_torch, load_plain, load_record
 from jmp_calc.training.datasets.formats.npz import read_members
+from jmp_calc.training.datasets.registry import family
 from jmp_calc.training.records.record_set import RecordSet
 from jmp_calc.training.records.writer import RecordWriter
 from tests.training.helpers.md_frames import molecule_md
@@ -222,3 +224,56 @@ def test_damage_of_a_record_set_is_a_sentence(tmp_path: Path) -> None:
                 RecordSet(tmp_path / "set")[0]
     (tmp_path / "set" / "set.json").write_text(json.dumps(content))
     assert len(RecordSet(tmp_path / "set")) == 3
+
+
+SITE = '{"species": [{"element": "Si"}], "xyz": [0, 0, 0]}'
+ROW = '[{"lattice": {"matrix": [[3, 0, 0], [0, 3, 0], [0, 0, 3]]}, "sites": [' + SITE + "]}, 1.0]"
+TABLE = '{"columns": ["structure", "exfoliation_en"], "data": [' + ROW + "]}"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (TABLE, "[" * 100_000),
+        (ROW, '{"a": ' * 100_000),
+        ('["structure", "exfoliation_en"]', "5"),
+        ('["structure", "exfoliation_en"]', "[[], {}]"),
+        ("1.0]", "1" + "0" * 400 + "]"),
+        ("1.0]", "9" * 5000 + "]"),
+        ("[" + SITE + "]", "5"),
+        ("[3, 0, 0]", "[1" + "0" * 400 + ", 0, 0]"),
+        ('"Si"}', '"Si", "occu": 1' + "0" * 400 + "}"),
+        ("structure", "\x00"),
+        ("structure", "\xff"),
+    ],
+)
+def test_any_value_of_a_table_of_crystals_is_a_sentence(tmp_path: Path, right: str, wrong: str) -> None:
+    path = tmp_path / "matbench_jdft2d.json"
+    path.write_text(TABLE.replace(right, wrong, 1), encoding="latin-1")
+    with pytest.raises(BadInputError) as error:
+        list(family("matbench").open(tmp_path, "jdft2d"))
+    assert path.name in str(error.value.where) or tmp_path.name in str(error.value.where)
+
+
+def test_a_value_without_an_end_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "matbench_jdft2d.json.gz").write_bytes(gzip.compress(b'{"columns": "' + b"a" * (70 << 20), 1))
+    with pytest.raises(BadInputError, match="a value is longer than 64 MB"):
+        family("matbench").open(tmp_path, "jdft2d")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"label,pdb_id\n5.0\n",
+        b"pdb_id,label\n" + b"a" * 300 + b",5\n",
+        b"pdb_id,label\n" + b"a" * 200_000 + b",5\n",
+        b"pdb_id,label\n\xff,5\n",
+        b"pdb_id,label\n\0,5\n",
+        b'pdb_id,label\n"1abc,5\n',
+    ],
+    ids=["short row", "long name", "long field", "no UTF-8", "zero byte", "open quote"],
+)
+def test_any_damage_of_a_csv_table_is_a_sentence(tmp_path: Path, table: bytes) -> None:
+    (tmp_path / "pdbbind_v2013_core.csv").write_bytes(table)
+    with pytest.raises(BadInputError):
+        list(family("pdbbind").open(tmp_path, "core"))

@@ -11,6 +11,8 @@ from jmp_calc.errors import BadInputError
 from jmp_calc.io.files import open_bytes
 
 _CHUNK = 1 << 16
+_LONGEST = 1 << 26
+"""Characters of one item; the largest framework of QMOF has 400,000."""
 _BLANK = " \t\r\n"
 
 
@@ -46,8 +48,12 @@ class _Text:
             try:
                 value, end = self._decoder.raw_decode(self.buffer)
             except json.JSONDecodeError as error:
+                if len(self.buffer) > _LONGEST:
+                    raise self.error(f"a value is longer than {_LONGEST >> 20} MB") from None
                 if not self._more(size):
                     raise self.error(error.msg) from None
+            except (RecursionError, ValueError) as error:  # nested without end, numbers of 5000 digits
+                raise self.error(str(error)) from error
             else:
                 # A number at the end of the buffer may go on in the next chunk.
                 if end < len(self.buffer) or not self._more(size):
