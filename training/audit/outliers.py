@@ -8,20 +8,29 @@ import numpy as np
 
 from ..data.frame import Frame
 from .findings import Finding, places
-from .pairs import Pair, grouped, near_pairs
+from .pairs import MAX_STEP, Pair, grouped, make_pair, near_pairs
 
 _DISTANCES = (1, 2)
 _WORSE = 8.0
 """Times the usual misfit of a pair."""
 _FAR = 6.0
 """Root mean square force over that of the next frame of the group."""
+_CONFIRMED = 0.03
+"""Share of the squared energy changes that right forces may miss, which fall steeply on the way: without the
+forces of one of two frames it is a quarter where they are alike."""
 _LARGE = 5.0
 """eV/Å, root mean square: smaller ones occur in relaxations beside forces of nearly nothing."""
-_EXPLAINED = 0.02
+_EXPLAINED = 0.05
 """Share of the misfit that one factor may leave."""
+_ENOUGH = 8
+"""Frames of the same atoms from which one of them can be told from the others."""
 _SHARE = 0.05
 """More frames than this share are no outliers."""
 _MAX_PAIRS = 1500
+_AROUND = 4
+"""Frames before and behind one with weak forces that are asked whether these fit."""
+_UNEXPLAINED = 0.1
+"""Share of the energy changes to a frame without forces that forces of its own would have to explain."""
 
 
 def check_frames(frames: Sequence[Frame]) -> list[Finding]:
@@ -30,8 +39,10 @@ def check_frames(frames: Sequence[Frame]) -> list[Finding]:
     sized: list[Frame] = []
     for runs in grouped(frames).values():
         for run in runs:
-            if len(run) >= 8:
+            if len(run) >= _ENOUGH:
                 disagreeing += _disagreeing(run)
+                weak = _weak(run)
+                disagreeing += [frame for frame in weak if all(frame is not known for known in disagreeing)]
                 sized += _of_other_size(run)
     found = []
     if 0 < len(disagreeing) <= max(1, _SHARE * len(frames)):
@@ -71,7 +82,7 @@ def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
     work = np.array([pair.work + (pair.stress_work or 0.0) for pair in pairs])
     change = np.array([pair.energy_change for pair in pairs])
     misfit = np.square(change - work)
-    floor = 0.1 * float(np.median(np.abs(change))) ** 2
+    floor = 1e-3 * float(np.median(np.abs(change))) ** 2
     found = []
     for _ in range(int(_SHARE * len(run)) + 1):
         counts = np.bincount(ends.ravel(), minlength=len(run))
@@ -83,7 +94,7 @@ def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
             break
         own = np.any(ends == worst, axis=1)
         mine = [pair for pair, is_own in zip(pairs, own.tolist(), strict=True) if is_own]
-        if _wrong_factor(run[worst], mine):
+        if _is_wrong(run, worst, mine):
             found.append(run[worst])
         kept = ~own
         pairs = [pair for pair, is_own in zip(pairs, own.tolist(), strict=True) if not is_own]
@@ -93,19 +104,42 @@ def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
     return found
 
 
-def _wrong_factor(frame: Frame, pairs: Sequence[Pair]) -> bool:
-    """Whether one factor on the forces of the frame, far from 1, makes all its pairs right."""
-    if len(pairs) < 4:
+def _is_wrong(run: Sequence[Frame], i: int, pairs: Sequence[Pair]) -> bool:
+    """Whether one factor on the forces of a frame, far from 1, makes all its pairs right and its forces as
+    large as usual, and the nearest frames do not confirm them as they are: far ones are anharmonic."""
+    factor = _wrong_factor(run[i], pairs)
+    if factor is None or _confirmed(_pairs_around(run, i)):
         return False
+    usual, own = float(np.median([_size(frame) for frame in run])), _size(run[i])
+    return usual / _FAR < abs(factor) * own < usual * _FAR
+
+
+def _confirmed(pairs: Sequence[Pair]) -> bool:
+    """Whether the work of the shorter half of the pairs gives their energies nearly."""
+    nearest = sorted(pairs, key=lambda pair: pair.length)[: (len(pairs) + 1) // 2]
+    change = np.array([pair.energy_change for pair in nearest])
+    misfit = change - np.array([pair.work + (pair.stress_work or 0.0) for pair in nearest])
+    return bool(pairs) and bool(np.sum(np.square(misfit)) < _CONFIRMED * np.sum(np.square(change)))
+
+
+def _size(frame: Frame) -> float:
+    """Root mean square of the components of the forces, eV/Å."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(frame.forces)))))
+
+
+def _wrong_factor(frame: Frame, pairs: Sequence[Pair]) -> float | None:
+    """The factor on the forces of the frame, far from 1, that makes all its pairs right; None: there is
+    none."""
+    if len(pairs) < 4:
+        return None
     halves = [_half_works(frame, pair) for pair in pairs]
     own = np.array([half for half, _ in halves])
     rest = np.array([pair.energy_change - (pair.stress_work or 0.0) for pair in pairs])
     rest -= np.array([other for _, other in halves])
     factor = float(own @ rest) / max(float(own @ own), 1e-300)
     before, after = np.sum(np.square(rest - own)), np.sum(np.square(rest - factor * own))
-    return bool(
-        after < _EXPLAINED * before and (abs(factor) < 0.125 or factor > 8.0 or abs(factor + 1.0) < 0.3)
-    )
+    is_far = abs(factor) < 0.125 or factor > 8.0 or abs(factor + 1.0) < 0.3
+    return factor if is_far and after < _EXPLAINED * before else None
 
 
 def _half_works(frame: Frame, pair: Pair) -> tuple[float, float]:
@@ -116,9 +150,43 @@ def _half_works(frame: Frame, pair: Pair) -> tuple[float, float]:
 
 
 def _of_other_size(run: Sequence[Frame]) -> list[Frame]:
-    """The frame with the largest forces, where they are far from those of the next; only one can be told."""
-    sizes = np.array([float(np.sqrt(np.mean(np.square(np.asarray(frame.forces))))) for frame in run])
+    """The frame with the largest forces, where they are far from those of the next and the energies around it
+    do not confirm them, as at the start of a relaxation; only one can be told."""
+    sizes = np.array([_size(frame) for frame in run])
     order = np.argsort(sizes)
-    if sizes[order[-1]] > max(_FAR * sizes[order[-2]], _LARGE) and sizes[order[-2]] > 0:
-        return [run[int(order[-1])]]
-    return []
+    largest = int(order[-1])
+    if sizes[largest] <= max(_FAR * sizes[order[-2]], _LARGE) or sizes[order[-2]] == 0:
+        return []
+    return [] if _confirmed(_pairs_around(run, largest)) else [run[largest]]
+
+
+def _weak(run: Sequence[Frame]) -> list[Frame]:
+    """Frames with forces far smaller than usual that the energies around them contradict.
+
+    Alone they cannot be told: minima and perfect lattices have small forces.
+    """
+    sizes = np.array([_size(frame) for frame in run])
+    weak = np.flatnonzero(sizes * _FAR < np.median(sizes))
+    if len(weak) > max(1, _SHARE * len(run)):
+        return []
+    around = ((i, _pairs_around(run, i)) for i in weak.tolist())
+    return [run[i] for i, pairs in around if _is_wrong(run, i, pairs) or _lacks_forces(run[i], pairs)]
+
+
+def _pairs_around(run: Sequence[Frame], i: int) -> list[Pair]:
+    near = [j for j in range(i - _AROUND, i + _AROUND + 1) if j != i and 0 <= j < len(run)]
+    pairs = [pair for pair in (make_pair(run[min(i, j)], run[max(i, j)]) for j in near) if pair is not None]
+    return [
+        pair
+        for pair in pairs
+        if 1e-4 < pair.length < MAX_STEP and (not pair.strain.any() or pair.stress_work is not None)
+    ]
+
+
+def _lacks_forces(frame: Frame, pairs: Sequence[Pair]) -> bool:
+    """Whether a frame has no forces at all and the energies to those around it need some."""
+    if np.any(frame.forces) or len(pairs) < 4:
+        return False
+    change = np.array([pair.energy_change - (pair.stress_work or 0.0) for pair in pairs])
+    rest = change - np.array([_half_works(frame, pair)[1] for pair in pairs])
+    return bool(np.sum(np.square(rest)) > _UNEXPLAINED * np.sum(np.square(change)))

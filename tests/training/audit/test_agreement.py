@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.md.verlet import VelocityVerlet
+from ase.optimize import BFGS, FIRE
+from ase.optimize.optimize import Optimizer
 
 from jmp_calc.training.audit.agreement import check_agreement
 from jmp_calc.training.audit.causes import cause_of_scale, cause_of_stress, cause_of_work
@@ -45,10 +49,25 @@ def vibrating(count: int = 20) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
+def moving(count: int = 40) -> tuple[Frame, ...]:
+    """Every eighth femtosecond of aluminium at 300 K."""
+    atoms = bulk("Al", cubic=True) * (2, 1, 1)
+    atoms.calc = EMT()
+    spread = np.sqrt(atoms.get_masses() * units.kB * 600)[:, None]
+    atoms.set_momenta(spread * np.random.default_rng(3).normal(size=(8, 3)))
+    dynamics = VelocityVerlet(atoms, timestep=4 * units.fs)
+    frames = []
+    for index in range(count):
+        dynamics.run(2)
+        frames.append(frame_of(atoms, index))
+    return tuple(frames)
+
+
 NPT, NPT_BARE, NVT = breathing(stress=True), breathing(stress=False), vibrating()
+NVE = moving()
 
 
-@pytest.mark.parametrize("frames", [MOLECULES, CRYSTALS, NPT, NPT_BARE, NVT])
+@pytest.mark.parametrize("frames", [MOLECULES, CRYSTALS, NPT, NPT_BARE, NVT, NVE])
 def test_right_labels_pass_without_a_word(frames: tuple[Frame, ...]) -> None:
     assert check_agreement(frames) == []
     assert check_frames(frames) == []
@@ -79,10 +98,33 @@ def test_stress_in_one_cell_is_told_by_the_forces(unit: str, sign: float) -> Non
 
 
 @pytest.mark.parametrize("frames", [MOLECULES, NPT, NVT])
-def test_one_frame_with_forces_of_another_size_is_named(frames: tuple[Frame, ...]) -> None:
-    one = tuple(replace(f, forces=30.0 * f.forces) if f.index == 7 else f for f in frames)
+@pytest.mark.parametrize("factor", [30.0, -30.0])
+def test_one_frame_with_forces_of_another_size_is_named(frames: tuple[Frame, ...], factor: float) -> None:
+    one = tuple(replace(f, forces=factor * f.forces) if f.index == 7 else f for f in frames)
     (found,) = check_frames(one)
     assert found.where.endswith("frames 7")
+
+
+@pytest.mark.parametrize("factor", [-30.0, -1.0, 0.0, 0.02, 0.1, 10.0])
+@pytest.mark.parametrize("index", [7, 20, 33])
+def test_one_frame_that_the_others_of_its_trajectory_contradict_is_named(index: int, factor: float) -> None:
+    one = tuple(replace(f, forces=factor * f.forces) if f.index == index else f for f in NVE)
+    (found,) = check_frames(one)
+    assert found.where.endswith(f"frames {index}")
+
+
+@pytest.mark.parametrize("optimizer", [BFGS, FIRE])
+def test_a_relaxation_from_large_forces_to_none_passes_without_a_word(optimizer: type[Optimizer]) -> None:
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.rattle(0.35, seed=4)
+    atoms.calc = EMT()
+    frames: list[Frame] = []
+    with optimizer(atoms, logfile=None) as relaxation:
+        for _ in relaxation.irun(fmax=1e-3, steps=60):
+            frames.append(frame_of(atoms, len(frames)))
+    sizes = [float(np.abs(frame.forces).max()) for frame in frames if frame.forces is not None]
+    assert sizes[0] > 100 * sizes[-1]
+    assert check_frames(frames) == []
 
 
 def test_a_group_of_frames_in_another_unit_is_named() -> None:
