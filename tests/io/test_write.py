@@ -155,7 +155,7 @@ def test_formats_by_name(tmp_path: Path) -> None:
         Hookean(0, 1, 5.0, 2.0),
         FixCom(),
     ],
-    ids=repr,
+    ids=["atoms", "axis", "scaled", "plane", "oblique plane", "line", "spring", "centre of mass"],
 )
 def test_no_format_loses_a_constraint_without_a_word(tmp_path: Path, constraint: object, name: str) -> None:
     atoms = copper()
