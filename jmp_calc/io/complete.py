@@ -6,7 +6,6 @@ ended early are told, since all that can be read of them may be complete.
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 import warnings
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError, JMPWarning
+from .nesting import shallow_json
 
 _CLOSED = {
     "vasp-xml": b"</modeling>",
@@ -166,7 +166,7 @@ def _check_arrays(text: bytes, number: int, size: int, source: Path) -> None:
     try:
         if len(text) > _MOST_HEADER:
             raise ValueError(f"its header has more than {_MOST_HEADER >> 20} MB")
-        for shape, kind, offset in _arrays(json.loads(text)):
+        for shape, kind, offset in _arrays(shallow_json(text)):
             count = 1
             for length in shape:
                 count *= int(length)

@@ -6,13 +6,13 @@ Values stay text until they are asked for: training reads labels with :func:`as_
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInputError
+from .nesting import shallow_json
 
 _BLANK = re.compile(r"\s")
 _KEY_END = re.compile(r"[\s=]")
@@ -153,7 +153,7 @@ def as_floats(value: Any) -> np.ndarray:
     if isinstance(value, str):
         text = value.strip()
         if text.startswith("_JSON"):
-            return np.asarray(json.loads(text[5:]), dtype=float)
+            return np.asarray(shallow_json(text[5:]), dtype=float)
         parts = re.findall(r"[^\s,\[\]]+", text)
         return np.array(parts, dtype=float) if len(parts) != 1 else np.array(float(parts[0]))
     return np.asarray(value, dtype=float)
@@ -164,7 +164,7 @@ def typed_value(text: str) -> Any:
     text."""
     if text.startswith("_JSON"):
         try:
-            return json.loads(text[5:])
+            return shallow_json(text[5:])
         except (ValueError, RecursionError):
             return text
     words = re.findall(r"[^\s,]+", text)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInputError, UsageError
+from ..io.nesting import shallow_json
 from ..io.summary import plain, write_bytes_atomic
 from .integrators import Integrator
 from .md_settings import MDSettings
@@ -114,7 +115,7 @@ class MDState:
         """Read a restart file; BadInputError when it is not one, is damaged, or from a newer version."""
         try:
             arrays = _arrays(Path(path))
-            head = json.loads(arrays.pop("header").tobytes())
+            head = shallow_json(arrays.pop("header").tobytes())
             newer = head["format_version"] > FORMAT_VERSION
         except FileNotFoundError as err:
             raise BadInputError("No such restart file.", where=str(path)) from err

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import ModelError
+from ..io.nesting import refuse_deep
 
 MAX_HEADER_BYTES = 1024**2
 """jmp-l has about 700 tensors and a header below 0.2 MB."""
@@ -131,14 +132,7 @@ def encode_header(shapes: Mapping[str, tuple[str, tuple[int, ...]]], metadata: d
 def plain_json(text: str) -> Any:
     """Parse JSON from a file that nobody vouches for, in time and memory that grow as the text does; raises
     ValueError."""
-    depth = deepest = 0
-    # Possessive, and the closing quote optional: every string is scanned once, also one that never ends.
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', text, re.DOTALL):
-        if token[0][0] != '"':
-            depth += 1 if token[0] in "[{" else -1
-            deepest = max(deepest, depth)
-    if deepest > MAX_NESTING:
-        raise ValueError(f"{deepest} levels of brackets, at most {MAX_NESTING} are allowed")
+    refuse_deep(text, MAX_NESTING)
     data = json.loads(text, object_pairs_hook=_no_doubles, parse_constant=_no_constant, parse_int=_whole)
     json.dumps(data, ensure_ascii=False).encode("utf-8")  # UnicodeEncodeError: half a character
     return data

@@ -3,7 +3,6 @@ five folds."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError
+from jmp_calc.io.nesting import shallow_json
 
 from .base import FrameSource, Parts, choose, find_file, legacy_shuffle
 from .formats.crystals import Crystal, CrystalFrames, parse_structure
@@ -124,7 +124,7 @@ def identifier(task: str, row: int, count: int) -> str:
 def _published_fold(path: Path, task: str, fold: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     where = f"{path} key splits.matbench_{task}.fold_{fold}"
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))["splits"][f"matbench_{task}"][f"fold_{fold}"]
+        entry = shallow_json(path.read_bytes())["splits"][f"matbench_{task}"][f"fold_{fold}"]
         names = {part: list(entry[part]) for part in ("train", "test")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"The fold cannot be read ({error!r}).", where=where) from error

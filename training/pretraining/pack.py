@@ -16,6 +16,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.atomic import replacing
+from jmp_calc.io.nesting import shallow_json
 
 from ..data.frame import Frame
 
@@ -162,7 +163,7 @@ def load_packed(path: Path) -> Packed:
     """Read a packed mixture; BadInputError if it is none or of another version."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            header = json.loads(archive["header"].tobytes())
+            header = shallow_json(archive["header"].tobytes())
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError) as error:
         raise BadInputError(

@@ -23,6 +23,7 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.lmdb import LmdbFile
+from jmp_calc.io.nesting import shallow_json
 
 from ..data.frame import Frame
 from ..data.sources import SET_FILE
@@ -87,7 +88,7 @@ class SetInfo:
                 hint="make one with jmp-calc preprocess FILE -o DIR",
             )
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = shallow_json(path.read_bytes())
             if content.pop("format") != _FORMAT:
                 raise ValueError("another format")
             version = content.pop("version")

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.files import open_bytes
+from jmp_calc.io.nesting import refuse_deep
 
 _CHUNK = 1 << 16
 _LONGEST = 1 << 26
@@ -25,6 +26,8 @@ class _Text:
         self._stream, self._decode = stream, codecs.getincrementaldecoder("utf-8")()
         self.where, self.buffer, self._ended = where, "", False
         self._decoder = json.JSONDecoder()
+        self._is_shallow = False
+        """Whether the brackets in the buffer have been counted."""
 
     def peek(self) -> str:
         """The next character that is not blank ("" at the end)."""
@@ -46,6 +49,9 @@ class _Text:
         size = _CHUNK
         while True:
             try:
+                if not self._is_shallow:
+                    refuse_deep(self.buffer)
+                    self._is_shallow = True
                 value, end = self._decoder.raw_decode(self.buffer)
             except json.JSONDecodeError as error:
                 if len(self.buffer) > _LONGEST:
@@ -72,6 +78,7 @@ class _Text:
             return False
         try:
             data = self._stream.read(size)
+            self._is_shallow = False
             self.buffer += self._decode.decode(data, final=not data)
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise self.error(str(error)) from error
