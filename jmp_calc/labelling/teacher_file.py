@@ -61,6 +61,14 @@ def check_same(path: Path, spec: TeacherSpec, facts: TeacherFacts) -> None:
         )
 
 
+def told_method(path: Path) -> str | None:
+    """Method and version of the teacher that such a file names; None: there is none, or it names none."""
+    record = read_summary(path)
+    if record is None or "method" not in record:
+        return None
+    return f"{record['method']} ({record.get('method_version')})"
+
+
 def write_teacher(path: Path, spec: TeacherSpec, facts: TeacherFacts) -> None:
     """Write who gives the labels of a folder, with licences and citation."""
     write_text_atomic(

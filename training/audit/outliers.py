@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.frame import Frame
 from .findings import Finding, places
-from .pairs import MAX_STEP, Pair, grouped, make_pair, near_pairs
+from .pairs import Pair, grouped, make_pair, near_pairs
 
 _DISTANCES = (1, 2)
 _WORSE = 8.0
@@ -40,10 +40,11 @@ def check_frames(frames: Sequence[Frame]) -> list[Finding]:
     for runs in grouped(frames).values():
         for run in runs:
             if len(run) >= _ENOUGH:
-                disagreeing += _disagreeing(run)
-                weak = _weak(run)
+                sizes = np.array([_size(frame) for frame in run])
+                disagreeing += _disagreeing(run, sizes)
+                weak = _weak(run, sizes)
                 disagreeing += [frame for frame in weak if all(frame is not known for known in disagreeing)]
-                sized += _of_other_size(run)
+                sized += _of_other_size(run, sizes)
     found = []
     if 0 < len(disagreeing) <= max(1, _SHARE * len(frames)):
         found.append(
@@ -70,16 +71,21 @@ def check_frames(frames: Sequence[Frame]) -> list[Finding]:
     return found
 
 
-def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
+def _size(frame: Frame) -> float:
+    """Root mean square of the components of the forces, eV/Å."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(frame.forces)))))
+
+
+def _disagreeing(run: Sequence[Frame], sizes: np.ndarray) -> list[Frame]:
     """Frames whose pairs miss the energy by far more than those of other frames; the worst is taken out of
-    the comparison before the next is judged."""
+    the comparison before the next is judged. ``sizes``: (R,) eV/Å, of the forces of the run."""
     pairs = [pair for d in _DISTANCES for pair in near_pairs([run], d, _MAX_PAIRS)]
-    pairs = [pair for pair in pairs if not pair.strain.any() or pair.stress_work is not None]
+    pairs = [pair for pair in pairs if pair.is_complete]
     if len(pairs) < 12:
         return []
     place = {id(frame): i for i, frame in enumerate(run)}
     ends = np.array([(place[id(pair.one)], place[id(pair.other)]) for pair in pairs])
-    work = np.array([pair.work + (pair.stress_work or 0.0) for pair in pairs])
+    work = np.array([pair.total_work for pair in pairs])
     change = np.array([pair.energy_change for pair in pairs])
     misfit = np.square(change - work)
     floor = 1e-3 * float(np.median(np.abs(change))) ** 2
@@ -94,7 +100,7 @@ def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
             break
         own = np.any(ends == worst, axis=1)
         mine = [pair for pair, is_own in zip(pairs, own.tolist(), strict=True) if is_own]
-        if _is_wrong(run, worst, mine):
+        if _is_wrong(run, worst, mine, sizes):
             found.append(run[worst])
         kept = ~own
         pairs = [pair for pair, is_own in zip(pairs, own.tolist(), strict=True) if not is_own]
@@ -104,27 +110,22 @@ def _disagreeing(run: Sequence[Frame]) -> list[Frame]:
     return found
 
 
-def _is_wrong(run: Sequence[Frame], i: int, pairs: Sequence[Pair]) -> bool:
+def _is_wrong(run: Sequence[Frame], i: int, pairs: Sequence[Pair], sizes: np.ndarray) -> bool:
     """Whether one factor on the forces of a frame, far from 1, makes all its pairs right and its forces as
     large as usual, and the nearest frames do not confirm them as they are: far ones are anharmonic."""
     factor = _wrong_factor(run[i], pairs)
     if factor is None or _confirmed(_pairs_around(run, i)):
         return False
-    usual, own = float(np.median([_size(frame) for frame in run])), _size(run[i])
-    return usual / _FAR < abs(factor) * own < usual * _FAR
+    usual = float(np.median(sizes))
+    return usual / _FAR < abs(factor) * float(sizes[i]) < usual * _FAR
 
 
 def _confirmed(pairs: Sequence[Pair]) -> bool:
     """Whether the work of the shorter half of the pairs gives their energies nearly."""
     nearest = sorted(pairs, key=lambda pair: pair.length)[: (len(pairs) + 1) // 2]
     change = np.array([pair.energy_change for pair in nearest])
-    misfit = change - np.array([pair.work + (pair.stress_work or 0.0) for pair in nearest])
+    misfit = change - np.array([pair.total_work for pair in nearest])
     return bool(pairs) and bool(np.sum(np.square(misfit)) < _CONFIRMED * np.sum(np.square(change)))
-
-
-def _size(frame: Frame) -> float:
-    """Root mean square of the components of the forces, eV/Å."""
-    return float(np.sqrt(np.mean(np.square(np.asarray(frame.forces)))))
 
 
 def _wrong_factor(frame: Frame, pairs: Sequence[Pair]) -> float | None:
@@ -132,27 +133,27 @@ def _wrong_factor(frame: Frame, pairs: Sequence[Pair]) -> float | None:
     none."""
     if len(pairs) < 4:
         return None
-    halves = [_half_works(frame, pair) for pair in pairs]
-    own = np.array([half for half, _ in halves])
-    rest = np.array([pair.energy_change - (pair.stress_work or 0.0) for pair in pairs])
-    rest -= np.array([other for _, other in halves])
+    own = np.array([_half_work(frame, pair) for pair in pairs])
+    rest = _left_for(pairs, own)
     factor = float(own @ rest) / max(float(own @ own), 1e-300)
     before, after = np.sum(np.square(rest - own)), np.sum(np.square(rest - factor * own))
     is_far = abs(factor) < 0.125 or factor > 8.0 or abs(factor + 1.0) < 0.3
     return factor if is_far and after < _EXPLAINED * before else None
 
 
-def _half_works(frame: Frame, pair: Pair) -> tuple[float, float]:
-    """eV of the work of a pair that come from the forces of the frame, and from those of its partner."""
-    first, second = pair.forces
-    halves = -0.5 * float(np.vdot(first, pair.step)), -0.5 * float(np.vdot(second, pair.step))
-    return halves if pair.one is frame else halves[::-1]
+def _half_work(frame: Frame, pair: Pair) -> float:
+    """eV of the work of a pair that come from the forces of the frame."""
+    return -0.5 * float(np.vdot(pair.forces[0 if pair.one is frame else 1], pair.step))
 
 
-def _of_other_size(run: Sequence[Frame]) -> list[Frame]:
+def _left_for(pairs: Sequence[Pair], own: np.ndarray) -> np.ndarray:
+    """eV (P,) of the energy changes that remain for the forces of a frame, whose works are ``own``."""
+    return np.array([pair.energy_change - pair.total_work for pair in pairs]) + own
+
+
+def _of_other_size(run: Sequence[Frame], sizes: np.ndarray) -> list[Frame]:
     """The frame with the largest forces, where they are far from those of the next and the energies around it
     do not confirm them, as at the start of a relaxation; only one can be told."""
-    sizes = np.array([_size(frame) for frame in run])
     order = np.argsort(sizes)
     largest = int(order[-1])
     if sizes[largest] <= max(_FAR * sizes[order[-2]], _LARGE) or sizes[order[-2]] == 0:
@@ -160,27 +161,23 @@ def _of_other_size(run: Sequence[Frame]) -> list[Frame]:
     return [] if _confirmed(_pairs_around(run, largest)) else [run[largest]]
 
 
-def _weak(run: Sequence[Frame]) -> list[Frame]:
+def _weak(run: Sequence[Frame], sizes: np.ndarray) -> list[Frame]:
     """Frames with forces far smaller than usual that the energies around them contradict.
 
     Alone they cannot be told: minima and perfect lattices have small forces.
     """
-    sizes = np.array([_size(frame) for frame in run])
     weak = np.flatnonzero(sizes * _FAR < np.median(sizes))
     if len(weak) > max(1, _SHARE * len(run)):
         return []
     around = ((i, _pairs_around(run, i)) for i in weak.tolist())
-    return [run[i] for i, pairs in around if _is_wrong(run, i, pairs) or _lacks_forces(run[i], pairs)]
+    return [run[i] for i, pairs in around if _is_wrong(run, i, pairs, sizes) or _lacks_forces(run[i], pairs)]
 
 
 def _pairs_around(run: Sequence[Frame], i: int) -> list[Pair]:
+    """The pairs of a frame with those before and behind it."""
     near = [j for j in range(i - _AROUND, i + _AROUND + 1) if j != i and 0 <= j < len(run)]
-    pairs = [pair for pair in (make_pair(run[min(i, j)], run[max(i, j)]) for j in near) if pair is not None]
-    return [
-        pair
-        for pair in pairs
-        if 1e-4 < pair.length < MAX_STEP and (not pair.strain.any() or pair.stress_work is not None)
-    ]
+    pairs = (make_pair(run[min(i, j)], run[max(i, j)]) for j in near)
+    return [pair for pair in pairs if pair is not None and pair.is_near and pair.is_complete]
 
 
 def _lacks_forces(frame: Frame, pairs: Sequence[Pair]) -> bool:
@@ -188,5 +185,5 @@ def _lacks_forces(frame: Frame, pairs: Sequence[Pair]) -> bool:
     if np.any(frame.forces) or len(pairs) < 4:
         return False
     change = np.array([pair.energy_change - (pair.stress_work or 0.0) for pair in pairs])
-    rest = change - np.array([_half_works(frame, pair)[1] for pair in pairs])
+    rest = _left_for(pairs, np.zeros(len(pairs)))
     return bool(np.sum(np.square(rest)) > _UNEXPLAINED * np.sum(np.square(change)))

@@ -61,6 +61,21 @@ class Pair:
         return 0.5 * float(np.vdot(one.volume * one.stress + other.volume * other.stress, self.strain))
 
     @property
+    def is_near(self) -> bool:
+        """Whether something moved, and not too far."""
+        return 1e-4 < self.length < MAX_STEP
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether labels promise all of the work: the cell stays as it is, or there is stress."""
+        return not self.strain.any() or self.stress_work is not None
+
+    @property
+    def total_work(self) -> float:
+        """eV that forces and stress promise."""
+        return self.work + (self.stress_work or 0.0)
+
+    @property
     def energy_change(self) -> float:
         """eV; 0 where an energy is missing."""
         if self.one.energy is None or self.other.energy is None:
@@ -110,7 +125,7 @@ def near_pairs(runs: Sequence[Sequence[Frame]], distance: int, max_pairs: int) -
     candidates = [(a, b) for run in runs for a, b in zip(run, run[distance:], strict=False)]
     for one, other in candidates[:: max(1, len(candidates) // max_pairs)]:
         pair = make_pair(one, other)
-        if pair is not None and 1e-4 < pair.length < MAX_STEP:
+        if pair is not None and pair.is_near:
             yield pair
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.io.summary import read_summary
 
 from .mixture import MixtureSet
 
@@ -39,12 +38,14 @@ class Shards:
     def labels(self, item: MixtureSet) -> str:
         """Method and version of the teacher of the frames to train on; BadInputError where nothing says
         it."""
+        from jmp_calc.labelling.teacher_file import told_method
+
         path = self.train(item).with_name(TEACHER)
-        told = read_summary(path)
-        if told is None or "method" not in told:
+        told = told_method(path)
+        if told is None:
             raise BadInputError(
                 "Nothing says who labelled these frames.",
                 where=str(path),
                 hint="label them by jmp-calc label, which writes this file",
             )
-        return f"{told['method']} ({told.get('method_version')})"
+        return told

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
 from ase.optimize.optimize import Optimizer
 
@@ -18,7 +16,7 @@ from jmp_calc.training.audit.causes import cause_of_scale, cause_of_stress, caus
 from jmp_calc.training.audit.outliers import check_frames
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.units import unit_factor
-from tests.training.helpers.md_frames import frame_of, molecule_md, scaled, strained_copper
+from tests.training.helpers.md_frames import frame_of, molecule_md, nve, scaled, strained_copper
 
 MOLECULES = molecule_md(48)
 CRYSTALS = strained_copper(30)
@@ -49,22 +47,8 @@ def vibrating(count: int = 20) -> tuple[Frame, ...]:
     return tuple(frames)
 
 
-def moving(count: int = 40) -> tuple[Frame, ...]:
-    """Every eighth femtosecond of aluminium at 300 K."""
-    atoms = bulk("Al", cubic=True) * (2, 1, 1)
-    atoms.calc = EMT()
-    spread = np.sqrt(atoms.get_masses() * units.kB * 600)[:, None]
-    atoms.set_momenta(spread * np.random.default_rng(3).normal(size=(8, 3)))
-    dynamics = VelocityVerlet(atoms, timestep=4 * units.fs)
-    frames = []
-    for index in range(count):
-        dynamics.run(2)
-        frames.append(frame_of(atoms, index))
-    return tuple(frames)
-
-
 NPT, NPT_BARE, NVT = breathing(stress=True), breathing(stress=False), vibrating()
-NVE = moving()
+NVE = nve(bulk("Al", cubic=True) * (2, 1, 1), 600, timestep_fs=4.0, every=2, count=40, seed=3)
 
 
 @pytest.mark.parametrize("frames", [MOLECULES, CRYSTALS, NPT, NPT_BARE, NVT, NVE])

@@ -30,15 +30,21 @@ def frame_of(atoms: Atoms, index: int, group: str = "md", source: str = "md.xyz"
 
 
 def molecule_md(count: int = 40, name: str = "CH3CH2OH", seed: int = 0) -> tuple[Frame, ...]:
-    """Ten femtoseconds apart, EMT."""
-    atoms = molecule(name)
+    """Two femtoseconds apart, EMT."""
+    return nve(molecule(name), 200, timestep_fs=0.5, every=4, count=count, seed=seed)
+
+
+def nve(
+    atoms: Atoms, temperature_k: float, *, timestep_fs: float, every: int, count: int, seed: int
+) -> tuple[Frame, ...]:
+    """Dynamics with EMT from momenta of a temperature."""
     atoms.calc = EMT()
-    spread = np.sqrt(atoms.get_masses() * units.kB * 200)[:, None]
+    spread = np.sqrt(atoms.get_masses() * units.kB * temperature_k)[:, None]
     atoms.set_momenta(spread * np.random.default_rng(seed).normal(size=(len(atoms), 3)))
-    dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
+    dynamics = VelocityVerlet(atoms, timestep=timestep_fs * units.fs)
     frames = []
     for index in range(count):
-        dynamics.run(4)
+        dynamics.run(every)
         frames.append(frame_of(atoms, index))
     return tuple(frames)
 
