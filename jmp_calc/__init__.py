@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from .workflows.md import md
     from .workflows.phonons import phonons
     from .workflows.relax import relax
+    from .workflows.statics.eos import eos
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "eos",
     "estimate",
     "evaluate",
     "finetune",
@@ -37,6 +39,7 @@ __all__ = [
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
