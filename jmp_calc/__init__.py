@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
-    from .workflows.phonons import phonons
+    from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
     from .workflows.statics.eos import eos
 
@@ -44,7 +44,7 @@ _HOME = {
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
-    "phonons": "jmp_calc.workflows.phonons",
+    "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
