@@ -24,13 +24,18 @@ from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
+from jmp_calc.workflows.statics.sum_settings import SumSettings
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
     "elastic": ElasticSettings,
+    "adsorption_energy": SumSettings,
+    "atomisation_energy": SumSettings,
     "eos": EosSettings,
+    "formation_energy": SumSettings,
+    "surface_energy": SumSettings,
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,

@@ -33,6 +33,7 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "elastic": "Elastic constants, stability and moduli of a crystal.",
+    "energies": "Energies of formation, atomisation, adsorption and of surfaces.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
