@@ -33,6 +33,12 @@ PRESSURE_UNITS = {
 }  # fmt: skip
 """eV/Å^3 per unit."""
 
+FREQUENCY_UNITS = {"THz": 1.0, "cm-1": 0.0299792458, "meV": 0.2417989242084918}
+"""THz per unit."""
+
+KM_S_PER_THZ_A = 0.1
+"""km/s of 1 THz Å, a slope of bands."""
+
 COULOMB = HARTREE * BOHR
 """e^2/(4 pi eps0), eV Å."""
 
