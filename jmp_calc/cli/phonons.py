@@ -55,6 +55,7 @@ PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
     "--group-velocities", "--group-velocity", "group_velocities", argument="group_velocities", is_flag=True
 )
 @PHONONS.option("--eigenvectors", argument="eigenvectors", is_flag=True)
+@PHONONS.option("--follow-imaginary", argument="follow_imaginary", is_flag=True)
 @PHONONS.option("--frequency-unit", argument="frequency_unit", type=click.Choice(get_args(FrequencyUnit)))
 @click.option("--strict", is_flag=True, help="Exit with 3 when there are imaginary modes.")
 @click.option("--plot/--no-plot", default=True, show_default=True, help=PHONONS.help("plot"))
@@ -99,6 +100,10 @@ def phonons(
             common.say(f"note: {NO_LO_TO}")
         for mode in result.imaginary:
             common.say(f"imaginary: {describe(mode)}")
+        if result.followed is not None:
+            common.say(str(result.followed))
+        elif checked.follow_imaginary:
+            common.say("no imaginary mode fits the supercell, so none was followed")
         if strict:
             result.require_stable()
 

@@ -148,7 +148,7 @@ def _primitive_matrix(unitcell: Any, periodic: np.ndarray, settings: PhononSetti
     return rows.T
 
 
-def _unit_atoms(phonon: Any) -> np.ndarray:
+def unit_atoms(phonon: Any) -> np.ndarray:
     """For every atom of the supercell, its atom in the unit cell."""
     cell = phonon.supercell
     return np.array([cell.u2u_map[int(i)] for i in cell.s2u_map])
@@ -157,7 +157,7 @@ def _unit_atoms(phonon: Any) -> np.ndarray:
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
     """The displaced supercells, in phonopy's atom order, with all that ``atoms`` say of each atom, and their
     calculator."""
-    cells, source = [], _unit_atoms(phonon)
+    cells, source = [], unit_atoms(phonon)
     for cell in phonon.supercells_with_displacements:
         copy = atoms[source]
         copy.set_cell(cell.cell)

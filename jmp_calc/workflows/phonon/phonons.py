@@ -22,6 +22,7 @@ from ..relax import relax as run_relax
 from . import glue
 from .band_path import BandPath
 from .cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
+from .follow import follow
 from .motion import thermal_motion
 from .nac import non_analytical, set_born
 from .result import OUTPUTS, ImaginaryMode, PhononResult
@@ -63,6 +64,7 @@ def phonons(
     thermal_displacements: bool = PhononSettings.thermal_displacements,
     group_velocities: bool = PhononSettings.group_velocities,
     eigenvectors: bool = PhononSettings.eigenvectors,
+    follow_imaginary: bool = PhononSettings.follow_imaginary,
     frequency_unit: FrequencyUnit = PhononSettings.frequency_unit,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
@@ -101,6 +103,8 @@ def phonons(
             False.
         group_velocities: velocities along the band path too, km/s. Default: False.
         eigenvectors: write eigenvectors into band.yaml. Default: False.
+        follow_imaginary: displace the atoms along the worst imaginary mode that fits the supercell, and
+            relax, to see where it leads. Default: False.
         frequency_unit: unit of the axes of the figures, "THz", "cm-1" or "meV"; files stay in THz. Default:
             "THz".
         out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
@@ -142,6 +146,7 @@ def phonons(
         thermal_displacements=thermal_displacements,
         group_velocities=group_velocities,
         eigenvectors=eigenvectors,
+        follow_imaginary=follow_imaginary,
         frequency_unit=frequency_unit,
     )
     glue.require_phonopy()
@@ -257,6 +262,7 @@ def _computed(
         projected_dos=phonon.projected_dos and np.asarray(phonon.projected_dos.projected_dos),
         thermal_motion=thermal_motion(phonon),
         group_velocities_km_s=velocities_of(phonon),
+        followed=follow(phonon, box, periodic, settings) if settings.follow_imaginary else None,
         non_analytical=non_analytical(phonon, periodic, settings.born),
         n_displacements=len(phonon.supercells_with_displacements),
         n_supercell_atoms=len(phonon.supercell),

@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import JMPWarning, NotConvergedError
 from ..common import output_path, write_frames
 from . import glue
+from .follow import Followed
 from .motion import ThermalMotion
 from .settings import PhononSettings
 from .velocities import write_group_velocities
@@ -27,12 +28,15 @@ MOTION_PLOTS = ("displacements.svg", "displacements.png")
 def outputs(settings: PhononSettings) -> tuple[str, ...]:
     """Names of the files that these settings give."""
     names = [*glue.files(settings), "unitcell.extxyz"]
+    names += ["followed.extxyz"] if settings.follow_imaginary else []
     names += ["group_velocities.dat"] if settings.group_velocities else []
     names += ["b_factors.dat", *MOTION_PLOTS] if settings.thermal_displacements else []
     return (*names, *PLOTS)
 
 
-OUTPUTS = outputs(PhononSettings(pdos=True, thermal_displacements=True, group_velocities=True))
+OUTPUTS = outputs(
+    PhononSettings(pdos=True, thermal_displacements=True, group_velocities=True, follow_imaginary=True)
+)
 """Names of all files that a run may write."""
 
 
@@ -83,6 +87,8 @@ class PhononResult:
     """Thermal displacements and B-factors; None: not asked for."""
     group_velocities_km_s: np.ndarray | None
     """Along the path, Cartesian, shape (n_qpoints, n_bands, 3); None: not asked for."""
+    followed: Followed | None
+    """Where the worst imaginary mode leads; None: not asked for, or no such mode fits the supercell."""
     non_analytical: str
     """What became of the non-analytical term, which splits LO from TO at Γ."""
     n_displacements: int
@@ -128,6 +134,7 @@ class PhononResult:
             "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
             "thermal": self._thermal_dict(),
             "non_analytical_term": self.non_analytical,
+            **({} if self.followed is None else {"followed": self.followed.to_dict()}),
             **({} if self.thermal_motion is None else {"thermal_motion": self.thermal_motion.to_dict()}),
             "protocol": {
                 "fc_symmetry": self.settings.fc_symmetry,
@@ -154,12 +161,14 @@ class PhononResult:
         paths = {name: output_path(folder, name, prefix) for name in outputs(self.settings)}
         glue.write_files(self.phonopy, {name: paths[name] for name in glue.files(self.settings)})
         write_frames(paths["unitcell.extxyz"], [self.atoms])
+        if self.followed is not None:
+            write_frames(paths["followed.extxyz"], [self.followed.atoms])
         if self.group_velocities_km_s is not None:
             write_group_velocities(paths["group_velocities.dat"], self.phonopy, self.group_velocities_km_s)
         if self.thermal_motion is not None:
             self.thermal_motion.write(paths["b_factors.dat"])
         drawn = {name: path for name, path in paths.items() if name in (*PLOTS, *MOTION_PLOTS)}
-        written = [path for name, path in paths.items() if name not in drawn]
+        written = [path for name, path in paths.items() if name not in drawn and path.is_file()]
         return written + (self.plot(drawn) if plot else [])
 
     def plot(self, paths: dict[str, Path]) -> list[Path]:

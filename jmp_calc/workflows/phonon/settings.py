@@ -46,6 +46,7 @@ class PhononSettings:
     thermal_displacements: bool = False
     group_velocities: bool = False
     eigenvectors: bool = False
+    follow_imaginary: bool = False
     frequency_unit: FrequencyUnit = "THz"
 
     def __post_init__(self) -> None:
