@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .workflows.md import md
     from .workflows.phonons import phonons
     from .workflows.relax import relax
+    from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
@@ -33,6 +34,7 @@ __all__ = [
     "predict_classes",
     "predict_vectors",
     "relax",
+    "vib",
 ]
 
 _HOME = {
@@ -46,6 +48,7 @@ _HOME = {
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
+    "vib": "jmp_calc.workflows.vibrations.vib",
 }
 
 

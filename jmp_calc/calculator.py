@@ -301,7 +301,7 @@ class JMPCalculator(Calculator):
             UsageError: no atoms, or indices that are none. PropertyNotImplementedError: forces='direct'.
             The errors of ``calculate``.
         """
-        from .inference.hessian import hessian
+        from .inference.differentiate import hessian
 
         with evaluating(), self._lock:
             subject = self.atoms if atoms is None else atoms

@@ -24,6 +24,13 @@ KJ_MOL = ENERGY_UNITS["kj/mol"]
 BOHR = LENGTH_UNITS["bohr"]
 """Å."""
 
+CM1_PER_EV = 8065.543937
+"""cm⁻¹ of a quantum of 1 eV."""
+THZ_PER_EV = 241.798924208
+"""THz of a quantum of 1 eV."""
+EV_PER_FREQUENCY = 0.0646541513
+"""Quantum in eV of the angular frequency 1 √(eV/(Å² amu))."""
+
 GPA_PER_EV_A3 = 160.21766208
 """GPa of 1 eV/Å^3."""
 

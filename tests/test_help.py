@@ -22,6 +22,7 @@ from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.phonon_settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.vibrations.settings import VibSettings
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
@@ -31,6 +32,7 @@ SETTINGS: dict[str, type] = {
     "md": MDSettings,
     "phonons": PhononSettings,
     "relax": RelaxSettings,
+    "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
@@ -40,6 +42,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc", "config"}

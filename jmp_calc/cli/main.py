@@ -31,6 +31,7 @@ COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures, or what else the head gives.",
     "relax": "Relax positions and, on request, the cell.",
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
+    "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from ..calculator import JMPCalculator
+
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
 logger = logging.getLogger("jmp_calc")
@@ -77,13 +79,19 @@ def has_stress(atoms: Atoms) -> bool:
     return True
 
 
+def jmp_calculator(calculator: Any) -> JMPCalculator | None:
+    """The calculator if it is a JMPCalculator, which can do more than others."""
+    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
+    known = module is not None and isinstance(calculator, module.JMPCalculator)
+    return calculator if known else None
+
+
 def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
     """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator
     batches."""
-    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
-    calculator = structures[0].calc
-    if len(structures) > 1 and module is not None and isinstance(calculator, module.JMPCalculator):
-        return [np.array(results["forces"]) for results in calculator.batch(structures, ["forces"])]
+    jmp = jmp_calculator(structures[0].calc)
+    if len(structures) > 1 and jmp is not None:
+        return [np.array(results["forces"]) for results in jmp.batch(structures, ["forces"])]
     return [np.array(atoms.get_forces(apply_constraint=False)) for atoms in structures]
 
 
