@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .graph.build import Graph
     from .inference.descriptors import Descriptors
     from .inference.head_choice import Decided
-    from .inference.hessian import Hessian
+    from .hessian import Hessian
     from .inference.info import ModelInfo
     from .inference.jumps import JumpReport
     from .model.config import ModelConfig

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from ..calculator import JMPCalculator
-
 LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
 """Names, also after REF_, under which files carry what was computed elsewhere."""
 logger = logging.getLogger("jmp_calc")
@@ -79,8 +77,8 @@ def has_stress(atoms: Atoms) -> bool:
     return True
 
 
-def jmp_calculator(calculator: Any) -> JMPCalculator | None:
-    """The calculator if it is a JMPCalculator, which can do more than others."""
+def jmp_calculator(calculator: Any) -> Any:
+    """The calculator if it is a JMPCalculator, which can do more than others; else None."""
     module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
     known = module is not None and isinstance(calculator, module.JMPCalculator)
     return calculator if known else None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInputError, UsageError
-from ...inference.hessian import Hessian
+from ...hessian import Hessian
 from ...io.progress import Progress
 from ...machine.signals import Interrupted, deferred_signals
 from ..common import jmp_calculator, raw_forces
@@ -45,9 +45,8 @@ def hessian_of(atoms: Atoms, chosen: NDArray[np.int64], settings: VibSettings, q
             SIGTERM.
     """
     if way_of(atoms, settings) == "autograd":
-        jmp = jmp_calculator(atoms.calc)
-        assert jmp is not None
-        return jmp.get_hessian(atoms, chosen.tolist())
+        found: Hessian = jmp_calculator(atoms.calc).get_hessian(atoms, chosen.tolist())
+        return found
     step = settings.displacement
     moved = [
         _moved(atoms, atom, axis, sign * step) for atom in chosen for axis in range(3) for sign in (1, -1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ...errors import JMPWarning, NotConvergedError
-from ...inference.hessian import Hessian
+from ...hessian import Hessian
 from ...io.atomic import replacing
 from ...units import CM1_PER_EV, THZ_PER_EV
 from ..common import output_path, write_frames

@@ -26,7 +26,7 @@ class VibSettings:
     relax_steps: int = 500
     allow_unconverged: bool = False
     thermo: ThermoModel = "auto"
-    temperatures: str | tuple[float, ...] = (298.15,)
+    temperatures: str | tuple[float, ...] = "298.15"
     pressure_pa: float = 1e5
     symmetry_number: int | None = None
     spin: float = 0.0

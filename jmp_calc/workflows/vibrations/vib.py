@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import JMPWarning, NotConvergedError, UsageError
-from ...inference.hessian import Hessian, chosen_atoms
+from ...hessian import Hessian, chosen_atoms
 from ...io.outdir import claimed, with_prefix
 from ..common import snapshot, warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
@@ -74,7 +74,7 @@ def vib(
         allow_unconverged: go on when the force limit was not reached. Default: False.
         thermo: thermochemistry: "ideal-gas" (of a free molecule), "harmonic" (of the modes alone), "none", or
             "auto", which takes the first for a free molecule and the second for all else. Default: "auto".
-        temperatures: temperatures of the thermochemistry, K, such as "298.15 500". Default: (298.15,).
+        temperatures: temperatures of the thermochemistry, K, such as "298.15 500". Default: "298.15".
         pressure_pa: pressure of the ideal gas, Pa. Default: 100000.0.
         symmetry_number: symmetry number of the molecule; found from the positions if none is given. Default:
             None.
