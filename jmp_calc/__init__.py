@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
-    from .workflows.phonons import phonons
+    from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
+    from .workflows.statics.eos import eos
     from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "eos",
     "estimate",
     "evaluate",
     "finetune",
@@ -39,11 +41,12 @@ __all__ = [
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
-    "phonons": "jmp_calc.workflows.phonons",
+    "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from .graph.build import Graph
+    from .hessian import Hessian
     from .inference.descriptors import Descriptors
     from .inference.head_choice import Decided
-    from .hessian import Hessian
     from .inference.info import ModelInfo
     from .inference.jumps import JumpReport
     from .model.config import ModelConfig

@@ -32,6 +32,7 @@ COMMANDS = {
     "relax": "Relax positions and, on request, the cell.",
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
     "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
+    "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..workflows.phonon_settings import PhononSettings
+from ..workflows.phonon.settings import PhononSettings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
@@ -23,7 +23,7 @@ Examples:
 
 Relax the cell first (jmp-calc relax --opt-cell full --fmax 1e-3): only positions are relaxed here."""
 
-PHONONS = Arguments("workflows.phonons", "phonons", PhononSettings)
+PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
 
 
 @click.command(epilog=EPILOG)
@@ -60,8 +60,8 @@ def phonons(
     polar crystals show no LO-TO splitting at Γ.
     """
     from ..io.structures import pick_structure
-    from ..workflows.phonon_result import NO_LO_TO, OUTPUTS, describe
-    from ..workflows.phonons import phonons as run_phonons
+    from ..workflows.phonon.phonons import phonons as run_phonons
+    from ..workflows.phonon.result import NO_LO_TO, OUTPUTS, describe
 
     checked = PhononSettings(**settings)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
@@ -93,8 +93,8 @@ def phonons(
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:
     """Say which supercell and how many calculations it would be."""
-    from ..workflows.phonon_result import OUTPUTS
-    from ..workflows.phonons import displacements
+    from ..workflows.phonon.phonons import displacements
+    from ..workflows.phonon.result import OUTPUTS
 
     phonon, _, periodic = displacements(atoms, settings)
     facts = {

@@ -11,11 +11,11 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from numpy.typing import NDArray
 
 from ..graph.batch import collate
+from ..hessian import Hessian, chosen_atoms
 from ..machine.device import free_memory
 from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..model.cost import GraphCounts
-from ..hessian import Hessian, chosen_atoms
 from .memory import SMALL, choose_recompute, estimated_bytes, refuse_if_too_large
 from .results import check_results, to_numpy
 

@@ -76,12 +76,13 @@ def _import_matplotlib() -> None:
             matplotlib.rcParams["backend"] = backend  # as its import would have done
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, outside pyplot, so that no backend or window of the user is involved."""
+def _figure(width: float, height: float, *, rows: int = 1) -> tuple[Any, Any]:
+    """A figure and its axes (of each row), outside pyplot, so that no backend or window of the user is
+    involved."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    return figure, figure.subplots(rows)
 
 
 def _save(figure: Any, paths: Sequence[Path]) -> None:
@@ -193,4 +194,30 @@ def plot_spectrum(frequencies_cm1: np.ndarray, paths: Sequence[Path]) -> None:
         axes.vlines(lines, -1.5 * stick, -0.5 * stick, color=color, linewidth=1.0)
     axes.axvline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
     axes.set(xlabel="wavenumber (cm⁻¹)", ylabel="modes per cm⁻¹", xlim=(low, high), ylim=(-2 * stick, None))
+    _save(figure, paths)
+
+
+@drawn("The equation of state")
+def plot_eos(
+    volumes: np.ndarray,
+    energies: np.ndarray,
+    pressures: np.ndarray | None,
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    paths: Sequence[Path],
+) -> None:
+    """Energies (n,) in meV/atom and pressures (n,) in GPa against volumes (n,) in Å³/atom; ``curve``: the
+    same three along the fitted curve, each (m,)."""
+    figure, (above, below) = _figure(5.2, 5.6, rows=2)
+    above.plot(volumes, energies, "o", color=INK, label="computed")
+    if curve is not None:
+        above.plot(curve[0], curve[1], color=INK, linewidth=1.0, label="fitted")
+        below.plot(curve[0], curve[2], color=INK, linewidth=1.0, label="slope of the fit")
+    if pressures is not None:
+        below.plot(volumes, pressures, "o", color=INK, label="from the stress")
+    below.axhline(0.0, color=LIGHT, linewidth=0.6)
+    above.set(ylabel="energy − minimum (meV/atom)")
+    below.set(xlabel="volume (Å³/atom)", ylabel="pressure (GPa)")
+    for axes in (above, below):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
     _save(figure, paths)

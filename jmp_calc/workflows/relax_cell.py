@@ -50,7 +50,7 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     hint = "use cell='none'"
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
-    if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
+    if not atoms.pbc.all() and (settings.cell in ("volume", "shape") or settings.pressure_gpa):
         raise UsageError(
             "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
         )
@@ -60,6 +60,8 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     pressure = settings.pressure_gpa / GPA_PER_EV_A3
     if settings.cell == "volume":
         return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
+    if settings.cell == "shape":
+        return FrechetCellFilter(atoms, constant_volume=True)
     return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)
 
 

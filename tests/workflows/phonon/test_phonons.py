@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from jmp_calc.errors import BadStructureError, JMPError, JMPWarning, NotConvergedError, UsageError
 from jmp_calc.io.outdir import LOCK_NAME
-from jmp_calc.workflows import phonopy_glue
-from jmp_calc.workflows.phonon_result import OUTPUTS
-from jmp_calc.workflows.phonon_settings import PhononSettings, supercell_matrix
-from jmp_calc.workflows.phonons import displacements, phonons
+from jmp_calc.workflows.phonon import glue as phonopy_glue
+from jmp_calc.workflows.phonon.phonons import displacements, phonons
+from jmp_calc.workflows.phonon.result import OUTPUTS
+from jmp_calc.workflows.phonon.settings import PhononSettings, supercell_matrix
 
 QUICK = {"supercell": "2 2 2", "mesh": "6 6 6", "band_points": 11}
 

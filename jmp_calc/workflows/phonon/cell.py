@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BadInputError, BadStructureError, JMPWarning, UsageError
-from ..units import GPA_PER_EV_A3
-from .common import has_stress
+from ...errors import BadInputError, BadStructureError, JMPWarning, UsageError
+from ...units import GPA_PER_EV_A3
+from ..common import has_stress
 
 if TYPE_CHECKING:
     from ase import Atoms

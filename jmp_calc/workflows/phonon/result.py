@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import JMPWarning, NotConvergedError
-from . import phonopy_glue as glue
-from .common import output_path, write_frames
-from .phonon_settings import PhononSettings
+from ...errors import JMPWarning, NotConvergedError
+from ..common import output_path, write_frames
+from . import glue
+from .settings import PhononSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,7 +145,7 @@ class PhononResult:
 
     def plot(self, paths: dict[str, Path]) -> list[Path]:
         """Draw bands, DOS and thermal properties; without matplotlib a warning and nothing else."""
-        from ..io import plots
+        from ...io import plots
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInputError, JMPWarning, NotConvergedError
-from ..io.outdir import claimed, with_prefix
-from ..io.progress import Progress
-from ..machine.signals import Interrupted, deferred_signals
-from . import phonopy_glue as glue
+from ...errors import BadInputError, JMPWarning, NotConvergedError
+from ...io.outdir import claimed, with_prefix
+from ...io.progress import Progress
+from ...machine.signals import Interrupted, deferred_signals
+from ..common import raw_forces, snapshot, warn_if_not_smooth, working_copy
+from ..relax import relax as run_relax
+from . import glue
 from .band_path import BandPath
-from .common import raw_forces, snapshot, warn_if_not_smooth, working_copy
-from .phonon_cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
-from .phonon_result import OUTPUTS, ImaginaryMode, PhononResult
-from .phonon_settings import PhononSettings, supercell_matrix
-from .relax import relax as run_relax
+from .cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
+from .result import OUTPUTS, ImaginaryMode, PhononResult
+from .settings import PhononSettings, supercell_matrix
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadStructureError, JMPError, UsageError
+from ...errors import BadStructureError, JMPError, UsageError
 from .band_path import BandPath, band_path
-from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
+from .settings import AUTO_MESH_LENGTH_A, PhononSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,10 +47,10 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
     """Phonopy object of a boxed structure with its displacements generated.
 
     Args:
-        atoms: as ``phonon_cell.boxed`` makes it.
+        atoms: as ``cell.boxed`` makes it.
         matrix: (3, 3) integers, the supercell.
         settings: displacement and symprec.
-        periodic: (3,) bool, see ``phonon_cell.repeating``.
+        periodic: (3,) bool, see ``cell.repeating``.
 
     Raises:
         UsageError: a supercell that nobody can have meant.
@@ -169,7 +169,7 @@ def solve(
         forces: of the displaced supercells, shape (n, n_atoms, 3), eV/Å.
         settings: what to compute.
         atoms: the boxed structure.
-        periodic: (3,) bool, see ``phonon_cell.repeating``.
+        periodic: (3,) bool, see ``cell.repeating``.
 
     Raises:
         BadStructureError: no atom feels the displacement of another.

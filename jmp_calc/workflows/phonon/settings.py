@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 AUTO_MESH_LENGTH_A = 60.0
 """phonopy's mesh length: N = 60 Å · |a*|, 19 points for silicon's primitive cell."""
