@@ -63,9 +63,9 @@ def normal_modes(
     )
 
 
-def wavenumbers(squares: Floats) -> Floats:
+def wavenumbers(squares: np.ndarray) -> Floats:
     """cm⁻¹ (m,) from eigenvalues (m,) in eV/(Å² amu); negative for negative ones."""
-    return np.sign(squares) * np.sqrt(np.abs(squares)) * EV_PER_FREQUENCY * CM1_PER_EV
+    return np.asarray(np.sign(squares) * np.sqrt(np.abs(squares)) * EV_PER_FREQUENCY * CM1_PER_EV)
 
 
 def gathered(atoms: Atoms) -> tuple[Atoms, Floats]:
