@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from .workflows.md import md
     from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
+    from .workflows.statics.elastic import elastic
     from .workflows.statics.eos import eos
     from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "elastic",
     "eos",
     "estimate",
     "evaluate",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",

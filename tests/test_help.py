@@ -22,6 +22,7 @@ from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
 from jmp_calc.workflows.vibrations.settings import VibSettings
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
+    "elastic": ElasticSettings,
     "eos": EosSettings,
     "estimate": Settings,
     "md": MDSettings,
@@ -38,6 +40,7 @@ SETTINGS: dict[str, type] = {
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
+    "elastic": {},
     "eos": {},
     "estimate": {},
     "evaluate": {},

@@ -76,13 +76,13 @@ def _import_matplotlib() -> None:
             matplotlib.rcParams["backend"] = backend  # as its import would have done
 
 
-def _figure(width: float, height: float, *, rows: int = 1) -> tuple[Any, Any]:
-    """A figure and its axes (of each row), outside pyplot, so that no backend or window of the user is
-    involved."""
+def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **kind: Any) -> tuple[Any, Any]:
+    """A figure and its axes (of each row and column), outside pyplot, so that no backend or window of the
+    user is involved."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows)
+    return figure, figure.subplots(rows, columns, subplot_kw=kind)
 
 
 def _save(figure: Any, paths: Sequence[Path]) -> None:
@@ -220,4 +220,44 @@ def plot_eos(
     for axes in (above, below):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("Stress against strain")
+def plot_stress_strain(
+    strains: np.ndarray,
+    stresses: np.ndarray,
+    slopes: np.ndarray,
+    names: Sequence[str],
+    paths: Sequence[Path],
+) -> None:
+    """A panel for each of 6 strains: stresses (6, n, 6) in GPa against strains (n,), and lines of slopes
+    (6, 6) through the middle; the component of the strain itself in the foreground."""
+    figure, grid = _figure(9.0, 5.4, rows=2, columns=3)
+    ends = np.array([strains.min(), strains.max()])
+    for i, axes in enumerate(grid.flat):
+        for j in [*(j for j in range(6) if j != i), i]:
+            color, width = (INK, 1.2) if i == j else (LIGHT, 0.8)
+            middle = stresses[i, :, j].mean() - slopes[j, i] * strains.mean()
+            axes.plot(100 * ends, middle + slopes[j, i] * ends, color=color, linewidth=width)
+            axes.plot(100 * strains, stresses[i, :, j], "o", color=color, markersize=4)
+        axes.set_title(f"strain {names[i]}: C{i + 1}{i + 1} = {slopes[i, i]:.4g} GPa", fontsize=9)
+    for axes in grid[1]:
+        axes.set_xlabel("strain (%)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("stress (GPa)")
+    _save(figure, paths)
+
+
+@drawn("Young's modulus")
+def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
+    """Young's modulus (n,) in GPa in Cartesian planes by their names, against the angle (n,) in radians from
+    the first axis of the plane."""
+    figure, row = _figure(3.2 * len(young), 3.4, columns=len(young), projection="polar")
+    largest = max(float(values.max()) for values in young.values())
+    for axes, (plane, values) in zip(np.atleast_1d(row), young.items(), strict=True):
+        axes.plot(turn, values, color=INK, linewidth=1.2)
+        axes.set(title=f"{plane} plane", ylim=(0, 1.05 * largest))
+        axes.tick_params(labelsize=7)
+    figure.suptitle("Young's modulus (GPa)", fontsize=10)
     _save(figure, paths)

@@ -1,4 +1,4 @@
-"""eos from the command line: files, summaries, exit codes."""
+"""eos and elastic from the command line: files, summaries, exit codes."""
 
 from __future__ import annotations
 
@@ -44,3 +44,29 @@ def test_eos_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp
     refused = run("eos", water, "-m", model, "--dry-run")
     assert refused.exit_code == 4 and "periodic in no direction" in refused.stderr
     assert run("eos", salt, "-m", model, "--n-volumes", 3).exit_code == 2
+
+
+def test_elastic_writes_its_files_and_summary(run, model: str, salt: Path, tmp_path: Path) -> None:
+    words = ["elastic", salt, "-m", model, "--n-strains", 2, "--fmax", 100]
+    done = run(*words, "-o", tmp_path / "o", "--no-plot", "--json")
+    assert done.exit_code == 0, done.output
+    found = summary(tmp_path / "o")
+    assert found == json.loads(done.stdout)
+    names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
+    assert names == {"elastic_tensor.dat", "elastic_tensor_clamped.dat", "strained.extxyz", "summary.yaml"}
+    results = found["results"]
+    assert results["space_group"] == "Fm-3m (225)" and results["n_strained"] == 12
+    assert len(results["relaxed_ions"]["constants_gpa"]) == 6
+    assert results["clamped_ions"]["voigt"]["bulk_gpa"]
+    stable = results["relaxed_ions"]["stable"]
+    assert ("not stable" in done.stderr) is not stable
+    strict = run(*words, "-o", tmp_path / "strict", "--no-plot", "--strict")
+    assert strict.exit_code == (0 if stable else 3)
+
+
+def test_elastic_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp_path: Path) -> None:
+    done = run("elastic", salt, "-m", model, "--dry-run", "-o", tmp_path / "none")
+    assert done.exit_code == 0 and "strained_cells: 24" in done.stdout
+    assert not (tmp_path / "none").exists()
+    assert run("elastic", water, "-m", model, "--dry-run").exit_code == 4
+    assert run("elastic", salt, "-m", model, "--max-strain", 1).exit_code == 2

@@ -63,15 +63,18 @@ def relaxed(
     what: str,
     quiet: bool,
     cell: CellMode = "none",
+    known: Sequence[Atoms] | None = None,
 ) -> list[Atoms]:
     """Copies with relaxed positions (and ``cell``) and the calculator; where symmetry or luck leaves no force
-    above ``fmax`` (eV/Å), the positions as they are.
+    above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated`` gave with forces.
 
     Raises:
         NotConvergedError: one that does not reach ``fmax`` in ``steps`` steps, or ends above its start,
             unless ``allow_unconverged``. The errors of ``relax``.
     """
-    frames = evaluated(structures, ["forces"], what=what, quiet=quiet) if cell == "none" else structures
+    frames = known or structures
+    if known is None and cell == "none":
+        frames = evaluated(structures, ["forces"], what=what, quiet=quiet)
     found: list[Atoms] = []
     for number, (atoms, frame) in enumerate(zip(structures, frames, strict=True)):
         if cell == "none" and np.linalg.norm(frame.get_forces(), axis=1).max() <= fmax:
