@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.eos import eos
+    from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
@@ -37,6 +38,7 @@ __all__ = [
     "predict_classes",
     "predict_vectors",
     "relax",
+    "vib",
 ]
 
 _HOME = {
@@ -52,6 +54,7 @@ _HOME = {
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
+    "vib": "jmp_calc.workflows.vibrations.vib",
 }
 
 
