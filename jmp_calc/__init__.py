@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         surface_energy,
     )
     from .workflows.statics.eos import eos
+    from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
@@ -47,6 +48,7 @@ __all__ = [
     "predict_vectors",
     "relax",
     "surface_energy",
+    "vib",
 ]
 
 _HOME = {
@@ -66,6 +68,7 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
+    "vib": "jmp_calc.workflows.vibrations.vib",
 }
 
 

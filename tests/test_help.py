@@ -25,6 +25,7 @@ from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
 from jmp_calc.workflows.statics.sum_settings import SumSettings
+from jmp_calc.workflows.vibrations.settings import VibSettings
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
@@ -40,6 +41,7 @@ SETTINGS: dict[str, type] = {
     "md": MDSettings,
     "phonons": PhononSettings,
     "relax": RelaxSettings,
+    "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
@@ -51,6 +53,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc", "config"}

@@ -1,4 +1,4 @@
-"""Figures of results and of errors. One that cannot be drawn is a warning: the numbers are in their files.
+"""Figures of results and errors. One that cannot be drawn is a warning: the numbers are in their files.
 
 matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
 style or TeX that the user's machine promises and does not have ends no run.
@@ -19,11 +19,13 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from ..errors import JMPWarning
+from ..units import FREQUENCY_UNITS
 from .atomic import replacing
 
 P = ParamSpec("P")
 BACKEND = "MPLBACKEND"
-INK, LIGHT = "#1f4e79", "#b0b7bf"
+FREQUENCY_LABELS = {"THz": "frequency (THz)", "cm-1": "wavenumber (cm⁻¹)", "meV": "energy (meV)"}
+INK, LIGHT, RED = "#1f4e79", "#b0b7bf", "#b3261e"
 
 
 def available() -> bool:
@@ -98,19 +100,21 @@ def plot_bands(
     labels: Sequence[str] | None,
     joined: Sequence[bool],
     paths: Sequence[Path],
+    *,
+    unit: str = "THz",
 ) -> None:
     """Phonon bands: per piece distances (n,) and frequencies (n, bands) in THz; labels as phonopy orders
-    them."""
+    them; ``unit`` of the axis."""
     figure, axes = _figure(6.4, 4.2)
     for x, y in zip(distances, frequencies, strict=True):
-        axes.plot(x, y, color=INK, linewidth=1.0)
+        axes.plot(x, y / FREQUENCY_UNITS[unit], color=INK, linewidth=1.0)
     ticks, names = _ticks(distances, labels, joined)
     for tick in ticks:
         axes.axvline(tick, color=LIGHT, linewidth=0.6, zorder=0)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_xticks(ticks, _staggered(ticks, names))
     axes.set_xlim(distances[0][0], distances[-1][-1])
-    axes.set_ylabel("frequency (THz)")
+    axes.set_ylabel(FREQUENCY_LABELS[unit])
     _save(figure, paths)
 
 
@@ -149,13 +153,43 @@ def _staggered(ticks: Sequence[float], names: Sequence[str]) -> list[str]:
 
 
 @drawn("The density of states")
-def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) -> None:
-    """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,)."""
+def plot_dos(
+    frequencies: np.ndarray,
+    dos: np.ndarray,
+    paths: Sequence[Path],
+    *,
+    parts: Mapping[str, np.ndarray] | None = None,
+    unit: str = "THz",
+) -> None:
+    """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,), those of
+    ``parts`` by name; ``unit`` of the axis."""
+    thz = FREQUENCY_UNITS[unit]
     figure, axes = _figure(5.2, 3.6)
-    axes.fill_between(frequencies, dos, color=INK, alpha=0.2, linewidth=0)
-    axes.plot(frequencies, dos, color=INK, linewidth=1.0)
+    axes.fill_between(frequencies / thz, dos * thz, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(frequencies / thz, dos * thz, color=INK, linewidth=1.0, label="all atoms")
+    for name, part in (parts or {}).items():
+        axes.plot(frequencies / thz, part * thz, linewidth=1.0, label=name)
     axes.axvline(0.0, color=LIGHT, linewidth=0.6)
-    axes.set(xlabel="frequency (THz)", ylabel="states (1/THz)", ylim=(0, None))
+    axes.set(xlabel=FREQUENCY_LABELS[unit], ylabel=f"states (1/{unit.replace('-1', '⁻¹')})", ylim=(0, None))
+    if parts:
+        axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The thermal displacements")
+def plot_b_factors(
+    kelvin: np.ndarray, b_factors: np.ndarray, symbols: Sequence[str], paths: Sequence[Path]
+) -> None:
+    """B-factors (T, atoms) in Å² against temperature (T,) in K; a colour for each kind of atom."""
+    figure, axes = _figure(5.2, 3.6)
+    kinds = list(dict.fromkeys(symbols))
+    shown = set()
+    for symbol, values in zip(symbols, b_factors.T, strict=True):
+        label = None if symbol in shown else symbol
+        axes.plot(kelvin, values, color=f"C{kinds.index(symbol)}", linewidth=1.0, label=label)
+        shown.add(symbol)
+    axes.set(xlabel="temperature (K)", ylabel="B (Å²)", ylim=(0, None))
+    axes.legend(frameon=False)
     _save(figure, paths)
 
 
@@ -171,6 +205,29 @@ def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Pa
     axes.axhline(0.0, color=LIGHT, linewidth=0.6)
     axes.set(xlabel="temperature (K)", ylabel=f"per mole of {per}")
     axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The spectrum")
+def plot_spectrum(frequencies_cm1: np.ndarray, paths: Sequence[Path]) -> None:
+    """Vibrational frequencies (m,) in cm⁻¹ as lines, and how many modes there are per cm⁻¹, each widened by
+    10 cm⁻¹; imaginary ones are red and negative."""
+    figure, axes = _figure(6.4, 3.6)
+    low, high = min(0.0, float(frequencies_cm1.min())) - 60.0, float(frequencies_cm1.max()) + 60.0
+    grid = np.arange(low, high, 1.0)
+    density = np.zeros_like(grid)
+    for frequency in frequencies_cm1:
+        density += np.exp(-0.5 * ((grid - frequency) / 10.0) ** 2) / (10.0 * np.sqrt(2 * np.pi))
+    axes.fill_between(grid, density, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(grid, density, color=INK, linewidth=1.0)
+    stick = 0.06 * float(density.max())
+    for color, lines in (
+        (INK, frequencies_cm1[frequencies_cm1 >= 0]),
+        (RED, frequencies_cm1[frequencies_cm1 < 0]),
+    ):
+        axes.vlines(lines, -1.5 * stick, -0.5 * stick, color=color, linewidth=1.0)
+    axes.axvline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.set(xlabel="wavenumber (cm⁻¹)", ylabel="modes per cm⁻¹", xlim=(low, high), ylim=(-2 * stick, None))
     _save(figure, paths)
 
 
