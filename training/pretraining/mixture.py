@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -203,13 +203,27 @@ class Mixture:
             if name not in names or not self.head(name).keep:
                 raise UsageError(f"The default head {name!r} is not a kept head.", where=self.name)
 
-    def defaults(self, written: Sequence[str]) -> str | DefaultHeads:
-        """The default heads of a model with these heads: the first stands for one that is not written."""
-        periodic = self.default_head if self.default_head in written else written[0]
-        molecules = self.default_for_molecules or periodic
-        if molecules == periodic or molecules not in written:
-            return periodic
-        return DefaultHeads(molecules, periodic)
+    def defaults(
+        self, written: Sequence[str], seen: Mapping[str, Sequence[Domain]] | None = None
+    ) -> str | DefaultHeads:
+        """The default heads of a model with the heads ``written``, one of them if it has one kind of heads.
+
+        ``seen``: what heads are trained on. For a default that is not written the first of the others stands
+        that has seen such structures: never a head of molecules for crystals.
+        """
+        seen = seen or {}
+
+        def default(wanted: str, *, periodic: bool) -> str | None:
+            fits = [n for n in written if any((d != "molecules") == periodic for d in seen.get(n, ()))]
+            return wanted if wanted in written else next(iter(fits), None)
+
+        crystals = default(self.default_head, periodic=True)
+        molecules = crystals
+        if self.default_for_molecules is not None:
+            molecules = default(self.default_for_molecules, periodic=False)
+        if crystals is None or molecules is None or crystals == molecules:
+            return crystals or molecules or written[0]
+        return DefaultHeads(molecules, crystals)
 
     def head(self, name: str) -> MixtureHead:
         """The head called ``name``; KeyError if there is none."""

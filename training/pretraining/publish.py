@@ -37,7 +37,7 @@ def publish(
 ) -> None:
     """Write the kept heads of ``potential`` with references and card to ``path``, but for ``unfit`` ones.
 
-    ``unfit``: why a head is left out, by its name. The default head is then the first that is left.
+    ``unfit``: why a head is left out, by its name; another stands for it if it is the default.
     ``domains``: what the heads are trained on, and their errors there.
 
     Raises:
@@ -52,7 +52,7 @@ def publish(
             where=str(path),
             hint="train longer, and look at the energies and forces of the sets",
         )
-    smaller = potential.with_heads(names, mixture.defaults(names))
+    smaller = potential.with_heads(names, mixture.defaults(names, domains.seen))
     heads = tuple(
         replace(
             with_references(head, mixture, sets),

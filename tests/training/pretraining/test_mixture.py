@@ -62,6 +62,23 @@ def test_defaults_are_of_heads_that_are_written() -> None:
     assert mixture_of(tomllib.loads(RECIPE)).defaults(["a"]) == "a"
 
 
+def test_a_head_of_molecules_never_stands_for_a_default_of_crystals() -> None:
+    two = RECIPE.replace('default_head = "a"', 'default_head = "a"\ndefault_for_molecules = "b"')
+    for name in "bcde":
+        two += (
+            f'[heads.{name}]\nlevel_of_theory = "x"\n[sets.{name}]\nfiles = ["{name}.xyz"]\nhead = "{name}"\n'
+        )
+    mixture = mixture_of(tomllib.loads(two))
+    seen = {"a": ("crystals",), "b": ("molecules",), "c": ("molecules",), "d": ("molecules", "surfaces")}
+    seen |= {"e": ("liquids",)}
+    assert mixture.defaults(["a", "b", "c", "d", "e"], seen) == DefaultHeads("b", "a")
+    assert mixture.defaults(["b", "c", "d", "e"], seen) == DefaultHeads("b", "d")
+    assert mixture.defaults(["b", "c", "e"], seen) == DefaultHeads("b", "e")
+    assert mixture.defaults(["b", "c"], seen) == "b"
+    assert mixture.defaults(["c", "a", "e"], seen) == DefaultHeads("c", "a")
+    assert mixture.defaults(["a", "e"], seen) == "a"
+
+
 def test_training_table_of_jmp_xs_is_understood() -> None:
     recipe = load_recipe("jmp-xs")
     assert (
