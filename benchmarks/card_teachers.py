@@ -30,9 +30,9 @@ from rows import write_whole
 from jmp_calc.io.structures import iter_frames
 from jmp_calc.labelling.label import label
 from jmp_calc.model.elements import SYMBOLS, pair_name
-from jmp_calc.workflows import phonopy_glue
-from jmp_calc.workflows.phonon_settings import PhononSettings
-from jmp_calc.workflows.phonons import displacements
+from jmp_calc.workflows.phonon import glue as phonopy_glue
+from jmp_calc.workflows.phonon.phonons import displacements
+from jmp_calc.workflows.phonon.settings import PhononSettings
 
 MAX_SPREAD = 0.25
 """eV/Å; as in the recipe of jmp-xs."""

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
-    from .workflows.phonons import phonons
+    from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
+    from .workflows.statics.elastic import elastic
+    from .workflows.statics.eos import eos
+    from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "elastic",
+    "eos",
     "estimate",
     "evaluate",
     "finetune",
@@ -33,19 +38,23 @@ __all__ = [
     "predict_classes",
     "predict_vectors",
     "relax",
+    "vib",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "elastic": "jmp_calc.workflows.statics.elastic",
+    "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
     "md": "jmp_calc.workflows.md",
-    "phonons": "jmp_calc.workflows.phonons",
+    "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
+    "vib": "jmp_calc.workflows.vibrations.vib",
 }
 
 

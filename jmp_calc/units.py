@@ -24,6 +24,9 @@ KJ_MOL = ENERGY_UNITS["kj/mol"]
 BOHR = LENGTH_UNITS["bohr"]
 """Å."""
 
+EV_PER_FREQUENCY = 0.0646541513
+"""Quantum in eV of the angular frequency 1 √(eV/(Å² amu))."""
+
 GPA_PER_EV_A3 = 160.21766208
 """GPa of 1 eV/Å^3."""
 
@@ -32,6 +35,17 @@ PRESSURE_UNITS = {
     "bar": 1e-4 / GPA_PER_EV_A3, "pa": 1e-9 / GPA_PER_EV_A3,
 }  # fmt: skip
 """eV/Å^3 per unit."""
+
+FREQUENCY_UNITS = {"THz": 1.0, "cm-1": 0.0299792458, "meV": 0.2417989242084918}
+"""THz per unit."""
+
+THZ_PER_EV = 1e3 * FREQUENCY_UNITS["meV"]
+"""THz of a quantum of 1 eV."""
+CM1_PER_EV = THZ_PER_EV / FREQUENCY_UNITS["cm-1"]
+"""cm⁻¹ of a quantum of 1 eV."""
+
+KM_S_PER_THZ_A = 0.1
+"""km/s of 1 THz Å, a slope of bands."""
 
 COULOMB = HARTREE * BOHR
 """e^2/(4 pi eps0), eV Å."""

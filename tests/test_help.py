@@ -20,26 +20,35 @@ from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
-from jmp_calc.workflows.phonon_settings import PhononSettings
+from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
+from jmp_calc.workflows.statics.eos_settings import EosSettings
+from jmp_calc.workflows.vibrations.settings import VibSettings
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
+    "elastic": ElasticSettings,
+    "eos": EosSettings,
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
     "relax": RelaxSettings,
+    "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
+    "elastic": {},
+    "eos": {},
     "estimate": {},
     "evaluate": {},
     "finetune": {},
     "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc", "config"}

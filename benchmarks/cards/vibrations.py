@@ -8,7 +8,7 @@ from typing import Any
 from ase import Atoms
 
 from jmp_calc.errors import JMPError, JMPWarning
-from jmp_calc.workflows.phonons import PhononResult, phonons
+from jmp_calc.workflows.phonon.phonons import PhononResult, phonons
 from jmp_calc.workflows.relax import relax
 
 from .crystals import accepted, primitive, scaled, teacher_scale

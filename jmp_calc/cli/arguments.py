@@ -1,6 +1,6 @@
 """Options that are arguments of a public function: their text stands once, in the docstring of the function.
 
-    PHONONS = Arguments("workflows.phonons", "phonons", PhononSettings)
+    PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
 
     @PHONONS.option("--displacement", "--amplitude", argument="displacement", type=float)
 

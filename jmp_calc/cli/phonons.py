@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ..workflows.phonon_settings import PhononSettings
+from ..workflows.phonon.settings import FrequencyUnit, PhononSettings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
@@ -23,7 +24,7 @@ Examples:
 
 Relax the cell first (jmp-calc relax --opt-cell full --fmax 1e-3): only positions are relaxed here."""
 
-PHONONS = Arguments("workflows.phonons", "phonons", PhononSettings)
+PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
 
 
 @click.command(epilog=EPILOG)
@@ -47,6 +48,15 @@ PHONONS = Arguments("workflows.phonons", "phonons", PhononSettings)
 @PHONONS.option(
     "--imaginary-tolerance", "imaginary_tolerance_thz", argument="imaginary_tolerance_thz", type=float
 )
+@PHONONS.option("--born", argument="born", type=click.Path())
+@PHONONS.option("--pdos", argument="pdos", is_flag=True)
+@PHONONS.option("--thermal-displacements", argument="thermal_displacements", is_flag=True)
+@PHONONS.option(
+    "--group-velocities", "--group-velocity", "group_velocities", argument="group_velocities", is_flag=True
+)
+@PHONONS.option("--eigenvectors", argument="eigenvectors", is_flag=True)
+@PHONONS.option("--follow-imaginary", argument="follow_imaginary", is_flag=True)
+@PHONONS.option("--frequency-unit", argument="frequency_unit", type=click.Choice(get_args(FrequencyUnit)))
 @click.option("--strict", is_flag=True, help="Exit with 3 when there are imaginary modes.")
 @click.option("--plot/--no-plot", default=True, show_default=True, help=PHONONS.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
@@ -56,16 +66,17 @@ def phonons(
     """Phonon bands, density of states and thermal properties of STRUCT (any ASE file, FILE@INDEX).
 
     Imaginary modes are named; they end the command with exit code 3 only with --strict. Crystals, layers and
-    wires are told apart by their periodic directions and their vacuum. The non-analytical term is absent:
-    polar crystals show no LO-TO splitting at Γ.
+    wires are told apart by their periodic directions and their vacuum. Without --born, polar crystals show
+    no LO-TO splitting at Γ.
     """
     from ..io.structures import pick_structure
-    from ..workflows.phonon_result import NO_LO_TO, OUTPUTS, describe
-    from ..workflows.phonons import phonons as run_phonons
+    from ..workflows.phonon.nac import NO_LO_TO
+    from ..workflows.phonon.phonons import phonons as run_phonons
+    from ..workflows.phonon.result import OUTPUTS, describe
 
     checked = PhononSettings(**settings)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
-    atoms, inputs = picked.atoms, [picked.path]
+    atoms, inputs = picked.atoms, [picked.path, checked.born]
     run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs)
     if common.dry_run:
         run.check()
@@ -73,6 +84,8 @@ def phonons(
         return
     with run:
         run.add_structure(struct, atoms)
+        if checked.born is not None and Path(checked.born).is_file():
+            run.add_input(checked.born)
         if picked.message is not None:
             common.say(picked.message)
         atoms.calc = common.calculator(atoms)
@@ -83,18 +96,23 @@ def phonons(
             run.add_output(path, path.stem.replace("_", " "))
         common.say(f"lowest frequency {result.lowest_thz:z.3f} THz; path by {result.band_path}")
         common.say(f"thermal properties per mole of {result.thermal_per}; wrote {common.out}")
-        if len(set(atoms.numbers)) > 1:
+        if result.non_analytical == NO_LO_TO:
             common.say(f"note: {NO_LO_TO}")
         for mode in result.imaginary:
             common.say(f"imaginary: {describe(mode)}")
+        if result.followed is not None:
+            common.say(str(result.followed))
+        elif checked.follow_imaginary:
+            common.say("no imaginary mode fits the supercell, so none was followed")
         if strict:
             result.require_stable()
 
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:
     """Say which supercell and how many calculations it would be."""
-    from ..workflows.phonon_result import OUTPUTS
-    from ..workflows.phonons import displacements
+    from ..workflows.phonon.nac import non_analytical
+    from ..workflows.phonon.phonons import displacements
+    from ..workflows.phonon.result import outputs
 
     phonon, _, periodic = displacements(atoms, settings)
     facts = {
@@ -105,6 +123,7 @@ def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings
         "supercell": phonon.supercell_matrix.tolist(),
         "supercell_atoms": len(phonon.supercell),
         "force_calculations": len(phonon.supercells_with_displacements),
-        "writes": ", ".join(OUTPUTS),
+        "non_analytical_term": non_analytical(phonon, periodic, settings.born),
+        "writes": ", ".join(outputs(settings)),
     }
     dry_run_report(common, "phonons", facts)

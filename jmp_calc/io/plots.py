@@ -1,4 +1,4 @@
-"""Figures of phonons and of errors. One that cannot be drawn is a warning: the numbers are in their files.
+"""Figures of results and errors. One that cannot be drawn is a warning: the numbers are in their files.
 
 matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
 style or TeX that the user's machine promises and does not have ends no run.
@@ -19,11 +19,13 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from ..errors import JMPWarning
+from ..units import FREQUENCY_UNITS
 from .atomic import replacing
 
 P = ParamSpec("P")
 BACKEND = "MPLBACKEND"
-INK, LIGHT = "#1f4e79", "#b0b7bf"
+FREQUENCY_LABELS = {"THz": "frequency (THz)", "cm-1": "wavenumber (cm⁻¹)", "meV": "energy (meV)"}
+INK, LIGHT, RED = "#1f4e79", "#b0b7bf", "#b3261e"
 
 
 def available() -> bool:
@@ -76,12 +78,13 @@ def _import_matplotlib() -> None:
             matplotlib.rcParams["backend"] = backend  # as its import would have done
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its axes, outside pyplot, so that no backend or window of the user is involved."""
+def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **kind: Any) -> tuple[Any, Any]:
+    """A figure and its axes (of each row and column), outside pyplot, so that no backend or window of the
+    user is involved."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
+    return figure, figure.subplots(rows, columns, subplot_kw=kind)
 
 
 def _save(figure: Any, paths: Sequence[Path]) -> None:
@@ -97,19 +100,21 @@ def plot_bands(
     labels: Sequence[str] | None,
     joined: Sequence[bool],
     paths: Sequence[Path],
+    *,
+    unit: str = "THz",
 ) -> None:
     """Phonon bands: per piece distances (n,) and frequencies (n, bands) in THz; labels as phonopy orders
-    them."""
+    them; ``unit`` of the axis."""
     figure, axes = _figure(6.4, 4.2)
     for x, y in zip(distances, frequencies, strict=True):
-        axes.plot(x, y, color=INK, linewidth=1.0)
+        axes.plot(x, y / FREQUENCY_UNITS[unit], color=INK, linewidth=1.0)
     ticks, names = _ticks(distances, labels, joined)
     for tick in ticks:
         axes.axvline(tick, color=LIGHT, linewidth=0.6, zorder=0)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_xticks(ticks, _staggered(ticks, names))
     axes.set_xlim(distances[0][0], distances[-1][-1])
-    axes.set_ylabel("frequency (THz)")
+    axes.set_ylabel(FREQUENCY_LABELS[unit])
     _save(figure, paths)
 
 
@@ -148,13 +153,43 @@ def _staggered(ticks: Sequence[float], names: Sequence[str]) -> list[str]:
 
 
 @drawn("The density of states")
-def plot_dos(frequencies: np.ndarray, dos: np.ndarray, paths: Sequence[Path]) -> None:
-    """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,)."""
+def plot_dos(
+    frequencies: np.ndarray,
+    dos: np.ndarray,
+    paths: Sequence[Path],
+    *,
+    parts: Mapping[str, np.ndarray] | None = None,
+    unit: str = "THz",
+) -> None:
+    """Phonon density of states: frequencies (n,) in THz, states per THz and primitive cell (n,), those of
+    ``parts`` by name; ``unit`` of the axis."""
+    thz = FREQUENCY_UNITS[unit]
     figure, axes = _figure(5.2, 3.6)
-    axes.fill_between(frequencies, dos, color=INK, alpha=0.2, linewidth=0)
-    axes.plot(frequencies, dos, color=INK, linewidth=1.0)
+    axes.fill_between(frequencies / thz, dos * thz, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(frequencies / thz, dos * thz, color=INK, linewidth=1.0, label="all atoms")
+    for name, part in (parts or {}).items():
+        axes.plot(frequencies / thz, part * thz, linewidth=1.0, label=name)
     axes.axvline(0.0, color=LIGHT, linewidth=0.6)
-    axes.set(xlabel="frequency (THz)", ylabel="states (1/THz)", ylim=(0, None))
+    axes.set(xlabel=FREQUENCY_LABELS[unit], ylabel=f"states (1/{unit.replace('-1', '⁻¹')})", ylim=(0, None))
+    if parts:
+        axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The thermal displacements")
+def plot_b_factors(
+    kelvin: np.ndarray, b_factors: np.ndarray, symbols: Sequence[str], paths: Sequence[Path]
+) -> None:
+    """B-factors (T, atoms) in Å² against temperature (T,) in K; a colour for each kind of atom."""
+    figure, axes = _figure(5.2, 3.6)
+    kinds = list(dict.fromkeys(symbols))
+    shown = set()
+    for symbol, values in zip(symbols, b_factors.T, strict=True):
+        label = None if symbol in shown else symbol
+        axes.plot(kelvin, values, color=f"C{kinds.index(symbol)}", linewidth=1.0, label=label)
+        shown.add(symbol)
+    axes.set(xlabel="temperature (K)", ylabel="B (Å²)", ylim=(0, None))
+    axes.legend(frameon=False)
     _save(figure, paths)
 
 
@@ -170,4 +205,93 @@ def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Pa
     axes.axhline(0.0, color=LIGHT, linewidth=0.6)
     axes.set(xlabel="temperature (K)", ylabel=f"per mole of {per}")
     axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The spectrum")
+def plot_spectrum(frequencies_cm1: np.ndarray, paths: Sequence[Path]) -> None:
+    """Vibrational frequencies (m,) in cm⁻¹ as lines, and how many modes there are per cm⁻¹, each widened by
+    10 cm⁻¹; imaginary ones are red and negative."""
+    figure, axes = _figure(6.4, 3.6)
+    low, high = min(0.0, float(frequencies_cm1.min())) - 60.0, float(frequencies_cm1.max()) + 60.0
+    grid = np.arange(low, high, 1.0)
+    density = np.zeros_like(grid)
+    for frequency in frequencies_cm1:
+        density += np.exp(-0.5 * ((grid - frequency) / 10.0) ** 2) / (10.0 * np.sqrt(2 * np.pi))
+    axes.fill_between(grid, density, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(grid, density, color=INK, linewidth=1.0)
+    stick = 0.06 * float(density.max())
+    for color, lines in (
+        (INK, frequencies_cm1[frequencies_cm1 >= 0]),
+        (RED, frequencies_cm1[frequencies_cm1 < 0]),
+    ):
+        axes.vlines(lines, -1.5 * stick, -0.5 * stick, color=color, linewidth=1.0)
+    axes.axvline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.set(xlabel="wavenumber (cm⁻¹)", ylabel="modes per cm⁻¹", xlim=(low, high), ylim=(-2 * stick, None))
+    _save(figure, paths)
+
+
+@drawn("The equation of state")
+def plot_eos(
+    volumes: np.ndarray,
+    energies: np.ndarray,
+    pressures: np.ndarray | None,
+    curve: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
+    paths: Sequence[Path],
+) -> None:
+    """Energies (n,) in meV/atom and pressures (n,) in GPa against volumes (n,) in Å³/atom; ``curve``: the
+    same three along the fitted curve, each (m,)."""
+    figure, (above, below) = _figure(5.2, 5.6, rows=2)
+    above.plot(volumes, energies, "o", color=INK, label="computed")
+    if curve is not None:
+        above.plot(curve[0], curve[1], color=INK, linewidth=1.0, label="fitted")
+        below.plot(curve[0], curve[2], color=INK, linewidth=1.0, label="slope of the fit")
+    if pressures is not None:
+        below.plot(volumes, pressures, "o", color=INK, label="from the stress")
+    below.axhline(0.0, color=LIGHT, linewidth=0.6)
+    above.set(ylabel="energy − minimum (meV/atom)")
+    below.set(xlabel="volume (Å³/atom)", ylabel="pressure (GPa)")
+    for axes in (above, below):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("Stress against strain")
+def plot_stress_strain(
+    strains: np.ndarray,
+    stresses: np.ndarray,
+    slopes: np.ndarray,
+    names: Sequence[str],
+    paths: Sequence[Path],
+) -> None:
+    """A panel for each of 6 strains: stresses (6, n, 6) in GPa against strains (n,), and lines of slopes
+    (6, 6) through the middle; the component of the strain itself in the foreground."""
+    figure, grid = _figure(9.0, 5.4, rows=2, columns=3)
+    ends = np.array([strains.min(), strains.max()])
+    for i, axes in enumerate(grid.flat):
+        for j in [*(j for j in range(6) if j != i), i]:
+            color, width = (INK, 1.2) if i == j else (LIGHT, 0.8)
+            middle = stresses[i, :, j].mean() - slopes[j, i] * strains.mean()
+            axes.plot(100 * ends, middle + slopes[j, i] * ends, color=color, linewidth=width)
+            axes.plot(100 * strains, stresses[i, :, j], "o", color=color, markersize=4)
+        axes.set_title(f"strain {names[i]}: C{i + 1}{i + 1} = {slopes[i, i]:.4g} GPa", fontsize=9)
+    for axes in grid[1]:
+        axes.set_xlabel("strain (%)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("stress (GPa)")
+    _save(figure, paths)
+
+
+@drawn("Young's modulus")
+def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
+    """Young's modulus (n,) in GPa in Cartesian planes by their names, against the angle (n,) in radians from
+    the first axis of the plane."""
+    figure, row = _figure(3.2 * len(young), 3.4, columns=len(young), projection="polar")
+    largest = max(float(values.max()) for values in young.values())
+    for axes, (plane, values) in zip(np.atleast_1d(row), young.items(), strict=True):
+        axes.plot(turn, values, color=INK, linewidth=1.2)
+        axes.set(title=f"{plane} plane", ylim=(0, 1.05 * largest))
+        axes.tick_params(labelsize=7)
+    figure.suptitle("Young's modulus (GPa)", fontsize=10)
     _save(figure, paths)

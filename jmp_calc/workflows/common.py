@@ -77,14 +77,34 @@ def has_stress(atoms: Atoms) -> bool:
     return True
 
 
+def jmp_calculator(calculator: Any) -> Any:
+    """The calculator if it is a JMPCalculator, which can do more than others; else None."""
+    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
+    known = module is not None and isinstance(calculator, module.JMPCalculator)
+    return calculator if known else None
+
+
 def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
     """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator
     batches."""
-    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
-    calculator = structures[0].calc
-    if len(structures) > 1 and module is not None and isinstance(calculator, module.JMPCalculator):
-        return [np.array(results["forces"]) for results in calculator.batch(structures, ["forces"])]
-    return [np.array(atoms.get_forces(apply_constraint=False)) for atoms in structures]
+    return [results["forces"] for results in raw_results(structures, ["forces"])]
+
+
+def raw_results(structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
+    """Energy (eV), forces (n_atoms, 3) in eV/Å and stress (6,) in eV/Å³ (those of ``properties``) without
+    constraints of structures that share a calculator; a JMPCalculator batches."""
+    jmp = jmp_calculator(structures[0].calc)
+    if len(structures) > 1 and jmp is not None:
+        batched = jmp.batch(structures, properties)
+        return [{name: results[name] for name in properties} for results in batched]
+    return [{name: _raw_result(atoms, name) for name in properties} for atoms in structures]
+
+
+def _raw_result(atoms: Atoms, name: str) -> Any:
+    if name == "energy":
+        return float(atoms.get_potential_energy(apply_constraint=False))
+    ask = {"forces": atoms.get_forces, "stress": atoms.get_stress}[name]
+    return np.array(ask(apply_constraint=False))
 
 
 def snapshot(atoms: Atoms, *, stress: bool = False, info: dict[str, Any] | None = None) -> Atoms:

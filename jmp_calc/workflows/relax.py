@@ -165,6 +165,8 @@ class RelaxResult:
         left = np.array(self.stress_gpa) + self.settings.pressure_gpa * np.array([1, 1, 1, 0, 0, 0])
         if self.settings.cell == "volume":
             return float(abs(left[:3].mean()))
+        if self.settings.cell == "shape":
+            left[:3] -= left[:3].mean()
         return float(np.abs(left[free_strains(self.atoms, self.settings)]).max())
 
 
@@ -193,9 +195,9 @@ def relax(
         steps: most optimizer steps. Default: 1000.
         optimizer: ASE's optimizer: "BFGS" (fewest steps; a dense matrix of 3N by 3N), "FIRE" (for thousands
             of atoms) or "LBFGS" (can end at a maximum, which is then an error). Default: "BFGS".
-        cell: changes of the cell that are allowed: "none"; "volume" keeps the shape; "lengths" keeps the
-            angles of an orthogonal cell (no shear strain); "full" allows all strains (of a slab: those in its
-            plane). Default: "none".
+        cell: changes of the cell that are allowed: "none"; "volume" keeps the shape; "shape" keeps the
+            volume; "lengths" keeps the angles of an orthogonal cell (no shear strain); "full" allows all
+            strains (of a slab: those in its plane). Default: "none".
         pressure_gpa: pressure on a cell that may change, GPa. Default: 0.0.
         fix_symmetry: keep the space group, after noise below ``symprec`` is removed from the start structure.
             Default: False.

@@ -28,6 +28,24 @@ def fix_symmetry(atoms: Atoms, symprec: float) -> None:
 
 def space_group(atoms: Atoms, symprec: float) -> str | None:
     """Symbol and number, "Fm-3m (225)", of a crystal; None of anything else, or where spglib finds none."""
+    found = _symmetry(atoms, symprec)
+    return None if found is None else f"{found.international} ({found.number})"
+
+
+def point_group(atoms: Atoms, symprec: float) -> np.ndarray:
+    """Orthogonal matrices (n, 3, 3) of the point group of a crystal, in Cartesian axes; the identity alone
+    where no symmetry is found."""
+    found = _symmetry(atoms, symprec)
+    if found is None:
+        return np.eye(3)[None]
+    cell = atoms.cell.array.T
+    turns = cell @ np.unique(found.rotations, axis=0) @ np.linalg.inv(cell)
+    left, _, right = np.linalg.svd(turns)  # orthogonal also where the cell is so within symprec only
+    return np.asarray(left @ right)
+
+
+def _symmetry(atoms: Atoms, symprec: float) -> Any:
+    """spglib's data set of a crystal; None of anything else, or where it finds none."""
     if not _is_crystal(atoms):
         return None
     import spglib
@@ -36,10 +54,9 @@ def space_group(atoms: Atoms, symprec: float) -> str | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of how it will raise its errors one day
         try:
-            found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
+            return spglib.get_symmetry_dataset(crystal, symprec=symprec)
         except Exception:  # its own error, which older versions do not have: they give None
             return None
-    return None if found is None else f"{found.international} ({found.number})"
 
 
 def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
@@ -50,7 +67,7 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     hint = "use cell='none'"
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
-    if not atoms.pbc.all() and (settings.cell == "volume" or settings.pressure_gpa):
+    if not atoms.pbc.all() and (settings.cell in ("volume", "shape") or settings.pressure_gpa):
         raise UsageError(
             "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
         )
@@ -60,6 +77,8 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     pressure = settings.pressure_gpa / GPA_PER_EV_A3
     if settings.cell == "volume":
         return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
+    if settings.cell == "shape":
+        return FrechetCellFilter(atoms, constant_volume=True)
     return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 
-CellMode = Literal["none", "volume", "lengths", "full"]
+CellMode = Literal["none", "volume", "shape", "lengths", "full"]
 OptimizerName = Literal["BFGS", "FIRE", "LBFGS"]
 
 
@@ -42,9 +42,9 @@ class RelaxSettings:
                 raise UsageError(f"Unknown {name} '{value}'.", hint=f"one of {', '.join(get_args(allowed))}")
         if not np.isfinite(self.pressure_gpa):
             raise UsageError(f"Pressure must be finite, got {self.pressure_gpa}.")
-        if self.pressure_gpa and self.cell == "none":
+        if self.pressure_gpa and self.cell in ("none", "shape"):
             raise UsageError(
-                "A pressure needs a cell that may change.", hint="use cell='volume', 'lengths' or 'full'"
+                "A pressure needs a volume that may change.", hint="use cell='volume', 'lengths' or 'full'"
             )
 
     def to_dict(self) -> dict[str, Any]:

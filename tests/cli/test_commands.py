@@ -392,8 +392,12 @@ def test_phonons_write_phonopys_files_and_name_imaginary_modes(
         "-o",
         tmp_path / "o",
     ]
-    result = run(*words)
+    born = tmp_path / "BORN"
+    born.write_text("c\n 2 0 0 0 2 0 0 0 2\n 1 0 0 0 1 0 0 0 1\n -1 0 0 0 -1 0 0 0 -1\n")
+    more = ["--pdos", "--thermal-displacements", "--group-velocities", "--frequency-unit", "cm-1"]
+    result = run(*words, *more, "--born", born, "--tmax", 310)
     assert result.exit_code == 0, result.output
+    assert "LO-TO" not in result.stderr
     for name in (
         "band.yaml",
         "mesh.yaml",
@@ -403,12 +407,23 @@ def test_phonons_write_phonopys_files_and_name_imaginary_modes(
         "phonopy_disp.yaml",
         "band.svg",
         "dos.png",
+        "projected_dos.dat",
+        "thermal_displacements.yaml",
+        "thermal_displacements.cif",
+        "b_factors.dat",
+        "group_velocities.dat",
+        "displacements.svg",
     ):
         assert (tmp_path / "o" / name).stat().st_size > 0, name
     found = summary(tmp_path / "o")["results"]
     assert found["n_displacements"] == 2
+    assert str(born) in found["non_analytical_term"]
+    assert len(found["thermal_motion"]["b_factors_a2"]) == 2
+    assert str(born) in [one["path"] for one in summary(tmp_path / "o")["inputs"]]
     strict = run(*words, "--strict", "--no-plot", "--overwrite")
-    assert strict.exit_code == (3 if found["imaginary_modes"] else 0)
+    assert strict.exit_code == (3 if summary(tmp_path / "o")["results"]["imaginary_modes"] else 0)
+    assert "note: the non-analytical term is absent" in strict.stderr
+    assert not (tmp_path / "o" / "projected_dos.dat").exists()  # of the earlier run
 
 
 def test_phonons_of_a_molecule_name_the_alternative(run, model: str, water: Path, tmp_path: Path) -> None:

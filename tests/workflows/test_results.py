@@ -29,7 +29,7 @@ def test_results_go_into_the_next_workflow() -> None:
 
 
 def test_phonons_take_a_relaxed_crystal() -> None:
-    from jmp_calc.workflows.phonons import phonons
+    from jmp_calc.workflows.phonon.phonons import phonons
 
     start = bulk("Cu")
     result = phonons(

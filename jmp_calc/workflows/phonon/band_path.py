@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import JMPError, UsageError
+from ...errors import JMPError, UsageError
 
 LATTICE_TOLERANCES = (2e-4, 2e-3, 2e-2)
 """Relative: a relaxed cell may be almost of a higher symmetry, and then fits no lattice sharply."""

@@ -14,10 +14,10 @@ from ase.units import GPa, _amu, _e
 
 from jmp_calc import phonons
 from jmp_calc.errors import BadStructureError, JMPWarning, UsageError
-from jmp_calc.workflows.band_path import band_path, plain_label
-from jmp_calc.workflows.phonon_cell import boxed, repeating, residual_stress
-from jmp_calc.workflows.phonon_settings import PhononSettings, supercell_matrix
-from jmp_calc.workflows.phonons import displacements
+from jmp_calc.workflows.phonon.band_path import band_path, plain_label
+from jmp_calc.workflows.phonon.cell import boxed, repeating, residual_stress
+from jmp_calc.workflows.phonon.phonons import displacements
+from jmp_calc.workflows.phonon.settings import PhononSettings, supercell_matrix
 from tests.workflows.conftest import morse
 
 QUICK = {"band_points": 5, "relax": False, "fmax": 1e-3, "tmax": 310.0}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..errors import UsageError
+from ...errors import UsageError
 
 AUTO_MESH_LENGTH_A = 60.0
 """phonopy's mesh length: N = 60 Å · |a*|, 19 points for silicon's primitive cell."""
 
+
+FrequencyUnit = Literal["THz", "cm-1", "meV"]
 
 MOST = {"displacement": 0.5, "band_points": 10_000, "mesh": 10_000_000, "temperatures": 100_000}
 """Beyond these, Å and numbers of points, forces are not linear and memory ends; nobody means it."""
@@ -39,6 +41,13 @@ class PhononSettings:
     fc_symmetry: bool = True
     symprec: float = 1e-5
     imaginary_tolerance_thz: float = 0.1
+    born: str | None = None
+    pdos: bool = False
+    thermal_displacements: bool = False
+    group_velocities: bool = False
+    eigenvectors: bool = False
+    follow_imaginary: bool = False
+    frequency_unit: FrequencyUnit = "THz"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "supercell", integers(self.supercell, "supercell", lengths=(3, 9)))
@@ -55,6 +64,9 @@ class PhononSettings:
             )
         if not isinstance(self.mesh, str) and math.prod(self.mesh) > MOST["mesh"]:
             raise UsageError(f"The mesh may have {MOST['mesh']} points, got {math.prod(self.mesh)}.")
+        if self.frequency_unit not in get_args(FrequencyUnit):
+            known = ", ".join(get_args(FrequencyUnit))
+            raise UsageError(f"frequency_unit must be one of {known}, got '{self.frequency_unit}'.")
         if self.relax_steps < 1:
             raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")
         if not 0 <= self.tmin < self.tmax:

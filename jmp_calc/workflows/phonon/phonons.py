@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInputError, JMPWarning, NotConvergedError
-from ..io.outdir import claimed, with_prefix
-from ..io.progress import Progress
-from ..machine.signals import Interrupted, deferred_signals
-from . import phonopy_glue as glue
+from ...errors import BadInputError, JMPWarning, NotConvergedError
+from ...io.outdir import claimed, with_prefix
+from ...io.progress import Progress
+from ...machine.signals import Interrupted, deferred_signals
+from ..common import raw_forces, snapshot, warn_if_not_smooth, working_copy
+from ..relax import relax as run_relax
+from . import glue
 from .band_path import BandPath
-from .common import raw_forces, snapshot, warn_if_not_smooth, working_copy
-from .phonon_cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
-from .phonon_result import OUTPUTS, ImaginaryMode, PhononResult
-from .phonon_settings import PhononSettings, supercell_matrix
-from .relax import relax as run_relax
+from .cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
+from .follow import follow
+from .motion import thermal_motion
+from .nac import non_analytical, set_born
+from .result import OUTPUTS, ImaginaryMode, PhononResult
+from .settings import FrequencyUnit, PhononSettings, supercell_matrix
+from .velocities import group_velocities as velocities_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,6 +59,13 @@ def phonons(
     fc_symmetry: bool = PhononSettings.fc_symmetry,
     symprec: float = PhononSettings.symprec,
     imaginary_tolerance_thz: float = PhononSettings.imaginary_tolerance_thz,
+    born: str | os.PathLike[str] | None = PhononSettings.born,
+    pdos: bool = PhononSettings.pdos,
+    thermal_displacements: bool = PhononSettings.thermal_displacements,
+    group_velocities: bool = PhononSettings.group_velocities,
+    eigenvectors: bool = PhononSettings.eigenvectors,
+    follow_imaginary: bool = PhononSettings.follow_imaginary,
+    frequency_unit: FrequencyUnit = PhononSettings.frequency_unit,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -85,20 +96,31 @@ def phonons(
         fc_symmetry: symmetrise the force constants, so that translations cost nothing. Default: True.
         symprec: deviations from symmetry below this are ignored, Å. Default: 1e-05.
         imaginary_tolerance_thz: frequencies below minus this are named as imaginary modes, THz. Default: 0.1.
+        born: file with dielectric tensor and Born charges in phonopy's BORN format; they split LO from TO at
+            Γ. Default: None.
+        pdos: density of states of every atom too. Default: False.
+        thermal_displacements: mean square displacements and B-factors at the temperatures too. Default:
+            False.
+        group_velocities: velocities along the band path too, km/s. Default: False.
+        eigenvectors: write eigenvectors into band.yaml. Default: False.
+        follow_imaginary: displace the atoms along the worst imaginary mode that fits the supercell, and
+            relax, to see where it leads. Default: False.
+        frequency_unit: unit of the axes of the figures, "THz", "cm-1" or "meV"; files stay in THz. Default:
+            "THz".
         out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw figures of bands, density of states and thermal properties into the folder. Default: True.
         quiet: no progress bar. Default: True.
 
     Returns:
-        PhononResult. The non-analytical term is absent: polar crystals show no LO-TO splitting at Γ.
+        PhononResult. Without ``born``, polar crystals show no LO-TO splitting at Γ.
 
     Raises:
         BadStructureError: no lattice, a left-handed one, atoms that feel no force.
         UsageError: no calculator, settings that cannot be meant, constraints, a folder into which another job
             writes.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
-        BadInputError: forces that are not finite.
+        BadInputError: forces that are not finite, a BORN file that is none of this crystal.
         Interrupted: after SIGINT or SIGTERM.
         JMPError: phonopy is missing or of another generation.
     """
@@ -119,6 +141,13 @@ def phonons(
         fc_symmetry=fc_symmetry,
         symprec=symprec,
         imaginary_tolerance_thz=imaginary_tolerance_thz,
+        born=None if born is None else os.fspath(born),
+        pdos=pdos,
+        thermal_displacements=thermal_displacements,
+        group_velocities=group_velocities,
+        eigenvectors=eigenvectors,
+        follow_imaginary=follow_imaginary,
+        frequency_unit=frequency_unit,
     )
     glue.require_phonopy()
     work = working_copy(atoms, calc)
@@ -143,12 +172,15 @@ def displacements(atoms: Atoms, settings: PhononSettings) -> tuple[Any, Atoms, n
         waves run.
 
     Raises:
-        BadStructureError, UsageError: as ``phonons``.
+        BadInputError, UsageError: as ``phonons``.
     """
     check_lattice(atoms)
     box, periodic = boxed(atoms), repeating(atoms)
     matrix = supercell_matrix(settings, box.cell.array, box.pbc, periodic)
-    return glue.displaced(box, matrix, settings, periodic), box, periodic
+    phonon = glue.displaced(box, matrix, settings, periodic)
+    if settings.born is not None:
+        set_born(phonon, settings.born, periodic)
+    return phonon, box, periodic
 
 
 def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tuple[Atoms, float]:
@@ -227,6 +259,11 @@ def _computed(
         excluded_share=share,
         thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in kept},
         dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
+        projected_dos=phonon.projected_dos and np.asarray(phonon.projected_dos.projected_dos),
+        thermal_motion=thermal_motion(phonon),
+        group_velocities_km_s=velocities_of(phonon),
+        followed=follow(phonon, box, periodic, settings) if settings.follow_imaginary else None,
+        non_analytical=non_analytical(phonon, periodic, settings.born),
         n_displacements=len(phonon.supercells_with_displacements),
         n_supercell_atoms=len(phonon.supercell),
         space_group=str(phonon.symmetry.get_international_table()),

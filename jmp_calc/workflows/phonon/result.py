@@ -10,16 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import JMPWarning, NotConvergedError
-from . import phonopy_glue as glue
-from .common import output_path, write_frames
-from .phonon_settings import PhononSettings
+from ...errors import JMPWarning, NotConvergedError
+from ..common import output_path, write_frames
+from . import glue
+from .follow import Followed
+from .motion import ThermalMotion
+from .settings import PhononSettings
+from .velocities import write_group_velocities
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 PLOTS = ("band.svg", "band.png", "dos.svg", "dos.png", "thermal.svg", "thermal.png")
-OUTPUTS = (*glue.FILES, "unitcell.extxyz", *PLOTS)
+MOTION_PLOTS = ("displacements.svg", "displacements.png")
+
+
+def outputs(settings: PhononSettings) -> tuple[str, ...]:
+    """Names of the files that these settings give."""
+    names = [*glue.files(settings), "unitcell.extxyz"]
+    names += ["followed.extxyz"] if settings.follow_imaginary else []
+    names += ["group_velocities.dat"] if settings.group_velocities else []
+    names += ["b_factors.dat", *MOTION_PLOTS] if settings.thermal_displacements else []
+    return (*names, *PLOTS)
+
+
+OUTPUTS = outputs(
+    PhononSettings(pdos=True, thermal_displacements=True, group_velocities=True, follow_imaginary=True)
+)
+"""Names of all files that a run may write."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +55,9 @@ class ImaginaryMode:
     instability."""
 
 
-NO_LO_TO = "the non-analytical term is absent: no LO-TO splitting at G, which polar crystals have"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class PhononResult:
-    """Phonons of a crystal, layer or wire. Frequencies in THz, imaginary ones negative.
-
-    The non-analytical term is absent: polar crystals show no LO-TO splitting at Γ.
-    """
+    """Phonons of a crystal, layer or wire. Frequencies in THz, imaginary ones negative."""
 
     atoms: Atoms
     """The relaxed unit cell."""
@@ -69,6 +81,16 @@ class PhononResult:
     cells, see ``thermal_per``."""
     dos: tuple[np.ndarray, np.ndarray]
     """Frequencies (n,) in THz, and states per THz and primitive cell (n,)."""
+    projected_dos: np.ndarray | None
+    """(atoms of the primitive cell, n) at the frequencies of ``dos``, states per THz; None: not asked for."""
+    thermal_motion: ThermalMotion | None
+    """Thermal displacements and B-factors; None: not asked for."""
+    group_velocities_km_s: np.ndarray | None
+    """Along the path, Cartesian, shape (n_qpoints, n_bands, 3); None: not asked for."""
+    followed: Followed | None
+    """Where the worst imaginary mode leads; None: not asked for, or no such mode fits the supercell."""
+    non_analytical: str
+    """What became of the non-analytical term, which splits LO from TO at Γ."""
     n_displacements: int
     n_supercell_atoms: int
     space_group: str
@@ -111,7 +133,9 @@ class PhononResult:
             "supercell_matrix": self.phonopy.supercell_matrix.tolist(),
             "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
             "thermal": self._thermal_dict(),
-            "non_analytical_term": NO_LO_TO,
+            "non_analytical_term": self.non_analytical,
+            **({} if self.followed is None else {"followed": self.followed.to_dict()}),
+            **({} if self.thermal_motion is None else {"thermal_motion": self.thermal_motion.to_dict()}),
             "protocol": {
                 "fc_symmetry": self.settings.fc_symmetry,
                 "displacement_a": self.settings.displacement,
@@ -121,7 +145,7 @@ class PhononResult:
     def _thermal_dict(self) -> dict[str, Any]:
         """Zero-point energy, and the thermal properties at the temperature next to 300 K."""
         kelvin = self.thermal["temperatures"]
-        warm = int(np.argmin(np.abs(kelvin - 300.0)))
+        warm = glue.nearest(kelvin, glue.WARM_K)
         return {
             "per_mole_of": self.thermal_per,
             "n_atoms": len(self.phonopy.primitive.numbers),
@@ -134,18 +158,23 @@ class PhononResult:
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
         """Write phonopy's files, unitcell.extxyz and, if wanted, the figures; returns their paths."""
-        paths = {name: output_path(folder, name, prefix) for name in glue.FILES}
-        glue.write_files(self.phonopy, paths)
-        unitcell = output_path(folder, "unitcell.extxyz", prefix)
-        write_frames(unitcell, [self.atoms])
-        written = [*paths.values(), unitcell]
-        if plot:
-            written += self.plot({name: output_path(folder, name, prefix) for name in PLOTS})
-        return written
+        paths = {name: output_path(folder, name, prefix) for name in outputs(self.settings)}
+        glue.write_files(self.phonopy, {name: paths[name] for name in glue.files(self.settings)})
+        write_frames(paths["unitcell.extxyz"], [self.atoms])
+        if self.followed is not None:
+            write_frames(paths["followed.extxyz"], [self.followed.atoms])
+        if self.group_velocities_km_s is not None:
+            write_group_velocities(paths["group_velocities.dat"], self.phonopy, self.group_velocities_km_s)
+        if self.thermal_motion is not None:
+            self.thermal_motion.write(paths["b_factors.dat"])
+        drawn = {name: path for name, path in paths.items() if name in (*PLOTS, *MOTION_PLOTS)}
+        written = [path for name, path in paths.items() if name not in drawn and path.is_file()]
+        return written + (self.plot(drawn) if plot else [])
 
     def plot(self, paths: dict[str, Path]) -> list[Path]:
-        """Draw bands, DOS and thermal properties; without matplotlib a warning and nothing else."""
-        from ..io import plots
+        """Draw bands, DOS, thermal properties and displacements; without matplotlib a warning and nothing
+        else."""
+        from ...io import plots
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
@@ -158,10 +187,29 @@ class PhononResult:
             bands.labels,
             bands.path_connections,
             [paths["band.svg"], paths["band.png"]],
+            unit=self.settings.frequency_unit,
         )
-        plots.plot_dos(*self.dos, [paths["dos.svg"], paths["dos.png"]])
+        plots.plot_dos(
+            *self.dos,
+            [paths["dos.svg"], paths["dos.png"]],
+            parts=self._dos_by_kind(),
+            unit=self.settings.frequency_unit,
+        )
         plots.plot_thermal(self.thermal, self.thermal_per, [paths["thermal.svg"], paths["thermal.png"]])
+        if self.thermal_motion is not None:
+            motion = self.thermal_motion
+            plots.plot_b_factors(
+                motion.temperatures, motion.b_factors, motion.symbols, [paths[name] for name in MOTION_PLOTS]
+            )
         return [path for path in paths.values() if path.is_file()]
+
+    def _dos_by_kind(self) -> dict[str, np.ndarray]:
+        """Projected density of states (n,) summed over the atoms of each kind; empty: not asked for."""
+        parts: dict[str, np.ndarray] = {}
+        if self.projected_dos is not None:
+            for symbol, part in zip(self.phonopy.primitive.symbols, self.projected_dos, strict=True):
+                parts[symbol] = parts.get(symbol, 0.0) + part
+        return parts
 
     def require_stable(self) -> None:
         """Raise NotConvergedError that names the worst imaginary mode."""

@@ -1,18 +1,19 @@
-"""The only module that talks to phonopy (4.x): displacements in, bands, DOS, thermal properties and files
-out."""
+"""What talks to phonopy (4.x): displacements in, bands, DOS, thermal properties and files out."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadStructureError, JMPError, UsageError
+from ...errors import BadStructureError, JMPError, UsageError
+from ...io.atomic import replacing
 from .band_path import BandPath, band_path
-from .phonon_settings import AUTO_MESH_LENGTH_A, PhononSettings
+from .settings import AUTO_MESH_LENGTH_A, PhononSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,8 +26,15 @@ FILES = (
     "total_dos.dat",
     "thermal_properties.yaml",
 )
+WARM_K = 300.0
+"""Temperature of the one value that summaries and the CIF show, K."""
 MOST_ATOMS = 20_000
 """In a supercell; phonopy's tables of force constants grow with the number of its atoms."""
+
+
+def nearest(kelvin: np.ndarray, wanted: float) -> int:
+    """Index of the temperature next to the wanted one, K."""
+    return int(np.argmin(np.abs(np.asarray(kelvin) - wanted)))
 
 
 def require_phonopy() -> None:
@@ -47,10 +55,10 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
     """Phonopy object of a boxed structure with its displacements generated.
 
     Args:
-        atoms: as ``phonon_cell.boxed`` makes it.
+        atoms: as ``cell.boxed`` makes it.
         matrix: (3, 3) integers, the supercell.
         settings: displacement and symprec.
-        periodic: (3,) bool, see ``phonon_cell.repeating``.
+        periodic: (3,) bool, see ``cell.repeating``.
 
     Raises:
         UsageError: a supercell that nobody can have meant.
@@ -140,7 +148,7 @@ def _primitive_matrix(unitcell: Any, periodic: np.ndarray, settings: PhononSetti
     return rows.T
 
 
-def _unit_atoms(phonon: Any) -> np.ndarray:
+def unit_atoms(phonon: Any) -> np.ndarray:
     """For every atom of the supercell, its atom in the unit cell."""
     cell = phonon.supercell
     return np.array([cell.u2u_map[int(i)] for i in cell.s2u_map])
@@ -149,7 +157,7 @@ def _unit_atoms(phonon: Any) -> np.ndarray:
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
     """The displaced supercells, in phonopy's atom order, with all that ``atoms`` say of each atom, and their
     calculator."""
-    cells, source = [], _unit_atoms(phonon)
+    cells, source = [], unit_atoms(phonon)
     for cell in phonon.supercells_with_displacements:
         copy = atoms[source]
         copy.set_cell(cell.cell)
@@ -169,7 +177,7 @@ def solve(
         forces: of the displaced supercells, shape (n, n_atoms, 3), eV/Å.
         settings: what to compute.
         atoms: the boxed structure.
-        periodic: (3,) bool, see ``phonon_cell.repeating``.
+        periodic: (3,) bool, see ``cell.repeating``.
 
     Raises:
         BadStructureError: no atom feels the displacement of another.
@@ -180,12 +188,15 @@ def solve(
     if settings.fc_symmetry:
         phonon.symmetrize_force_constants()
     path = _run_bands(phonon, settings, periodic)
+    numbers = _mesh(phonon, settings, atoms, periodic)
     with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
         warnings.filterwarnings(
             "ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning
         )
+        if settings.pdos or settings.thermal_displacements:
+            _run_per_atom(phonon, numbers, settings)
         # an even mesh without Γ would miss the acoustic limit
-        phonon.run_mesh(_mesh(phonon, settings, atoms, periodic), is_gamma_center=True)
+        phonon.run_mesh(numbers, is_gamma_center=True)
     if not np.any(phonon.mesh.frequencies):
         raise BadStructureError(
             "A displaced atom feels no force, so all frequencies are zero.",
@@ -196,6 +207,17 @@ def solve(
         t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True
     )
     return path
+
+
+def _run_per_atom(phonon: Any, numbers: float | list[int], settings: PhononSettings) -> None:
+    """Projected DOS and thermal displacements, which need the eigenvectors at every point of the mesh."""
+    phonon.run_mesh(numbers, is_gamma_center=True, is_mesh_symmetry=False, with_eigenvectors=True)
+    if settings.pdos:
+        phonon.run_projected_dos()
+    if settings.thermal_displacements:
+        span = {"t_min": settings.tmin, "t_max": settings.tmax, "t_step": settings.tstep}
+        phonon.run_thermal_displacements(**span, exclude_gamma_acoustic=True)
+        phonon.run_thermal_displacement_matrices(**span, exclude_gamma_acoustic=True)
 
 
 def _mesh(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray) -> float | list[int]:
@@ -217,15 +239,45 @@ def _run_bands(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> B
     path = band_path(cell, periodic, settings.bands, settings.symprec)
     reciprocal = np.linalg.inv(phonon.primitive.cell)
     lines = get_band_qpoints(path.corners, npoints=settings.band_points, rec_lattice=reciprocal)
-    phonon.run_band_structure(lines, labels=path.tex(), path_connections=path.joined())
+    phonon.run_band_structure(
+        lines,
+        with_eigenvectors=settings.eigenvectors,
+        with_group_velocities=settings.group_velocities,
+        labels=path.tex(),
+        path_connections=path.joined(),
+    )
     return path
 
 
+def files(settings: PhononSettings) -> tuple[str, ...]:
+    """Names of phonopy's files that these settings give."""
+    asked = {
+        "projected_dos.dat": settings.pdos,
+        "thermal_displacements.yaml": settings.thermal_displacements,
+        "thermal_displacement_matrices.yaml": settings.thermal_displacements,
+        "thermal_displacements.cif": settings.thermal_displacements,
+    }
+    return (*FILES, *(name for name, wanted in asked.items() if wanted))
+
+
 def write_files(phonon: Any, paths: dict[str, Path]) -> None:
-    """phonopy's own files by phonopy's own writers."""
-    phonon.save(str(paths["phonopy_disp.yaml"]), settings={"force_sets": False, "displacements": True})
-    phonon.save(str(paths["phonopy_params.yaml"]))
-    phonon.write_yaml_band_structure(filename=str(paths["band.yaml"]))
-    phonon.mesh.write_yaml(filename=str(paths["mesh.yaml"]))
-    phonon.write_total_dos(filename=str(paths["total_dos.dat"]))
-    phonon.write_yaml_thermal_properties(filename=str(paths["thermal_properties.yaml"]))
+    """phonopy's own files by phonopy's own writers: those of ``paths`` by name."""
+    matrices, displacements = phonon.thermal_displacement_matrices, phonon.thermal_displacements
+    only_displacements = {"force_sets": False, "displacements": True}
+    writers: dict[str, Callable[[str], Any]] = {
+        "phonopy_disp.yaml": lambda path: phonon.save(path, settings=only_displacements),
+        "phonopy_params.yaml": phonon.save,
+        "band.yaml": lambda path: phonon.write_yaml_band_structure(filename=path),
+        "mesh.yaml": phonon.mesh.write_yaml,
+        "total_dos.dat": phonon.write_total_dos,
+        "thermal_properties.yaml": lambda path: phonon.write_yaml_thermal_properties(filename=path),
+        "projected_dos.dat": phonon.write_projected_dos,
+        "thermal_displacements.yaml": lambda path: displacements.write_yaml(path),
+        "thermal_displacement_matrices.yaml": lambda path: matrices.write_yaml(path),
+        "thermal_displacements.cif": lambda path: matrices.write_cif(
+            phonon.primitive, nearest(matrices.temperatures, WARM_K), path
+        ),
+    }
+    for name, path in paths.items():
+        with replacing(path) as temporary:
+            writers[name](str(temporary))

@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from jmp_calc.errors import BadStructureError, JMPError, JMPWarning, NotConvergedError, UsageError
 from jmp_calc.io.outdir import LOCK_NAME
-from jmp_calc.workflows import phonopy_glue
-from jmp_calc.workflows.phonon_result import OUTPUTS
-from jmp_calc.workflows.phonon_settings import PhononSettings, supercell_matrix
-from jmp_calc.workflows.phonons import displacements, phonons
+from jmp_calc.workflows.phonon import glue as phonopy_glue
+from jmp_calc.workflows.phonon.phonons import displacements, phonons
+from jmp_calc.workflows.phonon.result import OUTPUTS, outputs
+from jmp_calc.workflows.phonon.settings import PhononSettings, supercell_matrix
 
 QUICK = {"supercell": "2 2 2", "mesh": "6 6 6", "band_points": 11}
 
@@ -59,7 +59,6 @@ def test_thermal_properties_say_of_what_they_are(copper: Atoms) -> None:
     assert said["temperature_k"] == 300.0
     assert said["heat_capacity_j_per_k_per_mol"] < 3 * 8.314463
     assert said["heat_capacity_j_per_k_per_mol"] == result.thermal["heat_capacity"][30]
-    assert "LO-TO" in result.to_dict()["non_analytical_term"]
 
 
 def test_a_calculator_may_be_given(primitive: Atoms) -> None:
@@ -167,9 +166,15 @@ def test_band_path_by_labels(primitive: Atoms) -> None:
 
 def test_files_are_phonopys_own(primitive: Atoms, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    result = phonons(primitive, **QUICK, out=tmp_path)
+    more = {"pdos": True, "thermal_displacements": True, "group_velocities": True, "eigenvectors": True}
+    nothing_to_follow = {"followed.extxyz"}
+    result = phonons(primitive, **QUICK, **more, follow_imaginary=True, tmax=310.0, out=tmp_path)
     written = sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("."))
-    assert written == sorted(OUTPUTS)
+    assert written == sorted(set(OUTPUTS) - nothing_to_follow)
+    assert sorted(outputs(result.settings)) == sorted(OUTPUTS)
+    assert result.followed is None
+    assert "eigenvector:" in (tmp_path / "band.yaml").read_text()
+    assert "group_velocity:" in (tmp_path / "band.yaml").read_text()
     loaded = phonopy.load(tmp_path / "phonopy_params.yaml", log_level=0)
     at_x = [phonon.run_qpoints([[0.5, 0.5, 0.0]]).frequencies[0] for phonon in (loaded, result.phonopy)]
     assert at_x[0] == pytest.approx(at_x[1], abs=1e-3)
@@ -272,6 +277,7 @@ def test_tags_are_told_apart_where_the_model_reads_them(copper: Atoms) -> None:
         ({"tmax": 1e9, "tstep": 1e-9}, "more than 100000"),
         ({"tstep": 5e-324}, "more than 100000"),
         ({"tmax": float("inf")}, "more than 100000"),
+        ({"frequency_unit": "eV"}, "frequency_unit must be one of THz, cm-1, meV"),
         ({"prefix": "a/b", "out": "/nowhere/at/all"}, "not a path"),
         ({"supercell": (1, 0, 0, 0, 1, 0, 0, 0, -1)}, "determinant"),
     ],

@@ -1,0 +1,1 @@
+"""Phonons with phonopy: displacements, bands, thermal properties and what follows from them."""

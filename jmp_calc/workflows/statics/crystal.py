@@ -1,0 +1,41 @@
+"""What has a volume and elastic constants: a crystal, periodic in three directions, without constraints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import BadStructureError, UsageError
+from ...lattice import VACUUM, gaps
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def check_crystal(atoms: Atoms, what: str) -> None:
+    """Refuse what is no crystal; ``what`` is computed of one, such as "an equation of state".
+
+    Raises:
+        BadStructureError: a molecule, wire or layer, also one in a periodic cell with vacuum.
+        UsageError: constraints.
+    """
+    if not atoms.pbc.all():
+        count = {0: "no direction", 1: "one direction", 2: "two directions"}[int(np.sum(atoms.pbc))]
+        raise BadStructureError(
+            f"This structure is periodic in {count}, and {what} is of a crystal, which is in three.",
+            hint="set pbc to True in all directions if it is one",
+        )
+    open_widths = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc))
+    if open_widths.max() >= VACUUM:
+        axis = "abc"[int(open_widths.argmax())]
+        raise BadStructureError(
+            f"This structure has a vacuum of {open_widths.max():.1f} Å along {axis}: {what} would be of its "
+            "empty space too.",
+            hint="give the crystal without vacuum",
+        )
+    if atoms.constraints:
+        raise UsageError(
+            f"For {what} all atoms must be free, the structure has constraints.",
+            hint="atoms.set_constraint()",
+        )

@@ -1,0 +1,94 @@
+"""Many related structures (strained, scaled) at once: evaluated in batches, relaxed where forces are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import BadInputError, NotConvergedError
+from ...io.progress import Progress
+from ...machine.signals import Interrupted, deferred_signals
+from ..common import raw_results
+from ..relax import relax
+from ..relax_settings import CellMode
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ATOMS_TOGETHER = 512
+"""Structures that go to the calculator at once have about so many atoms."""
+
+
+def evaluated(
+    structures: Sequence[Atoms], properties: Sequence[str], *, what: str, quiet: bool
+) -> list[Atoms]:
+    """Copies that carry their results (eV, eV/Å without constraints, eV/Å³) and no other calculator.
+
+    Args:
+        structures: with one calculator for all.
+        properties: energy, forces, stress.
+        what: name of one structure in messages, such as "strained cell".
+        quiet: no progress bar.
+
+    Raises:
+        BadInputError: a result that is not finite. Interrupted: after SIGINT or SIGTERM.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    found: list[Atoms] = []
+    together = max(ATOMS_TOGETHER // max(len(structures[0]), 1), 1)
+    with deferred_signals() as signals, Progress(what, len(structures), quiet=quiet) as progress:
+        while len(found) < len(structures):
+            some = structures[len(found) : len(found) + together]
+            for atoms, results in zip(some, raw_results(some, properties), strict=True):
+                if not all(np.isfinite(value).all() for value in results.values()):
+                    raise BadInputError(f"The results of {what} {len(found)} are not finite.")
+                frame = atoms.copy()
+                frame.calc = SinglePointCalculator(frame, **results)
+                found.append(frame)
+                progress.update(f"{len(atoms)} atoms")
+            if signals.received is not None:
+                raise Interrupted(signals.received, f"{len(found)} of {len(structures)} were done ({what})")
+    return found
+
+
+def relaxed(
+    structures: Sequence[Atoms],
+    *,
+    fmax: float,
+    steps: int,
+    allow_unconverged: bool,
+    what: str,
+    quiet: bool,
+    cell: CellMode = "none",
+    known: Sequence[Atoms] | None = None,
+) -> list[Atoms]:
+    """Copies with relaxed positions (and ``cell``) and the calculator; where symmetry or luck leaves no force
+    above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated`` gave with forces.
+
+    Raises:
+        NotConvergedError: one that does not reach ``fmax`` in ``steps`` steps, or ends above its start,
+            unless ``allow_unconverged``. The errors of ``relax``.
+    """
+    frames = known or structures
+    if known is None and cell == "none":
+        frames = evaluated(structures, ["forces"], what=what, quiet=quiet)
+    found: list[Atoms] = []
+    for number, (atoms, frame) in enumerate(zip(structures, frames, strict=True)):
+        if cell == "none" and np.linalg.norm(frame.get_forces(), axis=1).max() <= fmax:
+            found.append(atoms)
+            continue
+        result = relax(atoms, fmax=fmax, steps=steps, cell=cell, quiet=quiet)
+        if not (result.converged or allow_unconverged):
+            left = result.stress_left_gpa
+            stress = "" if left is None else f" and a stress of {left:.2g} GPa"
+            raise NotConvergedError(
+                f"The {what} {number} is not relaxed: a force of {result.fmax:.2g} eV/Å{stress} was left "
+                f"after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
+                hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with "
+                "--allow-unconverged",
+            )
+        found.append(result.atoms)
+    return found

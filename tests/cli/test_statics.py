@@ -1,0 +1,72 @@
+"""eos and elastic from the command line: files, summaries, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from jmp_calc.io.outdir import LOCK_NAME
+
+SETTINGS = ("--min-volume", 0.8, "--max-volume", 1.2, "--n-volumes", 5, "--relax", "none")
+
+
+def summary(folder: Path) -> dict:
+    return yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
+
+
+def test_eos_writes_its_files_and_summary(run, model: str, salt: Path, tmp_path: Path) -> None:
+    done = run("eos", salt, "-m", model, *SETTINGS, "-o", tmp_path / "o", "--json")
+    found = summary(tmp_path / "o")
+    assert done.exit_code == (0 if found["results"]["minimum_inside"] else 3), done.output
+    assert found == json.loads(done.stdout)
+    names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
+    assert names == {"e-v.dat", "volumes.extxyz", "eos.svg", "eos.png", "summary.yaml"}
+    assert len(found["results"]["volumes_a3"]) == 5 and found["settings"]["form"] == "birchmurnaghan"
+    assert found["model"]["dtype"] == "float64"
+    assert all(len(entry["sha256"]) == 64 for entry in found["outputs"])
+
+
+def test_eos_without_a_minimum_ends_with_3_after_writing(run, model: str, salt: Path, tmp_path: Path) -> None:
+    words = ["eos", salt, "-m", model, "--relax", "none", "--min-volume", 0.4, "--max-volume", 0.42]
+    done = run(*words, "-o", tmp_path / "o", "--no-plot")
+    assert done.exit_code == 3, done.output
+    assert "minimum" in done.stderr and "--opt-cell full" in done.stderr
+    assert summary(tmp_path / "o")["status"] == "not-converged"
+    assert (tmp_path / "o/volumes.extxyz").is_file()
+
+
+def test_eos_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp_path: Path) -> None:
+    done = run("eos", salt, "-m", model, *SETTINGS, "--dry-run", "-o", tmp_path / "none")
+    assert done.exit_code == 0 and "volumes_a3: [35.1232, 39.5136, 43.904, 48.2944, 52.6848]" in done.stdout
+    assert not (tmp_path / "none").exists()
+    refused = run("eos", water, "-m", model, "--dry-run")
+    assert refused.exit_code == 4 and "periodic in no direction" in refused.stderr
+    assert run("eos", salt, "-m", model, "--n-volumes", 3).exit_code == 2
+
+
+def test_elastic_writes_its_files_and_summary(run, model: str, salt: Path, tmp_path: Path) -> None:
+    words = ["elastic", salt, "-m", model, "--n-strains", 2, "--fmax", 100]
+    done = run(*words, "-o", tmp_path / "o", "--no-plot", "--json")
+    assert done.exit_code == 0, done.output
+    found = summary(tmp_path / "o")
+    assert found == json.loads(done.stdout)
+    names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
+    assert names == {"elastic_tensor.dat", "elastic_tensor_clamped.dat", "strained.extxyz", "summary.yaml"}
+    results = found["results"]
+    assert results["space_group"] == "Fm-3m (225)" and results["n_strained"] == 12
+    assert len(results["relaxed_ions"]["constants_gpa"]) == 6
+    assert results["clamped_ions"]["voigt"]["bulk_gpa"]
+    stable = results["relaxed_ions"]["stable"]
+    assert ("not stable" in done.stderr) is not stable
+    strict = run(*words, "-o", tmp_path / "strict", "--no-plot", "--strict")
+    assert strict.exit_code == (0 if stable else 3)
+
+
+def test_elastic_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp_path: Path) -> None:
+    done = run("elastic", salt, "-m", model, "--dry-run", "-o", tmp_path / "none")
+    assert done.exit_code == 0 and "strained_cells: 24" in done.stdout
+    assert not (tmp_path / "none").exists()
+    assert run("elastic", water, "-m", model, "--dry-run").exit_code == 4
+    assert run("elastic", salt, "-m", model, "--max-strain", 1).exit_code == 2
