@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .analysis.analyse import analyse
     from .calculator import JMPCalculator
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "analyse",
     "elastic",
     "eos",
     "estimate",
@@ -43,6 +45,7 @@ __all__ = [
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "analyse": "jmp_calc.analysis.analyse",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",

@@ -16,6 +16,7 @@ import pytest
 import jmp_calc
 import jmp_calc.training
 from jmp_calc import errors
+from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
+    "analyse": AnalyseSettings,
     "elastic": ElasticSettings,
     "eos": EosSettings,
     "estimate": Settings,
@@ -40,6 +42,7 @@ SETTINGS: dict[str, type] = {
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
+    "analyse": {"trajectory": "struct"},
     "elastic": {},
     "eos": {},
     "estimate": {},

@@ -30,7 +30,8 @@ from .requirements import REQUIRED, needed
 COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures, or what else the head gives.",
     "relax": "Relax positions and, on request, the cell.",
-    "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
+    "md": "Molecular dynamics: NVE, NVT, NPT; ramps and schedules.",
+    "analyse": "Structure, diffusion, spectrum and averages of a trajectory.",
     "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
     "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "elastic": "Elastic constants, stability and moduli of a crystal.",

@@ -295,3 +295,34 @@ def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequenc
         axes.tick_params(labelsize=7)
     figure.suptitle("Young's modulus (GPa)", fontsize=10)
     _save(figure, paths)
+
+
+@drawn("The analysis")
+def plot_analysis(
+    rdf: tuple[np.ndarray, Mapping[str, np.ndarray]] | None,
+    msd: tuple[np.ndarray, Mapping[str, np.ndarray]],
+    spectrum: tuple[np.ndarray, np.ndarray] | None,
+    paths: Sequence[Path],
+) -> None:
+    """g(r) against r in Å by pair, mean square displacements in Å² against ps by element, density of states
+    against wavenumbers in cm⁻¹; what is None has no panel."""
+    panels = [name for name, part in (("rdf", rdf), ("msd", msd), ("spectrum", spectrum)) if part is not None]
+    figure, drawn_on = _figure(5.2, 2.8 * len(panels), rows=len(panels))
+    axes = dict(zip(panels, np.atleast_1d(drawn_on), strict=True))
+    if rdf is not None:
+        for pair, g in rdf[1].items():
+            if pair != "all" or len(rdf[1]) > 2:
+                axes["rdf"].plot(rdf[0], g, linewidth=1.0, label=pair)
+        axes["rdf"].axhline(1.0, color=LIGHT, linewidth=0.6)
+        axes["rdf"].set(xlabel="distance (Å)", ylabel="g(r)")
+        axes["rdf"].legend(frameon=False)
+    for element, curve in msd[1].items():
+        axes["msd"].plot(msd[0], curve, linewidth=1.0, label=element)
+    axes["msd"].set(xlabel="time (ps)", ylabel="mean square displacement (Å²)")
+    axes["msd"].legend(frameon=False)
+    if spectrum is not None:
+        axes["spectrum"].plot(*spectrum, color=INK, linewidth=1.0)
+        axes["spectrum"].set(xlabel="wavenumber (cm⁻¹)", ylabel="density of states (cm)")
+        filled = np.flatnonzero(np.cumsum(spectrum[1]) < 0.999 * spectrum[1].sum())
+        axes["spectrum"].set_xlim(0.0, 1.1 * float(spectrum[0][filled[-1]]) if len(filled) else None)
+    _save(figure, paths)
