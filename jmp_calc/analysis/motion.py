@@ -12,7 +12,7 @@ from .frames import Path
 
 FIT_FROM, FIT_TO = 0.1, 0.5
 """Share of the lags that the slope is fitted to: after the ballistic start, before the few last origins."""
-DIFFUSIVE = 0.8
+DIFFUSIVE = 0.6
 """Below this exponent of t the displacements do not grow as those of diffusion do."""
 
 
@@ -24,7 +24,8 @@ class Diffusion:
     standard_error_cm2_per_s: float
     """Over blocks of the trajectory."""
     exponent: float
-    """Of the time, in the same range: 1 for diffusion, 0 for atoms that stay, 2 for free flight."""
+    """Of the time, from 10 to 50 % of the whole trajectory, where vibrations have come to their end:
+    1 for diffusion, 0 for atoms that stay, 2 for free flight."""
     fit_from_ps: float
     fit_to_ps: float
 
@@ -101,10 +102,11 @@ def _diffusion(positions: np.ndarray, frame_fs: float, blocks: int) -> Diffusion
     def slope(part: np.ndarray) -> float:
         return float(np.polyfit(lags, mean_square_displacement(part)[low:high], 1)[0]) / 6
 
-    whole = mean_square_displacement(positions)[low:high]
+    longest = np.arange(max(1, int(FIT_FROM * len(positions))), int(FIT_TO * len(positions)))
+    whole = mean_square_displacement(positions)[longest]
     values = np.array([slope(part) for part in parts]) if len(parts) > 1 else np.array([np.nan])
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("inf")
-    exponent = float(np.polyfit(np.log(lags), np.log(whole), 1)[0]) if (whole > 0).all() else 0.0
+    exponent = float(np.polyfit(np.log(longest), np.log(whole), 1)[0]) if (whole > 0).all() else 0.0
     return Diffusion(
         slope(positions) * CM2_PER_S_OF_A2_PER_FS,
         error * CM2_PER_S_OF_A2_PER_FS,
