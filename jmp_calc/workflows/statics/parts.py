@@ -217,7 +217,7 @@ def _warn_of_other_lattice(slab: Atoms, bulk: Atoms, axis: int) -> None:
     height = slab.positions @ np.linalg.inv(slab.cell.complete().array)[:, axis]
     inner = int(np.abs(height - (height.min() + height.max()) / 2).argmin())
     have = _nearest(slab, inner)
-    known = [_nearest(bulk, i) for i in np.flatnonzero(bulk.numbers == slab.numbers[inner])]
+    known = [_nearest(bulk, int(i)) for i in np.flatnonzero(bulk.numbers == slab.numbers[inner])]
     wanted = min(known, key=lambda distance: abs(distance - have))
     if abs(have - wanted) > OTHER_LATTICE * wanted:
         text = (
