@@ -1,6 +1,7 @@
-"""Pictures of the pages on vibrations, paths and analysis, with ASE's EMT: python benchmarks/workflow_pictures.py
+"""Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg, docs/images/neb_hop.svg and docs/images/analysis_cu.svg.
+Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg and
+analysis_cu.svg.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 
-from jmp_calc import analyse, md, vib
+from jmp_calc import analyse, elastic, eos, md, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -24,6 +25,21 @@ def vibrations(folder: Path) -> None:
     cluster.calc = EMT()
     vib(cluster, out=folder)
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
+
+
+def equation_of_state(folder: Path) -> None:
+    """Energies and pressures of copper."""
+    eos(bulk("Cu", a=3.59), calc=EMT(), min_volume=0.88, max_volume=1.12, n_volumes=11, out=folder)
+    shutil.copy(folder / "eos.svg", IMAGES / "eos_cu.svg")
+
+
+def elastic_constants(folder: Path) -> None:
+    """Stress against strain, and Young's modulus, of nickel in the hexagonal structure, where ions relax."""
+    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
+    nickel.calc = EMT()
+    elastic(relax(nickel, cell="full", fmax=1e-4).atoms, out=folder)
+    for name in ("elastic", "young"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_ni.svg")
 
 
 def dynamics(folder: Path) -> None:
@@ -39,7 +55,8 @@ def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         vibrations(Path(folder))
-    with tempfile.TemporaryDirectory() as folder:
+        equation_of_state(Path(folder))
+        elastic_constants(Path(folder))
         dynamics(Path(folder))
 
 
