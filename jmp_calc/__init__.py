@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .training.finetune import finetune
     from .workflows.md import md
     from .workflows.phonon.phonons import phonons
+    from .workflows.phonon.qha import qha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.eos import eos
@@ -36,6 +37,7 @@ __all__ = [
     "predict",
     "predict_classes",
     "predict_vectors",
+    "qha",
     "relax",
 ]
 
@@ -51,6 +53,7 @@ _HOME = {
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
+    "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
 }
 

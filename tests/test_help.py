@@ -20,6 +20,7 @@ from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -34,6 +35,7 @@ SETTINGS: dict[str, type] = {
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
+    "qha": QhaSettings,
     "relax": RelaxSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
@@ -45,6 +47,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "finetune": {},
     "md": {},
     "phonons": {},
+    "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
 }
 """Commands with the name of a function: arguments whose option has another name."""

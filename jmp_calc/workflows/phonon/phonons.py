@@ -218,7 +218,7 @@ def _put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
     return frame
 
 
-def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
+def forces_of(cells: list[Atoms], quiet: bool) -> np.ndarray:
     """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å."""
     found: list[np.ndarray] = []
     together = max(ATOMS_TOGETHER // max(len(cells[0]), 1), 1)
@@ -242,7 +242,7 @@ def _computed(
     phonon, box, periodic = displacements(start, settings)
     stress = residual_stress(box, periodic)
     warn_of_strain(stress)
-    path = glue.solve(phonon, _forces(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
+    path = glue.solve(phonon, forces_of(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
     bands, mesh, dos = phonon.band_structure, phonon.mesh, phonon.total_dos
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
     share = _excluded_share(mesh, settings.imaginary_tolerance_thz)

@@ -110,11 +110,7 @@ class PhononResult:
     @property
     def thermal_per(self) -> str:
         """What the thermal properties are of: the primitive cell with its atoms, such as "Si2 (2 atoms)"."""
-        from ase.symbols import Symbols
-
-        numbers = self.phonopy.primitive.numbers
-        atoms = f"{len(numbers)} atom{'s' if len(numbers) != 1 else ''}"
-        return f"primitive cells {Symbols(numbers).get_chemical_formula()} ({atoms})"
+        return glue.per_primitive(self.phonopy)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml, units in the names."""
