@@ -84,8 +84,27 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
             symprec=settings.symprec,
             distinguish_symbol_index=True,
         )
-    phonon.generate_displacements(distance=settings.displacement)
+    if settings.random_displacements:
+        _displace_at_random(phonon, settings)
+    else:
+        phonon.generate_displacements(distance=settings.displacement)
     return phonon
+
+
+def _displace_at_random(phonon: Any, settings: PhononSettings) -> None:
+    """All atoms at once in random directions; UsageError for fewer supercells than symfc needs."""
+    from phonopy.harmonic.displacement import estimate_number_of_snapshots
+
+    wanted = settings.random_displacements
+    enough = estimate_number_of_snapshots(phonon.supercell, phonon.symmetry, number_estimation_factor=1)
+    if isinstance(wanted, int) and wanted < enough:
+        raise UsageError(
+            f"{wanted} random displacements do not determine the force constants, {enough} may.",
+            hint="write --random-displacements auto",
+        )
+    phonon.generate_displacements(
+        distance=settings.displacement, number_of_snapshots=wanted, random_seed=settings.seed
+    )
 
 
 def _check_size(matrix: np.ndarray, n_unit: int) -> None:
@@ -207,9 +226,18 @@ def solve(
 def set_force_constants(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> None:
     """Force constants from the forces (n, n_atoms, 3) of the displaced supercells, eV/Å."""
     phonon.forces = forces
-    phonon.produce_force_constants()
+    phonon.produce_force_constants(fc_calculator="symfc" if settings.random_displacements else None)
     if settings.fc_symmetry:
         phonon.symmetrize_force_constants()
+
+
+def missed_share(phonon: Any) -> float:
+    """Share of the forces of the displaced supercells that the force constants do not give (root mean
+    squares): noise, forces at rest, and what is not harmonic."""
+    moved = [cell.positions - phonon.supercell.positions for cell in phonon.supercells_with_displacements]
+    harmonic = -np.einsum("ijab,njb->nia", phonon.force_constants, np.array(moved))
+    forces = np.asarray(phonon.forces)
+    return float(np.linalg.norm(forces - harmonic) / max(float(np.linalg.norm(forces)), 1e-30))
 
 
 @contextmanager

@@ -91,6 +91,9 @@ class PhononResult:
     """Where the worst imaginary mode leads; None: not asked for, or no such mode fits the supercell."""
     non_analytical: str
     """What became of the non-analytical term, which splits LO from TO at Γ."""
+    missed_share: float | None
+    """Share of the forces of random displacements that the fitted force constants do not give; None: one atom
+    was displaced at a time."""
     n_displacements: int
     n_supercell_atoms: int
     space_group: str
@@ -135,6 +138,8 @@ class PhononResult:
             "protocol": {
                 "fc_symmetry": self.settings.fc_symmetry,
                 "displacement_a": self.settings.displacement,
+                "random_displacements": self.settings.random_displacements,
+                "share_of_forces_missed": self.missed_share,
             },
         }
 
