@@ -22,16 +22,26 @@ if TYPE_CHECKING:
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
+    from .workflows.statics.energies import (
+        adsorption_energy,
+        atomisation_energy,
+        formation_energy,
+        surface_energy,
+    )
     from .workflows.statics.eos import eos
+    from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "adsorption_energy",
+    "atomisation_energy",
     "elastic",
     "eos",
     "estimate",
     "evaluate",
     "finetune",
+    "formation_energy",
     "md",
     "phonons",
     "predict",
@@ -39,15 +49,20 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "surface_energy",
+    "vib",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "adsorption_energy": "jmp_calc.workflows.statics.energies",
+    "atomisation_energy": "jmp_calc.workflows.statics.energies",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
+    "formation_energy": "jmp_calc.workflows.statics.energies",
     "md": "jmp_calc.workflows.md",
     "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
@@ -55,6 +70,8 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "surface_energy": "jmp_calc.workflows.statics.energies",
+    "vib": "jmp_calc.workflows.vibrations.vib",
 }
 
 

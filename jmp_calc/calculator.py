@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from .graph.build import Graph
+    from .hessian import Hessian
     from .inference.descriptors import Descriptors
     from .inference.head_choice import Decided
     from .inference.info import ModelInfo
@@ -287,6 +288,26 @@ class JMPCalculator(Calculator):
         from .inference.descriptors import describe
 
         return describe(self.evaluator, listed(structures), layer)
+
+    def get_hessian(self, atoms: Atoms | None = None, indices: Sequence[int] | None = None) -> Hessian:
+        """Second derivatives of the energy by automatic differentiation, in the time of a few evaluations per
+        atom (docs/vibrations.md).
+
+        Args:
+            atoms: the structure; the one that was computed last if none is given. Constraints are ignored.
+            indices: numbers of the atoms whose derivatives are wanted; all if none are given.
+
+        Raises:
+            UsageError: no atoms, or indices that are none. PropertyNotImplementedError: forces='direct'.
+            The errors of ``calculate``.
+        """
+        from .inference.differentiate import hessian
+
+        with evaluating(), self._lock:
+            subject = self.atoms if atoms is None else atoms
+            if subject is None:
+                raise UsageError("The Hessian was asked for without atoms.")
+            return hessian(self.evaluator, subject.copy(), indices)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

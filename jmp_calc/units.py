@@ -24,8 +24,14 @@ KJ_MOL = ENERGY_UNITS["kj/mol"]
 BOHR = LENGTH_UNITS["bohr"]
 """Å."""
 
+EV_PER_FREQUENCY = 0.0646541513
+"""Quantum in eV of the angular frequency 1 √(eV/(Å² amu))."""
+
 GPA_PER_EV_A3 = 160.21766208
 """GPa of 1 eV/Å^3."""
+
+J_M2_PER_EV_A2 = GPA_PER_EV_A3 / 10
+"""J/m^2 of 1 eV/Å^2."""
 
 PRESSURE_UNITS = {
     "gpa": 1.0 / GPA_PER_EV_A3, "kbar": 0.1 / GPA_PER_EV_A3, "mpa": 1e-3 / GPA_PER_EV_A3,
@@ -35,6 +41,11 @@ PRESSURE_UNITS = {
 
 FREQUENCY_UNITS = {"THz": 1.0, "cm-1": 0.0299792458, "meV": 0.2417989242084918}
 """THz per unit."""
+
+THZ_PER_EV = 1e3 * FREQUENCY_UNITS["meV"]
+"""THz of a quantum of 1 eV."""
+CM1_PER_EV = THZ_PER_EV / FREQUENCY_UNITS["cm-1"]
+"""cm⁻¹ of a quantum of 1 eV."""
 
 KM_S_PER_THZ_A = 0.1
 """km/s of 1 THz Å, a slope of bands."""

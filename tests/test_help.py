@@ -25,18 +25,25 @@ from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
+from jmp_calc.workflows.statics.sum_settings import SumSettings
+from jmp_calc.workflows.vibrations.settings import VibSettings
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
     "elastic": ElasticSettings,
+    "adsorption_energy": SumSettings,
+    "atomisation_energy": SumSettings,
     "eos": EosSettings,
+    "formation_energy": SumSettings,
+    "surface_energy": SumSettings,
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
     "qha": QhaSettings,
     "relax": RelaxSettings,
+    "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
@@ -49,6 +56,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "phonons": {},
     "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
 NOT_THE_SAME = {"out", "prefix", "quiet", "restart", "calc", "config"}

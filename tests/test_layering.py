@@ -48,7 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         "errors lattice units version samples",
-        "unread",
+        "unread hessian",
         "checks graph machine",
         "model io",
         "zoo analysis bonding",

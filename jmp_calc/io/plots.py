@@ -1,4 +1,4 @@
-"""Figures of results and of errors. One that cannot be drawn is a warning: the numbers are in their files.
+"""Figures of results and errors. One that cannot be drawn is a warning: the numbers are in their files.
 
 matplotlib is imported when a figure is drawn, and its own defaults are used for it, so that a backend, a
 style or TeX that the user's machine promises and does not have ends no run.
@@ -25,7 +25,7 @@ from .atomic import replacing
 P = ParamSpec("P")
 BACKEND = "MPLBACKEND"
 FREQUENCY_LABELS = {"THz": "frequency (THz)", "cm-1": "wavenumber (cm⁻¹)", "meV": "energy (meV)"}
-INK, LIGHT = "#1f4e79", "#b0b7bf"
+INK, LIGHT, RED = "#1f4e79", "#b0b7bf", "#b3261e"
 
 
 def available() -> bool:
@@ -205,6 +205,29 @@ def plot_thermal(thermal: Mapping[str, np.ndarray], per: str, paths: Sequence[Pa
     axes.axhline(0.0, color=LIGHT, linewidth=0.6)
     axes.set(xlabel="temperature (K)", ylabel=f"per mole of {per}")
     axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The spectrum")
+def plot_spectrum(frequencies_cm1: np.ndarray, paths: Sequence[Path]) -> None:
+    """Vibrational frequencies (m,) in cm⁻¹ as lines, and how many modes there are per cm⁻¹, each widened by
+    10 cm⁻¹; imaginary ones are red and negative."""
+    figure, axes = _figure(6.4, 3.6)
+    low, high = min(0.0, float(frequencies_cm1.min())) - 60.0, float(frequencies_cm1.max()) + 60.0
+    grid = np.arange(low, high, 1.0)
+    density = np.zeros_like(grid)
+    for frequency in frequencies_cm1:
+        density += np.exp(-0.5 * ((grid - frequency) / 10.0) ** 2) / (10.0 * np.sqrt(2 * np.pi))
+    axes.fill_between(grid, density, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(grid, density, color=INK, linewidth=1.0)
+    stick = 0.06 * float(density.max())
+    for color, lines in (
+        (INK, frequencies_cm1[frequencies_cm1 >= 0]),
+        (RED, frequencies_cm1[frequencies_cm1 < 0]),
+    ):
+        axes.vlines(lines, -1.5 * stick, -0.5 * stick, color=color, linewidth=1.0)
+    axes.axvline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.set(xlabel="wavenumber (cm⁻¹)", ylabel="modes per cm⁻¹", xlim=(low, high), ylim=(-2 * stick, None))
     _save(figure, paths)
 
 

@@ -132,6 +132,35 @@ class Potential(Copied):
             energy, energies, wanted, None if virial is None else per_volume(virial, batch.cell)
         )
 
+    def hessian(
+        self, batch: Batch, head: str, atoms: Sequence[int], *, recompute: Recompute = "nothing"
+    ) -> Tensor:
+        """Second derivatives of the energy of one structure with N atoms by n of them and all: (n, 3, N, 3)
+        float64, eV/Å², before any symmetry is imposed.
+
+        Args:
+            batch: one structure.
+            head: an energy head.
+            atoms: numbers of the n atoms.
+            recompute: as of ``forward``.
+        """
+        chosen = ChosenHeads.of(self.config, head, batch)
+        memory = MemoryPlan(recompute)
+        with torch.enable_grad(), memory.without_weights():
+            positions = batch.positions.detach().requires_grad_(True)
+            geometry, features = self._features(batch, positions, None, memory, with_forces=False)
+            energies = self._energies(batch, features, geometry, chosen)
+            energy = self._reduced(batch, energies, positions, chosen)
+            forces, _ = _derivatives(energy, positions, None, create_graph=True)
+            if not forces.requires_grad:  # no pair within the cutoff
+                return forces.new_zeros((len(atoms), 3, *forces.shape))
+            rows = [
+                torch.autograd.grad(-forces[atom, axis], positions, retain_graph=True)[0]
+                for atom in atoms
+                for axis in range(3)
+            ]
+        return torch.stack(rows).view(len(atoms), 3, *positions.shape)
+
     def descriptors(self, batch: Batch, layer: Layer) -> Tensor:
         """Invariant features of every atom (N, A), without gradients: h after interaction block ``layer``, or
         the final xE."""

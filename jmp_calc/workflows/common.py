@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +68,29 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
 
 def has_stress(atoms: Atoms) -> bool:
     """Whether the calculator gives a stress for this structure (evaluates it once)."""
+    return _answers(atoms.get_stress)
+
+
+def has_forces(atoms: Atoms) -> bool:
+    """Whether the calculator gives forces for this structure (evaluates it once)."""
+    return _answers(atoms.get_forces)
+
+
+def _answers(ask: Callable[[], Any]) -> bool:
     from ase.calculators.calculator import PropertyNotImplementedError
 
     try:
-        atoms.get_stress()
+        ask()
     except (PropertyNotImplementedError, NotImplementedError, ValueError):
         return False
     return True
+
+
+def jmp_calculator(calculator: Any) -> Any:
+    """The calculator if it is a JMPCalculator, which can do more than others; else None."""
+    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
+    known = module is not None and isinstance(calculator, module.JMPCalculator)
+    return calculator if known else None
 
 
 def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
@@ -86,10 +102,9 @@ def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
 def raw_results(structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
     """Energy (eV), forces (n_atoms, 3) in eV/Å and stress (6,) in eV/Å³ (those of ``properties``) without
     constraints of structures that share a calculator; a JMPCalculator batches."""
-    module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
-    calculator = structures[0].calc
-    if len(structures) > 1 and module is not None and isinstance(calculator, module.JMPCalculator):
-        batched = calculator.batch(structures, properties)
+    jmp = jmp_calculator(structures[0].calc)
+    if len(structures) > 1 and jmp is not None:
+        batched = jmp.batch(structures, properties)
         return [{name: results[name] for name in properties} for results in batched]
     return [{name: _raw_result(atoms, name) for name in properties} for atoms in structures]
 

@@ -38,7 +38,7 @@ def check_lattice(atoms: Atoms) -> None:
     if not atoms.pbc.any():
         raise BadStructureError(
             "This structure has no lattice (pbc is False in all directions), so it has no phonons.",
-            hint="for a molecule: ase.vibrations.Vibrations(atoms) with the same calculator",
+            hint="for a molecule: jmp-calc vib, or jmp_calc.vib(atoms)",
         )
     if atoms.pbc.all() and atoms.cell.handedness < 0:
         raise BadStructureError(

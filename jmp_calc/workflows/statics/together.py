@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadInputError, NotConvergedError
+from ...errors import BadInputError, NotConvergedError, UsageError
 from ...io.progress import Progress
 from ...machine.signals import Interrupted, deferred_signals
 from ..common import raw_results
@@ -33,7 +33,8 @@ def evaluated(
         quiet: no progress bar.
 
     Raises:
-        BadInputError: a result that is not finite. Interrupted: after SIGINT or SIGTERM.
+        BadInputError: a result that is not finite. UsageError: a calculator without them.
+        Interrupted: after SIGINT or SIGTERM.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -42,9 +43,11 @@ def evaluated(
     with deferred_signals() as signals, Progress(what, len(structures), quiet=quiet) as progress:
         while len(found) < len(structures):
             some = structures[len(found) : len(found) + together]
-            for atoms, results in zip(some, raw_results(some, properties), strict=True):
+            for atoms, results in zip(some, _results(some, properties, what), strict=True):
                 if not all(np.isfinite(value).all() for value in results.values()):
-                    raise BadInputError(f"The results of {what} {len(found)} are not finite.")
+                    raise BadInputError(
+                        f"The results of {_named(what, len(found), structures)} are not finite."
+                    )
                 frame = atoms.copy()
                 frame.calc = SinglePointCalculator(frame, **results)
                 found.append(frame)
@@ -52,6 +55,19 @@ def evaluated(
             if signals.received is not None:
                 raise Interrupted(signals.received, f"{len(found)} of {len(structures)} were done ({what})")
     return found
+
+
+def _results(structures: Sequence[Atoms], properties: Sequence[str], what: str) -> list[dict[str, Any]]:
+    """As ``raw_results``; UsageError for a calculator that does not give them."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    try:
+        return raw_results(structures, properties)
+    except PropertyNotImplementedError as err:
+        raise UsageError(
+            f"The calculator gives no {' and '.join(properties)} for a {what} ({err}).",
+            hint="results read from a file are of one structure only: set a calculator that computes",
+        ) from err
 
 
 def relaxed(
@@ -85,10 +101,15 @@ def relaxed(
             left = result.stress_left_gpa
             stress = "" if left is None else f" and a stress of {left:.2g} GPa"
             raise NotConvergedError(
-                f"The {what} {number} is not relaxed: a force of {result.fmax:.2g} eV/Å{stress} was left "
-                f"after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
+                f"The {_named(what, number, structures)} is not relaxed: a force of {result.fmax:.2g} eV/Å"
+                f"{stress} was left after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
                 hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with "
                 "--allow-unconverged",
             )
         found.append(result.atoms)
     return found
+
+
+def _named(what: str, number: int, structures: Sequence[Atoms]) -> str:
+    """One of several structures with its number."""
+    return what if len(structures) == 1 else f"{what} {number}"

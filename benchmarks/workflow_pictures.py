@@ -1,0 +1,53 @@
+"""Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
+
+Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg and young_ni.svg.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.cluster import Icosahedron
+
+from jmp_calc import elastic, eos, relax, vib
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+
+
+def vibrations(folder: Path) -> None:
+    """Modes of a cluster of thirteen atoms."""
+    cluster = Icosahedron("Cu", 2)
+    cluster.calc = EMT()
+    vib(cluster, out=folder)
+    shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
+
+
+def equation_of_state(folder: Path) -> None:
+    """Energies and pressures of copper."""
+    eos(bulk("Cu", a=3.59), calc=EMT(), min_volume=0.88, max_volume=1.12, n_volumes=11, out=folder)
+    shutil.copy(folder / "eos.svg", IMAGES / "eos_cu.svg")
+
+
+def elastic_constants(folder: Path) -> None:
+    """Stress against strain, and Young's modulus, of nickel in the hexagonal structure, where ions relax."""
+    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
+    nickel.calc = EMT()
+    elastic(relax(nickel, cell="full", fmax=1e-4).atoms, out=folder)
+    for name in ("elastic", "young"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_ni.svg")
+
+
+def main() -> None:
+    """Draw all of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        vibrations(Path(folder))
+        equation_of_state(Path(folder))
+        elastic_constants(Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Vibrations of molecules, adsorbates and cells: Hessian, normal modes, thermochemistry."""
