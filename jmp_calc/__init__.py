@@ -22,17 +22,26 @@ if TYPE_CHECKING:
     from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
+    from .workflows.statics.energies import (
+        adsorption_energy,
+        atomisation_energy,
+        formation_energy,
+        surface_energy,
+    )
     from .workflows.statics.eos import eos
     from .workflows.vibrations.vib import vib
 
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "adsorption_energy",
+    "atomisation_energy",
     "elastic",
     "eos",
     "estimate",
     "evaluate",
     "finetune",
+    "formation_energy",
     "md",
     "neb",
     "phonons",
@@ -40,16 +49,20 @@ __all__ = [
     "predict_classes",
     "predict_vectors",
     "relax",
+    "surface_energy",
     "vib",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "adsorption_energy": "jmp_calc.workflows.statics.energies",
+    "atomisation_energy": "jmp_calc.workflows.statics.energies",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
     "evaluate": "jmp_calc.training.evaluate",
     "finetune": "jmp_calc.training.finetune",
+    "formation_energy": "jmp_calc.workflows.statics.energies",
     "md": "jmp_calc.workflows.md",
     "neb": "jmp_calc.workflows.paths.neb",
     "phonons": "jmp_calc.workflows.phonon.phonons",
@@ -57,6 +70,7 @@ _HOME = {
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
     "relax": "jmp_calc.workflows.relax",
+    "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",
 }
 

@@ -30,6 +30,9 @@ EV_PER_FREQUENCY = 0.0646541513
 GPA_PER_EV_A3 = 160.21766208
 """GPa of 1 eV/Å^3."""
 
+J_M2_PER_EV_A2 = GPA_PER_EV_A3 / 10
+"""J/m^2 of 1 eV/Å^2."""
+
 PRESSURE_UNITS = {
     "gpa": 1.0 / GPA_PER_EV_A3, "kbar": 0.1 / GPA_PER_EV_A3, "mpa": 1e-3 / GPA_PER_EV_A3,
     "bar": 1e-4 / GPA_PER_EV_A3, "pa": 1e-9 / GPA_PER_EV_A3,

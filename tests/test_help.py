@@ -25,6 +25,7 @@ from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
+from jmp_calc.workflows.statics.sum_settings import SumSettings
 from jmp_calc.workflows.vibrations.settings import VibSettings
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,11 @@ PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} 
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
     "elastic": ElasticSettings,
+    "adsorption_energy": SumSettings,
+    "atomisation_energy": SumSettings,
     "eos": EosSettings,
+    "formation_energy": SumSettings,
+    "surface_energy": SumSettings,
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,

@@ -35,6 +35,7 @@ COMMANDS = {
     "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
     "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "elastic": "Elastic constants, stability and moduli of a crystal.",
+    "energies": "Energies of formation, atomisation, adsorption and of surfaces.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",

@@ -3,11 +3,12 @@ all of them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import JMPWarning, ModelError, UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,3 +45,46 @@ def _method(name: str, atoms: Atoms) -> tuple[str, str]:
     if info is None or not hasattr(info, "sha256"):
         return type(atoms.calc).__name__, ""
     return f"{info.name}, head {info.head}", f"{info.sha256} {info.weights}"
+
+
+def check_zero(parts: Mapping[str, Atoms]) -> None:
+    """Refuse energies of a JMP head whose zero is arbitrary; other calculators are not asked.
+
+    ``parts``: the structures, each with its calculator and its head chosen, by what they are in the sum.
+
+    Raises:
+        ModelError: a head without atomic reference.
+    """
+    for name, atoms in parts.items():
+        info = getattr(atoms.calc, "info", None)
+        if info is not None and getattr(info, "has_atomic_reference", None) is False:
+            raise ModelError(
+                f"Energies of head {info.head} of {info.name} have an arbitrary zero for each element: sums "
+                f"with them ({name}) mean nothing.",
+                hint="choose a head with atomic references (jmp-calc models info)",
+            )
+
+
+def lone_atom_energies(atoms: Atoms) -> dict[int, float] | None:
+    """Energies (eV) of lone atoms that the head of a JMPCalculator refers to, by atomic number; None: another
+    calculator. A JMPWarning where they are estimates.
+
+    Raises:
+        ModelError: a head whose references are no energies of lone atoms.
+    """
+    info = getattr(atoms.calc, "info", None)
+    if info is None or not hasattr(info, "heads"):
+        return None
+    head = next(head for head in info.heads if head.name == info.head)
+    estimated = head.reference_kind == "least_squares" and head.binding
+    if estimated:
+        text = f"lone atoms of head {head.name} of {info.name} are estimates: {info.energy_reference}"
+        warnings.warn(text, JMPWarning, stacklevel=3)
+    elif head.reference_kind != "isolated_atoms":
+        raise ModelError(
+            f"Lone atoms of head {head.name} of {info.name} have no energy that means anything: its zero is "
+            f"{info.energy_reference}.",
+            hint="choose a head whose references are isolated atoms (jmp-calc models info), or reference "
+            "phases (formation)",
+        )
+    return dict(head.references)

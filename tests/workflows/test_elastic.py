@@ -242,7 +242,7 @@ def test_positions_are_relaxed_first_or_it_ends_with_3(copper: Atoms) -> None:
     shaken.rattle(0.01, seed=1)
     result = elastic(shaken, calc=copper.calc, ions="clamped")
     assert result.fmax <= result.settings.fmax and result.space_group == "Fm-3m (225)"
-    with pytest.raises(NotConvergedError, match="unstrained cell 0 is not relaxed"):
+    with pytest.raises(NotConvergedError, match="unstrained cell is not relaxed"):
         elastic(shaken, calc=copper.calc, relax_steps=1)
 
 

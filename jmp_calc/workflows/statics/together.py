@@ -44,7 +44,9 @@ def evaluated(
             some = structures[len(found) : len(found) + together]
             for atoms, results in zip(some, raw_results(some, properties), strict=True):
                 if not all(np.isfinite(value).all() for value in results.values()):
-                    raise BadInputError(f"The results of {what} {len(found)} are not finite.")
+                    raise BadInputError(
+                        f"The results of {_named(what, len(found), structures)} are not finite."
+                    )
                 frame = atoms.copy()
                 frame.calc = SinglePointCalculator(frame, **results)
                 found.append(frame)
@@ -85,10 +87,15 @@ def relaxed(
             left = result.stress_left_gpa
             stress = "" if left is None else f" and a stress of {left:.2g} GPa"
             raise NotConvergedError(
-                f"The {what} {number} is not relaxed: a force of {result.fmax:.2g} eV/Å{stress} was left "
-                f"after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
+                f"The {_named(what, number, structures)} is not relaxed: a force of {result.fmax:.2g} eV/Å"
+                f"{stress} was left after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
                 hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with "
                 "--allow-unconverged",
             )
         found.append(result.atoms)
     return found
+
+
+def _named(what: str, number: int, structures: Sequence[Atoms]) -> str:
+    """One of several structures with its number."""
+    return what if len(structures) == 1 else f"{what} {number}"

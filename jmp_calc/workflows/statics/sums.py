@@ -1,0 +1,163 @@
+"""Sums of energies of several structures: balanced in every element, by one method, of relaxed parts."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import JMPWarning, UsageError
+from ...lattice import VACUUM, gaps
+from ..common import output_path, working_copy, write_frames
+from ..energy_sums import check_one_method, check_zero
+from .sum_settings import SumSettings
+from .together import evaluated, relaxed
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+OUTPUTS = ("parts.extxyz",)
+Numbers = Mapping[str, float | int | bool]
+BALANCE = 1e-6
+"""Atoms of an element by which a sum may be off: rounding of its coefficients."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One structure of a sum, and how often its energy is in it."""
+
+    name: str
+    atoms: Atoms
+    coefficient: float
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A part that was computed."""
+
+    name: str
+    coefficient: float
+    energy_ev: float
+    """Of the structure."""
+    fmax: float
+    """Largest force on it after constraints, eV/Å."""
+    atoms: Atoms
+    """With energy and forces."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for summary.yaml."""
+        return {
+            "name": self.name,
+            "formula": self.atoms.get_chemical_formula(),
+            "n_atoms": len(self.atoms),
+            "coefficient": self.coefficient,
+            "energy_ev": self.energy_ev,
+            "fmax_ev_per_a": self.fmax,
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EnergySum:
+    """An energy of formation, atomisation, adsorption or of a surface, and what it was made of."""
+
+    kind: str
+    energy_ev: float
+    """The sum over ``terms``."""
+    numbers: Numbers
+    """What people quote, by names with units, such as energy_ev_per_atom; the first is the usual one."""
+    terms: tuple[Term, ...]
+    settings: SumSettings
+
+    def __repr__(self) -> str:
+        name, value = next(iter(self.numbers.items()))
+        return f"<EnergySum: {self.kind} of {self.terms[0].atoms.get_chemical_formula()}, {name} {value:.6g}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for summary.yaml, units in the names."""
+        terms = [term.to_dict() for term in self.terms]
+        return {"kind": self.kind, "energy_ev": self.energy_ev, **self.numbers, "terms": terms}
+
+    def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
+        """Write parts.extxyz, the structures with their energies and coefficients; returns its path."""
+        path = output_path(folder, OUTPUTS[0], prefix)
+        frames = []
+        for term in self.terms:
+            frame = term.atoms.copy()
+            frame.calc = term.atoms.calc
+            frame.info |= {"part": term.name, "coefficient": term.coefficient}
+            frames.append(frame)
+        write_frames(path, frames)
+        return [path]
+
+
+def summed(
+    kind: str, parts: Sequence[Part], settings: SumSettings, *, calc: Calculator | None, quiet: bool
+) -> EnergySum:
+    """Compute the parts and add them; ``numbers`` is left to the caller.
+
+    Raises:
+        UsageError: parts without calculator, by several methods, or that do not balance.
+        ModelError: a head without atomic reference. The errors of ``relax`` and ``evaluated``.
+    """
+    needed = [Part(part.name, working_copy(part.atoms, calc), part.coefficient) for part in parts]
+    _check_balance(needed)
+    named = {part.name: part.atoms for part in needed}
+    check_one_method(named)
+    check_zero(named)
+    terms = tuple(_term(part, settings, quiet) for part in needed)
+    _warn_of_forces(terms, settings)
+    energy = float(sum(term.coefficient * term.energy_ev for term in terms))
+    return EnergySum(kind, energy, {}, terms, settings)
+
+
+def _check_balance(parts: Sequence[Part]) -> None:
+    left: Counter[str] = Counter()
+    for part in parts:
+        for symbol, count in Counter(part.atoms.get_chemical_symbols()).items():
+            left[symbol] += part.coefficient * count  # type: ignore[assignment]
+    wrong = {symbol: count for symbol, count in left.items() if abs(count) > BALANCE}
+    if wrong:
+        text = ", ".join(f"{count:+g} {symbol}" for symbol, count in sorted(wrong.items()))
+        raise UsageError(f"The parts do not balance: {text} is left over.", hint="check the structures")
+
+
+def _term(part: Part, settings: SumSettings, quiet: bool) -> Term:
+    atoms = part.atoms
+    if settings.relax != "none":
+        (atoms,) = relaxed(
+            [atoms],
+            fmax=settings.fmax,
+            steps=settings.relax_steps,
+            cell="full" if settings.relax == "full" and not open_directions(atoms).any() else "none",
+            allow_unconverged=settings.allow_unconverged,
+            what=part.name,
+            quiet=quiet,
+        )
+    (frame,) = evaluated([atoms], ["energy", "forces"], what=part.name, quiet=quiet)
+    largest = float(np.linalg.norm(frame.get_forces(), axis=1).max())
+    energy = float(frame.get_potential_energy(apply_constraint=False))
+    return Term(part.name, part.coefficient, energy, largest, frame)
+
+
+def _warn_of_forces(terms: Sequence[Term], settings: SumSettings) -> None:
+    loose = [term for term in terms if term.fmax > settings.fmax]
+    if loose and settings.relax == "none":
+        text = ", ".join(f"{term.name} ({term.fmax:.2g} eV/Å)" for term in loose)
+        text = f"not relaxed, by this calculator: {text}; relax='positions' (--relax positions) does that"
+        warnings.warn(text, JMPWarning, stacklevel=5)
+
+
+def open_directions(atoms: Atoms) -> np.ndarray:
+    """(3,) bool: directions of the cell without periodicity, or with vacuum across them."""
+    found = ~np.array(atoms.pbc)
+    if atoms.pbc.any():
+        widths = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc))
+        found[np.array(atoms.pbc)] = widths >= VACUUM
+    return found
