@@ -43,7 +43,7 @@ NEB = Arguments("workflows.paths.neb", "neb", NEBSettings)
 @NEB.option("--relax-ends/--no-relax-ends", argument="relax_ends")
 @NEB.option("--ends-fmax", argument="ends_fmax", type=float)
 @NEB.option("--ends-steps", argument="ends_steps", type=int)
-@click.option("--resume", is_flag=True, help=NEB.help("resume"))
+@click.option("--resume", is_flag=True, default=False, help=NEB.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=NEB.help("plot"))
 @click.option(
     "--allow-unconverged", is_flag=True, help="Exit with 0 also when the force limit was not reached."

@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import NotConvergedError, UsageError
 from ..common import working_copy
 from ..relax import relax as run_relax
+from ..restart import constraint_text
 from .settings import NEBSettings
 
 if TYPE_CHECKING:
@@ -105,12 +106,8 @@ def _check_constraints(first: Atoms, last: Atoms) -> None:
         if not isinstance(constraint, FixAtoms | FixCartesian):
             fact = f"A band knows no constraints but fixed atoms, an end has {type(constraint).__name__}."
             raise UsageError(fact, hint="take it off: atoms.set_constraint()")
-    if last.constraints and [c.todict() for c in first.constraints] != [c.todict() for c in last.constraints]:
-        same = [str(c) for c in first.constraints] == [str(c) for c in last.constraints]
-        if not same:
-            raise UsageError(
-                "The two ends have other constraints.", hint="set the same on both, or on the first"
-            )
+    if last.constraints and constraint_text(first) != constraint_text(last):
+        raise UsageError("The two ends have other constraints.", hint="set the same on both, or on the first")
 
 
 def _check_fixed(first: Atoms, last: Atoms) -> None:

@@ -43,7 +43,7 @@ class NEBSettings:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, got {getattr(self, name)}.")
         if self.images > 200:
-            raise UsageError(f"images must be at most 200, got {self.images}.")
+            raise UsageError(f"The number of images must be at most 200, got {self.images}.")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
