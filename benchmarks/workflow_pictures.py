@@ -1,6 +1,6 @@
-"""Pictures of the pages on vibrations and paths, with ASE's EMT: python benchmarks/workflow_pictures.py
+"""Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg and docs/images/neb_hop.svg.
+Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg and young_ni.svg.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ase.build import add_adsorbate, fcc100
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import neb, vib
+from jmp_calc import elastic, eos, neb, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -40,11 +40,28 @@ def hop(folder: Path) -> None:
     shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
 
 
+def equation_of_state(folder: Path) -> None:
+    """Energies and pressures of copper."""
+    eos(bulk("Cu", a=3.59), calc=EMT(), min_volume=0.88, max_volume=1.12, n_volumes=11, out=folder)
+    shutil.copy(folder / "eos.svg", IMAGES / "eos_cu.svg")
+
+
+def elastic_constants(folder: Path) -> None:
+    """Stress against strain, and Young's modulus, of nickel in the hexagonal structure, where ions relax."""
+    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
+    nickel.calc = EMT()
+    elastic(relax(nickel, cell="full", fmax=1e-4).atoms, out=folder)
+    for name in ("elastic", "young"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_ni.svg")
+
+
 def main() -> None:
     """Draw all of them."""
-    for draw in (vibrations, hop):
-        with tempfile.TemporaryDirectory() as folder:
-            draw(Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        vibrations(Path(folder))
+        hop(Path(folder))
+        equation_of_state(Path(folder))
+        elastic_constants(Path(folder))
 
 
 if __name__ == "__main__":
