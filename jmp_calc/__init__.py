@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
+    from .workflows.paths.neb import neb
     from .workflows.phonon.phonons import phonons
+    from .workflows.phonon.qha import qha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -44,10 +46,12 @@ __all__ = [
     "finetune",
     "formation_energy",
     "md",
+    "neb",
     "phonons",
     "predict",
     "predict_classes",
     "predict_vectors",
+    "qha",
     "relax",
     "surface_energy",
     "vib",
@@ -65,10 +69,12 @@ _HOME = {
     "finetune": "jmp_calc.training.finetune",
     "formation_energy": "jmp_calc.workflows.statics.energies",
     "md": "jmp_calc.workflows.md",
+    "neb": "jmp_calc.workflows.paths.neb",
     "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
+    "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",

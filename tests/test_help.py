@@ -21,6 +21,8 @@ from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.paths.settings import NEBSettings
+from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -42,7 +44,9 @@ SETTINGS: dict[str, type] = {
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
+    "qha": QhaSettings,
     "relax": RelaxSettings,
+    "neb": NEBSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
@@ -55,7 +59,9 @@ OPTIONS: dict[str, dict[str, str]] = {
     "finetune": {},
     "md": {},
     "phonons": {},
+    "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "neb": {},
     "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
