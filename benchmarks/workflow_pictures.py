@@ -9,11 +9,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ase.build import bulk
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
+from ase.constraints import FixAtoms
 
-from jmp_calc import elastic, eos, relax, vib
+from jmp_calc import elastic, eos, neb, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -24,6 +25,19 @@ def vibrations(folder: Path) -> None:
     cluster.calc = EMT()
     vib(cluster, out=folder)
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
+
+
+def hop(folder: Path) -> None:
+    """A gold atom on aluminium, from one hollow to the next."""
+    initial = fcc100("Al", size=(2, 2, 3))
+    add_adsorbate(initial, "Au", 1.7, "hollow")
+    initial.center(axis=2, vacuum=4.0)
+    initial.set_constraint(FixAtoms([atom.index for atom in initial if atom.tag > 1]))
+    initial.calc = EMT()
+    final = initial.copy()
+    final.positions[-1, 0] += 0.5 * initial.cell[0, 0]
+    neb(initial, final, images=5, out=folder)
+    shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
 
 
 def equation_of_state(folder: Path) -> None:
@@ -45,6 +59,7 @@ def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         vibrations(Path(folder))
+        hop(Path(folder))
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
 

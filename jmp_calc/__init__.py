@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
+    from .workflows.paths.neb import neb
     from .workflows.phonon.phonons import phonons
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
@@ -42,6 +43,7 @@ __all__ = [
     "finetune",
     "formation_energy",
     "md",
+    "neb",
     "phonons",
     "predict",
     "predict_classes",
@@ -62,6 +64,7 @@ _HOME = {
     "finetune": "jmp_calc.training.finetune",
     "formation_energy": "jmp_calc.workflows.statics.energies",
     "md": "jmp_calc.workflows.md",
+    "neb": "jmp_calc.workflows.paths.neb",
     "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",

@@ -20,6 +20,7 @@ from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.paths.settings import NEBSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -41,6 +42,7 @@ SETTINGS: dict[str, type] = {
     "md": MDSettings,
     "phonons": PhononSettings,
     "relax": RelaxSettings,
+    "neb": NEBSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
@@ -53,6 +55,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "md": {},
     "phonons": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "neb": {},
     "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""

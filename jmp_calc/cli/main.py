@@ -31,6 +31,7 @@ COMMANDS = {
     "singlepoint": "Energy, forces and stress of structures, or what else the head gives.",
     "relax": "Relax positions and, on request, the cell.",
     "md": "Molecular dynamics: NVE, Langevin NVT, NPT.",
+    "neb": "Path between two structures and its barrier: nudged elastic band.",
     "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
     "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "elastic": "Elastic constants, stability and moduli of a crystal.",

@@ -295,3 +295,22 @@ def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequenc
         axes.tick_params(labelsize=7)
     figure.suptitle("Young's modulus (GPa)", fontsize=10)
     _save(figure, paths)
+
+
+@drawn("The barrier")
+def plot_barrier(
+    path: np.ndarray, energies: np.ndarray, curve: tuple[np.ndarray, np.ndarray], paths: Sequence[Path]
+) -> None:
+    """Energies (images,) in eV above the first image against the length of the path (images,) in Å;
+    ``curve``: the same two (m,) of a curve through energies and slopes."""
+    figure, axes = _figure(5.2, 3.6)
+    axes.plot(*curve, color=INK, linewidth=1.0)
+    axes.plot(path, energies, "o", color=INK)
+    top = int(np.argmax(energies))
+    axes.axhline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.annotate(
+        f"{energies[top]:.3f} eV", (path[top], energies[top]), (0, 6), textcoords="offset points", ha="center"
+    )
+    axes.margins(y=0.15)
+    axes.set(xlabel="length of the path (Å)", ylabel="energy (eV)")
+    _save(figure, paths)
