@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .workflows.md import md
     from .workflows.paths.neb import neb
     from .workflows.phonon.phonons import phonons
+    from .workflows.phonon.qha import qha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -48,6 +49,7 @@ __all__ = [
     "predict",
     "predict_classes",
     "predict_vectors",
+    "qha",
     "relax",
     "surface_energy",
     "vib",
@@ -69,6 +71,7 @@ _HOME = {
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
+    "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",

@@ -21,6 +21,7 @@ from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
+from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -41,6 +42,7 @@ SETTINGS: dict[str, type] = {
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
+    "qha": QhaSettings,
     "relax": RelaxSettings,
     "neb": NEBSettings,
     "vib": VibSettings,
@@ -54,6 +56,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "finetune": {},
     "md": {},
     "phonons": {},
+    "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
     "vib": {},

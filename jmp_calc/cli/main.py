@@ -37,6 +37,7 @@ COMMANDS = {
     "elastic": "Elastic constants, stability and moduli of a crystal.",
     "energies": "Energies of formation, atomisation, adsorption and of surfaces.",
     "phonons": "Phonon bands, density of states, thermal properties.",
+    "qha": "Thermal expansion, heat capacity and Grüneisen parameters of a crystal.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
     "sample": "Draw structures worth labelling: molecules by valence rules, crystals by prototypes.",

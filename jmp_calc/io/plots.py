@@ -297,6 +297,50 @@ def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequenc
     _save(figure, paths)
 
 
+@drawn("The quasi-harmonic approximation")
+def plot_qha(kelvin: np.ndarray, curves: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
+    """Four curves (T,) by their names with units, against temperature (T,) in K."""
+    figure, grid = _figure(7.2, 5.2, rows=2, columns=2)
+    for axes, (name, values) in zip(grid.flat, curves.items(), strict=True):
+        axes.plot(kelvin, values, color=INK, linewidth=1.2)
+        axes.set_ylabel(name)
+    for axes in grid[1]:
+        axes.set_xlabel("temperature (K)")
+    _save(figure, paths)
+
+
+@drawn("The free energies")
+def plot_helmholtz(
+    volumes: np.ndarray,
+    energies: np.ndarray,
+    kelvin: np.ndarray,
+    minima: tuple[np.ndarray, np.ndarray],
+    paths: Sequence[Path],
+) -> None:
+    """Free energies (T, volumes) in eV against volumes in Å³ at some of the temperatures (T,) in K, and the
+    volumes and energies (T,) of their minima."""
+    figure, axes = _figure(5.2, 4.4)
+    for row in np.unique(np.linspace(0, len(kelvin) - 1, 8).astype(int)):
+        axes.plot(volumes, energies[row], "o-", color=INK, linewidth=0.8, markersize=3)
+        axes.annotate(f"{kelvin[row]:g} K", (volumes[-1], energies[row, -1]), fontsize=7)
+    axes.plot(*minima, color="C3", linewidth=1.2, label="minimum")
+    axes.set(xlabel="volume (Å³)", ylabel="free energy (eV)")
+    axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The Grüneisen parameters")
+def plot_gruneisen(frequencies: np.ndarray, gamma: np.ndarray, mean: float, paths: Sequence[Path]) -> None:
+    """Grüneisen parameters against frequencies in THz, both (n_qpoints, n_bands)."""
+    figure, axes = _figure(5.2, 3.6)
+    axes.plot(frequencies.ravel(), gamma.ravel(), ".", color=INK, markersize=3)
+    axes.axhline(mean, color="C3", linewidth=1.0, label=f"mean {mean:.3g}")
+    axes.axhline(0.0, color=LIGHT, linewidth=0.6)
+    axes.set(xlabel="frequency (THz)", ylabel="Grüneisen parameter")
+    axes.legend(frameon=False)
+    _save(figure, paths)
+
+
 @drawn("The barrier")
 def plot_barrier(
     path: np.ndarray, energies: np.ndarray, curve: tuple[np.ndarray, np.ndarray], paths: Sequence[Path]
