@@ -1,7 +1,7 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg and
-analysis_cu.svg.
+Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
+helmholtz_cu.svg and analysis_cu.svg.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import analyse, elastic, eos, md, neb, relax, vib
+from jmp_calc import analyse, elastic, eos, md, neb, qha, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -56,6 +56,14 @@ def elastic_constants(folder: Path) -> None:
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_ni.svg")
 
 
+def thermal_expansion(folder: Path) -> None:
+    """Volume, expansion, bulk modulus and heat capacity of copper, and its free energies."""
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
+    for name in ("qha", "helmholtz"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -72,6 +80,7 @@ def main() -> None:
         hop(Path(folder))
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
+        thermal_expansion(Path(folder))
         dynamics(Path(folder))
 
 

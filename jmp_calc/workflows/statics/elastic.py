@@ -17,7 +17,7 @@ from ...errors import JMPWarning, UsageError
 from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3
 from ..common import has_stress, warn_if_not_smooth, working_copy
-from ..relax_cell import point_group, space_group
+from ..relax_cell import point_group, space_group, standard_axes
 from .crystal import STRESS_LIMIT_GPA, check_crystal, largest_stress_gpa
 from .elastic_result import OUTPUTS, ElasticResult
 from .elastic_settings import ElasticSettings, Ions
@@ -120,6 +120,7 @@ def _computed(work: Atoms, settings: ElasticSettings, quiet: bool) -> ElasticRes
         relaxed=with_relaxed,
         frames=tuple(frames),
         space_group=space_group(start, settings.symprec),
+        axes=standard_axes(start, settings.symprec),
         n_rotations=len(rotations),
         stress_gpa=tuple(float(s) * GPA_PER_EV_A3 for s in unstrained.get_stress()),
         fmax=float(np.linalg.norm(unstrained.get_forces(), axis=1).max()),
