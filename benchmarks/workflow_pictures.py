@@ -1,6 +1,7 @@
-"""Pictures of the pages on vibrations and paths, with ASE's EMT: python benchmarks/workflow_pictures.py
+"""Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg and docs/images/neb_hop.svg.
+Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
+helmholtz_cu.svg and analysis_cu.svg.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
+from ase.constraints import FixAtoms
 
-from jmp_calc import vib
+from jmp_calc import analyse, elastic, eos, md, neb, qha, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -25,10 +28,60 @@ def vibrations(folder: Path) -> None:
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
 
 
+def hop(folder: Path) -> None:
+    """A gold atom on aluminium, from one hollow to the next."""
+    initial = fcc100("Al", size=(2, 2, 3))
+    add_adsorbate(initial, "Au", 1.7, "hollow")
+    initial.center(axis=2, vacuum=4.0)
+    initial.set_constraint(FixAtoms([atom.index for atom in initial if atom.tag > 1]))
+    initial.calc = EMT()
+    final = initial.copy()
+    final.positions[-1, 0] += 0.5 * initial.cell[0, 0]
+    neb(initial, final, images=5, out=folder)
+    shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
+
+
+def equation_of_state(folder: Path) -> None:
+    """Energies and pressures of copper."""
+    eos(bulk("Cu", a=3.59), calc=EMT(), min_volume=0.88, max_volume=1.12, n_volumes=11, out=folder)
+    shutil.copy(folder / "eos.svg", IMAGES / "eos_cu.svg")
+
+
+def elastic_constants(folder: Path) -> None:
+    """Stress against strain, and Young's modulus, of nickel in the hexagonal structure, where ions relax."""
+    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
+    nickel.calc = EMT()
+    elastic(relax(nickel, cell="full", fmax=1e-4).atoms, out=folder)
+    for name in ("elastic", "young"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_ni.svg")
+
+
+def thermal_expansion(folder: Path) -> None:
+    """Volume, expansion, bulk modulus and heat capacity of copper, and its free energies."""
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
+    for name in ("qha", "helmholtz"):
+        shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
+def dynamics(folder: Path) -> None:
+    """Copper at 1000 K for 8 ps."""
+    atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
+    settings = dict(thermostat="bussi", temperature_k=1000, timestep_fs=4, steps=2000, traj_every=2)
+    md(atoms, calc=EMT(), out=folder, **settings)
+    analyse(folder / "traj.extxyz").plot(folder)
+    shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
+
+
 def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         vibrations(Path(folder))
+        hop(Path(folder))
+        equation_of_state(Path(folder))
+        elastic_constants(Path(folder))
+        thermal_expansion(Path(folder))
+        dynamics(Path(folder))
 
 
 if __name__ == "__main__":

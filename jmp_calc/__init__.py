@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .analysis.analyse import analyse
     from .calculator import JMPCalculator
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
+    from .workflows.paths.neb import neb
     from .workflows.phonon.phonons import phonons
+    from .workflows.phonon.qha import qha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -34,6 +37,7 @@ __all__ = [
     "JMPCalculator",
     "__version__",
     "adsorption_energy",
+    "analyse",
     "atomisation_energy",
     "elastic",
     "eos",
@@ -42,10 +46,12 @@ __all__ = [
     "finetune",
     "formation_energy",
     "md",
+    "neb",
     "phonons",
     "predict",
     "predict_classes",
     "predict_vectors",
+    "qha",
     "relax",
     "surface_energy",
     "vib",
@@ -54,6 +60,7 @@ __all__ = [
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
+    "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
@@ -62,10 +69,12 @@ _HOME = {
     "finetune": "jmp_calc.training.finetune",
     "formation_energy": "jmp_calc.workflows.statics.energies",
     "md": "jmp_calc.workflows.md",
+    "neb": "jmp_calc.workflows.paths.neb",
     "phonons": "jmp_calc.workflows.phonon.phonons",
     "predict": "jmp_calc.inference.predict",
     "predict_classes": "jmp_calc.inference.predict",
     "predict_vectors": "jmp_calc.inference.predict",
+    "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",

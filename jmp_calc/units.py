@@ -47,6 +47,11 @@ THZ_PER_EV = 1e3 * FREQUENCY_UNITS["meV"]
 CM1_PER_EV = THZ_PER_EV / FREQUENCY_UNITS["cm-1"]
 """cm⁻¹ of a quantum of 1 eV."""
 
+CM1_PER_INVERSE_FS = 1e3 / FREQUENCY_UNITS["cm-1"]
+"""cm⁻¹ of one oscillation per fs."""
+CM2_PER_S_OF_A2_PER_FS = 0.1
+"""cm²/s of 1 Å²/fs, a diffusion coefficient."""
+
 KM_S_PER_THZ_A = 0.1
 """km/s of 1 THz Å, a slope of bands."""
 

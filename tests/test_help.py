@@ -16,10 +16,13 @@ import pytest
 import jmp_calc
 import jmp_calc.training
 from jmp_calc import errors
+from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.paths.settings import NEBSettings
+from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -31,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
+    "analyse": AnalyseSettings,
     "elastic": ElasticSettings,
     "adsorption_energy": SumSettings,
     "atomisation_energy": SumSettings,
@@ -40,11 +44,14 @@ SETTINGS: dict[str, type] = {
     "estimate": Settings,
     "md": MDSettings,
     "phonons": PhononSettings,
+    "qha": QhaSettings,
     "relax": RelaxSettings,
+    "neb": NEBSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
+    "analyse": {"trajectory": "struct"},
     "elastic": {},
     "eos": {},
     "estimate": {},
@@ -52,7 +59,9 @@ OPTIONS: dict[str, dict[str, str]] = {
     "finetune": {},
     "md": {},
     "phonons": {},
+    "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
+    "neb": {},
     "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""

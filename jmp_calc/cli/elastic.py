@@ -91,10 +91,12 @@ def _lines(result: ElasticResult) -> list[str]:
     from ..workflows.statics.elastic_result import describe
 
     tensor, hill = result.tensor, result.tensor.hill
-    lines = [f"{result.space_group}; elastic constants with {result.ions} ions (GPa):"]
-    lines += [
-        "  " + " ".join(f"{value:9.2f}" for value in row) for row in tensor.constants_gpa.round(2) + 0.0
+    lines = [
+        f"{result.space_group}; elastic constants with {result.ions} ions in the crystal's standard axes "
+        "(GPa):"
     ]
+    rows = result.standard_gpa.round(2) + 0.0
+    lines += ["  " + " ".join(f"{value:9.2f}" for value in row) for row in rows]
     if result.relaxed is not None:
         change = abs(result.relaxed.constants_gpa - result.clamped.constants_gpa).max()
         lines.append(f"relaxing the ions changes them by up to {change:.2f} GPa")

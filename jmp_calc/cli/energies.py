@@ -194,6 +194,9 @@ def _run(
         for term in found.terms:
             formula = term.atoms.get_chemical_formula()
             common.say(f"{term.coefficient:+9.6g} x {term.energy_ev:14.6f} eV  {formula} ({term.name})")
-        quoted = ", ".join(f"{name} {value:.6g}" for name, value in found.numbers.items())
+        quoted = ", ".join(
+            f"{name} {value}" if isinstance(value, bool) else f"{name} {value:.6g}"
+            for name, value in found.numbers.items()
+        )
         common.say(f"{found.kind} {found.energy_ev:.6f} eV; {quoted}")
         common.say(f"wrote {common.out}")

@@ -28,6 +28,7 @@ Examples:
   jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 20000 -o si_npt
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 40000 -o si_npt --restart auto
+  jmp-calc md si64.cif --thermostat bussi --schedule "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps"
 
 Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM writes restart.npz first."""
 
@@ -39,6 +40,9 @@ MD = Arguments("workflows.md", "md", MDSettings)
 @structure_argument
 @common_options(out="./jmp_results/md")
 @MD.option("--ensemble", argument="ensemble")
+@MD.option("--thermostat", argument="thermostat")
+@MD.option("--cell", argument="cell")
+@MD.option("--schedule", argument="schedule")
 @MD.option("--temp", "--temperature", "temperature_k", argument="temperature_k", type=float)
 @MD.option("--pressure", "pressure_gpa", argument="pressure_gpa", type=float)
 @MD.option("--timestep", "timestep_fs", argument="timestep_fs", type=float)
@@ -179,9 +183,12 @@ def _lines(result: MDResult) -> list[str]:
             means.append(f"volume {found['volume_a3_mean']:.2f} Å³")
         part = f"{found['means_from_ps']:g} to {found['means_to_ps']:g} ps"
         lines.append(f"mean {', '.join(means)} (from {part})")
+    for stage in found.get("stages", ()):
+        lines.append(f"{stage['stage']}: mean temperature {stage['temperature_k_mean']:.1f} K")
     if result.drift is not None:
         slope = result.drift.drift_mev_per_atom_per_ps
-        lines.append(f"energy drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")
+        what = "energy" if result.settings.ensemble == "nve" else "conserved energy"
+        lines.append(f"{what} drift {slope:+.3f} meV/atom/ps: {result.drift.verdict}")
     return lines
 
 

@@ -33,6 +33,7 @@ PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
 @PHONONS.option("--supercell", "--dim", "supercell", argument="supercell")
 @PHONONS.option("--min-length", argument="min_length", type=float)
 @PHONONS.option("--displacement", "--amplitude", "displacement", argument="displacement", type=float)
+@PHONONS.option("--random-displacements", argument="random_displacements", metavar="N|auto", type=str)
 @PHONONS.option("--mesh", argument="mesh")
 @PHONONS.option("--bands", argument="bands")
 @PHONONS.option("--band-points", "--n-qpoints", "band_points", argument="band_points", type=int)
@@ -74,7 +75,7 @@ def phonons(
     from ..workflows.phonon.phonons import phonons as run_phonons
     from ..workflows.phonon.result import OUTPUTS, describe
 
-    checked = PhononSettings(**settings)
+    checked = PhononSettings(**settings, seed=common.seed)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms, inputs = picked.atoms, [picked.path, checked.born]
     run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs)
@@ -98,6 +99,9 @@ def phonons(
         common.say(f"thermal properties per mole of {result.thermal_per}; wrote {common.out}")
         if result.non_analytical == NO_LO_TO:
             common.say(f"note: {NO_LO_TO}")
+        if result.missed_share is not None:
+            missed = f"{100 * result.missed_share:.2g} % of their forces are not harmonic"
+            common.say(f"{result.n_displacements} random displacements; {missed}")
         for mode in result.imaginary:
             common.say(f"imaginary: {describe(mode)}")
         if result.followed is not None:

@@ -295,3 +295,97 @@ def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequenc
         axes.tick_params(labelsize=7)
     figure.suptitle("Young's modulus (GPa)", fontsize=10)
     _save(figure, paths)
+
+
+@drawn("The quasi-harmonic approximation")
+def plot_qha(kelvin: np.ndarray, curves: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
+    """Four curves (T,) by their names with units, against temperature (T,) in K."""
+    figure, grid = _figure(7.2, 5.2, rows=2, columns=2)
+    for axes, (name, values) in zip(grid.flat, curves.items(), strict=True):
+        axes.plot(kelvin, values, color=INK, linewidth=1.2)
+        axes.set_ylabel(name)
+    for axes in grid[1]:
+        axes.set_xlabel("temperature (K)")
+    _save(figure, paths)
+
+
+@drawn("The free energies")
+def plot_helmholtz(
+    volumes: np.ndarray,
+    energies: np.ndarray,
+    kelvin: np.ndarray,
+    minima: tuple[np.ndarray, np.ndarray],
+    paths: Sequence[Path],
+) -> None:
+    """Free energies (T, volumes) in eV against volumes in Å³ at some of the temperatures (T,) in K, and the
+    volumes and energies (T,) of their minima."""
+    figure, axes = _figure(5.2, 4.4)
+    for row in np.unique(np.linspace(0, len(kelvin) - 1, 8).astype(int)):
+        axes.plot(volumes, energies[row], "o-", color=INK, linewidth=0.8, markersize=3)
+        axes.annotate(f"{kelvin[row]:g} K", (volumes[-1], energies[row, -1]), fontsize=7)
+    axes.plot(*minima, color="C3", linewidth=1.2, label="minimum")
+    axes.set(xlabel="volume (Å³)", ylabel="free energy (eV)")
+    axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The Grüneisen parameters")
+def plot_gruneisen(frequencies: np.ndarray, gamma: np.ndarray, mean: float, paths: Sequence[Path]) -> None:
+    """Grüneisen parameters against frequencies in THz, both (n_qpoints, n_bands)."""
+    figure, axes = _figure(5.2, 3.6)
+    axes.plot(frequencies.ravel(), gamma.ravel(), ".", color=INK, markersize=3)
+    axes.axhline(mean, color="C3", linewidth=1.0, label=f"mean {mean:.3g}")
+    axes.axhline(0.0, color=LIGHT, linewidth=0.6)
+    axes.set(xlabel="frequency (THz)", ylabel="Grüneisen parameter")
+    axes.legend(frameon=False)
+    _save(figure, paths)
+
+
+@drawn("The barrier")
+def plot_barrier(
+    path: np.ndarray, energies: np.ndarray, curve: tuple[np.ndarray, np.ndarray], paths: Sequence[Path]
+) -> None:
+    """Energies (images,) in eV above the first image against the length of the path (images,) in Å;
+    ``curve``: the same two (m,) of a curve through energies and slopes."""
+    figure, axes = _figure(5.2, 3.6)
+    axes.plot(*curve, color=INK, linewidth=1.0)
+    axes.plot(path, energies, "o", color=INK)
+    top = int(np.argmax(energies))
+    axes.axhline(0.0, color=LIGHT, linewidth=0.6, zorder=0)
+    axes.annotate(
+        f"{energies[top]:.3f} eV", (path[top], energies[top]), (0, 6), textcoords="offset points", ha="center"
+    )
+    axes.margins(y=0.15)
+    axes.set(xlabel="length of the path (Å)", ylabel="energy (eV)")
+    _save(figure, paths)
+
+
+@drawn("The analysis")
+def plot_analysis(
+    rdf: tuple[np.ndarray, Mapping[str, np.ndarray]] | None,
+    msd: tuple[np.ndarray, Mapping[str, np.ndarray]],
+    spectrum: tuple[np.ndarray, np.ndarray] | None,
+    paths: Sequence[Path],
+) -> None:
+    """g(r) against r in Å by pair, mean square displacements in Å² against ps by element, density of states
+    against wavenumbers in cm⁻¹; what is None has no panel."""
+    panels = [name for name, part in (("rdf", rdf), ("msd", msd), ("spectrum", spectrum)) if part is not None]
+    figure, drawn_on = _figure(5.2, 2.8 * len(panels), rows=len(panels))
+    axes = dict(zip(panels, np.atleast_1d(drawn_on), strict=True))
+    if rdf is not None:
+        for pair, g in rdf[1].items():
+            if pair != "all" or len(rdf[1]) > 2:
+                axes["rdf"].plot(rdf[0], g, linewidth=1.0, label=pair)
+        axes["rdf"].axhline(1.0, color=LIGHT, linewidth=0.6)
+        axes["rdf"].set(xlabel="distance (Å)", ylabel="g(r)")
+        axes["rdf"].legend(frameon=False)
+    for element, curve in msd[1].items():
+        axes["msd"].plot(msd[0], curve, linewidth=1.0, label=element)
+    axes["msd"].set(xlabel="time (ps)", ylabel="mean square displacement (Å²)")
+    axes["msd"].legend(frameon=False)
+    if spectrum is not None:
+        axes["spectrum"].plot(*spectrum, color=INK, linewidth=1.0)
+        axes["spectrum"].set(xlabel="wavenumber (cm⁻¹)", ylabel="density of states (cm)")
+        filled = np.flatnonzero(np.cumsum(spectrum[1]) < 0.999 * spectrum[1].sum())
+        axes["spectrum"].set_xlim(0.0, 1.1 * float(spectrum[0][filled[-1]]) if len(filled) else None)
+    _save(figure, paths)

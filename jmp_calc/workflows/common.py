@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +68,19 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
 
 def has_stress(atoms: Atoms) -> bool:
     """Whether the calculator gives a stress for this structure (evaluates it once)."""
+    return _answers(atoms.get_stress)
+
+
+def has_forces(atoms: Atoms) -> bool:
+    """Whether the calculator gives forces for this structure (evaluates it once)."""
+    return _answers(atoms.get_forces)
+
+
+def _answers(ask: Callable[[], Any]) -> bool:
     from ase.calculators.calculator import PropertyNotImplementedError
 
     try:
-        atoms.get_stress()
+        ask()
     except (PropertyNotImplementedError, NotImplementedError, ValueError):
         return False
     return True

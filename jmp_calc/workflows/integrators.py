@@ -1,9 +1,8 @@
-"""ASE's integrators as we use them, and their inner state for restarts that continue bit for bit.
+"""The integrator of a run: its steps, its inner state for restarts that continue bit for bit, its targets.
 
-nve: velocity Verlet. nvt: Langevin (Vanden-Eijnden & Ciccotti), with FixCom when nothing else is constrained.
-npt: isotropic MTK (Martyna, Tobias & Klein 1994; ASE's IsotropicMTKNPT): the canonical isothermal-isobaric
-ensemble with a volume that breathes and a shape that stays, unlike Berendsen's. Its thermostat counts 3(N-1)
-degrees of freedom, because the total momentum is zero; ASE's own counts 3N and would run hot by N/(N-1).
+nve: velocity Verlet. nvt: Langevin (Vanden-Eijnden & Ciccotti, or BAOAB), with FixCom when nothing else is
+constrained; Nosé-Hoover chains; Bussi's velocity rescaling. npt: Martyna, Tobias & Klein with Nosé-Hoover
+chains, the canonical isothermal-isobaric ensemble, unlike Berendsen's.
 """
 
 from __future__ import annotations
@@ -13,126 +12,130 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..units import GPA_PER_EV_A3
-from .md_settings import MDSettings
+from ..errors import BadStructureError
+from . import ase_dynamics
+from .md_settings import KICKING, MDSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-_MTK_SCALARS = ("_eps", "_p_eps", "_volume0")
-_MTK_ARRAYS = ("_q", "_p", "_cell0")
+_CHAIN = ("_thermostat._eta", "_thermostat._p_eta")
+_BAROSTAT = (*_CHAIN, "_barostat._xi", "_barostat._p_xi")
+_AXES = ("_q", "_p", "_h", "_p_c", "_h0_basis", *_BAROSTAT)
+INNER = {
+    "nve": (),
+    "langevin": (),
+    "baoab": ("accel",),
+    "bussi": ("transferred_energy",),
+    "nose-hoover": ("_q", "_p", *_CHAIN),
+    "volume": ("_eps", "_p_eps", "_volume0", "_q", "_p", "_cell0", *_BAROSTAT),
+    "full": ("_q", "_p", "_h", "_p_g", *_BAROSTAT),
+}
+"""Fields of ASE's objects that the next step depends on; those of single axes are in ``_AXES``."""
 
 
 class Integrator:
-    """One of the three integrators, stepping ``atoms``; ``state``/``restore`` are exact."""
+    """One of the integrators, stepping ``atoms``; ``state``/``restore`` are exact.
 
-    def __init__(self, atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> None:
-        self.atoms, self.settings, self.rng = atoms, settings, rng
-        self._dynamics = {"nve": self._nve, "nvt": self._langevin, "npt": self._mtk}[settings.ensemble]()
+    ``dof``: degrees of freedom that hold heat. ``step``: steps done before.
+    """
+
+    def __init__(
+        self, atoms: Atoms, settings: MDSettings, rng: np.random.Generator, dof: int, step: int = 0
+    ) -> None:
+        self.atoms, self.settings, self.rng, self.dof = atoms, settings, rng, dof
+        self.method = settings.cell or settings.thermostat or settings.ensemble
+        self._inner = INNER.get(self.method, _AXES)
+        self._dynamics = self._build()
+        self._target = settings.temperature_k, settings.pressure_gpa
+        self._count = step
+        self._aim(step)
 
     def step(self) -> None:
-        """One time step."""
-        self._dynamics.step()
+        """One time step, at the temperature and pressure of its place in the schedule.
+
+        Raises:
+            BadStructureError: a barostat that ran away.
+        """
+        self._count += 1
+        self._aim(self._count)
+        if self.settings.ensemble != "npt":
+            self._dynamics.step()
+            return
+        runaway = BadStructureError(
+            "The cell became NaN or infinite.", hint="try a longer barostat_time_fs or a shorter time step"
+        )
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._dynamics.step()
+        except (np.linalg.LinAlgError, FloatingPointError, OverflowError) as err:
+            raise runaway from err
+        if not np.isfinite(self.atoms.cell.array).all():
+            raise runaway
 
     def conserved_energy(self) -> float:
-        """The quantity that exact dynamics would conserve, eV (nvt: the total energy, which it does not)."""
-        if self.settings.ensemble == "npt":
-            return float(self._dynamics.get_conserved_energy())
-        return float(self.atoms.get_total_energy())
+        """The quantity that exact dynamics at constant targets would conserve, eV (Langevin: the total
+        energy, which it does not)."""
+        return float(self.atoms.get_total_energy()) + ase_dynamics.bath_energy(self._dynamics, self.settings)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything beyond positions, momenta and cell that the next step depends on."""
         rng = np.frombuffer(json.dumps(self.rng.bit_generator.state).encode(), dtype=np.uint8)
-        state = {"rng": rng}
-        if self.settings.ensemble == "npt":
-            state |= {name: np.array(getattr(self._dynamics, name)) for name in (*_MTK_SCALARS, *_MTK_ARRAYS)}
-            state |= {name: array.copy() for name, array in self._chains().items()}
-        return state
+        return {"rng": rng} | {_key(path): np.array(self._get(path)) for path in self._inner}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Inverse of ``state``; ValueError where an array has another shape."""
         self.rng.bit_generator.state = json.loads(state["rng"].tobytes().decode())
-        if self.settings.ensemble != "npt":
+        for path in self._inner:
+            now, saved = self._get(path), _like(self._get(path), state[_key(path)])
+            owner, name = self._owner(path)
+            setattr(owner, name, saved if isinstance(now, np.ndarray) else float(saved))
+
+    def _owner(self, path: str) -> tuple[Any, str]:
+        part, _, name = path.rpartition(".")
+        return (getattr(self._dynamics, part) if part else self._dynamics), name
+
+    def _get(self, path: str) -> Any:
+        owner, name = self._owner(path)
+        return getattr(owner, name)
+
+    def _build(self) -> Any:
+        atoms, settings = self.atoms, self.settings
+        if settings.ensemble == "nve":
+            return ase_dynamics.verlet(atoms, settings)
+        if settings.ensemble == "npt":
+            return ase_dynamics.mtk(atoms, settings, self.dof)
+        if settings.thermostat == "nose-hoover":
+            return ase_dynamics.nose_hoover(atoms, settings, self.dof)
+        if settings.thermostat == "bussi":
+            return ase_dynamics.bussi(atoms, settings, self.rng, self.dof)
+        kicks = {"langevin": ase_dynamics.langevin, "baoab": ase_dynamics.baoab}
+        return kicks[settings.thermostat or ""](atoms, settings, self.rng)
+
+    def _aim(self, step: int) -> None:
+        temperature, pressure = target = self.settings.target(step)
+        if target == self._target or temperature is None:
             return
-        for name in _MTK_SCALARS:
-            setattr(self._dynamics, name, float(state[name]))
-        for name in _MTK_ARRAYS:
-            setattr(self._dynamics, name, _like(getattr(self._dynamics, name), state[name]))
-        for name, array in self._chains().items():
-            array[:] = _like(array, state[name])
-
-    def _chains(self) -> dict[str, np.ndarray]:
-        thermostat, barostat = self._dynamics._thermostat, self._dynamics._barostat
-        return {
-            "eta": thermostat._eta,
-            "p_eta": thermostat._p_eta,
-            "xi": barostat._xi,
-            "p_xi": barostat._p_xi,
-        }
-
-    def _nve(self) -> Any:
-        from ase import units
-        from ase.md.verlet import VelocityVerlet
-
-        return VelocityVerlet(self.atoms, self.settings.timestep_fs * units.fs)
-
-    def _langevin(self) -> Any:
-        from ase import units
-        from ase.md.langevin import Langevin
-
-        assert self.settings.friction_per_ps is not None
-        return Langevin(
-            self.atoms,
-            self.settings.timestep_fs * units.fs,
-            temperature_K=self.settings.temperature_k,
-            friction=self.settings.friction_per_ps / (1000 * units.fs),
-            fixcm=False,
-            rng=self.rng,
-        )
-
-    def _mtk(self) -> Any:
-        from ase import units
-        from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainThermostat
-
-        class StressFirst(IsotropicMTKNPT):
-            """Asks for the stress before the forces, so that one evaluation gives both."""
-
-            def _get_forces(self) -> np.ndarray:
-                self._update_atoms()
-                self.atoms.get_stress()
-                return np.array(self.atoms.get_forces(md=True))
-
-        s = self.settings
-        assert s.pressure_gpa is not None
-        assert s.thermostat_time_fs is not None
-        assert s.barostat_time_fs is not None
-        dynamics = StressFirst(
-            self.atoms,
-            s.timestep_fs * units.fs,
-            temperature_K=s.temperature_k,
-            pressure_au=s.pressure_gpa / GPA_PER_EV_A3,
-            tdamp=s.thermostat_time_fs * units.fs,
-            pdamp=s.barostat_time_fs * units.fs,
-        )
-        dynamics._thermostat = NoseHooverChainThermostat(
-            num_atoms_global=len(self.atoms) - 1,
-            masses=dynamics.masses,
-            temperature_K=s.temperature_k,
-            tdamp=s.thermostat_time_fs * units.fs,
-        )
-        return dynamics
+        ase_dynamics.aim(self._dynamics, self.settings, self.dof, temperature, pressure)
+        self._target = target
 
 
-def _like(now: np.ndarray, saved: np.ndarray) -> np.ndarray:
+def _key(path: str) -> str:
+    """Name of a field in restart files: fields of chains without their underscore."""
+    part, _, name = path.rpartition(".")
+    return name.removeprefix("_") if part else name
+
+
+def _like(now: Any, saved: np.ndarray) -> np.ndarray:
     if np.shape(now) != saved.shape or saved.dtype.kind != "f" or not np.isfinite(saved).all():
         raise ValueError("the state of another integrator")
     return saved.copy()
 
 
 def add_momentum_constraint(atoms: Atoms, settings: MDSettings) -> None:
-    """Langevin kicks would make the centre of mass diffuse: keep it fixed when nothing else is
+    """Kicks of single atoms would make the centre of mass diffuse: keep it fixed when nothing else is
     constrained."""
-    if settings.ensemble == "nvt" and not atoms.constraints and len(atoms) > 1:
+    if settings.thermostat in KICKING and not atoms.constraints and len(atoms) > 1:
         from ase.constraints import FixCom
 
         atoms.set_constraint(FixCom())

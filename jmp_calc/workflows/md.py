@@ -1,4 +1,4 @@
-"""Molecular dynamics with any ASE calculator: NVE, Langevin NVT, isotropic NPT.
+"""Molecular dynamics with any ASE calculator: NVE, NVT by four thermostats, NPT of volume, axes or full cell.
 
     result = md(atoms, ensemble="nve", temperature_k=300, timestep_fs=0.5, steps=2000, out="run")
     result.drift, result.stats
@@ -55,7 +55,8 @@ class MDResult:
     trajectory: tuple[Atoms, ...]
     """Recorded frames; empty when ``out`` was given (they are in traj.extxyz)."""
     drift: DriftVerdict | None
-    """Only for NVE."""
+    """Of the total energy (NVE) or of what the thermostat conserves with it; None where there is no such
+    quantity: Langevin dynamics, schedules."""
     state: MDState
     settings: MDSettings
     degrees_of_freedom: int
@@ -63,7 +64,7 @@ class MDResult:
     """Simulated time per time on the clock; None when there was no step to do."""
 
     def __repr__(self) -> str:
-        mean = averages(self.stats, self.columns).get("temperature_k_mean")
+        mean = None if self.settings.stages else averages(self.stats, self.columns).get("temperature_k_mean")
         warm = "" if mean is None else f", mean temperature {mean:.1f} K"
         what = f"{self.settings.ensemble} of {self.atoms.get_chemical_formula()}"
         return f"<MDResult of {what}: {self.n_steps} steps, {self.time_ps:g} ps{warm}>"
@@ -85,10 +86,19 @@ class MDResult:
             "time_ps": self.time_ps,
             "ns_per_day": self.ns_per_day,
             "degrees_of_freedom": self.degrees_of_freedom,
-            **averages(self.stats, self.columns),
+            **(self._stages() if self.settings.stages else averages(self.stats, self.columns)),
             **drift,
             "last": last,
         }
+
+    def _stages(self) -> dict[str, Any]:
+        """Means of each stage of the schedule that was reached, each over its own rows."""
+        found = []
+        for stage in self.settings.stages:
+            own = self.stats[(self.stats[:, 0] > stage.first) & (self.stats[:, 0] <= stage.last)]
+            if len(own):
+                found.append({"stage": stage.text(), **averages(own, self.columns)})
+        return {"stages": found}
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
         """Write stats.dat, traj.extxyz (when the frames are in memory), final.extxyz and restart.npz."""
@@ -108,6 +118,9 @@ def md(
     *,
     calc: Calculator | None = None,
     ensemble: str = MDSettings.ensemble,
+    thermostat: str | None = MDSettings.thermostat,
+    cell: str | None = MDSettings.cell,
+    schedule: str | None = MDSettings.schedule,
     temperature_k: float | None = MDSettings.temperature_k,
     timestep_fs: float = MDSettings.timestep_fs,
     steps: int = MDSettings.steps,
@@ -132,20 +145,30 @@ def md(
     Args:
         atoms: start structure; its constraints hold, its masses count.
         calc: calculator to use; that of ``atoms`` if none is given. Default: None.
-        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (isotropic Martyna-Tobias-Klein with
-            Nosé-Hoover chains, for crystals). Default: "nvt".
+        ensemble: "nve" (velocity Verlet), "nvt" (constant volume, see ``thermostat``) or "npt" (constant
+            pressure of Martyna, Tobias and Klein with Nosé-Hoover chains, for crystals; see ``cell``).
+            Default: "nvt".
+        thermostat: of nvt: "langevin", "baoab" (Langevin, exact for large time steps), "nose-hoover" (chains,
+            no random numbers) or "bussi" (velocity rescaling, CSVR); langevin if none is given.
+            Default: None.
+        cell: what npt changes: "volume" (the shape stays), "lengths" (of a, b and c), "full" (any strain), or
+            the axes that may change their length: "c" is a uniaxial pressure, "ab" a biaxial one; volume if
+            none is given. Default: None.
+        schedule: stages that hold, ramp or quench, such as "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps",
+            with npt also "300 0>5 GPa 10 ps"; it gives start temperature and number of steps. Default: None.
         temperature_k: temperature of the start and of the thermostat, K. Default: 300.0.
         timestep_fs: time step, fs. Default: 1.0.
         steps: total number of steps, restarts included. Default: 1000.
         pressure_gpa: pressure, GPa; npt only, 0 if none is given. Default: None.
-        friction_per_ps: Langevin friction, 1/ps; nvt only, 5 if none is given. Default: None.
-        thermostat_time_fs: thermostat time, fs; npt only, 100 steps if none is given. Default: None.
+        friction_per_ps: Langevin friction, 1/ps; langevin and baoab only, 5 if none is given. Default: None.
+        thermostat_time_fs: thermostat time, fs; nose-hoover, bussi and npt only, 100 steps if none is given.
+            Default: None.
         barostat_time_fs: barostat time, fs; npt only, 1000 steps if none is given. Default: None.
-        seed: random seed of new velocities and of the Langevin thermostat. Default: 0.
+        seed: random seed of new velocities and of the thermostat. Default: 0.
         velocities: "new" draws velocities from ``seed`` at exactly the temperature, "keep" uses those of the
             structure. Default: "new".
-        remove_rotation: start without rotation; if not given, new velocities of molecules in nve do.
-            Default: None.
+        remove_rotation: start without rotation; if not given, new velocities of molecules do, except with
+            Langevin dynamics. Default: None.
         stats_every: steps between rows of stats.dat. Default: 10.
         traj_every: steps between frames of traj.extxyz. Default: 10.
         restart_every: steps between restart files. Default: 1000.
@@ -171,6 +194,9 @@ def md(
     """
     settings = MDSettings(
         ensemble=ensemble,
+        thermostat=thermostat,
+        cell=cell,
+        schedule=schedule,
         temperature_k=temperature_k,
         timestep_fs=timestep_fs,
         steps=steps,
@@ -220,12 +246,21 @@ def _result(run: Run) -> MDResult:
         columns=run.table.columns,
         stats=table,
         trajectory=tuple(run.frames),
-        drift=drift_verdict(table, len(final)) if run.settings.ensemble == "nve" else None,
+        drift=_drift(run, table, len(final)),
         state=run.state(),
         settings=run.settings,
         degrees_of_freedom=run.dof,
         ns_per_day=run.ns_per_day(),
     )
+
+
+def _drift(run: Run, table: np.ndarray, n_atoms: int) -> DriftVerdict | None:
+    """Verdict on what is conserved, if anything is."""
+    if run.settings.ensemble == "nve":
+        return drift_verdict(table, n_atoms)
+    if run.settings.stages or "conserved_eV" not in run.table.columns:
+        return None
+    return drift_verdict(table, n_atoms, run.table.columns.index("conserved_eV"))
 
 
 def continues_run_in(folder: Path, state: MDState, prefix: str = "") -> bool:

@@ -17,9 +17,9 @@ from ..units import GPA_PER_EV_A3
 from .common import has_stress, keep_pulls_off_momenta, model_fingerprint, output_path, snapshot, write_frames
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
-from .md_settings import MDSettings
+from .md_settings import SCALING, MDSettings
 from .restart import MDState
-from .stats import COLUMNS, NPT_COLUMNS, PRESSURE_COLUMNS, StatsTable, TrajectoryFile
+from .stats import AXIAL_PRESSURES, LENGTHS, StatsTable, TrajectoryFile, table_columns
 from .velocities import degrees_of_freedom, start_velocities, temperature
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class Run:
         self.dof = degrees_of_freedom(atoms, settings) if kept is None else kept
         self.step = self.started_at = 0 if state is None else state.step
         self.first_temperature = temperature(atoms, self.dof) if state is None else state.start_temperature_k
-        self.integrator = Integrator(atoms, settings, rng)
+        self.integrator = Integrator(atoms, settings, rng, self.dof, self.step)
         if state is not None:
             state.apply(atoms, self.integrator)
-        reference = self.first_temperature if settings.ensemble == "nve" else settings.temperature_k
+        reference = self.first_temperature if settings.ensemble == "nve" else settings.hottest_k
         self.guard = Guard.of(atoms, reference or 0.0) if settings.guard else None
         self.seconds = 0.0
         self._open(out, prefix, state)
@@ -89,10 +89,15 @@ class Run:
             self._warn_of_losses(*state.records)
 
     def _columns(self) -> tuple[str, ...]:
-        if self.settings.ensemble == "npt":
-            return NPT_COLUMNS
+        settings = self.settings
         crystal = bool(self.atoms.pbc.all()) and self.atoms.cell.rank == 3
-        return PRESSURE_COLUMNS if crystal and has_stress(self.atoms) else COLUMNS
+        return table_columns(
+            pressure=settings.ensemble == "npt" or (crystal and has_stress(self.atoms)),
+            volume=settings.ensemble == "npt",
+            axes=settings.ensemble == "npt" and settings.cell != "volume",
+            conserved=settings.thermostat in SCALING,
+            target=bool(settings.stages),
+        )
 
     def _warn_of_losses(self, rows: int, frames: int) -> None:
         """Say what a loss of power or an editor took from the files since the restart file was written."""
@@ -197,8 +202,14 @@ class Run:
         if "pressure_GPa" in self.table.columns:
             stress = self.atoms.get_stress(voigt=False, include_ideal_gas=True)
             row["pressure_GPa"] = -np.trace(stress) / 3 * GPA_PER_EV_A3
-        if self.settings.ensemble == "npt":
-            row |= {"volume_A3": self.atoms.get_volume(), "conserved_eV": self.integrator.conserved_energy()}
+            row |= dict(zip(AXIAL_PRESSURES, -np.diag(stress) * GPA_PER_EV_A3, strict=True))
+            row |= dict(zip(LENGTHS, self.atoms.cell.lengths(), strict=True))
+            row["volume_A3"] = self.atoms.get_volume()
+        if "conserved_eV" in self.table.columns:
+            row["conserved_eV"] = self.integrator.conserved_energy()
+        if self.settings.stages:
+            goal = self.settings.target(self.step)
+            row |= {"target_K": goal[0] or 0.0, "target_GPa": goal[1] or 0.0}
         return row
 
     def _frame(self) -> Atoms:

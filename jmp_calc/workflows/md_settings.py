@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import JMPWarning, UsageError
 from .common import has_stress, moves
+from .md_schedule import Stage, stage_at, stages_of
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 ENSEMBLES = ("nve", "nvt", "npt")
 ALIASES = {"langevin": "nvt", "nvt-langevin": "nvt", "npt-mtk": "npt", "mtk": "npt"}
+KICKING = ("langevin", "baoab")
+"""Thermostats that push every atom by itself."""
+SCALING = ("nose-hoover", "bussi")
+"""Thermostats that scale all velocities alike: they conserve a total momentum of zero, and no rotation stays
+none."""
+THERMOSTATS = (*KICKING, *SCALING)
+THERMOSTAT_ALIASES = {"nhc": "nose-hoover", "csvr": "bussi"}
+AXES = {"lengths": "abc", **{axes: axes for axes in ("a", "b", "c", "ab", "ac", "bc")}}
+"""Cells of which single axes change their length."""
+CELLS = ("volume", "full", *AXES)
 LIGHT_ATOM_TIMESTEP_FS = 1.0
 """Above this a hydrogen vibration (9 fs period) is sampled too coarsely."""
 PHYSICS = (
     "ensemble",
+    "thermostat",
+    "cell",
+    "schedule",
     "temperature_k",
     "timestep_fs",
     "pressure_gpa",
@@ -36,6 +51,9 @@ class MDSettings:
     use are None after ``resolved``."""
 
     ensemble: str = "nvt"
+    thermostat: str | None = None
+    cell: str | None = None
+    schedule: str | None = None
     temperature_k: float | None = 300.0
     timestep_fs: float = 1.0
     steps: int = 1000
@@ -66,30 +84,88 @@ class MDSettings:
 
     def resolved(self) -> MDSettings:
         """Checked against the ensemble, with its defaults; UsageError names options it cannot use."""
-        ensemble = ALIASES.get(self.ensemble.lower(), self.ensemble.lower())
-        if ensemble not in ENSEMBLES:
-            raise UsageError(f"Unknown ensemble '{self.ensemble}'.", hint=f"one of {', '.join(ENSEMBLES)}")
-        used = {
-            "nve": (),
-            "nvt": ("friction_per_ps",),
-            "npt": ("pressure_gpa", "thermostat_time_fs", "barostat_time_fs"),
-        }[ensemble]
-        for name in ("pressure_gpa", "friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
-            if name not in used and getattr(self, name) is not None:
-                raise _unused(name, ensemble)
+        named = self._named()
+        used = _USED[named.ensemble]
+        if named.ensemble != "nve":
+            used += ("friction_per_ps",) if named.thermostat in KICKING else ("thermostat_time_fs",)
+        for name in ("thermostat", "cell", "pressure_gpa", *_TIMES):
+            if name not in used and getattr(named, name) is not None:
+                raise _unused(name, named)
         defaults = {
+            "cell": CELLS[0],
             "pressure_gpa": 0.0,
             "friction_per_ps": 5.0,
             "thermostat_time_fs": 100.0 * self.timestep_fs,
             "barostat_time_fs": 1000.0 * self.timestep_fs,
         }
-        given = {name: getattr(self, name) for name in used}
+        given = {name: getattr(named, name) for name in used}
         filled: dict[str, Any] = {
             name: defaults[name] if given[name] is None else given[name] for name in used
         }
-        if ensemble != "nve" and self.temperature_k is None:
-            raise UsageError(f"The {ensemble} ensemble needs a temperature.")
-        return replace(self, ensemble=ensemble, **filled)
+        if named.ensemble != "nve" and self.temperature_k is None and self.schedule is None:
+            raise UsageError(f"The {named.ensemble} ensemble needs a temperature.")
+        return replace(named, **filled)._scheduled()
+
+    def _named(self) -> MDSettings:
+        """With the names of ensemble, thermostat and cell as the tables here have them."""
+        ensemble = ALIASES.get(self.ensemble.lower(), self.ensemble.lower())
+        thermostat = None if self.thermostat is None else self.thermostat.lower()
+        thermostat = THERMOSTAT_ALIASES.get(thermostat or "", thermostat)
+        if thermostat is None:
+            thermostat = _FIRST_THERMOSTAT.get(ensemble)
+        cell = None if self.cell is None else self.cell.lower()
+        for word, name, allowed in (
+            ("ensemble", ensemble, ENSEMBLES),
+            ("thermostat", thermostat, THERMOSTATS),
+            ("cell", cell, CELLS),
+        ):
+            if name is not None and name not in allowed:
+                fact = f"Unknown {word} '{getattr(self, word)}'."
+                raise UsageError(fact, hint=f"one of {', '.join(allowed)}")
+        if ensemble == "npt" and thermostat != _FIRST_THERMOSTAT["npt"]:
+            fact = f"The barostat of ensemble npt has no thermostat {thermostat}."
+            raise UsageError(fact, hint=f"use {_FIRST_THERMOSTAT['npt']}, or leave it out")
+        return replace(self, ensemble=ensemble, thermostat=thermostat, cell=cell)
+
+    def _scheduled(self) -> MDSettings:
+        """With the first temperature and the number of steps of the schedule, if there is one."""
+        if self.schedule is None:
+            return self
+        if self.ensemble == "nve":
+            raise UsageError("A schedule needs a thermostat.", hint="use ensemble nvt or npt")
+        stages = stages_of(self.schedule, self.timestep_fs)
+        if self.ensemble != "npt" and any(stage.pressure_gpa for stage in stages):
+            raise UsageError("A schedule of pressures needs ensemble npt.", where=self.schedule)
+        start, steps = stages[0].temperature_k[0], stages[-1].last
+        if self.temperature_k not in (None, MDSettings.temperature_k, start):
+            fact = f"The schedule starts at {start:g} K, not at {self.temperature_k:g} K."
+            raise UsageError(fact, hint="leave out the temperature")
+        if self.steps not in (MDSettings.steps, steps):
+            fact = f"The schedule lasts {steps} steps, not {self.steps}."
+            raise UsageError(fact, hint="leave out the number of steps")
+        return replace(self, temperature_k=start, steps=steps)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Those of the schedule, () without one."""
+        return () if self.schedule is None else stages_of(self.schedule, self.timestep_fs)
+
+    def target(self, step: int) -> tuple[float | None, float | None]:
+        """Temperature (K) and pressure (GPa) that thermostat and barostat aim at in a step."""
+        if not self.stages:
+            return self.temperature_k, self.pressure_gpa
+        temperature, pressure = stage_at(self.stages, step).at(step)
+        return temperature, self.pressure_gpa if pressure is None else pressure
+
+    @property
+    def hottest_k(self) -> float | None:
+        """Highest temperature that is aimed at."""
+        return max((max(stage.temperature_k) for stage in self.stages), default=self.temperature_k)
+
+    @property
+    def keeps_rotation(self) -> bool:
+        """Whether a molecule without rotation stays without: no atom is pushed by itself."""
+        return self.ensemble == "nve" or self.thermostat in SCALING
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
@@ -99,13 +175,29 @@ class MDSettings:
         """The settings that a restart may not change; the start temperature of an NVE run is not one of
         them."""
         kept = {name: getattr(self, name) for name in PHYSICS}
+        kept["schedule"] = [stage.text() for stage in self.stages] or None
         return kept if self.ensemble != "nve" else {**kept, "temperature_k": None}
 
 
-def _unused(name: str, ensemble: str) -> UsageError:
+_FIRST_THERMOSTAT = {"nvt": "langevin", "npt": "nose-hoover"}
+_USED: dict[str, tuple[str, ...]] = {
+    "nve": (),
+    "nvt": ("thermostat",),
+    "npt": ("thermostat", "cell", "pressure_gpa", "barostat_time_fs"),
+}
+"""What an ensemble uses beside the time or the friction of its thermostat."""
+_TIMES = ("friction_per_ps", "thermostat_time_fs", "barostat_time_fs")
+
+
+def _unused(name: str, settings: MDSettings) -> UsageError:
     word = name.rsplit("_", 1)[0].replace("_per", "").replace("_", " ")
-    hint = "use ensemble npt, or leave it out" if name != "friction_per_ps" else "use ensemble nvt"
-    return UsageError(f"A {word} has no meaning in the {ensemble} ensemble.", where=name, hint=hint)
+    if settings.ensemble == "nvt" and name in _TIMES[:2]:
+        hint = f"it is for {' and '.join(KICKING if name == _TIMES[0] else SCALING)}"
+        fact = f"A {word} has no meaning for the thermostat {settings.thermostat}."
+        return UsageError(fact, where=name, hint=hint)
+    ensemble = "nvt" if name in ("friction_per_ps", "thermostat") else "npt"
+    hint = f"use ensemble {ensemble}, or leave it out"
+    return UsageError(f"A {word} has no meaning in the {settings.ensemble} ensemble.", where=name, hint=hint)
 
 
 def _positive(name: str, value: float | None) -> None:
@@ -128,6 +220,9 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         )
     if settings.ensemble == "npt":
         _check_npt(atoms)
+        _check_axes(atoms, settings)
+    if settings.thermostat in ("baoab", "nose-hoover"):
+        _check_linear(atoms, settings)
     if masses.min() < 1.5 and settings.timestep_fs > LIGHT_ATOM_TIMESTEP_FS:
         warnings.warn(
             f"time step {settings.timestep_fs:g} fs is long for hydrogen; use 0.5 fs, or heavier masses",
@@ -163,3 +258,30 @@ def _check_npt(atoms: Atoms) -> None:
         raise UsageError("Constant pressure needs at least two atoms.", hint="use a supercell")
     if not has_stress(atoms):
         raise UsageError("The calculator gives no stress for this structure.", hint="use nvt")
+
+
+LINEAR = ("FixAtoms", "FixCartesian", "FixCom", "FixedLine", "FixedPlane", "Hookean", "ExternalForce")
+"""Constraints that hold where they hold for momenta and forces; others need the positions corrected too."""
+
+
+def _check_linear(atoms: Atoms, settings: MDSettings) -> None:
+    """Refuse constraints that an integrator which moves positions itself would break."""
+    names = [type(constraint).__name__ for constraint in atoms.constraints]
+    broken = [name for name in names if name not in LINEAR]
+    if broken:
+        raise UsageError(
+            f"The constraint {broken[0]} cannot be used with the thermostat {settings.thermostat}.",
+            hint="use langevin or bussi",
+        )
+
+
+def _check_axes(atoms: Atoms, settings: MDSettings) -> None:
+    """A single axis can change its length alone only where it is perpendicular to the others."""
+    lengths = atoms.cell.lengths()
+    cosines = atoms.cell.array @ atoms.cell.array.T / np.outer(lengths, lengths)
+    for axis in AXES.get(settings.cell or "", ""):
+        own = "abc".index(axis)
+        for other in {0, 1, 2} - {own}:
+            if abs(cosines[own, other]) > 1e-6:
+                fact = f"Axis {axis} is not perpendicular to {'abc'[other]}, so it has no length of its own."
+                raise UsageError(fact, where=f"cell={settings.cell}", hint="use cell full or volume")

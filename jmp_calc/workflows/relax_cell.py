@@ -39,8 +39,19 @@ def point_group(atoms: Atoms, symprec: float) -> np.ndarray:
     if found is None:
         return np.eye(3)[None]
     cell = atoms.cell.array.T
-    turns = cell @ np.unique(found.rotations, axis=0) @ np.linalg.inv(cell)
-    left, _, right = np.linalg.svd(turns)  # orthogonal also where the cell is so within symprec only
+    return _orthogonal(cell @ np.unique(found.rotations, axis=0) @ np.linalg.inv(cell))
+
+
+def standard_axes(atoms: Atoms, symprec: float) -> np.ndarray:
+    """Orthogonal matrix (3, 3) that turns a crystal into spglib's standard axes: of cubic ones the edges of
+    the cube, else a along x, b in the xy plane; the identity where no symmetry is found."""
+    found = _symmetry(atoms, symprec)
+    return np.eye(3) if found is None else _orthogonal(np.asarray(found.std_rotation_matrix))
+
+
+def _orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """The orthogonal matrices (..., 3, 3) nearest to some that are so within symprec only."""
+    left, _, right = np.linalg.svd(matrices)
     return np.asarray(left @ right)
 
 

@@ -30,6 +30,19 @@ _INNER = "integrator."
 ANEW = "take a copy of it, or start anew in another folder (or with --overwrite)"
 
 
+_ONCE = {
+    ("nvt", "thermostat"): "langevin",
+    ("npt", "thermostat"): "nose-hoover",
+    ("npt", "cell"): "volume",
+}
+"""What runs did whose restart files do not say it."""
+
+
+def _goes_on(was: Any, now: Any) -> bool:
+    """Whether a schedule has the stages of an earlier one and more."""
+    return bool(was) and bool(now) and now[: len(was)] == was
+
+
 @dataclass(frozen=True, eq=False)
 class MDState:
     """State after ``step`` steps: arrays of the structure and of the integrator, and what they belong to."""
@@ -174,8 +187,9 @@ class MDState:
         ]
         wrong = [f"other {' and '.join(found)}"] if found else []
         for name, now in plain(settings.physics()).items():
-            if self.physics.get(name) != now:
-                wrong.append(f"{name} was {self.physics.get(name)}, now {now}")
+            was = self.physics.get(name, _ONCE.get((str(self.physics.get("ensemble")), name)))
+            if was != now and not (name == "schedule" and _goes_on(was, now)):
+                wrong.append(f"{name} was {was}, now {now}")
         if self.model != model and not model.startswith(f"{self.model} "):  # older files have fewer words
             was, now = (
                 " ".join(word for word in text.split() if word not in other.split())

@@ -22,11 +22,31 @@ COLUMNS = ("step", "time_fs", "epot_eV", "ekin_eV", "etot_eV", "temperature_K")
 PRESSURE_COLUMNS = (*COLUMNS, "pressure_GPa")
 """Of crystals without barostat, where the calculator gives a stress."""
 NPT_COLUMNS = (*PRESSURE_COLUMNS, "volume_A3", "conserved_eV")
+LENGTHS = ("a_A", "b_A", "c_A")
+AXIAL_PRESSURES = ("pressure_xx_GPa", "pressure_yy_GPa", "pressure_zz_GPa")
+"""Of cells whose shape may change."""
+TARGET_COLUMNS = ("target_K", "target_GPa")
+"""Of runs with a schedule; the pressure only where there is a barostat."""
+_KNOWN = frozenset((*NPT_COLUMNS, *LENGTHS, *AXIAL_PRESSURES, *TARGET_COLUMNS))
 SKIPPED_SHARE = 0.1
 """Share of an NVE run that is left out at its start, where it leaves the start structure."""
 GOOD_MEV = 0.2
 BAD_MEV = 2.0
 """meV/atom/ps: below the first the energy is conserved, above the second it is not."""
+
+
+def table_columns(
+    *, pressure: bool, volume: bool, axes: bool, conserved: bool, target: bool
+) -> tuple[str, ...]:
+    """The columns of a run: with a pressure, with a volume, with a shape, with a conserved quantity of a
+    thermostat, with targets that change."""
+    return (
+        *(PRESSURE_COLUMNS if pressure else COLUMNS),
+        *(NPT_COLUMNS[-2:-1] if volume else ()),
+        *((*LENGTHS, *AXIAL_PRESSURES) if axes else ()),
+        *(NPT_COLUMNS[-1:] if conserved else ()),
+        *((TARGET_COLUMNS if volume else TARGET_COLUMNS[:1]) if target else ()),
+    )
 
 
 class StatsTable:
@@ -79,7 +99,8 @@ def _line(row: Sequence[float]) -> str:
 def _header(text: str) -> tuple[str, ...] | None:
     """The columns that a table has, or None where its first line is damaged."""
     names = tuple(text.partition("\n")[0].removeprefix("# ").split())
-    return names if names in (COLUMNS, PRESSURE_COLUMNS, NPT_COLUMNS) else None
+    sound = names[: len(COLUMNS)] == COLUMNS and len(set(names)) == len(names) and _KNOWN.issuperset(names)
+    return names if sound else None
 
 
 def _rows_until(text: str, step: int, width: int) -> list[tuple[float, ...]]:
@@ -147,7 +168,7 @@ def _whole(stream: IO[bytes], n_lines: int) -> bool:
 
 @dataclass(frozen=True)
 class DriftVerdict:
-    """Slope of the total energy per atom of an NVE run, after its first tenth."""
+    """Slope of the conserved quantity per atom (NVE: the total energy), after the first tenth of a run."""
 
     drift_mev_per_atom_per_ps: float
     standard_error: float
@@ -159,8 +180,10 @@ class DriftVerdict:
     """conserved (below 0.2 meV/atom/ps), drifting, not conserved (above 2), or too short to tell."""
 
 
-def drift_verdict(table: np.ndarray, n_atoms: int) -> DriftVerdict | None:
-    """Judge the columns step, time_fs, epot, ekin, etot, …; None with fewer than three rows."""
+def drift_verdict(
+    table: np.ndarray, n_atoms: int, column: int = COLUMNS.index("etot_eV")
+) -> DriftVerdict | None:
+    """Judge a column of energies that should be conserved; None with fewer than three rows."""
     if len(table) < 3:
         return None
     time_ps = table[:, 1] / 1000
@@ -168,7 +191,7 @@ def drift_verdict(table: np.ndarray, n_atoms: int) -> DriftVerdict | None:
     used = table[time_ps >= start - 1e-12]
     if len(used) < 3:
         return None
-    t, energy = used[:, 1] / 1000, 1000 * used[:, 4] / n_atoms
+    t, energy = used[:, 1] / 1000, 1000 * used[:, column] / n_atoms
     centred = t - t.mean()
     slope = float(centred @ (energy - energy.mean()) / (centred @ centred))
     rest = energy - energy.mean() - slope * centred
@@ -189,18 +212,18 @@ def _word(slope: float, error: float, span_ps: float) -> str:
 
 
 def averages(table: np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
-    """Mean and standard deviation of temperature, pressure and volume after the first tenth of the rows, and
-    the times of that part, ps."""
+    """Mean and standard deviation of temperature, pressure, volume and lengths after the first tenth of the
+    rows, and the times of that part, ps."""
     used = table[int(SKIPPED_SHARE * len(table)) :]
     if not len(used):
         return {}
-    wanted = {"temperature_K": "temperature_k", "pressure_GPa": "pressure_gpa", "volume_A3": "volume_a3"}
+    wanted = ("temperature_K", "pressure_GPa", "volume_A3", *LENGTHS, *AXIAL_PRESSURES)
     found: dict[str, Any] = {
         "means_from_ps": float(used[0, 1]) / 1000,
         "means_to_ps": float(used[-1, 1]) / 1000,
     }
     for index, name in enumerate(columns):
         if name in wanted:
-            found[f"{wanted[name]}_mean"] = float(used[:, index].mean())
-            found[f"{wanted[name]}_std"] = float(used[:, index].std())
+            found[f"{name.lower()}_mean"] = float(used[:, index].mean())
+            found[f"{name.lower()}_std"] = float(used[:, index].std())
     return found

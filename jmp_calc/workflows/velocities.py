@@ -1,8 +1,8 @@
 """Start velocities, temperatures and their degrees of freedom.
 
 The temperature is 2·Ekin/(n·kB) with n the degrees of freedom that can hold heat: constraints, a conserved
-total momentum of zero and, for molecules without thermostat, a conserved angular momentum of zero do not
-count.
+total momentum of zero and, for molecules without thermostat or with one that scales all velocities alike, a
+conserved angular momentum of zero do not count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def removes_rotation(atoms: Atoms, settings: MDSettings) -> bool:
     """Whether the start velocities shall lose their angular momentum; those that are kept only on request."""
     if settings.remove_rotation is not None:
         return settings.remove_rotation
-    return settings.velocities == "new" and settings.ensemble == "nve" and _conserves_rotation(atoms)
+    return settings.velocities == "new" and settings.keeps_rotation and _conserves_rotation(atoms)
 
 
 def _conserves_rotation(atoms: Atoms) -> bool:
@@ -47,7 +47,7 @@ def degrees_of_freedom(atoms: Atoms, settings: MDSettings) -> int:
     has_fixcom = any(type(c).__name__ == "FixCom" for c in atoms.constraints)
     if conserves_momentum(atoms, settings) and not has_fixcom:
         free -= 3
-    if settings.ensemble == "nve":
+    if settings.keeps_rotation:
         rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
         if removes_rotation(atoms, settings) or (
             _conserves_rotation(atoms) and not _rotates(atoms, free, rotations)

@@ -125,6 +125,8 @@ def test_the_tensor_turns_with_the_crystal() -> None:
     turned = elastic(atoms, **how)
     expected = rotate_elastic_constants(plain.tensor.constants_gpa, turn)
     assert np.allclose(turned.tensor.constants_gpa, expected, atol=0.01)
+    assert np.allclose(turned.standard_gpa, plain.tensor.constants_gpa, atol=0.01)
+    assert np.allclose(plain.standard_gpa, plain.tensor.constants_gpa, atol=0.01)
     assert np.allclose(turned.tensor.eigenvalues_gpa, plain.tensor.eigenvalues_gpa, atol=0.01)
     for one, other in ((turned.tensor.hill, plain.tensor.hill), (turned.tensor.voigt, plain.tensor.voigt)):
         assert one is not None and other is not None
@@ -162,6 +164,11 @@ def test_a_hexagonal_crystal_has_five_constants(hexagonal: Atoms) -> None:
         assert c[0, 0] == pytest.approx(c[1, 1]) and c[0, 2] == pytest.approx(c[1, 2])
         assert c[3, 3] == pytest.approx(c[4, 4]) and c[5, 5] == pytest.approx((c[0, 0] - c[0, 1]) / 2)
         assert tensor.symmetry_gap_gpa < 0.01 * c.max()
+    lying = hexagonal.copy()
+    lying.set_cell(lying.cell.array[:, [2, 0, 1]], scale_atoms=True)
+    stood = elastic(lying, calc=hexagonal.calc, ions="clamped")
+    assert stood.tensor.constants_gpa[0, 0] == pytest.approx(result.clamped.constants_gpa[2, 2], rel=1e-3)
+    assert np.allclose(stood.standard_gpa, result.clamped.constants_gpa, atol=0.1)
     assert result.relaxed.constants_gpa[0, 0] < result.clamped.constants_gpa[0, 0] - 1.0
 
 

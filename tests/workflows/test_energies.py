@@ -13,6 +13,7 @@ from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.neighborlist import neighbor_list
 
@@ -107,12 +108,37 @@ def test_a_close_packed_surface_breaks_three_bonds(layers: int, periodic: bool) 
 
 
 def test_faces_that_differ_are_told() -> None:
-    slab = fcc111("Cu", (1, 1, 4), a=3.6, vacuum=8.0)
-    del slab[0]
-    slab += Atoms("Cu", [slab.positions[-1] + [0, 0, 2.4]])
+    slab = fcc111("Cu", (2, 1, 3), a=3.6, vacuum=8.0)
+    add_adsorbate(slab, "Cu", 3.6 / 3**0.5, "fcc")
     with pytest.warns(JMPWarning, match="two faces of the slab differ"):
         found = surface_energy(slab, bulk("Cu", a=3.6), calc=Bonds(0.3))
     assert found.numbers["faces_alike"] is False
+
+
+def test_a_slab_of_another_lattice_is_told() -> None:
+    copper = bulk("Cu", a=3.6)
+    with pytest.warns(JMPWarning, match=r"inside the slab neighbours are 2.6\d\d Å apart, in the bulk 2.5"):
+        surface_energy(fcc111("Cu", (1, 1, 4), a=3.75, vacuum=8.0), copper, calc=Bonds())
+    surface_energy(fcc111("Cu", (1, 1, 4), a=3.61, vacuum=8.0), copper, calc=Bonds())
+
+
+def test_crystals_under_stress_are_told() -> None:
+    with pytest.warns(JMPWarning, match=r"cells under stress, by this calculator: reference 0 \(Cu\) \("):
+        formation_energy(bulk("Cu", a=3.59), [bulk("Cu", a=3.5)], calc=EMT())
+
+
+def test_energies_that_were_read_are_enough(tmp_path: Path) -> None:
+    """Of other codes, in files with energies alone."""
+    frames = [molecule("H2O"), molecule("H2"), molecule("O2")]
+    for frame, energy in zip(frames, (-14.2, -6.8, -9.9), strict=True):
+        frame.calc = SinglePointCalculator(frame, energy=energy)
+    ase.io.write(tmp_path / "read.extxyz", frames)
+    water, *gases = ase.io.read(tmp_path / "read.extxyz", ":")
+    found = formation_energy(water, gases)
+    assert found.energy_ev == pytest.approx(-14.2 + 6.8 + 9.9 / 2)
+    assert found.terms[0].fmax is None
+    with pytest.raises(UsageError, match="The calculator gives no forces for a compound"):
+        formation_energy(water, gases, relax="positions")
 
 
 def test_slabs_that_are_none_are_refused() -> None:
@@ -201,7 +227,8 @@ def test_parts_are_relaxed_and_keep_their_constraints() -> None:
 def test_cells_relax_where_asked_for() -> None:
     wide = bulk("Cu", a=3.5)
     wide.calc = morse(periodic=False)
-    as_it_is = atomisation_energy(wide)
+    with pytest.warns(JMPWarning, match=r"cells under stress, by this calculator: structure \(20 GPa\)"):
+        as_it_is = atomisation_energy(wide)
     assert atomisation_energy(wide, relax="full", fmax=1e-3).energy_ev > as_it_is.energy_ev + 0.01
 
 

@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111, graphene, molecule
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.eos import vinet
 
@@ -188,6 +189,13 @@ def test_a_change_of_phase_is_warned_of() -> None:
 def test_what_is_no_crystal_is_refused(atoms: Atoms, reason: str) -> None:
     with pytest.raises(BadStructureError, match=reason):
         eos(atoms, calc=Curve())
+
+
+def test_results_read_from_a_file_are_no_calculator() -> None:
+    atoms = crystal()
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((1, 3)))
+    with pytest.raises(UsageError, match="gives no forces for a volume"):
+        eos(atoms)
 
 
 def test_constraints_and_missing_calculators_are_refused(copper: Atoms) -> None:

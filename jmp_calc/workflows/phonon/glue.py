@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,27 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
             symprec=settings.symprec,
             distinguish_symbol_index=True,
         )
-    phonon.generate_displacements(distance=settings.displacement)
+    if settings.random_displacements:
+        _displace_at_random(phonon, settings)
+    else:
+        phonon.generate_displacements(distance=settings.displacement)
     return phonon
+
+
+def _displace_at_random(phonon: Any, settings: PhononSettings) -> None:
+    """All atoms at once in random directions; UsageError for fewer supercells than symfc needs."""
+    from phonopy.harmonic.displacement import estimate_number_of_snapshots
+
+    wanted = settings.random_displacements
+    enough = estimate_number_of_snapshots(phonon.supercell, phonon.symmetry, number_estimation_factor=1)
+    if isinstance(wanted, int) and wanted < enough:
+        raise UsageError(
+            f"{wanted} random displacements do not determine the force constants, {enough} may.",
+            hint="write --random-displacements auto",
+        )
+    phonon.generate_displacements(
+        distance=settings.displacement, number_of_snapshots=wanted, random_seed=settings.seed
+    )
 
 
 def _check_size(matrix: np.ndarray, n_unit: int) -> None:
@@ -183,16 +203,10 @@ def solve(
         BadStructureError: no atom feels the displacement of another.
         UsageError: a path that the lattice does not have.
     """
-    phonon.forces = forces
-    phonon.produce_force_constants()
-    if settings.fc_symmetry:
-        phonon.symmetrize_force_constants()
+    set_force_constants(phonon, forces, settings)
     path = _run_bands(phonon, settings, periodic)
     numbers = _mesh(phonon, settings, atoms, periodic)
-    with warnings.catch_warnings():  # a mesh that breaks the symmetry costs time, its results are right
-        warnings.filterwarnings(
-            "ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning
-        )
+    with quiet_meshes():
         if settings.pdos or settings.thermal_displacements:
             _run_per_atom(phonon, numbers, settings)
         # an even mesh without Γ would miss the acoustic limit
@@ -207,6 +221,49 @@ def solve(
         t_min=settings.tmin, t_max=settings.tmax, t_step=settings.tstep, exclude_gamma_acoustic=True
     )
     return path
+
+
+def set_force_constants(phonon: Any, forces: np.ndarray, settings: PhononSettings) -> None:
+    """Force constants from the forces (n, n_atoms, 3) of the displaced supercells, eV/Å."""
+    phonon.forces = forces
+    phonon.produce_force_constants(fc_calculator="symfc" if settings.random_displacements else None)
+    if settings.fc_symmetry:
+        phonon.symmetrize_force_constants()
+
+
+def missed_share(phonon: Any) -> float:
+    """Share of the forces of the displaced supercells that the force constants do not give (root mean
+    squares): noise, forces at rest, and what is not harmonic."""
+    moved = [cell.positions - phonon.supercell.positions for cell in phonon.supercells_with_displacements]
+    harmonic = -np.einsum("ijab,njb->nia", phonon.force_constants, np.array(moved))
+    forces = np.asarray(phonon.forces)
+    return float(np.linalg.norm(forces - harmonic) / max(float(np.linalg.norm(forces)), 1e-30))
+
+
+@contextmanager
+def quiet_meshes() -> Iterator[None]:
+    """Without phonopy's warnings of meshes that break the symmetry: they cost time, their results are
+    right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*(point-group|point group|grid).*", category=RuntimeWarning
+        )
+        yield
+
+
+def mesh_numbers(phonon: Any) -> list[int]:
+    """Numbers of points of a crystal's automatic mesh, along its reciprocal vectors."""
+    lengths = np.linalg.norm(np.linalg.inv(phonon.primitive.cell), axis=0)  # of the reciprocal vectors
+    return [int(n) for n in np.maximum(np.rint(AUTO_MESH_LENGTH_A * lengths), 1)]
+
+
+def per_primitive(phonon: Any) -> str:
+    """What a mole is of: the primitive cell with its atoms, such as "Si2 (2 atoms)"."""
+    from ase.symbols import Symbols
+
+    numbers = phonon.primitive.numbers
+    atoms = f"{len(numbers)} atom{'s' if len(numbers) != 1 else ''}"
+    return f"primitive cells {Symbols(numbers).get_chemical_formula()} ({atoms})"
 
 
 def _run_per_atom(phonon: Any, numbers: float | list[int], settings: PhononSettings) -> None:
@@ -227,18 +284,24 @@ def _mesh(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndar
         return [int(n) for n in np.where(atoms.pbc, numbers, 1)]
     if periodic.all():
         return AUTO_MESH_LENGTH_A
-    lengths = np.linalg.norm(np.linalg.inv(phonon.primitive.cell), axis=0)  # of the reciprocal vectors
-    numbers = np.maximum(np.rint(AUTO_MESH_LENGTH_A * lengths), 1)
-    return [int(n) for n in np.where(periodic, numbers, 1)]
+    return [int(n) for n in np.where(periodic, mesh_numbers(phonon), 1)]
+
+
+def _path(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
+    cell = phonon.primitive.totuple(distinguish_symbol_index=True)[:3]
+    return band_path(cell, periodic, settings.bands, settings.symprec)
+
+
+def band_lines(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> list[np.ndarray]:
+    """q-points of the path, piece by piece, each (n, 3)."""
+    from phonopy.phonon.band_structure import get_band_qpoints
+
+    corners, reciprocal = _path(phonon, settings, periodic).corners, np.linalg.inv(phonon.primitive.cell)
+    return list(get_band_qpoints(corners, npoints=settings.band_points, rec_lattice=reciprocal))
 
 
 def _run_bands(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
-    from phonopy.phonon.band_structure import get_band_qpoints
-
-    cell = phonon.primitive.totuple(distinguish_symbol_index=True)[:3]
-    path = band_path(cell, periodic, settings.bands, settings.symprec)
-    reciprocal = np.linalg.inv(phonon.primitive.cell)
-    lines = get_band_qpoints(path.corners, npoints=settings.band_points, rec_lattice=reciprocal)
+    path, lines = _path(phonon, settings, periodic), band_lines(phonon, settings, periodic)
     phonon.run_band_structure(
         lines,
         with_eigenvectors=settings.eigenvectors,

@@ -46,6 +46,8 @@ def phonons(
     supercell: str | Sequence[int] = PhononSettings.supercell,
     min_length: float = PhononSettings.min_length,
     displacement: float = PhononSettings.displacement,
+    random_displacements: int | str = PhononSettings.random_displacements,
+    seed: int = PhononSettings.seed,
     mesh: str | Sequence[int] = PhononSettings.mesh,
     bands: str = PhononSettings.bands,
     band_points: int = PhononSettings.band_points,
@@ -81,6 +83,9 @@ def phonons(
         min_length: shortest distance between an atom and its image in an automatic supercell, Å. Default:
             20.0.
         displacement: length by which atoms are displaced, Å. Default: 0.01.
+        random_displacements: supercells in which all atoms are displaced at random, "auto" or a number, with
+            force constants fitted by symfc; 0 displaces one atom at a time. Default: 0.
+        seed: seed of the random displacements. Default: 0.
         mesh: q-points of the density of states and of the thermal properties, "auto" or three numbers such as
             "20 20 20"; Γ is always one of them. Default: "auto".
         bands: path of the bands, "auto" or labels of q-points such as "G X, K G L", where a comma starts a
@@ -128,6 +133,8 @@ def phonons(
         supercell=supercell if isinstance(supercell, str) else tuple(supercell),
         min_length=min_length,
         displacement=displacement,
+        random_displacements=random_displacements,
+        seed=seed,
         mesh=mesh if isinstance(mesh, str) else tuple(mesh),
         bands=bands,
         band_points=band_points,
@@ -218,8 +225,12 @@ def _put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
     return frame
 
 
-def _forces(cells: list[Atoms], quiet: bool) -> np.ndarray:
-    """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å."""
+def forces_of(cells: list[Atoms], quiet: bool) -> np.ndarray:
+    """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å.
+
+    Raises:
+        BadInputError: forces that are not finite. Interrupted: after SIGINT or SIGTERM.
+    """
     found: list[np.ndarray] = []
     together = max(ATOMS_TOGETHER // max(len(cells[0]), 1), 1)
     with deferred_signals() as signals, Progress("phonons", len(cells), quiet=quiet) as progress:
@@ -242,7 +253,7 @@ def _computed(
     phonon, box, periodic = displacements(start, settings)
     stress = residual_stress(box, periodic)
     warn_of_strain(stress)
-    path = glue.solve(phonon, _forces(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
+    path = glue.solve(phonon, forces_of(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
     bands, mesh, dos = phonon.band_structure, phonon.mesh, phonon.total_dos
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
     share = _excluded_share(mesh, settings.imaginary_tolerance_thz)
@@ -264,6 +275,7 @@ def _computed(
         group_velocities_km_s=velocities_of(phonon),
         followed=follow(phonon, box, periodic, settings) if settings.follow_imaginary else None,
         non_analytical=non_analytical(phonon, periodic, settings.born),
+        missed_share=glue.missed_share(phonon) if settings.random_displacements else None,
         n_displacements=len(phonon.supercells_with_displacements),
         n_supercell_atoms=len(phonon.supercell),
         space_group=str(phonon.symmetry.get_international_table()),

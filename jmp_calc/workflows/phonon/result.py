@@ -91,6 +91,9 @@ class PhononResult:
     """Where the worst imaginary mode leads; None: not asked for, or no such mode fits the supercell."""
     non_analytical: str
     """What became of the non-analytical term, which splits LO from TO at Γ."""
+    missed_share: float | None
+    """Share of the forces of random displacements that the fitted force constants do not give; None: one atom
+    was displaced at a time."""
     n_displacements: int
     n_supercell_atoms: int
     space_group: str
@@ -110,11 +113,7 @@ class PhononResult:
     @property
     def thermal_per(self) -> str:
         """What the thermal properties are of: the primitive cell with its atoms, such as "Si2 (2 atoms)"."""
-        from ase.symbols import Symbols
-
-        numbers = self.phonopy.primitive.numbers
-        atoms = f"{len(numbers)} atom{'s' if len(numbers) != 1 else ''}"
-        return f"primitive cells {Symbols(numbers).get_chemical_formula()} ({atoms})"
+        return glue.per_primitive(self.phonopy)
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml, units in the names."""
@@ -139,6 +138,8 @@ class PhononResult:
             "protocol": {
                 "fc_symmetry": self.settings.fc_symmetry,
                 "displacement_a": self.settings.displacement,
+                "random_displacements": self.settings.random_displacements,
+                "share_of_forces_missed": self.missed_share,
             },
         }
 

@@ -28,6 +28,8 @@ class PhononSettings:
     supercell: str | tuple[int, ...] = "auto"
     min_length: float = 20.0
     displacement: float = 0.01
+    random_displacements: int | str = 0
+    seed: int = 0
     mesh: str | tuple[int, ...] = "auto"
     bands: str = "auto"
     band_points: int = 51
@@ -67,6 +69,7 @@ class PhononSettings:
         if self.frequency_unit not in get_args(FrequencyUnit):
             known = ", ".join(get_args(FrequencyUnit))
             raise UsageError(f"frequency_unit must be one of {known}, got '{self.frequency_unit}'.")
+        object.__setattr__(self, "random_displacements", _count_or_auto(self.random_displacements))
         if self.relax_steps < 1:
             raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")
         if not 0 <= self.tmin < self.tmax:
@@ -80,6 +83,22 @@ class PhononSettings:
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""
         return asdict(self)
+
+
+def _count_or_auto(value: int | str) -> int | str:
+    """``"auto"`` as it is, anything else as a whole number; UsageError for what is none."""
+    if value == "auto":
+        return "auto"
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if number < 0 or str(number) != str(value).strip():
+        raise UsageError(
+            f"random_displacements must be a whole number or auto, got '{value}'.",
+            hint="0 displaces one atom at a time",
+        )
+    return number
 
 
 def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...]) -> str | tuple[int, ...]:

@@ -8,9 +8,13 @@ import numpy as np
 
 from ...errors import BadStructureError, UsageError
 from ...lattice import VACUUM, gaps
+from ...units import GPA_PER_EV_A3
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+STRESS_LIMIT_GPA = 0.5
+"""A cell under more than this is worth a warning."""
 
 
 def check_crystal(atoms: Atoms, what: str) -> None:
@@ -39,3 +43,11 @@ def check_crystal(atoms: Atoms, what: str) -> None:
             f"For {what} all atoms must be free, the structure has constraints.",
             hint="atoms.set_constraint()",
         )
+
+
+def largest_stress_gpa(stress: np.ndarray) -> float:
+    """Size of the largest principal stress in GPa of a Voigt stress (6,) in eV/Å³."""
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    principal = np.linalg.eigvalsh(voigt_6_to_full_3x3_stress(stress))
+    return float(np.abs(principal).max() * GPA_PER_EV_A3)

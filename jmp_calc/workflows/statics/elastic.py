@@ -17,8 +17,8 @@ from ...errors import JMPWarning, UsageError
 from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3
 from ..common import has_stress, warn_if_not_smooth, working_copy
-from ..relax_cell import point_group, space_group
-from .crystal import check_crystal
+from ..relax_cell import point_group, space_group, standard_axes
+from .crystal import STRESS_LIMIT_GPA, check_crystal, largest_stress_gpa
 from .elastic_result import OUTPUTS, ElasticResult
 from .elastic_settings import ElasticSettings, Ions
 from .tensor import ElasticTensor, symmetrised
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 WHAT = "elastic constants"
-STRESS_LIMIT_GPA = 0.5
-"""An unstrained cell under more than this is worth a warning."""
 ERROR_SHARE, GAP_SHARE = 0.02, 0.02
 """Of the largest constant: errors of slopes, and a lack of symmetry, that are worth a warning."""
 
@@ -122,6 +120,7 @@ def _computed(work: Atoms, settings: ElasticSettings, quiet: bool) -> ElasticRes
         relaxed=with_relaxed,
         frames=tuple(frames),
         space_group=space_group(start, settings.symprec),
+        axes=standard_axes(start, settings.symprec),
         n_rotations=len(rotations),
         stress_gpa=tuple(float(s) * GPA_PER_EV_A3 for s in unstrained.get_stress()),
         fmax=float(np.linalg.norm(unstrained.get_forces(), axis=1).max()),
@@ -171,12 +170,10 @@ def _fitted(frames: Sequence[Atoms], rotations: np.ndarray, settings: ElasticSet
 def _warn(result: ElasticResult) -> None:
     """JMPWarning of a strained start, of stress that is not linear, and of a tensor less symmetric than the
     crystal."""
-    stress = np.array(result.stress_gpa)
-    xx, yy, zz, yz, xz, xy = stress
-    principal = np.linalg.eigvalsh([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    if np.abs(principal).max() > STRESS_LIMIT_GPA:
+    stress = largest_stress_gpa(result.atoms.get_stress())
+    if stress > STRESS_LIMIT_GPA:
         text = (
-            f"the unstrained cell is under {np.abs(principal).max():.2g} GPa: the constants and the verdict "
+            f"the unstrained cell is under {stress:.2g} GPa: the constants and the verdict "
             "on stability are of a crystal under stress, so relax it first (relax --opt-cell full)"
         )
         warnings.warn(text, JMPWarning, stacklevel=4)

@@ -15,7 +15,7 @@ from ...io.atomic import replacing
 from ...units import GPA_PER_EV_A3
 from ..common import output_path, write_frames
 from .elastic_settings import ElasticSettings
-from .tensor import VOIGT, ElasticTensor
+from .tensor import VOIGT, ElasticTensor, turned
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,6 +39,8 @@ class ElasticResult:
     """The strained cells of ``tensor`` with energy, forces, stress and, in ``info``, strain: those of each
     Voigt component, the most negative first."""
     space_group: str | None
+    axes: np.ndarray
+    """(3, 3) what turns the structure into spglib's standard axes (of a cubic crystal the cube's edges)."""
     n_rotations: int
     """Of the point group, by which the tensor was symmetrised."""
     stress_gpa: tuple[float, ...]
@@ -59,6 +61,11 @@ class ElasticResult:
         return self.clamped if self.relaxed is None else self.relaxed
 
     @property
+    def standard_gpa(self) -> np.ndarray:
+        """(6, 6) constants of ``tensor`` in the standard axes of the crystal, for comparison with tables."""
+        return turned(self.tensor.constants_gpa, self.axes)
+
+    @property
     def ions(self) -> str:
         """Of which ``tensor`` is: relaxed or clamped."""
         return "clamped" if self.relaxed is None else "relaxed"
@@ -70,6 +77,8 @@ class ElasticResult:
             "relaxed_ions": None if self.relaxed is None else self.relaxed.to_dict(),
             "clamped_ions": self.clamped.to_dict(),
             "order": list(VOIGT),
+            "constants_in_standard_axes_gpa": self.standard_gpa,
+            "rotation_to_standard_axes": self.axes,
             "space_group": self.space_group,
             "n_rotations": self.n_rotations,
             "stress_gpa": self.stress_gpa,

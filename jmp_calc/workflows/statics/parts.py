@@ -22,6 +22,9 @@ SAME_CELL_A = 1e-3
 """Cell vectors that differ by more are of two cells, Å."""
 MOVED_A = 1.5
 """An atom of a slab that is farther from any of its kind in the covered one has gone, Å."""
+OTHER_LATTICE = 0.02
+"""Distances of neighbours that differ by more of themselves are of two lattices."""
+NEIGHBOUR_REACH_A = 3.5
 SYMPREC_A = 0.05
 """Faces of a slab that differ by less are alike."""
 
@@ -174,7 +177,7 @@ class Surface:
 
 
 def check_surface(slab: Atoms, bulk: Atoms) -> Surface:
-    """Area and bulk cells of a slab; a JMPWarning where its faces differ.
+    """Area and bulk cells of a slab; a JMPWarning where its faces differ, or its lattice is another one.
 
     Raises:
         BadStructureError: a slab without vacuum on two sides, a bulk that is no crystal.
@@ -205,7 +208,38 @@ def check_surface(slab: Atoms, bulk: Atoms) -> Surface:
     if not alike:
         text = "the two faces of the slab differ: the surface energy is the mean of both"
         warnings.warn(text, JMPWarning, stacklevel=4)
+    _warn_of_other_lattice(slab, bulk, int(axis))
     return Surface(len(slab) / len(bulk), float(np.linalg.norm(np.cross(one, other))), alike)
+
+
+def _warn_of_other_lattice(slab: Atoms, bulk: Atoms, axis: int) -> None:
+    """JMPWarning where the innermost atom of a slab has its neighbours elsewhere than those of the bulk."""
+    height = slab.positions @ np.linalg.inv(slab.cell.complete().array)[:, axis]
+    inner = int(np.abs(height - (height.min() + height.max()) / 2).argmin())
+    have = _nearest(slab, inner)
+    known = [_nearest(bulk, int(i)) for i in np.flatnonzero(bulk.numbers == slab.numbers[inner])]
+    wanted = min(known, key=lambda distance: abs(distance - have))
+    if abs(have - wanted) > OTHER_LATTICE * wanted:
+        text = (
+            f"inside the slab neighbours are {have:.3f} Å apart, in the bulk {wanted:.3f} Å: the slab was "
+            "cut from another lattice, or is too thin, and its strain counts as energy of surfaces"
+        )
+        warnings.warn(text, JMPWarning, stacklevel=4)
+
+
+def _nearest(atoms: Atoms, index: int) -> float:
+    """Distance of an atom to its nearest neighbour, images included, Å."""
+    from ase.neighborlist import primitive_neighbor_list
+
+    reach = NEIGHBOUR_REACH_A
+    while True:
+        first, distance = primitive_neighbor_list(
+            "id", atoms.pbc, atoms.cell.complete(), atoms.positions, reach
+        )
+        found = distance[first == index]
+        if len(found):
+            return float(found.min())
+        reach *= 2
 
 
 def _faces_alike(slab: Atoms, axis: int) -> bool:

@@ -14,8 +14,9 @@ import numpy as np
 
 from ...errors import JMPWarning, UsageError
 from ...lattice import VACUUM, gaps
-from ..common import output_path, working_copy, write_frames
+from ..common import has_forces, has_stress, output_path, working_copy, write_frames
 from ..energy_sums import check_one_method, check_zero
+from .crystal import STRESS_LIMIT_GPA, largest_stress_gpa
 from .sum_settings import SumSettings
 from .together import evaluated, relaxed
 
@@ -46,10 +47,12 @@ class Term:
     coefficient: float
     energy_ev: float
     """Of the structure."""
-    fmax: float
-    """Largest force on it after constraints, eV/Å."""
+    fmax: float | None
+    """Largest force on it after constraints, eV/Å; None: the calculator gives none."""
+    stress_gpa: float | None
+    """Largest principal stress of a crystal, in size; None of other structures, and where there is none."""
     atoms: Atoms
-    """With energy and forces."""
+    """With its results."""
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml."""
@@ -60,6 +63,7 @@ class Term:
             "coefficient": self.coefficient,
             "energy_ev": self.energy_ev,
             "fmax_ev_per_a": self.fmax,
+            "largest_stress_gpa": self.stress_gpa,
         }
 
 
@@ -112,7 +116,7 @@ def summed(
     check_one_method(named)
     check_zero(named)
     terms = tuple(_term(part, settings, quiet) for part in needed)
-    _warn_of_forces(terms, settings)
+    _warn_of_loose(terms, settings)
     energy = float(sum(term.coefficient * term.energy_ev for term in terms))
     return EnergySum(kind, energy, {}, terms, settings)
 
@@ -140,18 +144,34 @@ def _term(part: Part, settings: SumSettings, quiet: bool) -> Term:
             what=part.name,
             quiet=quiet,
         )
-    (frame,) = evaluated([atoms], ["energy", "forces"], what=part.name, quiet=quiet)
-    largest = float(np.linalg.norm(frame.get_forces(), axis=1).max())
+    asked = ["energy", *(["forces"] if has_forces(atoms) else [])]
+    if not open_directions(atoms).any() and has_stress(atoms):
+        asked.append("stress")
+    (frame,) = evaluated([atoms], asked, what=part.name, quiet=quiet)
+    fmax = float(np.linalg.norm(frame.get_forces(), axis=1).max()) if "forces" in asked else None
+    stress = largest_stress_gpa(frame.get_stress()) if "stress" in asked else None
     energy = float(frame.get_potential_energy(apply_constraint=False))
-    return Term(part.name, part.coefficient, energy, largest, frame)
+    return Term(part.name, part.coefficient, energy, fmax, stress, frame)
 
 
-def _warn_of_forces(terms: Sequence[Term], settings: SumSettings) -> None:
-    loose = [term for term in terms if term.fmax > settings.fmax]
+def _warn_of_loose(terms: Sequence[Term], settings: SumSettings) -> None:
+    loose = [
+        f"{term.name} ({term.fmax:.2g} eV/Å)"
+        for term in terms
+        if term.fmax is not None and term.fmax > settings.fmax
+    ]
     if loose and settings.relax == "none":
-        text = ", ".join(f"{term.name} ({term.fmax:.2g} eV/Å)" for term in loose)
+        text = ", ".join(loose)
         text = f"not relaxed, by this calculator: {text}; relax='positions' (--relax positions) does that"
         warnings.warn(text, JMPWarning, stacklevel=5)
+    strained = [
+        f"{term.name} ({term.stress_gpa:.2g} GPa)"
+        for term in terms
+        if term.stress_gpa is not None and term.stress_gpa > STRESS_LIMIT_GPA
+    ]
+    if strained:
+        text = f"cells under stress, by this calculator: {', '.join(strained)}; relax them first"
+        warnings.warn(f"{text} (relax --opt-cell full)", JMPWarning, stacklevel=5)
 
 
 def open_directions(atoms: Atoms) -> np.ndarray:

@@ -132,9 +132,14 @@ MANDEL = np.array([1.0, 1.0, 1.0, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
 
 def symmetrised(constants: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Constants (6, 6) averaged over orthogonal matrices (n, 3, 3) of the crystal in Cartesian axes."""
+    return np.asarray(np.mean([turned(constants, rotation) for rotation in rotations], axis=0))
+
+
+def turned(constants: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Constants (6, 6) of the crystal turned by an orthogonal matrix (3, 3)."""
     from matscipy.elasticity import rotate_elastic_constants
 
-    return np.asarray(np.mean([rotate_elastic_constants(constants, turn) for turn in rotations], axis=0))
+    return np.asarray(rotate_elastic_constants(constants, rotation))
 
 
 def sphere(count: int) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadInputError, NotConvergedError
+from ...errors import BadInputError, NotConvergedError, UsageError
 from ...io.progress import Progress
 from ...machine.signals import Interrupted, deferred_signals
 from ..common import raw_results
@@ -33,7 +33,8 @@ def evaluated(
         quiet: no progress bar.
 
     Raises:
-        BadInputError: a result that is not finite. Interrupted: after SIGINT or SIGTERM.
+        BadInputError: a result that is not finite. UsageError: a calculator without them.
+        Interrupted: after SIGINT or SIGTERM.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -42,7 +43,7 @@ def evaluated(
     with deferred_signals() as signals, Progress(what, len(structures), quiet=quiet) as progress:
         while len(found) < len(structures):
             some = structures[len(found) : len(found) + together]
-            for atoms, results in zip(some, raw_results(some, properties), strict=True):
+            for atoms, results in zip(some, _results(some, properties, what), strict=True):
                 if not all(np.isfinite(value).all() for value in results.values()):
                     raise BadInputError(
                         f"The results of {_named(what, len(found), structures)} are not finite."
@@ -54,6 +55,19 @@ def evaluated(
             if signals.received is not None:
                 raise Interrupted(signals.received, f"{len(found)} of {len(structures)} were done ({what})")
     return found
+
+
+def _results(structures: Sequence[Atoms], properties: Sequence[str], what: str) -> list[dict[str, Any]]:
+    """As ``raw_results``; UsageError for a calculator that does not give them."""
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    try:
+        return raw_results(structures, properties)
+    except PropertyNotImplementedError as err:
+        raise UsageError(
+            f"The calculator gives no {' and '.join(properties)} for a {what} ({err}).",
+            hint="results read from a file are of one structure only: set a calculator that computes",
+        ) from err
 
 
 def relaxed(

@@ -1,0 +1,1 @@
+"""What trajectories say: structure, motion, averages with error bars. Knows nothing of calculators."""

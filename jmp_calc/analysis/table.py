@@ -1,0 +1,45 @@
+"""The table of a run (stats.dat): columns by name, and averages of those that have a mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BadInputError
+from .blocks import Average, block_average
+
+AVERAGED = ("epot_eV", "temperature_K", "pressure_GPa", "volume_A3", "a_A", "b_A", "c_A")
+AVERAGED_PREFIX = "pressure_"
+
+
+def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Columns of a thermo table by the names in its header, each (n_rows,).
+
+    Raises:
+        BadInputError: no such table, rows of another width, numbers that are none, NaN.
+    """
+    source = Path(path)
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+        names = lines[0].removeprefix("#").split()
+        rows = np.array([[float(word) for word in line.split()] for line in lines[1:] if line.strip()])
+        sound = lines[0].startswith("#") and rows.shape == (len(rows), len(names))
+    except (OSError, UnicodeDecodeError, IndexError, ValueError) as err:
+        raise BadInputError("This is no table of a run.", where=str(source)) from err
+    if not sound or "step" not in names or not np.isfinite(rows).all():
+        raise BadInputError("This is no sound table of a run.", where=str(source))
+    return {name: rows[:, index] for index, name in enumerate(names)}
+
+
+def table_averages(table: dict[str, np.ndarray], discard: float) -> dict[str, Average]:
+    """Averages after the first share of the rows, by the names of columns; {} of fewer than ten rows."""
+    start = int(discard * len(table["step"]))
+    if len(table["step"]) - start < 10:
+        return {}
+    return {
+        name: block_average(values[start:])
+        for name, values in table.items()
+        if name in AVERAGED or name.startswith(AVERAGED_PREFIX)
+    }

@@ -1,0 +1,1 @@
+"""Paths between two structures: nudged elastic bands, barriers and saddles."""

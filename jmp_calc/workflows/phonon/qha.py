@@ -1,0 +1,307 @@
+"""Thermal expansion and what goes with it by the quasi-harmonic approximation, with any ASE calculator.
+
+result = qha(atoms, supercell="3 3 3")
+result.volume, result.thermal_expansion, result.modes.mean, result.write("si_qha")
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import JMPWarning, NotConvergedError
+from ...io.outdir import claimed, with_prefix
+from ...units import GPA_PER_EV_A3, KJ_MOL
+from ..common import warn_if_not_smooth, working_copy
+from ..relax import relax as run_relax
+from ..statics.crystal import check_crystal
+from ..statics.together import evaluated
+from . import glue
+from .cell import check_lattice
+from .gruneisen import mode_gruneisen, run_gruneisen
+from .phonons import forces_of
+from .qha_result import OUTPUTS, QhaResult
+from .qha_settings import FEWEST_VOLUMES, QhaEos, QhaRelax, QhaSettings
+from .settings import supercell_matrix
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+WHAT = "thermal expansion"
+EVERYWHERE = np.ones(3, dtype=bool)
+J_MOL = 1e-3 * KJ_MOL
+"""eV."""
+
+
+def qha(
+    atoms: Atoms,
+    *,
+    calc: Calculator | None = None,
+    min_volume: float = QhaSettings.min_volume,
+    max_volume: float = QhaSettings.max_volume,
+    n_volumes: int = QhaSettings.n_volumes,
+    eos: QhaEos = QhaSettings.eos,
+    pressure_gpa: float = QhaSettings.pressure_gpa,
+    relax: QhaRelax = QhaSettings.relax,
+    supercell: str | Sequence[int] = QhaSettings.supercell,
+    min_length: float = QhaSettings.min_length,
+    displacement: float = QhaSettings.displacement,
+    mesh: str | Sequence[int] = QhaSettings.mesh,
+    tmax: float = QhaSettings.tmax,
+    tstep: float = QhaSettings.tstep,
+    fmax: float = QhaSettings.fmax,
+    relax_steps: int = QhaSettings.relax_steps,
+    allow_unconverged: bool = QhaSettings.allow_unconverged,
+    symprec: float = QhaSettings.symprec,
+    imaginary_tolerance_thz: float = QhaSettings.imaginary_tolerance_thz,
+    out: str | os.PathLike[str] | None = None,
+    prefix: str = "",
+    plot: bool = True,
+    quiet: bool = True,
+) -> QhaResult:
+    """Phonons of a crystal at several volumes: volume, bulk modulus and heat capacity against temperature,
+    and Grüneisen parameters.
+
+    Args:
+        atoms: crystal, its cell relaxed; ``atoms`` itself is not changed.
+        calc: calculator to use; that of ``atoms`` if none is given. Default: None.
+        min_volume: smallest volume, relative to that of the structure. Default: 0.96.
+        max_volume: largest volume, relative to that of the structure; it should be beyond that of the highest
+            temperature. Default: 1.08.
+        n_volumes: number of volumes, at least 5. Default: 7.
+        eos: equation of state that is fitted at each temperature: "vinet", "birch_murnaghan" or "murnaghan".
+            Default: "vinet".
+        pressure_gpa: pressure on the crystal, GPa. Default: 0.0.
+        relax: what is relaxed at each volume: "positions"; "shape", positions and the cell at constant
+            volume, for crystals that are not cubic. Default: "positions".
+        supercell: "auto" (periodic images of an atom at least ``min_length`` apart), three multiples such as
+            "2 2 2", or nine numbers of a matrix, row by row. Default: "auto".
+        min_length: shortest distance between an atom and its image in an automatic supercell, Å. Default:
+            20.0.
+        displacement: length by which atoms are displaced, Å. Default: 0.01.
+        mesh: q-points of the free energies, "auto" or three numbers such as "20 20 20"; the same at all
+            volumes, made odd so that Γ is one of them. Default: "auto".
+        tmax: highest temperature, K. Default: 1000.0.
+        tstep: step between temperatures, K. Default: 10.0.
+        fmax: largest force left by the relaxations, eV/Å. Default: 0.0001.
+        relax_steps: most steps of each relaxation. Default: 500.
+        allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
+        symprec: deviations from symmetry below this are ignored, Å. Default: 1e-05.
+        imaginary_tolerance_thz: volumes with frequencies below minus this are left out, THz. Default: 0.1.
+        out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
+        prefix: PREFIX- before every file name. Default: "".
+        plot: draw figures of the results against temperature, the free energies and the modes into the
+            folder. Default: True.
+        quiet: no progress bar. Default: True.
+
+    Returns:
+        QhaResult; look at ``trusted_to_k``, nothing is raised when the volume leaves those computed.
+
+    Raises:
+        BadStructureError: no crystal, a left-handed one, atoms that feel no force.
+        UsageError: no calculator, settings that cannot be meant, constraints, a folder into which another job
+            writes.
+        NotConvergedError: a relaxation that did not reach ``fmax``, unless ``allow_unconverged``; fewer than
+            five volumes without imaginary modes.
+        BadInputError: results that are not finite. Interrupted: after SIGINT or SIGTERM.
+    """
+    settings = QhaSettings(
+        min_volume=min_volume,
+        max_volume=max_volume,
+        n_volumes=n_volumes,
+        eos=eos,
+        pressure_gpa=pressure_gpa,
+        relax=relax,
+        supercell=supercell if isinstance(supercell, str) else tuple(supercell),
+        min_length=min_length,
+        displacement=displacement,
+        mesh=mesh if isinstance(mesh, str) else tuple(mesh),
+        tmax=tmax,
+        tstep=tstep,
+        fmax=fmax,
+        relax_steps=relax_steps,
+        allow_unconverged=allow_unconverged,
+        symprec=symprec,
+        imaginary_tolerance_thz=imaginary_tolerance_thz,
+    )
+    glue.require_phonopy()
+    work = working_copy(atoms, calc)
+    check_crystal(work, WHAT)
+    check_lattice(work)
+    with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
+        warn_if_not_smooth(work)
+        result = _computed(work, settings, quiet)
+        if out is not None:
+            result.write(out, prefix=prefix, plot=plot)
+    return result
+
+
+def displaced_at(structures: Sequence[Atoms], settings: QhaSettings) -> list[Any]:
+    """phonopy's objects with the displaced supercells of each volume; UsageError for supercells that cannot
+    be meant."""
+    first, of_phonons = structures[0], settings.of_phonons()
+    matrix = supercell_matrix(of_phonons, first.cell.array, first.pbc, EVERYWHERE)
+    return [glue.displaced(atoms, matrix, of_phonons, EVERYWHERE) for atoms in structures]
+
+
+def scaled(atoms: Atoms, settings: QhaSettings) -> list[Atoms]:
+    """The structure at each volume, with its calculator."""
+    found = []
+    for scale in settings.scales:
+        copy = atoms.copy()
+        copy.set_cell(atoms.cell.array * scale ** (1 / 3), scale_atoms=True)
+        copy.calc = atoms.calc
+        found.append(copy)
+    return found
+
+
+def _relaxed(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) -> list[Atoms]:
+    """Each structure relaxed within its space group, with its calculator."""
+    found = []
+    for scale, atoms in zip(settings.scales, structures, strict=True):
+        result = run_relax(
+            atoms,
+            fmax=settings.fmax,
+            steps=settings.relax_steps,
+            cell="shape" if settings.relax == "shape" else "none",
+            fix_symmetry=glue.told_apart(atoms) == atoms.get_chemical_symbols(),
+            symprec=10 * settings.symprec,
+            quiet=quiet,
+        )
+        if not (result.converged or settings.allow_unconverged):
+            raise NotConvergedError(
+                f"The structure is not relaxed: the force is {result.fmax:.2g} eV/Å, phonons need "
+                f"{settings.fmax:g}.",
+                where=f"volume {scale:.4f}",
+                hint="relax it further (--dtype float64, --relax-steps), or go on with --allow-unconverged",
+            )
+        copy = atoms.copy()
+        copy.set_cell(result.atoms.cell)
+        copy.positions[:] = result.atoms.positions
+        copy.calc = atoms.calc
+        found.append(copy)
+    return found
+
+
+def _computed(work: Atoms, settings: QhaSettings, quiet: bool) -> QhaResult:
+    """Scale, relax, displace, and put the free energies together; warns of imaginary modes and of volumes
+    that end too early."""
+    structures = _relaxed(scaled(work, settings), settings, quiet)
+    frames = evaluated(structures, ["energy", "forces"], what="volume", quiet=quiet)
+    phonons = _with_force_constants(structures, settings, quiet)
+    mesh = _odd_mesh(phonons[len(phonons) // 2], settings)
+    lowest = np.array([_lowest(phonon, mesh) for phonon in phonons])
+    kept = np.flatnonzero(lowest > -settings.imaginary_tolerance_thz)
+    volumes = np.array([phonon.primitive.volume for phonon in phonons])
+    share = len(phonons[0].primitive) / len(work)
+    energies = share * np.array([frame.get_potential_energy() for frame in frames])
+    _check_kept(kept, volumes, lowest)
+    found = _run_qha([phonons[k] for k in kept], energies[kept], mesh, settings)
+    middle = int(np.clip(np.abs(settings.scales[kept] - 1).argmin(), 1, len(kept) - 2))
+    around = [phonons[k] for k in kept[middle - 1 : middle + 2]]
+    lines = glue.band_lines(around[1], settings.of_phonons(), EVERYWHERE)
+    gruneisen = run_gruneisen(around, mesh, lines)
+    result = QhaResult(
+        frames=tuple(frames),
+        volumes_a3=volumes,
+        energies_ev=energies,
+        lowest_thz=lowest,
+        left_out_a3=tuple(float(v) for v in np.delete(volumes, kept)),
+        temperatures=np.array(found.temperatures),
+        volume=np.array(found.equilibrium_volumes),
+        thermal_expansion=np.array(found.thermal_expansion),
+        bulk_modulus_gpa=np.array(found.bulk_moduli) * GPA_PER_EV_A3,
+        heat_capacity=np.array(found.heat_capacity_P.heat_capacities) / J_MOL,
+        entropy=np.array(found.entropy_temperature) / J_MOL,
+        gibbs_ev=np.array(found.gibbs_free_energies),
+        gruneisen=np.array(found.gruneisen_parameters),
+        lattice_a=None if found.lattice is None else np.array(found.lattice.lattice_parameters),
+        modes=mode_gruneisen(gruneisen),
+        per=glue.per_primitive(phonons[0]),
+        phonopy=found,
+        phonopy_gruneisen=gruneisen,
+        settings=settings,
+    )
+    _warn_of_range(result)
+    return result
+
+
+def _with_force_constants(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) -> list[Any]:
+    """phonopy's objects of all volumes; their displaced supercells go to the calculator together."""
+    phonons = displaced_at(structures, settings)
+    cells = [glue.ase_supercells(*pair) for pair in zip(phonons, structures, strict=True)]
+    forces = forces_of([cell for some in cells for cell in some], quiet)
+    ends = np.cumsum([len(some) for some in cells])[:-1]
+    for phonon, some in zip(phonons, np.split(forces, ends), strict=True):
+        glue.set_force_constants(phonon, some, settings.of_phonons())
+    return phonons
+
+
+def _odd_mesh(phonon: Any, settings: QhaSettings) -> list[int]:
+    """Numbers of points for all volumes: a mesh that changes with the volume would be a step in the free
+    energy."""
+    wanted = settings.of_phonons()
+    numbers = glue.mesh_numbers(phonon) if wanted.mesh == "auto" else wanted.mesh
+    return [int(n) + 1 - int(n) % 2 for n in numbers]
+
+
+def _lowest(phonon: Any, mesh: list[int]) -> float:
+    """Lowest frequency on the mesh, THz."""
+    with glue.quiet_meshes():
+        return float(phonon.run_mesh(mesh, is_gamma_center=True).frequencies.min())
+
+
+def _check_kept(kept: np.ndarray, volumes: np.ndarray, lowest: np.ndarray) -> None:
+    """Say which volumes have imaginary modes; NotConvergedError where too few are left."""
+    bad = np.setdiff1d(np.arange(len(volumes)), kept)
+    if len(bad) == 0:
+        return
+    named = ", ".join(f"{volumes[k]:.2f} Å³ ({lowest[k]:.2f} THz)" for k in bad)
+    if len(kept) < FEWEST_VOLUMES:
+        raise NotConvergedError(
+            f"Only {len(kept)} volumes have no imaginary modes, five are needed.",
+            where=named,
+            hint="change --min-volume, --max-volume or the supercell; phonons of one volume name the modes",
+        )
+    text = f"volumes with imaginary modes are left out: {named}"
+    warnings.warn(text, JMPWarning, stacklevel=5)
+
+
+def _run_qha(phonons: list[Any], energies: np.ndarray, mesh: list[int], settings: QhaSettings) -> Any:
+    from phonopy import run_qha
+
+    with glue.quiet_meshes():
+        warnings.filterwarnings("ignore", message="Lattice parameter fitting was skipped")
+        warnings.filterwarnings("ignore", message="Lattice parameters are extrapolated")
+        warnings.filterwarnings("ignore", message="EOS fitting failed")  # seen in where the results end
+        try:
+            return run_qha(
+                phonons,
+                settings.temperatures,
+                internal_energies=energies,
+                mesh=mesh,
+                pressure=settings.pressure_gpa or None,
+                eos=settings.eos,
+                exclude_gamma_acoustic=True,
+            )
+        except (RuntimeError, ValueError, IndexError) as err:
+            raise NotConvergedError(
+                f"No {settings.eos} curve runs through the free energies: {err}.",
+                hint="relax the cell first (jmp-calc relax --opt-cell full), or choose volumes nearer to it",
+            ) from err
+
+
+def _warn_of_range(result: QhaResult) -> None:
+    """JMPWarning where the volume leaves those computed below the highest temperature."""
+    end = result.trusted_to_k
+    if end is not None and end < result.temperatures[-1]:
+        text = (
+            f"above {end:g} K the volume is beyond those computed, and the results are extrapolated: choose "
+            "a larger --max-volume or a smaller --tmax"
+        )
+        warnings.warn(text, JMPWarning, stacklevel=4)
