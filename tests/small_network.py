@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
 from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import BackboneConfig, DefaultHeads, HeadConfig, ModelConfig
+from jmp_calc.model.elements import pair_name
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
 
@@ -115,11 +117,14 @@ def simple_path(make_model: ModelFactory) -> Path:
     """Without quadruplets, as jmp-xs: half the operations to trace; with bonds that break and pairs that
     repel."""
     policy = GraphPolicy("smooth", cutoff=4.5, a2a_cutoff=5.0, a2ee2a_cutoff=4.5, qint_cutoff=0.0)
+    near = {
+        pair_name(i, j): 0.5 for i, j in combinations_with_replacement((1, 6, 7, 8, 11, 13, 14, 17, 29), 2)
+    }
     head = replace(
         ANY,
         binding={1: -2.0, 6: -7.0, 8: -3.0, 29: -3.5},
         binding_gate="bonds",
-        pairs={"H-C": 1.2, "Cu-Cu": 2.65, "Na-Cl": 2.9},
+        pairs={**near, "H-C": 1.2, "Cu-Cu": 2.65, "Na-Cl": 2.9},
     )
     return make_model(policy=policy, heads=(head,), quadruplets=False)
 

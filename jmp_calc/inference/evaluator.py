@@ -43,6 +43,7 @@ from .settings import (
     warn_of_uncovered,
     warn_of_unknown,
 )
+from .unseen_pairs import unseen_pairs, warn_of_unseen_pairs
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,6 +85,7 @@ class Evaluator:
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
         self._warned_of: set[int] = set()
+        self._warned_of_pairs: set[str] = set()
 
     @property
     def head(self) -> HeadConfig:
@@ -117,6 +119,7 @@ class Evaluator:
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.choice, twin._warned_of = copy.copy(self.choice), set(self._warned_of)
+        twin._warned_of_pairs = set(self._warned_of_pairs)
         return twin
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
@@ -141,6 +144,8 @@ class Evaluator:
             self.require_stress(atoms)
         graph = self.build_graph(atoms, search)
         self._guard_memory(GraphCounts.of(graph), gradient)
+        if "descriptors" not in properties:
+            self._tell_unseen_pairs(graph)
         return graph
 
     def prepare_all(
@@ -309,6 +314,13 @@ class Evaluator:
         if new:  # once, not at every step of a dynamics
             self._warned_of |= new
             warn_of_uncovered(head, new)
+
+    def _tell_unseen_pairs(self, graph: Graph) -> None:
+        found = unseen_pairs(self.head, graph)
+        new = {name: atoms for name, atoms in found.items() if name not in self._warned_of_pairs}
+        if new:
+            self._warned_of_pairs |= set(new)
+            warn_of_unseen_pairs(self.head, new, graph.numbers)
 
     def _check_known(self, numbers: np.ndarray) -> None:
         """Elements of descriptors, which are the same for all heads."""
