@@ -157,8 +157,7 @@ def bundled() -> Model:
     """The trained jmp-xs of this package."""
     potential = resolve("jmp-xs").potential.double()
     potential.requires_grad_(False)
-    assert potential.config.default_head is not None
-    return Model(potential, potential.config.default_head)
+    return Model(potential, "pbe")
 
 
 def published() -> Model:
