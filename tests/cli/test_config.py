@@ -32,10 +32,10 @@ def test_values_come_from_the_file_and_the_command_line_wins(run, water: Path, c
     assert settings(run, water, "--steps", 9, "--config", path)["steps"] == 9
 
 
-def test_structure_and_lists_may_be_in_the_file(run, salt: Path, config) -> None:
+def test_structure_and_lists_may_be_in_the_file(run, model: str, salt: Path, config) -> None:
     path = config(f"struct: {salt}\nsupercell: [2, 2, 2]\nno_such: 1\n")
     assert run("phonons", "--config", path, "--dry-run").exit_code == 2
-    path = config(f"struct: {salt}\nsupercell: [2, 2, 2]\n")
+    path = config(f"struct: {salt}\nmodel: {model}\nsupercell: [2, 2, 2]\n")
     result = run("phonons", "--config", path, "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["supercell_atoms"] == 16

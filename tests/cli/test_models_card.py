@@ -24,7 +24,7 @@ GOOD = dataclasses.replace(
     CHON,
     domain=("molecules",),
     theory=Theory(functional="ωB97X", basis="6-31G(d)", spin="restricted"),
-    pairs={"H-H": 0.7, "H-C": 1.0},
+    pairs={"H-H": 0.7, "H-C": 1.0, "H-O": 0.9, "C-O": 1.1},
     errors=(DomainErrors("molecules", 50, 31.0, 900.0, 0.99, 2.5),),
 )
 POOR = dataclasses.replace(
@@ -62,7 +62,7 @@ def test_the_short_card(run: Run, path: Path) -> None:
     done = run("models", "info", path)
     assert done.exit_code == 0, done.output
     assert "organic for molecules, materials for periodic structures" in done.stdout
-    assert "ωB97X/6-31G(d), molecules: H C N O (2 pairs)" in done.stdout
+    assert "ωB97X/6-31G(d), molecules: H C N O (4 pairs)" in done.stdout
     assert "molecules: 31 meV/Å, 3.4 % of the mean force, correlation 0.990" in done.stdout
     assert "wb97x is now organic" in done.stdout
     (note,) = [line for line in done.stdout.splitlines() if "no skill" in line]
@@ -75,7 +75,7 @@ def test_the_full_card(run: Run, path: Path) -> None:
     found = yaml.safe_load(done.stdout)
     poor, other, good = found["heads"]
     assert good["theory"] == {"functional": "ωB97X", "basis": "6-31G(d)", "spin": "restricted"}
-    assert (good["domain"], good["pairs"]) == ("molecules", 2)
+    assert (good["domain"], good["pairs"]) == ("molecules", 4)
     assert good["errors"][0]["forces_mae_share_of_mean_force"] == pytest.approx(31 / 900, abs=1e-4)
     assert [errors["skill"] for errors in poor["errors"]] == ["yes", "none"]
     assert (other["domain"], other["pairs"]) == ("unknown", "unknown")

@@ -63,8 +63,8 @@ class QhaSettings:
             raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
         if self.tmax < 3 * self.tstep:
             raise UsageError(
-                f"tmax must be at least 3 steps of temperature, got {self.tmax} and {self.tstep}: the "
-                "expansion is a difference between temperatures."
+                f"The highest temperature, tmax, must be at least 3 steps, got {self.tmax} and {self.tstep} K: "
+                "the expansion is a difference between temperatures."
             )
 
     def of_phonons(self) -> PhononSettings:
