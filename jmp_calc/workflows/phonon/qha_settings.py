@@ -63,7 +63,7 @@ class QhaSettings:
             raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
         if self.tmax < 3 * self.tstep:
             raise UsageError(
-                f"The highest temperature, tmax, must be at least 3 steps, got {self.tmax} and {self.tstep} K: "
+                f"The highest temperature, tmax, must be at least 3 steps: {self.tmax} and {self.tstep} K; "
                 "the expansion is a difference between temperatures."
             )
 
