@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/nve"), help="folder of the runs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="compute nothing")
-    parser.set_defaults(heads={"ethanol": "b3lyp", "si64": "pbe"})
+    parser.set_defaults(heads={"ethanol": "wb97x-ani2x", "si64": "pbe"})
     args = parser.parse_args()
     path = args.results / "nve.yaml"
     compute_missing(
