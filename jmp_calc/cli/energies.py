@@ -28,9 +28,9 @@ SURFACE = Arguments(MODULE, "surface_energy", SumSettings)
 
 EPILOG = """\b
 Examples:
-  jmp-calc energies formation NaCl.cif --reference Na.cif --reference Cl2.xyz --head pbe
-  jmp-calc energies atomisation ethanol.xyz --head b3lyp --relax positions
-  jmp-calc energies adsorption CO_Pt111.traj --slab Pt111.traj --adsorbate CO.xyz --head rpbe
+  jmp-calc energies formation NiAl.cif --reference Ni.cif --reference Al.cif --head pbe
+  jmp-calc energies atomisation ethanol.xyz --relax positions
+  jmp-calc energies adsorption CO_Pt111.traj --slab Pt111.traj --adsorbate CO.xyz -m jmp-l --head oc20
   jmp-calc energies surface Cu111.cif --bulk Cu.cif
 
 All parts are computed with one head of one model: name it with --head where molecules and crystals meet."""

@@ -316,8 +316,7 @@ class Evaluator:
             warn_of_uncovered(head, new)
 
     def _tell_unseen_pairs(self, graph: Graph) -> None:
-        found = unseen_pairs(self.head, graph)
-        new = {name: atoms for name, atoms in found.items() if name not in self._warned_of_pairs}
+        new = unseen_pairs(self.head, graph, self._warned_of_pairs)
         if new:
             self._warned_of_pairs |= set(new)
             warn_of_unseen_pairs(self.head, new, graph.numbers)

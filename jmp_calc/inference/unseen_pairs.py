@@ -7,12 +7,13 @@ forces are wrong by electronvolts per Å.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import JMPWarning
-from ..model.elements import pair_name, pair_numbers, symbol
+from ..model.elements import pair_name, symbol
 
 if TYPE_CHECKING:
     from ..graph.build import Graph
@@ -22,27 +23,27 @@ NAMED = 3
 """Pairs that one warning describes; of the others it gives the number."""
 
 
-def unseen_pairs(head: HeadConfig, graph: Graph) -> dict[str, tuple[int, int]]:
+def unseen_pairs(head: HeadConfig, graph: Graph, told: Collection[str] = ()) -> dict[str, tuple[int, int]]:
     """Pairs of elements with a main edge that the training data of ``head`` have not, by name, with the atoms
     of the first such edge; none where the pairs of the head are not known, or an element is uncovered (which
-    is told before)."""
+    is told before). Pairs ``told`` already are not looked for: this stands in every step of a dynamics."""
     if head.pairs is None:
         return {}
     present = np.unique(graph.numbers)
     if head.elements is not None:
         present = np.intersect1d(present, head.elements)
-    seen = {pair_numbers(name) for name in head.pairs}
-    strange = [(a, b) for i, a in enumerate(present) for b in present[i:] if (int(a), int(b)) not in seen]
-    if not strange:  # no search through the edges at every step of a dynamics
+    names = {pair_name(int(a), int(b)): (a, b) for i, a in enumerate(present) for b in present[i:]}
+    strange = {name: pair for name, pair in names.items() if name not in head.pairs and name not in told}
+    if not strange:
         return {}
     first, second = graph.numbers[graph.main.source], graph.numbers[graph.main.target]
     found = {}
-    for a, b in strange:
+    for name, (a, b) in strange.items():
         edges = np.flatnonzero((first == a) & (second == b))
         if len(edges):
             place = int(edges[0])
             atoms = int(graph.main.source[place]), int(graph.main.target[place])
-            found[pair_name(int(a), int(b))] = atoms
+            found[name] = atoms
     return found
 
 
