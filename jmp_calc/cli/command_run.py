@@ -19,7 +19,7 @@ from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha25
 from .options import Common
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    from ..io.structures import PickedFrame
 
 
 class CommandRun:
@@ -72,11 +72,11 @@ class CommandRun:
         """Record a file that was read, with its hash."""
         self._inputs.append(InputFile(str(path), file_sha256(path), n_frames, formula))
 
-    def add_structure(self, spec: str, atoms: Atoms) -> None:
-        """Record the file behind ``path@index``."""
-        from ..io.structures import parse_structure
-
-        self.add_input(parse_structure(spec).path, n_frames=1, formula=atoms.get_chemical_formula())
+    def add_structure(self, picked: PickedFrame) -> None:
+        """Record the file of a structure, and say which of its frames was taken where none was named."""
+        self.add_input(picked.path, n_frames=1, formula=picked.atoms.get_chemical_formula())
+        if picked.message is not None:
+            self.common.say(picked.message)
 
     def add_output(self, path: str | Path, what: str) -> None:
         """Record a file that was written; it is hashed when the run ends."""

@@ -70,9 +70,7 @@ def elastic(
         dry_run_report(common, "elastic", facts)
         return
     with run:
-        run.add_structure(struct, atoms)
-        if picked.message is not None:
-            common.say(picked.message)
+        run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
         result = run_elastic(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)

@@ -182,9 +182,7 @@ def _run(
         return
     with run:
         for frame in picked.values():
-            run.add_input(frame.path, n_frames=1, formula=frame.atoms.get_chemical_formula())
-            if frame.message is not None:
-                common.say(frame.message)
+            run.add_structure(frame)
         calculator = common.calculator(structures[0])
         run.model = model_record(calculator)
         found = compute(structures, {"calc": calculator, **settings.to_dict(), "quiet": common.quiet})

@@ -101,9 +101,7 @@ def md(
         _dry_run(struct, picked.atoms, common, settings, source)
         return
     with run:
-        run.add_structure(struct, picked.atoms)
-        if picked.message is not None:
-            common.say(picked.message)
+        run.add_structure(picked)
         _run(run, picked.atoms, calculator or common.calculator(picked.atoms), settings, state)
 
 

@@ -83,10 +83,8 @@ def neb(
         _dry_run([initial, final], [end.atoms for end in ends], common, checked)
         return
     with run:
-        for spec, end in zip((initial, final), ends, strict=True):
-            run.add_structure(spec, end.atoms)
-            if end.message is not None:
-                common.say(end.message)
+        for end in ends:
+            run.add_structure(end)
         if resume and not run.path(STATE).exists():
             common.say("there is no band to go on with: this is a new one")
         result = _result(run, [end.atoms for end in ends], checked, resume)

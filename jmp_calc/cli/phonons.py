@@ -84,11 +84,9 @@ def phonons(
         _dry_run(struct, atoms, common, checked)
         return
     with run:
-        run.add_structure(struct, atoms)
+        run.add_structure(picked)
         if checked.born is not None and Path(checked.born).is_file():
             run.add_input(checked.born)
-        if picked.message is not None:
-            common.say(picked.message)
         atoms.calc = common.calculator(atoms)
         run.model = model_record(atoms.calc)
         result = run_phonons(atoms, **checked.to_dict(), quiet=common.quiet)

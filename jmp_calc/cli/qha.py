@@ -72,9 +72,7 @@ def qha(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
         _dry_run(struct, atoms, common, settings)
         return
     with run:
-        run.add_structure(struct, atoms)
-        if picked.message is not None:
-            common.say(picked.message)
+        run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
         result = run_qha(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
@@ -102,13 +100,13 @@ def _lines(result: QhaResult) -> list[str]:
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: QhaSettings) -> None:
     """Say which supercells and how many calculations it would be."""
     from ..workflows.phonon.cell import check_lattice
-    from ..workflows.phonon.qha import WHAT, displaced_at, scaled
+    from ..workflows.phonon.qha import WHAT, displaced_at
     from ..workflows.phonon.qha_result import OUTPUTS
-    from ..workflows.statics.crystal import check_crystal
+    from ..workflows.statics.crystal import at_volumes, check_crystal
 
     check_crystal(atoms, WHAT)
     check_lattice(atoms)
-    phonons = displaced_at(scaled(atoms, settings), settings)
+    phonons = displaced_at(at_volumes(atoms, settings.scales), settings)
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
         "model": model_record(common.calculator(atoms)),

@@ -87,9 +87,7 @@ def relax(
         dry_run_report(common, "relax", facts)
         return
     with run:
-        run.add_structure(struct, picked.atoms)
-        if picked.message is not None:
-            common.say(picked.message)
+        run.add_structure(picked)
         result = _relaxed(run, picked.atoms, settings)
         for form, name in zip(write, also, strict=True):
             write_as(run.path(name), [result.trajectory[result.step]], form)

@@ -69,9 +69,7 @@ def vib(
         _dry_run(struct, picked.atoms, common, checked)
         return
     with run:
-        run.add_structure(struct, picked.atoms)
-        if picked.message is not None:
-            common.say(picked.message)
+        run.add_structure(picked)
         calculator = common.calculator(picked.atoms)
         run.model = model_record(calculator)
         result = run_vib(picked.atoms, calc=calculator, **checked.to_dict(), quiet=common.quiet)

@@ -18,7 +18,7 @@ from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3, KJ_MOL
 from ..common import warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
-from ..statics.crystal import check_crystal
+from ..statics.crystal import at_volumes, check_crystal
 from ..statics.together import evaluated
 from . import glue
 from .cell import check_lattice
@@ -149,17 +149,6 @@ def displaced_at(structures: Sequence[Atoms], settings: QhaSettings) -> list[Any
     return [glue.displaced(atoms, matrix, of_phonons, EVERYWHERE) for atoms in structures]
 
 
-def scaled(atoms: Atoms, settings: QhaSettings) -> list[Atoms]:
-    """The structure at each volume, with its calculator."""
-    found = []
-    for scale in settings.scales:
-        copy = atoms.copy()
-        copy.set_cell(atoms.cell.array * scale ** (1 / 3), scale_atoms=True)
-        copy.calc = atoms.calc
-        found.append(copy)
-    return found
-
-
 def _relaxed(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) -> list[Atoms]:
     """Each structure relaxed within its space group, with its calculator."""
     found = []
@@ -191,7 +180,7 @@ def _relaxed(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) ->
 def _computed(work: Atoms, settings: QhaSettings, quiet: bool) -> QhaResult:
     """Scale, relax, displace, and put the free energies together; warns of imaginary modes and of volumes
     that end too early."""
-    structures = _relaxed(scaled(work, settings), settings, quiet)
+    structures = _relaxed(at_volumes(work, settings.scales), settings, quiet)
     frames = evaluated(structures, ["energy", "forces"], what="volume", quiet=quiet)
     phonons = _with_force_constants(structures, settings, quiet)
     mesh = _odd_mesh(phonons[len(phonons) // 2], settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,17 @@ def check_crystal(atoms: Atoms, what: str) -> None:
             f"For {what} all atoms must be free, the structure has constraints.",
             hint="atoms.set_constraint()",
         )
+
+
+def at_volumes(atoms: Atoms, scales: Iterable[float]) -> list[Atoms]:
+    """The crystal at volumes relative to its own, all lengths scaled alike, with its calculator."""
+    found = []
+    for scale in scales:
+        copy = atoms.copy()
+        copy.set_cell(atoms.cell.array * scale ** (1 / 3), scale_atoms=True)
+        copy.calc = atoms.calc
+        found.append(copy)
+    return found
 
 
 def largest_stress_gpa(stress: np.ndarray) -> float:

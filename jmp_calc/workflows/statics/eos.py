@@ -17,7 +17,7 @@ from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3
 from ..common import has_stress, warn_if_not_smooth, working_copy
 from ..relax_cell import space_group
-from .crystal import check_crystal
+from .crystal import at_volumes, check_crystal
 from .eos_fit import fitted
 from .eos_result import OUTPUTS, EosResult
 from .eos_settings import EosForm, EosRelax, EosSettings
@@ -104,20 +104,9 @@ def eos(
     return result
 
 
-def scaled(atoms: Atoms, settings: EosSettings) -> list[Atoms]:
-    """The structure at each volume, with its calculator."""
-    found = []
-    for scale in settings.scales:
-        copy = atoms.copy()
-        copy.set_cell(atoms.cell.array * scale ** (1 / 3), scale_atoms=True)
-        copy.calc = atoms.calc
-        found.append(copy)
-    return found
-
-
 def _computed(work: Atoms, settings: EosSettings, quiet: bool) -> EosResult:
     """Scale, relax, evaluate, fit; warns of what makes the curve worth less."""
-    structures = scaled(work, settings)
+    structures = at_volumes(work, settings.scales)
     if settings.relax != "none":
         structures = relaxed(
             structures,
