@@ -93,12 +93,6 @@ def jmp_calculator(calculator: Any) -> Any:
     return calculator if known else None
 
 
-def raw_forces(structures: Sequence[Atoms]) -> list[np.ndarray]:
-    """Forces (n_atoms, 3) in eV/Å without constraints of structures that share a calculator; a JMPCalculator
-    batches."""
-    return [results["forces"] for results in raw_results(structures, ["forces"])]
-
-
 def raw_results(structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
     """Energy (eV), forces (n_atoms, 3) in eV/Å and stress (6,) in eV/Å³ (those of ``properties``) without
     constraints of structures that share a calculator; a JMPCalculator batches."""

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadInputError, JMPWarning, NotConvergedError
+from ...errors import JMPWarning, NotConvergedError
 from ...io.outdir import claimed, with_prefix
-from ...io.progress import Progress
-from ...machine.signals import Interrupted, deferred_signals
-from ..common import raw_forces, snapshot, warn_if_not_smooth, working_copy
+from ..batches import displaced_forces
+from ..common import snapshot, warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
 from . import glue
 from .band_path import BandPath
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-ATOMS_TOGETHER = 512
-"""Displaced supercells that go to the calculator at once have about so many atoms."""
 MOST_NAMED = 10
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
@@ -231,18 +228,7 @@ def forces_of(cells: list[Atoms], quiet: bool) -> np.ndarray:
     Raises:
         BadInputError: forces that are not finite. Interrupted: after SIGINT or SIGTERM.
     """
-    found: list[np.ndarray] = []
-    together = max(ATOMS_TOGETHER // max(len(cells[0]), 1), 1)
-    with deferred_signals() as signals, Progress("phonons", len(cells), quiet=quiet) as progress:
-        while len(found) < len(cells):
-            for forces in raw_forces(cells[len(found) : len(found) + together]):
-                if not np.isfinite(forces).all():
-                    raise BadInputError(f"The forces of displaced supercell {len(found)} are not finite.")
-                found.append(forces)
-                progress.update(f"{len(cells[0])} atoms")
-            if signals.received is not None:
-                raise Interrupted(signals.received, f"{len(found)} of {len(cells)} displacements were done")
-    return np.array(found)
+    return displaced_forces(cells, bar="phonons", what="displaced supercell", quiet=quiet)
 
 
 def _computed(

@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadInputError, NotConvergedError, UsageError
-from ...io.progress import Progress
-from ...machine.signals import Interrupted, deferred_signals
-from ..common import raw_results
+from ...errors import NotConvergedError, UsageError
+from ..batches import computed
 from ..relax import relax
 from ..relax_settings import CellMode
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-ATOMS_TOGETHER = 512
-"""Structures that go to the calculator at once have about so many atoms."""
 
 
 def evaluated(
@@ -39,30 +34,28 @@ def evaluated(
     from ase.calculators.singlepoint import SinglePointCalculator
 
     found: list[Atoms] = []
-    together = max(ATOMS_TOGETHER // max(len(structures[0]), 1), 1)
-    with deferred_signals() as signals, Progress(what, len(structures), quiet=quiet) as progress:
-        while len(found) < len(structures):
-            some = structures[len(found) : len(found) + together]
-            for atoms, results in zip(some, _results(some, properties, what), strict=True):
-                if not all(np.isfinite(value).all() for value in results.values()):
-                    raise BadInputError(
-                        f"The results of {_named(what, len(found), structures)} are not finite."
-                    )
-                frame = atoms.copy()
-                frame.calc = SinglePointCalculator(frame, **results)
-                found.append(frame)
-                progress.update(f"{len(atoms)} atoms")
-            if signals.received is not None:
-                raise Interrupted(signals.received, f"{len(found)} of {len(structures)} were done ({what})")
+    for atoms, results in zip(structures, _results(structures, properties, what, quiet), strict=True):
+        frame = atoms.copy()
+        frame.calc = SinglePointCalculator(frame, **results)
+        found.append(frame)
     return found
 
 
-def _results(structures: Sequence[Atoms], properties: Sequence[str], what: str) -> list[dict[str, Any]]:
-    """As ``raw_results``; UsageError for a calculator that does not give them."""
+def _results(
+    structures: Sequence[Atoms], properties: Sequence[str], what: str, quiet: bool
+) -> list[dict[str, Any]]:
+    """As ``computed``; UsageError for a calculator that does not give them."""
     from ase.calculators.calculator import PropertyNotImplementedError
 
     try:
-        return raw_results(structures, properties)
+        return computed(
+            structures,
+            properties,
+            bar=what,
+            name=lambda number: _named(what, number, structures),
+            done=f"were done ({what})",
+            quiet=quiet,
+        )
     except PropertyNotImplementedError as err:
         raise UsageError(
             f"The calculator gives no {' and '.join(properties)} for a {what} ({err}).",

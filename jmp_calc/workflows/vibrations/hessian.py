@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BadInputError, UsageError
+from ...errors import UsageError
 from ...hessian import Hessian
-from ...io.progress import Progress
-from ...machine.signals import Interrupted, deferred_signals
-from ..common import jmp_calculator, raw_forces
+from ..batches import displaced_forces
+from ..common import jmp_calculator
 from .settings import VibSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-ATOMS_TOGETHER = 512
-"""Displaced structures that go to the calculator at once have about so many atoms."""
 
 
 def way_of(atoms: Atoms, settings: VibSettings) -> Literal["autograd", "finite"]:
@@ -51,7 +47,9 @@ def hessian_of(atoms: Atoms, chosen: NDArray[np.int64], settings: VibSettings, q
     moved = [
         _moved(atoms, atom, axis, sign * step) for atom in chosen for axis in range(3) for sign in (1, -1)
     ]
-    forces = _forces(moved, quiet)[:, chosen].reshape(len(moved), -1)
+    forces = displaced_forces(moved, bar="vib", what="displaced structure", quiet=quiet)[:, chosen].reshape(
+        len(moved), -1
+    )
     return Hessian.symmetrised((forces[1::2] - forces[::2]) / (2 * step), chosen)
 
 
@@ -60,20 +58,3 @@ def _moved(atoms: Atoms, atom: int, axis: int, step: float) -> Atoms:
     copy.positions[atom, axis] += step
     copy.calc = atoms.calc
     return copy
-
-
-def _forces(structures: list[Atoms], quiet: bool) -> NDArray[np.float64]:
-    """Raw forces (n, N, 3) of displaced structures, eV/Å."""
-    found: list[np.ndarray] = []
-    together = max(ATOMS_TOGETHER // len(structures[0]), 1)
-    with deferred_signals() as signals, Progress("vib", len(structures), quiet=quiet) as progress:
-        while len(found) < len(structures):
-            for forces in raw_forces(structures[len(found) : len(found) + together]):
-                if not np.isfinite(forces).all():
-                    raise BadInputError(f"The forces of displaced structure {len(found)} are not finite.")
-                found.append(forces)
-                progress.update()
-            if signals.received is not None:
-                done = f"{len(found)} of {len(structures)} displacements were done"
-                raise Interrupted(signals.received, done)
-    return np.array(found)
