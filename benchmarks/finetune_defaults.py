@@ -1,4 +1,5 @@
-"""Which settings of fine-tuning suit a start model: peak learning rate, decay of the rate by layer, and averaging.
+"""Which settings of fine-tuning suit a start model: optimizer, peak learning rate, decay of the rate by layer, and
+averaging.
 
     python benchmarks/finetune_defaults.py                                     all rows that are missing, one core
     python benchmarks/finetune_defaults.py --model runs/stage3/jmp_xs.safetensors --results DIR
@@ -27,6 +28,7 @@ from transfer_tasks import TASKS
 
 if TYPE_CHECKING:
     from jmp_calc.training import OptimConfig
+    from jmp_calc.training.config import Method
 
 WHAT = "fine-tuning of jmp-xs with other rates, decay by layer and averaging; benchmarks/finetune_defaults.py"
 CHOSEN = ("bpa3", "ethanol", "aspirin", "tio2", "gst")
@@ -40,6 +42,8 @@ class Settings:
     layer_decay: float | None = None
     """Rate of a block over that of the next one; the embedding has that of the first block times it."""
     ema_decay: float | None = None
+    method: Method | None = None
+    betas: tuple[float, float] | None = None
 
     def optim(self, n_blocks: int) -> OptimConfig:
         """The settings, for a network of so many blocks."""
@@ -47,12 +51,22 @@ class Settings:
 
         decay = self.layer_decay
         rates = () if decay is None else tuple(decay ** (n_blocks - i) for i in range(n_blocks + 1))
-        known = OptimConfig(lr=self.lr, layer_rates=rates)
+        known = OptimConfig(method=self.method, lr=self.lr, layer_rates=rates)
+        if self.betas is not None:
+            known = dataclasses.replace(known, betas=self.betas)
         return known if self.ema_decay is None else dataclasses.replace(known, ema_decay=self.ema_decay)
 
 
 SETTINGS = {
     "default": Settings(),
+    "adamw-lr-0.0009": Settings(method="adamw", lr=9e-4),
+    "adamw-lr-0.0018": Settings(method="adamw", lr=1.8e-3),
+    "adamw-lr-0.0036": Settings(method="adamw", lr=3.6e-3),
+    "lr-0.0018": Settings(lr=1.8e-3),
+    "lr-0.0036": Settings(lr=3.6e-3),
+    "lr-0.0036-betas-0.9-0.99": Settings(lr=3.6e-3, betas=(0.9, 0.99)),
+    "lr-0.0036-betas-0.95-0.95": Settings(lr=3.6e-3, betas=(0.95, 0.95)),
+    "lr-0.0072": Settings(lr=7.2e-3),
     "lr-0.0004": Settings(lr=4e-4),
     "lr-0.0006": Settings(lr=6e-4),
     "lr-0.0009": Settings(lr=9e-4),

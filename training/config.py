@@ -31,6 +31,7 @@ ScalarLoss = Literal["huber", "l1", "l2", "cross_entropy", "norm"]
 ForcesMode = Literal["conservative", "direct", "none"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 StageLimit = Literal["epochs", "time"]
+Method = Literal["adamw", "soap"]
 CompileChoice = Literal["auto", "on", "off"]
 WeightSet = Literal["averaged", "raw"]
 """Which weights a validation, a file or an error belongs to: averaged over steps, or as they are."""
@@ -150,8 +151,11 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW, warm-up and cosine, clipping and averaging of weights."""
+    """Optimizer, warm-up and cosine, clipping and averaging of weights."""
 
+    method: Method | None = None
+    """adamw, or soap: Adam in turned axes (``optim/soap.py``); None: soap for networks of up to 3 million
+    weights, adamw for larger ones and where no process has whole weights."""
     lr: float | None = None
     """Peak learning rate; None: from the size of the network (fine-tuning only)."""
     betas: tuple[float, float] = (0.9, 0.95)

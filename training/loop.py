@@ -111,7 +111,7 @@ def begun_run(job: Job, config: TrainConfig) -> RunState:
     network = shard(potential, world) if world.shards else potential
     ema = EMA(network, config.optim.ema_decay, warmup=config.optim.ema_warmup)
     ema.start_from(job.averages, job.steps_before)
-    return RunState(job, config, network, make_optimizer(network, config.optim), ema)
+    return RunState(job, config, network, make_optimizer(network, config.optim, sharded=world.shards), ema)
 
 
 def gradient_pool(run: RunState, programs: CompiledGradients | None) -> GradientPool:

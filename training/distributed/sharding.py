@@ -88,7 +88,9 @@ def optimizer_parts(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     parts = {
         number: {
-            name: part_of(value, weights[number]) if value.shape == weights[number].shape else value
+            name: part_of(value, weights[number])
+            if isinstance(value, Tensor) and value.shape == weights[number].shape
+            else value
             for name, value in entries.items()
         }
         for number, entries in state["state"].items()

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from jmp_calc.errors import UsageError
 
-from ..config import OptimConfig
+from ..config import Method, OptimConfig
 from ..distributed.sharding import local, whole
+from .soap import Soap
 
 
 def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
@@ -61,9 +63,16 @@ def freeze(potential: nn.Module, what: str, heads: Sequence[str] = ()) -> int:
     return n_trained
 
 
-def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable weights, in one group per learning rate (no exemption from weight decay, as in
-    JMP).
+def make_optimizer(
+    potential: nn.Module, config: OptimConfig, *, sharded: bool = False
+) -> torch.optim.Optimizer:
+    """AdamW or SOAP over all trainable weights, in one group per learning rate (no exemption from weight
+    decay, as in JMP).
+
+    Args:
+        potential: network, or its copy that is shared out.
+        config: settings.
+        sharded: whether no process has whole weights; SOAP needs them.
 
     Raises:
         UsageError: no learning rate.
@@ -74,6 +83,14 @@ def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.Ada
         {"params": parameters, "lr": config.lr * factor, "lr_factor": factor}
         for factor, parameters in layer_groups(potential, config.layer_rates)
     ]
+    if not sharded and method_for(config, sum(p.numel() for p in potential.parameters())) == "soap":
+        return Soap(
+            [part for group in groups for part in _embedding_apart(potential, group)],
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+        )
     return torch.optim.AdamW(
         groups,
         lr=config.lr,
@@ -82,6 +99,27 @@ def make_optimizer(potential: nn.Module, config: OptimConfig) -> torch.optim.Ada
         weight_decay=config.weight_decay,
         foreach=True,
     )
+
+
+def method_for(config: OptimConfig, n_weights: int) -> Method:
+    """The optimizer of a network with so many weights: SOAP for small ones, whose matrices are small, unless
+    the settings say."""
+    return config.method or ("soap" if n_weights <= MOST_WEIGHTS_OF_SOAP else "adamw")
+
+
+MOST_WEIGHTS_OF_SOAP = 3_000_000
+"""Larger networks have AdamW by default, as JMP has."""
+
+
+def _embedding_apart(potential: nn.Module, group: dict[str, Any]) -> list[dict[str, Any]]:
+    """The group, with the vectors of the elements in a group of their own."""
+    vectors = {id(p) for name, p in potential.named_parameters() if name.startswith("embedding.")}
+    parts = [[p for p in group["params"] if (id(p) in vectors) is apart] for apart in (False, True)]
+    return [
+        {**group, "params": part, "rows_apart": apart}
+        for apart, part in zip((False, True), parts, strict=True)
+        if part
+    ]
 
 
 def layer_groups(potential: nn.Module, rates: Sequence[float]) -> list[tuple[float, list[nn.Parameter]]]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from ..config import StageConfig, TrainConfig
-from .optimizer import Schedule, layer_groups
+from ..config import Method, StageConfig, TrainConfig
+from .optimizer import Schedule, layer_groups, method_for
 from .schedules import CLIP, GroupRates
+
+_OPTIMIZERS: dict[Method, str] = {"adamw": "AdamW", "soap": "SOAP"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class RunSchedule:
             "metric": config.metric,
             "patience": config.patience,
             "ema_decay": config.optim.ema_decay,
+            "optimizer": method_for(config.optim, self.n_weights),
             "optim": dataclasses.asdict(config.optim),
             "loss": dataclasses.asdict(config.loss),
         }
@@ -111,8 +114,8 @@ class RunSchedule:
             f"trained weights: {trained:,} of {self.n_weights:,}",
             *rate_lines(config, self.steps_per_epoch, self.total_steps),
             *self._peaks(),
-            f"optimizer: AdamW, weight decay {optim.weight_decay:g}, gradients limited to "
-            f"{_joined(clip) or 'nothing'}; "
+            f"optimizer: {_OPTIMIZERS[method_for(optim, self.n_weights)]}, "
+            f"weight decay {optim.weight_decay:g}, gradients limited to {_joined(clip) or 'nothing'}; "
             f"weights {average}",
             f"loss: {_loss(config)}",
             f"validation: {every}; best model by {config.metric}; {stop}",

@@ -132,6 +132,7 @@ def _shape(config: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return {
         **{name: config.get(name) for name in ("freeze", "lora_rank", "lora_alpha")},
         "optim.ema_decay": "none" if optim.get("ema_decay") is None else "averaged",
+        "optim.method": str(optim.get("method", "adamw")),
         "optim.layer_rates": f"{len(optim.get('layer_rates', ()))} rates",
         "head": data.get("start", {}).get("head"),
     }

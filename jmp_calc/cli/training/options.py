@@ -132,6 +132,7 @@ def _training() -> list[Any]:
         TRAIN.option("--freeze", field="freeze", **here),
         TRAIN.option("--lora-rank", field="lora_rank", type=int, **here),
         TRAIN.option("--patience", field="patience", type=int, **here),
+        OPTIM.option("--optimizer", field="method", type=click.Choice(["adamw", "soap"]), **here),
         OPTIM.option("--weight-decay", field="weight_decay", type=float, **here),
         OPTIM.option("--warmup-steps", field="warmup_steps", type=int, **here),
         OPTIM.option("--clip", field="clip_norm", type=float, **here),

@@ -20,7 +20,7 @@ _TRAINING = (
     *("activation_checkpointing", "compile", "patience", "freeze", "lora_rank", "forces", "processes"),
     "save_every_s",
 )
-_OPTIM = ("lr", "weight_decay", "ema_decay", "warmup_steps")
+_OPTIM = ("method", "lr", "weight_decay", "ema_decay", "warmup_steps")
 _LOSS = ("energy_weight", "forces_weight", "stress_weight")
 
 
