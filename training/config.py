@@ -155,7 +155,7 @@ class OptimConfig:
 
     method: Method | None = None
     """adamw, or soap: Adam in turned axes (``optim/soap.py``); None: soap for networks of up to 3 million
-    weights, adamw for larger ones and where no process has whole weights."""
+    weights."""
     lr: float | None = None
     """Peak learning rate; None: from the size of the network (fine-tuning only)."""
     betas: tuple[float, float] = (0.9, 0.95)

@@ -138,6 +138,7 @@ class FinetuneRecipe:
                 energy_weight=0.0, forces_weight=0.0, stress_weight=0.0, scalar_weight=self.weight
             )
         optim = OptimConfig(
+            method="adamw",
             lr=self.lr,
             weight_decay=self.weight_decay,
             clip_norm=None,

@@ -72,10 +72,10 @@ def make_optimizer(
     Args:
         potential: network, or its copy that is shared out.
         config: settings.
-        sharded: whether no process has whole weights; SOAP needs them.
+        sharded: whether no process has whole weights.
 
     Raises:
-        UsageError: no learning rate.
+        UsageError: no learning rate, or SOAP for weights that are shared out.
     """
     if config.lr is None:
         raise UsageError("No learning rate was given.", hint="give one with --lr")
@@ -83,7 +83,13 @@ def make_optimizer(
         {"params": parameters, "lr": config.lr * factor, "lr_factor": factor}
         for factor, parameters in layer_groups(potential, config.layer_rates)
     ]
-    if not sharded and method_for(config, sum(p.numel() for p in potential.parameters())) == "soap":
+    if method_for(config, sum(p.numel() for p in potential.parameters())) == "soap":
+        if sharded:
+            raise UsageError(
+                "SOAP, the optimizer of small networks, needs whole matrices, which no process has here.",
+                where="--strategy fsdp",
+                hint="--strategy ddp, or --optimizer adamw",
+            )
         return Soap(
             [part for group in groups for part in _embedding_apart(potential, group)],
             lr=config.lr,

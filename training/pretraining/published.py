@@ -97,6 +97,7 @@ _SETS = (
     PretrainSet("transition1x", None, 1.787466168382901, 0.3591422140598297, 14.0, 8.0, False),
 )
 _OPTIM = OptimConfig(
+    method="adamw",
     lr=3e-4,
     weight_decay=0.1,
     warmup_steps=2000,

@@ -107,12 +107,6 @@ def check_combination(config: TrainConfig, world: World, dtype: torch.dtype) -> 
         raise UsageError(
             "Low-rank updates are too small to be shared out.", where="--lora-rank", hint="--strategy ddp"
         )
-    if world.shards and config.optim.method == "soap":
-        raise UsageError(
-            "SOAP needs whole matrices, which no process has when weights are shared out.",
-            where="training setting method",
-            hint="--strategy ddp, or --set optim.method=adamw",
-        )
     if world.size > 1 and config.optim.pcgrad:
         raise UsageError(
             "PCGrad needs the gradients of all tasks in one process.",

@@ -45,9 +45,17 @@ from tests.training.helpers.tiny import emt_frames, tiny_potential
 FRAMES = emt_frames(13)
 """Nine of them in batches of four: the last batch of an epoch has one structure, which two processes cannot
 share."""
-CONFIG = TrainConfig(epochs=2, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=3))
+CONFIG = TrainConfig(
+    epochs=2,
+    batch_size=4,
+    optim=OptimConfig(method="adamw", lr=5e-3, ema_decay=0.9, warmup_steps=3),
+)
+"""SOAP is not for weights that are shared out, and its axes follow the rounding of sums where few structures leave
+directions without a gradient."""
 TIGHT = dataclasses.replace(
-    CONFIG, accumulate=2, optim=dataclasses.replace(CONFIG.optim, clip_norm=0.1, clip_value=0.05)
+    CONFIG,
+    accumulate=2,
+    optim=dataclasses.replace(CONFIG.optim, clip_norm=0.1, clip_value=0.05),
 )
 EARLIER = {
     "replayed": dataclasses.replace(CONFIG, epochs=None, max_steps=3),
@@ -120,7 +128,8 @@ def pretrained(folder: Path, out: Path, world: World) -> dict[str, torch.Tensor]
     in the second.
     """
     recipe = load_recipe(
-        folder / "recipe.toml", ["train.max_steps=3", "train.epochs=2", "train.batch_size=3"]
+        folder / "recipe.toml",
+        ["train.max_steps=3", "train.epochs=2", "train.batch_size=3", "train.optim.method=adamw"],
     )
     out.mkdir(exist_ok=True)
     options = PretrainOptions(pack=folder / "pack.npz", device="cpu", dtype="float64")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from jmp_calc.errors import UsageError
 from jmp_calc.training import OptimConfig
 from jmp_calc.training.optim.optimizer import MOST_WEIGHTS_OF_SOAP, make_optimizer, method_for
 from jmp_calc.training.optim.soap import LARGEST_SIDE, REFRESH_EVERY, Soap
@@ -17,7 +18,9 @@ STEPS = 4 * REFRESH_EVERY + 3
 """Some refreshes of the axes."""
 
 
-def soap(weights: list[Tensor], lr: float = 0.01, weight_decay: float = 0.0, rows_apart: bool = False) -> Soap:
+def soap(
+    weights: list[Tensor], lr: float = 0.01, weight_decay: float = 0.0, rows_apart: bool = False
+) -> Soap:
     """An optimizer of these weights."""
     groups = [{"params": weights, "rows_apart": rows_apart}]
     return Soap(groups, lr=lr, betas=(0.9, 0.95), eps=1e-12, weight_decay=weight_decay)
@@ -27,7 +30,9 @@ def fit(target: Tensor, left: Tensor, right: Tensor, start: Tensor, optimizer: t
     """Minimise |left W right − target|² from ``start``; the weights at the end."""
     weight = nn.Parameter(start.clone())
     moving = (
-        soap([weight], weight_decay=0.1) if optimizer is Soap else torch.optim.AdamW([weight], 0.01, (0.9, 0.95))
+        soap([weight], weight_decay=0.1)
+        if optimizer is Soap
+        else torch.optim.AdamW([weight], 0.01, (0.9, 0.95))
     )
     for _ in range(steps):
         moving.zero_grad()
@@ -175,6 +180,9 @@ def test_the_optimizer_of_a_network_keeps_the_vectors_of_the_elements_apart() ->
     assert len(moved) == len(list(network.parameters())) == len({id(weight) for weight in moved})
 
 
-def test_weights_that_are_shared_out_have_adamw() -> None:
+def test_weights_that_are_shared_out_need_adamw() -> None:
     network = tiny_potential()
-    assert isinstance(make_optimizer(network, OptimConfig(lr=1e-3), sharded=True), torch.optim.AdamW)
+    with pytest.raises(UsageError, match="whole matrices"):
+        make_optimizer(network, OptimConfig(lr=1e-3), sharded=True)
+    asked = make_optimizer(network, OptimConfig(method="adamw", lr=1e-3), sharded=True)
+    assert isinstance(asked, torch.optim.AdamW)
