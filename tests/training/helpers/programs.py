@@ -28,7 +28,7 @@ CONFIG = TrainConfig(
     accumulate=2,
     optim=OptimConfig(method="adamw", lr=2e-3, ema_decay=0.9, warmup_steps=3),
 )
-"""Not SOAP: where two structures leave directions without a gradient, its axes there are those of rounding."""
+"""Not SOAP, whose axes are those of rounding where two structures leave directions without a gradient."""
 
 
 def frames() -> tuple[Frame, ...]:

@@ -50,7 +50,7 @@ CONFIG = TrainConfig(
     batch_size=4,
     optim=OptimConfig(method="adamw", lr=5e-3, ema_decay=0.9, warmup_steps=3),
 )
-"""SOAP is not for weights that are shared out, and its axes follow the rounding of sums where few structures leave
+"""SOAP is not for weights that are shared out, and its axes are those of rounding where few structures leave
 directions without a gradient."""
 TIGHT = dataclasses.replace(
     CONFIG,
