@@ -20,7 +20,7 @@ _TRAINING = (
     *("activation_checkpointing", "compile", "patience", "freeze", "lora_rank", "forces", "processes"),
     "save_every_s",
 )
-_OPTIM = ("method", "lr", "weight_decay", "ema_decay", "warmup_steps")
+_OPTIM = ("lr", "weight_decay", "ema_decay", "warmup_steps")
 _LOSS = ("energy_weight", "forces_weight", "stress_weight")
 
 
@@ -104,7 +104,10 @@ def train_settings(common: Common, options: dict[str, Any]) -> TrainSettings:
 
     file = training_of_file()
     training = {name: options[name] for name in _TRAINING} | {"seed": common.seed}
-    optim = {name: options[name] for name in _OPTIM} | {"clip_norm": options["clip"]}
+    optim = {name: options[name] for name in _OPTIM} | {
+        "clip_norm": options["clip"],
+        "method": options["optimizer"],
+    }
     loss = {name: options[name] for name in _LOSS} | {"scalar": options["target_loss"]}
 
     def settings(before: TrainConfig) -> TrainConfig:
