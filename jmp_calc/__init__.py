@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .calculator import JMPCalculator
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
+    from .sampling.select import select
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
@@ -53,6 +54,7 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "select",
     "surface_energy",
     "vib",
 ]
@@ -76,6 +78,7 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "select": "jmp_calc.sampling.select",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",
 }

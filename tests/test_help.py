@@ -20,6 +20,7 @@ from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
+from jmp_calc.sampling.select import SelectSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
@@ -47,6 +48,7 @@ SETTINGS: dict[str, type] = {
     "qha": QhaSettings,
     "relax": RelaxSettings,
     "neb": NEBSettings,
+    "select": SelectSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
@@ -62,6 +64,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
+    "select": {"pool": "struct"},
     "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""

@@ -41,6 +41,7 @@ COMMANDS = {
     "qha": "Thermal expansion, heat capacity and Grüneisen parameters of a crystal.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
+    "select": "Active learning: the structures of a pool that are worth labelling.",
     "sample": "Draw structures worth labelling: molecules by valence rules, crystals by prototypes.",
     "finetune": "Fine-tune a model on your own data.",
     "pretrain": "Pre-train one network on several data sets.",

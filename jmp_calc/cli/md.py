@@ -14,7 +14,7 @@ from ..workflows.md_settings import MDSettings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structure_argument
+from .options import Common, common_options, structure_argument, uncertainty_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -28,6 +28,7 @@ Examples:
   jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 20000 -o si_npt
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 40000 -o si_npt --restart auto
+  jmp-calc md mol.xyz -m run/best.safetensors --uncertainty last-layer --max-uncertainty 20 --steps 20000
   jmp-calc md si64.cif --thermostat bussi --schedule "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps"
 
 Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM writes restart.npz first."""
@@ -39,6 +40,7 @@ MD = Arguments("workflows.md", "md", MDSettings)
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/md")
+@uncertainty_options
 @MD.option("--ensemble", argument="ensemble")
 @MD.option("--thermostat", argument="thermostat")
 @MD.option("--cell", argument="cell")
@@ -64,6 +66,7 @@ MD = Arguments("workflows.md", "md", MDSettings)
 )
 @click.option("--resume", is_flag=True, help="Same as --restart auto.")
 @MD.option("--guard/--no-guard", argument="guard")
+@MD.option("--max-uncertainty", "max_uncertainty_mev", argument="max_uncertainty_mev", type=float)
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def md(
     struct: str, common: Common, restart: str | None, resume: bool, allow_truncated: bool, **given: Any

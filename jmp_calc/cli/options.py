@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
-from ..inference.settings import Elements, Settings
+from ..inference.settings import CHOICES, Elements, Settings, Uncertainty
 from ..io.outdir import check_prefix
 from .arguments import Arguments
 from .config import config_option
@@ -58,6 +58,8 @@ class Common:
     elements: Elements = "trained"
     compile: bool = False
     compiled: Path | None = None
+    uncertainty: Uncertainty | None = None
+    committee: tuple[Path, ...] = ()
 
     def calculator(self, first: Atoms | None = None) -> JMPCalculator:
         """The JMPCalculator that these options describe (imports torch).
@@ -74,6 +76,8 @@ class Common:
             elements=self.elements,
             compile=self.compile,
             compiled=self.compiled,
+            uncertainty=self.uncertainty,
+            committee=self.committee,
         )
         if first is not None:
             self.decide_head(calculator, first)
@@ -91,7 +95,7 @@ class Common:
             click.echo(text, err=True)
 
 
-OF_CALCULATORS = {"compile", "compiled"}
+OF_CALCULATORS = {"compile", "compiled", "uncertainty", "committee"}
 """Fields of Common that only commands with ``common.calculator()`` have as options."""
 
 
@@ -187,6 +191,23 @@ def _compile_options() -> tuple[Callable[[F], F], ...]:
         CALCULATOR.option("--compile", argument="compile", is_flag=True),
         CALCULATOR.option("--compiled", argument="compiled", type=click.Path(path_type=Path)),
     )
+
+
+def uncertainty_options(function: F) -> F:
+    """Add ``--uncertainty`` and ``--committee`` to a command with ``common.calculator()``."""
+    kinds = click.Choice([kind for kind in CHOICES["uncertainty"] if kind is not None])
+    for option in (
+        CALCULATOR.option(
+            "--committee",
+            argument="committee",
+            multiple=True,
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+        ),
+        CALCULATOR.option("--uncertainty", argument="uncertainty", type=kinds),
+    ):
+        function = option(function)
+    return function
 
 
 def write_option(stem: str) -> Callable[[F], F]:

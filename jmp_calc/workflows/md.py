@@ -135,6 +135,7 @@ def md(
     traj_every: int = MDSettings.traj_every,
     restart_every: int = MDSettings.restart_every,
     guard: bool = MDSettings.guard,
+    max_uncertainty_mev: float | None = MDSettings.max_uncertainty_mev,
     restart: str | os.PathLike[str] | MDState | None = None,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
@@ -173,6 +174,8 @@ def md(
         traj_every: steps between frames of traj.extxyz. Default: 10.
         restart_every: steps between restart files. Default: 1000.
         guard: stop on NaN, runaway heat, colliding or lost atoms. Default: True.
+        max_uncertainty_mev: stop where the standard deviation of the energy grows beyond this, meV/atom; of
+            calculators with an uncertainty only (docs/uncertainty.md). Default: None.
         restart: restart file (or MDState) of the same structure, model, ensemble and settings to go on from;
             that of ``out``, or ``out`` must hold no other run. Default: None.
         out: folder for stats.dat, traj.extxyz, restart.npz and final.extxyz, written while it runs; a restart
@@ -211,6 +214,7 @@ def md(
         traj_every=traj_every,
         restart_every=restart_every,
         guard=guard,
+        max_uncertainty_mev=max_uncertainty_mev,
     ).resolved()
     return _run(working_copy(atoms, calc), settings, restart, out, prefix, quiet)
 
