@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jmp_calc import JMPCalculator
+from jmp_calc import JMPCalculator, finetune
 from jmp_calc.errors import UsageError
-from jmp_calc.training import ModelOptions, finetune
+from jmp_calc.training import ModelOptions
 from jmp_calc.training.batches.committee import CommitteeTurns
 from jmp_calc.training.finetuning.committee import with_members
 from jmp_calc.zoo.container import load_model
