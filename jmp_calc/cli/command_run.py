@@ -189,5 +189,7 @@ def model_record(calculator: Any) -> dict[str, Any]:
         "format_version",
         "path",
         "level_of_theory",
+        "uncertainty",
+        "committee",
     )
-    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "")}
+    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "", ())}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..zoo.knowledge import ElementStatistics
 
 FAR = 10.0
-"""Distance from which an atom is told. Training frames and their like reach 1 to 3 (benchmarks/domain.py)."""
+"""Distance from which an atom is told. Training frames and their like reach 1 to 3 (docs/uncertainty.md)."""
 
 
 class Domain:
