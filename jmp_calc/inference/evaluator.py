@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from .opened import loaded_model, opened_model
 from .results import check_results, single_results, to_numpy
 from .settings import Output, Settings, structure_graph
 from .told import Told
-from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, file_committee, source_of
+from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, source_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -216,7 +217,9 @@ class Evaluator:
         """Where standard deviations come from, once the head is known; ModelError where there is nothing."""
         if self._source is None:
             if self.settings.committee:
-                self._source = file_committee(self)
+                own = replace(self.settings, uncertainty=None, committee=(), compile=False, compiled=None)
+                others = [type(self)(replace(own, model=path)) for path in self.settings.committee]
+                self._source = FileCommittee(others)
             else:
                 kind, name = self.settings.uncertainty or "", self._info.name
                 self._source = source_of(self.potential, self.head, self._knowledge, kind, name)

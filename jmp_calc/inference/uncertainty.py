@@ -11,7 +11,6 @@ Asking for an uncertainty changes no energy and no force: these are those of the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from ..model.potential import Potential
     from ..model.recompute import Recompute
     from ..zoo.knowledge import HeadStatistics, Knowledge
-    from .evaluator import Evaluator
 
 UNCERTAIN = ("energy_std", "forces_std")
 """Properties of a calculator that is asked for an uncertainty: of the energy, eV, and of every component of
@@ -149,10 +147,18 @@ def committee_of(head: HeadConfig, names: Sequence[str]) -> list[str]:
     return [head.name, *(name for name in head.committee if name in names)]
 
 
+class Member(Protocol):
+    """A model that computes."""
+
+    def together(self, structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
+        """Results of structures that fit into one batch."""
+        ...
+
+
 class FileCommittee:
     """From K model files: the one that computes, and others of the same method."""
 
-    def __init__(self, others: Sequence[Evaluator]) -> None:
+    def __init__(self, others: Sequence[Member]) -> None:
         self.others = tuple(others)
 
     def results(
@@ -169,15 +175,6 @@ class FileCommittee:
                 row["forces_std"] = np.std([one["forces"] for one in all_], axis=0, ddof=1)
             rows.append(row)
         return rows
-
-
-def file_committee(evaluator: Evaluator) -> FileCommittee:
-    """The committee of the further files in the settings, each under the head that the settings name or else
-    under its default; ModelError for a file or head that is not there."""
-    settings = evaluator.settings
-    own = dataclasses.replace(settings, uncertainty=None, committee=(), compile=False, compiled=None)
-    kind = type(evaluator)
-    return FileCommittee([kind(dataclasses.replace(own, model=path)) for path in settings.committee])
 
 
 def deviations(

@@ -78,10 +78,11 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
 
     The scale squared is the mean ratio of squared errors to variances.
     """
-    main = potential.config.head(head)
-    ratios = list[np.ndarray]()
+    main, ratios = potential.config.head(head), list[np.ndarray]()
+    if not main.committee:
+        return potential
     with without_weight_gradients(potential), torch.no_grad():
-        for target in batches.all() if main.committee else ():
+        for target in batches.all():
             batch, known = target.batch, target.energy_mask
             error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
             features = potential.final_features(batch)
