@@ -80,6 +80,9 @@ def plot_adsorption(
     _save(figure, paths)
 
 
+ENERGIES = {"epot_eV": "potential", "etot_eV": "total", "conserved_eV": "conserved"}
+
+
 @drawn("The run")
 def plot_run(
     table: Mapping[str, np.ndarray], n_atoms: int, target_k: float | None, paths: Sequence[Path]
@@ -112,4 +115,21 @@ def plot_run(
         elif name == "temperature_K" and target_k is not None:
             axes.axhline(target_k, color=RED, linewidth=0.8)
     grid[-1].set_xlabel("time (ps)")
+    _save(figure, paths)
+
+
+@drawn("The infrared spectrum")
+def plot_infrared(frequencies_cm1: np.ndarray, intensities: np.ndarray, paths: Sequence[Path]) -> None:
+    """Intensities (m,) in km/mol against frequencies (m,) in cm⁻¹ as lines, a band of 10 cm⁻¹ around each;
+    imaginary ones are left out."""
+    figure, axes = _figure(6.4, 3.6)
+    real = frequencies_cm1 > 0
+    grid = np.arange(0.0, max(float(frequencies_cm1.max()), 0.0) + 200.0, 1.0)
+    bands = np.zeros_like(grid)
+    for frequency, intensity in zip(frequencies_cm1[real], intensities[real], strict=True):
+        bands += intensity * np.exp(-0.5 * ((grid - frequency) / 10.0) ** 2)
+    axes.fill_between(grid, bands, color=INK, alpha=0.2, linewidth=0)
+    axes.plot(grid, bands, color=INK, linewidth=1.0)
+    axes.vlines(frequencies_cm1[real], 0.0, intensities[real], color=RED, linewidth=1.0)
+    axes.set(xlabel="wavenumber (cm⁻¹)", ylabel="intensity (km/mol)", xlim=(grid[-1], 0.0), ylim=(0.0, None))
     _save(figure, paths)
