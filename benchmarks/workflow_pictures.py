@@ -1,6 +1,6 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/adsorb_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
+Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
 helmholtz_cu.svg and analysis_cu.svg; ts_hop.svg where Sella is installed.
 """
 
@@ -96,6 +96,14 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def ramp(folder: Path) -> None:
+    """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
+    schedule = "300 1 ps, 300>1200 3 ps, 1200 2 ps, 300 2 ps"
+    md(atoms, calc=EMT(), ensemble="npt", schedule=schedule, timestep_fs=4, out=folder / "ramp")
+    shutil.copy(folder / "ramp/md.svg", IMAGES / "md_cu.svg")
+
+
 def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +116,7 @@ def main() -> None:
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
         dynamics(Path(folder))
+        ramp(Path(folder))
 
 
 if __name__ == "__main__":

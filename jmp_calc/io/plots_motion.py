@@ -49,25 +49,26 @@ def plot_adsorption(
     energies: Sequence[tuple[str, str, float]],
     paths: Sequence[Path],
 ) -> None:
-    """A surface from above: places and radii (n, 3) in Å of its atoms, the lowest first, with colours (n, 3),
-    its cell (2, 2), and places (m, 2) by site; beside it the name of the first site, the atoms that point
-    down and the energy in eV of every candidate."""
+    """A surface from above: places, heights, radii (n, 4) in Å of its atoms, the lowest first, with colours
+    (n, 3), its cell (2, 2), and places (m, 2) by site; beside it the name of the first site, the atoms that
+    point down and the energy in eV of every candidate."""
     from matplotlib.patches import Circle, Polygon
 
     figure, (above, beside) = _figure(9.6, 4.4, columns=2)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) @ lattice
     low, high = corners.min(axis=0) - 1.0, corners.max(axis=0) + 1.0
-    for (x, y, radius), color in zip(*atoms, strict=True):
+    depth = np.ptp(atoms[0][:, 2]) or 1.0
+    for (x, y, height, radius), color in zip(*atoms, strict=True):
         if (low - radius < (x, y)).all() and ((x, y) < high + radius).all():
-            above.add_patch(
-                Circle((x, y), radius, facecolor=color, edgecolor="black", linewidth=0.5, alpha=0.7)
-            )
+            pale = 0.75 * (atoms[0][-1, 2] - height) / depth  # the lower, the paler
+            face = np.array(color) * (1 - pale) + pale
+            above.add_patch(Circle((x, y), 0.9 * radius, facecolor=face, edgecolor="black", linewidth=0.5))
     above.add_patch(Polygon(corners, closed=True, fill=False, linestyle="--", linewidth=0.8))
     colors = {name: f"C{number}" for number, name in enumerate(sites)}
     for name, places in sites.items():
         above.plot(*places.T, "X", color=colors[name], markeredgecolor="white", markersize=9, label=name)
     above.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="Å", ylabel="Å", aspect="equal")
-    above.legend(frameon=True, fontsize=7, loc="upper right")
+    above.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     downs = list(dict.fromkeys(down for _, down, _ in energies))
     for down, marker in zip(downs, "osD^v<>ph*" * len(downs)):
         rows = [(rank, name, energy) for rank, (name, own, energy) in enumerate(energies, 1) if own == down]

@@ -11,7 +11,7 @@ import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from ..io.atomic import replacing, sync
 from ..io.write import write_extxyz
@@ -75,7 +75,7 @@ class CompressedTrajectory(TrajectoryFile):
 class _Sound:
     """The lines of a compressed file up to where it is damaged."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: gzip.GzipFile) -> None:
         self.stream, self.damaged = stream, False
 
     def readline(self) -> bytes:
@@ -98,7 +98,7 @@ class _Sound:
             return b""
 
 
-def _copied(source: _Sound, target: IO[bytes] | None, length: int) -> int:
+def _copied(source: _Sound, target: gzip.GzipFile | None, length: int) -> int:
     """Copy so many bytes (or read them, without a target); returns how many there were."""
     done = 0
     while done < length:

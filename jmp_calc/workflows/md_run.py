@@ -6,6 +6,8 @@ import copy
 import os
 import time
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -276,7 +278,7 @@ class Run:
         While it runs, this is done whenever it has become twice as long: in all, frames are read twice.
         """
         self.analysed = self.step
-        source = self.frames if self.trajectory is None else self.trajectory.path
+        source: Sequence[Atoms] | Path = self.frames if self.trajectory is None else self.trajectory.path
         try:
             found = analyse(source, table=self.paths.get("stats.dat"))
         except (UsageError, BadInputError):  # ten frames are needed, and rows

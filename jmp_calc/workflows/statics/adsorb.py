@@ -24,7 +24,7 @@ from .adsorb_settings import AdsorbSettings, Orientations
 from .energies import adsorption_energy
 from .parts import check_adsorbate
 from .placing import Candidate, candidates_of, gas, molecule_named
-from .sites import Face, face_of, nearest_site, sites_of
+from .sites import Face, Site, face_of, nearest_site, sites_of
 from .sums import EnergySum
 from .together import evaluated, relaxed
 
@@ -216,7 +216,7 @@ def _row(
     end: Atoms | str,
     rest: float,
     face: Face,
-    kinds: Sequence[Any],
+    kinds: Sequence[Site],
     molecule: Atoms,
     settings: AdsorbSettings,
 ) -> Adsorbed:

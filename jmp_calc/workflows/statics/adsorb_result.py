@@ -159,7 +159,7 @@ class AdsorbResult:
 
         face = self.face
         order = np.argsort(face.places[:, 2])
-        circles = np.column_stack([face.places[order, :2], covalent_radii[face.numbers[order]]])
+        circles = np.column_stack([face.places[order], covalent_radii[face.numbers[order]]])
         marks = {
             f"{site.name} {number}": np.array(site.places) for number, site in enumerate(self.sites, start=1)
         }
