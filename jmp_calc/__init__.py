@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
     from .training.finetune import finetune
+    from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
     from .workflows.phonon.phonons import phonons
@@ -39,6 +40,7 @@ __all__ = [
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
+    "check",
     "elastic",
     "eos",
     "estimate",
@@ -62,6 +64,7 @@ _HOME = {
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
+    "check": "jmp_calc.workflows.battery.check",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",

@@ -15,6 +15,7 @@ A command looks like this::
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -204,6 +205,17 @@ def write_option(stem: str) -> Callable[[F], F]:
         callback=checked,
         help=f"Also write {stem}.FORMAT: POSCAR, cif, xyz, traj or pdb.",
     )
+
+
+def plain_kwargs(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
+    """The arguments of --kwargs; UsageError for what is no JSON object."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise UsageError(f"--kwargs is no JSON: {error}.", hint="""such as '{"xc": "PBE"}'""") from error
+    if not isinstance(found, dict):
+        raise UsageError("--kwargs is no JSON object.", hint="""such as '{"xc": "PBE"}'""")
+    return found
 
 
 def structure_argument(function: F) -> F:

@@ -1,0 +1,40 @@
+"""Dynamics at constant energy keep it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..md import md
+from .item import Measured, NotApplicable
+from .subjects import name_of
+
+if TYPE_CHECKING:
+    from .probe import Probe
+    from .subjects import Subjects
+
+TEMPERATURE_K, TIMESTEP_FS, STEPS = 200.0, 0.5, 1000
+
+
+def nve(probe: Probe, subjects: Subjects) -> Measured:
+    """Drift of the total energy beyond two standard errors, meV per atom and ps, in a short run of a
+    molecule, else of a crystal."""
+    pool = (*subjects.molecules, *subjects.periodic)
+    if not pool:
+        raise NotApplicable("the calculator computes none of the structures of this check")
+    atoms = pool[0]
+    result = md(
+        atoms,
+        calc=probe.calculator(atoms),
+        ensemble="nve",
+        temperature_k=TEMPERATURE_K,
+        timestep_fs=TIMESTEP_FS,
+        steps=STEPS,
+        seed=probe.seed,
+        stats_every=5,
+    )
+    if result.drift is None:
+        raise NotApplicable("the run was too short to tell")
+    slope, error = result.drift.drift_mev_per_atom_per_ps, result.drift.standard_error
+    return Measured(
+        max(abs(slope) - 2 * error, 0.0), name_of(atoms), f"{slope:.2g} ± {error:.1g}, {result.time_ps:g} ps"
+    )
