@@ -14,6 +14,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .analysis.analyse import analyse
     from .calculator import JMPCalculator
+    from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
@@ -57,6 +58,7 @@ __all__ = [
     "relax",
     "surface_energy",
     "vib",
+    "with_dispersion",
 ]
 
 _HOME = {
@@ -81,6 +83,7 @@ _HOME = {
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",
+    "with_dispersion": "jmp_calc.dispersion",
 }
 
 

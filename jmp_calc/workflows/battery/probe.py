@@ -109,9 +109,9 @@ class Probe:
 
     @property
     def jmp(self) -> Any:
-        """The JMPCalculator under test; NotApplicable for any other."""
+        """The JMPCalculator under test; NotApplicable for any other, also for its sum with dispersion."""
         found = jmp_calculator(self.given)
-        if found is None:
+        if found is None or "model" not in found.parameters:
             raise NotApplicable(f"{type(self.given).__name__} has no such choice")
         return found
 
