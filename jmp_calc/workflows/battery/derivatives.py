@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .probe import Probe
     from .subjects import Subjects
 
-STEPS = {"float64": 2e-3, "float32": 2e-2}
+STEPS = {"float64": 5e-4, "float32": 2e-2}
 """Å, and without unit for strains: single precision needs differences that are larger than its rounding."""
 _PLACES, _WEIGHTS = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([1.0, -8.0, 8.0, -1.0]) / 12.0
 PATH_POINTS, PATH_RADIUS = 48, 0.15

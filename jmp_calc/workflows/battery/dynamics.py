@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..md import md
+from ..relax import relax
 from .item import Measured, NotApplicable
 from .subjects import name_of
 
@@ -13,17 +14,20 @@ if TYPE_CHECKING:
     from .subjects import Subjects
 
 TEMPERATURE_K, TIMESTEP_FS, STEPS = 200.0, 0.5, 1000
+FMAX, RELAX_STEPS = 0.05, 200
+"""The run starts near rest: what falls into a minimum would be hot."""
 
 
 def nve(probe: Probe, subjects: Subjects) -> Measured:
     """Drift of the total energy beyond two standard errors, meV per atom and ps, in a short run of a
-    molecule, else of a crystal."""
+    relaxed molecule, else of a crystal."""
     pool = (*subjects.molecules, *subjects.periodic)
     if not pool:
         raise NotApplicable("the calculator computes none of the structures of this check")
     atoms = pool[0]
+    start = relax(atoms, calc=probe.calculator(atoms), fmax=FMAX, steps=RELAX_STEPS).atoms
     result = md(
-        atoms,
+        start,
         calc=probe.calculator(atoms),
         ensemble="nve",
         temperature_k=TEMPERATURE_K,
