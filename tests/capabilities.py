@@ -72,7 +72,7 @@ def page() -> str:
     lines = [
         "# What there is, and the test of it",
         "",
-        "Made by `python -m tests.capabilities` from the markers of the tests and `tests/capabilities.toml`; do",
+        "Made by `python -m tests.capabilities` from markers of tests and `tests/capabilities.toml`; do",
         "not edit. M: what every good package has; L: where this one means to lead; S: what should be there.",
         f"Of {len(rows())} rows {count} are proved by tests that run; {len(missing)} are missing, with the",
         "reason.",
