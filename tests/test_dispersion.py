@@ -17,6 +17,7 @@ from jmp_calc import JMPCalculator
 from jmp_calc.dispersion import INSTALL, named_functional, refuse_twice, with_dispersion
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, Theory
+from jmp_calc.workflows.common import model_fingerprint
 
 needs_dftd3 = pytest.mark.skipif(find_spec("dftd3") is None, reason=f"run: {INSTALL}")
 
@@ -231,3 +232,11 @@ def test_batches_and_hessian_of_a_jmp_model_are_sums(calc: JMPCalculator) -> Non
     assert np.allclose(hessian.square - own.square, np.array(columns), atol=1e-4)
     part = both.get_hessian(water, [2, 0])
     assert np.allclose(part.matrix, hessian.matrix[[2, 0]][:, :, [2, 0]], atol=1e-5)
+
+
+@needs_dftd3
+def test_a_run_with_dispersion_is_another_run() -> None:
+    atoms = crystal()
+    words = model_fingerprint(atoms)
+    atoms.calc = EMT()
+    assert "D3(BJ), pbe" in words and words != model_fingerprint(atoms)
