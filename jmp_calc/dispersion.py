@@ -98,16 +98,15 @@ def refuse_twice(calc: Any) -> None:
 
 def _head(calc: Any) -> Any:
     """The head of a JMP model in use; None for other calculators. UsageError where it is not chosen yet."""
-    info = getattr(calc, "info", None)
-    heads = getattr(info, "heads", None)
-    if heads is None:
+    info: Any = getattr(calc, "info", None)
+    if not hasattr(info, "heads"):
         return None
     if info.head is None:
         raise UsageError(
             f"{info.name} has two default heads, and their functionals differ.",
             hint="choose one with head='NAME' (--head NAME)",
         )
-    return next(head for head in heads if head.name == info.head)
+    return next(head for head in info.heads if head.name == info.head)
 
 
 def _plain(name: str) -> str:
@@ -138,6 +137,7 @@ class DispersionCalculator(Calculator):
     def __init__(self, base: Calculator, functional: str) -> None:
         """``functional`` as dftd3 calls it; UsageError where it has no parameters."""
         super().__init__()
+        self.atoms: Atoms | None = None
         self.base, self.functional = base, functional
         self._parameters = _damping(functional)
         self.implemented_properties = list(base.implemented_properties)
@@ -255,7 +255,7 @@ class DispersionCalculator(Calculator):
         return {name: value for name, value in vars(self).items() if name != "_parameters"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._parameters = _damping(self.functional)
 
     def __repr__(self) -> str:
