@@ -18,12 +18,13 @@ from ...errors import JMPError, JMPWarning, OutOfMemoryError
 from ...io.outdir import claimed, with_prefix
 from ...io.progress import Progress, Say, silent
 from ...machine.signals import Interrupted, deferred_signals
-from .item import Item, NotApplicable, Status, Verdict
+from .item import Item
 from .items import ITEMS
 from .probe import Probe
 from .result import OUTPUTS, CheckResult
 from .settings import SLOW, CheckSettings, Precision
 from .subjects import Subjects, subjects
+from .verdict import NotApplicable, Status, Verdict
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..md import md
 from ..relax import relax
-from .item import Measured, NotApplicable
 from .subjects import name_of
+from .verdict import Measured, NotApplicable
 
 if TYPE_CHECKING:
     from .probe import Probe

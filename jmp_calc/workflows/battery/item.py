@@ -1,41 +1,16 @@
-"""One line of the battery: what is measured, its limit, why it matters, and the verdict."""
+"""One check of the battery: what is measured, its limits, and why it matters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .probe import Probe
     from .settings import CheckName
     from .subjects import Subjects
-
-Status = Literal["pass", "fail", "not applicable"]
-
-
-class NotApplicable(Exception):
-    """A check that this calculator has nothing for; the text is the reason."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The worst number that a check found."""
-
-    value: float
-    """In the unit of the check; NaN fails."""
-    where: str
-    """Structure at which it was found."""
-    note: str = ""
-
-    @staticmethod
-    def worst(found: list[Measured]) -> Measured:
-        """The largest of several, NaN above all; NotApplicable of none."""
-        if not found:
-            raise NotApplicable("the calculator computes none of the structures of this check")
-        return max(found, key=lambda one: np.inf if np.isnan(one.value) else one.value)
+    from .verdict import Measured
 
 
 @dataclass(frozen=True)
@@ -53,28 +28,3 @@ class Item:
     def limit(self, precision: str) -> float:
         """The limit in a precision."""
         return self.limits[precision == "float32"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came out of one check."""
-
-    name: CheckName
-    title: str
-    status: Status
-    measured: float | None
-    """In ``unit``; None: nothing was measured."""
-    limit: float
-    unit: str
-    where: str
-    """Structure of the worst number; empty: none."""
-    note: str
-    """Reason why a check does not apply, or the error that ended it."""
-    why: str
-    wall_s: float
-
-    def __str__(self) -> str:
-        number = "" if self.measured is None else f"{self.measured:.1e} {self.unit}".rstrip()
-        limit = "" if self.measured is None else f"(limit {self.limit:.0e})"
-        told = " ".join(filter(None, [number, limit, self.where and f"at {self.where}", self.note]))
-        return f"{self.status:<14} {self.name:<12} {self.title}: {told}"

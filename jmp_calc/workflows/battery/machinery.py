@@ -10,8 +10,8 @@ import numpy as np
 
 from ...errors import JMPError, OutOfMemoryError
 from ..common import jmp_calculator
-from .item import Measured, NotApplicable
 from .subjects import name_of
+from .verdict import Measured, NotApplicable
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import JMPError, OutOfMemoryError
 from ..batches import computed
 from ..common import jmp_calculator
-from .item import NotApplicable
+from .verdict import NotApplicable
 
 if TYPE_CHECKING:
     from ase import Atoms

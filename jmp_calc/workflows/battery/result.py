@@ -12,8 +12,8 @@ from ...errors import ModelError
 from ...io.report import Table, html_report
 from ...io.summary import write_text_atomic
 from ..common import output_path
-from .item import Verdict
 from .settings import CheckSettings
+from .verdict import Verdict
 
 REPORT = "check.html"
 OUTPUTS = (REPORT,)

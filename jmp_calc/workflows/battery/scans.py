@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .item import Measured, NotApplicable
 from .subjects import name_of
+from .verdict import Measured, NotApplicable
 
 if TYPE_CHECKING:
     from ase import Atoms
