@@ -190,8 +190,11 @@ class DispersionCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Compute the properties into ``results``; the errors of the calculator, and BadInputError where D3
-        gives no finite number."""
+        """Compute the properties into ``results``.
+
+        Raises:
+            UsageError: no atoms. BadInputError: D3 gives no finite number. The errors of the calculator.
+        """
         subject = self.atoms if atoms is None else atoms
         if subject is None:
             raise UsageError("Calculate was called without atoms.")
@@ -241,14 +244,16 @@ class DispersionCalculator(Calculator):
         added: dict[str, Any] = {"energy": energy, "free_energy": energy}
         if derivatives:
             added["forces"] = -_finite(found["gradient"], "the gradient") * Hartree / Bohr
-        if "stress" in results:
+        if "stress" in results and atoms.cell.rank == 3:
             virial = _finite(found["virial"], "the virial")
             added["stress"] = virial.flat[[0, 4, 8, 5, 2, 1]] * Hartree / atoms.get_volume()
         if "energies" in results:
             pairs = model.get_pairwise_dispersion(self._parameters)
             halves = pairs["additive pairwise energy"] + pairs["non-additive pairwise energy"]
             added["energies"] = _finite(halves, "the energies").sum(axis=1) * Hartree
-        return {name: value + added[name] if name in ADDED else value for name, value in results.items()}
+        return {
+            name: value + added.get(name, 0.0) if name in ADDED else value for name, value in results.items()
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the handle of the library, which no other process can use."""
