@@ -14,10 +14,12 @@ from .version import __version__
 if TYPE_CHECKING:
     from .analysis.analyse import analyse
     from .calculator import JMPCalculator
+    from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
     from .training.finetune import finetune
+    from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
     from .workflows.paths.ts import ts
@@ -42,6 +44,7 @@ __all__ = [
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
+    "check",
     "elastic",
     "eos",
     "estimate",
@@ -59,6 +62,7 @@ __all__ = [
     "surface_energy",
     "ts",
     "vib",
+    "with_dispersion",
 ]
 
 _HOME = {
@@ -67,6 +71,7 @@ _HOME = {
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
+    "check": "jmp_calc.workflows.battery.check",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
@@ -84,6 +89,7 @@ _HOME = {
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",
+    "with_dispersion": "jmp_calc.dispersion",
 }
 
 

@@ -20,6 +20,7 @@ from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
+from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
 from jmp_calc.workflows.paths.ts_settings import TSSettings
@@ -41,6 +42,7 @@ SETTINGS: dict[str, type] = {
     "elastic": ElasticSettings,
     "adsorption_energy": SumSettings,
     "atomisation_energy": SumSettings,
+    "check": CheckSettings,
     "eos": EosSettings,
     "formation_energy": SumSettings,
     "surface_energy": SumSettings,
@@ -57,6 +59,7 @@ SETTINGS: dict[str, type] = {
 OPTIONS: dict[str, dict[str, str]] = {
     "adsorb": {"slab": "struct"},
     "analyse": {"trajectory": "struct"},
+    "check": {"calculator": "model_given"},
     "elastic": {},
     "eos": {},
     "estimate": {},
