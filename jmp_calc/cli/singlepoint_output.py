@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..calculator import JMPCalculator
+    from ..dispersion import DispersionCalculator
     from ..inference.evaluator import Evaluator
     from ..inference.settings import Output
     from ..io.structures import NamedFrame
@@ -46,18 +47,19 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
         if deviations and common.uncertainty is None:
             hint = "choose --uncertainty last-layer or committee"
             raise UsageError(f"{deviations[0]} needs to know where it comes from.", hint=hint)
-        calculator = common.calculator()
+        calculator = common.network()
         try:
             common.decide_head(calculator, first.atoms)
         except JMPError as error:
             raise type(error)(error.fact, where=str(first), hint=error.hint) from error
-        return Energies(calculator, wanted)
+        return Energies(common.with_dispersion(calculator), wanted)
     options = {
         "--properties": wanted,
         "--compile": common.compile,
         "--compiled": common.compiled,
         "--uncertainty": common.uncertainty,
         "--committee": common.committee,
+        "--dispersion": common.dispersion != "none",
     }
     for option, value in options.items():
         if value:
@@ -72,7 +74,9 @@ class Energies:
     units: Mapping[str, str] = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
     has_forces = True
 
-    def __init__(self, calculator: JMPCalculator, wanted: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, calculator: JMPCalculator | DispersionCalculator, wanted: tuple[str, ...] | None
+    ) -> None:
         self._calculator, self._wanted = calculator, wanted
         self._uncertain = "energy_std" in calculator.implemented_properties
         self.info = calculator.info
