@@ -51,6 +51,7 @@ def test_asking_changes_no_energy_and_no_force(known: Path, uncertain: JMPCalcul
     assert "energy_std" not in one
 
 
+@pytest.mark.capability("A8")
 def test_the_deviation_of_an_energy_is_that_of_its_features(uncertain: JMPCalculator, ethanol: Atoms) -> None:
     from jmp_calc.graph.batch import collate
 
@@ -63,6 +64,7 @@ def test_the_deviation_of_an_energy_is_that_of_its_features(uncertain: JMPCalcul
     assert computed(uncertain, ethanol, "energy_std")["energy_std"] == pytest.approx(expected, rel=1e-8)
 
 
+@pytest.mark.capability("A8")
 def test_deviations_of_forces_are_slopes_of_those_of_energies(
     uncertain: JMPCalculator, committee: Path, ethanol: Atoms
 ) -> None:
@@ -125,6 +127,7 @@ def test_results_have_the_deviation_of_the_energy(uncertain: JMPCalculator, etha
     assert ethanol.calc.results["energy_std"] > 0
 
 
+@pytest.mark.capability("A8")
 def test_heads_of_one_file_are_a_committee(committee: Path, ethanol: Atoms) -> None:
     names = ("materials", "second", "third")
     alone = [JMPCalculator(committee, head=name, dtype="float64", device="cpu") for name in names]
@@ -137,6 +140,7 @@ def test_heads_of_one_file_are_a_committee(committee: Path, ethanol: Atoms) -> N
     assert np.allclose(found["forces_std"], 2.0 * np.std(forces, axis=0, ddof=1))
 
 
+@pytest.mark.capability("A8")
 def test_several_files_are_a_committee(known: Path, make_model, ethanol: Atoms) -> None:
     other = make_model(default="materials", seed=1)
     calc = JMPCalculator(

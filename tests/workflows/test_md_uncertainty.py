@@ -48,12 +48,14 @@ def test_the_table_has_the_deviation_of_the_energy(argon: Atoms, tmp_path: Path)
     assert result.to_dict()["energy_std_ev_mean"] > 0
 
 
+@pytest.mark.capability("A9")
 def test_a_run_that_leaves_what_is_known_is_stopped(argon: Atoms, tmp_path: Path) -> None:
     with pytest.raises(GuardError, match="may be off by .* meV/atom"):
         run(argon, tmp_path, max_uncertainty_mev=5.0)
     assert len(ase.io.read(tmp_path / "o/last-good.extxyz")) == 9
 
 
+@pytest.mark.capability("A9")
 def test_a_run_within_the_limit_goes_on(argon: Atoms, tmp_path: Path) -> None:
     assert run(argon, tmp_path, max_uncertainty_mev=1000.0).n_steps == 60
 
