@@ -213,7 +213,7 @@ def _picked(
         for row in seen.features[np.isfinite(seen.features).all(axis=1)] / scale:
             nearest = np.minimum(nearest, np.linalg.norm(features - row, axis=1))
     std, order, distances = looked.std_mev[candidates], list[int](), list[float]()
-    free = np.ones(len(candidates), dtype=bool)
+    free: NDArray[np.bool_] = np.ones(len(candidates), dtype=bool)
     while len(order) < n and free.any():
         weight = nearest if np.isfinite(nearest).all() else np.ones(len(candidates))
         # Copies of what is picked come last, by their uncertainty.
