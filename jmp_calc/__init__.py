@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .calculator import JMPCalculator
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
+    from .screening.screen import screen
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.md import md
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
+    from .workflows.relax_many import relax_many
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
         adsorption_energy,
@@ -53,6 +55,8 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "relax_many",
+    "screen",
     "surface_energy",
     "vib",
 ]
@@ -76,6 +80,8 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "relax_many": "jmp_calc.workflows.relax_many",
+    "screen": "jmp_calc.screening.screen",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",
 }
