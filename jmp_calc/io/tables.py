@@ -38,7 +38,7 @@ def write_database(path: Path, rows: Iterable[tuple[Atoms, Mapping[str, Any]]]) 
 
     with replacing(path) as temporary:
         temporary.unlink()  # SQLite makes its own
-        with connect(temporary, type="db", append=False) as database:
+        with connect(temporary, type="db", append=False, use_lock_file=False) as database:
             for atoms, values in rows:
                 database.write(_bare(atoms), key_value_pairs=_pairs(values))
 
