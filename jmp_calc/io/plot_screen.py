@@ -43,11 +43,21 @@ def plot_screen(
         numbers = np.asarray(values)
         low, high = np.percentile(numbers, [1, 99]) if len(numbers) > 50 else (numbers.min(), numbers.max())
         inside = numbers[(numbers >= low) & (numbers <= high)]
-        axis.hist(inside, bins=min(BARS, max(len(inside) // 3, 5)), color=INK)
+        axis.hist(inside, bins=_edges(inside), color=INK)
         axis.set_xlabel(LABELS.get(name, name))
+        axis.locator_params(axis="x", nbins=5, integer=bool((inside == np.round(inside)).all()))
     axes[0].set_ylabel("structures")
     colours = {"ok": INK, "not-converged": LIGHT, "failed": RED}
-    bars = axes[-1].bar(list(counts), list(counts.values()), color=[colours.get(s, LIGHT) for s in counts])
+    names = [status.replace("-", "\n") for status in counts]
+    bars = axes[-1].bar(names, list(counts.values()), color=[colours.get(s, LIGHT) for s in counts])
     axes[-1].bar_label(bars)
     axes[-1].margins(y=0.15)
     _save(figure, paths)
+
+
+def _edges(numbers: np.ndarray) -> int | np.ndarray:
+    """Number of bars for numbers (n,), or the edges of a bar for each where they are few whole ones."""
+    low, high = numbers.min(), numbers.max()
+    if high - low < BARS and (numbers == np.round(numbers)).all():
+        return np.arange(low - 0.5, high + 1.0)
+    return min(BARS, max(len(numbers) // 3, 5))
