@@ -129,7 +129,12 @@ def campaign(options: argparse.Namespace) -> None:
         seconds, wanted = one.finish(), one.rows()
         units = len(one.records())
         for engine, words in engines.items():
-            run = Run(frames, folder / engine.replace(" ", "-"), [*words, "--batch", str(options.batch)], options.steps)
+            run = Run(
+                frames,
+                folder / engine.replace(" ", "-"),
+                [*words, "--batch", str(options.batch)],
+                options.steps,
+            )
             kills = sum(run.kill((turn + 1) * units // (options.kills + 1)) for turn in range(options.kills))
             run.finish()
             keys, rows = run.records(), run.rows()
@@ -165,24 +170,39 @@ def side_by_side(options: argparse.Namespace) -> None:
     middle = time.perf_counter()
     many = relax_many(given, calc=plain, fmax=0.05, steps=options.steps, guard=False)
     ended = time.perf_counter()
-    gaps = [abs(a.energy_ev - float(b.outcome.values["energy_ev"])) for a, b in zip(singles, many.rows, strict=True)]
+    gaps = [
+        abs(a.energy_ev - float(b.outcome.values["energy_ev"]))
+        for a, b in zip(singles, many.rows, strict=True)
+    ]
     numbers = {
         "molecules": len(given),
         "atoms": [min(map(len, given)), max(map(len, given))],
         "steps_at_most": options.steps,
-        "steps": [sum(one.n_steps for one in singles), sum(int(row.outcome.values["n_steps"] or 0) for row in many.rows)],
+        "steps": [
+            sum(one.n_steps for one in singles),
+            sum(int(row.outcome.values["n_steps"] or 0) for row in many.rows),
+        ],
         "compiled_one_by_one_s": middle - began,
         "side_by_side_s": ended - middle,
         "ratio": (middle - began) / (ended - middle),
         "median_difference_ev": float(np.median(gaps)),
         "load": os.getloadavg()[0],
     }
-    write_row(options.output, f"relax, {options.threads} thread(s)", numbers, what=WHAT, threads=options.threads, order=())
+    write_row(
+        options.output,
+        f"relax, {options.threads} thread(s)",
+        numbers,
+        what=WHAT,
+        threads=options.threads,
+        order=(),
+    )
 
 
 def main() -> None:
     """One of the two parts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("part", choices=["campaign", "relax"])
     add_data_option(parser)
     parser.add_argument("--structures", type=int, default=1000)

@@ -66,8 +66,8 @@ class Calculators:
 
     def __init__(self, calculator: Calculator) -> None:
         jmp = jmp_calculator(calculator)
-        # The first structure decides for the head of one, so the other is made before.
-        self._own = [calculator, calculator if jmp is None else copy.copy(jmp)]
+        # The first structure decides for the head of one, so the other is made before; they share weights.
+        self._own = [calculator, calculator if jmp is None else copy.deepcopy(jmp)]
         self._first: bool | None = None
 
     def of(self, atoms: Atoms) -> Calculator:

@@ -159,11 +159,13 @@ def potential(calculator: Any) -> dict[str, Any]:
     if info is not None and hasattr(info, "sha256"):
         words = {name: getattr(info, name) for name in ("sha256", "dtype", "forces", "weights")}
         # The head that the first structure decides for is not known yet, or already: the same run either way.
-        return plain({**words, "head": parameters.get("head"), "graphs": info.policy})  # type: ignore[no-any-return]
+        words |= {"head": parameters.get("head"), "graphs": info.policy}
+        added = getattr(calculator, "dispersion", None)
+        return dict(plain(words if added is None else words | {"dispersion": added}))
     known = {
         str(name): value for name, value in dict(parameters).items() if isinstance(value, str | int | float)
     }
-    return plain({"name": type(calculator).__name__, **dict(sorted(known.items()))})  # type: ignore[no-any-return]
+    return dict(plain({"name": type(calculator).__name__, **dict(sorted(known.items()))}))
 
 
 def _storable(atoms: Atoms) -> list[Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jmp_calc.machine.device_claim import claimed_device
 
 
+@pytest.mark.capability("B11")
 def test_every_claim_takes_the_device_that_the_fewest_hold(tmp_path: Path) -> None:
     claim = claimed_device.__wrapped__  # as other processes, which have a cache of their own
     held = [claim(tmp_path, 2) for _ in range(5)]

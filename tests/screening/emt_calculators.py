@@ -24,4 +24,3 @@ class Slow(EMT):
     def calculate(self, *given: object) -> None:
         time.sleep(0.005)
         super().calculate(*given)
-

@@ -95,6 +95,7 @@ def test_relaxations_have_the_numbers_of_one_process_on_every_executor(tmp_path:
     assert_same(table(tmp_path / "a"), table(tmp_path / "b"))
 
 
+@pytest.mark.capability("B11")
 def test_processes_compute_the_same_and_a_deadly_structure_is_a_row(tmp_path: Path) -> None:
     given = [*crystals(4), bulk("Au", cubic=True)]
     settings = RelaxSettings(fmax=0.05)

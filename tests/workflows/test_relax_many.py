@@ -36,6 +36,7 @@ def metals() -> list[Atoms]:
     return found
 
 
+@pytest.mark.capability("B9", "C2")
 @pytest.mark.parametrize("cell", ["none", "full"])
 @pytest.mark.parametrize("optimizer", ["BFGS", "FIRE"])
 def test_the_numbers_are_those_of_one_by_one(optimizer: str, cell: str) -> None:
@@ -50,6 +51,7 @@ def test_the_numbers_are_those_of_one_by_one(optimizer: str, cell: str) -> None:
         np.testing.assert_allclose(row.outcome.atoms.cell.array, alone.atoms.cell.array, atol=1e-8)
 
 
+@pytest.mark.capability("B9")
 def test_a_batched_network_gives_the_numbers_of_single_calls(calc: JMPCalculator) -> None:
     start = [molecule(name) for name in ("H2O", "CH4", "NH3")]
     for number, atoms in enumerate(start):
@@ -76,6 +78,7 @@ def test_batches_are_refilled_where_one_has_ended(monkeypatch: pytest.MonkeyPatc
     assert set(sizes[:last]) == {2} and set(sizes[last:]) == {1}
 
 
+@pytest.mark.capability("C4", "C5")
 def test_constraints_and_symmetry_hold_in_each() -> None:
     fixed, cubic = bulk("Cu", "fcc", a=3.7, cubic=True), bulk("Al", "fcc", a=4.2)
     fixed.rattle(0.1, seed=3)
