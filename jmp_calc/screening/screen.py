@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import NotConvergedError, UsageError
 from ..io.files import find_structures, parse_structure
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    Structure = str | os.PathLike[str] | Atoms
+    Structure: TypeAlias = str | os.PathLike[str] | Atoms
 
 TABLE, DATABASE, FRAMES, JOURNAL = "screen.csv", "screen.db", "screen.extxyz", "screen.jsonl"
 PLOTS = ("screen.svg", "screen.png")

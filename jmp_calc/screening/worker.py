@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import JMPWarning
 from ..machine.device_claim import use_own_device
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    Made = Calculator | Callable[[], Calculator]
+    Made: TypeAlias = Calculator | Callable[[], Calculator]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 from ase.calculators.emt import EMT
 
@@ -18,9 +17,15 @@ class Deadly(EMT):
         super().calculate(atoms, *rest)
 
 
-class Slow(EMT):
-    """EMT that takes 5 ms."""
+class Mortal(EMT):
+    """EMT that kills the campaign at one of its evaluations, as JMP_TEST_KILL says: "30" its own process at the
+    30th, "20 parent" the one that has started it."""
+
+    count = 0
 
     def calculate(self, *given: object) -> None:
-        time.sleep(0.005)
+        type(self).count += 1
+        at, _, whom = os.environ.get("JMP_TEST_KILL", "").partition(" ")
+        if str(self.count) == at:
+            os.kill(os.getppid() if whom else os.getpid(), signal.SIGKILL)
         super().calculate(*given)

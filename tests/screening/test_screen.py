@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -151,54 +151,45 @@ import sys
 from ase.io import read
 from jmp_calc.screening.screen import screen
 from jmp_calc.workflows.relax_settings import RelaxSettings
-from tests.screening.emt_calculators import Slow
+from tests.screening.emt_calculators import Mortal
 if __name__ == "__main__":
-    screen(read(sys.argv[1], ":"), calc=Slow, settings=RelaxSettings(fmax=0.03), out=sys.argv[2], batch=1,
+    screen(read(sys.argv[1], ":"), calc=Mortal, settings=RelaxSettings(fmax=0.03), out=sys.argv[2], batch=1,
            processes=int(sys.argv[3]), resume=True, plot=False)
 """
 
 
-def killed_and_resumed(tmp_path: Path, *, processes: int, kills: int) -> tuple[int, list[dict[str, str]]]:
-    """Kill a campaign so many times, let it end, and give how often that was possible and its table."""
-    frames = tmp_path / "frames.traj"
+def killed_and_resumed(tmp_path: Path, *, processes: int, kill: str, kills: int) -> int:
+    """Start a campaign that is killed so many times, let it end, and give how often it was killed."""
+    frames, script = tmp_path / "frames.traj", tmp_path / "child.py"
     ase.io.write(frames, crystals(12))
-    script = tmp_path / "child.py"
     script.write_text(CHILD)
     words = [sys.executable, str(script), str(frames), str(tmp_path / "out"), str(processes)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    journal, done, killed = tmp_path / "out" / "screen.jsonl", 0, 0
-    for _ in range(kills):
-        child = subprocess.Popen(words, env=environment)
-        while child.poll() is None and _lines(journal) < done + 2:
-            time.sleep(0.01)
-        if child.poll() is None:
-            child.send_signal(signal.SIGKILL)
-            killed += 1
-        child.wait()
-        done = max(_lines(journal) - 1, 0)
+    mortal = {**environment, "JMP_TEST_KILL": kill}
+    codes = [subprocess.run(words, env=mortal, check=False).returncode for _ in range(kills)]
     subprocess.run(words, env=environment, check=True)
-    keys = [line.split(b'"', 4)[3] for line in journal.read_bytes().splitlines()[1:]]
-    assert len(keys) == len(set(keys))  # nothing was computed twice
-    return killed, table(tmp_path / "out")
+    journal = (tmp_path / "out" / "screen.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["key"] for line in journal[1:]]
+    assert len(keys) == len(set(keys))  # nothing was counted twice
+    assert set(codes) <= {0, -signal.SIGKILL}
+    return sum(code != 0 for code in codes)
 
 
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def uninterrupted(tmp_path: Path) -> list[dict[str, str]]:
+    settings, out = RelaxSettings(fmax=0.03), tmp_path / "whole"
+    screen(crystals(12), calc=EMT, settings=settings, out=out, batch=1, plot=False)
+    return table(out)
 
 
 def test_a_killed_campaign_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
-    killed, rows = killed_and_resumed(tmp_path, processes=1, kills=2)
-    screen(crystals(12), calc=EMT, settings=RelaxSettings(fmax=0.03), out=tmp_path / "w", batch=1, plot=False)
-    assert killed == 2
-    assert_same(rows, table(tmp_path / "w"))
+    assert killed_and_resumed(tmp_path, processes=1, kill="35", kills=2) == 2
+    assert_same(table(tmp_path / "out"), uninterrupted(tmp_path))
 
 
 @pytest.mark.slow
 def test_many_kills_of_two_processes_change_nothing(tmp_path: Path) -> None:
-    killed, rows = killed_and_resumed(tmp_path, processes=2, kills=5)
-    screen(crystals(12), calc=EMT, settings=RelaxSettings(fmax=0.03), out=tmp_path / "w", batch=1, plot=False)
-    assert killed >= 3
-    assert_same(rows, table(tmp_path / "w"))
+    assert killed_and_resumed(tmp_path, processes=2, kill="20 parent", kills=6) >= 3
+    assert_same(table(tmp_path / "out"), uninterrupted(tmp_path))
 
 
 def test_settings_are_named_as_in_python() -> None:
