@@ -18,7 +18,7 @@ class Deadly(EMT):
 
 
 class Mortal(EMT):
-    """EMT that kills the campaign at one of its evaluations, as JMP_TEST_KILL says: "30" its own process at the
+    """EMT that kills the campaign at an evaluation, as JMP_TEST_KILL says: "30" its own process at the
     30th, "20 parent" the one that has started it."""
 
     count = 0
