@@ -76,7 +76,7 @@ Examples:
     help="Compute on the cluster of a Dask scheduler, tcp://HOST:PORT, or on a local one: local.",
 )
 @click.option("--index", default=None, help=SCREEN.help("index"))
-@click.option("--resume", is_flag=True, help=SCREEN.help("resume"))
+@click.option("--resume", is_flag=True, default=False, help=SCREEN.help("resume"))
 @SCREEN.option("--retry", argument="retry", is_flag=True)
 @click.option("--plot/--no-plot", default=True, show_default=True, help=SCREEN.help("plot"))
 def screen(
