@@ -43,6 +43,7 @@ class Springs(Calculator):
         }
 
 
+@pytest.mark.capability("C18")
 def test_two_point_charges_on_a_spring_have_the_known_intensity() -> None:
     """dμ/dQ = q/√μ for the stretch; 42.2561 km/mol for 1 (D/Å)²/amu, and 1 D is 0.20819 e Å."""
     atoms = Atoms("HF", [[0, 0, 0], [0, 0, 0.92]])
