@@ -1,7 +1,7 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg and analysis_cu.svg.
+helmholtz_cu.svg, analysis_cu.svg and check_emt.svg.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import analyse, elastic, eos, md, neb, qha, relax, vib
+from jmp_calc import analyse, check, elastic, eos, md, neb, qha, relax, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -73,6 +73,12 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def battery(folder: Path) -> None:
+    """What effective medium theory obeys, and by how much."""
+    check(EMT(), out=folder)
+    shutil.copy(folder / "check.svg", IMAGES / "check_emt.svg")
+
+
 def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +88,7 @@ def main() -> None:
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
         dynamics(Path(folder))
+        battery(Path(folder))
 
 
 if __name__ == "__main__":

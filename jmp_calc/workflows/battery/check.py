@@ -51,7 +51,7 @@ def check(
         precision: in which the calculator works, float64 or float32, which decides the limits; auto takes
             that of a JMP model, and float64 for others. Default: "auto".
         seed: random displacements and structures. Default: 0.
-        out: folder for check.html; nothing is written without one. Default: None.
+        out: folder for check.html and check.svg; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         say: is given the verdict of each check as a line. Default: silent.
         quiet: no progress bar. Default: True.
