@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def _verdict(item: Item, probe: Probe, pool: Subjects) -> Verdict:
     return Verdict(
         item.name,
         item.title,
-        cast(Status, "pass" if measured.value <= limit else "fail"),
+        "pass" if measured.value <= limit else "fail",
         measured.value,
         limit,
         item.unit,
