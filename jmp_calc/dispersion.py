@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 REACH, SWITCH = 62.5, 5.0
-"""Bohr: where pairs end, and over how much of that they fade out. The cutoff of dftd3, 60, lies in the middle:
-cut off there at once, the energy of a crystal has steps, and the stress misses its derivative by 2 MPa."""
+"""Bohr: where pairs end, and over how much of that they fade out. The cutoff of dftd3, 60, is in the middle:
+ended there at once, the energy of a crystal has steps, and the stress misses its derivative by 2 MPa."""
 OTHER_CUTOFFS = 40.0
 """Bohr, of three-body terms (not used) and coordination numbers, as in dftd3."""
 INSTALL = "pip install 'jmp-calc[dispersion]'"
