@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
+    from .workflows.paths.ts import ts
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
+    from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
         adsorption_energy,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "adsorb",
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
@@ -57,12 +60,14 @@ __all__ = [
     "qha",
     "relax",
     "surface_energy",
+    "ts",
     "vib",
     "with_dispersion",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "adsorb": "jmp_calc.workflows.statics.adsorb",
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
@@ -82,6 +87,7 @@ _HOME = {
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
+    "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",
     "with_dispersion": "jmp_calc.dispersion",
 }

@@ -23,9 +23,11 @@ from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
+from jmp_calc.workflows.paths.ts_settings import TSSettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.statics.adsorb_settings import AdsorbSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
 from jmp_calc.workflows.statics.sum_settings import SumSettings
@@ -35,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} - {"__version__"})
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
+    "adsorb": AdsorbSettings,
     "analyse": AnalyseSettings,
     "elastic": ElasticSettings,
     "adsorption_energy": SumSettings,
@@ -49,10 +52,12 @@ SETTINGS: dict[str, type] = {
     "qha": QhaSettings,
     "relax": RelaxSettings,
     "neb": NEBSettings,
+    "ts": TSSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
+    "adsorb": {"slab": "struct"},
     "analyse": {"trajectory": "struct"},
     "check": {"calculator": "model_given"},
     "elastic": {},
@@ -65,6 +70,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
+    "ts": {},
     "vib": {},
 }
 """Commands with the name of a function: arguments whose option has another name."""
