@@ -114,7 +114,7 @@ def test_an_unknown_functional_says_what_to_give() -> None:
 @pytest.mark.capability("A15")
 def test_two_atoms_attract_as_the_sixth_power() -> None:
     energies = []
-    for distance in (10.0, 20.0):
+    for distance in (14.0, 28.0):
         atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, distance]])
         atoms.calc = with_dispersion(Nothing(), functional="pbe")
         energies.append(atoms.get_potential_energy())
