@@ -1,7 +1,7 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, analysis_cu.svg and screen_alloys.svg; ts_hop.svg where Sella is installed.
+helmholtz_cu.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg; ts_hop.svg where Sella is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import adsorb, analyse, elastic, eos, md, neb, qha, relax, screen, ts, vib
+from jmp_calc import adsorb, analyse, check, elastic, eos, md, neb, qha, relax, screen, ts, vib
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -110,6 +110,12 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def battery(folder: Path) -> None:
+    """What effective medium theory obeys, and by how much."""
+    check(EMT(), out=folder)
+    shutil.copy(folder / "check.svg", IMAGES / "check_emt.svg")
+
+
 def ramp(folder: Path) -> None:
     """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
     atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
@@ -132,6 +138,7 @@ def main() -> None:
         alloys(Path(folder))
         dynamics(Path(folder))
         ramp(Path(folder))
+        battery(Path(folder))
 
 
 if __name__ == "__main__":
