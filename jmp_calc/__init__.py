@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .sampling.select import select
+    from .screening.screen import screen
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.battery.check import check
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
+    from .workflows.relax_many import relax_many
     from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -60,6 +62,8 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "relax_many",
+    "screen",
     "select",
     "surface_energy",
     "ts",
@@ -88,6 +92,8 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "relax_many": "jmp_calc.workflows.relax_many",
+    "screen": "jmp_calc.screening.screen",
     "select": "jmp_calc.sampling.select",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",

@@ -41,6 +41,7 @@ COMMANDS = {
     "energies": "Energies of formation, atomisation, adsorption and of surfaces.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "qha": "Thermal expansion, heat capacity and Grüneisen parameters of a crystal.",
+    "screen": "One task for thousands of structures, resumable, on processes or a cluster.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
     "select": "Active learning: the structures of a pool that are worth labelling.",
