@@ -1,21 +1,25 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg and analysis_cu.svg.
+Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
+helmholtz_cu.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg; ts_hop.svg where Sella is installed.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from importlib.util import find_spec
+from itertools import permutations
 from pathlib import Path
 
-from ase.build import add_adsorbate, bulk, fcc100
+from ase import Atoms
+from ase.build import add_adsorbate, bulk, fcc100, fcc111
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import analyse, elastic, eos, md, neb, qha, relax, vib
+from jmp_calc import adsorb, analyse, check, elastic, eos, md, neb, qha, relax, screen, ts, vib
+from jmp_calc.workflows.relax_settings import RelaxSettings
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -28,17 +32,38 @@ def vibrations(folder: Path) -> None:
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
 
 
+def gold_on_aluminium() -> Atoms:
+    """A gold atom in a hollow of the (100) surface of aluminium."""
+    slab = fcc100("Al", size=(2, 2, 3))
+    add_adsorbate(slab, "Au", 1.7, "hollow")
+    slab.center(axis=2, vacuum=4.0)
+    slab.set_constraint(FixAtoms([atom.index for atom in slab if atom.tag > 1]))
+    slab.calc = EMT()
+    return slab
+
+
+def transition_state(folder: Path) -> None:
+    """The same hop, from a gold atom put about half-way."""
+    guess = gold_on_aluminium()
+    guess.positions[-1] += [0.4 * 0.5 * guess.cell[0, 0], 0.1, 0.2]
+    ts(guess, out=folder)
+    shutil.copy(folder / "ts.svg", IMAGES / "ts_hop.svg")
+
+
 def hop(folder: Path) -> None:
     """A gold atom on aluminium, from one hollow to the next."""
-    initial = fcc100("Al", size=(2, 2, 3))
-    add_adsorbate(initial, "Au", 1.7, "hollow")
-    initial.center(axis=2, vacuum=4.0)
-    initial.set_constraint(FixAtoms([atom.index for atom in initial if atom.tag > 1]))
-    initial.calc = EMT()
+    initial = gold_on_aluminium()
     final = initial.copy()
     final.positions[-1, 0] += 0.5 * initial.cell[0, 0]
     neb(initial, final, images=5, out=folder)
     shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
+
+
+def adsorption(folder: Path) -> None:
+    """Carbon monoxide on copper (111)."""
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
+    adsorb(slab, "CO", calc=EMT(), fix_bottom=0.6, fmax=0.05, out=folder)
+    shutil.copy(folder / "adsorb.svg", IMAGES / "adsorb_cu.svg")
 
 
 def equation_of_state(folder: Path) -> None:
@@ -64,6 +89,18 @@ def thermal_expansion(folder: Path) -> None:
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
 
 
+def alloys(folder: Path) -> None:
+    """Ordered alloys of two of six metals, relaxed with their cells."""
+    lengths = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
+    found = []
+    for one, other in permutations(lengths, 2):
+        cell = bulk(one, "fcc", a=(3 * lengths[one] + lengths[other]) / 4, cubic=True)
+        cell.symbols[0] = other  # L1_2
+        found.append(cell)
+    screen(found, calc=EMT, settings=RelaxSettings(cell="full", fix_symmetry=True), out=folder)
+    shutil.copy(folder / "screen.svg", IMAGES / "screen_alloys.svg")
+
+
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -73,15 +110,35 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def battery(folder: Path) -> None:
+    """What effective medium theory obeys, and by how much."""
+    check(EMT(), out=folder)
+    shutil.copy(folder / "check.svg", IMAGES / "check_emt.svg")
+
+
+def ramp(folder: Path) -> None:
+    """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
+    schedule = "300 1 ps, 300>1200 3 ps, 1200 2 ps, 300 2 ps"
+    md(atoms, calc=EMT(), ensemble="npt", schedule=schedule, timestep_fs=4, out=folder / "ramp")
+    shutil.copy(folder / "ramp/md.svg", IMAGES / "md_cu.svg")
+
+
 def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         vibrations(Path(folder))
         hop(Path(folder))
+        if find_spec("sella") is not None:
+            transition_state(Path(folder))
+        adsorption(Path(folder))
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
+        alloys(Path(folder))
         dynamics(Path(folder))
+        ramp(Path(folder))
+        battery(Path(folder))
 
 
 if __name__ == "__main__":
