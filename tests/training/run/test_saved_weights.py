@@ -93,7 +93,7 @@ def test_a_run_that_is_too_short_for_its_average_saves_the_weights_as_they_are(
     optim = OptimConfig(lr=5e-3, ema_decay=0.999, ema_warmup=False)
     result = trained(files, tmp_path / "run", dataclasses.replace(CONFIG, max_steps=10, optim=optim))
     last = result.history[-1]
-    assert last.weights == "raw" and last.best and last.values("loss")["averaged"] > 1.2 * last.valid_loss
+    assert last.weights == "raw" and last.best and last.values("loss")["averaged"] > 1.05 * last.valid_loss
     notes = yaml.safe_load((tmp_path / "run" / "report.yaml").read_text())["saved_weights"]
     for name in ("best", "last"):
         assert "as they are (not averaged), better on validation" in notes[name]
