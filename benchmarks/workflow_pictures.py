@@ -1,11 +1,13 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg and analysis_cu.svg.
+helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg and analysis_cu.svg; kappa_cu.svg and
+kappa_cumulative_cu.svg where phono3py is installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +17,7 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import analyse, elastic, eos, md, neb, qha, relax, vib
+from jmp_calc import analyse, conductivity, elastic, eos, md, neb, qha, relax, sscha, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -64,6 +66,25 @@ def thermal_expansion(folder: Path) -> None:
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
 
 
+def at_temperature(folder: Path) -> None:
+    """Bands of aluminium at rest and at 700 K, and the free energies of the iterations."""
+    aluminium = relax(bulk("Al", a=4.0), calc=EMT(), cell="full", fmax=1e-4).atoms
+    settings = dict(supercell="3 3 3", mesh="9 9 9", snapshots=60, iterations=10)
+    sscha(aluminium, calc=EMT(), temperature_k=700, **settings, out=folder)
+    shutil.copy(folder / "band.svg", IMAGES / "sscha_bands_al.svg")
+    shutil.copy(folder / "iterations.svg", IMAGES / "sscha_iterations_al.svg")
+
+
+def heat(folder: Path) -> None:
+    """Thermal conductivity of copper's phonons; nothing without phono3py."""
+    if importlib.util.find_spec("phono3py") is None:
+        return
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    conductivity(copper, calc=EMT(), supercell="3 3 3", fc2_supercell="4 4 4", mesh="11 11 11", out=folder)
+    shutil.copy(folder / "kappa.svg", IMAGES / "kappa_cu.svg")
+    shutil.copy(folder / "cumulative.svg", IMAGES / "kappa_cumulative_cu.svg")
+
+
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -81,6 +102,8 @@ def main() -> None:
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
+        at_temperature(Path(folder))
+        heat(Path(folder))
         dynamics(Path(folder))
 
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from .training.finetune import finetune
     from .workflows.md import md
     from .workflows.paths.neb import neb
+    from .workflows.phonon.conductivity import conductivity
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
+    from .workflows.phonon.sscha import sscha
     from .workflows.relax import relax
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -39,6 +41,7 @@ __all__ = [
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
+    "conductivity",
     "elastic",
     "eos",
     "estimate",
@@ -53,6 +56,7 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "sscha",
     "surface_energy",
     "vib",
 ]
@@ -62,6 +66,7 @@ _HOME = {
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
+    "conductivity": "jmp_calc.workflows.phonon.conductivity",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
@@ -76,6 +81,7 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "sscha": "jmp_calc.workflows.phonon.sscha",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "vib": "jmp_calc.workflows.vibrations.vib",
 }

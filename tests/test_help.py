@@ -22,8 +22,10 @@ from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
+from jmp_calc.workflows.phonon.conductivity_settings import ConductivitySettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
+from jmp_calc.workflows.phonon.sscha_settings import SschaSettings
 from jmp_calc.workflows.relax import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
@@ -35,6 +37,7 @@ PUBLIC = sorted({*jmp_calc.__all__, *getattr(jmp_calc.training, "__all__", ())} 
 SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
     "analyse": AnalyseSettings,
+    "conductivity": ConductivitySettings,
     "elastic": ElasticSettings,
     "adsorption_energy": SumSettings,
     "atomisation_energy": SumSettings,
@@ -46,12 +49,14 @@ SETTINGS: dict[str, type] = {
     "phonons": PhononSettings,
     "qha": QhaSettings,
     "relax": RelaxSettings,
+    "sscha": SschaSettings,
     "neb": NEBSettings,
     "vib": VibSettings,
 }
 """Settings that hold the arguments of a public name, by the same names."""
 OPTIONS: dict[str, dict[str, str]] = {
     "analyse": {"trajectory": "struct"},
+    "conductivity": {"boundary_um": "boundary"},
     "elastic": {},
     "eos": {},
     "estimate": {},
@@ -60,6 +65,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "md": {},
     "phonons": {},
     "qha": {"pressure_gpa": "pressure"},
+    "sscha": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
     "vib": {},
