@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WHAT = "thermal conductivity"
 INSTALL = "pip install 'jmp-calc[conductivity]'"
 EVERYWHERE = np.ones(3, dtype=bool)
+MOST_OF_ONE = 0.5
+"""Share of the conductivity that one mode (with those that are the same by symmetry) may carry."""
 
 
 def conductivity(
@@ -121,7 +123,7 @@ def conductivity(
         UsageError: no calculator, settings that cannot be meant, constraints, atoms of one element that
             differ, a folder into which another job writes or that holds another run to be resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``;
-            imaginary modes.
+            imaginary modes; a mesh on which a mode meets no others.
         BadInputError: forces that are not finite, a BORN file that is none of this crystal.
         Interrupted: after SIGINT or SIGTERM.
     """
@@ -211,7 +213,7 @@ def displaced(atoms: Atoms, settings: ConductivitySettings) -> Any:
             unitcell,
             supercell_matrix=matrices[0],
             primitive_matrix="auto",
-            phonon_supercell_matrix=None if np.array_equal(*matrices) else matrices[1],
+            phonon_supercell_matrix=None if np.array_equal(matrices[0], matrices[1]) else matrices[1],
             symprec=settings.symprec,
         )
     found.generate_displacements(distance=settings.displacement, cutoff_pair_distance=settings.pair_cutoff)
@@ -264,7 +266,7 @@ def _computed(
         raise BadInputError(
             "The thermal conductivity is not finite.", hint="a denser --mesh, or a higher --tmin"
         )
-    return ConductivityResult(
+    result = ConductivityResult(
         atoms=start,
         phono3py=phono3py,
         temperatures=np.array(found.temperatures),
@@ -277,6 +279,20 @@ def _computed(
         fmax=fmax,
         settings=settings,
     )
+    check_collisions(result)
+    return result
+
+
+def check_collisions(result: ConductivityResult) -> None:
+    """NotConvergedError where a mode meets no other on the mesh, so that it carries everything."""
+    share = result.largest_share
+    if share > MOST_OF_ONE:
+        mesh = "×".join(str(n) for n in result.phono3py.mesh_numbers)
+        raise NotConvergedError(
+            f"One mode carries {100 * share:.3g} % of the thermal conductivity: on the mesh of {mesh} it "
+            "hardly meets others.",
+            hint="--resume with a denser --mesh",
+        )
 
 
 def scatter(phono3py: Any, settings: ConductivitySettings) -> None:

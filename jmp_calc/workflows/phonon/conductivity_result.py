@@ -72,6 +72,13 @@ class ConductivityResult:
         share = np.cumsum(self.mode_kappa[row, :, :, :3].sum(axis=-1).ravel()[order])
         return frequencies[order], share / share[-1]
 
+    @property
+    def largest_share(self) -> float:
+        """Share of the mean conductivity that a single mode carries, at the temperature where it is
+        largest; modes that are the same by symmetry count as one."""
+        parts = self.mode_kappa[..., :3].sum(axis=-1)
+        return float((parts.max(axis=(1, 2)) / parts.sum(axis=(1, 2))).max())
+
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml, units in the names."""
         row = nearest(self.temperatures, WARM_K)
@@ -81,6 +88,7 @@ class ConductivityResult:
             "mean_w_per_m_k": float(self.mean[row]),
             "kappa_w_per_m_k": dict(zip(COMPONENTS, map(float, self.kappa[row]), strict=True)),
             "half_is_carried_below_thz": float(frequencies[np.searchsorted(share, 0.5)]),
+            "largest_share_of_one_mode": self.largest_share,
             "method": self.settings.method,
             "mesh": np.asarray(self.phono3py.mesh_numbers).tolist(),
             "lowest_frequency_thz": float(self.frequencies_thz.min()),

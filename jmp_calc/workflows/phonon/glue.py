@@ -217,7 +217,11 @@ def solve(
 
 
 def analyse(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray) -> BandPath:
-    """As ``solve``, of a phonopy object with force constants."""
+    """As ``solve``, of a phonopy object with force constants.
+
+    Raises:
+        BadStructureError, UsageError: as ``solve``.
+    """
     path = _run_bands(phonon, settings, periodic)
     numbers = chosen_mesh(phonon, settings, atoms, periodic)
     with quiet_meshes():

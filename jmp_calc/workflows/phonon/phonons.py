@@ -280,7 +280,7 @@ def _computed(
     bands, mesh, dos = phonon.band_structure, phonon.mesh, phonon.total_dos
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
     share = _excluded_share(mesh, settings.imaginary_tolerance_thz)
-    kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
+    thermal = ("temperatures", "free_energy", "entropy", "heat_capacity")
     return PhononResult(
         atoms=unitcell,
         phonopy=phonon,
@@ -291,7 +291,7 @@ def _computed(
         lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())),
         imaginary=_imaginary(phonon, path, settings.imaginary_tolerance_thz),
         excluded_share=share,
-        thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in kept},
+        thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in thermal},
         dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
         projected_dos=phonon.projected_dos and np.asarray(phonon.projected_dos.projected_dos),
         thermal_motion=thermal_motion(phonon),

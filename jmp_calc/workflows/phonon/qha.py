@@ -205,10 +205,10 @@ def assembled(frames: Sequence[Atoms], phonons: Sequence[Any], settings: QhaSett
     share = len(phonons[0].primitive) / len(frames[0])
     energies = share * np.array([frame.get_potential_energy() for frame in frames])
     _check_kept(kept, volumes, lowest)
-    found = _run_qha([phonons[k] for k in kept], energies[kept], mesh, settings)
+    found = _run_qha([phonons[int(k)] for k in kept], energies[kept], mesh, settings)
     wanted = volumes[np.abs(settings.scales - 1).argmin()]  # of the structure that was given, or next to it
     middle = int(np.clip(np.abs(volumes[kept] - wanted).argmin(), 1, len(kept) - 2))
-    around = [phonons[k] for k in kept[middle - 1 : middle + 2]]
+    around = [phonons[int(k)] for k in kept[middle - 1 : middle + 2]]
     lines = glue.band_lines(around[1], settings.of_phonons(), EVERYWHERE)
     gruneisen = run_gruneisen(around, mesh, lines)
     result = QhaResult(

@@ -19,9 +19,14 @@ Displaced = tuple[list[tuple[int, np.ndarray]], np.ndarray]
 
 
 def unitcell(path: Path, symbols: str) -> Atoms:
-    """A cell of the examples; some name no elements."""
+    """A cell of the examples, some of which name no elements, with the atomic masses of phonopy."""
+    from phonopy.structure.atoms import PhonopyAtoms
+
     atoms = read(path, format="vasp")
     atoms.set_chemical_symbols(symbols)
+    positions = atoms.get_scaled_positions()
+    same = PhonopyAtoms(symbols=list(atoms.symbols), cell=atoms.cell.array, scaled_positions=positions)
+    atoms.set_masses(same.masses)
     return atoms
 
 

@@ -20,7 +20,7 @@ from tests.workflows.phonon.test_resume import Ends
 QUICK: dict[str, Any] = {
     "supercell": "2 2 2",
     "fc2_supercell": "3 3 3",
-    "mesh": "5 5 5",
+    "mesh": "9 9 9",
     "tmin": 300.0,
     "tmax": 900.0,
     "tstep": 300.0,
@@ -43,6 +43,8 @@ def test_conductivity_falls_as_one_over_t_and_is_isotropic(tmp_path: Path) -> No
     assert kappa[0, 0] / kappa[2, 0] == pytest.approx(3.0, rel=0.2)
     points = np.prod(result.phono3py.mesh_numbers)
     assert result.mode_kappa.sum(axis=(1, 2)) / points == pytest.approx(kappa, rel=1e-6, abs=1e-9)
+    assert 1 < kappa[0, 0] < 1000
+    assert result.largest_share < 0.2
     frequencies, share = result.cumulative(0)
     assert np.all(np.diff(frequencies) >= 0) and share[-1] == 1.0
     assert {path.name for path in tmp_path.iterdir()} - {LOCK_NAME} == set(OUTPUTS)
@@ -64,6 +66,12 @@ def test_what_has_imaginary_modes_has_no_conductivity() -> None:
     atoms = bulk("Cu", "sc", a=2.208)
     with pytest.raises(NotConvergedError, match="Imaginary modes down to -"):
         conductivity(atoms, calc=Ends(unit=1), **{**QUICK, "fc2_supercell": "4 4 4"})
+
+
+@PHONO3PY
+def test_a_mesh_on_which_a_mode_meets_no_other_is_refused() -> None:
+    with pytest.raises(NotConvergedError, match=r"One mode carries .* 5×5×5 it hardly meets others"):
+        conductivity(copper(), calc=Ends(unit=1), **{**QUICK, "mesh": "5 5 5"})
 
 
 @PHONO3PY
