@@ -1,23 +1,24 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
-Writes docs/images/vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg and analysis_cu.svg; kappa_cu.svg and
-kappa_cumulative_cu.svg where phono3py is installed.
+Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
+helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg and analysis_cu.svg; ts_hop.svg where Sella is
+installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
-from ase.build import add_adsorbate, bulk, fcc100
+from ase import Atoms
+from ase.build import add_adsorbate, bulk, fcc100, fcc111
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import analyse, conductivity, elastic, eos, md, neb, qha, relax, sscha, vib
+from jmp_calc import adsorb, analyse, conductivity, elastic, eos, md, neb, qha, relax, sscha, ts, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -30,17 +31,38 @@ def vibrations(folder: Path) -> None:
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
 
 
+def gold_on_aluminium() -> Atoms:
+    """A gold atom in a hollow of the (100) surface of aluminium."""
+    slab = fcc100("Al", size=(2, 2, 3))
+    add_adsorbate(slab, "Au", 1.7, "hollow")
+    slab.center(axis=2, vacuum=4.0)
+    slab.set_constraint(FixAtoms([atom.index for atom in slab if atom.tag > 1]))
+    slab.calc = EMT()
+    return slab
+
+
+def transition_state(folder: Path) -> None:
+    """The same hop, from a gold atom put about half-way."""
+    guess = gold_on_aluminium()
+    guess.positions[-1] += [0.4 * 0.5 * guess.cell[0, 0], 0.1, 0.2]
+    ts(guess, out=folder)
+    shutil.copy(folder / "ts.svg", IMAGES / "ts_hop.svg")
+
+
 def hop(folder: Path) -> None:
     """A gold atom on aluminium, from one hollow to the next."""
-    initial = fcc100("Al", size=(2, 2, 3))
-    add_adsorbate(initial, "Au", 1.7, "hollow")
-    initial.center(axis=2, vacuum=4.0)
-    initial.set_constraint(FixAtoms([atom.index for atom in initial if atom.tag > 1]))
-    initial.calc = EMT()
+    initial = gold_on_aluminium()
     final = initial.copy()
     final.positions[-1, 0] += 0.5 * initial.cell[0, 0]
     neb(initial, final, images=5, out=folder)
     shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
+
+
+def adsorption(folder: Path) -> None:
+    """Carbon monoxide on copper (111)."""
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
+    adsorb(slab, "CO", calc=EMT(), fix_bottom=0.6, fmax=0.05, out=folder)
+    shutil.copy(folder / "adsorb.svg", IMAGES / "adsorb_cu.svg")
 
 
 def equation_of_state(folder: Path) -> None:
@@ -77,7 +99,7 @@ def at_temperature(folder: Path) -> None:
 
 def heat(folder: Path) -> None:
     """Thermal conductivity of copper's phonons; nothing without phono3py."""
-    if importlib.util.find_spec("phono3py") is None:
+    if find_spec("phono3py") is None:
         return
     copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
     conductivity(copper, calc=EMT(), supercell="3 3 3", fc2_supercell="4 4 4", mesh="11 11 11", out=folder)
@@ -94,17 +116,29 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def ramp(folder: Path) -> None:
+    """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
+    schedule = "300 1 ps, 300>1200 3 ps, 1200 2 ps, 300 2 ps"
+    md(atoms, calc=EMT(), ensemble="npt", schedule=schedule, timestep_fs=4, out=folder / "ramp")
+    shutil.copy(folder / "ramp/md.svg", IMAGES / "md_cu.svg")
+
+
 def main() -> None:
     """Draw all of them."""
     with tempfile.TemporaryDirectory() as folder:
         vibrations(Path(folder))
         hop(Path(folder))
+        if find_spec("sella") is not None:
+            transition_state(Path(folder))
+        adsorption(Path(folder))
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
         at_temperature(Path(folder))
         heat(Path(folder))
         dynamics(Path(folder))
+        ramp(Path(folder))
 
 
 if __name__ == "__main__":

@@ -14,17 +14,21 @@ from .version import __version__
 if TYPE_CHECKING:
     from .analysis.analyse import analyse
     from .calculator import JMPCalculator
+    from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
     from .training.finetune import finetune
+    from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
     from .workflows.phonon.conductivity import conductivity
+    from .workflows.paths.ts import ts
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.phonon.sscha import sscha
     from .workflows.relax import relax
+    from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
         adsorption_energy,
@@ -38,9 +42,11 @@ if TYPE_CHECKING:
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "adsorb",
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
+    "check",
     "conductivity",
     "elastic",
     "eos",
@@ -58,14 +64,18 @@ __all__ = [
     "relax",
     "sscha",
     "surface_energy",
+    "ts",
     "vib",
+    "with_dispersion",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "adsorb": "jmp_calc.workflows.statics.adsorb",
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
+    "check": "jmp_calc.workflows.battery.check",
     "conductivity": "jmp_calc.workflows.phonon.conductivity",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
@@ -83,7 +93,9 @@ _HOME = {
     "relax": "jmp_calc.workflows.relax",
     "sscha": "jmp_calc.workflows.phonon.sscha",
     "surface_energy": "jmp_calc.workflows.statics.energies",
+    "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",
+    "with_dispersion": "jmp_calc.dispersion",
 }
 
 
