@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
-    from .workflows.phonon.conductivity import conductivity
     from .workflows.paths.ts import ts
+    from .workflows.phonon.conductivity import conductivity
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.phonon.sscha import sscha

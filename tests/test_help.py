@@ -23,8 +23,8 @@ from jmp_calc.inference.settings import Settings
 from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
-from jmp_calc.workflows.phonon.conductivity_settings import ConductivitySettings
 from jmp_calc.workflows.paths.ts_settings import TSSettings
+from jmp_calc.workflows.phonon.conductivity_settings import ConductivitySettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.phonon.sscha_settings import SschaSettings

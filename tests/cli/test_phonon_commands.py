@@ -52,6 +52,7 @@ def test_qha_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp
 PHONONS = ("--supercell", "2 2 2", "--mesh", "3 3 3", "--bands", "G X", "--band-points", 3, "--fmax", 1)
 
 
+@pytest.mark.capability("D19")
 def test_phonons_go_on_where_resume_is_asked_for(run, model: str, salt: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     words = ("phonons", salt, "-m", model, *PHONONS, "--no-plot", "-o", out)

@@ -136,17 +136,17 @@ class ConductivityResult:
     def plot(self, paths: dict[str, Path]) -> list[Path]:
         """Draw conductivity against temperature, and which frequencies carry it; without matplotlib a
         warning."""
-        from ...io import lattice_plots, plots
+        from ...io import plots_lattice, plots
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
             warnings.warn(text, JMPWarning, stacklevel=2)
             return []
-        lattice_plots.plot_conductivity(
+        plots_lattice.plot_conductivity(
             self.temperatures, self._lines(), [paths["kappa.svg"], paths["kappa.png"]]
         )
         row = nearest(self.temperatures, WARM_K)
-        lattice_plots.plot_cumulative(
+        plots_lattice.plot_cumulative(
             *self.cumulative(row),
             float(self.temperatures[row]),
             [paths["cumulative.svg"], paths["cumulative.png"]],

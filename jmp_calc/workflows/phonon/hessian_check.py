@@ -48,7 +48,7 @@ class HessianCheck:
 def require_hessian(atoms: Atoms) -> Any:
     """The calculator of a structure; UsageError where it gives no Hessian by automatic differentiation."""
     jmp = jmp_calculator(atoms.calc)
-    if jmp is None or jmp.info.forces == "direct":
+    if not hasattr(jmp, "get_hessian_rows") or jmp.info.forces == "direct":
         raise UsageError(
             f"{type(atoms.calc).__name__} gives no Hessian by automatic differentiation, so there is nothing "
             "to check displacements against.",

@@ -187,14 +187,14 @@ class SschaResult:
 
     def plot(self, paths: dict[str, Path]) -> list[Path]:
         """Draw bands and iterations; without matplotlib a warning and nothing else."""
-        from ...io import lattice_plots, plots
+        from ...io import plots_lattice, plots
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
             warnings.warn(text, JMPWarning, stacklevel=2)
             return []
         bands = self.phonopy.band_structure
-        lattice_plots.plot_two_bands(
+        plots_lattice.plot_two_bands(
             bands.distances,
             {
                 "at rest": self.phonopy_at_rest.band_structure.frequencies,
@@ -204,7 +204,7 @@ class SschaResult:
             [paths["band.svg"], paths["band.png"]],
             unit=self.settings.frequency_unit,
         )
-        lattice_plots.plot_iterations(
+        plots_lattice.plot_iterations(
             np.array([step.free_energy_ev for step in self.steps]),
             np.array([step.error_ev for step in self.steps]),
             self.settings.transient,

@@ -34,6 +34,7 @@ def copper() -> Atoms:
 
 
 @PHONO3PY
+@pytest.mark.capability("D15")
 def test_conductivity_falls_as_one_over_t_and_is_isotropic(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result = conductivity(copper(), calc=Ends(unit=1), **QUICK, out=tmp_path)

@@ -43,6 +43,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
+@pytest.mark.capability("D8")
 def test_salt_with_born_charges(command: Command, tmp_path: Path) -> None:
     folder = SAMPLES / "NaCl"
     for name in ("POSCAR-unitcell", "FORCE_SETS", "BORN"):
@@ -83,6 +84,7 @@ def silicon(folder: Path, poscar: str, forces: str) -> tuple[Atoms, Replay]:
     return atoms, Replay(supercell(atoms), force_sets(folder / forces))
 
 
+@pytest.mark.capability("D14")
 def test_gruneisen_parameters_of_silicon(command: Command, tmp_path: Path) -> None:
     """Their command always symmetrises force constants by symfc; so do we here."""
     found = {}
@@ -103,6 +105,7 @@ def test_gruneisen_parameters_of_silicon(command: Command, tmp_path: Path) -> No
     assert np.asarray(gamma)[moves] == pytest.approx(expected[moves][:, 1], abs=1e-6)
 
 
+@pytest.mark.capability("D13")
 def test_thermal_expansion_of_silicon(command: Command, tmp_path: Path) -> None:
     """Eleven volumes, some of them far: the transverse modes soften, and the expansion is negative at low
     temperature."""
@@ -144,6 +147,7 @@ PHONO3PY = pytest.mark.skipif(
 
 
 @PHONO3PY
+@pytest.mark.capability("D15")
 def test_thermal_conductivity_of_silicon(command: Command, tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     from jmp_calc import conductivity
