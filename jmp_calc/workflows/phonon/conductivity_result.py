@@ -136,7 +136,7 @@ class ConductivityResult:
     def plot(self, paths: dict[str, Path]) -> list[Path]:
         """Draw conductivity against temperature, and which frequencies carry it; without matplotlib a
         warning."""
-        from ...io import plots_lattice, plots
+        from ...io import plots, plots_lattice
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"

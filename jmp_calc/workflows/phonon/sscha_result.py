@@ -187,7 +187,7 @@ class SschaResult:
 
     def plot(self, paths: dict[str, Path]) -> list[Path]:
         """Draw bands and iterations; without matplotlib a warning and nothing else."""
-        from ...io import plots_lattice, plots
+        from ...io import plots, plots_lattice
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
