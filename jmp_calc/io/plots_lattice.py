@@ -60,8 +60,15 @@ def plot_iterations(energies: np.ndarray, errors: np.ndarray, transient: int, pa
             )
     axes.axhline(1e3 * mean, color=INK, linewidth=1.0)
     axes.set(xlabel="iteration", ylabel="free energy (meV per primitive cell)")
-    axes.legend(frameon=False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(frameon=False, ncols=2, loc="outside upper center")
     _save(figure, paths)
+
+
+def _first_digits_alone(value: float, _: int | None = None) -> str:
+    """2, 3, 5 and 7 and their multiples of ten: what has room on a logarithmic axis."""
+    digit = f"{value:e}"[0]
+    return f"{value:g}" if digit in "2357" else ""
 
 
 @drawn("The thermal conductivity")
@@ -73,6 +80,10 @@ def plot_conductivity(kelvin: np.ndarray, kappa: Mapping[str, np.ndarray], paths
         axes.loglog(kelvin, values, style, color=INK, linewidth=1.2, label=name)
     axes.set(xlabel="temperature (K)", ylabel="thermal conductivity (W/m/K)")
     axes.grid(which="both", color=LIGHT, linewidth=0.3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(_first_digits_alone)
+    axes.tick_params(which="both", labelsize=8)
     axes.legend(frameon=False)
     _save(figure, paths)
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 WHAT = "thermal conductivity"
 INSTALL = "pip install 'jmp-calc[conductivity]'"
 EVERYWHERE = np.ones(3, dtype=bool)
+STILL_THZ = 1e-2
+"""Modes below this do not take part, as in phono3py's own command."""
 MOST_OF_ONE = 0.5
 """Share of the conductivity that one mode (with those that are the same by symmetry) may carry."""
 
@@ -215,6 +217,7 @@ def displaced(atoms: Atoms, settings: ConductivitySettings) -> Any:
             primitive_matrix="auto",
             phonon_supercell_matrix=None if np.array_equal(matrices[0], matrices[1]) else matrices[1],
             symprec=settings.symprec,
+            cutoff_frequency=STILL_THZ,
         )
     found.generate_displacements(distance=settings.displacement, cutoff_pair_distance=settings.pair_cutoff)
     if settings.born is not None:
