@@ -1,8 +1,8 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg and analysis_cu.svg; ts_hop.svg where Sella is
-installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
+helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg, analysis_cu.svg and check_emt.svg; ts_hop.svg where
+Sella is installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import adsorb, analyse, conductivity, elastic, eos, md, neb, qha, relax, sscha, ts, vib
+from jmp_calc import adsorb, analyse, check, conductivity, elastic, eos, md, neb, qha, relax, sscha, ts, vib
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -116,6 +116,12 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def battery(folder: Path) -> None:
+    """What effective medium theory obeys, and by how much."""
+    check(EMT(), out=folder)
+    shutil.copy(folder / "check.svg", IMAGES / "check_emt.svg")
+
+
 def ramp(folder: Path) -> None:
     """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
     atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
@@ -139,6 +145,7 @@ def main() -> None:
         heat(Path(folder))
         dynamics(Path(folder))
         ramp(Path(folder))
+        battery(Path(folder))
 
 
 if __name__ == "__main__":

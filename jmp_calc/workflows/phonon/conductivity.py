@@ -306,7 +306,9 @@ def scatter(phono3py: Any, settings: ConductivitySettings) -> None:
     """
     phono3py.mesh_numbers = AUTO_MESH_LENGTH_A if settings.mesh == "auto" else list(settings.mesh)
     with glue.quiet_meshes():
-        phono3py.init_phph_interaction()
+        phono3py.init_phph_interaction(  # else rounding decides in the third digit where bands are degenerate
+            symmetrize_tetrahedra=True, average_degenerate_weights=True, exclude_gamma_acoustic=True
+        )
         phono3py.run_phonon_solver()
         lowest = float(phono3py.get_phonon_data()[0].min())
         if lowest < -settings.imaginary_tolerance_thz:
