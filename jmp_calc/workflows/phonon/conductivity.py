@@ -39,6 +39,8 @@ INSTALL = "pip install 'jmp-calc[conductivity]'"
 EVERYWHERE = np.ones(3, dtype=bool)
 STILL_THZ = 1e-2
 """Modes below this do not take part, as in phono3py's own command."""
+MOST_W_M_K = 1e6
+"""More than any crystal conducts."""
 MOST_OF_ONE = 0.5
 """Share of the conductivity that one mode (with those that are the same by symmetry) may carry."""
 
@@ -125,7 +127,7 @@ def conductivity(
         UsageError: no calculator, settings that cannot be meant, constraints, atoms of one element that
             differ, a folder into which another job writes or that holds another run to be resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``;
-            imaginary modes; a mesh on which a mode meets no others.
+            imaginary modes; modes that meet no others.
         BadInputError: forces that are not finite, a BORN file that is none of this crystal.
         Interrupted: after SIGINT or SIGTERM.
     """
@@ -287,7 +289,17 @@ def _computed(
 
 
 def check_collisions(result: ConductivityResult) -> None:
-    """NotConvergedError where a mode meets no other on the mesh, so that it carries everything."""
+    """Refuse what no crystal has.
+
+    Raises:
+        NotConvergedError: modes that meet no others, all of them or one that carries everything.
+    """
+    if result.mean.max() > MOST_W_M_K:
+        raise NotConvergedError(
+            f"The thermal conductivity comes out as {result.mean.max():.2g} W/m/K: the modes do not collide.",
+            hint="a larger --supercell: in small ones, such as 2 2 2 of a primitive cell, the third-order "
+            "force constants may vanish by symmetry",
+        )
     share = result.largest_share
     if share > MOST_OF_ONE:
         mesh = "×".join(str(n) for n in result.phono3py.mesh_numbers)
