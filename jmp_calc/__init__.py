@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
+    from .sampling.select import select
+    from .screening.screen import screen
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.battery.check import check
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .workflows.phonon.qha import qha
     from .workflows.phonon.sscha import sscha
     from .workflows.relax import relax
+    from .workflows.relax_many import relax_many
     from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -62,6 +65,9 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "relax_many",
+    "screen",
+    "select",
     "sscha",
     "surface_energy",
     "ts",
@@ -91,6 +97,9 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "relax_many": "jmp_calc.workflows.relax_many",
+    "screen": "jmp_calc.screening.screen",
+    "select": "jmp_calc.sampling.select",
     "sscha": "jmp_calc.workflows.phonon.sscha",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",

@@ -20,6 +20,8 @@ from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
+from jmp_calc.sampling.select import SelectSettings
+from jmp_calc.screening.settings import ScreenSettings
 from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
@@ -28,7 +30,7 @@ from jmp_calc.workflows.phonon.conductivity_settings import ConductivitySettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.phonon.sscha_settings import SschaSettings
-from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.relax_settings import RelaxSettings
 from jmp_calc.workflows.statics.adsorb_settings import AdsorbSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
@@ -55,7 +57,10 @@ SETTINGS: dict[str, type] = {
     "qha": QhaSettings,
     "relax": RelaxSettings,
     "sscha": SschaSettings,
+    "relax_many": RelaxSettings,
+    "screen": ScreenSettings,
     "neb": NEBSettings,
+    "select": SelectSettings,
     "ts": TSSettings,
     "vib": VibSettings,
 }
@@ -76,6 +81,8 @@ OPTIONS: dict[str, dict[str, str]] = {
     "sscha": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
+    "screen": {},
+    "select": {"pool": "struct"},
     "ts": {},
     "vib": {},
 }
