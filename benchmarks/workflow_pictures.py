@@ -1,7 +1,7 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, analysis_cu.svg and check_emt.svg; ts_hop.svg where Sella is installed.
+helmholtz_cu.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg; ts_hop.svg where Sella is installed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from importlib.util import find_spec
+from itertools import permutations
 from pathlib import Path
 
 from ase import Atoms
@@ -17,7 +18,8 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import adsorb, analyse, check, elastic, eos, md, neb, qha, relax, ts, vib
+from jmp_calc import adsorb, analyse, check, elastic, eos, md, neb, qha, relax, screen, ts, vib
+from jmp_calc.workflows.relax_settings import RelaxSettings
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -87,6 +89,18 @@ def thermal_expansion(folder: Path) -> None:
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
 
 
+def alloys(folder: Path) -> None:
+    """Ordered alloys of two of six metals, relaxed with their cells."""
+    lengths = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
+    found = []
+    for one, other in permutations(lengths, 2):
+        cell = bulk(one, "fcc", a=(3 * lengths[one] + lengths[other]) / 4, cubic=True)
+        cell.symbols[0] = other  # L1_2
+        found.append(cell)
+    screen(found, calc=EMT, settings=RelaxSettings(cell="full", fix_symmetry=True), out=folder)
+    shutil.copy(folder / "screen.svg", IMAGES / "screen_alloys.svg")
+
+
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -121,6 +135,7 @@ def main() -> None:
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
+        alloys(Path(folder))
         dynamics(Path(folder))
         ramp(Path(folder))
         battery(Path(folder))
