@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
+    from .sampling.select import select
     from .screening.screen import screen
     from .training.evaluate import evaluate
     from .training.finetune import finetune
@@ -63,6 +64,7 @@ __all__ = [
     "relax",
     "relax_many",
     "screen",
+    "select",
     "surface_energy",
     "ts",
     "vib",
@@ -92,6 +94,7 @@ _HOME = {
     "relax": "jmp_calc.workflows.relax",
     "relax_many": "jmp_calc.workflows.relax_many",
     "screen": "jmp_calc.screening.screen",
+    "select": "jmp_calc.sampling.select",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",

@@ -20,6 +20,7 @@ from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
+from jmp_calc.sampling.select import SelectSettings
 from jmp_calc.screening.settings import ScreenSettings
 from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
@@ -55,6 +56,7 @@ SETTINGS: dict[str, type] = {
     "relax_many": RelaxSettings,
     "screen": ScreenSettings,
     "neb": NEBSettings,
+    "select": SelectSettings,
     "ts": TSSettings,
     "vib": VibSettings,
 }
@@ -74,6 +76,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
     "screen": {},
+    "select": {"pool": "struct"},
     "ts": {},
     "vib": {},
 }

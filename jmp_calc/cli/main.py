@@ -44,6 +44,7 @@ COMMANDS = {
     "screen": "One task for thousands of structures, resumable, on processes or a cluster.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
+    "select": "Active learning: the structures of a pool that are worth labelling.",
     "sample": "Draw structures worth labelling: molecules by valence rules, crystals by prototypes.",
     "check-data": "Audit labelled structures: units, signs, copies, outliers.",
     "finetune": "Fine-tune a model on your own data.",
