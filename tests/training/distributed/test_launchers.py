@@ -51,6 +51,8 @@ def command(folder: Path, out: str) -> list[str]:
         "4",
         "--lr",
         "5e-3",
+        "--optimizer",
+        "adamw",
         "--dtype",
         "float64",
         "--device",
