@@ -21,7 +21,8 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jmp_calc import md, neb
+from jmp_calc import elastic, md, neb
+from jmp_calc.workflows.relax_many import relax_many
 
 PAUSE_S = 0.004
 """Added to every evaluation, so that a run lasts long enough to be hit anywhere."""
@@ -83,6 +84,21 @@ def _hop(folder: Path) -> None:
     neb(initial, final, calc=SlowEMT(), resume=True, out=folder, **settings)
 
 
+def _many(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    crystals = []
+    for number in range(6):
+        atoms = bulk("Cu", a=3.5 + 0.05 * number, cubic=True)
+        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+        crystals.append(atoms)
+    relax_many(crystals, calc=SlowEMT(), together=2, resume=True, out=folder)
+
+
+def _strained(folder: Path) -> None:
+    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
+    elastic(nickel, calc=SlowEMT(), n_strains=3, allow_unconverged=True, resume=True, out=folder, plot=False)
+
+
 RAMP = "300 20 steps, 300>900 20 steps, 900>300 20 steps"
 CASES = (
     _of_dynamics("md nve", ensemble="nve"),
@@ -96,6 +112,8 @@ CASES = (
     _of_dynamics("md npt full", ensemble="npt", cell="full"),
     _of_dynamics("md npt c", ensemble="npt", cell="c"),
     _of_dynamics("md schedule", thermostat="bussi", schedule=RAMP),
+    Case("relax many", _many, ("relaxed.extxyz", "relax.csv")),
+    Case("elastic", _strained, ("strained.extxyz",)),
     Case("neb", _hop, ("neb.dat", "neb.log", "band.extxyz", "saddle.extxyz")),
 )
 
