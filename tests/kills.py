@@ -22,6 +22,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
 from jmp_calc import elastic, md, neb
+from jmp_calc.screening.screen import screen
 from jmp_calc.workflows.relax_many import relax_many
 
 PAUSE_S = 0.004
@@ -84,14 +85,22 @@ def _hop(folder: Path) -> None:
     neb(initial, final, calc=SlowEMT(), resume=True, out=folder, **settings)
 
 
-def _many(folder: Path) -> None:
+def _crystals() -> list[Atoms]:
     rng = np.random.default_rng(5)
-    crystals = []
+    found = []
     for number in range(6):
         atoms = bulk("Cu", a=3.5 + 0.05 * number, cubic=True)
         atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
-        crystals.append(atoms)
-    relax_many(crystals, calc=SlowEMT(), together=2, resume=True, out=folder)
+        found.append(atoms)
+    return found
+
+
+def _many(folder: Path) -> None:
+    relax_many(_crystals(), calc=SlowEMT(), together=2, resume=True, out=folder)
+
+
+def _screened(folder: Path) -> None:
+    screen(_crystals(), calc=SlowEMT, task="relax", batch=2, resume=True, out=folder, plot=False)
 
 
 def _strained(folder: Path) -> None:
@@ -113,6 +122,7 @@ CASES = (
     _of_dynamics("md npt c", ensemble="npt", cell="c"),
     _of_dynamics("md schedule", thermostat="bussi", schedule=RAMP),
     Case("relax many", _many, ("relaxed.extxyz", "relax.csv")),
+    Case("screen", _screened, ("screen.extxyz",)),
     Case("elastic", _strained, ("strained.extxyz",)),
     Case("neb", _hop, ("neb.dat", "neb.log", "band.extxyz", "saddle.extxyz")),
 )
