@@ -21,9 +21,8 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jmp_calc import elastic, md, neb
-from jmp_calc.screening.screen import screen
-from jmp_calc.workflows.relax_many import relax_many
+from jmp_calc import elastic, md, neb, relax_many, screen
+from jmp_calc.workflows.relax_settings import RelaxSettings
 
 PAUSE_S = 0.004
 """Added to every evaluation, so that a run lasts long enough to be hit anywhere."""
@@ -86,21 +85,21 @@ def _hop(folder: Path) -> None:
 
 
 def _crystals() -> list[Atoms]:
-    rng = np.random.default_rng(5)
-    found = []
-    for number in range(6):
-        atoms = bulk("Cu", a=3.5 + 0.05 * number, cubic=True)
-        atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
-        found.append(atoms)
+    """Seven rattled cells of four atoms."""
+    lengths = {"Cu": 3.7, "Al": 4.1, "Ni": 3.6, "Ag": 4.0, "Pd": 3.8, "Pt": 4.0, "Au": 4.2}
+    found = [bulk(name, "fcc", a=length, cubic=True) for name, length in lengths.items()]
+    for number, atoms in enumerate(found):
+        atoms.rattle(0.05, seed=number)
     return found
 
 
-def _many(folder: Path) -> None:
-    relax_many(_crystals(), calc=SlowEMT(), together=2, resume=True, out=folder)
+def _relaxations(folder: Path) -> None:
+    relax_many(_crystals(), calc=SlowEMT(), fmax=0.02, together=3, resume=True, out=folder)
 
 
-def _screened(folder: Path) -> None:
-    screen(_crystals(), calc=SlowEMT, task="relax", batch=2, resume=True, out=folder, plot=False)
+def _campaign(folder: Path) -> None:
+    settings = RelaxSettings(fmax=0.02)
+    screen(_crystals(), calc=SlowEMT, settings=settings, batch=1, resume=True, out=folder, plot=False)
 
 
 def _strained(folder: Path) -> None:
@@ -121,10 +120,10 @@ CASES = (
     _of_dynamics("md npt full", ensemble="npt", cell="full"),
     _of_dynamics("md npt c", ensemble="npt", cell="c"),
     _of_dynamics("md schedule", thermostat="bussi", schedule=RAMP),
-    Case("relax many", _many, ("relaxed.extxyz", "relax.csv")),
-    Case("screen", _screened, ("screen.extxyz",)),
     Case("elastic", _strained, ("strained.extxyz",)),
     Case("neb", _hop, ("neb.dat", "neb.log", "band.extxyz", "saddle.extxyz")),
+    Case("relax many", _relaxations, ("relax.csv", "relaxed.extxyz")),
+    Case("screen", _campaign, ("screen.csv", "screen.extxyz")),
 )
 
 

@@ -89,7 +89,7 @@ def elastic(
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
-        files = dict(out=common.out, prefix=common.prefix, plot=False)
+        files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
         result = run_elastic(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
         )

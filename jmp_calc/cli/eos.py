@@ -83,7 +83,7 @@ def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
-        files = dict(out=common.out, prefix=common.prefix, plot=False)
+        files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
         result = run_eos(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
         )
