@@ -15,6 +15,7 @@ from ...io.structures import NamedFrame
 from ...machine.signals import deferred_signals
 from ..batches import computed
 from ..common import output_path
+from ..kept import Kept
 from ..outcomes import Outcome
 from ..relax_each import TOGETHER, relax_each
 from ..relax_many import JOURNAL, ManyRun
@@ -39,7 +40,12 @@ def kept_relaxations(out: str | os.PathLike[str] | None, prefix: str, *, resume:
 
 
 def evaluated(
-    structures: Sequence[Atoms], properties: Sequence[str], *, what: str, quiet: bool
+    structures: Sequence[Atoms],
+    properties: Sequence[str],
+    *,
+    what: str,
+    quiet: bool,
+    kept: Kept | None = None,
 ) -> list[Atoms]:
     """Copies that carry their results (eV, eV/Å without constraints, eV/Å³) and no other calculator.
 
@@ -48,6 +54,7 @@ def evaluated(
         properties: energy, forces, stress.
         what: name of one structure in messages, such as "strained cell".
         quiet: no progress bar.
+        kept: as in ``computed``.
 
     Raises:
         BadInputError: a result that is not finite. UsageError: a calculator without them.
@@ -56,15 +63,16 @@ def evaluated(
     from ase.calculators.singlepoint import SinglePointCalculator
 
     found: list[Atoms] = []
-    for atoms, results in zip(structures, _results(structures, properties, what, quiet), strict=True):
+    results = _results(structures, properties, what, quiet, kept)
+    for atoms, one in zip(structures, results, strict=True):
         frame = atoms.copy()
-        frame.calc = SinglePointCalculator(frame, **results)
+        frame.calc = SinglePointCalculator(frame, **one)
         found.append(frame)
     return found
 
 
 def _results(
-    structures: Sequence[Atoms], properties: Sequence[str], what: str, quiet: bool
+    structures: Sequence[Atoms], properties: Sequence[str], what: str, quiet: bool, kept: Kept | None
 ) -> list[dict[str, Any]]:
     """As ``computed``; UsageError for a calculator that does not give them."""
     from ase.calculators.calculator import PropertyNotImplementedError
@@ -77,6 +85,7 @@ def _results(
             name=lambda number: _named(what, number, structures),
             done=f"were done ({what})",
             quiet=quiet,
+            kept=kept,
         )
     except PropertyNotImplementedError as err:
         raise UsageError(
