@@ -74,12 +74,7 @@ def elastic(
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
         result = run_elastic(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, _lines(result), plot=plot)
         if strict:
             result.require_stable()
 

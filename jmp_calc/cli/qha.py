@@ -76,12 +76,7 @@ def qha(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
         result = run_qha(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, _lines(result), plot=plot)
         result.require_trusted()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -29,7 +28,7 @@ from ase.calculators.calculator import all_changes
 
 from jmp_calc import JMPCalculator
 
-from .cases import EXCLUDED
+from .cases import ASE_TESTS, EXCLUDED
 
 MODEL, RECORD = "JMP_CALC_SUITE_MODEL", "JMP_CALC_SUITE_RECORD"
 """Variables of the environment: file of the fitted model, and of the outcomes."""
@@ -65,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is excluded, and name exclusions of nothing."""
-    ids = {item: short_id(item.nodeid) for item in items}
+    ids = {item: short_id(item) for item in items}
     unused = [pattern for pattern in EXCLUDED if not any(fnmatchcase(name, pattern) for name in ids.values())]
     excluded = [item for item in items if any(fnmatchcase(ids[item], pattern) for pattern in EXCLUDED)]
     config.hook.pytest_deselected(items=excluded)
@@ -86,7 +85,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     report = yield
     if report.when == "call" or (report.when == "setup" and not report.passed):
         words = {
-            "id": short_id(report.nodeid),
+            "id": short_id(item),
             "outcome": report.outcome,
             "seconds": round(report.duration, 2),
         }
@@ -99,9 +98,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     return report
 
 
-def short_id(nodeid: str) -> str:
+def short_id(item: pytest.Item) -> str:
     """``md/test_md.py::test_md``: the id below ase/test, wherever ASE is installed."""
-    return re.sub(r"^.*ase/test/", "", nodeid)
+    return f"{item.path.relative_to(ASE_TESTS).as_posix()}::{item.nodeid.split('::', 1)[1]}"
 
 
 def last_line(text: str) -> str:

@@ -20,12 +20,13 @@ from ..common import warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
 from ..statics.crystal import at_volumes, check_crystal
 from ..statics.together import evaluated
+from ..statics.volumes import FEWEST_VOLUMES
 from . import glue
 from .cell import check_lattice
 from .gruneisen import mode_gruneisen, run_gruneisen
 from .phonons import forces_of
 from .qha_result import OUTPUTS, QhaResult
-from .qha_settings import FEWEST_VOLUMES, QhaEos, QhaRelax, QhaSettings
+from .qha_settings import QhaEos, QhaRelax, QhaSettings
 from .settings import supercell_matrix
 
 if TYPE_CHECKING:
