@@ -49,8 +49,8 @@ class QhaSettings(VolumeSettings):
         self.check_volumes(most=MOST_VOLUMES, usual=usual)
         if not self.min_volume < 1 < self.max_volume:
             raise UsageError(
-                f"Volumes from {self.min_volume} to {self.max_volume} cannot be meant: 1, that of the structure, "
-                "must lie between them.",
+                f"Volumes from {self.min_volume} to {self.max_volume} cannot be meant: that of the "
+                "structure, 1, must lie between them.",
                 hint=usual,
             )
         if not np.isfinite(self.pressure_gpa):
