@@ -80,7 +80,7 @@ def compare(args: argparse.Namespace) -> bool:
 
     interpreters = {"ours": Path(sys.executable), "matcalc": args.matcalc, "janus": args.janus}
     with tempfile.TemporaryDirectory() as folder:
-        prepare(Path(folder))
+        prepare(Path(folder), args.rows)
         values = {
             name: run(name, python, folder, args.rows) for name, python in interpreters.items() if python
         }
@@ -101,18 +101,19 @@ def compare(args: argparse.Namespace) -> bool:
     return agree
 
 
-def prepare(folder: Path) -> None:
-    """Relax the crystals and the ends of the vacancy's path, with our relaxation."""
+def prepare(folder: Path, rows: list[str]) -> None:
+    """Relax the crystals of the rows and the ends of the vacancy's path, with our relaxation."""
     from ase.build import bulk
     from ase.io import write
 
     from jmp_calc import relax
 
-    for symbol, (structure, length) in CRYSTALS.items():
+    for symbol in {row.split("/")[1] for row in rows}:
+        structure, length = CRYSTALS[symbol]
         crystal = bulk(symbol, structure, a=length, cubic=True)
         done = relax(crystal, calc=calculator(), cell="full", fmax=1e-5, steps=300)
         write(folder / f"{symbol}.extxyz", bare(done.atoms))
-        if symbol == VACANCY:
+        if f"barrier_ev/{symbol}" in rows:
             for name, end in zip(("initial", "final"), vacancy_ends(done.atoms)):
                 done_end = relax(end, calc=calculator(), fmax=1e-4, steps=500)
                 write(folder / f"{name}.extxyz", bare(done_end.atoms))

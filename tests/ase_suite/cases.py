@@ -32,6 +32,8 @@ EXCLUDED: dict[str, str] = {
     "md/test_fixrotation.py*": LONG,
     "optimize/test_minimahop.py*": LONG,
     "test_thermochemistry.py::test_crystal_thermo": LONG,
+    "neb/test_autoneb.py*": NUMBERS,
+    "precon/test_lbfgs.py::test_precon": NUMBERS,
     "test_eos.py::test_eos": NUMBERS,
     "test_hcp.py::test_hcp": NUMBERS,
     "test_dimer_method.py::test_dimer_method": NUMBERS,
