@@ -1,11 +1,12 @@
 """Pictures of the pages on workflows, with ASE's EMT, all or some:
 
     python benchmarks/workflow_pictures.py
-    python benchmarks/workflow_pictures.py energies heating
+    python benchmarks/workflow_pictures.py energies bands
 
-Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), eos_cu.svg (equation_of_state),
-elastic_ni.svg and young_ni.svg (elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg
-(thermal_expansion), energies_emt.svg (energies), heating_cu.svg (heating) and analysis_cu.svg (dynamics).
+Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
+is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
+(elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
+energies_emt.svg (energies), analysis_cu.svg (dynamics) and md_cu.svg (ramp).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from ase.constraints import FixAtoms
 from matplotlib.figure import Figure
 
 from jmp_calc import (
+    adsorb,
     analyse,
     elastic,
     eos,
@@ -34,6 +37,7 @@ from jmp_calc import (
     qha,
     relax,
     surface_energy,
+    ts,
     vib,
 )
 
@@ -48,17 +52,38 @@ def vibrations(folder: Path) -> None:
     shutil.copy(folder / "spectrum.svg", IMAGES / "vib_cu13.svg")
 
 
+def gold_on_aluminium() -> Atoms:
+    """A gold atom in a hollow of the (100) surface of aluminium."""
+    slab = fcc100("Al", size=(2, 2, 3))
+    add_adsorbate(slab, "Au", 1.7, "hollow")
+    slab.center(axis=2, vacuum=4.0)
+    slab.set_constraint(FixAtoms([atom.index for atom in slab if atom.tag > 1]))
+    slab.calc = EMT()
+    return slab
+
+
+def transition_state(folder: Path) -> None:
+    """The same hop, from a gold atom put about half-way."""
+    guess = gold_on_aluminium()
+    guess.positions[-1] += [0.4 * 0.5 * guess.cell[0, 0], 0.1, 0.2]
+    ts(guess, out=folder)
+    shutil.copy(folder / "ts.svg", IMAGES / "ts_hop.svg")
+
+
 def hop(folder: Path) -> None:
     """A gold atom on aluminium, from one hollow to the next."""
-    initial = fcc100("Al", size=(2, 2, 3))
-    add_adsorbate(initial, "Au", 1.7, "hollow")
-    initial.center(axis=2, vacuum=4.0)
-    initial.set_constraint(FixAtoms([atom.index for atom in initial if atom.tag > 1]))
-    initial.calc = EMT()
+    initial = gold_on_aluminium()
     final = initial.copy()
     final.positions[-1, 0] += 0.5 * initial.cell[0, 0]
     neb(initial, final, images=5, out=folder)
     shutil.copy(folder / "barrier.svg", IMAGES / "neb_hop.svg")
+
+
+def adsorption(folder: Path) -> None:
+    """Carbon monoxide on copper (111)."""
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
+    adsorb(slab, "CO", calc=EMT(), fix_bottom=0.6, fmax=0.05, out=folder)
+    shutil.copy(folder / "adsorb.svg", IMAGES / "adsorb_cu.svg")
 
 
 def equation_of_state(folder: Path) -> None:
@@ -125,31 +150,6 @@ def relaxed(atoms: Atoms) -> Atoms:
     return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
 
 
-def heating(folder: Path) -> None:
-    """A cluster of copper heated from 300 to 2000 K: temperature and potential energy against time."""
-    cluster = Icosahedron("Cu", 3)
-    md(
-        cluster,
-        calc=EMT(),
-        schedule="300>2000 20 ps",
-        thermostat="bussi",
-        timestep_fs=5,
-        stats_every=10,
-        out=folder,
-    )
-    rows = np.genfromtxt(folder / "stats.dat", names=True)
-    time = rows["time_fs"] / 1000
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(time, rows["temperature_K"], color="#1f4e79", linewidth=0.8, label="atoms")
-    above.plot(time, rows["target_K"], color="#b3261e", linewidth=1.0, label="thermostat")
-    above.legend(frameon=False)
-    below.plot(time, rows["epot_eV"] / len(cluster), color="#1f4e79", linewidth=0.8)
-    above.set(ylabel="temperature (K)")
-    below.set(xlabel="time (ps)", ylabel="potential energy (eV/atom)")
-    figure.savefig(IMAGES / "heating_cu.svg")
-
-
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -159,9 +159,17 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def ramp(folder: Path) -> None:
+    """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
+    atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
+    schedule = "300 1 ps, 300>1200 3 ps, 1200 2 ps, 300 2 ps"
+    md(atoms, calc=EMT(), ensemble="npt", schedule=schedule, timestep_fs=4, out=folder / "ramp")
+    shutil.copy(folder / "ramp/md.svg", IMAGES / "md_cu.svg")
+
+
 PICTURES = (
-    *(vibrations, hop, equation_of_state, elastic_constants, bands, thermal_expansion, energies, heating),
-    dynamics,
+    *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
+    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, dynamics, ramp),
 )
 
 

@@ -14,15 +14,19 @@ from .version import __version__
 if TYPE_CHECKING:
     from .analysis.analyse import analyse
     from .calculator import JMPCalculator
+    from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
     from .training.evaluate import evaluate
     from .training.finetune import finetune
+    from .workflows.battery.check import check
     from .workflows.md import md
     from .workflows.paths.neb import neb
+    from .workflows.paths.ts import ts
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
+    from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
         adsorption_energy,
@@ -36,9 +40,11 @@ if TYPE_CHECKING:
 __all__ = [
     "JMPCalculator",
     "__version__",
+    "adsorb",
     "adsorption_energy",
     "analyse",
     "atomisation_energy",
+    "check",
     "elastic",
     "eos",
     "estimate",
@@ -54,14 +60,18 @@ __all__ = [
     "qha",
     "relax",
     "surface_energy",
+    "ts",
     "vib",
+    "with_dispersion",
 ]
 
 _HOME = {
     "JMPCalculator": "jmp_calc.calculator",
+    "adsorb": "jmp_calc.workflows.statics.adsorb",
     "adsorption_energy": "jmp_calc.workflows.statics.energies",
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
+    "check": "jmp_calc.workflows.battery.check",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
@@ -77,7 +87,9 @@ _HOME = {
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
     "surface_energy": "jmp_calc.workflows.statics.energies",
+    "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",
+    "with_dispersion": "jmp_calc.dispersion",
 }
 
 

@@ -52,6 +52,9 @@ CM1_PER_INVERSE_FS = 1e3 / FREQUENCY_UNITS["cm-1"]
 CM2_PER_S_OF_A2_PER_FS = 0.1
 """cm²/s of 1 Å²/fs, a diffusion coefficient."""
 
+KM_PER_MOL_OF_E2_PER_AMU = 974.8801
+"""km/mol of 1 e²/amu, the squared derivative of a dipole by a normal coordinate: N_A e² / (12 ε0 c² amu)."""
+
 KM_S_PER_THZ_A = 0.1
 """km/s of 1 THz Å, a slope of bands."""
 

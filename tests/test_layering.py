@@ -54,6 +54,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "zoo analysis bonding",
         "inference",
         "calculator trust",
+        "dispersion",
         "workflows engines",
         "sampling labelling torchsim",
         "screening",

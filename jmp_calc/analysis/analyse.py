@@ -93,4 +93,5 @@ def table_beside(trajectory: str | os.PathLike[str]) -> Path | None:
 
     path = parse_structure(trajectory).path
     table = path.with_name(f"{path.name.partition('traj.')[0]}stats.dat")
-    return table if path.name.endswith("traj.extxyz") and table.is_file() else None
+    ours = path.name.endswith(("traj.extxyz", "traj.extxyz.gz"))
+    return table if ours and table.is_file() else None

@@ -61,7 +61,7 @@ def analyse(struct: str, common: Common, table: Path | None, plot: bool, **given
         if table is not None:
             run.add_input(table)
         result = run_analyse(struct, table=table, **settings.to_dict())
-        run.write_result(result, _lines(result), plot=plot, what=_what)
+        run.write_result(result, lines(result), plot=plot, what=_what)
 
 
 WRITTEN = {
@@ -77,22 +77,22 @@ def _what(path: Path) -> str:
     return WRITTEN.get(path.name.rpartition("-")[2], "figure")
 
 
-def _lines(result: Analysis) -> list[str]:
+def lines(result: Analysis) -> list[str]:
     """What one must know of the trajectory."""
-    lines = [f"{result.n_frames} frames, {result.from_ps:g} to {result.to_ps:g} ps"]
+    found = [f"{result.n_frames} frames, {result.from_ps:g} to {result.to_ps:g} ps"]
     for name, value in result.msd.diffusion.items():
         if value.diffusive:
             error = value.standard_error_cm2_per_s
-            lines.append(f"{name} diffuses with {value.cm2_per_s:.3g} ± {error:.1g} cm²/s")
+            found.append(f"{name} diffuses with {value.cm2_per_s:.3g} ± {error:.1g} cm²/s")
         else:
-            lines.append(
+            found.append(
                 f"{name}: no diffusion that can be told (displacements grow as t^{value.exponent:.2f})"
             )
     peak = None if result.rdf is None else result.rdf.highest_at()
     if peak is not None:
-        lines.append(f"g(r) is highest at {peak:.2f} Å")
+        found.append(f"g(r) is highest at {peak:.2f} Å")
     for name, mean in result.averages.items():
         doubt = "" if mean.converged else " (error still grows with the blocks: run longer)"
         quantity, _, unit = name.rpartition("_")
-        lines.append(f"{quantity} {mean.mean:.6g} ± {mean.standard_error:.2g} {unit}{doubt}")
-    return lines
+        found.append(f"{quantity} {mean.mean:.6g} ± {mean.standard_error:.2g} {unit}{doubt}")
+    return found

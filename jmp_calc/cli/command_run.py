@@ -215,4 +215,6 @@ def model_record(calculator: Any) -> dict[str, Any]:
         "path",
         "level_of_theory",
     )
-    return {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "")}
+    record = {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "")}
+    added = getattr(calculator, "dispersion", None)
+    return record if added is None else {**record, "dispersion": added}

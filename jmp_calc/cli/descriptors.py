@@ -110,7 +110,7 @@ def _compute(
     from ..io.structures import windows
     from ..io.write import write_extxyz
 
-    calculator = run.common.calculator()
+    calculator = run.common.network()
     run.model = model_record(calculator)
     check_layer(layer, calculator.model_config)
     with Progress("descriptors", None, quiet=run.common.quiet) as progress:
@@ -212,7 +212,7 @@ def _dry_run(struct: str, common: Common, index: str | None, layer: Layer, setti
     from ..inference.descriptors import check_layer
     from ..io.structures import check_frames
 
-    calculator = common.calculator()
+    calculator = common.network()
     check_layer(layer, calculator.model_config)
     count = check_frames(struct, index=index)
     dry_run_report(common, "descriptors", {**settings, "frames": count, "model": model_record(calculator)})

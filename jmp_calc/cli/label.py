@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,24 +13,13 @@ from ..labelling.settings import LabelSettings
 from .arguments import Arguments
 from .command_run import CommandRun
 from .dry_run import dry_run_report
-from .options import Common, common_options, structures_argument
+from .options import Common, common_options, plain_kwargs, structures_argument
 
 if TYPE_CHECKING:
     from ..labelling.label import LabelResult
     from ..labelling.source import Source
 
 LABEL = Arguments("labelling.label", "label", LabelSettings)
-
-
-def _plain_kwargs(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
-    """The arguments of --kwargs; UsageError for what is no JSON object."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError as error:
-        raise UsageError(f"--kwargs is no JSON: {error}.", hint="""such as '{"xc": "PBE"}'""") from error
-    if not isinstance(found, dict):
-        raise UsageError("--kwargs is no JSON object.", hint="""such as '{"xc": "PBE"}'""")
-    return found
 
 
 @click.command(
@@ -50,7 +38,7 @@ docs/labelling.md has the teachers, their weights and licences."""
 @LABEL.option("--method", argument="method")
 @LABEL.option("--weights", argument="weights", type=click.Path(path_type=Path))
 @LABEL.option("--head", argument="head")
-@LABEL.option("--kwargs", argument="kwargs", metavar="JSON", default=None, callback=_plain_kwargs)
+@LABEL.option("--kwargs", argument="kwargs", metavar="JSON", default=None, callback=plain_kwargs)
 @LABEL.option("--python", argument="python", metavar="PATH")
 @LABEL.option("--processes", argument="processes", type=click.IntRange(min=1))
 @LABEL.option("--timeout", argument="timeout", type=float)

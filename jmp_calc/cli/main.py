@@ -33,15 +33,18 @@ COMMANDS = {
     "md": "Molecular dynamics: NVE, NVT, NPT; ramps and schedules.",
     "analyse": "Structure, diffusion, spectrum and averages of a trajectory.",
     "neb": "Path between two structures and its barrier: nudged elastic band.",
+    "ts": "Transition state near a guess, by Sella, and what it connects.",
     "vib": "Vibrations and thermochemistry of molecules and adsorbates.",
     "eos": "Equation of state: energies at several volumes, bulk modulus.",
     "elastic": "Elastic constants, stability and moduli of a crystal.",
+    "adsorb": "Best place of a molecule on a slab: sites, orientations, a ranking.",
     "energies": "Energies of formation, atomisation, adsorption and of surfaces.",
     "phonons": "Phonon bands, density of states, thermal properties.",
     "qha": "Thermal expansion, heat capacity and Grüneisen parameters of a crystal.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
     "sample": "Draw structures worth labelling: molecules by valence rules, crystals by prototypes.",
+    "check-data": "Audit labelled structures: units, signs, copies, outliers.",
     "finetune": "Fine-tune a model on your own data.",
     "pretrain": "Pre-train one network on several data sets.",
     "recipes": "Published training runs by name.",
@@ -49,13 +52,14 @@ COMMANDS = {
     "preprocess": "Labelled structures as a record set for large training runs.",
     "evaluate": "Errors of a model on labelled data.",
     "estimate": "Edges, memory and time of a structure, before it is computed.",
+    "check": "The physics that every potential must obey, on any model or ASE calculator.",
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",
     "export": "Compile a model ahead of time into a file for this machine.",
     "doctor": "Check this installation.",
 }
 ALIASES = {"geomopt": "relax"}
-TRAINING = {"finetune", "pretrain", "recipes", "data", "preprocess", "evaluate"}
+TRAINING = {"check-data", "finetune", "pretrain", "recipes", "data", "preprocess", "evaluate"}
 """Commands in the sub-package ``training``."""
 
 EPILOG = """\b
@@ -82,14 +86,15 @@ class JMPGroup(click.Group):
         name = ALIASES.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        module_name = f"{__package__}.{'training.' * (name in TRAINING)}{name}"
+        own = name.replace("-", "_")
+        module_name = f"{__package__}.{'training.' * (name in TRAINING)}{own}"
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as err:
             if err.name == module_name:
                 raise click.UsageError(f"The command '{name}' is not part of this installation.") from err
             raise
-        command: click.Command = getattr(module, name)
+        command: click.Command = getattr(module, own)
         return command
 
     def resolve_command(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..errors import UsageError
 from ..io.outdir import with_prefix
-from ..workflows.md_settings import MDSettings
+from ..workflows.md_settings import MDSettings, TrajectoryFormat
+from .analyse import lines as analysis_lines
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
@@ -28,7 +30,8 @@ Examples:
   jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 20000 -o si_npt
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 40000 -o si_npt --restart auto
-  jmp-calc md si64.cif --thermostat bussi --schedule "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps"
+  jmp-calc md si64.cif --thermostat bussi --schedule "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps, relax"
+  jmp-calc md si64.cif --thermostat bussi --steps 100000 --traj-format extxyz.gz --analyse
 
 Units: K, fs, GPa, 1/ps; stats.dat names them in its header. Ctrl-C or SIGTERM writes restart.npz first."""
 
@@ -54,6 +57,7 @@ MD = Arguments("workflows.md", "md", MDSettings)
 @MD.option("--remove-rot/--no-remove-rot", "remove_rotation", argument="remove_rotation")
 @MD.option("--stats-every", argument="stats_every", type=int)
 @MD.option("--traj-every", argument="traj_every", type=int)
+@MD.option("--traj-format", argument="traj_format", type=click.Choice(get_args(TrajectoryFormat)))
 @MD.option("--restart-every", argument="restart_every", type=int)
 @click.option(
     "--restart",
@@ -64,9 +68,17 @@ MD = Arguments("workflows.md", "md", MDSettings)
 )
 @click.option("--resume", is_flag=True, help="Same as --restart auto.")
 @MD.option("--guard/--no-guard", argument="guard")
+@MD.option("--analyse", argument="analyse", is_flag=True)
+@click.option("--plot/--no-plot", default=True, show_default=True, help=MD.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def md(
-    struct: str, common: Common, restart: str | None, resume: bool, allow_truncated: bool, **given: Any
+    struct: str,
+    common: Common,
+    restart: str | None,
+    resume: bool,
+    plot: bool,
+    allow_truncated: bool,
+    **given: Any,
 ) -> None:
     """Run molecular dynamics from STRUCT (any ASE file, FILE@INDEX).
 
@@ -102,7 +114,7 @@ def md(
         return
     with run:
         run.add_structure(picked)
-        _run(run, picked.atoms, calculator or common.calculator(picked.atoms), settings, state)
+        _run(run, picked.atoms, calculator or common.calculator(picked.atoms), settings, state, plot)
 
 
 def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, state: MDState) -> JMPCalculator:
@@ -116,7 +128,12 @@ def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, stat
 
 
 def _run(
-    run: CommandRun, atoms: Atoms, calculator: JMPCalculator, settings: MDSettings, state: MDState | None
+    run: CommandRun,
+    atoms: Atoms,
+    calculator: JMPCalculator,
+    settings: MDSettings,
+    state: MDState | None,
+    plot: bool,
 ) -> None:
     """Run, record and say what came out."""
     from ..workflows.md import OUTPUTS
@@ -133,6 +150,7 @@ def _run(
         restart=state,
         out=common.out,
         prefix=common.prefix,
+        plot=plot,
         quiet=common.quiet,
     )
     run.results = result.to_dict()
@@ -163,9 +181,10 @@ def _going_on(step: int, steps: int) -> str:
 
 
 def _add_outputs(run: CommandRun, names: Sequence[str]) -> None:
-    for name, what in zip(names, ("thermo table", "frames", "last frame", "restart file"), strict=False):
+    known = ("thermo table", "frames", "last frame", "restart file", "last good frame", "frames")
+    for name, what in zip_longest(names, known):
         if run.path(name).exists():  # no row or frame may have been due
-            run.add_output(run.path(name), what)
+            run.add_output(run.path(name), what or Path(name).stem)
 
 
 def _lines(result: MDResult) -> list[str]:
@@ -183,6 +202,13 @@ def _lines(result: MDResult) -> list[str]:
         lines.append(f"mean {', '.join(means)} (from {part})")
     for stage in found.get("stages", ()):
         lines.append(f"{stage['stage']}: mean temperature {stage['temperature_k_mean']:.1f} K")
+    if result.quenched is not None:
+        left = result.quenched
+        lines.append(f"relaxed at the end: {left.energy_ev:.6f} eV, force {left.fmax:.2g} eV/Å")
+    if result.analysis is not None:
+        lines += [
+            line for line in analysis_lines(result.analysis) if line.startswith("g(r)") or " diffus" in line
+        ]
     if result.drift is not None:
         slope = result.drift.drift_mev_per_atom_per_ps
         what = "energy" if result.settings.ensemble == "nve" else "conserved energy"

@@ -15,10 +15,11 @@ A command looks like this::
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import click
 
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..calculator import JMPCalculator
+    from ..dispersion import DispersionCalculator
 
 F = TypeVar("F", bound=Callable[..., Any])
+Dispersion = Literal["none", "d3bj"]
 CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
 
 ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
@@ -58,15 +61,35 @@ class Common:
     elements: Elements = "trained"
     compile: bool = False
     compiled: Path | None = None
+    dispersion: Dispersion = "none"
+    dispersion_functional: str | None = None
 
-    def calculator(self, first: Atoms | None = None) -> JMPCalculator:
-        """The JMPCalculator that these options describe (imports torch).
+    def calculator(self, first: Atoms | None = None) -> JMPCalculator | DispersionCalculator:
+        """The calculator that these options describe (imports torch).
 
         ``first``: the structure that decides where the model has two default heads; the user is told.
         """
+        calculator = self.network()
+        if first is not None:
+            self.decide_head(calculator, first)
+        return self.with_dispersion(calculator)
+
+    def with_dispersion(self, calculator: JMPCalculator) -> JMPCalculator | DispersionCalculator:
+        """The calculator, with dispersion where the options ask for it; its head is decided."""
+        if self.dispersion == "none":
+            if self.dispersion_functional is not None:
+                fact = "--dispersion-functional without --dispersion has no meaning."
+                raise UsageError(fact, hint="add --dispersion d3bj")
+            return calculator
+        from ..dispersion import with_dispersion
+
+        return with_dispersion(calculator, functional=self.dispersion_functional)
+
+    def network(self) -> JMPCalculator:
+        """The JMPCalculator that these options describe, without dispersion."""
         from ..calculator import JMPCalculator
 
-        calculator = JMPCalculator(
+        return JMPCalculator(
             self.model,
             head=self.head,
             device=self.device,
@@ -75,9 +98,6 @@ class Common:
             compile=self.compile,
             compiled=self.compiled,
         )
-        if first is not None:
-            self.decide_head(calculator, first)
-        return calculator
 
     def decide_head(self, calculator: JMPCalculator, first: Atoms) -> None:
         """Let the first structure decide where the model has two default heads, and tell the user."""
@@ -116,6 +136,7 @@ def common_options(
         *_output_options(out),
         config_option,
         *((ELEMENTS_OPTION, *_compile_options()) if calculator else ()),
+        *(_dispersion_options() if calculator else ()),
     ]
 
     def decorate(function: F) -> F:
@@ -189,6 +210,23 @@ def _compile_options() -> tuple[Callable[[F], F], ...]:
     )
 
 
+def _dispersion_options() -> tuple[Callable[[F], F], ...]:
+    return (
+        click.option(
+            "--dispersion",
+            type=click.Choice(get_args(Dispersion)),
+            default="none",
+            show_default=True,
+            help="Add London dispersion (package dftd3) to a head whose training data have none.",
+        ),
+        click.option(
+            "--dispersion-functional",
+            metavar="NAME",
+            help="Functional of its damping parameters: pbe, b3lyp, ...  [default: that of the head]",
+        ),
+    )
+
+
 def write_option(stem: str) -> Callable[[F], F]:
     """Add ``--write FORMAT``, which may be repeated; the command receives ``write: tuple[str, ...]``."""
 
@@ -204,6 +242,17 @@ def write_option(stem: str) -> Callable[[F], F]:
         callback=checked,
         help=f"Also write {stem}.FORMAT: POSCAR, cif, xyz, traj or pdb.",
     )
+
+
+def plain_kwargs(_: click.Context, __: click.Parameter, text: str | None) -> dict[str, Any]:
+    """The arguments of --kwargs; UsageError for what is no JSON object."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError as error:
+        raise UsageError(f"--kwargs is no JSON: {error}.", hint="""such as '{"xc": "PBE"}'""") from error
+    if not isinstance(found, dict):
+        raise UsageError("--kwargs is no JSON object.", hint="""such as '{"xc": "PBE"}'""")
+    return found
 
 
 def structure_argument(function: F) -> F:

@@ -108,7 +108,7 @@ def _settings(
         temperature=read_temperatures(given.pop("temperature")),
         exclude=exclude,
         structures=() if drawn else read_own(specs),
-        calc=common.calculator() if common.model else None,
+        calc=common.network() if common.model else None,
         **given,
     )
     return settings, [*files, *([] if exclude is None else [Path(exclude)])]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..calculator import JMPCalculator
+    from ..dispersion import DispersionCalculator
     from ..inference.evaluator import Evaluator
     from ..inference.settings import Output
     from ..io.structures import NamedFrame
@@ -41,13 +42,18 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
     )
     gives = asked_output(settings)
     if gives == "energy":
-        calculator = common.calculator()
+        calculator = common.network()
         try:
             common.decide_head(calculator, first.atoms)
         except JMPError as error:
             raise type(error)(error.fact, where=str(first), hint=error.hint) from error
-        return Energies(calculator, wanted)
-    options = {"--properties": wanted, "--compile": common.compile, "--compiled": common.compiled}
+        return Energies(common.with_dispersion(calculator), wanted)
+    options = {
+        "--properties": wanted,
+        "--compile": common.compile,
+        "--compiled": common.compiled,
+        "--dispersion": common.dispersion != "none",
+    }
     for option, value in options.items():
         if value:
             fact = f"{option} has no meaning here: the head gives a {gives}, not an energy."
@@ -62,7 +68,9 @@ class Energies:
     title = f"{'energy [eV]':>16} {'fmax [eV/Å]':>12}"
     has_forces = True
 
-    def __init__(self, calculator: JMPCalculator, wanted: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, calculator: JMPCalculator | DispersionCalculator, wanted: tuple[str, ...] | None
+    ) -> None:
         self._calculator, self._wanted = calculator, wanted
         self.info = calculator.info
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -22,6 +24,7 @@ Examples:
   jmp-calc vib ethanol.xyz
   jmp-calc vib water.xyz --temperatures "298.15 500 1000" --pressure-pa 101325
   jmp-calc vib slab_with_co.extxyz --indices "36 37" --thermo harmonic
+  jmp-calc vib ethanol.xyz --dipole-model dipoles/best.safetensors      # infrared intensities
   jmp-calc vib saddle.extxyz --no-relax"""
 
 VIB = Arguments("workflows.vibrations.vib", "vib", VibSettings)
@@ -30,6 +33,10 @@ VIB = Arguments("workflows.vibrations.vib", "vib", VibSettings)
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/vib", dtype="float64")
+@click.option(
+    "--dipole-model", default=None, metavar="MODEL", help="Model file with a head for dipoles (e Å)."
+)
+@click.option("--dipole-head", default=None, help="Its head; the default head of that file if none is given.")
 @VIB.option("--method", argument="method", type=click.Choice(get_args(Method)))
 @VIB.option("--displacement", argument="displacement", type=float)
 @VIB.option("--indices", argument="indices")
@@ -48,7 +55,14 @@ VIB = Arguments("workflows.vibrations.vib", "vib", VibSettings)
 @click.option("--plot/--no-plot", default=True, show_default=True, help=VIB.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def vib(
-    struct: str, common: Common, strict: bool, plot: bool, allow_truncated: bool, **settings: Any
+    struct: str,
+    common: Common,
+    dipole_model: str | None,
+    dipole_head: str | None,
+    strict: bool,
+    plot: bool,
+    allow_truncated: bool,
+    **settings: Any,
 ) -> None:
     """Vibrations and thermochemistry of STRUCT (any ASE file, FILE@INDEX).
 
@@ -62,8 +76,14 @@ def vib(
     checked = VibSettings(**settings)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     run = CommandRun(
-        common, "vib", outputs=OUTPUTS, settings=checked.to_dict(), inputs=[picked.path], redoes=True
+        common,
+        "vib",
+        outputs=OUTPUTS,
+        settings={**checked.to_dict(), "dipole_model": dipole_model, "dipole_head": dipole_head},
+        inputs=[picked.path],
+        redoes=True,
     )
+    dipoles = None if dipole_model is None else _dipoles(dipole_model, dipole_head, common)
     if common.dry_run:
         run.check()
         _dry_run(struct, picked.atoms, common, checked)
@@ -72,10 +92,26 @@ def vib(
         run.add_structure(picked)
         calculator = common.calculator(picked.atoms)
         run.model = model_record(calculator)
-        result = run_vib(picked.atoms, calc=calculator, **checked.to_dict(), quiet=common.quiet)
+        result = run_vib(
+            picked.atoms, calc=calculator, dipoles=dipoles, **checked.to_dict(), quiet=common.quiet
+        )
         run.write_result(result, _lines(result), plot=plot)
         if strict:
             result.require_stable()
+
+
+def _dipoles(model: str, head: str | None, common: Common) -> Callable[[Sequence[Atoms]], Any]:
+    """Dipoles (n, 3) of n structures by a head of a model."""
+    from ..inference.predict import predict_vectors
+
+    return functools.partial(
+        predict_vectors,
+        model=model,
+        head=head,
+        device=common.device,
+        dtype="float64",
+        elements=common.elements,
+    )
 
 
 def _lines(result: VibResult) -> list[str]:
@@ -88,6 +124,13 @@ def _lines(result: VibResult) -> list[str]:
         )
         lines.append(f"apart from {apart} (within {max(map(abs, free)):.1f} cm-1 of 0)")
     lines += [f"imaginary: {value:.1f} cm-1" for value in result.imaginary_cm1]
+    light = result.infrared_km_per_mol
+    if light is not None and len(light):
+        strongest = int(light.argmax())
+        lines.append(
+            f"strongest infrared band {result.frequencies_cm1[strongest]:.1f} cm-1, "
+            f"{light[strongest]:.1f} km/mol"
+        )
     lines.append(f"zero-point energy {result.zero_point_ev:.4f} eV")
     for one in result.thermo:
         symmetry = "" if result.symmetry_number is None else f", symmetry number {result.symmetry_number}"

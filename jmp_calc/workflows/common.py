@@ -87,9 +87,14 @@ def _answers(ask: Callable[[], Any]) -> bool:
 
 
 def jmp_calculator(calculator: Any) -> Any:
-    """The calculator if it is a JMPCalculator, which can do more than others; else None."""
+    """The calculator if it is a JMPCalculator, also with dispersion, which can do more than others (batches,
+    Hessians); else None."""
     module = sys.modules.get("jmp_calc.calculator")  # not imported: another calculator needs no torch
-    known = module is not None and isinstance(calculator, module.JMPCalculator)
+    summed = sys.modules.get("jmp_calc.dispersion")
+    network = calculator
+    if summed is not None and isinstance(calculator, summed.DispersionCalculator):
+        network = calculator.base
+    known = module is not None and isinstance(network, module.JMPCalculator)
     return calculator if known else None
 
 
@@ -186,7 +191,8 @@ def model_fingerprint(atoms: Atoms) -> str:
     """Words that identify the potential of ``atoms``: of a JMP model its hash, head, precision, weights,
     graphs and the tags that it reads; else the class."""
     info = getattr(atoms.calc, "info", None)
-    name = type(atoms.calc).__name__
+    added = getattr(atoms.calc, "dispersion", None)
+    name = type(atoms.calc).__name__ + ("" if added is None else f" {added}")
     if info is None or not hasattr(info, "sha256"):
         return name
     graphs = {field: json.dumps(value, separators=(",", ":")) for field, value in asdict(info.policy).items()}

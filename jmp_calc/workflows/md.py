@@ -10,13 +10,14 @@ stopped, provided the calculator depends on the structure alone.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import JMPWarning, UsageError
 from ..io.outdir import claimed, with_prefix
 from .common import (
     output_path,
@@ -26,14 +27,23 @@ from .common import (
     working_copy,
     write_frames,
 )
-from .md_run import OUTPUTS, Run
-from .md_settings import MDSettings, check_structure_for
+from .md_run import OUTPUTS, PLOTS, Run
+from .md_settings import MDSettings, TrajectoryFormat, check_structure_for
+from .relax import relax
+from .relax_settings import CellMode
 from .restart import MDState
 from .stats import DriftVerdict, StatsTable, averages, drift_verdict
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+
+    from ..analysis.result import Analysis
+    from .relax import RelaxResult
+
+
+FEWEST_DRAWN = 20
+"""Rows of the table: fewer are no curve."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -62,6 +72,10 @@ class MDResult:
     degrees_of_freedom: int
     ns_per_day: float | None
     """Simulated time per time on the clock; None when there was no step to do."""
+    quenched: RelaxResult | None = None
+    """The relaxation in which the schedule ends; None: it has none."""
+    analysis: Analysis | None = None
+    """None: not asked for, or fewer than ten frames."""
 
     def __repr__(self) -> str:
         mean = None if self.settings.stages else averages(self.stats, self.columns).get("temperature_k_mean")
@@ -89,6 +103,8 @@ class MDResult:
             **(self._stages() if self.settings.stages else averages(self.stats, self.columns)),
             **drift,
             "last": last,
+            **({} if self.quenched is None else {"quenched": self.quenched.to_dict()}),
+            **({} if self.analysis is None else {"analysis": self.analysis.to_dict()}),
         }
 
     def _stages(self) -> dict[str, Any]:
@@ -99,6 +115,22 @@ class MDResult:
             if len(own):
                 found.append({"stage": stage.text(), **averages(own, self.columns)})
         return {"stages": found}
+
+    def plot(self, paths: list[Path]) -> list[Path]:
+        """Draw temperature, energies and what else the table has, of twenty rows or more; without matplotlib
+        a warning and nothing else."""
+        from ..io import plots, plots_motion
+
+        if not plots.available():
+            text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
+            warnings.warn(text, JMPWarning, stacklevel=2)
+            return []
+        if len(self.stats) < FEWEST_DRAWN:
+            return []
+        table = dict(zip(self.columns, self.stats.T, strict=True))
+        goal = None if self.settings.ensemble == "nve" else self.settings.temperature_k
+        plots_motion.plot_run(table, len(self.atoms), goal, paths)
+        return [path for path in paths if path.is_file()]
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
         """Write stats.dat, traj.extxyz (when the frames are in memory), final.extxyz and restart.npz."""
@@ -133,11 +165,14 @@ def md(
     remove_rotation: bool | None = MDSettings.remove_rotation,
     stats_every: int = MDSettings.stats_every,
     traj_every: int = MDSettings.traj_every,
+    traj_format: TrajectoryFormat = MDSettings.traj_format,
     restart_every: int = MDSettings.restart_every,
     guard: bool = MDSettings.guard,
+    analyse: bool = MDSettings.analyse,
     restart: str | os.PathLike[str] | MDState | None = None,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
+    plot: bool = True,
     quiet: bool = True,
 ) -> MDResult:
     """Run dynamics on a copy of ``atoms``.
@@ -155,7 +190,8 @@ def md(
             the axes that may change their length: "c" is a uniaxial pressure, "ab" a biaxial one; volume if
             none is given. Default: None.
         schedule: stages that hold, ramp or quench, such as "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps",
-            with npt also "300 0>5 GPa 10 ps"; it gives start temperature and number of steps. Default: None.
+            with npt also "300 0>5 GPa 10 ps"; it gives start temperature and number of steps. Where its last
+            word is "relax", the structure is relaxed at the end. Default: None.
         temperature_k: temperature of the start and of the thermostat, K. Default: 300.0.
         timestep_fs: time step, fs. Default: 1.0.
         steps: total number of steps, restarts included. Default: 1000.
@@ -170,15 +206,20 @@ def md(
         remove_rotation: start without rotation; if not given, new velocities of molecules do, except with
             Langevin dynamics. Default: None.
         stats_every: steps between rows of stats.dat. Default: 10.
-        traj_every: steps between frames of traj.extxyz. Default: 10.
+        traj_every: steps between frames of the trajectory. Default: 10.
+        traj_format: "extxyz", or "extxyz.gz", the same compressed in blocks, which reaches the file at each
+            restart file. Default: "extxyz".
         restart_every: steps between restart files. Default: 1000.
         guard: stop on NaN, runaway heat, colliding or lost atoms. Default: True.
+        analyse: look at distances, displacements and spectrum of the frames while it runs, whenever it has
+            become twice as long, and at its end. Default: False.
         restart: restart file (or MDState) of the same structure, model, ensemble and settings to go on from;
             that of ``out``, or ``out`` must hold no other run. Default: None.
         out: folder for stats.dat, traj.extxyz, restart.npz and final.extxyz, written while it runs; a restart
             file at the start, every ``restart_every`` steps and at the end. Nothing is written without one.
             Default: None.
         prefix: PREFIX- before every file name. Default: "".
+        plot: draw temperature, energies and pressure against time into the folder. Default: True.
         quiet: no progress bar. Default: True.
 
     Returns:
@@ -209,10 +250,12 @@ def md(
         remove_rotation=remove_rotation,
         stats_every=stats_every,
         traj_every=traj_every,
+        traj_format=traj_format,
         restart_every=restart_every,
         guard=guard,
+        analyse=analyse,
     ).resolved()
-    return _run(working_copy(atoms, calc), settings, restart, out, prefix, quiet)
+    return _run(working_copy(atoms, calc), settings, restart, out, prefix, plot, quiet)
 
 
 def _run(
@@ -221,6 +264,7 @@ def _run(
     restart: str | os.PathLike[str] | MDState | None,
     out: str | os.PathLike[str] | None,
     prefix: str,
+    plot: bool,
     quiet: bool,
 ) -> MDResult:
     """Check, hold the folder, run."""
@@ -233,7 +277,10 @@ def _run(
             warn_of_unstored_constraints(work)
         run = Run(work, settings, state, out, prefix, quiet)
         run.loop()
-        return _result(run)
+        result = _result(run)
+        if out is not None and plot:
+            result.plot([run.paths[name] for name in PLOTS])
+        return result
 
 
 def _result(run: Run) -> MDResult:
@@ -251,7 +298,38 @@ def _result(run: Run) -> MDResult:
         settings=run.settings,
         degrees_of_freedom=run.dof,
         ns_per_day=run.ns_per_day(),
+        quenched=_quenched(run, final) if run.settings.relaxes_at_end else None,
+        analysis=_analysed(run) if run.settings.analyse else None,
     )
+
+
+def _quenched(run: Run, final: Atoms) -> RelaxResult:
+    """The last structure relaxed, with the cell that the barostat had free, also written to the folder."""
+    settings = run.settings
+    cells: dict[str | None, CellMode] = {"volume": "volume", "lengths": "lengths", "full": "full"}
+    npt = settings.ensemble == "npt"
+    found = relax(
+        final,
+        cell=cells[settings.cell] if npt else "none",
+        pressure_gpa=settings.target(settings.steps)[1] or 0.0 if npt else 0.0,
+        guard=settings.guard,
+        quiet=run.quiet,
+    )
+    if not found.converged:
+        text = f"the relaxation at the end left a force of {found.fmax:.2g} eV/Å"
+        warnings.warn(f"{text}: relax quenched.extxyz further", JMPWarning, stacklevel=4)
+    if run.paths:
+        write_frames(run.paths["quenched.extxyz"], [snapshot(found.atoms, stress=npt)])
+    return found
+
+
+def _analysed(run: Run) -> Analysis | None:
+    """What the whole run says; a JMPWarning where it is too short for that."""
+    found = run.analyse()
+    if found is None:
+        text = "the run has too few frames to analyse: ten are needed after its first tenth"
+        warnings.warn(f"{text} (traj_every)", JMPWarning, stacklevel=4)
+    return found
 
 
 def _drift(run: Run, table: np.ndarray, n_atoms: int) -> DriftVerdict | None:

@@ -6,17 +6,22 @@ import copy
 import os
 import time
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BadStructureError, GuardError, JMPWarning, UsageError
+from ..analysis.analyse import analyse
+from ..analysis.result import OUTPUTS as ANALYSIS_OUTPUTS
+from ..errors import BadInputError, BadStructureError, GuardError, JMPWarning, UsageError
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from ..units import GPA_PER_EV_A3
 from .common import has_stress, keep_pulls_off_momenta, model_fingerprint, output_path, snapshot, write_frames
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
+from .md_frames import CompressedTrajectory
 from .md_settings import SCALING, MDSettings
 from .restart import MDState
 from .stats import AXIAL_PRESSURES, LENGTHS, StatsTable, TrajectoryFile, table_columns
@@ -25,7 +30,13 @@ from .velocities import degrees_of_freedom, start_velocities, temperature
 if TYPE_CHECKING:
     from ase import Atoms
 
-OUTPUTS = ("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good.extxyz")
+    from ..analysis.result import Analysis
+
+PLOTS = ("md.svg", "md.png")
+OUTPUTS = (
+    *("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good.extxyz"),
+    *("traj.extxyz.gz", "quenched.extxyz", *PLOTS, *ANALYSIS_OUTPUTS),
+)
 DAY_S = 86400.0
 
 
@@ -74,6 +85,8 @@ class Run:
         reference = self.first_temperature if settings.ensemble == "nve" else settings.hottest_k
         self.guard = Guard.of(atoms, reference or 0.0) if settings.guard else None
         self.seconds = 0.0
+        self.analysed = 0
+        self.prefix = prefix
         self._open(out, prefix, state)
         self.last_good = self.state()
 
@@ -82,11 +95,21 @@ class Run:
         self.paths = {} if out is None else {name: output_path(out, name, prefix) for name in OUTPUTS}
         goes_on = state is not None and any(path.exists() for path in self.paths.values())
         self.table = StatsTable(self._columns(), self.paths.get("stats.dat"), resume_step=resume)
-        path = self.paths.get("traj.extxyz")
-        self.trajectory = TrajectoryFile(path, resume_step=resume) if path is not None else None
+        self.trajectory = None if out is None else self._trajectory(resume)
         self.frames: list[Atoms] = []
         if goes_on and state is not None and state.records is not None:
             self._warn_of_losses(*state.records)
+
+    def _trajectory(self, resume: int | None) -> TrajectoryFile:
+        """The file of frames in the format that is wanted, which a restart cannot change."""
+        formats = {"extxyz": TrajectoryFile, "extxyz.gz": CompressedTrajectory}
+        wanted = self.settings.traj_format
+        for other in formats.keys() - {wanted}:
+            path = self.paths[f"traj.{other}"]
+            if resume is not None and path.exists():
+                fact = f"The frames of this run are in {path.name}, a restart cannot change their format."
+                raise UsageError(fact, hint=f"traj_format={other!r} (--traj-format {other})")
+        return formats[wanted](self.paths[f"traj.{wanted}"], resume_step=resume)
 
     def _columns(self) -> tuple[str, ...]:
         settings = self.settings
@@ -103,7 +126,7 @@ class Run:
         """Say what a loss of power or an editor took from the files since the restart file was written."""
         found = {"stats.dat": (len(self.table.rows), rows)}
         if self.trajectory is not None:
-            found["traj.extxyz"] = (self.trajectory.count, frames)
+            found[f"traj.{self.settings.traj_format}"] = (self.trajectory.count, frames)
         for name, (now, before) in found.items():
             if now < before:
                 text = f"{self.paths[name].name} has {now} of the {before} records up to step {self.step}"
@@ -177,6 +200,8 @@ class Run:
         self.record()
         if self.step % self.settings.restart_every == 0:
             self.save_restart()
+            if self.settings.analyse and self.step >= 2 * self.analysed:
+                self.analyse()
 
     def record(self) -> None:
         """Write the table row and the frame when they are due and not there yet."""
@@ -246,6 +271,21 @@ class Run:
         if not self.paths:
             return f"stopped after step {self.step}"
         return f"restart written after step {step}; the same command with --restart auto goes on"
+
+    def analyse(self) -> Analysis | None:
+        """What the run says so far, also written to its folder; None while it has too few frames.
+
+        While it runs, this is done whenever it has become twice as long: in all, frames are read twice.
+        """
+        self.analysed = self.step
+        source: Sequence[Atoms] | Path = self.frames if self.trajectory is None else self.trajectory.path
+        try:
+            found = analyse(source, table=self.paths.get("stats.dat"))
+        except (UsageError, BadInputError):  # ten frames are needed, and rows
+            return None
+        if self.paths:
+            found.write(self.paths["stats.dat"].parent, prefix=self.prefix)
+        return found
 
     def finish(self) -> Atoms:
         """Write the restart file and the last frame; returns the frame with the calculator."""

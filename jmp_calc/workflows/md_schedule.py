@@ -3,7 +3,8 @@
     "300 2 ps, 300>1500 10 ps, 1500 20 ps, 1500>300 100 K/ps, 300 5 ps"
 
 A stage is one temperature (hold; after another temperature a quench) or two (ramp), then a pressure or two
-where there is a barostat (``0>5 GPa``), then how long: fs, ps, ns, steps, or for ramps a rate in K/ps.
+where there is a barostat (``0>5 GPa``), then how long: fs, ps, ns, steps, or for ramps a rate in K/ps. The
+last may be ``relax``: the structure is relaxed at the end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _STAGE = re.compile(
 )
 _FS = {"fs": 1.0, "ps": 1e3, "ns": 1e6}
 MOST_STEPS = 10**12
+RELAX = "relax"
 EXAMPLE = "write it as '300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps'"
 
 
@@ -61,9 +63,20 @@ def _between(ends: tuple[float, float], share: float) -> float:
 def stages_of(text: str, timestep_fs: float) -> tuple[Stage, ...]:
     """The stages that a schedule names; UsageError for one that cannot be read."""
     stages: list[Stage] = []
-    for part in text.split(","):
+    for part in _parts(text):
         stages.append(_stage(part.strip(), stages[-1].last if stages else 0, timestep_fs))
     return tuple(stages)
+
+
+def ends_in_relaxation(text: str) -> bool:
+    """Whether the last stage of a schedule is a relaxation."""
+    return text.rpartition(",")[2].strip().lower() == RELAX
+
+
+def _parts(text: str) -> list[str]:
+    """The stages of dynamics as they are written."""
+    parts = text.split(",")
+    return parts[:-1] if len(parts) > 1 and ends_in_relaxation(text) else parts
 
 
 def _stage(text: str, first: int, timestep_fs: float) -> Stage:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from ..errors import JMPWarning, UsageError
 from .common import has_stress, moves
-from .md_schedule import Stage, stage_at, stages_of
+from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+TrajectoryFormat = Literal["extxyz", "extxyz.gz"]
 ENSEMBLES = ("nve", "nvt", "npt")
 ALIASES = {"langevin": "nvt", "nvt-langevin": "nvt", "npt-mtk": "npt", "mtk": "npt"}
 KICKING = ("langevin", "baoab")
@@ -28,6 +29,8 @@ THERMOSTAT_ALIASES = {"nhc": "nose-hoover", "csvr": "bussi"}
 AXES = {"lengths": "abc", **{axes: axes for axes in ("a", "b", "c", "ab", "ac", "bc")}}
 """Cells of which single axes change their length."""
 CELLS = ("volume", "full", *AXES)
+QUENCHED_CELLS = ("volume", "lengths", "full")
+"""Cells that relaxations know by the same names."""
 LIGHT_ATOM_TIMESTEP_FS = 1.0
 """Above this a hydrogen vibration (9 fs period) is sampled too coarsely."""
 PHYSICS = (
@@ -66,8 +69,10 @@ class MDSettings:
     remove_rotation: bool | None = None
     stats_every: int = 10
     traj_every: int = 10
+    traj_format: TrajectoryFormat = "extxyz"
     restart_every: int = 1000
     guard: bool = True
+    analyse: bool = False
 
     def __post_init__(self) -> None:
         _positive("timestep_fs", self.timestep_fs)
@@ -81,6 +86,9 @@ class MDSettings:
             raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
         if self.velocities not in ("new", "keep"):
             raise UsageError(f"Velocities must be 'new' or 'keep', got '{self.velocities}'.")
+        if self.traj_format not in get_args(TrajectoryFormat):
+            fact = f"Unknown format of trajectories '{self.traj_format}'."
+            raise UsageError(fact, hint=f"one of {', '.join(get_args(TrajectoryFormat))}")
 
     def resolved(self) -> MDSettings:
         """Checked against the ensemble, with its defaults; UsageError names options it cannot use."""
@@ -134,6 +142,9 @@ class MDSettings:
         if self.ensemble == "nve":
             raise UsageError("A schedule needs a thermostat.", hint="use ensemble nvt or npt")
         stages = stages_of(self.schedule, self.timestep_fs)
+        if self.relaxes_at_end and self.ensemble == "npt" and self.cell not in QUENCHED_CELLS:
+            fact = f"A schedule of a run with cell={self.cell} cannot end in a relaxation."
+            raise UsageError(fact, hint=f"use cell {', '.join(QUENCHED_CELLS)}, or relax final.extxyz")
         if self.ensemble != "npt" and any(stage.pressure_gpa for stage in stages):
             raise UsageError("A schedule of pressures needs ensemble npt.", where=self.schedule)
         start, steps = stages[0].temperature_k[0], stages[-1].last
@@ -149,6 +160,11 @@ class MDSettings:
     def stages(self) -> tuple[Stage, ...]:
         """Those of the schedule, () without one."""
         return () if self.schedule is None else stages_of(self.schedule, self.timestep_fs)
+
+    @property
+    def relaxes_at_end(self) -> bool:
+        """Whether the schedule ends in a relaxation."""
+        return self.schedule is not None and ends_in_relaxation(self.schedule)
 
     def target(self, step: int) -> tuple[float | None, float | None]:
         """Temperature (K) and pressure (GPa) that thermostat and barostat aim at in a step."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -129,8 +129,13 @@ class TrajectoryFile:
         if resume_step is None:
             path.unlink(missing_ok=True)
         elif path.exists():
-            length, self.count, self.last_step = _frames_until(path, resume_step)
-            os.truncate(path, length)
+            self._cut(resume_step)
+
+    def _cut(self, step: int) -> None:
+        """Drop frames after a step, and half-written ones."""
+        with open(self.path, "rb") as stream:
+            length, self.count, self.last_step = frames_until(stream, step)
+        os.truncate(self.path, length)
 
     def append(self, frame: Atoms) -> None:
         """Write one frame, whose info has its step."""
@@ -142,22 +147,31 @@ class TrajectoryFile:
         sync(self.path)
 
 
-def _frames_until(path: Path, step: int) -> tuple[int, int, int]:
+class Lines(Protocol):
+    """What gives the lines of a file one by one."""
+
+    def readline(self) -> bytes:
+        """The next line, b"" at the end."""
+
+    def tell(self) -> int:
+        """Bytes before here."""
+
+
+def frames_until(stream: Lines, step: int) -> tuple[int, int, int]:
     """Of the leading part of a trajectory that holds complete frames up to ``step``: its length in bytes, the
     number of frames and the step of the last (-1 without one)."""
     length, count, last = 0, 0, -1
-    with open(path, "rb") as stream:
-        while True:
-            head = stream.readline()
-            if not (head.strip().isdigit() and len(head) < 20):
-                return length, count, last
-            found = re.search(rb"\bstep=(\d{1,18})\b", stream.readline())
-            if found is None or not last < int(found[1]) <= step or not _whole(stream, int(head)):
-                return length, count, last
-            length, count, last = stream.tell(), count + 1, int(found[1])
+    while True:
+        head = stream.readline()
+        if not (head.strip().isdigit() and len(head) < 20):
+            return length, count, last
+        found = re.search(rb"\bstep=(\d{1,18})\b", stream.readline())
+        if found is None or not last < int(found[1]) <= step or not _whole(stream, int(head)):
+            return length, count, last
+        length, count, last = stream.tell(), count + 1, int(found[1])
 
 
-def _whole(stream: IO[bytes], n_lines: int) -> bool:
+def _whole(stream: Lines, n_lines: int) -> bool:
     """Whether so many whole lines of text follow."""
     for _ in range(n_lines):
         line = stream.readline()

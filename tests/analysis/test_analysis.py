@@ -47,6 +47,7 @@ def test_an_ideal_gas_has_no_structure_and_pairs_add_up() -> None:
     assert rdf.g["all"] == pytest.approx(added)
 
 
+@pytest.mark.capability("C10")
 def test_g_of_r_is_that_of_ase() -> None:
     atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True) * 2
     atoms.rattle(0.2, seed=1)
@@ -90,6 +91,7 @@ def ornstein_uhlenbeck(n: int, atoms: int, kt_m: float, gamma: float, dt: float)
     return np.array(found)
 
 
+@pytest.mark.capability("C10")
 def test_free_langevin_particles_diffuse_with_kt_over_m_gamma() -> None:
     kt_m, gamma, dt = 6e-6, 0.01, 20.0  # argon at 290 K in Å²/fs², 1/fs, fs
     result = analyse(frames_of(ornstein_uhlenbeck(3000, 60, kt_m, gamma, dt), dt), discard=0.0)
@@ -109,6 +111,7 @@ def test_vibrating_atoms_do_not_diffuse() -> None:
     assert found.exponent < 0.2
 
 
+@pytest.mark.capability("C10")
 def test_the_spectrum_has_a_peak_where_the_oscillator_has_it() -> None:
     step, wavenumber = 4.0, 500.0
     t = step * np.arange(4000)

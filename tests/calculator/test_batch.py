@@ -29,6 +29,7 @@ def mixed() -> list[Atoms]:
     return found
 
 
+@pytest.mark.capability("B9")
 def test_batch_equals_single_calls_in_any_order(calc: JMPCalculator) -> None:
     structures = mixed()
     single = []
@@ -52,6 +53,7 @@ def test_small_batches_give_the_same(calc: JMPCalculator, monkeypatch: pytest.Mo
         assert np.abs(found["forces"] - expected["forces"]).max() <= 1e-9
 
 
+@pytest.mark.capability("B10")
 def test_batches_that_do_not_fit_are_halved(calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
     structures, sizes = mixed(), []
     whole = calc.batch(structures)

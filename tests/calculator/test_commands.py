@@ -122,6 +122,7 @@ def test_device_that_is_not_there_leaves_with_code_2(
     assert (code, message in err) == (2, True)
 
 
+@pytest.mark.capability("A14")
 def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path) -> None:
     labelled, plain = bulk("Cu"), molecule("CH3OH")
     labelled.rattle(0.1)

@@ -129,6 +129,7 @@ def test_right_inside_the_callers_context(
         assert calc.get_potential_energy(ethanol) == energy
 
 
+@pytest.mark.capability("B3")
 def test_default_dtype_of_another_library_changes_nothing(model_path: Path, ethanol: Atoms) -> None:
     forces = JMPCalculator(model_path, device="cpu").get_forces(ethanol)
     before = JMPCalculator(model_path, device="cpu")
@@ -141,6 +142,7 @@ def test_default_dtype_of_another_library_changes_nothing(model_path: Path, etha
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.capability("B2")
 def test_two_models_of_different_dtype_in_one_process(make_model, ethanol: Atoms) -> None:
     first, second = make_model(seed=1), make_model(seed=2)
     alone = JMPCalculator(first, device="cpu", dtype="float32").get_forces(ethanol)

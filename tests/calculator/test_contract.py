@@ -23,6 +23,7 @@ from jmp_calc.calculator import JMPCalculator
 from jmp_calc.errors import ModelError, UsageError
 
 
+@pytest.mark.capability("A1")
 def test_forces_are_the_gradient_of_the_energy(calc: JMPCalculator, ethanol: Atoms) -> None:
     ethanol.calc = calc
     forces = ethanol.get_forces()
@@ -38,6 +39,7 @@ def test_forces_of_a_crystal_smaller_than_the_cutoff(calc: JMPCalculator, salt: 
     assert np.abs(forces - numeric).max() <= 1e-6 * max(1.0, np.abs(forces).max())
 
 
+@pytest.mark.capability("A3")
 def test_stress_is_the_strain_derivative(calc: JMPCalculator, salt: Atoms) -> None:
     salt.calc = calc
     stress = salt.get_stress()
@@ -58,6 +60,7 @@ def test_stress_of_a_slab_is_per_volume_of_its_cell(calc: JMPCalculator) -> None
     assert np.abs(stress - numeric).max() <= 1e-7
 
 
+@pytest.mark.capability("A2", "A4")
 def test_energy_properties_agree(calc: JMPCalculator, ethanol: Atoms) -> None:
     ethanol.calc = calc
     energy = ethanol.get_potential_energy()
@@ -100,6 +103,7 @@ def test_stress_that_is_not_defined_says_why(calc: JMPCalculator, atoms: Atoms, 
     assert "stress" not in calc.results
 
 
+@pytest.mark.capability("A12")
 def test_cache_recomputes_exactly_when_ase_says_so(
     calc: JMPCalculator, salt: Atoms, evaluations: list[int]
 ) -> None:
@@ -116,6 +120,7 @@ def test_cache_recomputes_exactly_when_ase_says_so(
         calc.get_forces(reference)
 
 
+@pytest.mark.capability("A12")
 def test_cache_sees_cell_pbc_and_numbers_but_not_charges_it_ignores(
     calc: JMPCalculator, salt: Atoms, evaluations: list[int]
 ) -> None:
@@ -148,6 +153,7 @@ def test_forces_and_stress_come_from_one_evaluation(
     assert len(evaluations) == 1
 
 
+@pytest.mark.capability("A13")
 def test_caller_may_change_what_it_was_given(calc: JMPCalculator, salt: Atoms) -> None:
     want = {name: copy.deepcopy(calc.get_property(name, salt)) for name in ("forces", "stress", "energies")}
     for name in want:
@@ -158,6 +164,7 @@ def test_caller_may_change_what_it_was_given(calc: JMPCalculator, salt: Atoms) -
     assert calc.check_state(salt)
 
 
+@pytest.mark.capability("A13")
 def test_nothing_of_the_users_atoms_changes(calc: JMPCalculator, salt: Atoms) -> None:
     salt.info["note"], salt.arrays["mine"] = "kept", np.ones(2)
     salt.positions += 100.0
@@ -171,6 +178,7 @@ def test_nothing_of_the_users_atoms_changes(calc: JMPCalculator, salt: Atoms) ->
     assert salt.calc is None
 
 
+@pytest.mark.capability("B3")
 def test_nothing_global_changes(model_path: Path, salt: Atoms) -> None:
     properties, emt = list(Calculator.implemented_properties), list(EMT.implemented_properties)
 

@@ -27,6 +27,7 @@ def differences(calc: JMPCalculator, atoms: Atoms, step: float = 1e-4) -> np.nda
     return -(np.array(forces[::2]) - np.array(forces[1::2])) / (2 * step)
 
 
+@pytest.mark.capability("A7")
 @pytest.mark.parametrize("name", ["ethanol", "salt"])
 def test_it_is_the_derivative_of_the_forces(
     calc: JMPCalculator, name: str, request: pytest.FixtureRequest

@@ -19,6 +19,7 @@ from jmp_calc.model.segment import SegmentSum
 from tests.small_network import ANY, CHON, OFFICIAL
 
 
+@pytest.mark.capability("A17")
 def test_several_heads_and_no_default_lists_them(two_heads: Path) -> None:
     with pytest.raises(ModelError) as caught:
         JMPCalculator(two_heads, device="cpu")
@@ -36,6 +37,7 @@ def test_several_heads_and_no_default_lists_them(two_heads: Path) -> None:
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.capability("A17")
 def test_unknown_head_lists_the_known_and_the_nearest(two_heads: Path) -> None:
     with pytest.raises(
         ModelError, match=r"no head 'organics'; it has: organic .*; materials .* mean 'organic'"
@@ -63,6 +65,7 @@ def test_head_without_energy_is_refused(make_model) -> None:
     assert JMPCalculator(path, device="cpu").info.head == "materials", "the only head with energies"
 
 
+@pytest.mark.capability("A16")
 def test_direct_forces_only_on_request_and_where_they_exist(two_heads: Path, ethanol: Atoms) -> None:
     conservative = JMPCalculator(two_heads, head="organic", device="cpu")
     direct = JMPCalculator(two_heads, head="organic", device="cpu", forces="direct")
@@ -104,6 +107,7 @@ def test_wrong_arguments_name_the_choices(model_path: Path, arguments: dict[str,
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.capability("B1")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_cuda_that_is_not_there(model_path: Path) -> None:
     with pytest.raises(
@@ -121,6 +125,7 @@ def test_cuda_index_that_is_not_there(model_path: Path) -> None:
         JMPCalculator(model_path, device=f"cuda:{count}")
 
 
+@pytest.mark.capability("B1")
 def test_auto_device_prints_nothing_but_is_stated(
     model_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +240,7 @@ def test_broken_torch_scatter_falls_back_with_a_warning(
     assert total(rows, segment, 2).tolist() == [[2.0, 3.0], [4.0, 6.0]]
 
 
+@pytest.mark.capability("B13")
 def test_molecule_scan_is_deterministic(model_path: Path) -> None:
     atoms = molecule("C6H6")
     first, second = (JMPCalculator(model_path, device="cpu").get_forces(atoms) for _ in range(2))
@@ -253,6 +259,7 @@ def test_registered_names_come_before_files_of_the_same_name(
     assert JMPCalculator("./jmp-xs", device="cpu").info.name == "tiny"
 
 
+@pytest.mark.capability("B2")
 def test_dtype_may_be_that_of_torch(model_path: Path) -> None:
     assert JMPCalculator(model_path, device=torch.device("cpu"), dtype=torch.float64).info.dtype == "float64"
     with pytest.raises(UsageError, match="Unknown dtype 'float16'"):

@@ -40,6 +40,7 @@ def trajectory(calc: JMPCalculator, ensemble: str) -> np.ndarray:
     return np.array(frames)
 
 
+@pytest.mark.capability("B8")
 @pytest.mark.parametrize("ensemble", ["nve", "npt"])
 def test_trajectories_with_and_without_a_kept_list_are_bit_equal(calc: JMPCalculator, ensemble: str) -> None:
     kept, searched = calc, copy.copy(calc)

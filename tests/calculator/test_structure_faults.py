@@ -25,6 +25,7 @@ def refused(calc: JMPCalculator, atoms: Atoms, match: str) -> None:
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.capability("A11")
 def test_zero_atoms(calc: JMPCalculator) -> None:
     refused(calc, Atoms(), "zero atoms")
 
@@ -41,6 +42,7 @@ def test_isolated_atom_has_its_reference_energy(two_heads: Path) -> None:
     assert calc.get_potential_energy(Atoms("C")) == pytest.approx(-1027.0, abs=1e-9)
 
 
+@pytest.mark.capability("A11")
 def test_periodic_with_zero_cell_names_the_axis(calc: JMPCalculator) -> None:
     refused(calc, Atoms("H", pbc=True), "cell vector a is zero")
 
@@ -173,6 +175,7 @@ def test_atoms_unwrapped_by_many_cells(calc: JMPCalculator, salt: Atoms) -> None
     np.testing.assert_allclose(calc.get_forces(far), calc.get_forces(salt), atol=1e-9)
 
 
+@pytest.mark.capability("A10")
 def test_element_outside_the_head_names_it_and_what_is_supported(two_heads: Path) -> None:
     calc = JMPCalculator(two_heads, head="organic", device="cpu")
     with pytest.raises(
@@ -234,6 +237,7 @@ def test_charges_and_magmoms_are_ignored_with_one_line(
     ]
 
 
+@pytest.mark.capability("A11")
 def test_total_charge_is_refused_unless_zero(calc: JMPCalculator, ethanol: Atoms) -> None:
     for harmless in (0, 0.0, None, np.int64(0), np.array([0.0])):
         ethanol.info["charge"] = harmless

@@ -63,6 +63,7 @@ def test_relax_writes_its_files_and_summary(run, model: str, water: Path, tmp_pa
     assert found["environment"]["device"] == "cpu"
 
 
+@pytest.mark.capability("C3")
 def test_relax_that_does_not_converge_ends_with_3_after_writing(
     run, model: str, water: Path, tmp_path: Path
 ) -> None:

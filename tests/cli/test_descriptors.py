@@ -30,6 +30,7 @@ def data(tmp_path: Path, frames: list[Atoms]) -> Path:
     return path
 
 
+@pytest.mark.capability("C21")
 def test_files_hold_the_descriptors(
     run, model: str, data: Path, tmp_path: Path, frames: list[Atoms], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jmp_calc.inference.estimate.probe_machine", lambda device, dtype: machine)
 
 
+@pytest.mark.capability("B14")
 def test_table_and_json_say_the_same(run, model: str, salt: Path) -> None:
     words = ("estimate", salt, "-m", model, "--device", "cpu", "--timestep", 2)
     table, printed = run(*words), run(*words, "--json")

@@ -114,6 +114,7 @@ def test_a_class_is_written_with_the_probabilities_of_all(
     assert f"{expected.names[0]} (probability {expected.probabilities[0].max():.3f})" in done.stdout
 
 
+@pytest.mark.capability("A6")
 def test_a_vector_is_written_and_labels_stay(run: Run, targets: Path, water: Path, tmp_path: Path) -> None:
     atoms = ase.io.read(water)
     atoms.info["mu"] = np.array([0.0, 0.0, 1.8])
@@ -150,6 +151,7 @@ def test_a_head_that_is_not_there_lists_all(run: Run, targets: Path, water: Path
     assert done.exit_code == 5 and "did you mean 'gaps'" in done.stderr
 
 
+@pytest.mark.capability("C1")
 def test_files_folders_and_patterns_are_computed_one_after_the_other(
     run: Run, model: str, targets: Path, folder: Path, water: Path, tmp_path: Path
 ) -> None:

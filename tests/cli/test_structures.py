@@ -97,6 +97,7 @@ def test_fault_44_index_out_of_range(run, trajectory: Path) -> None:
         read_structure(f"{trajectory}@:")
 
 
+@pytest.mark.capability("C1")
 def test_fault_44_long_files_are_streamed(trajectory: Path) -> None:
     frames = iter_frames(f"{trajectory}@:")
     first = next(frames)

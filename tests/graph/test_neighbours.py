@@ -41,6 +41,7 @@ def brute_force(positions: NDArray, cell: NDArray, pbc: NDArray, cutoff: float) 
     return found
 
 
+@pytest.mark.capability("B7")
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("pbc", PBC)
 def test_all_images_are_found_once(name: str, pbc: tuple[bool, bool, bool]) -> None:

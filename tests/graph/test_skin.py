@@ -28,6 +28,7 @@ def assert_equal_to_a_new_search(
     assert np.array_equal(length, expected_length)
 
 
+@pytest.mark.capability("B7", "B8")
 @pytest.mark.parametrize("name", PERIODIC)
 def test_edges_along_a_walk_are_those_of_new_searches(name: str) -> None:
     rng, pbc = np.random.default_rng(0), np.array(PERIODIC[name])

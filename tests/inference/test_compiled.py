@@ -60,6 +60,7 @@ def traced(simple_path: Path) -> Iterator[tuple[JMPCalculator, Graphs]]:
         yield JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True), graphs
 
 
+@pytest.mark.capability("B4")
 def test_one_traced_graph_gives_the_results_of_the_network_for_all_structures(
     traced: tuple[JMPCalculator, Graphs], calc: JMPCalculator
 ) -> None:

@@ -180,6 +180,7 @@ def test_errors_are_those_of_the_calculator(model_path: Path, two_heads: Path) -
         estimate(Atoms(), model_path)
 
 
+@pytest.mark.capability("B14")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_probe_gives_plausible_speeds(dtype: torch.dtype) -> None:
     with torch.inference_mode():

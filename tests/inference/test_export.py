@@ -211,6 +211,7 @@ def test_export_without_a_compiler_says_so(simple_path: Path, tmp_path: Path) ->
     assert not (tmp_path / "program.pt2").exists()
 
 
+@pytest.mark.capability("B5")
 @pytest.mark.slow
 def test_an_exported_program_gives_the_results_of_the_network_without_compiling(
     simple_path: Path, calc: JMPCalculator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ LARGE = GraphCounts(1000, 30_000, 60_000, 20_000, 8_000, 40, 80, 8)
 CONFIG = ModelConfig(JMP_S, GraphPolicy(), (HeadConfig("energy", hidden=256),), "energy")
 
 
+@pytest.mark.capability("B12")
 @pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", 5.6, cubic=True)], ids=str)
 def test_checkpointing_changes_no_result(make_model, atoms: Atoms) -> None:
     atoms = atoms.copy()

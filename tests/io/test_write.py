@@ -120,6 +120,7 @@ def test_tensors_per_atom_are_kept_as_columns(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.arrays["born"].reshape(4, 3, 3), np.arange(36.0).reshape(4, 3, 3))
 
 
+@pytest.mark.capability("A14")
 def test_labels_beside_results_of_the_same_name_do_not_stop_the_file(tmp_path: Path) -> None:
     atoms = copper()
     atoms.info.update(energy=3.0, stress=np.zeros(6), after=7)

@@ -30,6 +30,7 @@ def strained(atoms: Atoms, strain: np.ndarray) -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("A1")
 @pytest.mark.parametrize("name", DISORDERED)
 def test_forces_are_minus_the_gradient(model: Model, name: str) -> None:
     atoms = DISORDERED[name]()
@@ -41,6 +42,7 @@ def test_forces_are_minus_the_gradient(model: Model, name: str) -> None:
     assert np.abs(forces.sum(0)).max() < 1e-9
 
 
+@pytest.mark.capability("A3")
 @pytest.mark.parametrize("name", ["triclinic", "left-handed", "skewed", "silicon"])
 def test_stress_is_the_strain_derivative(model: Model, name: str) -> None:
     atoms = DISORDERED[name]()

@@ -18,6 +18,7 @@ CELLS = {
 }
 
 
+@pytest.mark.capability("B15")
 @pytest.mark.parametrize("name", CELLS)
 def test_supercells(own_model: Model, name: str) -> None:
     cell = CELLS[name]()

@@ -78,6 +78,7 @@ def test_springs_are_part_of_the_energy_that_dynamics_conserve(spring: object) -
     assert np.ptp(total) < 0.05 * np.ptp(potential)
 
 
+@pytest.mark.capability("C5")
 @pytest.mark.parametrize("constraint", [FixAtoms([0, 2]), FixCartesian([1], (True, False, True))], ids=str)
 def test_constraints_that_extxyz_knows_are_in_every_file(constraint: object, tmp_path: Path) -> None:
     with warnings.catch_warnings():

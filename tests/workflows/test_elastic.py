@@ -71,6 +71,7 @@ def cubic(c11: float, c12: float, c44: float) -> np.ndarray:
     return found
 
 
+@pytest.mark.capability("C15")
 def test_springs_between_nearest_neighbours_have_the_constants_of_the_textbook() -> None:
     atoms = bulk("Cu", "fcc", a=3.6)
     length = 3.6 / 2**0.5
@@ -85,6 +86,7 @@ def test_springs_between_nearest_neighbours_have_the_constants_of_the_textbook()
     assert np.allclose(result.relaxed.constants_gpa, result.clamped.constants_gpa)
 
 
+@pytest.mark.capability("C15")
 def test_clamped_and_relaxed_ions_are_told_apart() -> None:
     """Shear of diamond moves its sublattices until the first neighbours feel nothing of it."""
     result = elastic(diamond(), max_strain=0.001, fmax=1e-6)

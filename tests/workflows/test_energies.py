@@ -48,6 +48,7 @@ class Bonds(Calculator):
         self.results = {"energy": own - self.energy * pairs, "forces": np.zeros((len(atoms), 3))}
 
 
+@pytest.mark.capability("C20")
 def test_a_compound_forms_from_its_elements() -> None:
     """One bond each of H2 and two of H2O, none of a lone O; and twice the cell is the same per atom."""
     found = formation_energy(molecule("H2O"), [molecule("H2"), Atoms("O")], calc=Bonds(0.3, 1.2))
@@ -84,6 +85,7 @@ def test_references_that_do_not_fit_are_refused(references: list[str], reason: s
         formation_energy(molecule("H2O"), [molecule(name) for name in references], calc=Bonds())
 
 
+@pytest.mark.capability("C20")
 def test_atomisation_breaks_every_bond(cluster: Atoms) -> None:
     """Six pairs of a Morse tetrahedron at their distance, its depth 0.34 eV."""
     found = atomisation_energy(cluster, fmax=1.0)
@@ -94,6 +96,7 @@ def test_atomisation_breaks_every_bond(cluster: Atoms) -> None:
     assert crystal.numbers["energy_ev_per_atom"] == pytest.approx(6 * 0.3)
 
 
+@pytest.mark.capability("C19")
 @pytest.mark.parametrize("layers", [3, 6])
 @pytest.mark.parametrize("periodic", [False, True])
 def test_a_close_packed_surface_breaks_three_bonds(layers: int, periodic: bool) -> None:
@@ -166,6 +169,7 @@ def covered(count: int = 1, **options) -> tuple[Atoms, Atoms, Atoms]:
     return both, slab, Atoms("O")
 
 
+@pytest.mark.capability("C19")
 @pytest.mark.parametrize("count", [1, 2])
 def test_adsorption_is_per_molecule(count: int) -> None:
     """Within 1.3 Å, only the oxygen and the atom below it are neighbours."""

@@ -116,6 +116,7 @@ THERMOSTAT_SETTINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.capability("C6")
 @pytest.mark.slow
 @pytest.mark.parametrize("thermostat", THERMOSTATS)
 def test_a_thermostat_gives_the_canonical_ensemble(thermostat: str) -> None:
@@ -138,6 +139,7 @@ COLD = 100.0
 BARO = {"ensemble": "npt", "temperature_k": COLD, "thermostat_time_fs": 40.0, "barostat_time_fs": 400.0}
 
 
+@pytest.mark.capability("C6")
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["volume", "full", "lengths", "c", "ab"])
 def test_the_cell_fluctuates_as_its_compliance_says(cell: str) -> None:

@@ -55,6 +55,7 @@ def crystal(volume: float = VOLUME, calc: Calculator | None = None, cubic: bool 
     return atoms
 
 
+@pytest.mark.capability("C14")
 @pytest.mark.parametrize("cubic", [False, True])
 def test_a_known_curve_comes_back(cubic: bool) -> None:
     result = eos(crystal(1.02 * VOLUME, cubic=cubic), form="vinet")

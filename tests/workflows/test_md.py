@@ -40,6 +40,7 @@ class Springs(Calculator):
         self.results = {"energy": 0.5 * self.stiffness * (shift**2).sum(), "forces": -self.stiffness * shift}
 
 
+@pytest.mark.capability("C8")
 @pytest.mark.parametrize("ensemble", ENSEMBLES)
 def test_restarted_run_equals_uninterrupted_run_bit_for_bit(
     copper: Atoms, ensemble: str, tmp_path: Path
@@ -74,6 +75,7 @@ def test_restart_drops_what_a_killed_job_wrote_after_it(copper: Atoms, tmp_path:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
+@pytest.mark.capability("C11")
 def test_nve_conserves_energy_and_momentum(copper: Atoms) -> None:
     result = md(copper, ensemble="nve", timestep_fs=1.0, steps=500, temperature_k=300.0, stats_every=2)
     assert result.drift is not None
@@ -303,6 +305,7 @@ class Trap(Springs):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.capability("C12")
 @pytest.mark.parametrize("how, message", [("nan", "NaN"), ("heat", "temperature|moved")])
 def test_fault_94_guard_saves_the_last_good_frame(how: str, message: str, tmp_path: Path) -> None:
     places = 3.0 * np.indices((2, 2, 2)).reshape(3, -1).T
@@ -317,6 +320,7 @@ def test_fault_94_guard_saves_the_last_good_frame(how: str, message: str, tmp_pa
     assert MDState.load(tmp_path / "restart.npz").step == frame.info["step"]
 
 
+@pytest.mark.capability("C12")
 def test_colliding_atoms_trip_the_guard() -> None:
     atoms = Atoms("Cu2", [[0, 0, 0], [3.0, 0, 0]])
     atoms.calc = Springs(atoms.positions, stiffness=0.0)
@@ -325,6 +329,7 @@ def test_colliding_atoms_trip_the_guard() -> None:
         md(atoms, ensemble="nve", velocities="keep", steps=2000, timestep_fs=1.0, remove_rotation=False)
 
 
+@pytest.mark.capability("C12")
 def test_lost_atom_trips_the_guard(cluster: Atoms) -> None:
     cluster.set_momenta(np.array([[0, 0, 9.0], [0, 0, -9.0], [9.0, 0, 0], [-9.0, 0, 0]]))
     with pytest.raises(GuardError, match="flown off"):
@@ -378,6 +383,7 @@ def drifting_table(slope: float, steps: int = 2000) -> np.ndarray:
     return np.column_stack([np.arange(steps), time_fs, total - kinetic, kinetic, total, 300 + 0 * time_fs])
 
 
+@pytest.mark.capability("C11")
 @pytest.mark.parametrize("slope, word", [(0.05, "conserved"), (-1.0, "drifting"), (5.0, "not conserved")])
 def test_drift_verdict_finds_a_known_slope(slope: float, word: str) -> None:
     verdict = drift_verdict(drifting_table(slope), 8)

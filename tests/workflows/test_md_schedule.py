@@ -17,6 +17,7 @@ from jmp_calc.workflows.md_settings import MDSettings
 RAMP = "300 20 fs, 300>600 40 fs, 600>300 5000 K/ps, 250 10 steps"
 
 
+@pytest.mark.capability("C7")
 def test_stages_hold_ramp_and_jump() -> None:
     stages = stages_of(RAMP, 2.0)
     assert [(s.first, s.last) for s in stages] == [(0, 10), (10, 30), (30, 60), (60, 70)]
@@ -87,6 +88,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.capability("C8")
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: list(method.values())[-1])
 def test_a_restarted_run_equals_an_uninterrupted_one_bit_for_bit(
     copper: Atoms, method: dict, tmp_path: Path
@@ -123,6 +125,7 @@ def test_a_restarted_run_equals_an_uninterrupted_one_bit_for_bit(
         assert (tmp_path / "whole" / name).read_bytes() == (stop / name).read_bytes()
 
 
+@pytest.mark.capability("C7")
 @pytest.mark.parametrize("method", METHODS[1:6], ids=lambda method: list(method.values())[-1])
 def test_the_temperature_follows_a_ramp(copper: Atoms, method: dict) -> None:
     quick = (

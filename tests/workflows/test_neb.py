@@ -52,6 +52,7 @@ def ends() -> tuple[Atoms, Atoms]:
     return Atoms("H", [[-1, 0, 0]], calculator=Valley()), Atoms("H", [[1, 0, 0]])
 
 
+@pytest.mark.capability("C16")
 @pytest.mark.parametrize(
     ("images", "interpolation", "optimizer"), [(4, "idpp", "FIRE"), (3, "linear", "BFGS")]
 )

@@ -23,6 +23,7 @@ from jmp_calc.workflows.md import md
 from jmp_calc.workflows.relax import relax
 
 
+@pytest.mark.capability("C2")
 @pytest.mark.parametrize("optimizer", ["LBFGS", "BFGS", "FIRE"])
 def test_dimer_reaches_the_minimum_of_its_potential(optimizer: str) -> None:
     atoms = Atoms("Ar2", [[0, 0, 0], [0, 0, 1.15]])
@@ -34,6 +35,7 @@ def test_dimer_reaches_the_minimum_of_its_potential(optimizer: str) -> None:
     assert atoms.positions[1, 2] == 1.15  # the input is not touched
 
 
+@pytest.mark.capability("C2")
 @pytest.mark.parametrize("pressure_gpa", [0.0, 5.0])
 @pytest.mark.parametrize("cell", ["volume", "lengths", "full"])
 def test_relaxed_cell_balances_the_pressure(copper: Atoms, cell: str, pressure_gpa: float) -> None:
@@ -105,6 +107,7 @@ def test_slab_keeps_its_vacuum() -> None:
         relax(slab, cell="full", pressure_gpa=1.0)
 
 
+@pytest.mark.capability("C4")
 def test_fixed_symmetry_survives_unequal_forces(copper: Atoms) -> None:
     import spglib
 
@@ -122,6 +125,7 @@ def test_fixed_symmetry_survives_unequal_forces(copper: Atoms) -> None:
     assert not result.atoms.constraints
 
 
+@pytest.mark.capability("C3")
 def test_not_converged_is_a_flag_and_an_error_on_request(copper: Atoms) -> None:
     copper.rattle(0.1, seed=1)
     result = relax(copper, steps=1, fmax=1e-5)
@@ -140,6 +144,7 @@ def test_convergence_at_the_last_allowed_step_counts(copper: Atoms) -> None:
     assert exact.converged
 
 
+@pytest.mark.capability("C5")
 def test_constraints_hold_but_stored_forces_are_raw(copper: Atoms) -> None:
     copper.rattle(0.1, seed=2)
     copper.set_constraint(FixAtoms([0]))

@@ -67,6 +67,7 @@ def test_results_are_one_line(copper: Atoms, cluster: Atoms) -> None:
         assert "\n" not in repr(thing) and len(repr(thing)) < 120
 
 
+@pytest.mark.capability("C9")
 @pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
 def test_crystals_have_a_column_of_pressures(copper: Atoms, ensemble: str) -> None:
     result = md(copper, ensemble=ensemble, temperature_k=500, steps=20, stats_every=20, traj_every=20)

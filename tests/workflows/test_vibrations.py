@@ -41,6 +41,7 @@ def diatomic(symbols: str, length: float, wavenumber: float) -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("C17")
 def test_a_tetrahedron_of_springs(cluster: Atoms) -> None:
     """Four equal atoms and six equal springs: E, T2 and A1 with 1, 2 and 4 times k/m."""
     result = vib(cluster, displacement=1e-3)
@@ -66,6 +67,7 @@ def test_isotopes_change_frequencies_as_their_reduced_mass(cluster: Atoms) -> No
     assert vib(pair, displacement=1e-3).frequencies_cm1 == pytest.approx(light / np.sqrt(2), rel=1e-4)
 
 
+@pytest.mark.capability("C17")
 @pytest.mark.parametrize(
     ("symbols", "length", "wavenumber", "entropy"),
     [("N2", 1.0977, 2358.6, 191.609), ("CO", 1.1283, 2169.8, 197.653), ("HCl", 1.2746, 2990.9, 186.901)],

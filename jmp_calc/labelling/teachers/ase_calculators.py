@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,11 +61,28 @@ def of_factory(spec: TeacherSpec) -> Teacher:
     calculator = _called(make, spec)
     if hasattr(calculator, "label") and hasattr(calculator, "facts"):
         return calculator  # type: ignore[no-any-return]
-    if not hasattr(calculator, "get_property"):
-        fact = f"{spec.name} returns {type(calculator).__name__}, which is no ASE calculator."
-        raise UsageError(fact, hint="name a class or function that returns one, or a Teacher")
+    _refuse_others(calculator, spec, "name a class or function that returns one, or a Teacher")
     facts = TeacherFacts(spec.method or _name(calculator), _version(calculator, spec))
     return AseTeacher(lambda: _called(make, spec), facts)
+
+
+def calculator_of(name: str, kwargs: Mapping[str, Any]) -> Any:
+    """The ASE calculator that ``package.module:factory`` returns with the given arguments.
+
+    Raises:
+        UsageError: there is no such factory, it takes no such arguments, or returns something else.
+    """
+    spec = TeacherSpec(name, kwargs=kwargs)
+    calculator = _called(_factory(spec), spec)
+    _refuse_others(calculator, spec, "name a class or function that returns one")
+    return calculator
+
+
+def _refuse_others(calculator: Any, spec: TeacherSpec, hint: str) -> None:
+    """UsageError for what is no ASE calculator."""
+    if not hasattr(calculator, "get_property"):
+        fact = f"{spec.name} returns {type(calculator).__name__}, which is no ASE calculator."
+        raise UsageError(fact, hint=hint)
 
 
 def sevennet(spec: TeacherSpec) -> Teacher:

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from ase.vibrations import VibrationsData
 
 PLOTS = ("spectrum.svg", "spectrum.png")
-OUTPUTS = ("frequencies.dat", "thermo.dat", "modes.extxyz", "structure.extxyz", "vibrations.json", *PLOTS)
+INFRARED_PLOTS = ("infrared.svg", "infrared.png")
+OUTPUTS = (
+    *("frequencies.dat", "thermo.dat", "modes.extxyz", "structure.extxyz", "vibrations.json"),
+    *PLOTS,
+    *INFRARED_PLOTS,
+)
 FRAMES, SWING_A = 16, 0.3
 """Frames of one period in modes.extxyz, and how far the atom that moves most goes, Å."""
 
@@ -47,6 +52,8 @@ class VibResult:
     fmax: float
     """Largest force in the structure, after constraints, eV/Å."""
     settings: VibSettings
+    infrared_km_per_mol: np.ndarray | None = None
+    """(m,) infrared intensities; None: nothing gives dipoles, or the structure has none."""
 
     def __repr__(self) -> str:
         n, cm1 = len(self.frequencies_cm1), self.frequencies_cm1
@@ -95,6 +102,7 @@ class VibResult:
             },
             "energy_ev": self.energy_ev,
             "zero_point_energy_ev": self.zero_point_ev,
+            "infrared_km_per_mol": self.infrared_km_per_mol,
             "symmetry_number": self.symmetry_number,
             "thermo": [asdict(one) for one in self.thermo],
             "fmax_ev_per_a": self.fmax,
@@ -115,7 +123,7 @@ class VibResult:
         if frames:
             write_frames(paths["modes.extxyz"], frames)
             written.append(paths["modes.extxyz"])
-        return written + (self.plot([paths[name] for name in PLOTS]) if plot else [])
+        return written + (self.plot([paths[name] for name in (*PLOTS, *INFRARED_PLOTS)]) if plot else [])
 
     @property
     def _animated(self) -> int:
@@ -138,12 +146,17 @@ class VibResult:
     def _write_frequencies(self, path: Path) -> None:
         external = [("translation", x) for x in self.modes.translations_cm1]
         external += [("rotation", x) for x in self.modes.rotations_cm1]
-        lines = ["# mode  kind  cm-1  THz  meV  reduced_mass_amu; imaginary frequencies are negative"]
+        light = self.infrared_km_per_mol
+        column = "" if light is None else "  infrared_km_per_mol"
+        lines = [
+            f"# mode  kind  cm-1  THz  meV  reduced_mass_amu{column}; imaginary frequencies are negative"
+        ]
         for kind, cm1 in external:
-            lines.append(f"0 {kind:<11} {_in_units(cm1)} -")
+            lines.append(f"0 {kind:<11} {_in_units(cm1)} -{'' if light is None else ' -'}")
         for number, (cm1, mass) in enumerate(zip(self.frequencies_cm1, self.modes.reduced_masses), start=1):
             kind = "imaginary" if cm1 < -self.settings.tolerance_cm1 else "vibration"
-            lines.append(f"{number} {kind:<11} {_in_units(cm1)} {mass:.5f}")
+            strength = "" if light is None else f" {light[number - 1]:.5f}"
+            lines.append(f"{number} {kind:<11} {_in_units(cm1)} {mass:.5f}{strength}")
         with replacing(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -156,8 +169,9 @@ class VibResult:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def plot(self, paths: list[Path]) -> list[Path]:
-        """Draw the spectrum; without matplotlib a warning and nothing else."""
-        from ...io import plots
+        """Draw the spectrum and, where there are intensities, that of infrared light, into paths named so;
+        without matplotlib a warning and nothing else."""
+        from ...io import plots, plots_motion
 
         if not plots.available():
             text = "no figures: matplotlib is not installed (pip install jmp-calc[plot])"
@@ -165,7 +179,10 @@ class VibResult:
             return []
         if not len(self.frequencies_cm1):
             return []
-        plots.plot_spectrum(self.frequencies_cm1, paths)
+        light = [path for path in paths if path.name.endswith(INFRARED_PLOTS)]
+        plots.plot_spectrum(self.frequencies_cm1, [path for path in paths if path not in light])
+        if self.infrared_km_per_mol is not None and light:
+            plots_motion.plot_infrared(self.frequencies_cm1, self.infrared_km_per_mol, light)
         return [path for path in paths if path.is_file()]
 
     def require_stable(self) -> None:

@@ -20,6 +20,7 @@ from ...io.outdir import claimed, with_prefix
 from ..common import snapshot, warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
 from .hessian import hessian_of, way_of
+from .infrared import Dipoles, dipole_derivatives, dipole_source, intensities
 from .modes import Floats, NormalModes, free_motions, gathered, normal_modes, shape_of
 from .result import OUTPUTS, VibResult
 from .settings import Method, ThermoModel, VibSettings
@@ -38,6 +39,7 @@ def vib(
     atoms: Atoms,
     *,
     calc: Calculator | None = None,
+    dipoles: Dipoles | None = None,
     method: Method = VibSettings.method,
     displacement: float = VibSettings.displacement,
     indices: str | Sequence[int] | None = VibSettings.indices,
@@ -62,6 +64,9 @@ def vib(
     Args:
         atoms: molecule, adsorbate with its surface, or cell; fixed atoms do not vibrate.
         calc: calculator to use; that of ``atoms`` if none is given. Default: None.
+        dipoles: what gives dipoles for infrared intensities: a calculator with that property, or a function
+            from n structures to dipoles (n, 3) in e Å, such as of ``predict_vectors``; the calculator itself,
+            where it has them, if none is given. Default: None.
         method: how the Hessian is computed: "autograd" (by automatic differentiation, which a JMPCalculator
             can), "finite" (central differences of forces, which any calculator can) or "auto". Default:
             "auto".
@@ -118,10 +123,11 @@ def vib(
     work = working_copy(atoms, calc)
     chosen = vibrating(work, settings)
     way_of(work, settings)
+    dipole_source(work, dipoles)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
         start, reached = _start_structure(work, settings, quiet)
-        result = _computed(start, chosen, reached, settings, quiet)
+        result = _computed(start, chosen, reached, settings, dipoles, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -182,7 +188,12 @@ def _start_structure(atoms: Atoms, settings: VibSettings, quiet: bool) -> tuple[
 
 
 def _computed(
-    start: Atoms, chosen: NDArray[np.int64], fmax: float, settings: VibSettings, quiet: bool
+    start: Atoms,
+    chosen: NDArray[np.int64],
+    fmax: float,
+    settings: VibSettings,
+    dipoles: Dipoles | None,
+    quiet: bool,
 ) -> VibResult:
     """Hessian, modes and thermochemistry put together; warns of what makes them doubtful."""
     hessian = hessian_of(start, chosen, settings, quiet)
@@ -205,7 +216,27 @@ def _computed(
         symmetry_number=symmetry,
         fmax=fmax,
         settings=settings,
+        infrared_km_per_mol=_infrared(start, chosen, modes, settings, dipoles),
     )
+
+
+def _infrared(
+    start: Atoms,
+    chosen: NDArray[np.int64],
+    modes: NormalModes,
+    settings: VibSettings,
+    dipoles: Dipoles | None,
+) -> Floats | None:
+    """Intensities (m,); None without dipoles, and of what repeats without vacuum, which has none."""
+    source = dipole_source(start, dipoles)
+    if source is None:
+        return None
+    if len(gathered(start)[1]) < 3:
+        if dipoles is not None:
+            text = "no infrared intensities: a structure that repeats without vacuum has no dipole"
+            warnings.warn(text, JMPWarning, stacklevel=4)
+        return None
+    return intensities(modes, dipole_derivatives(start, chosen, settings.displacement, source))
 
 
 def _modes(whole: Atoms, hessian: Hessian, axes: Floats) -> NormalModes:

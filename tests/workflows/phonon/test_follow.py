@@ -28,6 +28,7 @@ def squeezed() -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("D11")
 @pytest.mark.filterwarnings("ignore:the cell is strained", "ignore:.*modes are imaginary")
 def test_a_squeezed_chain_becomes_the_zigzag_of_relaxed_bonds(squeezed: Atoms, tmp_path: Path) -> None:
     result = phonons(squeezed, supercell="4 1 1", mesh="4 1 1", follow_imaginary=True, out=tmp_path, **QUICK)

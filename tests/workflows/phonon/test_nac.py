@@ -43,6 +43,7 @@ def salt() -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("D8")
 @pytest.mark.filterwarnings("ignore:the cell is strained")
 def test_the_splitting_at_gamma_is_that_of_the_charges(salt: Atoms, born: Path, tmp_path: Path) -> None:
     """ω_LO² - ω_TO² = Z² e² / (ε0 ε V μ) of a cubic crystal of two ions."""

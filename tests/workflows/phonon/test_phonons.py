@@ -32,6 +32,7 @@ def primitive(copper: Atoms) -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("D9")
 def test_three_acoustic_branches_vanish_at_gamma(primitive: Atoms) -> None:
     result = phonons(primitive, **QUICK)
     gamma = result.frequencies_thz[np.linalg.norm(result.qpoints, axis=1) < 1e-9]
@@ -69,6 +70,7 @@ def test_a_calculator_may_be_given(primitive: Atoms) -> None:
     assert bare.calc is None
 
 
+@pytest.mark.capability("D4")
 def test_thermal_properties_reach_dulong_and_petit(primitive: Atoms) -> None:
     result = phonons(primitive, **QUICK, tmax=2000, tstep=100)
     n_modes = 3 * 6**3 - 3  # the three translations hold no heat
@@ -78,6 +80,7 @@ def test_thermal_properties_reach_dulong_and_petit(primitive: Atoms) -> None:
     assert np.all(np.diff(result.thermal["free_energy"]) <= 1e-9)
 
 
+@pytest.mark.capability("D3")
 def test_density_of_states_counts_all_modes(primitive: Atoms) -> None:
     frequencies, dos = phonons(primitive, **QUICK).dos
     assert np.trapezoid(dos, frequencies) == pytest.approx(3.0, rel=0.02)
@@ -113,6 +116,7 @@ def unstable(copper: Atoms) -> Atoms:
     return atoms
 
 
+@pytest.mark.capability("D10")
 def test_fault_88_imaginary_modes_are_named_and_excluded(unstable: Atoms) -> None:
     with pytest.warns(JMPWarning, match="imaginary and excluded"):
         result = phonons(unstable, supercell="3 3 3", mesh="4 4 4", band_points=11)
@@ -127,6 +131,7 @@ def test_fault_88_imaginary_modes_are_named_and_excluded(unstable: Atoms) -> Non
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.capability("D1")
 def test_fault_90_unrelaxed_structures_are_refused(copper: Atoms) -> None:
     copper.rattle(0.02, seed=1)
     with pytest.raises(NotConvergedError, match="not relaxed"):
@@ -135,6 +140,7 @@ def test_fault_90_unrelaxed_structures_are_refused(copper: Atoms) -> None:
         phonons(copper, **QUICK, relax_steps=1)
 
 
+@pytest.mark.capability("D1")
 def test_positions_are_relaxed_first(primitive: Atoms) -> None:
     result = phonons(primitive, **QUICK)
     assert result.fmax < 1e-4
@@ -146,6 +152,7 @@ def test_fault_87_even_mesh_contains_gamma(primitive: Atoms) -> None:
     assert np.any(np.all(np.abs(points) < 1e-12, axis=1))
 
 
+@pytest.mark.capability("D2")
 def test_fault_86_ase_path_without_seekpath(primitive: Atoms, monkeypatch: pytest.MonkeyPatch) -> None:
     with_seekpath = phonons(primitive, **QUICK)
     monkeypatch.setitem(sys.modules, "seekpath", None)
@@ -154,6 +161,7 @@ def test_fault_86_ase_path_without_seekpath(primitive: Atoms, monkeypatch: pytes
     assert result.frequencies_thz.max() == pytest.approx(with_seekpath.frequencies_thz.max(), abs=0.05)
 
 
+@pytest.mark.capability("D2")
 def test_band_path_by_labels(primitive: Atoms) -> None:
     result = phonons(primitive, **QUICK, bands="G X, K GAMMA L")
     assert result.band_path == "given"
@@ -164,6 +172,7 @@ def test_band_path_by_labels(primitive: Atoms) -> None:
         phonons(primitive, **QUICK, bands="G")
 
 
+@pytest.mark.capability("D7", "D17")
 def test_files_are_phonopys_own(primitive: Atoms, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     more = {"pdos": True, "thermal_displacements": True, "group_velocities": True, "eigenvectors": True}
@@ -287,6 +296,7 @@ def test_fault_59_settings_that_cannot_be_meant(primitive: Atoms, wrong: dict, m
         phonons(primitive, **wrong)
 
 
+@pytest.mark.capability("D12")
 def test_automatic_supercell_separates_images_also_in_skewed_cells() -> None:
     skewed = np.array([[3.0, 0, 0], [2.9, 1.0, 0], [0, 0, 4.0]])
     matrix = supercell_matrix(PhononSettings(min_length=8.0), skewed, *2 * [np.ones(3, dtype=bool)])
@@ -298,6 +308,7 @@ def test_automatic_supercell_separates_images_also_in_skewed_cells() -> None:
     assert slab.tolist() == [[4, 0, 0], [0, 3, 0], [0, 0, 1]]
 
 
+@pytest.mark.capability("D16")
 @pytest.mark.parametrize("version", ["2.48.0", "4.9.1", "5.0.0"])
 def test_fault_85_other_phonopy_generations_are_refused_in_one_place(
     monkeypatch: pytest.MonkeyPatch, version: str

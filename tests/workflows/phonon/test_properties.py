@@ -29,6 +29,7 @@ def two_isotopes() -> PhononResult:
     return phonons(cubic, supercell="2 2 2", mesh="2 2 2", pdos=True, thermal_displacements=True, **QUICK)
 
 
+@pytest.mark.capability("D3")
 def test_projected_densities_add_up_to_the_total(two_isotopes: PhononResult) -> None:
     frequencies, total = two_isotopes.dos
     parts = two_isotopes.projected_dos
@@ -42,6 +43,7 @@ def test_projected_densities_add_up_to_the_total(two_isotopes: PhononResult) -> 
     assert square[2] / square[0] == pytest.approx(64 / 20, rel=0.1)  # of one spring, as Einstein
 
 
+@pytest.mark.capability("D5")
 def test_thermal_displacements_are_the_sum_over_the_modes() -> None:
     """<u²> = ħ/(2 m N) Σ coth(ħω/2kT)/ω without the three translations."""
     atoms = bulk("Cu", "fcc", a=3.302)
@@ -63,6 +65,7 @@ def test_thermal_displacements_are_the_sum_over_the_modes() -> None:
     assert motion.u[0, 0, 0, 0] > 0  # zero-point motion
 
 
+@pytest.mark.capability("D5")
 def test_b_factors_are_in_their_file_and_in_the_summary(two_isotopes: PhononResult, tmp_path: Path) -> None:
     motion = two_isotopes.thermal_motion
     assert motion is not None
@@ -77,6 +80,7 @@ def test_b_factors_are_in_their_file_and_in_the_summary(two_isotopes: PhononResu
     assert "_aniso_U_11" in (tmp_path / "thermal_displacements.cif").read_text()
 
 
+@pytest.mark.capability("D6")
 def test_group_velocities_are_those_of_the_chain(tmp_path: Path) -> None:
     """v = a sqrt(K/m) cos(k a/2), in km/s."""
     atoms = Atoms("Cu", pbc=(True, False, False), cell=[2.6, 0, 0])

@@ -39,6 +39,7 @@ def result(folder: Path) -> QhaResult:
     return qha(neighbours_only(), **QUICK, out=folder)
 
 
+@pytest.mark.capability("D14")
 def test_gruneisen_parameters_of_the_modes_are_those_of_the_bond(result: QhaResult) -> None:
     """Σ γ ω² / Σ ω² = -d ln(U'' + 2 U'/r) / 6 d ln r, for a Morse bond at its minimum ρ0/2 - 1/3."""
     modes = result.modes
@@ -49,6 +50,7 @@ def test_gruneisen_parameters_of_the_modes_are_those_of_the_bond(result: QhaResu
     assert modes.volume_a3 == pytest.approx(R0**3 / 2**0.5, rel=1e-6)
 
 
+@pytest.mark.capability("D13")
 def test_expansion_is_gruneisens_law(result: QhaResult) -> None:
     """α = γ Cv / (V K); at 300 K nearly classical, with the mean γ of the modes."""
     row = 15

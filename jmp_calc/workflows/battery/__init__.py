@@ -1,0 +1,1 @@
+"""The physics battery: what every potential must obey, measured on one calculator."""
