@@ -327,8 +327,7 @@ def plot_helmholtz(
     lowest_label, apart = np.inf, 0.03 * float(np.ptp(energies))
     for row in np.unique(np.linspace(0, len(kelvin) - 1, 8).astype(int)):
         axes.plot(volumes, energies[row], "o-", color=INK, linewidth=0.8, markersize=3)
-        end = float(energies[row, -1])
-        if end <= lowest_label - apart:  # cold curves lie on one another
+        if (end := float(energies[row, -1])) <= lowest_label - apart:  # cold curves lie on one another
             place = dict(textcoords="offset points", va="center", fontsize=7)
             axes.annotate(f"{kelvin[row]:g} K", (volumes[-1], end), (5, 0), **place)
             lowest_label = end
