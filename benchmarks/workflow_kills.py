@@ -30,20 +30,19 @@ def main() -> int:
     given = parser.parse_args()
     cases = [case for case in CASES if given.only in case.name]
     rng = np.random.default_rng(given.seed)
-    total, wrong = 0, 0
+    wrong = 0
     for number, case in enumerate(cases):
         kills = given.kills // len(cases) + (number < given.kills % len(cases))
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             try:
-                hits, verdict = survives(case, Path(folder), kills, rng), "same files"
+                begun, verdict = survives(case, Path(folder), kills, rng), "same files"
             except AssertionError as error:
-                hits, verdict = 0, str(error)
+                begun, verdict = 0, str(error)
                 wrong += 1
-        total += hits
         seconds = time.monotonic() - begin
-        print(f"{case.name:24s} {hits:4d} of {kills} kills hit  {verdict}  ({seconds:.0f} s)", flush=True)
-    print(f"{total} kills hit a run at work; {wrong} cases with other files")
+        print(f"{case.name:24s} {kills:4d} kills of {begun} runs: {verdict}  ({seconds:.0f} s)", flush=True)
+    print(f"{given.kills} kills of runs at work; {wrong} cases with other files")
     return int(wrong > 0)
 
 

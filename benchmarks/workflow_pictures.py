@@ -6,7 +6,7 @@
 Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
-energies_emt.svg (energies), analysis_cu.svg (dynamics) and md_cu.svg (ramp).
+energies_emt.svg (energies), analysis_cu.svg (dynamics), md_cu.svg (ramp) and those of the battery.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from jmp_calc import (
     adsorb,
     analyse,
+    check,
     elastic,
     eos,
     formation_energy,
@@ -159,6 +160,12 @@ def dynamics(folder: Path) -> None:
     shutil.copy(folder / "analysis.svg", IMAGES / "analysis_cu.svg")
 
 
+def battery(folder: Path) -> None:
+    """What effective medium theory obeys, and by how much."""
+    check(EMT(), out=folder)
+    shutil.copy(folder / "check.svg", IMAGES / "check_emt.svg")
+
+
 def ramp(folder: Path) -> None:
     """Copper heated from 300 to 1200 K, held, and quenched to 300 K."""
     atoms = bulk("Cu", "fcc", a=3.62, cubic=True) * 2
@@ -169,7 +176,7 @@ def ramp(folder: Path) -> None:
 
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
-    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, dynamics, ramp),
+    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, dynamics, ramp, battery),
 )
 
 

@@ -24,6 +24,11 @@ from .lattice import completed
 if TYPE_CHECKING:
     from ase import Atoms
 
+REACH, SWITCH = 62.5, 5.0
+"""Bohr: where pairs end, and over how much of that they fade out. The cutoff of dftd3, 60, is in the middle:
+ended there at once, the energy of a crystal has steps, and the stress misses its derivative by 2 MPa."""
+OTHER_CUTOFFS = 40.0
+"""Bohr, of three-body terms (not used) and coordination numbers, as in dftd3."""
 INSTALL = "pip install 'jmp-calc[dispersion]'"
 ADDED = ("energy", "free_energy", "energies", "forces", "stress")
 """Properties that dispersion has a part of; all others are those of the calculator alone."""
@@ -298,6 +303,8 @@ def _model(atoms: Atoms) -> Any:
         inside.wrap(pretty_translation=False)
     lattice = (inside.cell.array / Bohr, pbc) if pbc.any() else ()
     try:
-        return DispersionModel(inside.numbers, inside.positions / Bohr, *lattice)
+        model = DispersionModel(inside.numbers, inside.positions / Bohr, *lattice)
     except RuntimeError as error:
         raise BadInputError(f"D3 cannot compute this structure: {error}.") from error
+    model.set_realspace_cutoff(disp2=REACH, disp3=OTHER_CUTOFFS, cn=OTHER_CUTOFFS, width2=SWITCH)
+    return model

@@ -101,14 +101,16 @@ CASES = (
 
 
 def survives(case: Case, folder: Path, kills: int, rng: np.random.Generator) -> int:
-    """Run a case alone, then another time with so many kills at random moments; AssertionError where the
-    files differ. Returns how many kills hit a run that was not done yet."""
-    whole, killed = folder / "whole", folder / "killed"
+    """Run a case alone, then again with kills at random moments; AssertionError where files differ.
+
+    A run that is done before all kills are is compared, and another is begun. Returns how many were begun.
+    """
+    whole = folder / "whole"
     begin = time.monotonic()
     _finished(case, whole)
-    seconds = time.monotonic() - begin
-    hits = 0
-    for _ in range(kills):
+    seconds, hits, begun = time.monotonic() - begin, 0, 1
+    while hits < kills:
+        killed = folder / f"killed-{begun}"
         process = _started(case, killed)
         process.join(float(rng.uniform(0, seconds)))
         if process.exitcode is None:
@@ -116,11 +118,18 @@ def survives(case: Case, folder: Path, kills: int, rng: np.random.Generator) -> 
             hits += 1
         process.join()
         assert process.exitcode in (0, -9), f"{case.name}: a run that went on failed"
-    _finished(case, killed)
+        if process.exitcode == 0:
+            _compare(case, whole, killed, hits)
+            begun += 1
+    _finished(case, folder / f"killed-{begun}")
+    _compare(case, whole, folder / f"killed-{begun}", hits)
+    return begun
+
+
+def _compare(case: Case, whole: Path, killed: Path, hits: int) -> None:
     expected, found = case.content(whole), case.content(killed)
     for name in case.files:
         assert found[name] == expected[name], f"{case.name}: {name} differs after {hits} kills"
-    return hits
 
 
 def _started(case: Case, folder: Path) -> Any:

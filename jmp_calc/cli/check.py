@@ -45,7 +45,8 @@ def check(
 ) -> None:
     """Measure on MODEL (default: jmp-xs), or on any ASE calculator, what every potential must obey.
 
-    Writes check.html, one file to read, and summary.yaml. Exit code 5 when a check fails.
+    Writes check.html, one file to read, its figure check.svg and summary.yaml. Exit code 5 when a check
+    fails.
     """
     from ..workflows.battery.check import check as run_check
     from ..workflows.battery.check import precision_of
@@ -72,7 +73,7 @@ def check(
         result = run_check(made, **settings.to_dict(), say=common.say, quiet=common.quiet)
         run.results = result.to_dict()
         for path in result.write(common.out, prefix=common.prefix):
-            run.add_output(path, "report")
+            run.add_output(path, "report" if path.suffix == ".html" else "figure")
         common.say(f"wrote {run.path(REPORT)}")
         result.require_pass()
 

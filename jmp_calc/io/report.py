@@ -32,13 +32,16 @@ class Table:
     title: str = ""
 
 
-def html_report(title: str, lead: str, facts: Mapping[str, str], tables: Sequence[Table]) -> str:
-    """The page; every text is escaped."""
+def html_report(
+    title: str, lead: str, facts: Mapping[str, str], tables: Sequence[Table], *, figure: str = ""
+) -> str:
+    """The page; every text is escaped. ``figure`` is SVG, and stands before the tables as it is."""
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>\n" for name, text in facts.items())
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n<dl>\n{listed}</dl>\n'
+        + figure
         + "\n".join(map(_table, tables))
         + "\n</body></html>\n"
     )

@@ -86,6 +86,7 @@ def test_atoms_touch_and_do_not_overlap() -> None:
         )
 
 
+@pytest.mark.capability("C19")
 def test_the_ranking_is_that_of_adsorption_energies(tmp_path: Path) -> None:
     slab = fcc100("Cu", (2, 2, 3), vacuum=8)
     slab.calc = EMT()

@@ -43,6 +43,7 @@ class Springs(Calculator):
         }
 
 
+@pytest.mark.capability("C18")
 def test_two_point_charges_on_a_spring_have_the_known_intensity() -> None:
     """dμ/dQ = q/√μ for the stretch; 42.2561 km/mol for 1 (D/Å)²/amu, and 1 D is 0.20819 e Å."""
     atoms = Atoms("HF", [[0, 0, 0], [0, 0, 0.92]])
@@ -90,11 +91,12 @@ def test_a_function_gives_dipoles_and_files_have_them(tmp_path: Path) -> None:
 def test_what_gives_no_dipoles_is_refused() -> None:
     atoms = molecule("H2O")
     springs = Springs(atoms, np.zeros(3))
+    fine = {"displacement": 0.003}
     with pytest.raises(UsageError, match="EMT gives no dipoles"):
-        vib(atoms, calc=springs, dipoles=EMT())
+        vib(atoms, calc=springs, dipoles=EMT(), **fine)
     with pytest.raises(BadInputError, match="not finite"):
-        vib(atoms, calc=springs, dipoles=lambda structures: np.full((len(structures), 3), np.nan))
-    plain = vib(atoms, calc=EMT(), fmax=0.01)
+        vib(atoms, calc=springs, dipoles=lambda structures: np.full((len(structures), 3), np.nan), **fine)
+    plain = vib(atoms, calc=EMT(), **fine)
     assert plain.infrared_km_per_mol is None
     copper = bulk("Cu", cubic=True)
     with pytest.warns(JMPWarning, match="has no dipole"):

@@ -12,6 +12,7 @@ from tests.kills import CASES, Case, survives
 QUICK = ("md bussi, compressed", "neb")
 
 
+@pytest.mark.capability("C8")
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in QUICK], ids=lambda case: case.name)
 def test_a_killed_run_goes_on(case: Case, tmp_path: Path) -> None:
     survives(case, tmp_path, 2, np.random.default_rng(1))
@@ -20,4 +21,4 @@ def test_a_killed_run_goes_on(case: Case, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_ten_kills_at_random_moments(case: Case, tmp_path: Path) -> None:
-    assert survives(case, tmp_path, 10, np.random.default_rng(2)) >= 3
+    survives(case, tmp_path, 10, np.random.default_rng(2))

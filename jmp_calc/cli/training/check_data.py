@@ -64,7 +64,7 @@ def check_data(
     parts = {"data": sources(data), "valid": sources(valid or None), "test": sources(test or None)}
     files = [path for part in parts.values() for path in part.files]
     keys = {name: options[f"{name}_key"] for name in KEYS}
-    settings = {name: [str(path) for path in part.files] for name, part in parts.items() if part}
+    settings: dict[str, Any] = {name: list(map(str, part.files)) for name, part in parts.items() if part}
     units = {name: options[name] for name in NAMES if options[name]}
     settings |= {"index": index, "allow": list(allow), **{k: v for k, v in keys.items() if v}, **units}
     run = CommandRun(common, "check-data", outputs=OUTPUTS, settings=settings, inputs=files)

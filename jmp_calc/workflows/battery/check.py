@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def check(
         precision: in which the calculator works, float64 or float32, which decides the limits; auto takes
             that of a JMP model, and float64 for others. Default: "auto".
         seed: random displacements and structures. Default: 0.
-        out: folder for check.html; nothing is written without one. Default: None.
+        out: folder for check.html and check.svg; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         say: is given the verdict of each check as a line. Default: silent.
         quiet: no progress bar. Default: True.
@@ -133,7 +133,7 @@ def _verdict(item: Item, probe: Probe, pool: Subjects) -> Verdict:
     return Verdict(
         item.name,
         item.title,
-        cast(Status, "pass" if measured.value <= limit else "fail"),
+        "pass" if measured.value <= limit else "fail",
         measured.value,
         limit,
         item.unit,

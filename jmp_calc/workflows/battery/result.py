@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
+from ...io.margins import Margin, margins_svg
 from ...io.report import Table, html_report
 from ...io.summary import write_text_atomic
 from ..common import output_path
 from .settings import CheckSettings
 from .verdict import Verdict
 
-REPORT = "check.html"
-OUTPUTS = (REPORT,)
+REPORT, FIGURE = "check.html", "check.svg"
+OUTPUTS = (REPORT, FIGURE)
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class CheckResult:
         )
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
-        """Write check.html, one file without anything beside it; returns its path."""
-        path = output_path(folder, REPORT, prefix)
+        """Write check.html, which needs nothing beside it, and its figure check.svg; returns their paths."""
+        path, picture = (output_path(folder, name, prefix) for name in OUTPUTS)
+        figure = margins_svg([Margin(v.name, v.measured, v.limit, v.status) for v in self.verdicts])
         facts = {
             "calculator": self.calculator,
             "heads": ", ".join(self.heads) or "none",
@@ -89,8 +91,10 @@ class CheckResult:
         )
         counts = Counter(verdict.status for verdict in self.verdicts)
         told = ", ".join(f"{number} {status}" for status, number in counts.items())
-        write_text_atomic(path, html_report(f"Physics of {self.calculator}", told, facts, [table]))
-        return [path]
+        title = f"Physics of {self.calculator}"
+        write_text_atomic(path, html_report(title, told, facts, [table], figure=figure))
+        write_text_atomic(picture, figure)
+        return [path, picture]
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,10 @@ def difference(probe: Probe, atoms: Atoms, other: Atoms, back: Callable[[Array],
 
 def _same(forces: Array) -> Array:
     return forces
+
+
+def _taken(forces: Array, order: NDArray[np.int64]) -> Array:
+    return np.asarray(forces[order])
 
 
 def translation(probe: Probe, subjects: Subjects) -> Measured:
@@ -72,8 +77,7 @@ def permutation(probe: Probe, subjects: Subjects) -> Measured:
     found = []
     for atoms in subjects.disordered:
         order = np.random.default_rng(probe.seed + 1).permutation(len(atoms))
-        back = np.argsort(order)
-        found.append(difference(probe, atoms, atoms[order], lambda forces, back=back: forces[back]))
+        found.append(difference(probe, atoms, atoms[order], partial(_taken, order=np.argsort(order))))
     return Measured.worst(found)
 
 

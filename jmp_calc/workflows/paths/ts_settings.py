@@ -35,7 +35,7 @@ class TSSettings:
             if not (np.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be positive, got {value}.")
         if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""

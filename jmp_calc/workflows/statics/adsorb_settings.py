@@ -36,13 +36,13 @@ class AdsorbSettings:
             fact = f"Unknown orientations '{self.orientations}'."
             raise UsageError(fact, hint=f"one of {', '.join(get_args(Orientations))}")
         if not 1 <= self.turns <= 36:
-            raise UsageError(f"turns must be from 1 to 36, got {self.turns}.")
+            raise UsageError(f"The number of turns must be from 1 to 36, got {self.turns}.")
         if not 0 <= self.fix_bottom < 1:
-            raise UsageError(f"fix_bottom must be at least 0 and below 1, got {self.fix_bottom}.")
+            raise UsageError(f"The share fix_bottom must be at least 0 and below 1, got {self.fix_bottom}.")
         if not (np.isfinite(self.fmax) and self.fmax > 0):
-            raise UsageError(f"fmax must be positive, got {self.fmax}.")
+            raise UsageError(f"The force limit fmax must be positive, got {self.fmax}.")
         if self.steps < 1:
-            raise UsageError(f"steps must be at least 1, got {self.steps}.")
+            raise UsageError(f"The number of steps must be at least 1, got {self.steps}.")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name."""

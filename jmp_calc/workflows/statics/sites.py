@@ -196,12 +196,12 @@ def _bridges(face: Face) -> list[tuple[SiteKind, NDArray[np.int64], Floats]]:
             break
         radii = covalent_radii[face.numbers[shown[first]]] + covalent_radii[face.numbers[shown]]
         length = np.linalg.norm(flat - flat[first], axis=1)
-        for second in np.flatnonzero((length < BRIDGED * radii) & (length > MERGED_A)):
+        for second in np.flatnonzero((length < BRIDGED * radii) & (length > MERGED_A)).tolist():
             middle = 0.5 * (flat[first] + flat[second])
             distance = np.linalg.norm(flat - middle, axis=1)
             distance[[first, second]] = np.inf
             if distance.min() > 0.5 * length[second] + EQUAL_A:
-                found.append(("bridge", shown[[first, second]], _folded(face, middle)))
+                found.append(("bridge", shown[np.array([first, second])], _folded(face, middle)))
     return found
 
 
