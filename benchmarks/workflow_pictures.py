@@ -6,7 +6,7 @@
 Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
-energies_emt.svg (energies), analysis_cu.svg (dynamics), md_cu.svg (ramp) and those of the battery.
+energies_emt.svg (energies), analysis_cu.svg (dynamics), md_cu.svg (ramp) and check_emt.svg (battery).
 """
 
 from __future__ import annotations
