@@ -6,7 +6,8 @@
 Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
-energies_emt.svg (energies), analysis_cu.svg (dynamics), md_cu.svg (ramp) and check_emt.svg (battery).
+energies_emt.svg (energies), screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
+check_emt.svg (battery).
 """
 
 from __future__ import annotations
@@ -151,6 +152,18 @@ def relaxed(atoms: Atoms) -> Atoms:
     return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
 
 
+def alloys(folder: Path) -> None:
+    """Ordered alloys of two of six metals, relaxed with their cells."""
+    lengths = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
+    found = []
+    for one, other in permutations(lengths, 2):
+        cell = bulk(one, "fcc", a=(3 * lengths[one] + lengths[other]) / 4, cubic=True)
+        cell.symbols[0] = other  # L1_2
+        found.append(cell)
+    screen(found, calc=EMT, settings=RelaxSettings(cell="full", fix_symmetry=True), out=folder)
+    shutil.copy(folder / "screen.svg", IMAGES / "screen_alloys.svg")
+
+
 def dynamics(folder: Path) -> None:
     """Copper at 1000 K for 8 ps."""
     atoms = bulk("Cu", "fcc", a=3.66, cubic=True) * 2
@@ -176,7 +189,8 @@ def ramp(folder: Path) -> None:
 
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
-    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, dynamics, ramp, battery),
+    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, alloys),
+    *(dynamics, ramp, battery),
 )
 
 

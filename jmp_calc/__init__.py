@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .dispersion import with_dispersion
     from .inference.estimate import estimate
     from .inference.predict import predict, predict_classes, predict_vectors
+    from .sampling.select import select
+    from .screening.screen import screen
     from .training.evaluate import evaluate
     from .training.finetune import finetune
     from .workflows.battery.check import check
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
     from .workflows.relax import relax
+    from .workflows.relax_many import relax_many
     from .workflows.statics.adsorb import adsorb
     from .workflows.statics.elastic import elastic
     from .workflows.statics.energies import (
@@ -59,6 +62,9 @@ __all__ = [
     "predict_vectors",
     "qha",
     "relax",
+    "relax_many",
+    "screen",
+    "select",
     "surface_energy",
     "ts",
     "vib",
@@ -86,6 +92,9 @@ _HOME = {
     "predict_vectors": "jmp_calc.inference.predict",
     "qha": "jmp_calc.workflows.phonon.qha",
     "relax": "jmp_calc.workflows.relax",
+    "relax_many": "jmp_calc.workflows.relax_many",
+    "screen": "jmp_calc.screening.screen",
+    "select": "jmp_calc.sampling.select",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",

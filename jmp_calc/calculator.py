@@ -20,9 +20,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
-from .inference.evaluator import PROPERTIES, Evaluator, check_properties
+from .inference.evaluator import PROPERTIES, Evaluator, available_properties, check_properties
 from .inference.memory import Checkpointing
-from .inference.settings import Elements, Settings, absolute, dtype_name, portable
+from .inference.settings import Elements, Settings, Uncertainty, absolute, dtype_name, portable
 from .machine.forks import evaluating
 from .model.elements import pair_numbers
 from .unread import state_given
@@ -50,7 +50,8 @@ class JMPCalculator(Calculator):
     ``calc.info`` says what it computes with. Settings are fixed for the life of a calculator.
     """
 
-    implemented_properties: ClassVar[list[str]] = list(PROPERTIES)
+    implemented_properties: list[str] = list(PROPERTIES)  # noqa: RUF012
+    """Of a calculator with an uncertainty two more."""
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
 
     def __init__(
@@ -70,6 +71,8 @@ class JMPCalculator(Calculator):
         activation_checkpointing: Checkpointing = Settings.activation_checkpointing,
         compile: bool = Settings.compile,
         compiled: str | os.PathLike[str] | None = Settings.compiled,
+        uncertainty: Uncertainty | None = Settings.uncertainty,
+        committee: Sequence[str | os.PathLike[str]] = Settings.committee,
     ) -> None:
         """Load a model.
 
@@ -101,6 +104,10 @@ class JMPCalculator(Calculator):
                 structures (see jmp_calc.inference.compiled). Default: False.
             compiled: file of ``jmp-calc export`` for this model and these settings: the same gain without the
                 minutes. It holds code that is executed: name only files that you trust. Default: None.
+            uncertainty: where energy_std and forces_std come from (docs/uncertainty.md): last-layer (what the
+                file knows of its training data) or committee (heads of one file, or several files). Energies
+                and forces stay as they are. Default: None.
+            committee: further model files of the same method, with uncertainty="committee". Default: ().
 
         Raises:
             UsageError: a setting that is none of its choices, or settings that exclude each other.
@@ -122,7 +129,10 @@ class JMPCalculator(Calculator):
             activation_checkpointing=activation_checkpointing,
             compile=bool(compile),
             compiled=None if compiled is None else absolute(compiled),
+            uncertainty=uncertainty,
+            committee=tuple(portable(path) for path in committee),
         )
+        self.implemented_properties = list(available_properties(settings))
         self.evaluator = Evaluator(settings)
         self._settings = settings
         self.parameters = dataclasses.asdict(settings)
@@ -169,7 +179,7 @@ class JMPCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property of `atoms`, from the cache if nothing changed; a copy, so callers may change it."""
         with evaluating(), self._lock:  # in this order: a forked process would wait for the lock for ever
-            check_properties([name])
+            check_properties([name], self.implemented_properties)
             subject = self.atoms if atoms is None else atoms
             if name == "stress" and subject is not None:
                 self.evaluator.require_stress(subject)
@@ -192,7 +202,7 @@ class JMPCalculator(Calculator):
             atoms = self.atoms if atoms is None else atoms
             if atoms is None:
                 raise UsageError("Calculate was called without atoms.")
-            check_properties(properties)
+            check_properties(properties, self.implemented_properties)
             # Cleared first and set last: an interrupt or error in between leaves an empty cache, never a
             # wrong one.
             self.atoms, self.results = None, {}
@@ -268,7 +278,7 @@ class JMPCalculator(Calculator):
         """
         from .inference.batching import evaluate_many, listed
 
-        check_properties(properties)
+        check_properties(properties, self.implemented_properties)
         return evaluate_many(self.evaluator, listed(structures), properties)
 
     def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:

@@ -20,13 +20,15 @@ from jmp_calc.analysis.settings import AnalyseSettings
 from jmp_calc.cli.arguments import Explained, explained_arguments
 from jmp_calc.cli.main import cli
 from jmp_calc.inference.settings import Settings
+from jmp_calc.sampling.select import SelectSettings
+from jmp_calc.screening.settings import ScreenSettings
 from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
 from jmp_calc.workflows.paths.ts_settings import TSSettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
-from jmp_calc.workflows.relax import RelaxSettings
+from jmp_calc.workflows.relax_settings import RelaxSettings
 from jmp_calc.workflows.statics.adsorb_settings import AdsorbSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos_settings import EosSettings
@@ -51,7 +53,10 @@ SETTINGS: dict[str, type] = {
     "phonons": PhononSettings,
     "qha": QhaSettings,
     "relax": RelaxSettings,
+    "relax_many": RelaxSettings,
+    "screen": ScreenSettings,
     "neb": NEBSettings,
+    "select": SelectSettings,
     "ts": TSSettings,
     "vib": VibSettings,
 }
@@ -70,6 +75,8 @@ OPTIONS: dict[str, dict[str, str]] = {
     "qha": {"pressure_gpa": "pressure"},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
+    "screen": {},
+    "select": {"pool": "struct"},
     "ts": {},
     "vib": {},
 }

@@ -31,6 +31,7 @@ from .distributed.world import World
 from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
 from .finetuning.card import Card, saved_weights
+from .finetuning.committee import with_committee_scale
 from .finetuning.fitted_energies import with_fitted_energies
 from .finetuning.forgetting import retained
 from .finetuning.identity import run_identity
@@ -355,6 +356,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
             (prepared.test, predictions["test"]) if prepared.test else (prepared.valid, predictions["valid"])
         )
         judged = with_errors(to_publish(best, prepared.start), run.begun.head.name, *held_out)
+        judged = with_committee_scale(judged, run.begun.head.name, run.valid)
         card.write(best_file, judged, note, result, knowledge)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in spoken(result, prepared, predictions):

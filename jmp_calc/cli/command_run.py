@@ -214,7 +214,10 @@ def model_record(calculator: Any) -> dict[str, Any]:
         "format_version",
         "path",
         "level_of_theory",
+        "uncertainty",
+        "committee",
     )
-    record = {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in (None, "")}
+    empty = (None, "", ())
+    record = {key: plain(getattr(info, key)) for key in keys if getattr(info, key, None) not in empty}
     added = getattr(calculator, "dispersion", None)
     return record if added is None else {**record, "dispersion": added}

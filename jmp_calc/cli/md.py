@@ -16,7 +16,7 @@ from .analyse import lines as analysis_lines
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structure_argument
+from .options import Common, common_options, structure_argument, uncertainty_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,6 +30,7 @@ Examples:
   jmp-calc md jmp_results/relax/opt.extxyz --ensemble nve --temp 300 --timestep 0.5 --steps 10000
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 20000 -o si_npt
   jmp-calc md si64.cif --ensemble npt --temp 600 --pressure 1 --steps 40000 -o si_npt --restart auto
+  jmp-calc md mol.xyz -m run/best.safetensors --uncertainty last-layer --max-uncertainty 20 --steps 20000
   jmp-calc md si64.cif --thermostat bussi --schedule "300 2 ps, 300>1500 10 ps, 1500>300 100 K/ps, relax"
   jmp-calc md si64.cif --thermostat bussi --steps 100000 --traj-format extxyz.gz --analyse
 
@@ -42,6 +43,7 @@ MD = Arguments("workflows.md", "md", MDSettings)
 @click.command(epilog=EPILOG)
 @structure_argument
 @common_options(out="./jmp_results/md")
+@uncertainty_options
 @MD.option("--ensemble", argument="ensemble")
 @MD.option("--thermostat", argument="thermostat")
 @MD.option("--cell", argument="cell")
@@ -68,6 +70,7 @@ MD = Arguments("workflows.md", "md", MDSettings)
 )
 @click.option("--resume", is_flag=True, help="Same as --restart auto.")
 @MD.option("--guard/--no-guard", argument="guard")
+@MD.option("--max-uncertainty", "max_uncertainty_mev", argument="max_uncertainty_mev", type=float)
 @MD.option("--analyse", argument="analyse", is_flag=True)
 @click.option("--plot/--no-plot", default=True, show_default=True, help=MD.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")

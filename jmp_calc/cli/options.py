@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 import click
 
 from ..errors import UsageError
-from ..inference.settings import Elements, Settings
+from ..inference.settings import CHOICES, Elements, Settings, Uncertainty
 from ..io.outdir import check_prefix
 from .arguments import Arguments
 from .config import config_option
@@ -61,6 +61,8 @@ class Common:
     elements: Elements = "trained"
     compile: bool = False
     compiled: Path | None = None
+    uncertainty: Uncertainty | None = None
+    committee: tuple[Path, ...] = ()
     dispersion: Dispersion = "none"
     dispersion_functional: str | None = None
 
@@ -97,6 +99,8 @@ class Common:
             elements=self.elements,
             compile=self.compile,
             compiled=self.compiled,
+            uncertainty=self.uncertainty,
+            committee=self.committee,
         )
 
     def decide_head(self, calculator: JMPCalculator, first: Atoms) -> None:
@@ -111,7 +115,7 @@ class Common:
             click.echo(text, err=True)
 
 
-OF_CALCULATORS = {"compile", "compiled"}
+OF_CALCULATORS = {"compile", "compiled", "uncertainty", "committee"}
 """Fields of Common that only commands with ``common.calculator()`` have as options."""
 
 
@@ -208,6 +212,23 @@ def _compile_options() -> tuple[Callable[[F], F], ...]:
         CALCULATOR.option("--compile", argument="compile", is_flag=True),
         CALCULATOR.option("--compiled", argument="compiled", type=click.Path(path_type=Path)),
     )
+
+
+def uncertainty_options(function: F) -> F:
+    """Add ``--uncertainty`` and ``--committee`` to a command with ``common.calculator()``."""
+    kinds = click.Choice([kind for kind in CHOICES["uncertainty"] if kind is not None])
+    for option in (
+        CALCULATOR.option(
+            "--committee",
+            argument="committee",
+            multiple=True,
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+        ),
+        CALCULATOR.option("--uncertainty", argument="uncertainty", type=kinds),
+    ):
+        function = option(function)
+    return function
 
 
 def _dispersion_options() -> tuple[Callable[[F], F], ...]:

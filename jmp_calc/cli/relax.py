@@ -1,4 +1,5 @@
-"""``jmp-calc relax``: relax a structure and write opt.extxyz, traj.extxyz, opt.log, summary.yaml."""
+"""``jmp-calc relax``: relax a structure and write opt.extxyz, traj.extxyz, opt.log, summary.yaml; or many at
+once (``relax_many``)."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from ..errors import UsageError
 from ..workflows.relax_settings import CellMode, OptimizerName, RelaxSettings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
@@ -15,15 +17,17 @@ from .options import Common, common_options, structure_argument, write_option
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ..workflows.relax import RelaxResult
+    from ..workflows.relax_result import RelaxResult
 
 EPILOG = """\b
 Examples:
   jmp-calc relax POSCAR
   jmp-calc relax si.cif --opt-cell full --pressure 5 -o si_5gpa
-  jmp-calc relax run.traj@-1 --optimizer FIRE --fmax 0.001"""
+  jmp-calc relax run.traj@-1 --optimizer FIRE --fmax 0.001
+  jmp-calc relax molecules.extxyz@: -o relaxed"""
 
 RELAX = Arguments("workflows.relax", "relax", RelaxSettings)
+RELAX_MANY = Arguments("workflows.relax_many", "relax_many")
 
 
 @click.command(epilog=EPILOG)
@@ -46,6 +50,8 @@ RELAX = Arguments("workflows.relax", "relax", RelaxSettings)
 @click.option(
     "--allow-unconverged", is_flag=True, help="Exit with 0 also when the force limit was not reached."
 )
+@RELAX_MANY.option("--together", argument="together", type=click.IntRange(min=1))
+@click.option("--resume", is_flag=True, help="Of several structures: " + RELAX_MANY.help("resume"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 @write_option("opt")
 def relax(
@@ -57,6 +63,8 @@ def relax(
     cell_lengths: bool,
     pressure: float,
     allow_unconverged: bool,
+    together: int,
+    resume: bool,
     allow_truncated: bool,
     **given: Any,
 ) -> None:
@@ -65,12 +73,26 @@ def relax(
     Exit code 3 when the force limit is not reached in --steps steps, or when the relaxation ended above its
     start; 7 when the guard stopped it. The files are written all the same, opt.extxyz with the structure of
     lowest energy (enthalpy under pressure).
+
+    Several structures, FILE@: or FILE@0:100, are relaxed side by side in batches: relaxed.extxyz and
+    relax.csv have a row for each; exit code 3 when some failed or did not converge, which are named.
     """
+    from ..io.files import parse_structure
     from ..io.structures import pick_structure
     from ..io.write import check_cell, write_as, written_name
-    from ..workflows.relax import OUTPUTS
+    from ..workflows.relax_result import OUTPUTS
 
     settings = RelaxSettings(cell=_cell(opt_cell, cell_fully, cell_lengths), pressure_gpa=pressure, **given)
+    if isinstance(parse_structure(struct).index, slice):
+        from .relax_many import Several, relax_several
+
+        if write:
+            raise UsageError("--write is for one structure.", hint="relaxed.extxyz has all")
+        several = Several(struct, together, resume, allow_unconverged, allow_truncated)
+        relax_several(common, several, settings)
+        return
+    if resume:
+        raise UsageError("--resume is for several structures.", hint="FILE@: names all of a file")
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     check_cell(picked.atoms, write)
     inputs = [picked.path]
@@ -99,8 +121,8 @@ def relax(
 
 def _relaxed(run: CommandRun, atoms: Atoms, settings: RelaxSettings) -> RelaxResult:
     """Relax, record and say what came out."""
-    from ..workflows.relax import OUTPUTS
     from ..workflows.relax import relax as run_relax
+    from ..workflows.relax_result import OUTPUTS
 
     common, calculator = run.common, run.common.calculator(atoms)
     run.model = model_record(calculator)
@@ -117,8 +139,6 @@ def _relaxed(run: CommandRun, atoms: Atoms, settings: RelaxSettings) -> RelaxRes
 
 def _cell(opt_cell: str, fully: bool, lengths: bool) -> CellMode:
     """The one mode that the options ask for."""
-    from ..errors import UsageError
-
     chosen: set[Any] = {mode for mode, asked in (("full", fully), ("lengths", lengths)) if asked}
     chosen |= {opt_cell} - {"none"}
     if len(chosen) > 1:

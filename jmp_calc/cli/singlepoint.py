@@ -13,7 +13,7 @@ import click
 from ..errors import UsageError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import Common, common_options, structures_argument, write_option
+from .options import Common, common_options, structures_argument, uncertainty_options, write_option
 from .singlepoint_output import CHOICES, Energies, Targets, opened
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ Examples:
   jmp-calc singlepoint molecule.xyz --head b3lyp
   jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces
   jmp-calc singlepoint relaxed/ "run*/OUTCAR" md.traj@-1 -m jmp-xs
+  jmp-calc singlepoint pool.extxyz -m run/best.safetensors --uncertainty last-layer
   jmp-calc singlepoint crystals.extxyz -m gaps/best.safetensors"""
 )
 @structures_argument
 @common_options(out="./jmp_results/singlepoint")
+@uncertainty_options
 @click.option("--index", default=None, help="Frames to compute: 0, -1, : or 0:10 (default: all).")
 @click.option(
     "--properties",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..inference.settings import Output
     from ..io.structures import NamedFrame
 
-CHOICES = ("energy", "energies", "forces", "stress")
+CHOICES = ("energy", "energies", "forces", "stress", "energy_std", "forces_std")
+OF_UNCERTAINTY = ("energy_std", "forces_std")
 Results = Mapping[str, Any]
 
 
@@ -42,6 +43,10 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
     )
     gives = asked_output(settings)
     if gives == "energy":
+        deviations = [name for name in wanted or () if name in OF_UNCERTAINTY]
+        if deviations and common.uncertainty is None:
+            hint = "choose --uncertainty last-layer or committee"
+            raise UsageError(f"{deviations[0]} needs to know where it comes from.", hint=hint)
         calculator = common.network()
         try:
             common.decide_head(calculator, first.atoms)
@@ -52,6 +57,8 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
         "--properties": wanted,
         "--compile": common.compile,
         "--compiled": common.compiled,
+        "--uncertainty": common.uncertainty,
+        "--committee": common.committee,
         "--dispersion": common.dispersion != "none",
     }
     for option, value in options.items():
@@ -65,14 +72,17 @@ class Energies:
     """Energies, forces and stresses, or those of them that are wanted."""
 
     units: Mapping[str, str] = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
-    title = f"{'energy [eV]':>16} {'fmax [eV/Å]':>12}"
     has_forces = True
 
     def __init__(
         self, calculator: JMPCalculator | DispersionCalculator, wanted: tuple[str, ...] | None
     ) -> None:
         self._calculator, self._wanted = calculator, wanted
+        self._uncertain = "energy_std" in calculator.implemented_properties
         self.info = calculator.info
+        self.title = f"{'energy [eV]':>16} {'fmax [eV/Å]':>12}" + (
+            f" {'std [eV]':>10}" if self._uncertain else ""
+        )
 
     def evaluate(self, window: Sequence[NamedFrame]) -> Iterator[tuple[NamedFrame, Results]]:
         """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame,
@@ -95,10 +105,12 @@ class Energies:
     def _names(self, atoms: Atoms) -> tuple[str, ...]:
         from ..checks import why_no_stress
 
-        has_stress = why_no_stress(atoms.cell.array, atoms.pbc) is None
-        return self._wanted or (
-            CHOICES if has_stress else tuple(name for name in CHOICES if name != "stress")
-        )
+        if self._wanted is not None:
+            return self._wanted
+        without = {"forces_std"} | (set() if self._uncertain else {"energy_std"})
+        if why_no_stress(atoms.cell.array, atoms.pbc) is not None:
+            without.add("stress")
+        return tuple(name for name in CHOICES if name not in without)
 
     def _single(self, frame: NamedFrame) -> Results:
         """Results of one frame; errors carry its name."""
@@ -119,14 +131,15 @@ class Energies:
         from ase.calculators.singlepoint import SinglePointCalculator
 
         out = atoms.copy()
-        for name in ("energy", "stress"):
+        for name in ("energy", "stress", "energy_std"):
             if name in results:
                 out.info[f"jmp_{name}"] = results[name]
-        for name in ("energies", "forces"):
+        for name in ("energies", "forces", "forces_std"):
             if name in results:
                 out.arrays[f"jmp_{name}"] = results[name]
         labels = getattr(atoms.calc, "results", {})
-        out.calc = SinglePointCalculator(out, **(labels or results))
+        known = {name: value for name, value in results.items() if name not in OF_UNCERTAINTY}
+        out.calc = SinglePointCalculator(out, **(labels or known))
         return out
 
     def brief(self, results: Results) -> dict[str, Any]:
@@ -140,13 +153,18 @@ class Energies:
             row["fmax_ev_per_ang"] = float(np.linalg.norm(results["forces"], axis=1).max())
         if "stress" in results:
             row["stress_ev_per_ang3"] = [float(value) for value in results["stress"]]
+        if "energy_std" in results:
+            row["energy_std_ev"] = float(results["energy_std"])
+        if "forces_std" in results:
+            row["forces_std_max_ev_per_ang"] = float(np.linalg.norm(results["forces_std"], axis=1).max())
         return row
 
     def shown(self, row: Results) -> str:
         """A row of ``brief`` below ``title``."""
         energy = f"{row['energy_ev']:.6f}" if "energy_ev" in row else "-"
         fmax = f"{row['fmax_ev_per_ang']:.4f}" if "fmax_ev_per_ang" in row else "-"
-        return f"{energy:>16} {fmax:>12}"
+        std = f" {row['energy_std_ev']:>10.4f}" if "energy_std_ev" in row else ""
+        return f"{energy:>16} {fmax:>12}{std}"
 
 
 class Targets:

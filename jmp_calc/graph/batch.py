@@ -259,3 +259,26 @@ def _triangle_places(
     edge_place, middle_slot = main.place.numpy()[edge], qint.place.numpy()[middle] % width_q
     places[edge_place * width_q + middle_slot] = middle * width + main.place.numpy()[closing] % width
     return torch.from_numpy(places.reshape(main.slots.shape[0], width, width_q))
+
+
+def with_lone_atoms(batch: Batch) -> Batch:
+    """The batch with one atom without edges appended for every element that occurs, in no structure."""
+    extra = batch.lone_numbers.shape[0]
+
+    def pad(slots: Tensor, value: int) -> Tensor:
+        return torch.cat([slots, slots.new_full((extra, *slots.shape[1:]), value)])
+
+    def extend(edges: Edges) -> Edges:
+        return replace(edges, slots=pad(edges.slots, edges.count))
+
+    main = extend(batch.main)
+    nothing = batch.qint.count * batch.main.slots.shape[1]
+    return replace(
+        batch,
+        numbers=torch.cat([batch.numbers, batch.lone_numbers]),
+        main=main,
+        a2a=extend(batch.a2a),
+        a2ee2a=main if batch.a2ee2a is batch.main else extend(batch.a2ee2a),
+        qint=extend(batch.qint),
+        triangle=pad(batch.triangle, nothing),
+    )

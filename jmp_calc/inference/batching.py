@@ -12,7 +12,6 @@ from ..machine.device import free_memory
 from ..model.cost import GraphCounts
 from .evaluator import Evaluator, needs_gradient
 from .memory import ROOM
-from .results import single_results
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,12 +45,9 @@ def evaluate_many(
     evaluator: Evaluator, structures: Sequence[Atoms], properties: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Results of all structures in their order."""
-    gradient = needs_gradient(properties)
 
     def compute(together: Sequence[Atoms], graphs: Sequence[Graph]) -> list[dict[str, Any]]:
-        stress = [gradient and evaluator.why_no_stress(atoms) is None for atoms in together]
-        prediction = evaluator.predict(graphs, forces=gradient, stress=any(stress))
-        return single_results(prediction, [graph.n_atoms for graph in graphs], stress)
+        return evaluator.results(together, graphs, properties)
 
     return in_batches(evaluator, structures, properties, compute)
 

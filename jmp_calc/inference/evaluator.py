@@ -11,10 +11,10 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 
@@ -32,22 +32,15 @@ from .head_choice import Decided
 from .info import ModelInfo, model_info, with_choice
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
 from .opened import loaded_model, opened_model
-from .results import single_results
-from .settings import (
-    Output,
-    Settings,
-    check_covered,
-    check_known,
-    structure_graph,
-    unknown,
-    warn_of_uncovered,
-    warn_of_unknown,
-)
-from .unseen_pairs import unseen_pairs, warn_of_unseen_pairs
+from .results import check_results, single_results, to_numpy
+from .settings import Output, Settings, structure_graph
+from .told import Told
+from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, source_of
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..graph.batch import Batch
     from ..graph.build import Graph
     from ..model.config import HeadConfig
     from ..model.potential import Layer, Prediction
@@ -78,14 +71,18 @@ class Evaluator:
                 "direct" if settings.forces == "direct" or gives == "vector" else "conservative"
             )
         self.config = self.potential.config
+        self._knowledge = loaded.knowledge
+        self._source: Source | FileCommittee | None = None
         self._info = model_info(loaded, self.policy, settings, str(self.device))
         self._compiled: CompiledEvaluation | None = None
         if self.choice.head is not None:
             self._compile()
         self._pid = os.getpid()
         self._told: frozenset[str] = frozenset()
-        self._warned_of: set[int] = set()
-        self._warned_of_pairs: set[str] = set()
+        known = loaded.knowledge.elements if gives == "energy" else None
+        self._warnings = Told(self.config, self._info.name, settings.elements, known)
+        if self.choice.head is not None and settings.uncertainty is not None:
+            self._uncertain()  # what the file lacks is said now, not after the first structure
 
     @property
     def head(self) -> HeadConfig:
@@ -102,7 +99,7 @@ class Evaluator:
         user is to be told, once. The errors of ``prepare``; ModelError for a structure of another kind."""
         if self.choice.head is None:
             checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-            self._check_elements(self.choice.candidate(atoms), atoms.numbers)
+            self._warnings.elements(self.choice.candidate(atoms), atoms.numbers)
         told = self.choice.decide(atoms)
         if told is not None:
             self._compile()
@@ -118,20 +115,37 @@ class Evaluator:
         """One that shares the weights, and decides for a head on its own if that is still to be done."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin.choice, twin._warned_of = copy.copy(self.choice), set(self._warned_of)
-        twin._warned_of_pairs = set(self._warned_of_pairs)
+        twin.choice, twin._warnings = copy.copy(self.choice), copy.copy(self._warnings)
         return twin
 
     def evaluate(self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch) -> dict[str, Any]:
         """Results of one structure: what was asked for, and what comes at no extra cost."""
-        graph, gradient = self.prepare(atoms, properties, search), needs_gradient(properties)
-        # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
-        stress = gradient and self.why_no_stress(atoms) is None
+        graph = self.prepare(atoms, properties, search)
         try:
-            prediction = self.predict([graph], forces=gradient, stress=stress)
+            return self.results([atoms], [graph], properties)[0]
         except torch.OutOfMemoryError as error:
             raise self.out_of_memory(graph) from error
-        return single_results(prediction, [len(atoms)], [stress])[0]
+
+    def results(
+        self, structures: Sequence[Atoms], graphs: Sequence[Graph], properties: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Results of structures whose graphs are made, as one batch; torch.OutOfMemoryError where they do not
+        fit."""
+        gradient = needs_gradient(properties)
+        # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
+        stress = [gradient and self.why_no_stress(atoms) is None for atoms in structures]
+        batch, prediction = self._predicted(graphs, forces=gradient, stress=any(stress), describe=True)
+        sizes = [graph.n_atoms for graph in graphs]
+        found = single_results(prediction, sizes, stress)
+        if prediction.features is not None:
+            self._warnings.surroundings(graphs, to_numpy(prediction.features[: sum(sizes)]))
+        if self.settings.uncertainty is not None:
+            self._add_deviations(structures, batch, prediction, found, forces="forces_std" in properties)
+        return found
+
+    def together(self, structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
+        """Results of structures that fit into one batch; the errors of ``prepare_all``."""
+        return self.results(structures, self.prepare_all(structures, properties, "structure"), properties)
 
     def prepare(
         self, atoms: Atoms, properties: Sequence[str], search: NeighbourSearch = neighbour_edges
@@ -145,7 +159,7 @@ class Evaluator:
         graph = self.build_graph(atoms, search)
         self._guard_memory(GraphCounts.of(graph), gradient)
         if "descriptors" not in properties:
-            self._tell_unseen_pairs(graph)
+            self._warnings.pairs(self.head, graph)
         return graph
 
     def prepare_all(
@@ -171,6 +185,11 @@ class Evaluator:
 
         With a compiled network, a single structure gets forces and stress in any case.
         """
+        return self._predicted(graphs, forces=forces, stress=stress, describe=False)[1]
+
+    def _predicted(
+        self, graphs: Sequence[Graph], *, forces: bool, stress: bool, describe: bool
+    ) -> tuple[Batch, Prediction]:
         from ..graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
@@ -184,10 +203,48 @@ class Evaluator:
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
             if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
-                return self._compiled(batch)
-            return self.potential(  # type: ignore[no-any-return]
-                batch, heads=self.head.name, forces=mode, stress=stress, recompute=recompute
+                return batch, self._compiled(batch)
+            return batch, self.potential(
+                batch,
+                heads=self.head.name,
+                forces=mode,
+                stress=stress,
+                describe=describe,
+                recompute=recompute,
             )
+
+    def _uncertain(self) -> Source | FileCommittee:
+        """Where standard deviations come from, once the head is known; ModelError where there is nothing."""
+        if self._source is None:
+            if self.settings.committee:
+                own = replace(self.settings, uncertainty=None, committee=(), compile=False, compiled=None)
+                others = [type(self)(replace(own, model=path)) for path in self.settings.committee]
+                self._source = FileCommittee(others)
+            else:
+                kind, name = self.settings.uncertainty or "", self._info.name
+                self._source = source_of(self.potential, self.head, self._knowledge, kind, name)
+        return self._source
+
+    def _add_deviations(
+        self,
+        structures: Sequence[Atoms],
+        batch: Batch,
+        prediction: Prediction,
+        found: Sequence[dict[str, Any]],
+        *,
+        forces: bool,
+    ) -> None:
+        """Standard deviations beside the results, those of the forces where they are asked for."""
+        source = self._uncertain()
+        if isinstance(source, FileCommittee):
+            more = source.results(structures, found, forces=forces)
+        else:
+            recompute = self.memory_plan(GraphCounts.of_batch(batch)) if forces else None
+            sizes = [len(atoms) for atoms in structures]
+            more = deviations(self.potential, source, batch, prediction.features, sizes, recompute)
+        for own, deviation in zip(found, more, strict=True):
+            check_results(deviation)
+            own.update(deviation)
 
     @property
     def network(self) -> Evaluation:
@@ -293,43 +350,18 @@ class Evaluator:
             )
         checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
         if "descriptors" in properties:  # the same for all heads
-            self._check_known(atoms.numbers)
+            self._warnings.known(atoms.numbers)
         else:
             told = self.decide_head(atoms)
             if told is not None:
                 logger.warning(told)
-            self._check_elements(self.head, atoms.numbers)
+            self._warnings.elements(self.head, atoms.numbers)
         ignored = frozenset(checks.ignored_inputs(atoms)) - self._told
         if ignored:
             self._told |= ignored
             logger.info("%s are ignored: the model does not read them", " and ".join(sorted(ignored)))
         if len(atoms) > checks.MANY_ATOMS:
             self._guard_memory(expected_counts(atoms, self.policy), needs_gradient(properties))
-
-    def _check_elements(self, head: HeadConfig, numbers: np.ndarray) -> None:
-        if self.settings.elements == "trained":
-            check_covered(self.config, head, numbers, self._info.name)
-            return
-        new = set(numbers.tolist()) - self._warned_of
-        if new:  # once, not at every step of a dynamics
-            self._warned_of |= new
-            warn_of_uncovered(head, new)
-
-    def _tell_unseen_pairs(self, graph: Graph) -> None:
-        new = unseen_pairs(self.head, graph, self._warned_of_pairs)
-        if new:
-            self._warned_of_pairs |= set(new)
-            warn_of_unseen_pairs(self.head, new, graph.numbers)
-
-    def _check_known(self, numbers: np.ndarray) -> None:
-        """Elements of descriptors, which are the same for all heads."""
-        if self.settings.elements == "trained":
-            check_known(self.config, numbers, self._info.name)
-            return
-        new = unknown(self.config, numbers) - self._warned_of
-        if new:
-            self._warned_of |= new
-            warn_of_unknown(self._info.name, new)
 
     def _guard_memory(self, counts: GraphCounts, gradient: bool) -> None:
         needed = self.needed_bytes(counts, gradient)
@@ -339,20 +371,27 @@ class Evaluator:
             refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
 
 
-def check_properties(properties: Sequence[str]) -> None:
+def check_properties(properties: Sequence[str], available: Sequence[str] = PROPERTIES) -> None:
     """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not
-    compute."""
+    compute, or not with its settings."""
     if isinstance(properties, str):
         raise UsageError(
             f"Properties must be a list of names, got {properties!r}.", hint=f"write [{properties!r}]"
         )
-    unknown = sorted(set(properties) - set(PROPERTIES))
+    unknown = sorted(set(properties) - set(available))
     if unknown:
+        how = "; uncertainty='last-layer' adds energy_std and forces_std" if "std" in str(unknown) else ""
         raise PropertyNotImplementedError(
-            f"{', '.join(unknown)} is not implemented by JMPCalculator; available: {', '.join(PROPERTIES)}"
+            f"{', '.join(unknown)} is not implemented by JMPCalculator; "
+            f"available: {', '.join(available)}{how}"
         )
+
+
+def available_properties(settings: Settings) -> tuple[str, ...]:
+    """What a calculator with these settings computes."""
+    return PROPERTIES if settings.uncertainty is None else (*PROPERTIES, *UNCERTAIN)
 
 
 def needs_gradient(properties: Sequence[str]) -> bool:
     """Whether any of the properties is a derivative of the energy."""
-    return "forces" in properties or "stress" in properties
+    return not {"forces", "stress", "forces_std"}.isdisjoint(properties)

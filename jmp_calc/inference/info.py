@@ -52,6 +52,10 @@ class ModelInfo:
     notes: tuple[str, ...]
     format_version: int | None = None
     """Version of our file format; None for official checkpoints."""
+    uncertainty: str | None = None
+    """Where standard deviations come from; None: there are none."""
+    committee: tuple[str, ...] = ()
+    """Further model files that they come from."""
 
     def _head(self) -> str:
         if self.head is None:
@@ -108,6 +112,8 @@ def model_info(loaded: LoadedModel, policy: GraphPolicy, settings: Settings, dev
         metrics=dict(card.metrics),
         notes=card.notes,
         format_version=loaded.format_version,
+        uncertainty=settings.uncertainty,
+        committee=settings.committee,
     )
 
 

@@ -57,7 +57,7 @@ def check_results(results: dict[str, Any]) -> None:
         bad = np.argwhere(~np.isfinite(value))
         if not len(bad):
             continue
-        place = f" of atom {bad[0][0]}" if name in ("forces", "energies", "descriptors") else ""
+        place = f" of atom {bad[0][0]}" if name in ("forces", "energies", "descriptors", "forces_std") else ""
         raise ModelError(
             f"The model returned a non-finite {name.rstrip('s') if place else name}{place}.",
             hint="look for atoms far too close to each other; if there are none, try dtype='float64'",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Elements = Literal["trained", "any"]
 """What may be computed: elements that the head was trained on, or any that the network has a row for."""
+Uncertainty = Literal["last-layer", "committee"]
+"""Where standard deviations come from (``uncertainty.py``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Settings:
     activation_checkpointing: Checkpointing = "auto"
     compile: bool = False
     compiled: str | None = None
+    uncertainty: Uncertainty | None = None
+    committee: tuple[str, ...] = ()
 
 
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -63,6 +67,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "tags": (None, "atoms"),
     "elements": ("trained", "any"),
     "activation_checkpointing": ("auto", "on", "off"),
+    "uncertainty": (None, "last-layer", "committee"),
 }  # fmt: skip
 
 
@@ -127,6 +132,16 @@ def check_settings(settings: Settings) -> None:
         raise UsageError(
             "compile=True makes a program and compiled=... names a file that has one.",
             hint="give one of them",
+        )
+    if settings.uncertainty is not None and settings.forces == "direct":
+        raise UsageError(
+            "An uncertainty is of the energy and its slopes, not of direct forces.",
+            hint="leave out uncertainty, or forces='direct'",
+        )
+    if settings.committee and settings.uncertainty != "committee":
+        raise UsageError(
+            f"committee names files, and uncertainty is {settings.uncertainty!r}.",
+            hint="write uncertainty='committee' (--uncertainty committee)",
         )
 
 

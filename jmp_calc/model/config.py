@@ -152,6 +152,11 @@ class HeadConfig:
     """On held-out frames, by domain; empty: not known."""
     cutoff: float | None = None
     """Cutoff that this head means under the official policy (8 Å for ani1x/transition1x), Å."""
+    committee: tuple[str, ...] = ()
+    """Other heads of the file that were trained with this one on resampled frames: their spread is its
+    uncertainty."""
+    committee_scale: float = 1.0
+    """What that spread is multiplied by to be right on held-out frames."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,10 @@ class ModelConfig:
         """The same network with these heads and defaults; old names of heads that it lost are forgotten."""
         heads = tuple(heads)
         names = {head.name for head in heads}
+        heads = tuple(
+            dataclasses.replace(head, committee=tuple(other for other in head.committee if other in names))
+            for head in heads
+        )
         aliases = {old: new for old, new in self.head_aliases.items() if new in names and old not in names}
         by_kind = default if isinstance(default, DefaultHeads) else None
         return dataclasses.replace(
@@ -270,6 +279,7 @@ def model_config_from_dict(data: dict[str, Any]) -> ModelConfig:
             head["elements"] = tuple(head["elements"])
         head["classes"] = tuple(head.get("classes", ()))
         head["domain"] = tuple(head.get("domain", ()))
+        head["committee"] = tuple(head.get("committee", ()))
         head["theory"] = Theory(**head.get("theory", {}))
         head["errors"] = tuple(DomainErrors(**found) for found in head.get("errors", ()))
         heads.append(HeadConfig(**head))

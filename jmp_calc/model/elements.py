@@ -69,3 +69,8 @@ def pair_numbers(name: str) -> tuple[int, int]:
     if not 0 < numbers[0] <= numbers[1]:
         raise ValueError(f"{name!r} is not in the order of atomic numbers")
     return numbers
+
+
+def by_number(values: dict[int, float]) -> list[float]:
+    """Values by atomic number as a list with a place for every element, 0 where there is none."""
+    return [values.get(number, 0.0) for number in range(len(ATOMIC_MASSES))]

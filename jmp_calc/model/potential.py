@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..graph.batch import Batch, Edges, collate
+from ..graph.batch import Batch, collate, with_lone_atoms
 from ..graph.build import build_graph
 from .bases import AngularBasis
 from .binding import bond_gate, envelope_gate
 from .config import HeadConfig, ModelConfig
 from .copies import Copied
-from .elements import ATOMIC_MASSES, COVALENT_RADII
+from .derivatives import derivatives, per_volume
+from .elements import ATOMIC_MASSES, COVALENT_RADII, by_number
 from .gemnet_oc import Features, GemNetOC
 from .geometry import Geometry, batch_geometry
 from .heads import ChosenHeads, Head, reduce_atoms, spatial_extent
@@ -38,13 +39,15 @@ class Prediction:
 
     energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies
     (N,) eV float64, or what a structure's output is summed from; forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³,
-    ASE's sign (positive: tension). NaN stress: a cell without volume.
+    ASE's sign (positive: tension). NaN stress: a cell without volume. features (N + L, A), without gradient
+    and only where asked for: the final features of the atoms, those of the L lone atoms behind them.
     """
 
     energy: Tensor
     energies: Tensor
     forces: Tensor | None
     stress: Tensor | None
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,9 @@ class Potential(Copied):
         self.heads = nn.ModuleDict(
             {head.name: Head(head, backbone.emb_size_atom, backbone.emb_size_edge) for head in config.heads}
         )
-        self._references = {head.name: Float64Table(_by_number(head.references)) for head in config.heads}
+        self._references = {head.name: Float64Table(by_number(head.references)) for head in config.heads}
         self._binding = {
-            head.name: Float64Table(_by_number(head.binding)) for head in config.heads if head.binding
+            head.name: Float64Table(by_number(head.binding)) for head in config.heads if head.binding
         }
         self._scales = {
             head.name: Float64Table((head.energy_scale, head.force_scale)) for head in config.heads
@@ -95,6 +98,7 @@ class Potential(Copied):
         forces: Forces = "conservative",
         stress: bool = False,
         create_graph: bool = False,
+        describe: bool = False,
         recompute: Recompute = "nothing",
     ) -> Prediction:
         """Evaluate a batch of S structures with N atoms, with one head or with one energy head per structure.
@@ -105,6 +109,7 @@ class Potential(Copied):
             forces: -dE/dx, the direct head, or none.
             stress: also dE/dε per volume (conservative only).
             create_graph: keep the graph of the derivatives, for training through forces.
+            describe: also give the final features.
             recompute: what is computed again for derivatives instead of being kept; the result is the same.
         """
         chosen = heads if isinstance(heads, ChosenHeads) else ChosenHeads.of(self.config, heads, batch)
@@ -124,13 +129,12 @@ class Potential(Copied):
             result_forces = virial = None
             if differentiate:
                 with memory.without_weights():
-                    result_forces, virial = _derivatives(energy, positions, strain, create_graph)
+                    result_forces, virial = derivatives(energy, positions, strain, create_graph)
         if forces == "direct":
             result_forces = self._direct_forces(batch, geometry, features, chosen)
         wanted = result_forces if forces != "none" else None
-        return Prediction(
-            energy, energies, wanted, None if virial is None else per_volume(virial, batch.cell)
-        )
+        tensors = None if virial is None else per_volume(virial, batch.cell)
+        return Prediction(energy, energies, wanted, tensors, features.energy.detach() if describe else None)
 
     def hessian(
         self, batch: Batch, head: str, atoms: Sequence[int], *, recompute: Recompute = "nothing"
@@ -151,7 +155,7 @@ class Potential(Copied):
             geometry, features = self._features(batch, positions, None, memory, with_forces=False)
             energies = self._energies(batch, features, geometry, chosen)
             energy = self._reduced(batch, energies, positions, chosen)
-            forces, _ = _derivatives(energy, positions, None, create_graph=True)
+            forces, _ = derivatives(energy, positions, None, create_graph=True)
             if not forces.requires_grad:  # no pair within the cutoff
                 return forces.new_zeros((len(atoms), 3, *forces.shape))
             rows = [
@@ -174,15 +178,57 @@ class Potential(Copied):
         geometry, features = self._features(batch, batch.positions, None, MemoryPlan(), with_forces=False)
         chosen = ChosenHeads.of(self.config, head, batch)
         energies = self._energies(batch, features, geometry, chosen)
-        entering = self._head(chosen.configs[0]).before_last(features.energy).to(torch.float64)
-        if self.config.subtract_lone_atom:
-            lone = entering[batch.n_atoms :].index_select(0, batch.lone_of_atom)
-            entering = entering[: batch.n_atoms] - lone
         return Readout(
             self._reduced(batch, energies, batch.positions, chosen),
-            segment_sum(entering, batch.structure, batch.n_structures),
+            self.last_layer(batch, features.energy, head),
             features.energy[: batch.n_atoms],
         )
+
+    @torch.no_grad()
+    def final_features(self, batch: Batch) -> Tensor:
+        """What the heads read, as ``Prediction.features``: (N + L, A)."""
+        _, features = self._features(batch, batch.positions, None, MemoryPlan(), with_forces=False)
+        return features.energy
+
+    def last_layer(self, batch: Batch, features: Tensor, head: str) -> Tensor:
+        """Sums over the atoms of each structure of what enters the last layer of an energy head, less the
+        same of lone atoms where these are subtracted: (S, F) float64, from the final features (N + L, A)."""
+        entering = self._head(self.config.head(head)).before_last(features).to(torch.float64)
+        return self._summed(batch, entering)
+
+    def head_energies(self, batch: Batch, features: Tensor, head: str) -> Tensor:
+        """What an energy head adds to references, binding and repulsion: (S,) eV float64, from the final
+        features (N + L, A)."""
+        config = self.config.head(head)
+        values = self._head(config).per_atom(features).squeeze(-1).to(torch.float64)
+        return self._scales[head].on(values.device)[0] * self._summed(batch, values)
+
+    def slopes(
+        self, batch: Batch, energies: Callable[[Tensor], Tensor], *, recompute: Recompute = "nothing"
+    ) -> Tensor:
+        """Minus the derivatives by the positions of K energies: (K, N, 3) float64, eV/Å.
+
+        Args:
+            batch: S structures with N atoms.
+            energies: makes the energies (K, S) in eV of the final features (N + L, A).
+            recompute: as of ``forward``.
+        """
+        memory = MemoryPlan(recompute)
+        with torch.enable_grad(), memory.without_weights():
+            positions = batch.positions.detach().requires_grad_(True)
+            _, features = self._features(batch, positions, None, memory, with_forces=False)
+            rows = energies(features.energy).sum(dim=1)
+            if not rows.requires_grad:  # only lone atoms
+                return positions.new_zeros((len(rows), *positions.shape))
+            found = [torch.autograd.grad(-row, positions, retain_graph=True)[0] for row in rows]
+        return torch.stack(found)
+
+    def _summed(self, batch: Batch, values: Tensor) -> Tensor:
+        """Sums over the atoms of each structure (S, ...) of values (N + L, ...), less those of lone atoms."""
+        if self.config.subtract_lone_atom:
+            lone = values[batch.n_atoms :].index_select(0, batch.lone_of_atom)
+            values = values[: batch.n_atoms] - lone
+        return segment_sum(values, batch.structure, batch.n_structures)
 
     def fit_scale_factors(self, batches: Sequence[Batch]) -> None:
         """Fit all scale factors, one after the other, on the same batches (``gemnet_oc.md`` section 10); no
@@ -348,52 +394,3 @@ class Potential(Copied):
                 for head in heads.configs
             ]
         )
-
-
-def _derivatives(
-    energy: Tensor, positions: Tensor, strain: Tensor | None, create_graph: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Forces (N, 3) in eV/Å, and with a strain (S, 3, 3) the symmetric dE/dε (S, 3, 3) in eV."""
-    inputs = [positions] if strain is None else [positions, strain]
-    if not energy.requires_grad:  # only lone atoms: nothing depends on positions
-        return torch.zeros_like(positions), None if strain is None else torch.zeros_like(strain)
-    gradients = torch.autograd.grad(
-        energy.sum(), inputs, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
-    virial = None if strain is None else 0.5 * (gradients[1] + gradients[1].transpose(1, 2))
-    return -gradients[0], virial
-
-
-def per_volume(virial: Tensor, cell: Tensor) -> Tensor:
-    """Stress (S, 3, 3) in eV/Å³ from dE/dε (S, 3, 3) in eV and cells (S, 3, 3) in Å; NaN without volume."""
-    a, b, c = cell.unbind(1)
-    volume = (torch.linalg.cross(a, b) * c).sum(-1).abs().view(-1, 1, 1)
-    has_volume = volume > 0  # divided by 1 elsewhere: a NaN factor would reach the gradients of all
-    return torch.where(has_volume, virial / torch.where(has_volume, volume, 1.0), torch.nan)
-
-
-def with_lone_atoms(batch: Batch) -> Batch:
-    """The batch with one atom without edges appended for every element that occurs, in no structure."""
-    extra = batch.lone_numbers.shape[0]
-
-    def pad(slots: Tensor, value: int) -> Tensor:
-        return torch.cat([slots, slots.new_full((extra, *slots.shape[1:]), value)])
-
-    def extend(edges: Edges) -> Edges:
-        return replace(edges, slots=pad(edges.slots, edges.count))
-
-    main = extend(batch.main)
-    nothing = batch.qint.count * batch.main.slots.shape[1]
-    return replace(
-        batch,
-        numbers=torch.cat([batch.numbers, batch.lone_numbers]),
-        main=main,
-        a2a=extend(batch.a2a),
-        a2ee2a=main if batch.a2ee2a is batch.main else extend(batch.a2ee2a),
-        qint=extend(batch.qint),
-        triangle=pad(batch.triangle, nothing),
-    )
-
-
-def _by_number(energies: dict[int, float]) -> list[float]:
-    return [energies.get(number, 0.0) for number in range(len(ATOMIC_MASSES))]

@@ -76,6 +76,13 @@ def has_forces(atoms: Atoms) -> bool:
     return _answers(atoms.get_forces)
 
 
+def energy_std(atoms: Atoms) -> float | None:
+    """Standard deviation of the energy, eV; None where the calculator gives none."""
+    if "energy_std" not in getattr(atoms.calc, "implemented_properties", ()):
+        return None
+    return float(atoms.calc.get_property("energy_std", atoms))
+
+
 def _answers(ask: Callable[[], Any]) -> bool:
     from ase.calculators.calculator import PropertyNotImplementedError
 

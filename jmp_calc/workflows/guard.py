@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checks import closest_pair
 from ..errors import GuardError
+from .common import energy_std
 from .pair_limits import PairLimits
 
 if TYPE_CHECKING:
@@ -34,12 +35,17 @@ class Guard:
     """Largest nearest-neighbour distance at the start; None for periodic structures."""
     limits: PairLimits = field(default_factory=PairLimits)
     """Least distances, where the calculator says what it was trained on."""
+    max_uncertainty_mev: float | None = None
+    """meV per atom that the energy may be off; None: not looked at."""
 
     @classmethod
-    def of(cls, atoms: Atoms, reference_temperature_k: float) -> Guard:
+    def of(
+        cls, atoms: Atoms, reference_temperature_k: float, max_uncertainty_mev: float | None = None
+    ) -> Guard:
         """Limits that fit the start of a run."""
         gap = None if atoms.pbc.any() or len(atoms) < 2 else float(_nearest(atoms.positions).max())
-        return cls(max(reference_temperature_k, LOWEST_REFERENCE_K), gap)
+        reference = max(reference_temperature_k, LOWEST_REFERENCE_K)
+        return cls(reference, gap, max_uncertainty_mev=max_uncertainty_mev)
 
     def check(self, atoms: Atoms, before: np.ndarray, temperature_k: float, step: int) -> None:
         """Cheap checks of every step; ``before`` are the positions one step ago, shape (N,3) Å."""
@@ -54,11 +60,24 @@ class Guard:
         limit = TEMPERATURE_FACTOR * self.reference_temperature_k
         if temperature_k > limit:
             raise _tripped(f"the temperature ran away to {temperature_k:.0f} K (limit {limit:.0f} K)", step)
+        self._check_uncertainty(atoms, step)
         moved = np.linalg.norm(atoms.positions - before, axis=1)
         if moved.max() > LARGEST_STEP_A:
             worst = int(moved.argmax())
             raise _tripped(
                 f"atom {worst} ({atoms.symbols[worst]}) moved {moved.max():.2f} Å in one step", step
+            )
+
+    def _check_uncertainty(self, atoms: Atoms, step: int) -> None:
+        if self.max_uncertainty_mev is None:
+            return
+        found = 1000 * (energy_std(atoms) or 0.0) / len(atoms)
+        if not found <= self.max_uncertainty_mev:
+            raise GuardError(
+                f"Guard: the energy may be off by {found:.3g} meV/atom "
+                f"(limit {self.max_uncertainty_mev:g} meV/atom).",
+                where=f"step {step}",
+                hint="label frames of this run and train on them (jmp-calc select), or allow more",
             )
 
     def check_geometry(self, atoms: Atoms, step: int) -> None:

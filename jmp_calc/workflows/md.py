@@ -168,6 +168,7 @@ def md(
     traj_format: TrajectoryFormat = MDSettings.traj_format,
     restart_every: int = MDSettings.restart_every,
     guard: bool = MDSettings.guard,
+    max_uncertainty_mev: float | None = MDSettings.max_uncertainty_mev,
     analyse: bool = MDSettings.analyse,
     restart: str | os.PathLike[str] | MDState | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -211,6 +212,8 @@ def md(
             restart file. Default: "extxyz".
         restart_every: steps between restart files. Default: 1000.
         guard: stop on NaN, runaway heat, colliding or lost atoms. Default: True.
+        max_uncertainty_mev: stop where the standard deviation of the energy grows beyond this, meV/atom; of
+            calculators with an uncertainty only (docs/uncertainty.md). Default: None.
         analyse: look at distances, displacements and spectrum of the frames while it runs, whenever it has
             become twice as long, and at its end. Default: False.
         restart: restart file (or MDState) of the same structure, model, ensemble and settings to go on from;
@@ -253,6 +256,7 @@ def md(
         traj_format=traj_format,
         restart_every=restart_every,
         guard=guard,
+        max_uncertainty_mev=max_uncertainty_mev,
         analyse=analyse,
     ).resolved()
     return _run(working_copy(atoms, calc), settings, restart, out, prefix, plot, quiet)

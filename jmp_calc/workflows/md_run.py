@@ -18,13 +18,21 @@ from ..errors import BadInputError, BadStructureError, GuardError, JMPWarning, U
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from ..units import GPA_PER_EV_A3
-from .common import has_stress, keep_pulls_off_momenta, model_fingerprint, output_path, snapshot, write_frames
+from .common import (
+    energy_std,
+    has_stress,
+    keep_pulls_off_momenta,
+    model_fingerprint,
+    output_path,
+    snapshot,
+    write_frames,
+)
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
 from .md_frames import CompressedTrajectory
 from .md_settings import SCALING, MDSettings
 from .restart import MDState
-from .stats import AXIAL_PRESSURES, LENGTHS, StatsTable, TrajectoryFile, table_columns
+from .stats import AXIAL_PRESSURES, LENGTHS, STD_COLUMN, StatsTable, TrajectoryFile, table_columns
 from .velocities import degrees_of_freedom, start_velocities, temperature
 
 if TYPE_CHECKING:
@@ -83,7 +91,8 @@ class Run:
         if state is not None:
             state.apply(atoms, self.integrator)
         reference = self.first_temperature if settings.ensemble == "nve" else settings.hottest_k
-        self.guard = Guard.of(atoms, reference or 0.0) if settings.guard else None
+        limit = settings.max_uncertainty_mev
+        self.guard = Guard.of(atoms, reference or 0.0, limit) if settings.guard else None
         self.seconds = 0.0
         self.analysed = 0
         self.prefix = prefix
@@ -120,6 +129,7 @@ class Run:
             axes=settings.ensemble == "npt" and settings.cell != "volume",
             conserved=settings.thermostat in SCALING,
             target=bool(settings.stages),
+            uncertain=energy_std(self.atoms) is not None,
         )
 
     def _warn_of_losses(self, rows: int, frames: int) -> None:
@@ -235,6 +245,9 @@ class Run:
         if self.settings.stages:
             goal = self.settings.target(self.step)
             row |= {"target_K": goal[0] or 0.0, "target_GPa": goal[1] or 0.0}
+        if STD_COLUMN in self.table.columns:
+            std = energy_std(self.atoms)
+            row[STD_COLUMN] = float("nan") if std is None else std
         return row
 
     def _frame(self) -> Atoms:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..errors import JMPWarning, UsageError
-from .common import has_stress, moves
+from .common import energy_std, has_stress, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
 
 if TYPE_CHECKING:
@@ -72,18 +72,23 @@ class MDSettings:
     traj_format: TrajectoryFormat = "extxyz"
     restart_every: int = 1000
     guard: bool = True
+    max_uncertainty_mev: float | None = None
     analyse: bool = False
 
     def __post_init__(self) -> None:
         _positive("timestep_fs", self.timestep_fs)
         _positive("temperature_k", self.temperature_k)
-        for name in ("friction_per_ps", "thermostat_time_fs", "barostat_time_fs"):
+        for name in ("friction_per_ps", "thermostat_time_fs", "barostat_time_fs", "max_uncertainty_mev"):
             _positive(name, getattr(self, name))
         for name in ("steps", "stats_every", "traj_every", "restart_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.pressure_gpa is not None and not np.isfinite(self.pressure_gpa):
             raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
+        if self.max_uncertainty_mev is not None and not self.guard:
+            raise UsageError(
+                "The guard watches the uncertainty, and it is off.", hint="leave out --no-guard (guard=False)"
+            )
         if self.velocities not in ("new", "keep"):
             raise UsageError(f"Velocities must be 'new' or 'keep', got '{self.velocities}'.")
         if self.traj_format not in get_args(TrajectoryFormat):
@@ -233,6 +238,11 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         raise UsageError(
             "Rotation cannot be removed from a periodic structure.",
             hint="angular momentum is not conserved there",
+        )
+    if settings.max_uncertainty_mev is not None and energy_std(atoms) is None:
+        raise UsageError(
+            "The calculator gives no energy_std, which --max-uncertainty limits.",
+            hint="use --uncertainty last-layer or committee (JMPCalculator(..., uncertainty=...))",
         )
     if settings.ensemble == "npt":
         _check_npt(atoms)

@@ -27,7 +27,9 @@ AXIAL_PRESSURES = ("pressure_xx_GPa", "pressure_yy_GPa", "pressure_zz_GPa")
 """Of cells whose shape may change."""
 TARGET_COLUMNS = ("target_K", "target_GPa")
 """Of runs with a schedule; the pressure only where there is a barostat."""
-_KNOWN = frozenset((*NPT_COLUMNS, *LENGTHS, *AXIAL_PRESSURES, *TARGET_COLUMNS))
+STD_COLUMN = "energy_std_eV"
+"""Of calculators that know how far their energy may be off."""
+_KNOWN = frozenset((*NPT_COLUMNS, *LENGTHS, *AXIAL_PRESSURES, *TARGET_COLUMNS, STD_COLUMN))
 SKIPPED_SHARE = 0.1
 """Share of an NVE run that is left out at its start, where it leaves the start structure."""
 GOOD_MEV = 0.2
@@ -36,16 +38,17 @@ BAD_MEV = 2.0
 
 
 def table_columns(
-    *, pressure: bool, volume: bool, axes: bool, conserved: bool, target: bool
+    *, pressure: bool, volume: bool, axes: bool, conserved: bool, target: bool, uncertain: bool
 ) -> tuple[str, ...]:
     """The columns of a run: with a pressure, with a volume, with a shape, with a conserved quantity of a
-    thermostat, with targets that change."""
+    thermostat, with targets that change, with an uncertainty of the energy."""
     return (
         *(PRESSURE_COLUMNS if pressure else COLUMNS),
         *(NPT_COLUMNS[-2:-1] if volume else ()),
         *((*LENGTHS, *AXIAL_PRESSURES) if axes else ()),
         *(NPT_COLUMNS[-1:] if conserved else ()),
         *((TARGET_COLUMNS if volume else TARGET_COLUMNS[:1]) if target else ()),
+        *((STD_COLUMN,) if uncertain else ()),
     )
 
 
@@ -226,18 +229,18 @@ def _word(slope: float, error: float, span_ps: float) -> str:
 
 
 def averages(table: np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
-    """Mean and standard deviation of temperature, pressure, volume and lengths after the first tenth of the
-    rows, and the times of that part, ps."""
+    """Mean and standard deviation of temperature, pressure, volume, lengths and uncertainty after the first
+    tenth of the rows, and the times of that part, ps."""
     used = table[int(SKIPPED_SHARE * len(table)) :]
     if not len(used):
         return {}
-    wanted = ("temperature_K", "pressure_GPa", "volume_A3", *LENGTHS, *AXIAL_PRESSURES)
+    wanted = ("temperature_K", "pressure_GPa", "volume_A3", *LENGTHS, *AXIAL_PRESSURES, STD_COLUMN)
     found: dict[str, Any] = {
         "means_from_ps": float(used[0, 1]) / 1000,
         "means_to_ps": float(used[-1, 1]) / 1000,
     }
     for index, name in enumerate(columns):
-        if name in wanted:
+        if name in wanted and np.isfinite(used[:, index]).all():
             found[f"{name.lower()}_mean"] = float(used[:, index].mean())
             found[f"{name.lower()}_std"] = float(used[:, index].std())
     return found

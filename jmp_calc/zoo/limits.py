@@ -76,6 +76,17 @@ def check_config(config: ModelConfig) -> None:
     _check_defaults(config, names)
     for head in config.heads:
         _check_head(head, config.backbone.num_elements)
+        _check_committee(head, config)
+
+
+def _check_committee(head: HeadConfig, config: ModelConfig) -> None:
+    """The members of a committee are other heads for energies."""
+    others = {other.name for other in config.heads if other.kind == "energy"} - {head.name}
+    sound = len(set(head.committee)) == len(head.committee) and others.issuperset(head.committee)
+    _require(sound, f"the committee of {head.name!r} is {', '.join(head.committee)}", "heads")
+    _require(
+        head.committee_scale > 0, f"the committee of {head.name!r} is scaled by no positive number", "heads"
+    )
 
 
 def _check_defaults(config: ModelConfig, names: Sequence[str]) -> None:

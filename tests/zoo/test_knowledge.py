@@ -282,3 +282,14 @@ def test_a_file_of_version_2_needs_its_hash(path: Path) -> None:
 
     with pytest.raises(ModelError, match="no hash"):
         load_model(rewritten(path, lambda header: header["__metadata__"].pop(HASH_KEY)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"committee": ("nobody",)}, {"committee": ("dft",)}, {"committee_scale": 0.0}]
+)
+def test_a_committee_is_of_other_heads_of_the_file(tmp_path: Path, change: dict[str, Any]) -> None:
+    config = small_config()
+    head = dataclasses.replace(config.heads[0], **change)
+    strange = Potential(dataclasses.replace(config, heads=(head, *config.heads[1:])))
+    with pytest.raises(ModelError, match="committee of 'dft'"):
+        save_model(tmp_path / "m.safetensors", strange, CARD)

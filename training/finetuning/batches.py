@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..batches.committee import CommitteeGraphs, CommitteeTurns
 from ..batches.dataset import FrameGraphs
 from ..batches.loader import Batches
 from ..batches.order import Order, Shuffled, evaluation_order
@@ -36,7 +37,7 @@ def training_batches(
     are replayed."""
     config, share = prepared.config, prepared.data.share
     new, room = len(prepared.train), config.max_edges_per_batch
-    graphs = _graphs(prepared.train, potential, begun, config, begun.replayed)
+    graphs = _graphs(prepared.train, potential, begun, config, begun.replayed, committee=True)
     order: Order = Shuffled(
         graphs.sizes[:new],
         max_edges=room,
@@ -71,12 +72,17 @@ def _graphs(
     begun: Start,
     config: TrainConfig,
     earlier: Sequence[EarlierTask] = (),
+    *,
+    committee: bool = False,
 ) -> FrameGraphs:
-    """Frames under the new head, followed by earlier ones under theirs."""
+    """Frames under the new head, or in training the heads of its ``committee``, followed by earlier ones
+    under theirs."""
     model = potential.config
     tasks = [task_of_head(begun.head, begun.head.target), *(item.task for item in earlier)]
     counts = [len(frames), *(len(item.frames) for item in earlier)]
-    return FrameGraphs(
+    members = begun.head.committee if committee else ()
+    kind = CommitteeGraphs if members else FrameGraphs
+    graphs = kind(
         [*frames, *(frame for item in earlier for frame in item.frames)],
         model.policy,
         tasks,
@@ -86,3 +92,6 @@ def _graphs(
         dropout_seed=config.seed,
         dropout_compensation=config.edge_dropout_compensation,
     )
+    if isinstance(graphs, CommitteeGraphs):
+        graphs.turns = CommitteeTurns(len(frames), members, config.seed)
+    return graphs

@@ -33,6 +33,8 @@ def run_identity(prepared: Prepared, begun: Start) -> dict[str, Any]:
         "dtype": start.dtype,
         "references": {str(z): round(energy, 4) for z, energy in sorted(references.items())},
     }
+    if start.committee > 1:
+        origin["committee"] = start.committee
     facts = {"train": _identity(prepared.train), "valid": _identity(prepared.valid), "start": origin}
     if begun.replayed:
         sets = {item.task.title: _identity(item.frames) for item in begun.replayed}

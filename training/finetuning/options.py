@@ -50,6 +50,9 @@ class ModelOptions:
     """Fewer of them in large structures; None: as the model."""
     head_bias: bool | None = None
     """Whether the hidden layers of a new head have a bias; None: as the old heads."""
+    committee: int = 1
+    """Heads that are trained side by side on resampled frames; their spread is the uncertainty of the
+    first."""
     level_of_theory: str = "as in the training data"
     """Of the labels, written into the model file."""
     dtype: str = "float32"
@@ -66,6 +69,8 @@ class ModelOptions:
                 f"A new head cannot have the name {name!r}: --head {name} has a meaning of its own.",
                 hint="choose another --head-name",
             )
+        if self.committee < 1:
+            raise UsageError(f"A committee has at least one head, not {self.committee}.")
         if self.from_scratch and self.keep_heads:
             raise UsageError(
                 "A network from scratch has no old heads to keep.", hint="leave out --keep-heads"

@@ -18,6 +18,7 @@ from ..batches.loader import Batches
 from ..batches.order import Shuffled
 from ..batches.tasks import Task
 from ..data.frame import Frame
+from .committee import member_names, with_members
 from .earlier import EarlierTask, bound, with_own_titles
 from .fitted_energies import with_fitted_energies
 from .network import (
@@ -65,7 +66,7 @@ class Start:
     @property
     def fixed_heads(self) -> tuple[str, ...]:
         """Old heads that are not trained."""
-        trained = {self.head.name, *(item.task.head for item in self.replayed)}
+        trained = {self.head.name, *self.head.committee, *(item.task.head for item in self.replayed)}
         return tuple(head.name for head in self.potential.config.heads if head.name not in trained)
 
 
@@ -97,6 +98,7 @@ def _with_new_weights(
     dtype, room = choose_dtype(options.dtype), prepared.config.max_edges_per_batch
     potential = _from_scratch(network, head, options, prepared.train, dtype, device, seed, room)
     potential = with_fitted_energies(potential, head.name, prepared.train, device)
+    potential = with_members(potential, head.name, options.committee, seed, fresh=True)
     return Start(
         potential,
         potential.config.head(head.name),
@@ -129,6 +131,8 @@ def _with_old_weights(
     template, probe = _similar_head(old, options, head, prepared.train, direct, device, messages)
     potential = _add_head(old, head, template, options, kept)
     potential = with_fitted_energies(potential, head.name, prepared.train, device)
+    fresh, seed = template is None, prepared.config.seed
+    potential = with_members(potential, head.name, options.committee, seed, fresh=fresh)
     return Start(
         potential,
         potential.config.head(head.name),
@@ -234,6 +238,7 @@ def resolved(prepared: Prepared, potential: Potential) -> Prepared:
 
 def to_publish(potential: Potential, start: ModelOptions) -> Potential:
     """The network without the old heads that it had for earlier data, unless they are to be kept."""
-    if start.keep_heads or len(potential.config.heads) == 1:
+    names = [start.head_name, *member_names(start.head_name, start.committee)]
+    if start.keep_heads or len(potential.config.heads) == len(names):
         return potential
-    return potential.with_heads([start.head_name], start.head_name)
+    return potential.with_heads(names, start.head_name)

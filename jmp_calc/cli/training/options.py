@@ -157,6 +157,7 @@ def _model() -> list[Any]:
             **here,
         ),
         START.option("--keep-heads", field="keep_heads", is_flag=True, **here),
+        START.option("--committee", field="committee", type=click.IntRange(min=1), **here),
         START.option(
             "--graph",
             field="graph",

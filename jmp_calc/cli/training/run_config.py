@@ -145,6 +145,7 @@ def _of_start(start: dict[str, Any]) -> dict[str, Any]:
         "head_name": start.get("head" if first else "head_name"),
         "head": None if head == "auto" else head,
         "keep_heads": start.get("keep_heads"),
+        "committee": start.get("committee"),
         "graph": start.get("graph"),
         "dtype": start.get("dtype"),
         "level_of_theory": start.get("level_of_theory"),

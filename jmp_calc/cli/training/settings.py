@@ -90,6 +90,7 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
         head=common.head or ModelOptions.head,
         head_name=options["head_name"],
         keep_heads=options["keep_heads"],
+        committee=options["committee"] or ModelOptions.committee,
         graph=options["graph"],
         level_of_theory=options["level_of_theory"],
         dtype=common.dtype,

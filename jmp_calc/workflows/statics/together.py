@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import NotConvergedError, UsageError
+from ...io.progress import Progress
+from ...machine.signals import deferred_signals
 from ..batches import computed
-from ..relax import relax
-from ..relax_settings import CellMode
+from ..relax_each import relax_each
+from ..relax_result import RelaxResult
+from ..relax_settings import CellMode, RelaxSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -74,8 +77,9 @@ def relaxed(
     cell: CellMode = "none",
     known: Sequence[Atoms] | None = None,
 ) -> list[Atoms]:
-    """Copies with relaxed positions (and ``cell``) and the calculator; where symmetry or luck leaves no force
-    above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated`` gave with forces.
+    """Copies with relaxed positions (and ``cell``) and the calculator, relaxed side by side; where symmetry
+    or luck leaves no force above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated``
+    gave with forces.
 
     Raises:
         NotConvergedError: one that does not reach ``fmax`` in ``steps`` steps, or ends above its start,
@@ -84,23 +88,35 @@ def relaxed(
     frames = known or structures
     if known is None and cell == "none":
         frames = evaluated(structures, ["forces"], what=what, quiet=quiet)
-    found: list[Atoms] = []
-    for number, (atoms, frame) in enumerate(zip(structures, frames, strict=True)):
-        if cell == "none" and np.linalg.norm(frame.get_forces(), axis=1).max() <= fmax:
-            found.append(atoms)
-            continue
-        result = relax(atoms, fmax=fmax, steps=steps, cell=cell, quiet=quiet)
+    found = list(structures)
+    tense = [
+        (number, atoms)
+        for number, (atoms, frame) in enumerate(zip(structures, frames, strict=True))
+        if cell != "none" or np.linalg.norm(frame.get_forces(), axis=1).max() > fmax
+    ]
+    settings = RelaxSettings(fmax=fmax, steps=steps, cell=cell)
+    ended: dict[int, RelaxResult] = {}
+    with deferred_signals() as signals, Progress(f"relax {what}", len(tense), quiet=quiet) as progress:
+        for one in relax_each(tense, settings, signals=signals):
+            if isinstance(one.outcome, Exception):
+                raise one.outcome
+            ended[one.number] = one.outcome
+            progress.update(f"{one.outcome.n_steps} steps")
+    for number, result in sorted(ended.items()):
         if not (result.converged or allow_unconverged):
-            left = result.stress_left_gpa
-            stress = "" if left is None else f" and a stress of {left:.2g} GPa"
-            raise NotConvergedError(
-                f"The {_named(what, number, structures)} is not relaxed: a force of {result.fmax:.2g} eV/Å"
-                f"{stress} was left after {result.n_steps} steps, wanted {fmax:g} eV/Å.",
-                hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with "
-                "--allow-unconverged",
-            )
-        found.append(result.atoms)
+            raise _not_relaxed(_named(what, number, structures), result, fmax)
+        found[number] = result.atoms
     return found
+
+
+def _not_relaxed(name: str, result: RelaxResult, fmax: float) -> NotConvergedError:
+    left = result.stress_left_gpa
+    stress = "" if left is None else f" and a stress of {left:.2g} GPa"
+    return NotConvergedError(
+        f"The {name} is not relaxed: a force of {result.fmax:.2g} eV/Å{stress} was left after "
+        f"{result.n_steps} steps, wanted {fmax:g} eV/Å.",
+        hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with --allow-unconverged",
+    )
 
 
 def _named(what: str, number: int, structures: Sequence[Atoms]) -> str:

@@ -1,0 +1,166 @@
+"""Active learning against chance: errors after labelling what `jmp-calc select` picks, and as many random frames.
+
+    python benchmarks/active_learning.py                          all rows that are missing
+    python benchmarks/active_learning.py --sets bpa3 --seeds 0    some of them
+    python benchmarks/active_learning.py --steps 300 --rounds 1   shorter
+    python benchmarks/active_learning.py --table                  only print what is there
+
+Two sets: 3BPA (pool: half of the mixed-temperature frames; test: the other half) and silicon of mlearn (pool: its
+training frames; test: its test frames). Each seed begins with the same few random frames, from which jmp-xs is
+fine-tuned; then, round by round, frames of the pool are added, selected by the model of the round before or drawn
+at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would hide Python's own module
+from the programs beside it.) Rows: benchmarks/results/active_learning.yaml, with the force MAE on the
+test frames after every round. The verdict is the mean difference over seeds against the spread of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from fixed_steps import in_steps
+from row_programs import training_parser
+from rows import read_rows, write_row
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+WHAT = "force MAE in meV/Å after rounds of labelling selected or random frames of a pool; benchmarks/active_learning.py"
+WAYS = ("select", "random")
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Set:
+    """Frames to choose from and to judge by."""
+
+    pool: str
+    test: str
+    first: int
+    """Frames at the beginning;"""
+    added: int
+    """and those that each round adds."""
+    only: str | None = None
+    """Element that all frames consist of; None: all frames."""
+
+
+SETS = {
+    "bpa3": Set("bpa3_test", "bpa3_test", 20, 20),
+    "mlearn-si": Set("mlearn_train", "mlearn_test", 12, 12, only="Si"),
+}
+
+
+def main() -> None:
+    """Run what is missing, then print."""
+    parser = training_parser(__doc__, "active_learning")
+    parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=300, help="optimizer steps of each fine-tuning")
+    args = parser.parse_args()
+    path = args.results / "active_learning.yaml"
+    for name in () if args.table else args.sets:
+        for seed in args.seeds:
+            for way in WAYS:
+                row = f"{name}, {way}, seed {seed}"
+                if row not in read_rows(path):
+                    errors = rounds(name, way, seed, args)
+                    numbers = {
+                        "forces_mae_mev_per_a": errors,
+                        "steps": args.steps,
+                        **sizes(SETS[name], args.rounds),
+                    }
+                    write_row(path, row, numbers, what=WHAT, threads=args.processes, order=[])
+    show(read_rows(path))
+
+
+def sizes(set_: Set, n: int) -> dict[str, Any]:
+    """Labelled frames after every round."""
+    return {"frames": [set_.first + i * set_.added for i in range(n + 1)]}
+
+
+def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> list[float]:
+    """Force MAE on the test frames after every fine-tuning, meV/Å."""
+    from jmp_calc import JMPCalculator, select
+
+    set_, rng = SETS[name], np.random.default_rng(seed)
+    pool, test = frames_of(args.data, set_)
+    order = rng.permutation(len(pool)).tolist()
+    chosen, errors, best = order[: set_.first], list[float](), None
+    for number in range(args.rounds + 1):
+        if best is not None:
+            rest = [i for i in order if i not in set(chosen)]
+            if way == "random":
+                chosen = [*chosen, *rest[: set_.added]]
+            else:
+                calc = JMPCalculator(best, uncertainty="last-layer", device="cpu")
+                known = [pool[i] for i in chosen]
+                found = select([pool[i] for i in rest], calc=calc, n=set_.added, known=known)
+                chosen = [*chosen, *(rest[i] for i in found.picked)]
+        # The first round is the same for both ways.
+        folder = f"{name}-{way if number else 'first'}-seed{seed}-round{number}-{args.steps}steps"
+        best = trained([pool[i] for i in chosen], args.work / folder, seed, args)
+        calc = JMPCalculator(best, device="cpu")
+        forces = calc.batch(test, ("forces",))
+        misses = [np.abs(one["forces"] - atoms.get_forces()).ravel() for one, atoms in zip(forces, test)]
+        errors.append(1000 * float(np.concatenate(misses).mean()))
+        print(
+            f"{name}, {way}, seed {seed}, round {number}: {len(chosen)} frames, {errors[-1]:.1f} meV/Å",
+            flush=True,
+        )
+    return errors
+
+
+def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms]]:
+    """Pool and test frames with labels."""
+    import ase.io
+
+    pool, test = (
+        [
+            atoms
+            for atoms in ase.io.read(data / f"{stem}.xyz.gz", index=":")
+            if set_.only is None or set(atoms.symbols) == {set_.only}
+        ]
+        for stem in (set_.pool, set_.test)
+    )
+    return (pool, test) if set_.pool != set_.test else (pool[::2], test[1::2])
+
+
+def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace) -> Path:
+    """The best model of a fine-tuning of jmp-xs on these frames."""
+    from jmp_calc.training import DataOptions, ModelOptions, TrainConfig
+
+    if not (out / "report.yaml").exists():
+        data = DataOptions(frames, valid_every=5, seed=seed, allow=("duplicates",))
+        config = TrainConfig(max_steps=args.steps, processes=args.processes, seed=seed)
+        in_steps(out.name, out, data, ModelOptions(model="jmp-xs"), config)
+    return out / "best.safetensors"
+
+
+def show(rows: dict[str, Any]) -> None:
+    """Mean and spread over seeds after the last round, and the verdict."""
+    for name in SETS:
+        last = {
+            way: [
+                row["forces_mae_mev_per_a"][-1]
+                for key, row in rows.items()
+                if key.startswith(f"{name}, {way},")
+            ]
+            for way in WAYS
+        }
+        if not all(last.values()):
+            continue
+        means = {way: np.mean(values) for way, values in last.items()}
+        spread = max(np.std(values, ddof=1) if len(values) > 1 else np.nan for values in last.values())
+        gain = means["random"] - means["select"]
+        print(
+            f"{name}: select {means['select']:.1f}, random {means['random']:.1f} meV/Å, gain {gain:.1f}, "
+            f"spread of {min(map(len, last.values()))} seeds {spread:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The figure of a campaign: how its main numbers are spread over the structures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .plots import INK, LIGHT, RED, _figure, _save, drawn
+
+BARS = 40
+LABELS = {
+    "energy_ev_per_atom": "energy (eV/atom)",
+    "energy_gain_ev_per_atom": "gain of energy (eV/atom)",
+    "n_steps": "steps",
+    "volume_a3_per_atom": "volume (Å³/atom)",
+    "fmax_ev_per_a": "largest force (eV/Å)",
+    "pressure_gpa": "pressure (GPa)",
+    "bulk_modulus_gpa": "bulk modulus (GPa)",
+    "bulk_modulus_derivative": "derivative of the bulk modulus",
+    "lowest_frequency_thz": "lowest frequency (THz)",
+    "highest_frequency_thz": "highest frequency (THz)",
+}
+"""What the axes say; other columns are named as in the table."""
+
+
+@drawn("the figure of the campaign")
+def plot_screen(
+    panels: Mapping[str, Sequence[float]], counts: Mapping[str, int], paths: Sequence[Path]
+) -> None:
+    """Histograms of columns, and a bar of how many structures have which status.
+
+    Args:
+        panels: numbers by the name of their column.
+        counts: structures by status.
+        paths: files to write, by their endings.
+    """
+    columns = len(panels) + 1
+    figure, grid = _figure(2.6 * columns, 2.8, columns=columns)
+    axes = list(np.ravel(grid))
+    for axis, (name, values) in zip(axes, panels.items(), strict=False):
+        numbers = np.asarray(values)
+        low, high = np.percentile(numbers, [1, 99]) if len(numbers) > 50 else (numbers.min(), numbers.max())
+        inside = numbers[(numbers >= low) & (numbers <= high)]
+        axis.hist(inside, bins=_edges(inside), color=INK)
+        axis.set_xlabel(LABELS.get(name, name))
+        axis.locator_params(axis="x", nbins=5, integer=bool((inside == np.round(inside)).all()))
+    axes[0].set_ylabel("structures")
+    colours = {"ok": INK, "not-converged": LIGHT, "failed": RED}
+    names = [status.replace("-", "\n") for status in counts]
+    bars = axes[-1].bar(names, list(counts.values()), color=[colours.get(s, LIGHT) for s in counts])
+    axes[-1].bar_label(bars)
+    axes[-1].margins(y=0.15)
+    _save(figure, paths)
+
+
+def _edges(numbers: np.ndarray) -> int | np.ndarray:
+    """Number of bars for numbers (n,), or the edges of a bar for each where they are few whole ones."""
+    low, high = numbers.min(), numbers.max()
+    if high - low < BARS and (numbers == np.round(numbers)).all():
+        return np.arange(low - 0.5, high + 1.0)
+    return min(BARS, max(len(numbers) // 3, 5))

@@ -1,0 +1,242 @@
+"""Active learning: of a pool of structures those that a model should be trained on next.
+
+Each pick is the structure with the largest product of its uncertainty per atom and its distance, in the mean
+descriptors, to the nearest one that is picked or known already: uncertain ones, and not one twice.
+
+Example: ``select(pool, calc=JMPCalculator("run/best.safetensors", uncertainty="last-layer"), n=50).frames``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BadInputError, JMPError, UsageError
+from ..io.progress import Progress
+from ..io.structures import windows
+from ..workflows.common import energy_std
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectSettings:
+    """The arguments of ``select``, explained there."""
+
+    n: int = 50
+    max_uncertainty_mev: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UsageError(f"n must be at least 1, got {self.n}.")
+        limit = self.max_uncertainty_mev
+        if limit is not None and not limit > 0:
+            raise UsageError(f"max_uncertainty_mev must be positive, got {limit:g}.")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Selection:
+    """What was picked of a pool of P structures."""
+
+    picked: tuple[int, ...]
+    """Numbers in the pool, counted from 0, in the order of picking."""
+    frames: tuple[Atoms, ...]
+    """Copies of them, with ``select_rank`` and ``select_std_mev`` (per atom) in their info."""
+    std_mev: NDArray[np.float64]
+    """(P,) standard deviation of the energy, meV per atom; NaN of those left out."""
+    distance: NDArray[np.float64]
+    """(n,) of each pick to the nearest one before it and of those known, in standard deviations of the pool's
+    features; the first without known structures has infinity."""
+    left_out: dict[int, str]
+    """Number in the pool and reason of those that could not be picked."""
+
+    def __repr__(self) -> str:
+        return f"<Selection: {len(self.picked)} of {len(self.std_mev)}, {len(self.left_out)} left out>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers for summary.yaml."""
+        known = self.std_mev[np.isfinite(self.std_mev)]
+        return {
+            "n_pool": len(self.std_mev),
+            "n_selected": len(self.picked),
+            "n_left_out": len(self.left_out),
+            "pool_std_mev_per_atom": _spread(known),
+            "selected_std_mev_per_atom": _spread(self.std_mev[list(self.picked)]),
+        }
+
+
+def select(
+    pool: Sequence[Atoms],
+    *,
+    calc: Calculator,
+    n: int = SelectSettings.n,
+    known: Sequence[Atoms] = (),
+    max_uncertainty_mev: float | None = SelectSettings.max_uncertainty_mev,
+    quiet: bool = True,
+) -> Selection:
+    """Pick structures that are worth labelling.
+
+    Args:
+        pool: structures, with labels or without.
+        calc: calculator with an uncertainty, such as JMPCalculator(..., uncertainty="last-layer"); one
+            without descriptors picks by uncertainty alone.
+        n: how many to pick. Default: 50.
+        known: structures that are labelled already; what is near them is not picked. Default: ().
+        max_uncertainty_mev: leave out structures with a larger standard deviation of the energy, meV/atom:
+            the wrecks of a run that blew up. Default: None.
+        quiet: no progress bar. Default: True.
+
+    Returns:
+        Selection. A structure that cannot be evaluated is left out with the reason.
+
+    Raises:
+        UsageError: a calculator without energy_std, or numbers that are none. BadInputError: no structure can
+            be evaluated.
+    """
+    settings = SelectSettings(n=n, max_uncertainty_mev=max_uncertainty_mev)
+    if "energy_std" not in getattr(calc, "implemented_properties", ()):
+        raise UsageError(
+            "The calculator gives no energy_std to select by.",
+            hint="use JMPCalculator(..., uncertainty='last-layer') (--uncertainty last-layer or committee)",
+        )
+    with Progress("select", len(pool) + len(known), quiet=quiet) as progress:
+        looked = _Looked.at(pool, calc, progress, uncertain=True)
+        seen = _Looked.at(known, calc, progress, uncertain=False)
+    left_out = dict(looked.left_out)
+    limit = settings.max_uncertainty_mev
+    if limit is not None:
+        for number in np.flatnonzero(looked.std_mev > limit).tolist():
+            left_out[number] = f"uncertainty {looked.std_mev[number]:.0f} meV/atom, beyond the limit"
+    candidates = np.array([i for i in range(len(pool)) if i not in left_out], dtype=np.int64)
+    if not len(candidates):
+        reason = next(iter(left_out.values()), "the pool is empty")
+        raise BadInputError("No structure of the pool can be selected.", where=f"the first: {reason}")
+    order, distance = _picked(looked, seen, candidates, settings.n)
+    return Selection(
+        picked=tuple(order),
+        frames=tuple(_frame(pool[i], rank, looked.std_mev[i]) for rank, i in enumerate(order)),
+        std_mev=looked.std_mev,
+        distance=distance,
+        left_out=left_out,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What the calculator says of S structures."""
+
+    std_mev: NDArray[np.float64]
+    """(S,) meV per atom; NaN of those left out."""
+    features: NDArray[np.float64]
+    """(S, D) mean descriptors; D = 0 where the calculator gives none."""
+    left_out: dict[int, str]
+
+    @classmethod
+    def at(
+        cls, structures: Sequence[Atoms], calc: Calculator, progress: Progress, *, uncertain: bool
+    ) -> _Looked:
+        """One window after the other; a window with a structure that fails is looked at one by one."""
+        std, rows, left_out = [np.zeros(0)], list[NDArray[np.float64]](), dict[int, str]()
+        first = 0
+        for window in windows(structures):
+            try:
+                found = _values(window, calc, uncertain=uncertain)
+            except (JMPError, NotImplementedError):
+                found, reasons = _one_by_one(window, calc, uncertain=uncertain)
+                left_out |= {first + place: reason for place, reason in reasons.items()}
+            std.append(found[0])
+            rows.append(found[1])
+            first += len(window)
+            for _ in window:
+                progress.update()
+        width = max((row.shape[1] for row in rows), default=0)
+        wide = [row if row.shape[1] == width else np.full((len(row), width), np.nan) for row in rows]
+        return cls(np.concatenate(std), np.concatenate([np.zeros((0, width)), *wide]), left_out)
+
+
+def _values(
+    window: Sequence[Atoms], calc: Calculator, *, uncertain: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard deviations (S,) in meV per atom and mean descriptors (S, D)."""
+    sizes = np.array([len(atoms) for atoms in window])
+    std = np.zeros(len(window))
+    if uncertain:
+        batch = getattr(calc, "batch", None)
+        if batch is None:
+            std = np.array([_single_std(atoms, calc) for atoms in window])
+        else:
+            std = np.array([found["energy_std"] for found in batch(window, ("energy", "energy_std"))])
+    describe = getattr(calc, "descriptors", None)
+    features = np.zeros((len(window), 0)) if describe is None else describe(window).mean()
+    return 1000 * std / sizes, features
+
+
+def _single_std(atoms: Atoms, calc: Calculator) -> float:
+    copy = atoms.copy()
+    copy.calc = calc
+    return energy_std(copy) or 0.0
+
+
+def _one_by_one(
+    window: Sequence[Atoms], calc: Calculator, *, uncertain: bool
+) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], dict[int, str]]:
+    """As ``_values`` with NaN for structures that cannot be evaluated, and the reasons by place."""
+    parts, reasons = list[Any](), dict[int, str]()
+    for place, atoms in enumerate(window):
+        try:
+            parts.append(_values([atoms], calc, uncertain=uncertain))
+        except (JMPError, NotImplementedError) as error:
+            parts.append(None)
+            reasons[place] = getattr(error, "fact", None) or str(error)
+    width = max((part[1].shape[1] for part in parts if part is not None), default=0)
+    nothing = np.full(1, np.nan), np.full((1, width), np.nan)
+    whole = [nothing if part is None else part for part in parts]
+    return (np.concatenate([part[0] for part in whole]), np.concatenate([part[1] for part in whole])), reasons
+
+
+def _picked(
+    looked: _Looked, seen: _Looked, candidates: NDArray[np.int64], n: int
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Numbers of the picks in their order, and the distance of each when it was picked."""
+    features = looked.features[candidates]
+    spread = features.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0) * np.sqrt(max(features.shape[1], 1))
+    features = features / scale
+    nearest = np.full(len(candidates), np.inf)
+    if features.shape[1] and len(seen.features):
+        for row in seen.features[np.isfinite(seen.features).all(axis=1)] / scale:
+            nearest = np.minimum(nearest, np.linalg.norm(features - row, axis=1))
+    std, order, distances = looked.std_mev[candidates], list[int](), list[float]()
+    free: NDArray[np.bool_] = np.ones(len(candidates), dtype=bool)
+    while len(order) < n and free.any():
+        weight = nearest if np.isfinite(nearest).all() else np.ones(len(candidates))
+        # Copies of what is picked come last, by their uncertainty.
+        best = int(np.lexsort((std, np.where(free, std * weight, -1.0)))[-1])
+        free[best] = False
+        order.append(int(candidates[best]))
+        distances.append(float(nearest[best]))
+        if features.shape[1]:
+            nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
+    return order, np.array(distances)
+
+
+def _frame(atoms: Atoms, rank: int, std_mev: float) -> Atoms:
+    """A copy with its labels, rank and uncertainty."""
+    copy = atoms.copy()
+    copy.calc = atoms.calc
+    copy.info |= {"select_rank": rank, "select_std_mev": round(float(std_mev), 4)}
+    return copy
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    """Median, nine tenths and largest of values."""
+    if not len(values):
+        return {}
+    marks = np.percentile(values, (50, 90, 100))
+    return dict(zip(("median", "ninth_decile", "largest"), (round(float(x), 4) for x in marks), strict=True))

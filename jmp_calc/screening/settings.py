@@ -1,0 +1,105 @@
+"""Settings of a campaign: what is computed of every structure, and how the work is divided."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from ..errors import UsageError
+from ..workflows.md_settings import MDSettings
+from ..workflows.phonon.settings import PhononSettings
+from ..workflows.relax_settings import RelaxSettings
+from ..workflows.statics.elastic_settings import ElasticSettings
+from ..workflows.statics.eos_settings import EosSettings
+
+Task = Literal["singlepoint", "relax", "md", "eos", "elastic", "phonons"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinglepointSettings:
+    """Energy, forces and, of crystals, stress: there is nothing to choose."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name."""
+        return {}
+
+
+TaskSettings: TypeAlias = (
+    SinglepointSettings | RelaxSettings | MDSettings | EosSettings | ElasticSettings | PhononSettings
+)
+SETTINGS: Mapping[Task, type[TaskSettings]] = {
+    "singlepoint": SinglepointSettings,
+    "relax": RelaxSettings,
+    "md": MDSettings,
+    "eos": EosSettings,
+    "elastic": ElasticSettings,
+    "phonons": PhononSettings,
+}
+BATCHED = ("singlepoint", "relax")
+"""Tasks that take several structures at once; the others batch what they make of one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenSettings:
+    """What to compute of every structure; the fields are the arguments of ``screen`` and explained there."""
+
+    task: Task = "relax"
+    settings: TaskSettings | None = None
+    batch: int = 16
+    processes: int = 1
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise UsageError(f"Unknown task '{self.task}'.", hint=f"one of {', '.join(get_args(Task))}")
+        wanted = SETTINGS[self.task]
+        if self.settings is None:
+            object.__setattr__(self, "settings", wanted())
+        if not isinstance(self.settings, wanted):
+            fact = f"The task {self.task} needs {wanted.__name__}, got {type(self.settings).__name__}."
+            raise UsageError(fact)
+        for name in ("batch", "processes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+
+    @property
+    def task_settings(self) -> TaskSettings:
+        """Those of the task, filled in."""
+        assert self.settings is not None
+        return self.settings
+
+    @property
+    def unit(self) -> int:
+        """Structures that a worker takes at once."""
+        return 2 * self.batch if self.task in BATCHED else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name."""
+        return {
+            "task": self.task,
+            "settings": self.task_settings.to_dict(),
+            "batch": self.batch,
+            "processes": self.processes,
+            "retry": self.retry,
+        }
+
+
+def task_settings(task: Task, given: Mapping[str, Any]) -> TaskSettings:
+    """The settings of a task from values by name.
+
+    Raises:
+        UsageError: a name or value that the task has not.
+    """
+    kind = SETTINGS[task]
+    names = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
+            raise UsageError(f"The task {task} has no setting '{name}'.", hint=hint)
+    try:
+        return kind(**given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"A setting of the task {task} is of the wrong kind: {error}.") from error

@@ -1,0 +1,111 @@
+"""What a worker does, in whatever process or on whatever machine an executor runs it.
+
+Only functions and plain objects go there: an order with its structures, and the calculator as bytes or as a
+function that makes it. A worker makes the calculator once and keeps it for the orders that follow.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import JMPWarning
+from ..machine.device_claim import use_own_device
+from ..workflows.answers import Calculators
+from ..workflows.outcomes import Outcome
+from .settings import Task, TaskSettings
+from .tasks import outcomes
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    Made: TypeAlias = Calculator | Callable[[], Calculator]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is asked for."""
+
+    task: Task
+    settings: TaskSettings
+    batch: int
+    structures: tuple[Atoms, ...]
+    calculator: bytes
+    """Pickled: a calculator, or a function that makes one."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What it answers: an outcome for each structure as plain data, and what it warned of."""
+
+    records: tuple[dict[str, Any], ...]
+    warnings: tuple[str, ...]
+
+
+def compute(order: Order) -> Reply:
+    """Carry out an order; errors of structures are in their outcomes, those of the calculator are raised."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", JMPWarning)
+        found = _outcomes(order)
+    told = dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, JMPWarning))
+    return Reply(tuple(outcome.to_json() for outcome in found), tuple(told))
+
+
+def _outcomes(order: Order) -> list[Outcome]:
+    use_own_device()
+    calculators = _opened(order.calculator)
+    bare = [_bare(atoms) for atoms in order.structures]
+    return outcomes(order.task, bare, order.settings, calculators, order.batch)
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    copy: Atoms = atoms.copy()
+    return copy
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(calculator: bytes) -> Calculators:
+    """The calculator of these bytes, made once in each process."""
+    if b"jmp_calc.calculator" in calculator:
+        importlib.import_module("torch")  # so that the network is loaded onto the device of this process
+    use_own_device()
+    return Calculators(made(pickle.loads(calculator)))
+
+
+def made(given: Any) -> Calculator:
+    """A calculator, or what a function or class makes."""
+    return given if hasattr(given, "get_property") and not isinstance(given, type) else given()
+
+
+def packed(calculator: Made) -> bytes:
+    """The bytes of a calculator or of a function that makes one; what cannot be pickled raises its error."""
+    return pickle.dumps(calculator)
+
+
+def started(threads: int) -> None:
+    """First thing in a process of ours: it leaves Ctrl-C to its parent, ends with it, and uses so many
+    threads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _end_with(sentinel: int) -> None:
+    """A killed parent closes its end; the queue that this process waits at would never say so."""
+    connection.wait([sentinel])
+    os._exit(1)

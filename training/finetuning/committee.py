@@ -1,0 +1,100 @@
+"""Further heads beside the new one, whose spread is the uncertainty of its energies."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from jmp_calc.errors import UsageError
+
+from ..batches.loader import Batches
+from ..validation.validate import without_weight_gradients
+
+if TYPE_CHECKING:
+    from jmp_calc.model.potential import Potential
+
+NOISE = 0.1
+"""Standard deviation of what is added to the weights of a head for its members, in units of the root mean
+square of each tensor: from one and the same start they would stay too close."""
+
+
+def member_names(head: str, count: int) -> tuple[str, ...]:
+    """Names of the further heads of a committee of ``count``."""
+    return tuple(f"{head}-{number}" for number in range(2, count + 1))
+
+
+def with_members(potential: Potential, head: str, count: int, seed: int, *, fresh: bool) -> Potential:
+    """The network with ``count - 1`` further heads like ``head``, named in its ``committee``.
+
+    Args:
+        potential: with the head.
+        head: an energy head, the default.
+        count: heads in all; 1 changes nothing.
+        seed: of their weights.
+        fresh: whether they have new weights, or those of the head with some noise.
+
+    Raises:
+        UsageError: a head that gives no energy, or a name that another head has.
+    """
+    if count == 1:
+        return potential
+    config, names = potential.config, member_names(head, count)
+    main = config.head(head)
+    if main.kind != "energy":
+        raise UsageError("A committee is of heads for energies.", hint="leave out --committee")
+    taken = {other.name for other in config.heads}.intersection(names)
+    if taken:
+        hint = "give the new head another name with --head-name NAME"
+        raise UsageError(f"The model already has a head {sorted(taken)[0]!r}.", hint=hint)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name in names:
+            kept = [other.name for other in potential.config.heads]
+            member = dataclasses.replace(main, name=name)
+            potential = potential.with_new_head(member, kept, init_from=None if fresh else head)
+            if not fresh:
+                _disturb(potential, name)
+    heads = [
+        dataclasses.replace(other, committee=names) if other.name == head else other
+        for other in potential.config.heads
+    ]
+    return potential.with_config(potential.config.with_heads(heads, head))
+
+
+def _disturb(potential: Potential, head: str) -> None:
+    with torch.no_grad():
+        for parameter in potential.heads[head].parameters():
+            size = parameter.square().mean().sqrt()
+            noise = torch.randn(parameter.shape, dtype=parameter.dtype).to(parameter.device)
+            parameter += NOISE * size * noise
+
+
+def with_committee_scale(potential: Potential, head: str, batches: Batches) -> Potential:
+    """The network whose committee has the spread of the errors of ``head`` on held-out frames; as it is
+    without a committee or without energies.
+
+    The scale squared is the mean ratio of squared errors to variances.
+    """
+    main, ratios = potential.config.head(head), list[np.ndarray]()
+    if not main.committee:
+        return potential
+    with without_weight_gradients(potential), torch.no_grad():
+        for target in batches.all():
+            batch, known = target.batch, target.energy_mask
+            error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
+            features = potential.final_features(batch)
+            members = [potential.head_energies(batch, features, name) for name in (head, *main.committee)]
+            variance = torch.stack(members).var(dim=0)[known]
+            ratios.append((error.square() / variance).cpu().numpy())
+    found = np.concatenate(ratios) if ratios else np.zeros(0)
+    square = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else 0.0
+    if not square > 0:
+        return potential
+    heads = tuple(
+        dataclasses.replace(other, committee_scale=float(np.sqrt(square))) if other.name == head else other
+        for other in potential.config.heads
+    )
+    return potential.with_config(dataclasses.replace(potential.config, heads=heads))
