@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from importlib.util import find_spec
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,12 @@ from jmp_calc import (
     phonons,
     qha,
     relax,
+    screen,
     surface_energy,
     ts,
     vib,
 )
+from jmp_calc.workflows.relax_settings import RelaxSettings
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
