@@ -7,7 +7,8 @@ Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
 energies_emt.svg (energies), screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
-check_emt.svg (battery).
+check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
+kappa_cumulative_cu.svg (heat, where phono3py is).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from jmp_calc import (
     adsorb,
     analyse,
     check,
+    conductivity,
     elastic,
     eos,
     formation_energy,
@@ -40,6 +42,7 @@ from jmp_calc import (
     qha,
     relax,
     screen,
+    sscha,
     surface_energy,
     ts,
     vib,
@@ -112,6 +115,25 @@ def thermal_expansion(folder: Path) -> None:
     qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
     for name in ("qha", "helmholtz"):
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
+def at_temperature(folder: Path) -> None:
+    """Bands of aluminium at rest and at 700 K, and the free energies of the iterations."""
+    aluminium = relax(bulk("Al", a=4.0), calc=EMT(), cell="full", fmax=1e-4).atoms
+    settings = dict(supercell="3 3 3", mesh="9 9 9", snapshots=60, iterations=10)
+    sscha(aluminium, calc=EMT(), temperature_k=700, **settings, out=folder)
+    shutil.copy(folder / "band.svg", IMAGES / "sscha_bands_al.svg")
+    shutil.copy(folder / "iterations.svg", IMAGES / "sscha_iterations_al.svg")
+
+
+def heat(folder: Path) -> None:
+    """Thermal conductivity of copper's phonons; nothing without phono3py."""
+    if find_spec("phono3py") is None:
+        return
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    conductivity(copper, calc=EMT(), supercell="3 3 3", fc2_supercell="4 4 4", mesh="11 11 11", out=folder)
+    shutil.copy(folder / "kappa.svg", IMAGES / "kappa_cu.svg")
+    shutil.copy(folder / "cumulative.svg", IMAGES / "kappa_cumulative_cu.svg")
 
 
 def bands(folder: Path) -> None:
@@ -192,9 +214,10 @@ def ramp(folder: Path) -> None:
 
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
-    *(equation_of_state, elastic_constants, bands, thermal_expansion, energies, alloys),
-    *(dynamics, ramp, battery),
+    *(equation_of_state, elastic_constants, bands, thermal_expansion, at_temperature),
+    *(heat, energies, alloys, dynamics, ramp, battery),
 )
+"""In the order of the pages; Sella and phono3py are extras."""
 
 
 def main() -> None:

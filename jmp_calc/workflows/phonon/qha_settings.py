@@ -36,6 +36,7 @@ class QhaSettings(VolumeSettings):
     allow_unconverged: bool = PhononSettings.allow_unconverged
     symprec: float = PhononSettings.symprec
     imaginary_tolerance_thz: float = PhononSettings.imaginary_tolerance_thz
+    born: str | None = None
 
     def __post_init__(self) -> None:
         checked = self.of_phonons()
@@ -74,6 +75,7 @@ class QhaSettings(VolumeSettings):
             relax_steps=self.relax_steps,
             symprec=self.symprec,
             imaginary_tolerance_thz=self.imaginary_tolerance_thz,
+            born=self.born,
         )
 
     @property
