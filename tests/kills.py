@@ -21,7 +21,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jmp_calc import elastic, md, neb, phonons, relax_many, screen, sscha
+from jmp_calc import elastic, md, neb, phonons, relax, relax_many, screen, sscha
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 PAUSE_S = 0.004
@@ -116,8 +116,8 @@ def _campaign(folder: Path) -> None:
 
 
 def _strained(folder: Path) -> None:
-    nickel = bulk("Ni", "hcp", a=2.48, c=4.05)
-    elastic(nickel, calc=SlowEMT(), n_strains=3, allow_unconverged=True, resume=True, out=folder, plot=False)
+    nickel = relax(bulk("Ni", "hcp", a=2.48, c=4.05), calc=EMT(), cell="full", fmax=1e-3).atoms
+    elastic(nickel, calc=SlowEMT(), n_strains=3, resume=True, out=folder, plot=False)
 
 
 RAMP = "300 20 steps, 300>900 20 steps, 900>300 20 steps"
