@@ -157,6 +157,17 @@ def test_a_jmp_model_is_checked_with_its_own_choices(calc: JMPCalculator) -> Non
     assert calc.results is before
 
 
+@pytest.mark.parametrize(("policy", "status"), [("official_path", "fail"), ("calc", "pass")])
+def test_published_graphs_jump_and_ours_do_not(
+    request: pytest.FixtureRequest, policy: str, status: str
+) -> None:
+    """Neighbours that change rank as an atom leaves a crowd."""
+    given = request.getfixturevalue(policy)
+    model = given.info.path if policy == "calc" else given
+    (verdict,) = check(JMPCalculator(model, dtype="float64"), only=["scans"]).verdicts
+    assert verdict.status == status, str(verdict)
+
+
 def test_each_kind_of_structure_has_its_head(by_kind) -> None:
     result = check(JMPCalculator(by_kind), only=["determinism"])
     assert result.passed and len(result.heads) == 2

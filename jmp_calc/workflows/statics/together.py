@@ -11,6 +11,7 @@ from ...errors import NotConvergedError, UsageError
 from ...io.progress import Progress
 from ...machine.signals import deferred_signals
 from ..batches import computed
+from ..kept import Kept
 from ..relax_each import relax_each
 from ..relax_result import RelaxResult
 from ..relax_settings import CellMode, RelaxSettings
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 
 def evaluated(
-    structures: Sequence[Atoms], properties: Sequence[str], *, what: str, quiet: bool
+    structures: Sequence[Atoms],
+    properties: Sequence[str],
+    *,
+    what: str,
+    quiet: bool,
+    kept: Kept | None = None,
 ) -> list[Atoms]:
     """Copies that carry their results (eV, eV/Å without constraints, eV/Å³) and no other calculator.
 
@@ -29,6 +35,7 @@ def evaluated(
         properties: energy, forces, stress.
         what: name of one structure in messages, such as "strained cell".
         quiet: no progress bar.
+        kept: as in ``computed``.
 
     Raises:
         BadInputError: a result that is not finite. UsageError: a calculator without them.
@@ -37,15 +44,16 @@ def evaluated(
     from ase.calculators.singlepoint import SinglePointCalculator
 
     found: list[Atoms] = []
-    for atoms, results in zip(structures, _results(structures, properties, what, quiet), strict=True):
+    results = _results(structures, properties, what, quiet, kept)
+    for atoms, one in zip(structures, results, strict=True):
         frame = atoms.copy()
-        frame.calc = SinglePointCalculator(frame, **results)
+        frame.calc = SinglePointCalculator(frame, **one)
         found.append(frame)
     return found
 
 
 def _results(
-    structures: Sequence[Atoms], properties: Sequence[str], what: str, quiet: bool
+    structures: Sequence[Atoms], properties: Sequence[str], what: str, quiet: bool, kept: Kept | None
 ) -> list[dict[str, Any]]:
     """As ``computed``; UsageError for a calculator that does not give them."""
     from ase.calculators.calculator import PropertyNotImplementedError
@@ -58,6 +66,7 @@ def _results(
             name=lambda number: _named(what, number, structures),
             done=f"were done ({what})",
             quiet=quiet,
+            kept=kept,
         )
     except PropertyNotImplementedError as err:
         raise UsageError(
