@@ -68,7 +68,7 @@ def named_functional(calc: Any) -> str:
     head = _head(calc)
     said = "" if head is None else head.theory.functional or re.split(r"[/ (]", head.level_of_theory)[0]
     name = _plain(said)
-    if not name or name == "unknown":
+    if name in ("", "none", "unknown"):
         what = type(calc).__name__ if head is None else f"Head {head.name!r}"
         raise UsageError(
             f"{what} does not say with which functional its training data were computed.",
