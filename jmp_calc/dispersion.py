@@ -218,8 +218,7 @@ class DispersionCalculator(Calculator):
             raise PropertyNotImplementedError(f"{type(self.base).__name__} computes one structure at a time")
         each = [structures] if hasattr(structures, "positions") else list(structures)
         found = self.base.batch(each, properties)
-        kept = [_kept(one, properties) for one in found]
-        return [self._with_dispersion(atoms, one) for atoms, one in zip(each, kept, strict=True)]
+        return [self._with_dispersion(atoms, one) for atoms, one in zip(each, found, strict=True)]
 
     def get_hessian(self, atoms: Atoms | None = None, indices: Sequence[int] | None = None) -> Hessian:
         """As ``JMPCalculator.get_hessian``, with the second derivatives of dispersion.
