@@ -1,7 +1,8 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg; ts_hop.svg where Sella is installed.
+helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg;
+ts_hop.svg where Sella is installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,22 @@ from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
 
-from jmp_calc import adsorb, analyse, check, elastic, eos, md, neb, qha, relax, screen, ts, vib
+from jmp_calc import (
+    adsorb,
+    analyse,
+    check,
+    conductivity,
+    elastic,
+    eos,
+    md,
+    neb,
+    qha,
+    relax,
+    screen,
+    sscha,
+    ts,
+    vib,
+)
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -89,6 +105,25 @@ def thermal_expansion(folder: Path) -> None:
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
 
 
+def at_temperature(folder: Path) -> None:
+    """Bands of aluminium at rest and at 700 K, and the free energies of the iterations."""
+    aluminium = relax(bulk("Al", a=4.0), calc=EMT(), cell="full", fmax=1e-4).atoms
+    settings = dict(supercell="3 3 3", mesh="9 9 9", snapshots=60, iterations=10)
+    sscha(aluminium, calc=EMT(), temperature_k=700, **settings, out=folder)
+    shutil.copy(folder / "band.svg", IMAGES / "sscha_bands_al.svg")
+    shutil.copy(folder / "iterations.svg", IMAGES / "sscha_iterations_al.svg")
+
+
+def heat(folder: Path) -> None:
+    """Thermal conductivity of copper's phonons; nothing without phono3py."""
+    if find_spec("phono3py") is None:
+        return
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    conductivity(copper, calc=EMT(), supercell="3 3 3", fc2_supercell="4 4 4", mesh="11 11 11", out=folder)
+    shutil.copy(folder / "kappa.svg", IMAGES / "kappa_cu.svg")
+    shutil.copy(folder / "cumulative.svg", IMAGES / "kappa_cumulative_cu.svg")
+
+
 def alloys(folder: Path) -> None:
     """Ordered alloys of two of six metals, relaxed with their cells."""
     lengths = {"Cu": 3.61, "Ag": 4.09, "Au": 4.08, "Ni": 3.52, "Pd": 3.89, "Pt": 3.92}
@@ -135,6 +170,8 @@ def main() -> None:
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
+        at_temperature(Path(folder))
+        heat(Path(folder))
         alloys(Path(folder))
         dynamics(Path(folder))
         ramp(Path(folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
 from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
+from ..io.records import STATE
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .options import Common
 
@@ -81,6 +82,17 @@ class CommandRun:
     def add_output(self, path: str | Path, what: str) -> None:
         """Record a file that was written; it is hashed when the run ends."""
         self._outputs.append(OutputFile(str(path), what))
+
+    def say_if_new(self, resume: bool) -> None:
+        """Tell who wants to go on that the folder holds nothing to go on with."""
+        if resume and not self.path(STATE).exists():
+            self.common.say("there is nothing to go on with: this is a new run")
+
+    def add_outputs(self, names: Iterable[str]) -> None:
+        """Record those of these outputs that are there."""
+        for path in map(self.path, names):
+            if path.is_file():
+                self.add_output(path, path.stem.replace("_", " "))
 
     def check(self) -> None:
         """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or

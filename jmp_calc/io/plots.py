@@ -60,7 +60,8 @@ def _defaults() -> Iterator[None]:
         _import_matplotlib()
     import matplotlib
 
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Creating legend with loc")  # of a machine that is busy
         matplotlib.rcdefaults()
         yield
 

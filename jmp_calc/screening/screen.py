@@ -242,7 +242,8 @@ class Source:
             BadInputError: files that are not there. UsageError: nothing, or a file that is given twice.
         """
         single = isinstance(given, str | os.PathLike) or hasattr(given, "positions")
-        items: Any = [given] if single else list(given)
+        listed: Any = given
+        items = [listed] if single else list(listed)
         names = [os.fspath(item) for item in items if not hasattr(item, "positions")]
         specs = find_structures(names, UNLABELLED_SUFFIXES)
         atoms = tuple(item for item in items if hasattr(item, "positions"))

@@ -39,6 +39,7 @@ class QhaSettings:
     allow_unconverged: bool = PhononSettings.allow_unconverged
     symprec: float = PhononSettings.symprec
     imaginary_tolerance_thz: float = PhononSettings.imaginary_tolerance_thz
+    born: str | None = None
 
     def __post_init__(self) -> None:
         checked = self.of_phonons()
@@ -80,6 +81,7 @@ class QhaSettings:
             relax_steps=self.relax_steps,
             symprec=self.symprec,
             imaginary_tolerance_thz=self.imaginary_tolerance_thz,
+            born=self.born,
         )
 
     @property
