@@ -13,6 +13,8 @@ from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..workflows.statics.eos_result import EosResult
 
 EPILOG = """\b
@@ -87,16 +89,14 @@ def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
         result = run_eos(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
         )
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, WRITTEN.get(path.suffix, "equation of state"))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, _lines(result), plot=plot, what=_what)
         result.require_minimum()
 
 
-WRITTEN = {".dat": "volumes and energies", ".extxyz": "structures at each volume"}
+def _what(path: Path) -> str:
+    """What a file holds."""
+    held = {".dat": "volumes and energies", ".extxyz": "structures at each volume"}
+    return held.get(path.suffix, "equation of state")
 
 
 def _lines(result: EosResult) -> list[str]:
