@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from .workflows.md import md
     from .workflows.paths.neb import neb
     from .workflows.paths.ts import ts
+    from .workflows.phonon.conductivity import conductivity
     from .workflows.phonon.phonons import phonons
     from .workflows.phonon.qha import qha
+    from .workflows.phonon.sscha import sscha
     from .workflows.relax import relax
     from .workflows.relax_many import relax_many
     from .workflows.statics.adsorb import adsorb
@@ -48,6 +50,7 @@ __all__ = [
     "analyse",
     "atomisation_energy",
     "check",
+    "conductivity",
     "elastic",
     "eos",
     "estimate",
@@ -65,6 +68,7 @@ __all__ = [
     "relax_many",
     "screen",
     "select",
+    "sscha",
     "surface_energy",
     "ts",
     "vib",
@@ -78,6 +82,7 @@ _HOME = {
     "analyse": "jmp_calc.analysis.analyse",
     "atomisation_energy": "jmp_calc.workflows.statics.energies",
     "check": "jmp_calc.workflows.battery.check",
+    "conductivity": "jmp_calc.workflows.phonon.conductivity",
     "elastic": "jmp_calc.workflows.statics.elastic",
     "eos": "jmp_calc.workflows.statics.eos",
     "estimate": "jmp_calc.inference.estimate",
@@ -95,6 +100,7 @@ _HOME = {
     "relax_many": "jmp_calc.workflows.relax_many",
     "screen": "jmp_calc.screening.screen",
     "select": "jmp_calc.sampling.select",
+    "sscha": "jmp_calc.workflows.phonon.sscha",
     "surface_energy": "jmp_calc.workflows.statics.energies",
     "ts": "jmp_calc.workflows.paths.ts",
     "vib": "jmp_calc.workflows.vibrations.vib",

@@ -30,6 +30,7 @@ from .unread import state_given
 if TYPE_CHECKING:
     import torch
     from ase import Atoms
+    from numpy.typing import NDArray
 
     from .graph.build import Graph
     from .hessian import Hessian
@@ -318,6 +319,18 @@ class JMPCalculator(Calculator):
             if subject is None:
                 raise UsageError("The Hessian was asked for without atoms.")
             return hessian(self.evaluator, subject.copy(), indices)
+
+    def get_hessian_rows(self, atoms: Atoms, indices: Sequence[int]) -> NDArray[np.float64]:
+        """Second derivatives of the energy by the positions of some atoms and of all: (n, 3, N, 3), eV/Å², as
+        automatic differentiation gives them; of a supercell, the force constants of those atoms.
+
+        Raises:
+            UsageError: indices that are none. The other errors of ``get_hessian``.
+        """
+        from .inference.differentiate import hessian_rows
+
+        with evaluating(), self._lock:
+            return hessian_rows(self.evaluator, atoms.copy(), indices)
 
     def build_graph(self, atoms: Atoms) -> Graph:
         """The neighbour graphs this calculator uses for `atoms` (numpy, one structure)."""

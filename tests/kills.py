@@ -21,7 +21,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jmp_calc import md, neb, relax_many, screen
+from jmp_calc import elastic, md, neb, phonons, relax, relax_many, screen, sscha
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 PAUSE_S = 0.004
@@ -84,6 +84,19 @@ def _hop(folder: Path) -> None:
     neb(initial, final, calc=SlowEMT(), resume=True, out=folder, **settings)
 
 
+def _lattice(folder: Path) -> None:
+    atoms = bulk("Cu", a=3.59, cubic=True)
+    atoms.set_masses([60.0, 61.0, 62.0, 63.0])  # no atom is like another: several displacements
+    settings = {"supercell": "2 2 2", "mesh": "3 3 3", "bands": "G X", "band_points": 5, "plot": False}
+    phonons(atoms, calc=SlowEMT(), resume=True, out=folder, **settings)
+
+
+def _warm_lattice(folder: Path) -> None:
+    settings = {"supercell": "3 3 3", "mesh": "3 3 3", "bands": "G X", "band_points": 5, "plot": False}
+    few = {"snapshots": 6, "iterations": 3, "transient": 1}
+    sscha(bulk("Cu", a=3.59), calc=SlowEMT(), resume=True, out=folder, **few, **settings)
+
+
 def _crystals() -> list[Atoms]:
     """Seven rattled cells of four atoms."""
     lengths = {"Cu": 3.7, "Al": 4.1, "Ni": 3.6, "Ag": 4.0, "Pd": 3.8, "Pt": 4.0, "Au": 4.2}
@@ -102,6 +115,11 @@ def _campaign(folder: Path) -> None:
     screen(_crystals(), calc=SlowEMT, settings=settings, batch=1, resume=True, out=folder, plot=False)
 
 
+def _strained(folder: Path) -> None:
+    nickel = relax(bulk("Ni", "hcp", a=2.48, c=4.05), calc=EMT(), cell="full", fmax=1e-3).atoms
+    elastic(nickel, calc=SlowEMT(), n_strains=3, resume=True, out=folder, plot=False)
+
+
 RAMP = "300 20 steps, 300>900 20 steps, 900>300 20 steps"
 CASES = (
     _of_dynamics("md nve", ensemble="nve"),
@@ -115,7 +133,10 @@ CASES = (
     _of_dynamics("md npt full", ensemble="npt", cell="full"),
     _of_dynamics("md npt c", ensemble="npt", cell="c"),
     _of_dynamics("md schedule", thermostat="bussi", schedule=RAMP),
+    Case("elastic", _strained, ("strained.extxyz",)),
     Case("neb", _hop, ("neb.dat", "neb.log", "band.extxyz", "saddle.extxyz")),
+    Case("phonons", _lattice, ("band.yaml", "mesh.yaml", "thermal_properties.yaml", "unitcell.extxyz")),
+    Case("sscha", _warm_lattice, ("band.yaml", "iterations.dat", "unitcell.extxyz")),
     Case("relax many", _relaxations, ("relax.csv", "relaxed.extxyz")),
     Case("screen", _campaign, ("screen.csv", "screen.extxyz")),
 )

@@ -26,8 +26,10 @@ from jmp_calc.workflows.battery.settings import CheckSettings
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.paths.settings import NEBSettings
 from jmp_calc.workflows.paths.ts_settings import TSSettings
+from jmp_calc.workflows.phonon.conductivity_settings import ConductivitySettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
+from jmp_calc.workflows.phonon.sscha_settings import SschaSettings
 from jmp_calc.workflows.relax_settings import RelaxSettings
 from jmp_calc.workflows.statics.adsorb_settings import AdsorbSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
@@ -41,6 +43,7 @@ SETTINGS: dict[str, type] = {
     "JMPCalculator": Settings,
     "adsorb": AdsorbSettings,
     "analyse": AnalyseSettings,
+    "conductivity": ConductivitySettings,
     "elastic": ElasticSettings,
     "adsorption_energy": SumSettings,
     "atomisation_energy": SumSettings,
@@ -53,6 +56,7 @@ SETTINGS: dict[str, type] = {
     "phonons": PhononSettings,
     "qha": QhaSettings,
     "relax": RelaxSettings,
+    "sscha": SschaSettings,
     "relax_many": RelaxSettings,
     "screen": ScreenSettings,
     "neb": NEBSettings,
@@ -64,6 +68,7 @@ SETTINGS: dict[str, type] = {
 OPTIONS: dict[str, dict[str, str]] = {
     "adsorb": {"slab": "struct"},
     "analyse": {"trajectory": "struct"},
+    "conductivity": {"boundary_um": "boundary"},
     "check": {"calculator": "model_given"},
     "elastic": {},
     "eos": {},
@@ -73,6 +78,7 @@ OPTIONS: dict[str, dict[str, str]] = {
     "md": {},
     "phonons": {},
     "qha": {"pressure_gpa": "pressure"},
+    "sscha": {},
     "relax": {"cell": "opt_cell", "pressure_gpa": "pressure"},
     "neb": {},
     "screen": {},

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
 from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
+from ..io.records import STATE
 from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .options import Common
 
 if TYPE_CHECKING:
     from ..io.structures import PickedFrame
+
+
+class Written(Protocol):
+    """Result of a workflow that has numbers and files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers by name, with units in the names."""
+
+    def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
+        """Write all files; their paths."""
 
 
 class CommandRun:
@@ -81,6 +93,31 @@ class CommandRun:
     def add_output(self, path: str | Path, what: str) -> None:
         """Record a file that was written; it is hashed when the run ends."""
         self._outputs.append(OutputFile(str(path), what))
+
+    def write_result(
+        self, result: Written, lines: Sequence[str], *, plot: bool, what: Callable[[Path], str] | None = None
+    ) -> None:
+        """The end of most commands: numbers into the summary, files into the folder, ``lines`` to the user.
+
+        ``what`` says what a file holds; by default its name does.
+        """
+        self.results = result.to_dict()
+        for path in result.write(self.common.out, prefix=self.common.prefix, plot=plot):
+            self.add_output(path, path.stem.replace("_", " ") if what is None else what(path))
+        for line in lines:
+            self.common.say(line)
+        self.common.say(f"wrote {self.common.out}")
+
+    def say_if_new(self, resume: bool) -> None:
+        """Tell who wants to go on that the folder holds nothing to go on with."""
+        if resume and not self.path(STATE).exists():
+            self.common.say("there is nothing to go on with: this is a new run")
+
+    def add_outputs(self, names: Iterable[str]) -> None:
+        """Record those of these outputs that are there."""
+        for path in map(self.path, names):
+            if path.is_file():
+                self.add_output(path, path.stem.replace("_", " "))
 
     def check(self) -> None:
         """For --dry-run: errors of the output folder, as entering would raise them; nothing is created or

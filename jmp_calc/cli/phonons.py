@@ -16,6 +16,8 @@ from .options import Common, common_options, structure_argument
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..workflows.phonon.result import PhononResult
+
 EPILOG = """\b
 Examples:
   jmp-calc phonons jmp_results/relax/opt.extxyz --supercell "2 2 2" -o si_phonons
@@ -57,12 +59,20 @@ PHONONS = Arguments("workflows.phonon.phonons", "phonons", PhononSettings)
 )
 @PHONONS.option("--eigenvectors", argument="eigenvectors", is_flag=True)
 @PHONONS.option("--follow-imaginary", argument="follow_imaginary", is_flag=True)
+@PHONONS.option("--check-hessian", argument="check_hessian", is_flag=True)
 @PHONONS.option("--frequency-unit", argument="frequency_unit", type=click.Choice(get_args(FrequencyUnit)))
 @click.option("--strict", is_flag=True, help="Exit with 3 when there are imaginary modes.")
+@click.option("--resume", is_flag=True, default=False, help=PHONONS.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=PHONONS.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def phonons(
-    struct: str, common: Common, strict: bool, plot: bool, allow_truncated: bool, **settings: Any
+    struct: str,
+    common: Common,
+    strict: bool,
+    resume: bool,
+    plot: bool,
+    allow_truncated: bool,
+    **settings: Any,
 ) -> None:
     """Phonon bands, density of states and thermal properties of STRUCT (any ASE file, FILE@INDEX).
 
@@ -71,14 +81,21 @@ def phonons(
     no LO-TO splitting at Γ.
     """
     from ..io.structures import pick_structure
-    from ..workflows.phonon.nac import NO_LO_TO
     from ..workflows.phonon.phonons import phonons as run_phonons
-    from ..workflows.phonon.result import OUTPUTS, describe
+    from ..workflows.phonon.result import OUTPUTS, outputs
 
     checked = PhononSettings(**settings, seed=common.seed)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms, inputs = picked.atoms, [picked.path, checked.born]
-    run = CommandRun(common, "phonons", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs)
+    run = CommandRun(
+        common,
+        "phonons",
+        outputs=OUTPUTS,
+        settings=checked.to_dict(),
+        inputs=inputs,
+        resume=resume,
+        resume_hint="--resume goes on",
+    )
     if common.dry_run:
         run.check()
         _dry_run(struct, atoms, common, checked)
@@ -89,25 +106,40 @@ def phonons(
             run.add_input(checked.born)
         atoms.calc = common.calculator(atoms)
         run.model = model_record(atoms.calc)
-        result = run_phonons(atoms, **checked.to_dict(), quiet=common.quiet)
+        run.say_if_new(resume)
+        files: dict[str, Any] = {"out": common.out, "prefix": common.prefix, "plot": plot}
+        result = run_phonons(atoms, **checked.to_dict(), **files, resume=resume, quiet=common.quiet)
         run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        common.say(f"lowest frequency {result.lowest_thz:z.3f} THz; path by {result.band_path}")
-        common.say(f"thermal properties per mole of {result.thermal_per}; wrote {common.out}")
-        if result.non_analytical == NO_LO_TO:
-            common.say(f"note: {NO_LO_TO}")
-        if result.missed_share is not None:
-            missed = f"{100 * result.missed_share:.2g} % of their forces are not harmonic"
-            common.say(f"{result.n_displacements} random displacements; {missed}")
-        for mode in result.imaginary:
-            common.say(f"imaginary: {describe(mode)}")
-        if result.followed is not None:
-            common.say(str(result.followed))
-        elif checked.follow_imaginary:
-            common.say("no imaginary mode fits the supercell, so none was followed")
+        run.add_outputs(outputs(checked))
+        for line in _lines(result):
+            common.say(line)
+        common.say(f"wrote {common.out}")
         if strict:
             result.require_stable()
+
+
+def _lines(result: PhononResult) -> list[str]:
+    """What one must know of the phonons."""
+    from ..workflows.phonon.nac import NO_LO_TO
+    from ..workflows.phonon.result import describe
+
+    lines = [
+        f"lowest frequency {result.lowest_thz:z.3f} THz; path by {result.band_path}",
+        f"thermal properties per mole of {result.thermal_per}",
+    ]
+    if result.non_analytical == NO_LO_TO:
+        lines.append(f"note: {NO_LO_TO}")
+    if result.missed_share is not None:
+        missed = f"{100 * result.missed_share:.2g} % of their forces are not harmonic"
+        lines.append(f"{result.n_displacements} random displacements; {missed}")
+    lines += [f"imaginary: {describe(mode)}" for mode in result.imaginary]
+    if result.hessian is not None:
+        lines.append(str(result.hessian))
+    if result.followed is not None:
+        lines.append(str(result.followed))
+    elif result.settings.follow_imaginary:
+        lines.append("no imaginary mode fits the supercell, so none was followed")
+    return lines
 
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: PhononSettings) -> None:

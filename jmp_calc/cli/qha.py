@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -50,9 +51,11 @@ QHA = Arguments("workflows.phonon.qha", "qha", QhaSettings)
 @QHA.option(
     "--imaginary-tolerance", "imaginary_tolerance_thz", argument="imaginary_tolerance_thz", type=float
 )
+@QHA.option("--born", argument="born", type=click.Path())
+@click.option("--resume", is_flag=True, default=False, help=QHA.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=QHA.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
-def qha(struct: str, common: Common, plot: bool, allow_truncated: bool, **given: Any) -> None:
+def qha(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: bool, **given: Any) -> None:
     """Thermal expansion of STRUCT (any ASE file, FILE@INDEX) by phonons at several volumes.
 
     Volume, bulk modulus, heat capacity at constant pressure and free energy against temperature, and
@@ -66,19 +69,32 @@ def qha(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
     settings = QhaSettings(**given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms = picked.atoms
-    run = CommandRun(common, "qha", outputs=OUTPUTS, settings=settings.to_dict(), inputs=[picked.path])
+    run = CommandRun(
+        common,
+        "qha",
+        outputs=OUTPUTS,
+        settings=settings.to_dict(),
+        inputs=[picked.path, settings.born],
+        resume=resume,
+        resume_hint="--resume goes on",
+    )
     if common.dry_run:
         run.check()
         _dry_run(struct, atoms, common, settings)
         return
     with run:
         run.add_structure(picked)
+        if settings.born is not None and Path(settings.born).is_file():
+            run.add_input(settings.born)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
-        result = run_qha(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
+        run.say_if_new(resume)
+        files: dict[str, Any] = {"out": common.out, "prefix": common.prefix, "plot": plot}
+        result = run_qha(
+            atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
+        )
         run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
+        run.add_outputs(OUTPUTS)
         for line in _lines(result):
             common.say(line)
         common.say(f"wrote {common.out}")
@@ -87,6 +103,8 @@ def qha(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
 
 def _lines(result: QhaResult) -> list[str]:
     """What one must know of the expansion."""
+    from ..workflows.phonon.nac import NO_LO_TO
+
     at = result.to_dict()["at_300_k"]
     return [
         f"at {at['temperature_k']:g} K: volume {at['volume_a3']:.4f} Å³, expansion "
@@ -94,13 +112,15 @@ def _lines(result: QhaResult) -> list[str]:
         f"heat capacity {at['heat_capacity_p_j_per_k_per_mol']:.4g} J/K/mol",
         f"Grüneisen parameter {at['gruneisen']:.3g}, of the modes {result.modes.mean:.3g} on average",
         f"volumes, energies and heat capacities are of {result.per}",
+        *([f"note: {NO_LO_TO}"] if result.non_analytical == NO_LO_TO else []),
     ]
 
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: QhaSettings) -> None:
     """Say which supercells and how many calculations it would be."""
     from ..workflows.phonon.cell import check_lattice
-    from ..workflows.phonon.qha import WHAT, displaced_at
+    from ..workflows.phonon.nac import non_analytical
+    from ..workflows.phonon.qha import EVERYWHERE, WHAT, displaced_at
     from ..workflows.phonon.qha_result import OUTPUTS
     from ..workflows.statics.crystal import at_volumes, check_crystal
 
@@ -114,6 +134,7 @@ def _dry_run(struct: str, atoms: Atoms, common: Common, settings: QhaSettings) -
         "volumes_a3": [round(float(v), 4) for v in settings.scales * atoms.get_volume()],
         "supercell": phonons[0].supercell_matrix.tolist(),
         "supercell_atoms": len(phonons[0].supercell),
+        "non_analytical_term": non_analytical(phonons[0], EVERYWHERE, settings.born),
         "force_calculations": sum(len(phonon.supercells_with_displacements) for phonon in phonons),
         "writes": ", ".join(OUTPUTS),
     }

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 
 def hessian(evaluator: Evaluator, atoms: Atoms, indices: Sequence[int] | None = None) -> Hessian:
     """Hessian of one structure; errors as in ``JMPCalculator.get_hessian``."""
+    chosen = chosen_atoms(indices, len(atoms))
+    return Hessian.symmetrised(hessian_rows(evaluator, atoms, chosen)[:, :, chosen, :], chosen)
+
+
+def hessian_rows(
+    evaluator: Evaluator, atoms: Atoms, indices: Sequence[int] | NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Second derivatives (n, 3, N, 3) by the positions of n atoms and of all, eV/Å², as they are; errors as
+    in ``JMPCalculator.get_hessian``."""
     if evaluator.settings.forces == "direct":
         raise PropertyNotImplementedError(
             "the Hessian is a derivative of the energy, and this calculator was made with forces='direct'"
@@ -39,7 +48,7 @@ def hessian(evaluator: Evaluator, atoms: Atoms, indices: Sequence[int] | None = 
     except torch.OutOfMemoryError as error:
         raise evaluator.out_of_memory(graph) from error
     check_results({"hessian": rows})
-    return Hessian.symmetrised(rows[:, :, chosen, :], chosen)
+    return rows
 
 
 def _rows(evaluator: Evaluator, graph: Graph, chosen: NDArray[np.int64]) -> NDArray[np.float64]:

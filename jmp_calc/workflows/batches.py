@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import BadInputError
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
-from .common import raw_results
+from .common import jmp_calculator, raw_results
+from .kept import Kept
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -27,6 +28,7 @@ def computed(
     name: Callable[[int], str],
     done: str,
     quiet: bool,
+    kept: Kept | None = None,
 ) -> list[dict[str, Any]]:
     """Results of ``raw_results`` (eV, eV/Å without constraints, eV/Å³) of structures with one calculator.
 
@@ -37,30 +39,54 @@ def computed(
         name: of the structure with a number, in messages.
         done: what an interruption says after "3 of 14".
         quiet: no progress bar.
+        kept: results that are there already are taken from it, and new ones go into it.
 
     Raises:
         BadInputError: a result that is not finite. Interrupted: after SIGINT or SIGTERM.
         PropertyNotImplementedError: a calculator without them.
     """
-    found: list[dict[str, Any]] = []
+    found = {} if kept is None else _found(kept, structures, properties)
+    left = [number for number in range(len(structures)) if number not in found]
     together = max(ATOMS_TOGETHER // max(len(structures[0]), 1), 1)
-    with deferred_signals() as signals, Progress(bar, len(structures), quiet=quiet) as progress:
-        while len(found) < len(structures):
-            for results in raw_results(structures[len(found) : len(found) + together], properties):
-                if not all(np.isfinite(value).all() for value in results.values()):
-                    kind = "forces" if list(properties) == ["forces"] else "results"
-                    raise BadInputError(f"The {kind} of {name(len(found))} are not finite.")
-                found.append(results)
+    if jmp_calculator(structures[0].calc) is None:
+        together = 1  # it takes them one by one: each can be kept
+    bar_of = Progress(bar, len(structures), initial=len(found), quiet=quiet)
+    with deferred_signals() as signals, bar_of as progress:
+        while left:
+            asked, left = left[:together], left[together:]
+            results = raw_results([structures[number] for number in asked], properties)
+            for number, one in zip(asked, results, strict=True):
+                _check_finite(one, properties, name(number))
+                found[number] = one
                 progress.update(f"{len(structures[0])} atoms")
+            if kept is not None:
+                kept.keep([structures[number] for number in asked], results)
             if signals.received is not None:
-                raise Interrupted(signals.received, f"{len(found)} of {len(structures)} {done}")
-    return found
+                goes_on = "" if kept is None else "; --resume goes on"
+                text = f"{len(found)} of {len(structures)} {done}{goes_on}"
+                raise Interrupted(signals.received, text)
+    return [found[number] for number in range(len(structures))]
 
 
-def displaced_forces(structures: Sequence[Atoms], *, bar: str, what: str, quiet: bool) -> np.ndarray:
+def _found(kept: Kept, structures: Sequence[Atoms], properties: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Results that are kept, by the number of the structure."""
+    known = ((number, kept.find(atoms, properties)) for number, atoms in enumerate(structures))
+    return {number: results for number, results in known if results is not None}
+
+
+def _check_finite(results: dict[str, Any], properties: Sequence[str], name: str) -> None:
+    """BadInputError for results that are not finite."""
+    if not all(np.isfinite(value).all() for value in results.values()):
+        kind = "forces" if list(properties) == ["forces"] else "results"
+        raise BadInputError(f"The {kind} of {name} are not finite.")
+
+
+def displaced_forces(
+    structures: Sequence[Atoms], *, bar: str, what: str, quiet: bool, kept: Kept | None = None
+) -> np.ndarray:
     """Raw forces (n, n_atoms, 3) in eV/Å of displaced copies of one structure; ``what`` one is called.
 
-    Errors as ``computed``.
+    Errors and ``kept`` as in ``computed``.
     """
     results = computed(
         structures,
@@ -69,5 +95,6 @@ def displaced_forces(structures: Sequence[Atoms], *, bar: str, what: str, quiet:
         name=lambda number: f"{what} {number}",
         done="displacements were done",
         quiet=quiet,
+        kept=kept,
     )
     return np.array([one["forces"] for one in results])

@@ -1,4 +1,4 @@
-"""qha from the command line: files, summary, exit codes."""
+"""qha, sscha and the options of phonons from the command line: files, summary, exit codes."""
 
 from __future__ import annotations
 
@@ -47,3 +47,35 @@ def test_qha_says_what_it_would_do(run, model: str, salt: Path, water: Path, tmp
     assert refused.exit_code == 4
     assert "periodic in no direction" in refused.stderr
     assert run("qha", salt, "-m", model, "--n-volumes", 3).exit_code == 2
+
+
+PHONONS = ("--supercell", "2 2 2", "--mesh", "3 3 3", "--bands", "G X", "--band-points", 3, "--fmax", 1)
+
+
+@pytest.mark.capability("D19")
+def test_phonons_go_on_where_resume_is_asked_for(run, model: str, salt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    words = ("phonons", salt, "-m", model, *PHONONS, "--no-plot", "-o", out)
+    assert run(*words).exit_code == 0
+    first = yaml.safe_load((out / "summary.yaml").read_text(encoding="utf-8"))["results"]
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "--resume goes on" in refused.stderr
+    again = run(*words, "--resume", "--check-hessian")
+    assert again.exit_code == 0, again.output
+    second = yaml.safe_load((out / "summary.yaml").read_text(encoding="utf-8"))["results"]
+    assert second["lowest_frequency_thz"] == first["lowest_frequency_thz"]
+    apart = second["hessian_check"]["largest_thz"]
+    assert 0 < apart < 0.02 * second["highest_frequency_thz"]
+    assert "automatic differentiation differ by up to" in again.stderr
+    new = run(*words[:-1], tmp_path / "p", "--resume", "--dry-run")
+    assert new.exit_code == 0, new.output
+
+
+def test_sscha_says_what_it_would_do(run, model: str, salt: Path, tmp_path: Path) -> None:
+    words = ("sscha", salt, "-m", model, "--supercell", "2 2 2", "--dry-run", "-o", tmp_path / "none")
+    done = run(*words, "--snapshots", 20, "--iterations", 6)
+    assert done.exit_code == 0, done.output
+    assert "force_calculations: 123" in done.stdout  # 2 at rest, the perfect one, 6 times 20
+    assert not (tmp_path / "none").exists()
+    assert run(*words, "--iterations", 3).exit_code == 2

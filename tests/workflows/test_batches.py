@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.calculator import all_changes
+from ase.calculators.morse import MorsePotential
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadInputError
@@ -41,8 +43,18 @@ def test_other_calculators_compute_one_by_one() -> None:
     assert np.array_equal(forces[2], moved[2].get_forces())
 
 
+class Failing(MorsePotential):
+    """Forces that are no numbers where an atom has moved far."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)) -> None:
+        super().calculate(atoms, properties, system_changes)
+        if atoms.positions[0, 1] > 0.015:
+            self.results["forces"] = np.full((len(atoms), 3), np.nan)
+
+
 def test_forces_that_are_not_finite_name_the_displacement() -> None:
-    moved = displaced(crystal(), 3)
-    moved[1].positions[0, 0] = np.nan
+    atoms = crystal()
+    atoms.calc = Failing(**atoms.calc.parameters)
+    moved = displaced(atoms, 3)
     with pytest.raises(BadInputError, match="displacement 1 are not finite"):
         displaced_forces(moved, bar="phonons", what="displacement", quiet=True)

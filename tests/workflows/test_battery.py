@@ -123,9 +123,9 @@ def test_a_calculator_that_breaks_fails_in_its_own_words() -> None:
 def test_a_calculator_that_computes_nothing_is_refused() -> None:
     class Refusing(EMT):
         def get_property(self, name, atoms=None, allow_calculation=True):
-            raise RuntimeError("nothing")
+            raise RuntimeError("the server is down")
 
-    with pytest.raises(UsageError, match="none of the structures"):
+    with pytest.raises(UsageError, match="none of the structures.*the server is down"):
         check(Refusing())
 
 
@@ -155,6 +155,17 @@ def test_a_jmp_model_is_checked_with_its_own_choices(calc: JMPCalculator) -> Non
     result = check(calc, only=["batch", "skin", "determinism", "reload", "permutation"])
     assert not result.failed, [str(verdict) for verdict in result.failed]
     assert calc.results is before
+
+
+@pytest.mark.parametrize(("policy", "status"), [("official_path", "fail"), ("calc", "pass")])
+def test_published_graphs_jump_and_ours_do_not(
+    request: pytest.FixtureRequest, policy: str, status: str
+) -> None:
+    """Neighbours that change rank as an atom leaves a crowd."""
+    given = request.getfixturevalue(policy)
+    model = given.info.path if policy == "calc" else given
+    (verdict,) = check(JMPCalculator(model, dtype="float64"), only=["scans"]).verdicts
+    assert verdict.status == status, str(verdict)
 
 
 def test_each_kind_of_structure_has_its_head(by_kind) -> None:

@@ -192,7 +192,7 @@ def _waves(
     primitive = phonon.primitive
     index = {int(atom): k for k, atom in enumerate(found.supercell.u2s_map)}
     of_primitive = [index[int(atom)] for atom in found.supercell.s2u_map]
-    plain = box[unit_atoms(phonon)[np.asarray(primitive.p2s_map)[of_primitive]]]
+    plain = box[unit_atoms(phonon.supercell)[np.asarray(primitive.p2s_map)[of_primitive]]]
     plain.set_cell(found.supercell.cell)
     plain.set_scaled_positions(found.supercell.scaled_positions)
     plain.calc = box.calc

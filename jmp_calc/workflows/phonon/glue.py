@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -67,7 +67,7 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
 
-    _check_size(matrix, len(atoms))
+    check_size(matrix, len(atoms))
     symbols = told_apart(atoms)
     unitcell = PhonopyAtoms(
         symbols=symbols,
@@ -93,10 +93,7 @@ def displaced(atoms: Atoms, matrix: np.ndarray, settings: PhononSettings, period
 
 def _displace_at_random(phonon: Any, settings: PhononSettings) -> None:
     """All atoms at once in random directions; UsageError for fewer supercells than symfc needs."""
-    from phonopy.harmonic.displacement import estimate_number_of_snapshots
-
-    wanted = settings.random_displacements
-    enough = estimate_number_of_snapshots(phonon.supercell, phonon.symmetry, number_estimation_factor=1)
+    wanted, enough = settings.random_displacements, fewest_random(phonon)
     if isinstance(wanted, int) and wanted < enough:
         raise UsageError(
             f"{wanted} random displacements do not determine the force constants, {enough} may.",
@@ -107,7 +104,15 @@ def _displace_at_random(phonon: Any, settings: PhononSettings) -> None:
     )
 
 
-def _check_size(matrix: np.ndarray, n_unit: int) -> None:
+def fewest_random(phonon: Any) -> int:
+    """Number of random displacements from which on force constants may be determined."""
+    from phonopy.harmonic.displacement import estimate_number_of_snapshots
+
+    return int(estimate_number_of_snapshots(phonon.supercell, phonon.symmetry, number_estimation_factor=1))
+
+
+def check_size(matrix: np.ndarray, n_unit: int) -> None:
+    """UsageError for a supercell of this many unit atoms that nobody can have meant."""
     n_atoms = abs(float(np.linalg.det(matrix))) * n_unit
     if n_atoms > MOST_ATOMS:
         raise UsageError(
@@ -168,17 +173,21 @@ def _primitive_matrix(unitcell: Any, periodic: np.ndarray, settings: PhononSetti
     return rows.T
 
 
-def unit_atoms(phonon: Any) -> np.ndarray:
-    """For every atom of the supercell, its atom in the unit cell."""
-    cell = phonon.supercell
-    return np.array([cell.u2u_map[int(i)] for i in cell.s2u_map])
+def unit_atoms(supercell: Any) -> np.ndarray:
+    """For every atom of phonopy's supercell, its atom in the unit cell."""
+    return np.array([supercell.u2u_map[int(i)] for i in supercell.s2u_map])
 
 
 def ase_supercells(phonon: Any, atoms: Atoms) -> list[Atoms]:
     """The displaced supercells, in phonopy's atom order, with all that ``atoms`` say of each atom, and their
     calculator."""
-    cells, source = [], unit_atoms(phonon)
-    for cell in phonon.supercells_with_displacements:
+    return as_ase(phonon.supercells_with_displacements, phonon.supercell, atoms)
+
+
+def as_ase(supercells: Sequence[Any], perfect: Any, atoms: Atoms) -> list[Atoms]:
+    """phonopy's ``supercells``, displaced copies of the ``perfect`` one, as ``ase_supercells`` gives them."""
+    cells, source = [], unit_atoms(perfect)
+    for cell in supercells:
         copy = atoms[source]
         copy.set_cell(cell.cell)
         copy.set_scaled_positions(cell.scaled_positions)
@@ -204,8 +213,17 @@ def solve(
         UsageError: a path that the lattice does not have.
     """
     set_force_constants(phonon, forces, settings)
+    return analyse(phonon, settings, atoms, periodic)
+
+
+def analyse(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray) -> BandPath:
+    """As ``solve``, of a phonopy object with force constants.
+
+    Raises:
+        BadStructureError, UsageError: as ``solve``.
+    """
     path = _run_bands(phonon, settings, periodic)
-    numbers = _mesh(phonon, settings, atoms, periodic)
+    numbers = chosen_mesh(phonon, settings, atoms, periodic)
     with quiet_meshes():
         if settings.pdos or settings.thermal_displacements:
             _run_per_atom(phonon, numbers, settings)
@@ -277,7 +295,9 @@ def _run_per_atom(phonon: Any, numbers: float | list[int], settings: PhononSetti
         phonon.run_thermal_displacement_matrices(**span, exclude_gamma_acoustic=True)
 
 
-def _mesh(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray) -> float | list[int]:
+def chosen_mesh(
+    phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.ndarray
+) -> float | list[int]:
     """The mesh asked for; one point along open directions, where nothing depends on q."""
     if settings.mesh != "auto":
         numbers = np.array(settings.mesh, dtype=int)

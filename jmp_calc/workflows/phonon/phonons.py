@@ -17,11 +17,15 @@ from ...errors import JMPWarning, NotConvergedError
 from ...io.outdir import claimed, with_prefix
 from ..batches import displaced_forces
 from ..common import snapshot, warn_if_not_smooth, working_copy
+from ..kept import Kept, digest, kept_in
 from ..relax import relax as run_relax
+from ..relax_settings import CellMode
 from . import glue
 from .band_path import BandPath
 from .cell import boxed, check_lattice, repeating, residual_stress, warn_of_strain
 from .follow import follow
+from .hessian_check import check_hessian as hessian_check
+from .hessian_check import require_hessian
 from .motion import thermal_motion
 from .nac import non_analytical, set_born
 from .result import OUTPUTS, ImaginaryMode, PhononResult
@@ -64,7 +68,9 @@ def phonons(
     group_velocities: bool = PhononSettings.group_velocities,
     eigenvectors: bool = PhononSettings.eigenvectors,
     follow_imaginary: bool = PhononSettings.follow_imaginary,
+    check_hessian: bool = PhononSettings.check_hessian,
     frequency_unit: FrequencyUnit = PhononSettings.frequency_unit,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -107,8 +113,12 @@ def phonons(
         eigenvectors: write eigenvectors into band.yaml. Default: False.
         follow_imaginary: displace the atoms along the worst imaginary mode that fits the supercell, and
             relax, to see where it leads. Default: False.
+        check_hessian: compute the force constants by automatic differentiation too, and say by how much the
+            frequencies differ. Default: False.
         frequency_unit: unit of the axes of the figures, "THz", "cm-1" or "meV"; files stay in THz. Default:
             "THz".
+        resume: take what the folder holds already of an earlier run with the same structure and model, and
+            compute the rest; other settings may change. Default: False.
         out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw figures of bands, density of states and thermal properties into the folder. Default: True.
@@ -119,8 +129,9 @@ def phonons(
 
     Raises:
         BadStructureError: no lattice, a left-handed one, atoms that feel no force.
-        UsageError: no calculator, settings that cannot be meant, constraints, a folder into which another job
-            writes.
+        UsageError: no calculator, settings that cannot be meant, constraints, a calculator without Hessian
+            where it is asked for, a folder into which another job writes or that holds another run to be
+            resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
         BadInputError: forces that are not finite, a BORN file that is none of this crystal.
         Interrupted: after SIGINT or SIGTERM.
@@ -151,18 +162,20 @@ def phonons(
         group_velocities=group_velocities,
         eigenvectors=eigenvectors,
         follow_imaginary=follow_imaginary,
+        check_hessian=check_hessian,
         frequency_unit=frequency_unit,
     )
     glue.require_phonopy()
     work = working_copy(atoms, calc)
     check_lattice(work)
+    if settings.check_hessian:
+        require_hessian(work)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        box = boxed(
-            work
-        )  # whatever is asked is asked of it: not all calculators can do with less than a cell
-        start, reached = _start_structure(box, settings, quiet)
-        result = _computed(start, _put_back(start, box, work), reached, settings, quiet)
+        kept = kept_in(out, prefix, work, what="phonons", resume=resume)
+        box = boxed(work)  # what is asked is asked of it: not all calculators can do with less than a cell
+        start, reached = start_structure(box, settings, quiet, kept)
+        result = _computed(start, put_back(start, box, work), reached, settings, quiet, kept)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -187,20 +200,16 @@ def displacements(atoms: Atoms, settings: PhononSettings) -> tuple[Any, Atoms, n
     return phonon, box, periodic
 
 
-def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tuple[Atoms, float]:
-    """Relaxed positions (or those given, checked) and their largest force, eV/Å."""
+def start_structure(
+    atoms: Atoms, settings: PhononSettings, quiet: bool, kept: Kept | None = None
+) -> tuple[Atoms, float]:
+    """Relaxed positions (or those given, checked) and their largest force, eV/Å.
+
+    Raises:
+        NotConvergedError: forces above the limit, unless that is allowed.
+    """
     if settings.relax:
-        result = run_relax(
-            atoms,
-            fmax=settings.fmax,
-            steps=settings.relax_steps,
-            fix_symmetry=bool(atoms.pbc.all()) and glue.told_apart(atoms) == atoms.get_chemical_symbols(),
-            symprec=10 * settings.symprec,
-            quiet=quiet,
-        )
-        reached, start = result.fmax, atoms.copy()
-        start.positions[:], start.cell[:] = result.atoms.positions, result.atoms.cell
-        start.calc = atoms.calc
+        start, reached, _ = relaxed_start(atoms, settings, quiet, kept)
     else:
         reached, start = float(np.linalg.norm(atoms.get_forces(), axis=1).max()), atoms
     if not reached <= settings.fmax and not settings.allow_unconverged:
@@ -212,7 +221,34 @@ def _start_structure(atoms: Atoms, settings: PhononSettings, quiet: bool) -> tup
     return start, reached
 
 
-def _put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
+def relaxed_start(
+    atoms: Atoms, settings: PhononSettings, quiet: bool, kept: Kept | None, cell: CellMode = "none"
+) -> tuple[Atoms, float, bool]:
+    """A copy relaxed within its space group, with its calculator; the largest force that is left, eV/Å;
+    whether the relaxation (of ``cell`` too) reached its limits."""
+
+    def relaxation() -> dict[str, Any]:
+        result = run_relax(
+            atoms,
+            fmax=settings.fmax,
+            steps=settings.relax_steps,
+            cell=cell,
+            fix_symmetry=bool(atoms.pbc.all()) and glue.told_apart(atoms) == atoms.get_chemical_symbols(),
+            symprec=10 * settings.symprec,
+            quiet=quiet,
+        )
+        reached = {"fmax": result.fmax, "converged": result.converged}
+        return {"positions": result.atoms.positions, "cell": result.atoms.cell.array, **reached}
+
+    words = f"relaxed {cell} {settings.fmax} {settings.relax_steps} {settings.symprec} {digest(atoms)}"
+    found = relaxation() if kept is None else kept.once(words, relaxation)
+    start = atoms.copy()
+    start.positions[:], start.cell[:] = found["positions"], found["cell"]
+    start.calc = atoms.calc
+    return start, float(found["fmax"]), bool(found["converged"])
+
+
+def put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
     """The relaxed ``start`` with its results, in the cell and at the place where the structure was given."""
     frame = snapshot(start)
     if not given.pbc.all():
@@ -222,28 +258,29 @@ def _put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
     return frame
 
 
-def forces_of(cells: list[Atoms], quiet: bool) -> np.ndarray:
+def forces_of(cells: list[Atoms], quiet: bool, kept: Kept | None = None) -> np.ndarray:
     """Raw forces of every displaced supercell, shape (n, n_atoms, 3), eV/Å.
 
     Raises:
         BadInputError: forces that are not finite. Interrupted: after SIGINT or SIGTERM.
     """
-    return displaced_forces(cells, bar="phonons", what="displaced supercell", quiet=quiet)
+    return displaced_forces(cells, bar="phonons", what="displaced supercell", quiet=quiet, kept=kept)
 
 
 def _computed(
-    start: Atoms, unitcell: Atoms, fmax: float, settings: PhononSettings, quiet: bool
+    start: Atoms, unitcell: Atoms, fmax: float, settings: PhononSettings, quiet: bool, kept: Kept | None
 ) -> PhononResult:
     """Displace, ask for the forces, solve, and put the result together; warns of strain and of imaginary
     modes."""
     phonon, box, periodic = displacements(start, settings)
     stress = residual_stress(box, periodic)
     warn_of_strain(stress)
-    path = glue.solve(phonon, forces_of(glue.ase_supercells(phonon, box), quiet), settings, box, periodic)
+    forces = forces_of(glue.ase_supercells(phonon, box), quiet, kept)
+    path = glue.solve(phonon, forces, settings, box, periodic)
     bands, mesh, dos = phonon.band_structure, phonon.mesh, phonon.total_dos
     qpoints, frequencies = np.concatenate(bands.qpoints), np.concatenate(bands.frequencies)
     share = _excluded_share(mesh, settings.imaginary_tolerance_thz)
-    kept = ("temperatures", "free_energy", "entropy", "heat_capacity")
+    thermal = ("temperatures", "free_energy", "entropy", "heat_capacity")
     return PhononResult(
         atoms=unitcell,
         phonopy=phonon,
@@ -254,11 +291,12 @@ def _computed(
         lowest_thz=float(min(frequencies.min(), mesh.frequencies.min())),
         imaginary=_imaginary(phonon, path, settings.imaginary_tolerance_thz),
         excluded_share=share,
-        thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in kept},
+        thermal={name: np.asarray(getattr(phonon.thermal_properties, name)) for name in thermal},
         dos=(np.asarray(dos.frequency_points), np.asarray(dos.dos)),
         projected_dos=phonon.projected_dos and np.asarray(phonon.projected_dos.projected_dos),
         thermal_motion=thermal_motion(phonon),
         group_velocities_km_s=velocities_of(phonon),
+        hessian=hessian_check(phonon, path, box, settings) if settings.check_hessian else None,
         followed=follow(phonon, box, periodic, settings) if settings.follow_imaginary else None,
         non_analytical=non_analytical(phonon, periodic, settings.born),
         missed_share=glue.missed_share(phonon) if settings.random_displacements else None,

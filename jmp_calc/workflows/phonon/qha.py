@@ -17,15 +17,18 @@ from ...errors import JMPWarning, NotConvergedError
 from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3, KJ_MOL
 from ..common import warn_if_not_smooth, working_copy
-from ..relax import relax as run_relax
+from ..kept import Kept, kept_in
+from ..relax_settings import CellMode
 from ..statics.crystal import at_volumes, check_crystal
 from ..statics.together import evaluated
+from ..statics.volumes import FEWEST_VOLUMES
 from . import glue
 from .cell import check_lattice
 from .gruneisen import mode_gruneisen, run_gruneisen
-from .phonons import forces_of
+from .nac import non_analytical, set_born
+from .phonons import forces_of, relaxed_start
 from .qha_result import OUTPUTS, QhaResult
-from .qha_settings import FEWEST_VOLUMES, QhaEos, QhaRelax, QhaSettings
+from .qha_settings import QhaEos, QhaRelax, QhaSettings
 from .settings import supercell_matrix
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ def qha(
     allow_unconverged: bool = QhaSettings.allow_unconverged,
     symprec: float = QhaSettings.symprec,
     imaginary_tolerance_thz: float = QhaSettings.imaginary_tolerance_thz,
+    born: str | os.PathLike[str] | None = QhaSettings.born,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -93,6 +98,10 @@ def qha(
         allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
         symprec: deviations from symmetry below this are ignored, Å. Default: 1e-05.
         imaginary_tolerance_thz: volumes with frequencies below minus this are left out, THz. Default: 0.1.
+        born: file with dielectric tensor and Born charges in phonopy's BORN format, taken at all volumes;
+            they split LO from TO at Γ. Default: None.
+        resume: take what the folder holds already of an earlier run with the same structure and model, and
+            compute the rest; other settings may change. Default: False.
         out: folder for phonopy's files and the figures; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw figures of the results against temperature, the free energies and the modes into the
@@ -108,7 +117,8 @@ def qha(
             writes.
         NotConvergedError: a relaxation that did not reach ``fmax``, unless ``allow_unconverged``; fewer than
             five volumes without imaginary modes.
-        BadInputError: results that are not finite. Interrupted: after SIGINT or SIGTERM.
+        BadInputError: results that are not finite, a BORN file that is none of this crystal.
+        Interrupted: after SIGINT or SIGTERM.
     """
     settings = QhaSettings(
         min_volume=min_volume,
@@ -128,6 +138,7 @@ def qha(
         allow_unconverged=allow_unconverged,
         symprec=symprec,
         imaginary_tolerance_thz=imaginary_tolerance_thz,
+        born=None if born is None else os.fspath(born),
     )
     glue.require_phonopy()
     work = working_copy(atoms, calc)
@@ -135,7 +146,8 @@ def qha(
     check_lattice(work)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        result = _computed(work, settings, quiet)
+        kept = kept_in(out, prefix, work, what="qha", resume=resume)
+        result = _computed(work, settings, quiet, kept)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -146,53 +158,58 @@ def displaced_at(structures: Sequence[Atoms], settings: QhaSettings) -> list[Any
     be meant."""
     first, of_phonons = structures[0], settings.of_phonons()
     matrix = supercell_matrix(of_phonons, first.cell.array, first.pbc, EVERYWHERE)
-    return [glue.displaced(atoms, matrix, of_phonons, EVERYWHERE) for atoms in structures]
+    found = [glue.displaced(atoms, matrix, of_phonons, EVERYWHERE) for atoms in structures]
+    if settings.born is not None:
+        for phonon in found:
+            set_born(phonon, settings.born, EVERYWHERE)
+    return found
 
 
-def _relaxed(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) -> list[Atoms]:
+def _relaxed(
+    structures: Sequence[Atoms], settings: QhaSettings, quiet: bool, kept: Kept | None
+) -> list[Atoms]:
     """Each structure relaxed within its space group, with its calculator."""
     found = []
+    cell: CellMode = "shape" if settings.relax == "shape" else "none"
     for scale, atoms in zip(settings.scales, structures, strict=True):
-        result = run_relax(
-            atoms,
-            fmax=settings.fmax,
-            steps=settings.relax_steps,
-            cell="shape" if settings.relax == "shape" else "none",
-            fix_symmetry=glue.told_apart(atoms) == atoms.get_chemical_symbols(),
-            symprec=10 * settings.symprec,
-            quiet=quiet,
-        )
-        if not (result.converged or settings.allow_unconverged):
+        start, reached, converged = relaxed_start(atoms, settings.of_phonons(), quiet, kept, cell)
+        if not (converged or settings.allow_unconverged):
             raise NotConvergedError(
-                f"The structure is not relaxed: the force is {result.fmax:.2g} eV/Å, phonons need "
+                f"The structure is not relaxed: the force is {reached:.2g} eV/Å, phonons need "
                 f"{settings.fmax:g}.",
                 where=f"volume {scale:.4f}",
                 hint="relax it further (--dtype float64, --relax-steps), or go on with --allow-unconverged",
             )
-        copy = atoms.copy()
-        copy.set_cell(result.atoms.cell)
-        copy.positions[:] = result.atoms.positions
-        copy.calc = atoms.calc
-        found.append(copy)
+        found.append(start)
     return found
 
 
-def _computed(work: Atoms, settings: QhaSettings, quiet: bool) -> QhaResult:
-    """Scale, relax, displace, and put the free energies together; warns of imaginary modes and of volumes
-    that end too early."""
-    structures = _relaxed(at_volumes(work, settings.scales), settings, quiet)
-    frames = evaluated(structures, ["energy", "forces"], what="volume", quiet=quiet)
-    phonons = _with_force_constants(structures, settings, quiet)
+def _computed(work: Atoms, settings: QhaSettings, quiet: bool, kept: Kept | None) -> QhaResult:
+    """Scale, relax and displace."""
+    structures = _relaxed(at_volumes(work, settings.scales), settings, quiet, kept)
+    frames = evaluated(structures, ["energy", "forces"], what="volume", quiet=quiet, kept=kept)
+    phonons = _with_force_constants(structures, settings, quiet, kept)
+    return assembled(frames, phonons, settings)
+
+
+def assembled(frames: Sequence[Atoms], phonons: Sequence[Any], settings: QhaSettings) -> QhaResult:
+    """What follows from structures with energies and phonopy's objects with force constants, one for each
+    volume, the smallest first; warns of imaginary modes and of volumes that end too early.
+
+    Raises:
+        NotConvergedError: fewer than five volumes without imaginary modes, or free energies on no curve.
+    """
     mesh = _odd_mesh(phonons[len(phonons) // 2], settings)
     lowest = np.array([_lowest(phonon, mesh) for phonon in phonons])
     kept = np.flatnonzero(lowest > -settings.imaginary_tolerance_thz)
     volumes = np.array([phonon.primitive.volume for phonon in phonons])
-    share = len(phonons[0].primitive) / len(work)
+    share = len(phonons[0].primitive) / len(frames[0])
     energies = share * np.array([frame.get_potential_energy() for frame in frames])
     _check_kept(kept, volumes, lowest)
-    found = _run_qha([phonons[k] for k in kept], energies[kept], mesh, settings)
-    middle = int(np.clip(np.abs(settings.scales[kept] - 1).argmin(), 1, len(kept) - 2))
-    around = [phonons[k] for k in kept[middle - 1 : middle + 2]]
+    found = _run_qha([phonons[int(k)] for k in kept], energies[kept], mesh, settings)
+    wanted = volumes[np.abs(settings.scales - 1).argmin()]  # of the structure that was given, or next to it
+    middle = int(np.clip(np.abs(volumes[kept] - wanted).argmin(), 1, len(kept) - 2))
+    around = [phonons[int(k)] for k in kept[middle - 1 : middle + 2]]
     lines = glue.band_lines(around[1], settings.of_phonons(), EVERYWHERE)
     gruneisen = run_gruneisen(around, mesh, lines)
     result = QhaResult(
@@ -212,6 +229,7 @@ def _computed(work: Atoms, settings: QhaSettings, quiet: bool) -> QhaResult:
         lattice_a=None if found.lattice is None else np.array(found.lattice.lattice_parameters),
         modes=mode_gruneisen(gruneisen),
         per=glue.per_primitive(phonons[0]),
+        non_analytical=non_analytical(phonons[0], EVERYWHERE, settings.born),
         phonopy=found,
         phonopy_gruneisen=gruneisen,
         settings=settings,
@@ -220,11 +238,13 @@ def _computed(work: Atoms, settings: QhaSettings, quiet: bool) -> QhaResult:
     return result
 
 
-def _with_force_constants(structures: Sequence[Atoms], settings: QhaSettings, quiet: bool) -> list[Any]:
+def _with_force_constants(
+    structures: Sequence[Atoms], settings: QhaSettings, quiet: bool, kept: Kept | None
+) -> list[Any]:
     """phonopy's objects of all volumes; their displaced supercells go to the calculator together."""
     phonons = displaced_at(structures, settings)
     cells = [glue.ase_supercells(*pair) for pair in zip(phonons, structures, strict=True)]
-    forces = forces_of([cell for some in cells for cell in some], quiet)
+    forces = forces_of([cell for some in cells for cell in some], quiet, kept)
     ends = np.cumsum([len(some) for some in cells])[:-1]
     for phonon, some in zip(phonons, np.split(forces, ends), strict=True):
         glue.set_force_constants(phonon, some, settings.of_phonons())

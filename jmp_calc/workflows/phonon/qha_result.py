@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import JMPWarning, NotConvergedError
 from ...io.atomic import replacing
+from ...io.records import STATE
 from ..common import output_path, write_frames
 from .glue import WARM_K, nearest
 from .gruneisen import ModeGruneisen
@@ -36,7 +37,8 @@ DATA = {
 CP_FILES = ("Cp-temperature.dat", "entropy-volume.dat", "Cv-volume.dat", "dsdv-temperature.dat")
 MODES = ("gruneisen_mesh.yaml", "gruneisen_band.yaml")
 PLOTS = ("qha.svg", "qha.png", "helmholtz.svg", "helmholtz.png", "gruneisen.svg", "gruneisen.png")
-OUTPUTS = (*DATA, *CP_FILES, *MODES, "e-v.dat", "volumes.extxyz", *PLOTS)
+WRITTEN = (*DATA, *CP_FILES, *MODES, "e-v.dat", "volumes.extxyz", *PLOTS)
+OUTPUTS = (*WRITTEN, STATE)
 
 
 def _by_phonopy(writer: Callable[..., None], result: Any, path: Path) -> None:
@@ -80,6 +82,8 @@ class QhaResult:
     """Of the modes, at the volume next to that of the structure."""
     per: str
     """What one mole is of, such as "primitive cells Si2 (2 atoms)"."""
+    non_analytical: str
+    """What became of the non-analytical term, LO-TO splitting."""
     phonopy: Any
     """phonopy's QHAResult."""
     phonopy_gruneisen: Any
@@ -119,6 +123,7 @@ class QhaResult:
             "energies_ev": self.energies_ev.tolist(),
             "lowest_frequencies_thz": self.lowest_thz.tolist(),
             "left_out_a3": list(self.left_out_a3),
+            "non_analytical_term": self.non_analytical,
         }
 
     def _at(self, row: int) -> dict[str, Any]:
@@ -149,7 +154,7 @@ class QhaResult:
         """Write phonopy's files, e-v.dat, the structures and, if wanted, the figures; returns their paths."""
         from phonopy.qha import output
 
-        paths = {name: output_path(folder, name, prefix) for name in OUTPUTS}
+        paths = {name: output_path(folder, name, prefix) for name in WRITTEN}
         writers: dict[str, Callable[[Path], None]] = {
             name: functools.partial(_by_phonopy, getattr(output, writer), self.phonopy)
             for name, writer in DATA.items()

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import JMPWarning, NotConvergedError
+from ...io.records import STATE
 from ..common import output_path, write_frames
 from . import glue
 from .follow import Followed
+from .hessian_check import HessianCheck
 from .motion import ThermalMotion
 from .settings import PhononSettings
 from .velocities import write_group_velocities
@@ -31,7 +33,7 @@ def outputs(settings: PhononSettings) -> tuple[str, ...]:
     names += ["followed.extxyz"] if settings.follow_imaginary else []
     names += ["group_velocities.dat"] if settings.group_velocities else []
     names += ["b_factors.dat", *MOTION_PLOTS] if settings.thermal_displacements else []
-    return (*names, *PLOTS)
+    return (*names, *PLOTS, STATE)
 
 
 OUTPUTS = outputs(
@@ -87,6 +89,8 @@ class PhononResult:
     """Thermal displacements and B-factors; None: not asked for."""
     group_velocities_km_s: np.ndarray | None
     """Along the path, Cartesian, shape (n_qpoints, n_bands, 3); None: not asked for."""
+    hessian: HessianCheck | None
+    """Where it was asked for."""
     followed: Followed | None
     """Where the worst imaginary mode leads; None: not asked for, or no such mode fits the supercell."""
     non_analytical: str
@@ -133,6 +137,7 @@ class PhononResult:
             "mesh": np.asarray(self.phonopy.mesh.mesh_numbers).tolist(),
             "thermal": self._thermal_dict(),
             "non_analytical_term": self.non_analytical,
+            **({} if self.hessian is None else {"hessian_check": self.hessian.to_dict()}),
             **({} if self.followed is None else {"followed": self.followed.to_dict()}),
             **({} if self.thermal_motion is None else {"thermal_motion": self.thermal_motion.to_dict()}),
             "protocol": {
@@ -159,7 +164,8 @@ class PhononResult:
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
         """Write phonopy's files, unitcell.extxyz and, if wanted, the figures; returns their paths."""
-        paths = {name: output_path(folder, name, prefix) for name in outputs(self.settings)}
+        names = [name for name in outputs(self.settings) if name != STATE]
+        paths = {name: output_path(folder, name, prefix) for name in names}
         glue.write_files(self.phonopy, {name: paths[name] for name in glue.files(self.settings)})
         write_frames(paths["unitcell.extxyz"], [self.atoms])
         if self.followed is not None:

@@ -49,6 +49,7 @@ class PhononSettings:
     group_velocities: bool = False
     eigenvectors: bool = False
     follow_imaginary: bool = False
+    check_hessian: bool = False
     frequency_unit: FrequencyUnit = "THz"
 
     def __post_init__(self) -> None:

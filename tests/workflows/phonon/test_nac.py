@@ -15,6 +15,8 @@ from jmp_calc import phonons
 from jmp_calc.errors import BadInputError, JMPWarning, UsageError
 from jmp_calc.workflows.phonon.nac import NO_CHARGES, NO_LO_TO, NOT_IN_LAYERS, non_analytical
 from jmp_calc.workflows.phonon.phonons import displacements
+from jmp_calc.workflows.phonon.qha import displaced_at
+from jmp_calc.workflows.phonon.qha_settings import QhaSettings
 from jmp_calc.workflows.phonon.settings import PhononSettings
 from tests.workflows.conftest import morse
 
@@ -138,3 +140,10 @@ def test_a_born_file_of_another_crystal_is_refused(born: Path) -> None:
     """Silicon has one atom that is independent by symmetry, the file has two."""
     with pytest.raises(BadInputError, match="Too many atoms"):
         displacements(bulk("Si", "diamond", a=5.43), PhononSettings(supercell="2 2 2", born=str(born)))
+
+
+def test_all_volumes_of_an_expansion_take_the_born_charges(salt: Atoms, born: Path) -> None:
+    settings = QhaSettings(supercell="2 2 2", born=str(born))
+    for phonon in displaced_at([salt, salt], settings):
+        assert phonon.nac_params["dielectric"] == pytest.approx(DIELECTRIC * np.eye(3))
+    assert settings.to_dict()["born"] == str(born)
