@@ -1,8 +1,8 @@
 """Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
 
 Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg;
-ts_hop.svg where Sella is installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
+helmholtz_cu.svg, gruneisen_cu.svg, phonons_cu3au.svg, phonons_dos_cu3au.svg, sscha_bands_al.svg, sscha_iterations_al.svg,
+analysis_cu.svg, check_emt.svg and screen_alloys.svg; ts_hop.svg where Sella is installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from jmp_calc import (
     eos,
     md,
     neb,
+    phonons,
     qha,
     relax,
     screen,
@@ -101,8 +102,18 @@ def thermal_expansion(folder: Path) -> None:
     """Volume, expansion, bulk modulus and heat capacity of copper, and its free energies."""
     copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
     qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
-    for name in ("qha", "helmholtz"):
+    for name in ("qha", "helmholtz", "gruneisen"):
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
+def lattice(folder: Path) -> None:
+    """Bands of Cu3Au, and its density of states by element."""
+    alloy = bulk("Cu", a=3.75, cubic=True)
+    alloy.symbols[0] = "Au"
+    alloy = relax(alloy, calc=EMT(), cell="full", fmax=1e-4).atoms
+    phonons(alloy, calc=EMT(), supercell="3 3 3", mesh="15 15 15", pdos=True, out=folder)
+    shutil.copy(folder / "band.svg", IMAGES / "phonons_cu3au.svg")
+    shutil.copy(folder / "dos.svg", IMAGES / "phonons_dos_cu3au.svg")
 
 
 def at_temperature(folder: Path) -> None:
@@ -170,6 +181,7 @@ def main() -> None:
         equation_of_state(Path(folder))
         elastic_constants(Path(folder))
         thermal_expansion(Path(folder))
+        lattice(Path(folder))
         at_temperature(Path(folder))
         heat(Path(folder))
         alloys(Path(folder))
