@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInputError, NotConvergedError
+from ..machine.signals import deferred_signals
 from ..units import GPA_PER_EV_A3
 from ..workflows.answers import Calculators, StandIn, answer
 from ..workflows.common import has_stress, snapshot, working_copy
@@ -46,8 +47,10 @@ def _relaxations(
 ) -> list[Outcome]:
     calculator = calculators.of(structures[0])  # a unit has structures of one kind
     found: dict[int, Outcome] = {}
-    for ended in relax_each(enumerate(structures), settings, calc=calculator, together=batch):
-        found[ended.number] = of_relaxation(ended.outcome, structures[ended.number])
+    with deferred_signals() as signals:  # between two rounds, not after all of the unit
+        numbered = enumerate(structures)
+        for ended in relax_each(numbered, settings, calc=calculator, together=batch, signals=signals):
+            found[ended.number] = of_relaxation(ended.outcome, structures[ended.number])
     return [found[number] for number in range(len(structures))]
 
 
