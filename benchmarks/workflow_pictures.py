@@ -5,8 +5,9 @@
 
 Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
-(elastic_constants), phonons_cu.svg (bands), qha_cu.svg and helmholtz_cu.svg (thermal_expansion),
-energies_emt.svg (energies), screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
+(elastic_constants), phonons_cu.svg (bands), phonons_dos_cu3au.svg (densities), qha_cu.svg,
+helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies),
+screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
 check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
 kappa_cumulative_cu.svg (heat, where phono3py is).
 """
@@ -113,8 +114,17 @@ def thermal_expansion(folder: Path) -> None:
     """Volume, expansion, bulk modulus and heat capacity of copper, and its free energies."""
     copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
     qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
-    for name in ("qha", "helmholtz"):
+    for name in ("qha", "helmholtz", "gruneisen"):
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
+def densities(folder: Path) -> None:
+    """Density of states of the phonons of Cu3Au, by element."""
+    alloy = bulk("Cu", a=3.75, cubic=True)
+    alloy.symbols[0] = "Au"
+    alloy = relax(alloy, calc=EMT(), cell="full", fmax=1e-4).atoms
+    phonons(alloy, calc=EMT(), supercell="3 3 3", mesh="15 15 15", pdos=True, out=folder)
+    shutil.copy(folder / "dos.svg", IMAGES / "phonons_dos_cu3au.svg")
 
 
 def at_temperature(folder: Path) -> None:
@@ -214,7 +224,7 @@ def ramp(folder: Path) -> None:
 
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
-    *(equation_of_state, elastic_constants, bands, thermal_expansion, at_temperature),
+    *(equation_of_state, elastic_constants, bands, densities, thermal_expansion, at_temperature),
     *(heat, energies, alloys, dynamics, ramp, battery),
 )
 """In the order of the pages; Sella and phono3py are extras."""

@@ -5,8 +5,7 @@
 ``ase.calculators.emt.EMT``, and ``asap3.EMT``, become a JMPCalculator with the model of that file, before any
 test imports them.
 Every test ends as one JSON line in JMP_CALC_SUITE_RECORD: its id, its outcome, its seconds, and how often it
-evaluated the network, so that a test that only looks at Atoms, or starts programs of its own, is not counted
-as one of ours.
+evaluated the network, so that tests that only look at Atoms can be counted apart.
 """
 
 from __future__ import annotations
