@@ -51,8 +51,8 @@ class SschaSettings:
             raise UsageError(f"The iterations must be from 2 to {MOST['iterations']}, got {self.iterations}.")
         if not 0 <= self.transient <= self.iterations - 2:
             raise UsageError(
-                f"The transient must be from 0 to {self.iterations - 2}, got {self.transient}: two iterations "
-                "have to be left to compare.",
+                f"The transient must be from 0 to {self.iterations - 2}, got {self.transient}: two "
+                "iterations have to be left to compare.",
                 hint="more --iterations, or a smaller --transient",
             )
         if not (np.isfinite(self.tolerance_thz) and self.tolerance_thz > 0):
