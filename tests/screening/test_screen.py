@@ -80,7 +80,7 @@ def test_a_row_for_each_in_every_file(tmp_path: Path) -> None:
         assert database.get(number=0).energy == pytest.approx(given[0].get_potential_energy(), abs=1e-9)
         assert database.get(status="failed").formula == "H2O"
     assert len(ase.io.read(tmp_path / "screen.extxyz", ":")) == 4
-    with pytest.raises(NotConvergedError, match="1 of 5 structures have no result"):
+    with pytest.raises(NotConvergedError, match="1 of 5 structures failed or did not converge"):
         result.require_some()
 
 
@@ -145,6 +145,7 @@ def test_molecules_and_crystals_have_a_head_each(tmp_path: Path, by_kind: Path) 
     given = [molecule("H2O"), bulk("NaCl", "rocksalt", a=5.6), molecule("CH4")]
     result = screen(given, calc=JMPCalculator(by_kind), task="singlepoint", out=tmp_path, plot=False)
     assert result.counts["ok"] == 3
+    assert [row["head"] for row in table(tmp_path)] == ["organic", "materials", "organic"]
 
 
 CHILD = """
