@@ -33,7 +33,7 @@ EXCLUDED: dict[str, str] = {
     "optimize/test_minimahop.py*": LONG,
     "test_thermochemistry.py::test_crystal_thermo": LONG,
     "neb/test_autoneb.py*": NUMBERS,
-    "precon/test_lbfgs.py::test_precon": NUMBERS,
+    "precon/test_lbfgs.py::test_preconlbfgs": NUMBERS,
     "test_eos.py::test_eos": NUMBERS,
     "test_hcp.py::test_hcp": NUMBERS,
     "test_dimer_method.py::test_dimer_method": NUMBERS,

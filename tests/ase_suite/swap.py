@@ -5,8 +5,7 @@
 ``ase.calculators.emt.EMT``, and ``asap3.EMT``, become a JMPCalculator with the model of that file, before any
 test imports them.
 Every test ends as one JSON line in JMP_CALC_SUITE_RECORD: its id, its outcome, its seconds, and how often it
-evaluated the network, so that a test that only looks at Atoms, or starts programs of its own, is not counted
-as one of ours.
+evaluated the network, so that tests that only look at Atoms can be counted apart.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 
 from jmp_calc import JMPCalculator
-
-from .cases import ASE_TESTS, EXCLUDED
+from tests.ase_suite.cases import ASE_TESTS, EXCLUDED
 
 MODEL, RECORD = "JMP_CALC_SUITE_MODEL", "JMP_CALC_SUITE_RECORD"
 """Variables of the environment: file of the fitted model, and of the outcomes."""
