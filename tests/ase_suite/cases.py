@@ -17,7 +17,7 @@ NUMBERS = "asserts a number of EMT itself"
 OTHER_PROGRAM = "starts a program of its own in which EMT is EMT"
 LONG = "minutes of dynamics with ASAP's compiled EMT in mind"
 NOT_OURS = "of another calculator, which mentions EMT"
-STEP = "asserts forces by finite differences of one step, whose own error (it goes with the square) is larger here"
+STEP = "asserts forces by finite differences whose own error (the square of their step) is larger here"
 
 EXCLUDED: dict[str, str] = {
     "emt/*": "tests of EMT's own code",
