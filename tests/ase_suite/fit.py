@@ -10,8 +10,7 @@ from pathlib import Path
 
 from jmp_calc import finetune
 from jmp_calc.training import TrainConfig, TrainResult
-
-from .emt_frames import emt_frames, lone_atom_energies
+from tests.ase_suite.emt_frames import emt_frames, lone_atom_energies
 
 SHARE, EPOCHS = 0.3, 12
 """Size of the data and passes over them: about five minutes of one core."""

@@ -26,8 +26,7 @@ from ase import Atoms
 from ase.calculators.calculator import all_changes
 
 from jmp_calc import JMPCalculator
-
-from .cases import ASE_TESTS, EXCLUDED
+from tests.ase_suite.cases import ASE_TESTS, EXCLUDED
 
 MODEL, RECORD = "JMP_CALC_SUITE_MODEL", "JMP_CALC_SUITE_RECORD"
 """Variables of the environment: file of the fitted model, and of the outcomes."""

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from .cases import modules
-from .fit import fitted
-from .swap import MODEL, RECORD
+from tests.ase_suite.cases import modules
+from tests.ase_suite.fit import fitted
+from tests.ase_suite.swap import MODEL, RECORD
 
 pytestmark = pytest.mark.slow
 
