@@ -43,6 +43,7 @@ def main() -> None:
     parser = training_parser(__doc__, "uncertainty")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--forces-every", type=int, default=4, help="frames of which the forces are measured")
+    parser.add_argument("--pictures", type=Path, default=Path(__file__).parents[1] / "docs" / "images")
     args = parser.parse_args()
     path = args.results / "uncertainty.yaml"
     if not args.table:
@@ -108,7 +109,7 @@ def measure(model: Path, args: argparse.Namespace, path: Path) -> None:
             name: np.array([np.mean(np.abs(r) <= norm.ppf((1 + p) / 2)) for p in LEVELS])
             for name, r in ratios.items()
         }
-        plot_calibration(ratios, shares, [args.results / f"uncertainty_{kind}.svg"])
+        plot_calibration(ratios, shares, [args.pictures / f"uncertainty_{kind}.svg"])
 
 
 def estimated_temperatures(frames: list[Atoms], train: list[Atoms]) -> np.ndarray:

@@ -1,23 +1,33 @@
-"""Pictures of the pages on workflows, with ASE's EMT: python benchmarks/workflow_pictures.py
+"""Pictures of the pages on workflows, with ASE's EMT, all or some:
 
-Writes docs/images/adsorb_cu.svg, md_cu.svg, vib_cu13.svg, neb_hop.svg, eos_cu.svg, elastic_ni.svg, young_ni.svg, qha_cu.svg,
-helmholtz_cu.svg, sscha_bands_al.svg, sscha_iterations_al.svg, analysis_cu.svg, check_emt.svg and screen_alloys.svg;
-ts_hop.svg where Sella is installed, kappa_cu.svg and kappa_cumulative_cu.svg where phono3py is.
+    python benchmarks/workflow_pictures.py
+    python benchmarks/workflow_pictures.py energies bands
+
+Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
+is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
+(elastic_constants), phonons_cu.svg (bands), phonons_dos_cu3au.svg (densities), qha_cu.svg,
+helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies),
+screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
+check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
+kappa_cumulative_cu.svg (heat, where phono3py is).
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100, fcc111
+from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
+from matplotlib.figure import Figure
 
 from jmp_calc import (
     adsorb,
@@ -26,12 +36,15 @@ from jmp_calc import (
     conductivity,
     elastic,
     eos,
+    formation_energy,
     md,
     neb,
+    phonons,
     qha,
     relax,
     screen,
     sscha,
+    surface_energy,
     ts,
     vib,
 )
@@ -101,8 +114,17 @@ def thermal_expansion(folder: Path) -> None:
     """Volume, expansion, bulk modulus and heat capacity of copper, and its free energies."""
     copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
     qha(copper, calc=EMT(), supercell="3 3 3", mesh="11 11 11", tmax=600.0, out=folder)
-    for name in ("qha", "helmholtz"):
+    for name in ("qha", "helmholtz", "gruneisen"):
         shutil.copy(folder / f"{name}.svg", IMAGES / f"{name}_cu.svg")
+
+
+def densities(folder: Path) -> None:
+    """Density of states of the phonons of Cu3Au, by element."""
+    alloy = bulk("Cu", a=3.75, cubic=True)
+    alloy.symbols[0] = "Au"
+    alloy = relax(alloy, calc=EMT(), cell="full", fmax=1e-4).atoms
+    phonons(alloy, calc=EMT(), supercell="3 3 3", mesh="15 15 15", pdos=True, out=folder)
+    shutil.copy(folder / "dos.svg", IMAGES / "phonons_dos_cu3au.svg")
 
 
 def at_temperature(folder: Path) -> None:
@@ -122,6 +144,47 @@ def heat(folder: Path) -> None:
     conductivity(copper, calc=EMT(), supercell="3 3 3", fc2_supercell="4 4 4", mesh="11 11 11", out=folder)
     shutil.copy(folder / "kappa.svg", IMAGES / "kappa_cu.svg")
     shutil.copy(folder / "cumulative.svg", IMAGES / "kappa_cumulative_cu.svg")
+
+
+def bands(folder: Path) -> None:
+    """Phonon bands of copper."""
+    copper = relax(bulk("Cu", a=3.6), calc=EMT(), cell="full", fmax=1e-4).atoms
+    phonons(copper, supercell="4 4 4", out=folder)
+    shutil.copy(folder / "band.svg", IMAGES / "phonons_cu.svg")
+
+
+def energies(folder: Path) -> None:
+    """Formation energies of copper with gold against composition, and surface energies against thickness."""
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    pure = [relaxed(bulk(symbol, cubic=True)) for symbol in ("Cu", "Au")]
+    for gold in ((0,), (0, 1), (1, 2, 3)):
+        alloy = bulk("Cu", a=3.9, cubic=True)
+        alloy.symbols[list(gold)] = "Au"
+        found = formation_energy(relaxed(alloy), pure, calc=EMT())
+        left.plot(len(gold) / 4, 1e3 * found.numbers["energy_ev_per_atom"], "o", color="#1f4e79")
+    left.plot([0, 1], [0, 0], "o", color="#1f4e79")
+    left.axhline(0.0, color="#b0b7bf", linewidth=0.6)
+    left.set(xlabel="share of Au in Cu-Au", ylabel="formation energy (meV/atom)")
+    copper, layers = relaxed(bulk("Cu")), np.arange(2, 9)
+    length = float(np.sqrt(2) * np.linalg.norm(copper.cell[0]))
+    for name, build in (("111", fcc111), ("100", fcc100), ("110", fcc110)):
+        slabs = [build("Cu", (1, 1, int(count)), a=length, vacuum=8.0, periodic=True) for count in layers]
+        values = [
+            surface_energy(slab, copper, calc=EMT(), relax="positions").numbers["surface_energy_j_per_m2"]
+            for slab in slabs
+        ]
+        right.plot(layers, values, "o-", color="#1f4e79", linewidth=1.0)
+        beside = dict(textcoords="offset points", ha="right")
+        right.annotate(f"Cu({name})", (layers[-1], values[-1]), (0, 6), **beside)
+    right.margins(y=0.15)
+    right.set(xlabel="layers", ylabel="surface energy (J/m²)")
+    figure.savefig(IMAGES / "energies_emt.svg")
+
+
+def relaxed(atoms: Atoms) -> Atoms:
+    """Positions and cell at EMT's minimum."""
+    return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
 
 
 def alloys(folder: Path) -> None:
@@ -159,23 +222,21 @@ def ramp(folder: Path) -> None:
     shutil.copy(folder / "ramp/md.svg", IMAGES / "md_cu.svg")
 
 
+PICTURES = (
+    *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
+    *(equation_of_state, elastic_constants, bands, densities, thermal_expansion, at_temperature),
+    *(heat, energies, alloys, dynamics, ramp, battery),
+)
+"""In the order of the pages; Sella and phono3py are extras."""
+
+
 def main() -> None:
-    """Draw all of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        vibrations(Path(folder))
-        hop(Path(folder))
-        if find_spec("sella") is not None:
-            transition_state(Path(folder))
-        adsorption(Path(folder))
-        equation_of_state(Path(folder))
-        elastic_constants(Path(folder))
-        thermal_expansion(Path(folder))
-        at_temperature(Path(folder))
-        heat(Path(folder))
-        alloys(Path(folder))
-        dynamics(Path(folder))
-        ramp(Path(folder))
-        battery(Path(folder))
+    """Draw those that are named, or all of them."""
+    wanted = sys.argv[1:] or [picture.__name__ for picture in PICTURES]
+    for picture in PICTURES:
+        if picture.__name__ in wanted:
+            with tempfile.TemporaryDirectory() as folder:
+                picture(Path(folder))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def named_functional(calc: Any) -> str:
     head = _head(calc)
     said = "" if head is None else head.theory.functional or re.split(r"[/ (]", head.level_of_theory)[0]
     name = _plain(said)
-    if not name or name == "unknown":
+    if name in ("", "none", "unknown"):
         what = type(calc).__name__ if head is None else f"Head {head.name!r}"
         raise UsageError(
             f"{what} does not say with which functional its training data were computed.",
@@ -218,8 +218,7 @@ class DispersionCalculator(Calculator):
             raise PropertyNotImplementedError(f"{type(self.base).__name__} computes one structure at a time")
         each = [structures] if hasattr(structures, "positions") else list(structures)
         found = self.base.batch(each, properties)
-        kept = [_kept(one, properties) for one in found]
-        return [self._with_dispersion(atoms, one) for atoms, one in zip(each, kept, strict=True)]
+        return [self._with_dispersion(atoms, one) for atoms, one in zip(each, found, strict=True)]
 
     def get_hessian(self, atoms: Atoms | None = None, indices: Sequence[int] | None = None) -> Hessian:
         """As ``JMPCalculator.get_hessian``, with the second derivatives of dispersion.

@@ -21,7 +21,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jmp_calc import md, neb, phonons, relax_many, screen, sscha
+from jmp_calc import elastic, md, neb, phonons, relax, relax_many, screen, sscha
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 PAUSE_S = 0.004
@@ -115,6 +115,11 @@ def _campaign(folder: Path) -> None:
     screen(_crystals(), calc=SlowEMT, settings=settings, batch=1, resume=True, out=folder, plot=False)
 
 
+def _strained(folder: Path) -> None:
+    nickel = relax(bulk("Ni", "hcp", a=2.48, c=4.05), calc=EMT(), cell="full", fmax=1e-3).atoms
+    elastic(nickel, calc=SlowEMT(), n_strains=3, resume=True, out=folder, plot=False)
+
+
 RAMP = "300 20 steps, 300>900 20 steps, 900>300 20 steps"
 CASES = (
     _of_dynamics("md nve", ensemble="nve"),
@@ -128,6 +133,7 @@ CASES = (
     _of_dynamics("md npt full", ensemble="npt", cell="full"),
     _of_dynamics("md npt c", ensemble="npt", cell="c"),
     _of_dynamics("md schedule", thermostat="bussi", schedule=RAMP),
+    Case("elastic", _strained, ("strained.extxyz",)),
     Case("neb", _hop, ("neb.dat", "neb.log", "band.extxyz", "saddle.extxyz")),
     Case("phonons", _lattice, ("band.yaml", "mesh.yaml", "thermal_properties.yaml", "unitcell.extxyz")),
     Case("sscha", _warm_lattice, ("band.yaml", "iterations.dat", "unitcell.extxyz")),

@@ -40,10 +40,17 @@ SHOWN = 5
 @ADSORB.option("--relax/--no-relax", argument="relax")
 @ADSORB.option("--fmax", argument="fmax", type=float)
 @ADSORB.option("--steps", argument="steps", type=int)
+@click.option("--resume", is_flag=True, default=False, help=ADSORB.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=ADSORB.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def adsorb(
-    struct: str, adsorbate: str, common: Common, plot: bool, allow_truncated: bool, **settings: Any
+    struct: str,
+    adsorbate: str,
+    common: Common,
+    resume: bool,
+    plot: bool,
+    allow_truncated: bool,
+    **settings: Any,
 ) -> None:
     """Best place of ADSORBATE on the slab STRUCT: all sites and orientations relaxed and ranked.
 
@@ -60,7 +67,13 @@ def adsorb(
     molecule: Atoms | str = adsorbate if file is None else file.atoms
     inputs = [slab.path, *([] if file is None else [file.path])]
     run = CommandRun(
-        common, "adsorb", outputs=OUTPUTS, settings=checked.to_dict(), inputs=inputs, redoes=True
+        common,
+        "adsorb",
+        outputs=OUTPUTS,
+        settings=checked.to_dict(),
+        inputs=inputs,
+        resume=resume,
+        resume_hint="--resume goes on",
     )
     if common.dry_run:
         run.check()
@@ -71,7 +84,17 @@ def adsorb(
             run.add_structure(picked)
         calculator = common.calculator(slab.atoms)
         run.model = model_record(calculator)
-        result = run_adsorb(slab.atoms, molecule, calc=calculator, **checked.to_dict(), quiet=common.quiet)
+        result = run_adsorb(
+            slab.atoms,
+            molecule,
+            calc=calculator,
+            **checked.to_dict(),
+            resume=resume,
+            out=common.out,
+            prefix=common.prefix,
+            plot=False,
+            quiet=common.quiet,
+        )
         run.results = result.to_dict()
         for path in result.write(common.out, prefix=common.prefix, plot=plot):
             run.add_output(path, path.stem.replace("_", " "))

@@ -61,12 +61,7 @@ def analyse(struct: str, common: Common, table: Path | None, plot: bool, **given
         if table is not None:
             run.add_input(table)
         result = run_analyse(struct, table=table, **settings.to_dict())
-        run.results = result.to_dict()
-        for written in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(written, WRITTEN.get(written.name.rpartition("-")[2], "figure"))
-        for line in lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, lines(result), plot=plot, what=_what)
 
 
 WRITTEN = {
@@ -75,6 +70,11 @@ WRITTEN = {
     "vacf.dat": "velocity autocorrelation",
     "spectrum.dat": "density of states",
 }
+
+
+def _what(path: Path) -> str:
+    """What a file holds."""
+    return WRITTEN.get(path.name.rpartition("-")[2], "figure")
 
 
 def lines(result: Analysis) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -21,6 +22,16 @@ from .options import Common
 
 if TYPE_CHECKING:
     from ..io.structures import PickedFrame
+
+
+class Written(Protocol):
+    """Result of a workflow that has numbers and files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers by name, with units in the names."""
+
+    def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
+        """Write all files; their paths."""
 
 
 class CommandRun:
@@ -82,6 +93,20 @@ class CommandRun:
     def add_output(self, path: str | Path, what: str) -> None:
         """Record a file that was written; it is hashed when the run ends."""
         self._outputs.append(OutputFile(str(path), what))
+
+    def write_result(
+        self, result: Written, lines: Sequence[str], *, plot: bool, what: Callable[[Path], str] | None = None
+    ) -> None:
+        """The end of most commands: numbers into the summary, files into the folder, ``lines`` to the user.
+
+        ``what`` says what a file holds; by default its name does.
+        """
+        self.results = result.to_dict()
+        for path in result.write(self.common.out, prefix=self.common.prefix, plot=plot):
+            self.add_output(path, path.stem.replace("_", " ") if what is None else what(path))
+        for line in lines:
+            self.common.say(line)
+        self.common.say(f"wrote {self.common.out}")
 
     def say_if_new(self, resume: bool) -> None:
         """Tell who wants to go on that the folder holds nothing to go on with."""

@@ -37,23 +37,39 @@ ELASTIC = Arguments("workflows.statics.elastic", "elastic", ElasticSettings)
 @ELASTIC.option("--allow-unconverged", argument="allow_unconverged", is_flag=True)
 @ELASTIC.option("--symprec", argument="symprec", type=float)
 @click.option("--strict", is_flag=True, help="Exit with 3 when the crystal is not stable.")
+@click.option("--resume", is_flag=True, default=False, help=ELASTIC.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=ELASTIC.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
 def elastic(
-    struct: str, common: Common, strict: bool, plot: bool, allow_truncated: bool, **given: Any
+    struct: str,
+    common: Common,
+    strict: bool,
+    resume: bool,
+    plot: bool,
+    allow_truncated: bool,
+    **given: Any,
 ) -> None:
     """Elastic constants of STRUCT (any ASE file, FILE@INDEX) with clamped and with relaxed ions, and moduli.
 
     Exit code 3 when a relaxation does not reach --fmax; with --strict also when a strain costs no energy.
     """
     from ..io.structures import pick_structure
+    from ..workflows.relax_many import JOURNAL
     from ..workflows.statics.elastic import elastic as run_elastic
     from ..workflows.statics.elastic_result import OUTPUTS
 
     settings = ElasticSettings(**given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms = picked.atoms
-    run = CommandRun(common, "elastic", outputs=OUTPUTS, settings=settings.to_dict(), inputs=[picked.path])
+    run = CommandRun(
+        common,
+        "elastic",
+        outputs=(*OUTPUTS, JOURNAL),
+        settings=settings.to_dict(),
+        inputs=[picked.path],
+        resume=resume,
+        resume_hint="--resume goes on",
+    )
     if common.dry_run:
         from ..workflows.statics.crystal import check_crystal
         from ..workflows.statics.elastic import WHAT
@@ -73,13 +89,11 @@ def elastic(
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
-        result = run_elastic(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
+        result = run_elastic(
+            atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
+        )
+        run.write_result(result, _lines(result), plot=plot)
         if strict:
             result.require_stable()
 

@@ -13,6 +13,8 @@ from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..workflows.statics.eos_result import EosResult
 
 EPILOG = """\b
@@ -38,15 +40,17 @@ EOS = Arguments("workflows.statics.eos", "eos", EosSettings)
 @EOS.option("--relax-steps", argument="relax_steps", type=int)
 @EOS.option("--allow-unconverged", argument="allow_unconverged", is_flag=True)
 @EOS.option("--symprec", argument="symprec", type=float)
+@click.option("--resume", is_flag=True, default=False, help=EOS.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=EOS.help("plot"))
 @click.option("--allow-truncated", is_flag=True, help="Drop an incomplete last frame of an (ext)xyz file.")
-def eos(struct: str, common: Common, plot: bool, allow_truncated: bool, **given: Any) -> None:
+def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: bool, **given: Any) -> None:
     """Equation of state of STRUCT (any ASE file, FILE@INDEX): energies at several volumes, bulk modulus.
 
     Exit code 3 when a relaxation does not reach --fmax, or when the minimum is not among the volumes; the
     files are written in the second case.
     """
     from ..io.structures import pick_structure
+    from ..workflows.relax_many import JOURNAL
     from ..workflows.statics.eos import WHAT
     from ..workflows.statics.eos import eos as run_eos
     from ..workflows.statics.eos_result import OUTPUTS
@@ -54,7 +58,15 @@ def eos(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
     settings = EosSettings(**given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms = picked.atoms
-    run = CommandRun(common, "eos", outputs=OUTPUTS, settings=settings.to_dict(), inputs=[picked.path])
+    run = CommandRun(
+        common,
+        "eos",
+        outputs=(*OUTPUTS, JOURNAL),
+        settings=settings.to_dict(),
+        inputs=[picked.path],
+        resume=resume,
+        resume_hint="--resume goes on",
+    )
     if common.dry_run:
         from ..workflows.statics.crystal import check_crystal
 
@@ -73,17 +85,18 @@ def eos(struct: str, common: Common, plot: bool, allow_truncated: bool, **given:
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
-        result = run_eos(atoms, calc=calculator, **settings.to_dict(), quiet=common.quiet)
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, WRITTEN.get(path.suffix, "equation of state"))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
+        result = run_eos(
+            atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
+        )
+        run.write_result(result, _lines(result), plot=plot, what=_what)
         result.require_minimum()
 
 
-WRITTEN = {".dat": "volumes and energies", ".extxyz": "structures at each volume"}
+def _what(path: Path) -> str:
+    """What a file holds."""
+    held = {".dat": "volumes and energies", ".extxyz": "structures at each volume"}
+    return held.get(path.suffix, "equation of state")
 
 
 def _lines(result: EosResult) -> list[str]:

@@ -79,7 +79,7 @@ class Energies:
     ) -> None:
         self._calculator, self._wanted = calculator, wanted
         self._uncertain = "energy_std" in calculator.implemented_properties
-        self.info = calculator.info
+        self.info, self.dispersion = calculator.info, getattr(calculator, "dispersion", None)
         self.title = f"{'energy [eV]':>16} {'fmax [eV/Å]':>12}" + (
             f" {'std [eV]':>10}" if self._uncertain else ""
         )

@@ -95,12 +95,7 @@ def vib(
         result = run_vib(
             picked.atoms, calc=calculator, dipoles=dipoles, **checked.to_dict(), quiet=common.quiet
         )
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, _lines(result), plot=plot)
         if strict:
             result.require_stable()
 

@@ -40,7 +40,6 @@ from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, source_of
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ..graph.batch import Batch
     from ..graph.build import Graph
     from ..model.config import HeadConfig
     from ..model.potential import Layer, Prediction
@@ -134,13 +133,13 @@ class Evaluator:
         gradient = needs_gradient(properties)
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = [gradient and self.why_no_stress(atoms) is None for atoms in structures]
-        batch, prediction = self._predicted(graphs, forces=gradient, stress=any(stress), describe=True)
+        prediction = self.predict(graphs, forces=gradient, stress=any(stress), describe=True)
         sizes = [graph.n_atoms for graph in graphs]
         found = single_results(prediction, sizes, stress)
         if prediction.features is not None:
             self._warnings.surroundings(graphs, to_numpy(prediction.features[: sum(sizes)]))
         if self.settings.uncertainty is not None:
-            self._add_deviations(structures, batch, prediction, found, forces="forces_std" in properties)
+            self._add_deviations(structures, graphs, prediction, found, forces="forces_std" in properties)
         return found
 
     def together(self, structures: Sequence[Atoms], properties: Sequence[str]) -> list[dict[str, Any]]:
@@ -180,16 +179,14 @@ class Evaluator:
         """The neighbour graphs of one structure (numpy)."""
         return structure_graph(atoms, self.config, search)
 
-    def predict(self, graphs: Sequence[Graph], *, forces: bool, stress: bool) -> Prediction:
+    def predict(
+        self, graphs: Sequence[Graph], *, forces: bool, stress: bool, describe: bool = False
+    ) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With a compiled network, a single structure gets forces and stress in any case.
+        With a compiled network, a single structure gets forces and stress in any case. ``describe``: with the
+        final features, unless the network is compiled.
         """
-        return self._predicted(graphs, forces=forces, stress=stress, describe=False)[1]
-
-    def _predicted(
-        self, graphs: Sequence[Graph], *, forces: bool, stress: bool, describe: bool
-    ) -> tuple[Batch, Prediction]:
         from ..graph.batch import collate
 
         mode = self.settings.forces if forces else "none"
@@ -203,8 +200,8 @@ class Evaluator:
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
             if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
-                return batch, self._compiled(batch)
-            return batch, self.potential(
+                return self._compiled(batch)
+            return self.potential(  # type: ignore[no-any-return]
                 batch,
                 heads=self.head.name,
                 forces=mode,
@@ -228,7 +225,7 @@ class Evaluator:
     def _add_deviations(
         self,
         structures: Sequence[Atoms],
-        batch: Batch,
+        graphs: Sequence[Graph],
         prediction: Prediction,
         found: Sequence[dict[str, Any]],
         *,
@@ -239,9 +236,8 @@ class Evaluator:
         if isinstance(source, FileCommittee):
             more = source.results(structures, found, forces=forces)
         else:
-            recompute = self.memory_plan(GraphCounts.of_batch(batch)) if forces else None
-            sizes = [len(atoms) for atoms in structures]
-            more = deviations(self.potential, source, batch, prediction.features, sizes, recompute)
+            plan = self.memory_plan if forces else None
+            more = deviations(self.potential, source, graphs, self.device, prediction.features, plan)
         for own, deviation in zip(found, more, strict=True):
             check_results(deviation)
             own.update(deviation)

@@ -140,7 +140,7 @@ def check_settings(settings: Settings) -> None:
         )
     if settings.committee and settings.uncertainty != "committee":
         raise UsageError(
-            f"committee names files, and uncertainty is {settings.uncertainty!r}.",
+            f"The committee names files, and uncertainty is {settings.uncertainty!r}.",
             hint="write uncertainty='committee' (--uncertainty committee)",
         )
 

@@ -11,7 +11,7 @@ Asking for an uncertainty changes no energy and no force: these are those of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,12 +22,14 @@ from torch import Tensor
 from ..errors import ModelError
 from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
+from ..model.cost import GraphCounts
 from .results import to_numpy
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from ..graph.batch import Batch
+    from ..graph.build import Graph
     from ..model.config import HeadConfig
     from ..model.potential import Potential
     from ..model.recompute import Recompute
@@ -180,34 +182,38 @@ class FileCommittee:
 def deviations(
     potential: Potential,
     source: Source,
-    batch: Batch,
+    graphs: Sequence[Graph],
+    device: torch.device,
     features: Tensor | None,
-    sizes: Sequence[int],
-    recompute: Recompute | None,
+    plan: Callable[[GraphCounts], Recompute] | None,
 ) -> list[dict[str, Any]]:
     """``energy_std`` of every structure, and ``forces_std`` where they are asked for.
 
     Args:
         potential: of the source.
         source: last layer or heads.
-        batch: S structures.
+        graphs: of S structures.
+        device: of the potential.
         features: final features (N + L, A); None, of a compiled network: they are computed here.
-        sizes: atoms of each structure.
-        recompute: as of ``Potential.slopes``; None: no deviations of forces.
+        plan: what is recomputed for slopes of a batch of some size; None: no deviations of forces.
     """
+    from ..graph.batch import collate
+
     with (
         evaluating(),
         torch.inference_mode(False),
-        torch.autocast(batch.positions.device.type, enabled=False),
+        torch.autocast(device.type, enabled=False),
         allocation_errors(),
     ):
+        batch = collate(graphs, device=device)
         features = potential.final_features(batch) if features is None else features
         energies, spread = to_numpy(source.energy_std(batch, features)), None
-        if recompute is not None:
+        if plan is not None:
+            recompute = plan(GraphCounts.of_batch(batch))
             slopes = potential.slopes(batch, partial(source.members, batch), recompute=recompute)
             spread = to_numpy(source.spread(slopes))
     rows, first = list[dict[str, Any]](), 0
-    for number, size in enumerate(sizes):
+    for number, size in enumerate(graph.n_atoms for graph in graphs):
         row: dict[str, Any] = {"energy_std": float(energies[number])}
         if spread is not None:
             row["forces_std"] = spread[first : first + size].copy()

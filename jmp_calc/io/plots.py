@@ -288,13 +288,17 @@ def plot_stress_strain(
 def plot_young(turn: np.ndarray, young: Mapping[str, np.ndarray], paths: Sequence[Path]) -> None:
     """Young's modulus (n,) in GPa in Cartesian planes by their names, against the angle (n,) in radians from
     the first axis of the plane."""
-    figure, row = _figure(3.2 * len(young), 3.4, columns=len(young), projection="polar")
+    from matplotlib.ticker import MaxNLocator
+
+    figure, row = _figure(3.0 * len(young), 3.4, columns=len(young), projection="polar")
     largest = max(float(values.max()) for values in young.values())
     for axes, (plane, values) in zip(np.atleast_1d(row), young.items(), strict=True):
         axes.plot(turn, values, color=INK, linewidth=1.2)
-        axes.set(title=f"{plane} plane", ylim=(0, 1.05 * largest))
-        axes.tick_params(labelsize=7)
-    figure.suptitle("Young's modulus (GPa)", fontsize=10)
+        axes.set_title(f"Young's modulus (GPa), {plane} plane", fontsize=9)
+        axes.set_xticks(0.5 * np.pi * np.arange(4), [*plane, *(f"−{name}" for name in plane)])
+        axes.set(ylim=(0, 1.05 * largest), rlabel_position=45.0)
+        axes.set_yticks([tick for tick in MaxNLocator(4).tick_values(0.0, largest) if 0.0 < tick <= largest])
+        axes.tick_params(axis="y", labelsize=7)
     _save(figure, paths)
 
 
@@ -321,9 +325,13 @@ def plot_helmholtz(
     """Free energies (T, volumes) in eV against volumes in Å³ at some of the temperatures (T,) in K, and the
     volumes and energies (T,) of their minima."""
     figure, axes = _figure(5.2, 4.4)
+    lowest_label, apart = np.inf, 0.03 * float(np.ptp(energies))
     for row in np.unique(np.linspace(0, len(kelvin) - 1, 8).astype(int)):
         axes.plot(volumes, energies[row], "o-", color=INK, linewidth=0.8, markersize=3)
-        axes.annotate(f"{kelvin[row]:g} K", (volumes[-1], energies[row, -1]), fontsize=7)
+        if (end := float(energies[row, -1])) <= lowest_label - apart:  # cold curves lie on one another
+            place = dict(textcoords="offset points", va="center", fontsize=7)
+            axes.annotate(f"{kelvin[row]:g} K", (volumes[-1], end), (5, 0), **place)
+            lowest_label = end
     axes.plot(*minima, color="C3", linewidth=1.2, label="minimum")
     axes.set(xlabel="volume (Å³)", ylabel="free energy (eV)")
     axes.legend(frameon=False)

@@ -89,7 +89,8 @@ def plot_run(
     table: Mapping[str, np.ndarray], n_atoms: int, target_k: float | None, paths: Sequence[Path]
 ) -> None:
     """Temperature, energies, pressure and volume of a run against time, from the columns (n,) of its table;
-    ``target_k`` of the thermostat where the table has no targets that change."""
+    ``target_k`` of the thermostat where the table has no targets that change. Where it has, nothing is
+    conserved."""
     panels = ["temperature_K", "etot_eV"]
     panels += [name for name in ("pressure_GPa", "volume_A3") if name in table]
     figure, grid = _figure(6.4, 1.9 * len(panels) + 0.6, rows=len(panels))
@@ -101,7 +102,7 @@ def plot_run(
                 ("etot_eV", "total"),
                 ("conserved_eV", "conserved"),
             ):
-                if column in table:
+                if column in table and not (column == "conserved_eV" and "target_K" in table):
                     energy = 1000 * (table[column] - table[column][0]) / n_atoms
                     axes.plot(time, energy, linewidth=0.8, label=label)
             axes.set_ylabel("energy − first\n(meV/atom)")

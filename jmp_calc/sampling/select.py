@@ -34,7 +34,7 @@ class SelectSettings:
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise UsageError(f"n must be at least 1, got {self.n}.")
+            raise UsageError(f"The number n must be at least 1, got {self.n}.")
         limit = self.max_uncertainty_mev
         if limit is not None and not limit > 0:
             raise UsageError(f"max_uncertainty_mev must be positive, got {limit:g}.")

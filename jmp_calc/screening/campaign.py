@@ -128,7 +128,14 @@ class Campaign:
     def _submit(self, executor: Executor, job: Job, state: _State) -> None:
         settings = self._settings
         structures = tuple(job.unit.structures[number] for number in job.members)
-        order = Order(settings.task, settings.task_settings, settings.batch, structures, self._calculator)
+        order = Order(
+            task=settings.task,
+            settings=settings.task_settings,
+            batch=settings.batch,
+            structures=structures,
+            calculator=self._calculator,
+            threads=self._engine.threads,
+        )
         try:
             state.running[executor.submit(compute, order)] = job
         except BrokenExecutor:

@@ -26,6 +26,11 @@ class Engine(Protocol):
     replaceable: bool
     """Whether ``executor`` gives a sound one after a worker has died."""
 
+    @property
+    def threads(self) -> int | None:
+        """Of a worker; None: as whoever started it has set them."""
+        ...
+
     def executor(self) -> Any:
         """A context manager that gives a ``concurrent.futures.Executor``."""
         ...
@@ -34,7 +39,7 @@ class Engine(Protocol):
 class Here:
     """This process, one order after the other."""
 
-    width, replaceable = 1, False
+    width, threads, replaceable = 1, None, False
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:
@@ -61,18 +66,17 @@ class Processes:
     def __init__(self, count: int) -> None:
         """Each uses its share of the cores."""
         self.width = 2 * count  # the next order is there when a process has finished one
+        self.threads = max((os.cpu_count() or 1) // count, 1)
         self._count = count
 
     @contextmanager
     def executor(self) -> Iterator[Executor]:
         """A pool; what it still computes at the end is given up."""
         others = set(multiprocessing.active_children())
-        threads = max((os.cpu_count() or 1) // self._count, 1)
         pool = ProcessPoolExecutor(
             self._count,
             mp_context=multiprocessing.get_context("spawn"),  # torch does not survive a fork
             initializer=started,
-            initargs=(threads,),
         )
         try:
             yield pool
@@ -85,7 +89,7 @@ class Processes:
 class Given:
     """An executor of the caller, who ends it."""
 
-    replaceable = False
+    threads, replaceable = None, False
 
     def __init__(self, executor: Executor, width: int) -> None:
         self.width, self._executor = width, executor
@@ -99,7 +103,7 @@ class Given:
 class Dask:
     """A cluster of Dask: a local one, or that of a scheduler."""
 
-    replaceable = False
+    threads, replaceable = None, False  # Dask gives its workers one thread
 
     def __init__(self, address: str, processes: int) -> None:
         """``address``: "local", or such as tcp://host:8786. UsageError where Dask is not installed."""

@@ -129,7 +129,7 @@ class ScreenResult:
         told = "; ".join(f"{row.name}: {row.outcome.error}" for row in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise NotConvergedError(
-            f"{len(bad)} of {len(self.rows)} structures have no result, the others have.",
+            f"{len(bad)} of {len(self.rows)} structures failed or did not converge.",
             where=told + more,
             hint=f"{TABLE} has a row for each; --resume --retry computes these again",
         )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInputError, NotConvergedError
+from ..machine.signals import deferred_signals
 from ..units import GPA_PER_EV_A3
 from ..workflows.answers import Calculators, StandIn, answer
 from ..workflows.common import has_stress, snapshot, working_copy
-from ..workflows.outcomes import Outcome, failure, of_relaxation, scalars
+from ..workflows.outcomes import Outcome, failure, head_of, of_relaxation, scalars
 from ..workflows.relax_each import relax_each
 from .settings import (
     ElasticSettings,
@@ -37,17 +38,22 @@ def outcomes(
     if isinstance(settings, RelaxSettings):
         return _relaxations(structures, settings, calculators, batch)
     if task == "singlepoint":
-        return _singlepoints(structures, calculators, batch)
-    return [_alone(task, atoms, settings, calculators.of(atoms)) for atoms in structures]
+        found = _singlepoints(structures, calculators, batch)
+    else:
+        found = [_alone(task, atoms, settings, calculators.of(atoms)) for atoms in structures]
+    head = head_of(calculators.of(structures[0]))  # a unit has structures of one kind
+    return [replace(one, values={**head, **one.values}) if one.values else one for one in found]
 
 
 def _relaxations(
     structures: Sequence[Atoms], settings: RelaxSettings, calculators: Calculators, batch: int
 ) -> list[Outcome]:
-    calculator = calculators.of(structures[0])  # a unit has structures of one kind
+    calculator = calculators.of(structures[0])
     found: dict[int, Outcome] = {}
-    for ended in relax_each(enumerate(structures), settings, calc=calculator, together=batch):
-        found[ended.number] = of_relaxation(ended.outcome, structures[ended.number])
+    with deferred_signals() as signals:  # between two rounds, not after all of the unit
+        numbered = enumerate(structures)
+        for ended in relax_each(numbered, settings, calc=calculator, together=batch, signals=signals):
+            found[ended.number] = of_relaxation(ended.outcome, structures[ended.number])
     return [found[number] for number in range(len(structures))]
 
 
@@ -108,7 +114,7 @@ def _eos(atoms: Atoms, settings: EosSettings, calculator: Calculator) -> Outcome
     try:
         result.require_minimum()
     except NotConvergedError as error:
-        return replace(outcome, status="not-converged", error=str(error))
+        return replace(outcome, status="not-converged", error=error.fact)
     return outcome
 
 

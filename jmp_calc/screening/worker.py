@@ -43,6 +43,8 @@ class Order:
     structures: tuple[Atoms, ...]
     calculator: bytes
     """Pickled: a calculator, or a function that makes one."""
+    threads: int | None = None
+    """Of a network in this process; None: as it is."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def compute(order: Order) -> Reply:
 def _outcomes(order: Order) -> list[Outcome]:
     use_own_device()
     calculators = _opened(order.calculator)
+    if order.threads is not None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(order.threads)
     bare = [_bare(atoms) for atoms in order.structures]
     return outcomes(order.task, bare, order.settings, calculators, order.batch)
 
@@ -94,15 +98,12 @@ def packed(calculator: Made) -> bytes:
     return pickle.dumps(calculator)
 
 
-def started(threads: int) -> None:
-    """First thing in a process of ours: it leaves Ctrl-C to its parent, ends with it, and uses so many
-    threads."""
+def started() -> None:
+    """First thing in a process of ours: it leaves Ctrl-C to its parent, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
 
 
 def _end_with(sentinel: int) -> None:

@@ -90,7 +90,7 @@ def failure(error: Exception, atoms: Atoms | None = None) -> Outcome:
     """The outcome of an error: with our own the words of it, with others their type too; ``atoms``: the
     structure as it was given."""
     if isinstance(error, JMPError):
-        text = str(error)
+        text = _words(error)
     elif is_out_of_memory(error):
         text = "Out of memory."
     else:
@@ -98,6 +98,18 @@ def failure(error: Exception, atoms: Atoms | None = None) -> Outcome:
         text = f"{type(error).__name__}: {first[:300]}"
     status: Status = "not-converged" if isinstance(error, NotConvergedError) else "failed"
     return Outcome(status, text, atoms=None if atoms is None else _without_results(atoms))
+
+
+def _words(error: JMPError) -> str:
+    """What is wrong, and where; the hints are of runs of one structure."""
+    return error.fact if error.where is None else f"{error.fact} [{error.where}]"
+
+
+def head_of(calculator: Any) -> dict[str, Scalar]:
+    """The head that has computed, as a column: numbers of two heads have nothing in common. Empty for
+    calculators without heads."""
+    head = getattr(getattr(calculator, "info", None), "head", None)
+    return {} if head is None else {"head": str(head)}
 
 
 def _without_results(atoms: Atoms) -> Atoms:
@@ -113,13 +125,17 @@ def of_relaxation(found: RelaxResult | Exception, start: Atoms) -> Outcome:
     try:
         found.require_converged()
     except NotConvergedError as told:
-        error = str(told)
+        error = _words(told)
     started, n_atoms = found.trajectory[0].calc.results["energy"], len(found.atoms)
-    values = scalars(found.to_dict()) | {
-        "energy_start_ev": started,
-        "energy_ev_per_atom": found.energy_ev / n_atoms,
-        "energy_gain_ev_per_atom": (started - found.energy_ev) / n_atoms,
-    }
+    values = (
+        head_of(found.atoms.calc)
+        | scalars(found.to_dict())
+        | {
+            "energy_start_ev": started,
+            "energy_ev_per_atom": found.energy_ev / n_atoms,
+            "energy_gain_ev_per_atom": (started - found.energy_ev) / n_atoms,
+        }
+    )
     if values["volume_a3"] is not None:
         values["volume_a3_per_atom"] = found.atoms.get_volume() / n_atoms
     status: Status = "ok" if error is None else "not-converged"

@@ -84,7 +84,7 @@ class RelaxManyResult:
         told = "; ".join(f"{row.name}: {row.outcome.error}" for row in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise NotConvergedError(
-            f"{len(bad)} of {len(self.rows)} structures are not relaxed, the others are.",
+            f"{len(bad)} of {len(self.rows)} structures failed or did not converge.",
             where=told + more,
             hint=f"{TABLE} has a row for each; steps that were too few: --overwrite with more --steps",
         )

@@ -135,6 +135,8 @@ def _head(head: HeadConfig) -> dict[str, Any]:
         if head.binding:
             pairs = zip(symbols(head.binding), sorted(head.binding.items()), strict=True)
             described["binding_ev"] = {symbol: energy for symbol, (_, energy) in pairs}
+    if head.committee:
+        described["committee"] = {"heads": ", ".join(head.committee), "scale": head.committee_scale}
     if head.cutoff is not None:
         described["cutoff_angstrom"] = head.cutoff
     return described

@@ -37,5 +37,6 @@ def test_dispersion_is_added_and_recorded(run, model: str, water: Path, tmp_path
         assert summary["model"].get("dispersion") == ("D3(BJ), pbe" if words else None)
         energies[name] = summary["results"]
     assert energies["with"] != energies["without"]
-    unknown = run("singlepoint", water, "-m", model, "--dispersion", "d3bj", "--dispersion-functional", "lda")
+    words = ("--dispersion", "d3bj", "--dispersion-functional", "lda", "-o", tmp_path / "unknown")
+    unknown = run("singlepoint", water, "-m", model, *words)
     assert unknown.exit_code == 2 and "no parameters for the functional" in unknown.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,17 @@ def test_sscha_says_what_it_would_do(run, model: str, salt: Path, tmp_path: Path
     assert "force_calculations: 123" in done.stdout  # 2 at rest, the perfect one, 6 times 20
     assert not (tmp_path / "none").exists()
     assert run(*words, "--iterations", 3).exit_code == 2
+
+
+def test_conductivity_says_what_it_would_do_or_what_to_install(
+    run, model: str, salt: Path, tmp_path: Path
+) -> None:
+    cells = ("--supercell", "2 2 2", "--fc2-supercell", "2 2 2")
+    done = run("conductivity", salt, "-m", model, *cells, "--dry-run", "-o", tmp_path / "none")
+    if find_spec("phono3py") is None:
+        assert done.exit_code != 0
+        assert "pip install 'jmp-calc[conductivity]'" in done.stderr
+    else:
+        assert done.exit_code == 0, done.output
+        assert "fc2_supercell_atoms: 16" in done.stdout
+    assert not (tmp_path / "none").exists()

@@ -21,13 +21,14 @@ from ase.db import connect
 
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.machine.signals import Interrupted
 from jmp_calc.screening.screen import ScreenResult, screen
 from jmp_calc.screening.settings import task_settings
 from jmp_calc.units import GPA_PER_EV_A3
 from jmp_calc.workflows.relax_settings import RelaxSettings
 from jmp_calc.workflows.statics.eos import eos
 from jmp_calc.workflows.statics.eos_settings import EosSettings
-from tests.screening.emt_calculators import Deadly
+from tests.screening.emt_calculators import Deadly, Mortal
 
 METALS = {"Cu": 3.7, "Al": 4.1, "Ni": 3.6, "Ag": 4.0, "Pd": 3.8, "Pt": 4.0}
 
@@ -79,7 +80,7 @@ def test_a_row_for_each_in_every_file(tmp_path: Path) -> None:
         assert database.get(number=0).energy == pytest.approx(given[0].get_potential_energy(), abs=1e-9)
         assert database.get(status="failed").formula == "H2O"
     assert len(ase.io.read(tmp_path / "screen.extxyz", ":")) == 4
-    with pytest.raises(NotConvergedError, match="1 of 5 structures have no result"):
+    with pytest.raises(NotConvergedError, match="1 of 5 structures failed or did not converge"):
         result.require_some()
 
 
@@ -144,6 +145,7 @@ def test_molecules_and_crystals_have_a_head_each(tmp_path: Path, by_kind: Path) 
     given = [molecule("H2O"), bulk("NaCl", "rocksalt", a=5.6), molecule("CH4")]
     result = screen(given, calc=JMPCalculator(by_kind), task="singlepoint", out=tmp_path, plot=False)
     assert result.counts["ok"] == 3
+    assert [row["head"] for row in table(tmp_path)] == ["organic", "materials", "organic"]
 
 
 CHILD = """
@@ -184,6 +186,16 @@ def uninterrupted(tmp_path: Path) -> list[dict[str, str]]:
 def test_a_killed_campaign_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     assert killed_and_resumed(tmp_path, processes=1, kill="35", kills=2) == 2
     assert_same(table(tmp_path / "out"), uninterrupted(tmp_path))
+
+
+def test_an_interrupted_campaign_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, settings = crystals(), RelaxSettings(fmax=0.03)
+    monkeypatch.setenv("JMP_TEST_KILL", "20 interrupt")
+    monkeypatch.setattr(Mortal, "count", 0)
+    with pytest.raises(Interrupted, match="2 of 6 structures were done; --resume goes on"):
+        screen(given, calc=Mortal, settings=settings, out=tmp_path, batch=1, plot=False)
+    rest = screen(given, calc=Mortal, settings=settings, out=tmp_path, batch=1, resume=True, plot=False)
+    assert rest.n_computed == 4 and rest.counts["ok"] == 6
 
 
 @pytest.mark.slow

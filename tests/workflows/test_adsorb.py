@@ -116,3 +116,17 @@ def test_what_cannot_be_meant_is_refused() -> None:
     thin = fcc111("Cu", (2, 2, 3), vacuum=3.0, periodic=True)
     with pytest.raises(UsageError, match="the vacuum above the slab"):
         adsorb(thin, "C6H6", calc=EMT())
+
+
+def test_a_killed_search_takes_the_relaxations_that_had_ended(tmp_path: Path) -> None:
+    slab = fcc100("Cu", (1, 1, 3), vacuum=8)
+    whole = adsorb(slab, "O", calc=EMT(), fix_bottom=0.7, fmax=0.05, out=tmp_path / "whole", plot=False)
+    folder = tmp_path / "killed"
+    adsorb(slab, "O", calc=EMT(), fix_bottom=0.7, fmax=0.05, out=folder, plot=False)
+    journal = folder / "relax.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:20])  # the last one is cut short
+    again = adsorb(slab, "O", calc=EMT(), fix_bottom=0.7, fmax=0.05, out=folder, resume=True, plot=False)
+    energies = [[row.adsorption_ev for row in result.rows] for result in (whole, again)]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-9)
+    assert len(journal.read_text().splitlines()) == len(lines)

@@ -257,3 +257,17 @@ def test_volumes_go_to_a_jmp_calculator_at_once(
     for atoms, energy in zip(singles, result.energies_ev, strict=True):
         atoms.calc = calc
         assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+
+
+def test_a_killed_run_takes_the_relaxations_that_had_ended(copper: Atoms, tmp_path: Path) -> None:
+    copper.positions[0] += [0.03, 0.02, 0.01]
+    whole = eos(copper, out=tmp_path / "whole", plot=False)
+    eos(copper, out=tmp_path / "killed", plot=False)
+    journal = tmp_path / "killed/relax.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-2]) + lines[-2][:30])  # one lost, one cut short
+    again = eos(copper, out=tmp_path / "killed", resume=True, plot=False)
+    assert np.array_equal(whole.energies_ev, again.energies_ev)
+    assert len(journal.read_text().splitlines()) == len(lines)
+    fresh = eos(copper, out=tmp_path / "killed", plot=False)  # not asked to go on: everything anew
+    assert np.array_equal(whole.energies_ev, fresh.energies_ev)

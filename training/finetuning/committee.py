@@ -69,7 +69,7 @@ def _disturb(potential: Potential, head: str) -> None:
         for parameter in potential.heads[head].parameters():
             size = parameter.square().mean().sqrt()
             noise = torch.randn(parameter.shape, dtype=parameter.dtype).to(parameter.device)
-            parameter += NOISE * size * noise
+            parameter.add_(NOISE * size * noise)
 
 
 def with_committee_scale(potential: Potential, head: str, batches: Batches) -> Potential:

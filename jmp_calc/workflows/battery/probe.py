@@ -27,6 +27,8 @@ class Probe:
     precision: str
     """float64 or float32."""
     seed: int = 0
+    refusal: str = ""
+    """The first error of a structure that the calculator does not compute."""
     _kinds: dict[bool, Calculator] = field(default_factory=dict)
 
     def calculator(self, atoms: Atoms) -> Calculator:
@@ -103,7 +105,8 @@ class Probe:
             self.results([atoms], ["energy", "forces"])
         except OutOfMemoryError:
             raise
-        except Exception:  # of foreign calculators anything: what they cannot compute is not asked again
+        except Exception as error:  # of foreign calculators anything: what they refuse is not asked again
+            self.refusal = self.refusal or f"{type(error).__name__}: {error}"
             return False
         return True
 

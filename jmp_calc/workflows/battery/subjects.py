@@ -103,6 +103,7 @@ def subjects(probe: Probe) -> Subjects:
     if not every:
         raise UsageError(
             "The calculator computes none of the structures of the battery.",
+            where=probe.refusal or None,
             hint=f"it is asked for the molecules {', '.join(BENT[:4])} … and the crystals {', '.join(CUBIC)}",
         )
     numbers = sorted({int(number) for atoms in every for number in atoms.numbers}, reverse=True)

@@ -55,8 +55,8 @@ class ConductivitySettings:
                 raise UsageError(f"{name} must be positive, got {value}.")
         if not self.tmin > 0:
             raise UsageError(
-                f"tmin must be above 0 K, got {self.tmin}: without boundaries and isotopes the conductivity "
-                "of a crystal has no limit there."
+                f"The lowest temperature tmin must be above 0 K, got {self.tmin}: without boundaries "
+                "and isotopes the conductivity of a crystal has no limit there."
             )
         if not isinstance(self.mesh, str) and math.prod(self.mesh) > MOST["mesh"]:
             raise UsageError(f"The mesh may have {MOST['mesh']} points, got {math.prod(self.mesh)}.")

@@ -21,13 +21,14 @@ from ..kept import Kept, kept_in
 from ..relax_settings import CellMode
 from ..statics.crystal import at_volumes, check_crystal
 from ..statics.together import evaluated
+from ..statics.volumes import FEWEST_VOLUMES
 from . import glue
 from .cell import check_lattice
 from .gruneisen import mode_gruneisen, run_gruneisen
 from .nac import non_analytical, set_born
 from .phonons import forces_of, relaxed_start
 from .qha_result import OUTPUTS, QhaResult
-from .qha_settings import FEWEST_VOLUMES, QhaEos, QhaRelax, QhaSettings
+from .qha_settings import QhaEos, QhaRelax, QhaSettings
 from .settings import supercell_matrix
 
 if TYPE_CHECKING:

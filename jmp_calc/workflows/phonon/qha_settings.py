@@ -8,23 +8,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...errors import UsageError
+from ..statics.volumes import VolumeSettings
 from .settings import PhononSettings
 
 QhaEos = Literal["vinet", "birch_murnaghan", "murnaghan"]
 QhaRelax = Literal["positions", "shape"]
-FEWEST_VOLUMES, MOST_VOLUMES = 5, 100
-"""Four numbers are fitted."""
-SMALLEST, LARGEST = 0.3, 3.0
-"""Volumes beyond these, relative to the given one, are of no crystal that anyone means."""
+MOST_VOLUMES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class QhaSettings:
+class QhaSettings(VolumeSettings):
     """How to compute thermal expansion; the fields are the arguments of ``qha`` and explained there."""
 
     min_volume: float = 0.96
     max_volume: float = 1.08
-    n_volumes: int = 7
     eos: QhaEos = "vinet"
     pressure_gpa: float = 0.0
     relax: QhaRelax = "positions"
@@ -49,16 +46,13 @@ class QhaSettings:
             if getattr(self, name) not in get_args(allowed):
                 fact = f"Unknown {name} '{getattr(self, name)}'."
                 raise UsageError(fact, hint=f"one of {', '.join(get_args(allowed))}")
-        if not SMALLEST <= self.min_volume < 1 < self.max_volume <= LARGEST:
+        usual = "0.96 and 1.08 are usual, more to the larger side as crystals expand"
+        self.check_volumes(most=MOST_VOLUMES, usual=usual)
+        if not self.min_volume < 1 < self.max_volume:
             raise UsageError(
-                f"Volumes from {self.min_volume} to {self.max_volume} cannot be meant: they are relative to "
-                f"that of the structure, from {SMALLEST} to {LARGEST}, with 1 between them.",
-                hint="0.96 and 1.08 are usual, more to the larger side as crystals expand",
-            )
-        if not FEWEST_VOLUMES <= self.n_volumes <= MOST_VOLUMES:
-            raise UsageError(
-                f"n_volumes must be from {FEWEST_VOLUMES} to {MOST_VOLUMES}, got {self.n_volumes}: four "
-                "numbers are fitted."
+                f"Volumes from {self.min_volume} to {self.max_volume} cannot be meant: that of the "
+                "structure, 1, must lie between them.",
+                hint=usual,
             )
         if not np.isfinite(self.pressure_gpa):
             raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
@@ -83,11 +77,6 @@ class QhaSettings:
             imaginary_tolerance_thz=self.imaginary_tolerance_thz,
             born=self.born,
         )
-
-    @property
-    def scales(self) -> np.ndarray:
-        """The volumes relative to that of the structure, (n_volumes,), the smallest first."""
-        return np.linspace(self.min_volume, self.max_volume, self.n_volumes)
 
     @property
     def temperatures(self) -> np.ndarray:

@@ -46,13 +46,13 @@ class SschaSettings:
         if not 0 <= self.temperature_k <= MOST["temperature_k"]:
             raise UsageError(f"The temperature must be from 0 to 100000 K, got {self.temperature_k}.")
         if not 2 <= self.snapshots <= MOST["snapshots"]:
-            raise UsageError(f"snapshots must be from 2 to {MOST['snapshots']}, got {self.snapshots}.")
+            raise UsageError(f"The snapshots must be from 2 to {MOST['snapshots']}, got {self.snapshots}.")
         if not 2 <= self.iterations <= MOST["iterations"]:
-            raise UsageError(f"iterations must be from 2 to {MOST['iterations']}, got {self.iterations}.")
+            raise UsageError(f"The iterations must be from 2 to {MOST['iterations']}, got {self.iterations}.")
         if not 0 <= self.transient <= self.iterations - 2:
             raise UsageError(
-                f"transient must be from 0 to {self.iterations - 2}, got {self.transient}: two iterations "
-                "have to be left to compare.",
+                f"The transient must be from 0 to {self.iterations - 2}, got {self.transient}: two "
+                "iterations have to be left to compare.",
                 hint="more --iterations, or a smaller --transient",
             )
         if not (np.isfinite(self.tolerance_thz) and self.tolerance_thz > 0):

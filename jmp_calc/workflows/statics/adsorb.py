@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...bonding import bonds_of
-from ...errors import BadInputError, GuardError, JMPError, UsageError
+from ...errors import BadInputError, UsageError
 from ...io.outdir import claimed, with_prefix
+from ...io.structures import NamedFrame
 from ...lattice import VACUUM
 from ..common import warn_if_not_smooth, working_copy
 from ..energy_sums import check_one_method, check_zero
-from ..relax import relax as run_relax
+from ..relax_each import TOGETHER
+from ..relax_many import ManyRun
+from ..relax_settings import RelaxSettings
 from .adsorb_result import OUTPUTS, Adsorbed, AdsorbResult
 from .adsorb_settings import AdsorbSettings, Orientations
 from .energies import adsorption_energy
@@ -26,7 +30,7 @@ from .parts import check_adsorbate
 from .placing import Candidate, candidates_of, gas, molecule_named
 from .sites import Face, Site, face_of, nearest_site, sites_of
 from .sums import EnergySum
-from .together import evaluated, relaxed
+from .together import evaluated, kept_relaxations, relaxed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,12 +52,13 @@ def adsorb(
     relax: bool = AdsorbSettings.relax,
     fmax: float = AdsorbSettings.fmax,
     steps: int = AdsorbSettings.steps,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
     quiet: bool = True,
 ) -> AdsorbResult:
-    """Put an adsorbate on all sites of a slab in several orientations, relax them all, and rank them.
+    """Put an adsorbate on all sites of a slab in several orientations, relax all side by side, and rank them.
 
     Args:
         slab: the bare surface, with vacuum along one direction; its upper face is covered, its constraints
@@ -70,6 +75,7 @@ def adsorb(
             put. Default: True.
         fmax: largest force left by relaxations, eV/Å. Default: 0.02.
         steps: most steps of each relaxation. Default: 300.
+        resume: take the relaxations that a killed run left in the folder, and do the others. Default: False.
         out: folder for structures, table and figure; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw a figure of sites and energies into the folder. Default: True.
@@ -101,7 +107,8 @@ def adsorb(
     check_zero({"slab": work, "adsorbate": molecule})
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        result = _computed(work, molecule, settings, quiet)
+        journal = kept_relaxations(out, prefix, resume=resume)
+        result = _computed(work, molecule, settings, journal, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -159,7 +166,9 @@ def _fix_bottom(face: Face, share: float) -> None:
     face.slab.set_constraint(FixAtoms(np.flatnonzero(below)))
 
 
-def _computed(work: Atoms, molecule: Atoms, settings: AdsorbSettings, quiet: bool) -> AdsorbResult:
+def _computed(
+    work: Atoms, molecule: Atoms, settings: AdsorbSettings, journal: Path | None, quiet: bool
+) -> AdsorbResult:
     """References, candidates, their ends, and the ranking."""
     face, candidates = planned(work, molecule, settings)
     bare, alone = face.slab.copy(), molecule
@@ -170,7 +179,7 @@ def _computed(work: Atoms, molecule: Atoms, settings: AdsorbSettings, quiet: boo
         (alone,) = relaxed([alone], allow_unconverged=False, what="molecule", **how)
     for one in candidates:
         one.atoms.calc = work.calc
-    ended = _ended(candidates, settings, quiet)
+    ended = _ended(candidates, settings, journal, quiet)
     sound = [atoms for atoms in ended if not isinstance(atoms, str)]
     if not sound:
         raise BadInputError("Every candidate failed.", where=f"the first: {ended[0]}")
@@ -185,23 +194,18 @@ def _computed(work: Atoms, molecule: Atoms, settings: AdsorbSettings, quiet: boo
     return AdsorbResult(tuple(rows), reference, tuple(kinds), face, bare, alone, settings)
 
 
-def _ended(candidates: Sequence[Candidate], settings: AdsorbSettings, quiet: bool) -> list[Atoms | str]:
-    """Each candidate with its energy and forces, or why it has none."""
+def _ended(
+    candidates: Sequence[Candidate], settings: AdsorbSettings, journal: Path | None, quiet: bool
+) -> list[Atoms | str]:
+    """Each candidate with its energy and forces, or why it has none; relaxations side by side, kept in the
+    journal as they end."""
+    structures = [one.atoms for one in candidates]
     if not settings.relax:
-        structures = [one.atoms for one in candidates]
         return list(evaluated(structures, ["energy", "forces"], what="candidate", quiet=quiet))
-    found: list[Atoms | str] = []
-    for one in candidates:
-        try:
-            end = run_relax(one.atoms, fmax=settings.fmax, steps=settings.steps, quiet=quiet).atoms
-            found += evaluated([end], ["energy", "forces"], what="candidate", quiet=True)
-        except (GuardError, BadInputError) as err:
-            found.append(_reason(err))
-    return found
-
-
-def _reason(error: JMPError) -> str:
-    return " ".join(part for part in (error.fact, error.where) if part)
+    frames = [NamedFrame(atoms, "", number) for number, atoms in enumerate(structures)]
+    run = ManyRun(frames, RelaxSettings(fmax=settings.fmax, steps=settings.steps), None, TOGETHER)
+    outcomes = [row.outcome for row in run.result(journal, quiet=quiet).rows]
+    return [str(one.error) if one.atoms is None or one.status == "failed" else one.atoms for one in outcomes]
 
 
 def _reference(sound: Sequence[Atoms], bare: Atoms, alone: Atoms, settings: AdsorbSettings) -> EnergySum:

@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import JMPWarning
 from ...io.atomic import replacing
 from ..common import output_path, write_frames
+from ..relax_many import JOURNAL
 from .adsorb_settings import AdsorbSettings
 from .placing import Candidate
 from .sites import Face, Site
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 PLOTS = ("adsorb.svg", "adsorb.png")
-OUTPUTS = ("adsorbed.extxyz", "starts.extxyz", "best.extxyz", "parts.extxyz", "adsorb.csv", *PLOTS)
+TABLES = ("adsorbed.extxyz", "starts.extxyz", "best.extxyz", "parts.extxyz", "adsorb.csv")
+OUTPUTS = (*TABLES, JOURNAL, *PLOTS)
 SAME_EV = 0.01
 """Ends on one kind of site whose energies differ by less are one."""
 
@@ -135,7 +137,7 @@ class AdsorbResult:
             table = csv.DictWriter(stream, list(rows[0]))
             table.writeheader()
             table.writerows(rows)
-        written = [paths[name] for name in OUTPUTS if name not in PLOTS]
+        written = [paths[name] for name in TABLES]
         return written + (self.plot([paths[name] for name in PLOTS]) if plot else [])
 
     def _frame(self, rank: int, row: Adsorbed) -> Atoms:

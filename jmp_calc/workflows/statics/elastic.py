@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from .crystal import STRESS_LIMIT_GPA, check_crystal, largest_stress_gpa
 from .elastic_result import OUTPUTS, ElasticResult
 from .elastic_settings import ElasticSettings, Ions
 from .tensor import ElasticTensor, symmetrised
-from .together import evaluated, relaxed
+from .together import evaluated, kept_relaxations, relaxed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,6 +45,7 @@ def elastic(
     relax_steps: int = ElasticSettings.relax_steps,
     allow_unconverged: bool = ElasticSettings.allow_unconverged,
     symprec: float = ElasticSettings.symprec,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -63,6 +65,7 @@ def elastic(
         relax_steps: most steps of each relaxation. Default: 500.
         allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
         symprec: deviations from symmetry below this are ignored, Å. Default: 0.01.
+        resume: take the relaxations that a killed run left in the folder, and do the others. Default: False.
         out: folder for the files; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw stress against strain and Young's modulus against direction into the folder. Default: True.
@@ -95,15 +98,16 @@ def elastic(
         )
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        result = _computed(work, settings, quiet)
+        journal = kept_relaxations(out, prefix, resume=resume)
+        result = _computed(work, settings, journal, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
 
 
-def _computed(work: Atoms, settings: ElasticSettings, quiet: bool) -> ElasticResult:
+def _computed(work: Atoms, settings: ElasticSettings, journal: Path | None, quiet: bool) -> ElasticResult:
     """Relax, strain, evaluate, relax in the strained cells, fit; warns of what the tensor suffers from."""
-    (start,) = _relaxed([work], settings, None, "unstrained cell", quiet)
+    (start,) = _relaxed([work], settings, None, "unstrained cell", journal, quiet)
     rotations = point_group(start, settings.symprec)
     (unstrained,) = evaluated([start], ["energy", "forces", "stress"], what="unstrained cell", quiet=quiet)
     strained = strained_cells(start, settings)
@@ -111,7 +115,7 @@ def _computed(work: Atoms, settings: ElasticSettings, quiet: bool) -> ElasticRes
     frames = evaluated(strained, asked, what="strained cell", quiet=quiet)
     clamped, with_relaxed = _fitted(frames, rotations, settings), None
     if settings.ions == "relaxed":
-        moved = _relaxed(strained, settings, frames, "strained cell", quiet)
+        moved = _relaxed(strained, settings, frames, "strained cell", journal, quiet)
         frames = evaluated(moved, asked, what="relaxed strained cell", quiet=quiet)
         with_relaxed = _fitted(frames, rotations, settings)
     result = ElasticResult(
@@ -143,6 +147,7 @@ def _relaxed(
     settings: ElasticSettings,
     known: Sequence[Atoms] | None,
     what: str,
+    journal: Path | None,
     quiet: bool,
 ) -> list[Atoms]:
     return relaxed(
@@ -153,6 +158,7 @@ def _relaxed(
         what=what,
         quiet=quiet,
         known=known,
+        journal=journal,
     )
 
 

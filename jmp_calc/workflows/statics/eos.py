@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -21,7 +22,7 @@ from .crystal import at_volumes, check_crystal
 from .eos_fit import fitted
 from .eos_result import OUTPUTS, EosResult
 from .eos_settings import EosForm, EosRelax, EosSettings
-from .together import evaluated, relaxed
+from .together import evaluated, kept_relaxations, relaxed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,6 +48,7 @@ def eos(
     relax_steps: int = EosSettings.relax_steps,
     allow_unconverged: bool = EosSettings.allow_unconverged,
     symprec: float = EosSettings.symprec,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -69,6 +71,7 @@ def eos(
         allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
         symprec: deviations from symmetry below this are ignored when space groups are compared, Å. Default:
             0.01.
+        resume: take the relaxations that a killed run left in the folder, and do the others. Default: False.
         out: folder for the files; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw energies and pressures against volumes into the folder. Default: True.
@@ -98,13 +101,14 @@ def eos(
     check_crystal(work, WHAT)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        result = _computed(work, settings, quiet)
+        journal = kept_relaxations(out, prefix, resume=resume)
+        result = _computed(work, settings, journal, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
 
 
-def _computed(work: Atoms, settings: EosSettings, quiet: bool) -> EosResult:
+def _computed(work: Atoms, settings: EosSettings, journal: Path | None, quiet: bool) -> EosResult:
     """Scale, relax, evaluate, fit; warns of what makes the curve worth less."""
     structures = at_volumes(work, settings.scales)
     if settings.relax != "none":
@@ -116,6 +120,7 @@ def _computed(work: Atoms, settings: EosSettings, quiet: bool) -> EosResult:
             allow_unconverged=settings.allow_unconverged,
             what="volume",
             quiet=quiet,
+            journal=journal,
         )
     with_stress = has_stress(structures[0])
     asked = ["energy", "forces", *(["stress"] if with_stress else [])]

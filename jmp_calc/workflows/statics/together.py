@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import NotConvergedError, UsageError
 from ...io.progress import Progress
+from ...io.structures import NamedFrame
 from ...machine.signals import deferred_signals
 from ..batches import computed
+from ..common import output_path
 from ..kept import Kept
-from ..relax_each import relax_each
+from ..outcomes import Outcome
+from ..relax_each import TOGETHER, relax_each
+from ..relax_many import JOURNAL, ManyRun
 from ..relax_result import RelaxResult
 from ..relax_settings import CellMode, RelaxSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+GO_ON = "allow more steps (--relax-steps) or larger forces (--fmax), or go on with --allow-unconverged"
+
+
+def kept_relaxations(out: str | os.PathLike[str] | None, prefix: str, *, resume: bool) -> Path | None:
+    """The file in which a run keeps its relaxations, without those of an earlier run unless it goes on; None
+    without a folder."""
+    if out is None:
+        return None
+    path = output_path(out, JOURNAL, prefix)
+    if not resume:
+        path.unlink(missing_ok=True)
+    return path
 
 
 def evaluated(
@@ -85,10 +104,11 @@ def relaxed(
     quiet: bool,
     cell: CellMode = "none",
     known: Sequence[Atoms] | None = None,
+    journal: Path | None = None,
 ) -> list[Atoms]:
     """Copies with relaxed positions (and ``cell``) and the calculator, relaxed side by side; where symmetry
     or luck leaves no force above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated``
-    gave with forces.
+    gave with forces. ``journal``: a file that keeps relaxations as they end, for a run that goes on.
 
     Raises:
         NotConvergedError: one that does not reach ``fmax`` in ``steps`` steps, or ends above its start,
@@ -104,6 +124,13 @@ def relaxed(
         if cell != "none" or np.linalg.norm(frame.get_forces(), axis=1).max() > fmax
     ]
     settings = RelaxSettings(fmax=fmax, steps=steps, cell=cell)
+    if journal is not None and tense:
+        for (number, atoms), end in zip(tense, _kept(tense, settings, journal, quiet), strict=True):
+            if end.atoms is None or end.status == "failed" or (end.status != "ok" and not allow_unconverged):
+                fact = f"The {_named(what, number, structures)} is not relaxed: {end.error}"
+                raise NotConvergedError(fact, hint=GO_ON)
+            found[number] = _moved(atoms, end.atoms)
+        return found
     ended: dict[int, RelaxResult] = {}
     with deferred_signals() as signals, Progress(f"relax {what}", len(tense), quiet=quiet) as progress:
         for one in relax_each(tense, settings, signals=signals):
@@ -118,13 +145,32 @@ def relaxed(
     return found
 
 
+def _kept(
+    tense: Sequence[tuple[int, Atoms]], settings: RelaxSettings, journal: Path, quiet: bool
+) -> list[Outcome]:
+    """How relaxations ended, those of the journal taken from there."""
+    frames = [NamedFrame(atoms, "", number) for number, atoms in tense]
+    return [
+        row.outcome for row in ManyRun(frames, settings, None, TOGETHER).result(journal, quiet=quiet).rows
+    ]
+
+
+def _moved(atoms: Atoms, end: Atoms) -> Atoms:
+    """A structure at the place and in the cell of its end, with what else it has."""
+    copy = atoms.copy()
+    copy.set_cell(end.cell.array, scale_atoms=False, apply_constraint=False)
+    copy.positions[:] = end.positions
+    copy.calc = atoms.calc
+    return copy
+
+
 def _not_relaxed(name: str, result: RelaxResult, fmax: float) -> NotConvergedError:
     left = result.stress_left_gpa
     stress = "" if left is None else f" and a stress of {left:.2g} GPa"
     return NotConvergedError(
         f"The {name} is not relaxed: a force of {result.fmax:.2g} eV/Å{stress} was left after "
         f"{result.n_steps} steps, wanted {fmax:g} eV/Å.",
-        hint="allow more steps (--relax-steps) or larger forces (--fmax), or go on with --allow-unconverged",
+        hint=GO_ON,
     )
 
 

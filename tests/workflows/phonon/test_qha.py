@@ -145,9 +145,9 @@ def test_volumes_with_imaginary_modes_are_left_out_or_too_many() -> None:
     "wrong, message",
     [
         ({"n_volumes": 4}, "from 5 to 100"),
-        ({"min_volume": 1.02}, "with 1 between them"),
-        ({"max_volume": 0.99}, "with 1 between them"),
-        ({"max_volume": float("nan")}, "with 1 between them"),
+        ({"min_volume": 1.02}, "must lie between them"),
+        ({"max_volume": 0.99}, "must lie between them"),
+        ({"max_volume": float("nan")}, "the smaller first"),
         ({"eos": "birch"}, "Unknown eos"),
         ({"relax": "full"}, "Unknown relax"),
         ({"pressure_gpa": float("nan")}, "pressure_gpa must be finite"),
