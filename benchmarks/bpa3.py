@@ -64,12 +64,13 @@ def main() -> None:
     parser = with_draws(training_parser(__doc__, "bpa3"))
     parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--optimizer", choices=("soap", "adamw"), default="soap")
     parser.add_argument("--model", type=Path, help="one more row: this model file in place of jmp-xs")
     args = parser.parse_args()
     known = ROWS if args.model is None else {args.model.stem: Row(str(args.model))}
     path = args.results / "bpa3.yaml"
     for name in () if args.table else (name for name in known if args.model is not None or name in args.rows):
-        same = {"steps": args.steps, "processes": args.processes}
+        same = {"steps": args.steps, "processes": args.processes, "optimizer": args.optimizer}
         if not known[name].model.startswith("scratch:"):
             same["start_sha256"] = start_identity(known[name].model)
         compute_missing(
@@ -98,10 +99,9 @@ def run_row(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
         n_train=args.n_train,
         seed=args.seed,
     )
-    config = TrainConfig(
-        max_steps=args.steps, processes=args.processes, seed=args.seed, optim=OptimConfig(lr=row.lr)
-    )
-    out = args.work / f"{name.replace('/', '-')}-{args.steps}steps-{args.processes}processes"
+    optim = OptimConfig(method=args.optimizer, lr=row.lr)
+    config = TrainConfig(max_steps=args.steps, processes=args.processes, seed=args.seed, optim=optim)
+    out = args.work / f"{name.replace('/', '-')}-{args.steps}steps-{args.processes}processes-{args.optimizer}"
     return in_steps(name, out, data, ModelOptions(model=row.model, head=row.init_head), config)[1]
 
 

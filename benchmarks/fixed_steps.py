@@ -34,6 +34,7 @@ def in_steps(
         "model": result.start.model,
         "start_sha256": start_identity(result.start.model),
         "init_head": result.init_head or "new weights",
+        "optimizer": result.config.optim.method,
         "lr": result.config.optim.lr,
         "ema_decay": result.config.optim.ema_decay,
         "seed": config.seed,
