@@ -45,7 +45,7 @@ def plot_screen(
         inside = numbers[(numbers >= low) & (numbers <= high)]
         axis.hist(inside, bins=_edges(inside), color=INK)
         axis.set_xlabel(LABELS.get(name, name))
-        axis.locator_params(axis="x", nbins=5, integer=bool((inside == np.round(inside)).all()))
+        axis.locator_params(axis="x", nbins=3, integer=bool((inside == np.round(inside)).all()))
     axes[0].set_ylabel("structures")
     colours = {"ok": INK, "not-converged": LIGHT, "failed": RED}
     names = [status.replace("-", "\n") for status in counts]
