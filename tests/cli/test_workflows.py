@@ -153,7 +153,7 @@ def test_a_run_killed_before_it_wrote_anything_starts_again(
     words += ["--steps", "2", "--restart", "auto"] if command == "md" else []
     program = (
         "import os, sys; from jmp_calc.cli.options import Common; "
-        "Common.calculator = lambda common, first=None: os.kill(os.getpid(), 9)\n"
+        "Common.network = lambda common: os.kill(os.getpid(), 9)\n"
         "from jmp_calc.cli.main import main; main()"
     )
     killed = subprocess.run([sys.executable, "-c", program, *words], check=False)

@@ -188,19 +188,30 @@ def test_a_pack_without_a_set_of_the_recipe_is_refused(prepared: Prepared, tmp_p
         trained(recipe, tmp_path / "other.npz", tmp_path / "run")
 
 
-@pytest.mark.parametrize("how", ["workers", "processes"])
-def test_batches_of_workers_and_steps_of_two_processes_train_like_one(
-    prepared: Prepared, finished: PretrainResult, tmp_path: Path, how: str
+def same_errors(one: PretrainResult, other: PretrainResult) -> bool:
+    """Whether two runs learned the same from as many steps."""
+    return one.n_steps == other.n_steps and all(
+        other.errors[name].forces_mae_mev_per_a == pytest.approx(errors.forces_mae_mev_per_a, rel=5e-3)
+        for name, errors in one.errors.items()
+    )
+
+
+def test_batches_of_workers_train_like_those_of_one(
+    prepared: Prepared, finished: PretrainResult, tmp_path: Path
 ) -> None:
     recipe, pack = prepared
-    changed = with_train(recipe, epochs=1, processes=2 if how == "processes" else 1)
-    options = PretrainOptions(pack=pack, workers=2 if how == "workers" else 0)
-    helped = pretrain(changed, tmp_path / "helped", options, say=lambda text: None)
-    assert helped.n_steps == finished.n_steps
-    for name, errors in finished.errors.items():
-        assert helped.errors[name].forces_mae_mev_per_a == pytest.approx(
-            errors.forces_mae_mev_per_a, rel=5e-3
-        )
+    options = PretrainOptions(pack=pack, workers=2)
+    helped = pretrain(with_train(recipe, epochs=1), tmp_path / "helped", options, say=lambda text: None)
+    assert same_errors(finished, helped)
+
+
+def test_steps_of_two_processes_train_like_those_of_one(prepared: Prepared, tmp_path: Path) -> None:
+    """By AdamW: axes of SOAP follow rounding where few structures leave directions without a gradient."""
+    recipe, pack = prepared
+    plain = with_train(recipe, epochs=1, optim=replace(recipe.train.optim, method="adamw"))
+    alone = trained(plain, pack, tmp_path / "alone")
+    helped = trained(with_train(plain, processes=2), pack, tmp_path / "helped")
+    assert same_errors(alone, helped)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -19,6 +19,7 @@ from jmp_calc.errors import BadStructureError, JMPWarning, NotConvergedError, Us
 from jmp_calc.units import GPA_PER_EV_A3
 from jmp_calc.workflows.relax import relax
 from jmp_calc.workflows.relax_cell import point_group
+from jmp_calc.workflows.relax_many import JOURNAL
 from jmp_calc.workflows.statics.elastic import elastic
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos import eos
@@ -306,7 +307,7 @@ def test_files_hold_what_the_result_holds(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
     figures = {f"si-{name}.{form}" for name in ("elastic", "young") for form in ("svg", "png")}
     tables = {"si-elastic_tensor.dat", "si-elastic_tensor_clamped.dat", "si-strained.extxyz"}
-    assert names == figures | tables
+    assert names == figures | tables | {f"si-{JOURNAL}"}, "with what --resume reads"
     assert result.relaxed is not None
     for name, tensor in (("", result.relaxed), ("_clamped", result.clamped)):
         table = np.loadtxt(tmp_path / f"si-elastic_tensor{name}.dat")
