@@ -3,7 +3,7 @@
 For a weight W with gradient G, averages of G Gᵀ and Gᵀ G are kept; their eigenvectors Q and R turn the
 gradient, Qᵀ G R, and Adam's two moments are those of the turned gradient. The axes follow the averages by one
 step of orthogonal iteration every few optimizer steps. For networks as small as jmp-xs this costs less
-than a tenth of a step; benchmarks/finetune_defaults.py has what it gains.
+than a tenth of a step; benchmarks/bpa3.py --optimizer compares the two.
 """
 
 from __future__ import annotations
