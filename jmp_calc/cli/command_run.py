@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from ..io.structures import PickedFrame
 
 
-class Written(Protocol):
-    """Result of a workflow that has numbers and files."""
+class Numbers(Protocol):
+    """Result of a workflow that has numbers."""
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers by name, with units in the names."""
+
+
+class Written(Numbers, Protocol):
+    """Result of a workflow that has numbers and files."""
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
         """Write all files; their paths."""
@@ -104,6 +108,16 @@ class CommandRun:
         self.results = result.to_dict()
         for path in result.write(self.common.out, prefix=self.common.prefix, plot=plot):
             self.add_output(path, path.stem.replace("_", " ") if what is None else what(path))
+        self._tell(lines)
+
+    def record(self, result: Numbers, outputs: Iterable[str], lines: Sequence[str]) -> None:
+        """The end of commands whose workflow has written its files: numbers and files into the summary,
+        ``lines`` to the user."""
+        self.results = result.to_dict()
+        self.add_outputs(outputs)
+        self._tell(lines)
+
+    def _tell(self, lines: Sequence[str]) -> None:
         for line in lines:
             self.common.say(line)
         self.common.say(f"wrote {self.common.out}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..workflows.phonon.settings import FrequencyUnit, PhononSettings
 from .arguments import Arguments
-from .command_run import CommandRun, model_record
+from .command_run import model_record
 from .dry_run import dry_run_report
+from .lattice_run import LatticeRun
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
@@ -86,34 +86,17 @@ def phonons(
 
     checked = PhononSettings(**settings, seed=common.seed)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
-    atoms, inputs = picked.atoms, [picked.path, checked.born]
-    run = CommandRun(
-        common,
-        "phonons",
-        outputs=OUTPUTS,
-        settings=checked.to_dict(),
-        inputs=inputs,
-        resume=resume,
-        resume_hint="--resume goes on",
-    )
+    atoms = picked.atoms
+    run = LatticeRun(common, "phonons", picked, checked, outputs=OUTPUTS, resume=resume)
     if common.dry_run:
         run.check()
         _dry_run(struct, atoms, common, checked)
         return
     with run:
-        run.add_structure(picked)
-        if checked.born is not None and Path(checked.born).is_file():
-            run.add_input(checked.born)
-        atoms.calc = common.calculator(atoms)
-        run.model = model_record(atoms.calc)
-        run.say_if_new(resume)
+        atoms.calc = run.begin()
         files: dict[str, Any] = {"out": common.out, "prefix": common.prefix, "plot": plot}
         result = run_phonons(atoms, **checked.to_dict(), **files, resume=resume, quiet=common.quiet)
-        run.results = result.to_dict()
-        run.add_outputs(outputs(checked))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.record(result, outputs(checked), _lines(result))
         if strict:
             result.require_stable()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ..workflows.phonon.qha_settings import QhaEos, QhaRelax, QhaSettings
 from .arguments import Arguments
-from .command_run import CommandRun, model_record
+from .command_run import model_record
 from .dry_run import dry_run_report
+from .lattice_run import LatticeRun
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
@@ -69,35 +69,18 @@ def qha(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
     settings = QhaSettings(**given)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms = picked.atoms
-    run = CommandRun(
-        common,
-        "qha",
-        outputs=OUTPUTS,
-        settings=settings.to_dict(),
-        inputs=[picked.path, settings.born],
-        resume=resume,
-        resume_hint="--resume goes on",
-    )
+    run = LatticeRun(common, "qha", picked, settings, outputs=OUTPUTS, resume=resume)
     if common.dry_run:
         run.check()
         _dry_run(struct, atoms, common, settings)
         return
     with run:
-        run.add_structure(picked)
-        if settings.born is not None and Path(settings.born).is_file():
-            run.add_input(settings.born)
-        calculator = common.calculator(atoms)
-        run.model = model_record(calculator)
-        run.say_if_new(resume)
+        calculator = run.begin()
         files: dict[str, Any] = {"out": common.out, "prefix": common.prefix, "plot": plot}
         result = run_qha(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
         )
-        run.results = result.to_dict()
-        run.add_outputs(OUTPUTS)
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.record(result, OUTPUTS, _lines(result))
         result.require_trusted()
 
 

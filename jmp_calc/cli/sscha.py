@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -10,8 +9,9 @@ import click
 from ..workflows.phonon.settings import FrequencyUnit
 from ..workflows.phonon.sscha_settings import SschaSettings
 from .arguments import Arguments
-from .command_run import CommandRun, model_record
+from .command_run import model_record
 from .dry_run import dry_run_report
+from .lattice_run import LatticeRun
 from .options import Common, common_options, structure_argument
 
 if TYPE_CHECKING:
@@ -72,35 +72,18 @@ def sscha(struct: str, common: Common, resume: bool, plot: bool, allow_truncated
     settings = SschaSettings(**given, seed=common.seed)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     atoms = picked.atoms
-    run = CommandRun(
-        common,
-        "sscha",
-        outputs=OUTPUTS,
-        settings=settings.to_dict(),
-        inputs=[picked.path, settings.born],
-        resume=resume,
-        resume_hint="--resume goes on",
-    )
+    run = LatticeRun(common, "sscha", picked, settings, outputs=OUTPUTS, resume=resume)
     if common.dry_run:
         run.check()
         _dry_run(struct, atoms, common, settings)
         return
     with run:
-        run.add_structure(picked)
-        if settings.born is not None and Path(settings.born).is_file():
-            run.add_input(settings.born)
-        calculator = common.calculator(atoms)
-        run.model = model_record(calculator)
-        run.say_if_new(resume)
+        calculator = run.begin()
         files: dict[str, Any] = {"out": common.out, "prefix": common.prefix, "plot": plot}
         result = run_sscha(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet
         )
-        run.results = result.to_dict()
-        run.add_outputs(OUTPUTS)
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.record(result, OUTPUTS, _lines(result))
         result.require_converged()
 
 

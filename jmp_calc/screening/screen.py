@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import NotConvergedError, UsageError
+from ..errors import UsageError
 from ..io.files import find_structures, parse_structure
 from ..io.journal import Journal
 from ..io.outdir import check_free, claimed, with_prefix
@@ -24,7 +24,8 @@ from ..io.tables import write_csv, write_database
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
 from ..workflows.common import write_frames
-from ..workflows.outcomes import STATUSES, Outcome, Row, failure, potential
+from ..workflows.outcomes import Outcome, Row, failure, potential
+from ..workflows.rows import Rows
 from .campaign import Campaign
 from .engines import Engine, Given, Here, Processes
 from .plan import Place, Unit, Unreadable, planned, read
@@ -43,14 +44,12 @@ OUTPUTS = (TABLE, DATABASE, FRAMES, JOURNAL, *PLOTS)
 RESUME_HINT = "--resume goes on with it"
 GIVEN_WIDTH = 64
 """Orders under way at an executor whose workers are not known."""
-NAMED = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ScreenResult:
+class ScreenResult(Rows):
     """A row for each structure of the input, in its order."""
 
-    rows: tuple[Row, ...]
     settings: ScreenSettings
     potential: dict[str, Any]
     """What identifies the calculator."""
@@ -60,31 +59,16 @@ class ScreenResult:
     """Wall time of this call."""
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
-        return f"<ScreenResult of {len(self.rows)} structures, {self.settings.task}: {counts}>"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Structures by status: ok, not-converged, failed."""
-        return {status: sum(row.outcome.status == status for row in self.rows) for status in STATUSES}
-
-    @property
-    def failed(self) -> tuple[Row, ...]:
-        """Those without a result: failed, or not converged."""
-        return tuple(row for row in self.rows if row.outcome.status != "ok")
+        return f"<ScreenResult of {len(self.rows)} structures, {self.settings.task}: {self.told_counts()}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml; those of each structure are in the table."""
         return {
-            "n_structures": len(self.rows),
-            **{status.replace("-", "_"): count for status, count in self.counts.items()},
+            **self.numbers(),
             "n_computed": self.n_computed,
             "seconds": round(self.seconds, 2),
             "structures_per_s": round(self.n_computed / self.seconds, 3) if self.n_computed else None,
-            "without_result": [
-                {"name": row.name, "status": row.outcome.status, "error": row.outcome.error}
-                for row in self.failed[:100]
-            ],
+            "without_result": self.reasons(),
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
@@ -95,7 +79,7 @@ class ScreenResult:
             database,
             ((row.outcome.atoms, row.to_dict()) for row in self.rows if row.outcome.atoms is not None),
         )
-        write_frames(frames, [_frame(row) for row in self.rows if row.outcome.status != "failed"])
+        write_frames(frames, self.frames("screen"))
         return [table, database, frames, *(self.plot(folder, prefix=prefix) if plot else [])]
 
     def plot(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
@@ -123,16 +107,7 @@ class ScreenResult:
 
     def require_some(self) -> None:
         """Raise NotConvergedError where a structure has no result, with the first names."""
-        bad = self.failed
-        if not bad:
-            return
-        told = "; ".join(f"{row.name}: {row.outcome.error}" for row in bad[:NAMED])
-        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise NotConvergedError(
-            f"{len(bad)} of {len(self.rows)} structures failed or did not converge.",
-            where=told + more,
-            hint=f"{TABLE} has a row for each; --resume --retry computes these again",
-        )
+        self.refuse(self.failed, f"{TABLE} has a row for each; --resume --retry computes these again")
 
 
 COLUMNS: dict[Task, tuple[str, ...]] = {
@@ -149,16 +124,6 @@ COLUMNS: dict[Task, tuple[str, ...]] = {
     "phonons": ("lowest_frequency_thz", "highest_frequency_thz", "thermal_heat_capacity_j_per_k_per_mol"),
 }
 """Of the figure, by task."""
-
-
-def _frame(row: Row) -> Atoms:
-    """The structure as it is written, with where it comes from."""
-    assert row.outcome.atoms is not None
-    atoms = row.outcome.atoms.copy()
-    atoms.calc = row.outcome.atoms.calc
-    atoms.info |= {"screen_number": row.number, "screen_status": row.outcome.status}
-    atoms.info |= {"screen_file": row.file, "screen_frame": row.frame} if row.file else {}
-    return atoms
 
 
 def screen(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotConvergedError, UsageError
+from ..errors import UsageError
 from ..io.journal import Journal
 from ..io.outdir import check_free, claimed, with_prefix
 from ..io.progress import Progress
@@ -21,9 +21,10 @@ from ..io.tables import write_csv
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
 from .common import write_frames
-from .outcomes import STATUSES, Outcome, Row, content_key, of_relaxation, potential
+from .outcomes import Outcome, Row, content_key, of_relaxation, potential
 from .relax_each import TOGETHER, relax_each
 from .relax_settings import CellMode, OptimizerName, RelaxSettings
+from .rows import Rows
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,73 +32,39 @@ if TYPE_CHECKING:
 
 FRAMES, TABLE, JOURNAL = "relaxed.extxyz", "relax.csv", "relax.jsonl"
 MANY_OUTPUTS = (FRAMES, TABLE, JOURNAL)
-NAMED = 5
-"""So many structures are named in a message."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RelaxManyResult:
+class RelaxManyResult(Rows):
     """A row for each structure, in their order."""
 
-    rows: tuple[Row, ...]
     settings: RelaxSettings
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {status}" for status, count in self.counts.items() if count)
-        return f"<RelaxManyResult of {len(self.rows)} structures: {counts}>"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Structures by status: ok, not-converged, failed."""
-        return {status: sum(row.outcome.status == status for row in self.rows) for status in STATUSES}
-
-    @property
-    def failed(self) -> tuple[Row, ...]:
-        """Those without a relaxed structure: not converged, or failed."""
-        return tuple(row for row in self.rows if row.outcome.status != "ok")
+        return f"<RelaxManyResult of {len(self.rows)} structures: {self.told_counts()}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml; those of each structure are in the table."""
         steps = [row.outcome.values.get("n_steps") for row in self.rows]
         return {
-            "n_structures": len(self.rows),
-            **{status.replace("-", "_"): count for status, count in self.counts.items()},
+            **self.numbers(),
             "n_steps": sum(count for count in steps if isinstance(count, int)),
-            "not_relaxed": [
-                {"name": row.name, "status": row.outcome.status, "error": row.outcome.error}
-                for row in self.failed[:100]
-            ],
+            "not_relaxed": self.reasons(),
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
         """Write relaxed.extxyz (without those that failed) and relax.csv; returns their paths."""
         frames, table = (Path(folder) / with_prefix(name, prefix) for name in MANY_OUTPUTS[:2])
-        write_frames(frames, [_frame(row) for row in self.rows if row.outcome.status != "failed"])
+        write_frames(frames, self.frames("relax"))
         write_csv(table, [row.to_dict() for row in self.rows])
         return [frames, table]
 
     def require_converged(self, *, allow_unconverged: bool = False) -> None:
         """Raise NotConvergedError that names structures that are not relaxed, or only those that failed."""
         bad = [row for row in self.failed if row.outcome.status == "failed" or not allow_unconverged]
-        if not bad:
-            return
-        told = "; ".join(f"{row.name}: {row.outcome.error}" for row in bad[:NAMED])
-        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise NotConvergedError(
-            f"{len(bad)} of {len(self.rows)} structures failed or did not converge.",
-            where=told + more,
-            hint=f"{TABLE} has a row for each; steps that were too few: --overwrite with more --steps",
+        self.refuse(
+            bad, f"{TABLE} has a row for each; steps that were too few: --overwrite with more --steps"
         )
-
-
-def _frame(row: Row) -> Atoms:
-    """The structure as it is written, with where it comes from."""
-    assert row.outcome.atoms is not None
-    atoms = row.outcome.atoms.copy()
-    atoms.calc = row.outcome.atoms.calc
-    atoms.info |= {"relax_number": row.number, "relax_status": row.outcome.status}
-    atoms.info |= {"relax_file": row.file, "relax_frame": row.frame} if row.file else {}
-    return atoms
 
 
 def relax_many(
