@@ -337,7 +337,11 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         for name, batches in parts.items()
     }
     best, is_first = Model("best", potential, predictions), opened.world.is_first
-    notes = binding_notes(best, run.begun.head.name, prepared, opened.folder, is_first=is_first)
+    models = best, last_model(run, best)
+    notes = [
+        binding_notes(model, run.begun.head.name, prepared, opened.folder, is_first=is_first)
+        for model in models
+    ]
     rows = opened.world.from_first(fitted.history.rows)
     result = result_of(
         prepared,
@@ -350,12 +354,12 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         progress=fitted.progress,
         n_trained=sum(p.numel() for p in run.potential.parameters() if p.requires_grad),
     )
-    models, outputs = (best, last_model(run, best)), tuple[Path, ...]()
+    outputs: tuple[Path, ...] = ()
     if is_first:
         card = Card(prepared, run.begun)
         write_models(opened.folder, models, card, fitted.progress, run.valid, run.device, notes)
         outputs = write_report(opened.folder, result, prepared, predictions)
-    for line in (*notes, *spoken(result, prepared, predictions)):
+    for line in (*notes[0], *spoken(result, prepared, predictions)):
         opened.say(line)
     return dataclasses.replace(result, outputs=opened.world.from_first(outputs))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jmp_calc.model.elements import by_number
 from jmp_calc.units import HARTREE, KCAL_MOL, KJ_MOL, RYDBERG
 
 from ..data.cohesive import LEAST_ATOMISATION, hardly_bound
@@ -63,10 +64,11 @@ def check_binding(train: Sequence[Frame], atoms: Mapping[int, float]) -> list[Fi
         for frame in train
         if frame.energy is not None and (frame.n_atoms > 1 or frame.pbc.any()) and np.isfinite(frame.energy)
     ]
-    if not frames or hardly_bound(z for frame in frames for z in frame.numbers.tolist()):
+    if not frames or hardly_bound(np.concatenate([frame.numbers for frame in frames])):
         return []
-    bound = [sum(atoms[z] for z in f.numbers.tolist()) - (f.energy or 0.0) for f in frames]
-    per_atom = np.array(bound) / [frame.n_atoms for frame in frames]
+    table = np.array(by_number(dict(atoms)))
+    bound = np.array([table[frame.numbers].sum() - (frame.energy or 0.0) for frame in frames])
+    per_atom = bound / [frame.n_atoms for frame in frames]
     mean, least = float(per_atom.mean()), int(per_atom.argmin())
     if mean >= LEAST_ATOMISATION:
         return []

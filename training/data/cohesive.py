@@ -7,7 +7,10 @@ theirs (CH4: 16.3 of 17.4 eV, H2O: 7.1 of 9.5 eV with half of the dissociation e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jmp_calc.model.elements import SYMBOLS
 
@@ -28,10 +31,11 @@ _HARDLY_BOUND = 1.0
 """eV/atom: elements whose solids are bound by less may have weaker structures than ``LEAST_ATOMISATION``."""
 
 
-def hardly_bound(numbers: Iterable[int]) -> bool:
-    """Whether atoms with these atomic numbers are bound weakly on average, as noble gases are."""
-    cohesive, listed = cohesive_energies(), list(numbers)
-    return sum(cohesive.get(z, _UNKNOWN) for z in listed) < _HARDLY_BOUND * len(listed)
+def hardly_bound(numbers: Collection[int] | NDArray[np.int64]) -> bool:
+    """Whether atoms with these atomic numbers (N,) are bound weakly on average, as noble gases are."""
+    cohesive = cohesive_energies()
+    table = np.array([cohesive.get(z, _UNKNOWN) for z in range(len(SYMBOLS))])
+    return bool(table[np.array(list(numbers), dtype=np.int64)].mean() < _HARDLY_BOUND)
 
 
 def cohesive_energies() -> dict[int, float]:

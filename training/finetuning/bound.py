@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jmp_calc.errors import ModelError
+from jmp_calc.model.elements import by_number
 
 from ..data.cohesive import LEAST_ATOMISATION
 from ..data.frame import Frame
@@ -33,7 +34,8 @@ REFUSED = tuple(f"{name}.refused" for name in MODELS)
 
 def above_lone_atoms(predictions: Predictions, frames: Sequence[Frame], head: HeadConfig) -> Predictions:
     """Predictions of the frames, in their order, with energies relative to the references of the head."""
-    atoms = np.array([sum(head.references.get(int(z), 0.0) for z in frame.numbers) for frame in frames])
+    table = np.array(by_number(head.references))
+    atoms = np.array([table[frame.numbers].sum() for frame in frames])
     energy, true = predictions.energy - atoms, predictions.energy_true - atoms
     return dataclasses.replace(predictions, energy=energy, energy_true=true)
 
@@ -57,14 +59,14 @@ def binding_notes(
     """What the card says of the head ``name`` if nothing holds together under it.
 
     Raises:
-        ModelError: its data do hold together, and nobody has allowed it; the models of the run, which
-            the first process has written, are set aside.
+        ModelError: of the best model, whose data do hold together, and nobody has allowed it; the models of
+            the run, which the first process has written, are set aside.
     """
     found = why_unbound(model.potential.config, name, *model.held_out(prepared))
     if found is None:
         return ()
     reason, labels_agree = found
-    if labels_agree or "unbound" in prepared.data.allow:
+    if labels_agree or "unbound" in prepared.data.allow or model.name == "last":
         return (f"the head {name}: {reason}{', as its labels say' if labels_agree else ''}",)
     for file, aside in zip(MODELS, REFUSED, strict=True):
         if is_first and (folder / file).exists():

@@ -71,7 +71,7 @@ def write_models(
     progress: Progress,
     valid: Batches,
     device: torch.device,
-    notes: Sequence[str],
+    notes: Sequence[Sequence[str]],
 ) -> None:
     """Write the models for good: errors, statistics of features, and scale of a committee; without heads that
     are not published.
@@ -83,13 +83,13 @@ def write_models(
         progress: how far the run came.
         valid: validation frames, by which a committee is scaled.
         device: of the potentials.
-        notes: what the cards say beside it.
+        notes: what the card of each model says beside it.
     """
     prepared, head = card.prepared, card.start.head.name
     seen = [Seen(Task(head), prepared.train, prepared.valid)]
     known = {id(model.potential): model for model in models}
     knowledge = {key: knowledge_of(model.potential, seen, device) for key, model in known.items()}
-    for model in models:
+    for model, said in zip(models, notes, strict=True):
         written = with_told_theory(to_publish(model.potential, prepared.start), card.start.head)
         written = with_errors(written, head, *model.held_out(prepared))
         card.write(
@@ -98,5 +98,5 @@ def write_models(
             saved_weights(model.name, progress, prepared.config),
             {name: found.errors() for name, found in model.predictions.items()},
             knowledge[id(model.potential)],
-            notes,
+            said,
         )
