@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,15 @@ from jmp_calc.errors import JMPError
 from jmp_calc.io.structures import iter_frames
 
 WHAT = "screen: killed campaigns against one left alone; relaxation side by side against one by one, both compiled"
-MOLECULES_APART = 20
-"""Every so many molecule of QM9 is relaxed: they are ordered by size."""
+LARGER = "spice_mini_train.xyz.gz"
+"""Molecules of QM9 have a dozen atoms."""
 MOLECULES, CRYSTALS = "qm9_sub_train.xyz.gz", "mptrj_sample.xyz.gz"
 
 
-def covered(path: Path, head: str, count: int, sizes: tuple[int, int], every: int = 1) -> list[Atoms]:
-    """Structures of a file, of ``every`` so many one, that a head of jmp-xs takes, of so many atoms, spread by
-    a rattle of 0.02 Å."""
+def covered(path: Path, head: str, count: int, sizes: tuple[int, int]) -> list[Atoms]:
+    """Structures of a file that a head of jmp-xs takes, of so many atoms, spread by a rattle of 0.02 Å."""
     calculator, found = JMPCalculator("jmp-xs", head=head, device="cpu"), []
-    for atoms in islice(iter_frames(path), 0, None, every):
+    for atoms in iter_frames(path):
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         if not sizes[0] <= len(bare) <= sizes[1]:
             continue
@@ -164,9 +162,7 @@ def campaign(options: argparse.Namespace) -> None:
 def side_by_side(options: argparse.Namespace) -> None:
     """Molecules of 10 to 30 atoms: one by one and side by side, both compiled."""
     torch.set_num_threads(options.threads)
-    given = covered(
-        options.data / MOLECULES, "wb97x-ani2x", options.molecules, (10, 30), every=MOLECULES_APART
-    )
+    given = covered(options.data / LARGER, "wb97x-ani2x", options.molecules, (10, 30))
     compiled = JMPCalculator("jmp-xs", head="wb97x-ani2x", device="cpu", compile=True)
     relax(given[0], calc=compiled, steps=2, guard=False)  # minutes of compiling are not of the relaxation
     relax_many(given, calc=compiled, steps=2, guard=False)
