@@ -15,10 +15,13 @@ from jmp_calc.training.config import OptimConfig
 from jmp_calc.zoo.container import LoadedModel, load_model
 from tests.training.helpers.tiny import emt_atoms, tiny_model
 
-OVERFITTED = TrainConfig(
-    max_steps=24, batch_size=4, validate_every=8, optim=OptimConfig(lr=0.05, ema_decay=None, clip_norm=None)
+TOO_LARGE = TrainConfig(
+    max_steps=24,
+    batch_size=4,
+    validate_every=6,
+    optim=OptimConfig(method="adamw", lr=0.2, ema_decay=None, clip_norm=None),
 )
-"""Steps that are too large: the best model is not the last one."""
+"""Steps that are too large: the best model is the first one, and the last is another."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         emt_atoms(20),
         model=str(tiny_model(folder / "tiny.safetensors")),
         out=folder / "run",
-        config=OVERFITTED,
+        config=TOO_LARGE,
         start=ModelOptions(committee=3),
         device="cpu",
         say=lambda line: None,
