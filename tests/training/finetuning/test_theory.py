@@ -106,7 +106,6 @@ def test_the_file_has_the_fields(run: Path) -> None:
         assert head.level_of_theory == "RPBE-D3(BJ), plane waves"
 
 
-@pytest.mark.capability("A15")
 def test_dispersion_is_not_added_twice_to_a_fine_tuned_head(run: Path) -> None:
     calc = JMPCalculator(run / "best.safetensors", device="cpu")
     assert named_functional(calc) == "rpbe"
