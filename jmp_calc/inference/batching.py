@@ -10,8 +10,9 @@ import torch
 from ..errors import JMPError, UsageError
 from ..machine.device import free_memory
 from ..model.cost import GraphCounts
-from .evaluator import Evaluator, needs_gradient
+from .evaluator import Evaluator
 from .memory import ROOM
+from .properties import needs_gradient
 
 if TYPE_CHECKING:
     from ase import Atoms
