@@ -190,8 +190,9 @@ class Evaluator:
     ) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With a compiled network, a single structure gets forces and stress in any case; stresses of atoms are
-        left to the network. ``describe``: with the final features, unless the network is compiled.
+        With a compiled network, a single structure gets forces and stress in any case, several where forces
+        are asked for; stresses of atoms are left to the network. ``describe``: with the final features,
+        unless the network is compiled.
         """
         from ..graph.batch import collate
 
@@ -205,8 +206,9 @@ class Evaluator:
             stack.enter_context(allocation_errors())
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
-            if self._compiled is not None and len(graphs) == 1 and recompute == "nothing" and not stresses:
-                return self._compiled(batch)
+            compiled = self._compiled if recompute == "nothing" and not stresses else None
+            if compiled is not None and (forces or len(graphs) == 1):
+                return compiled(batch)
             return self.potential(  # type: ignore[no-any-return]
                 batch,
                 heads=self.head.name,
@@ -216,6 +218,15 @@ class Evaluator:
                 describe=describe,
                 recompute=recompute,
             )
+
+    @property
+    def edges_together(self) -> float:
+        """Main edges of a batch beyond which a compiled program would not be used for it; inf without one."""
+        if self._compiled is None or not self._compiled.several:
+            return float("inf")
+        from .compiled import EDGES_TOGETHER
+
+        return EDGES_TOGETHER
 
     def _uncertain(self) -> Source | FileCommittee:
         """Where standard deviations come from, once the head is known; ModelError where there is nothing."""

@@ -1,4 +1,4 @@
-"""Names of what a calculator computes."""
+"""Names of what a calculator computes, as ASE calls them."""
 
 from __future__ import annotations
 
