@@ -20,8 +20,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
-from .inference.evaluator import PROPERTIES, Evaluator, available_properties, check_properties
+from .inference.evaluator import Evaluator
 from .inference.memory import Checkpointing
+from .inference.properties import PROPERTIES, available_properties, check_properties
 from .inference.settings import Elements, Settings, Uncertainty, absolute, dtype_name, portable
 from .machine.forks import evaluating
 from .model.elements import pair_numbers

@@ -32,10 +32,11 @@ from .head_choice import Decided
 from .info import ModelInfo, model_info, with_choice
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
 from .opened import loaded_model, opened_model
+from .properties import needs_gradient
 from .results import check_results, single_results, to_numpy
 from .settings import Output, Settings, structure_graph
 from .told import Told
-from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, source_of
+from .uncertainty import FileCommittee, Source, deviations, source_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from ..model.potential import Layer, Prediction
     from .compiled import CompiledEvaluation, Evaluation
     from .program import ProgramHeader
-
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 logger = logging.getLogger("jmp_calc")
 
@@ -184,8 +183,8 @@ class Evaluator:
     ) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With a compiled network, a single structure gets forces and stress in any case. ``describe``: with the
-        final features, unless the network is compiled.
+        With a compiled network, a single structure gets forces and stress in any case, several where forces
+        are asked for. ``describe``: with the final features, unless the network is compiled.
         """
         from ..graph.batch import collate
 
@@ -199,7 +198,7 @@ class Evaluator:
             stack.enter_context(allocation_errors())
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
-            if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
+            if self._compiled is not None and recompute == "nothing" and (forces or len(graphs) == 1):
                 return self._compiled(batch)
             return self.potential(  # type: ignore[no-any-return]
                 batch,
@@ -209,6 +208,15 @@ class Evaluator:
                 describe=describe,
                 recompute=recompute,
             )
+
+    @property
+    def edges_together(self) -> float:
+        """Main edges of a batch beyond which a compiled program would not be used for it; inf without one."""
+        if self._compiled is None or not self._compiled.several:
+            return float("inf")
+        from .compiled import EDGES_TOGETHER
+
+        return EDGES_TOGETHER
 
     def _uncertain(self) -> Source | FileCommittee:
         """Where standard deviations come from, once the head is known; ModelError where there is nothing."""
@@ -365,29 +373,3 @@ class Evaluator:
             keep_large_arrays()
         if needed > SMALL:
             refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
-
-
-def check_properties(properties: Sequence[str], available: Sequence[str] = PROPERTIES) -> None:
-    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not
-    compute, or not with its settings."""
-    if isinstance(properties, str):
-        raise UsageError(
-            f"Properties must be a list of names, got {properties!r}.", hint=f"write [{properties!r}]"
-        )
-    unknown = sorted(set(properties) - set(available))
-    if unknown:
-        how = "; uncertainty='last-layer' adds energy_std and forces_std" if "std" in str(unknown) else ""
-        raise PropertyNotImplementedError(
-            f"{', '.join(unknown)} is not implemented by JMPCalculator; "
-            f"available: {', '.join(available)}{how}"
-        )
-
-
-def available_properties(settings: Settings) -> tuple[str, ...]:
-    """What a calculator with these settings computes."""
-    return PROPERTIES if settings.uncertainty is None else (*PROPERTIES, *UNCERTAIN)
-
-
-def needs_gradient(properties: Sequence[str]) -> bool:
-    """Whether any of the properties is a derivative of the energy."""
-    return not {"forces", "stress", "forces_std"}.isdisjoint(properties)

@@ -156,7 +156,9 @@ class HeadConfig:
     """Other heads of the file that were trained with this one on resampled frames: their spread is its
     uncertainty."""
     committee_scale: float = 1.0
-    """What that spread is multiplied by to be right on held-out frames."""
+    """What that spread is multiplied by to be right on held-out frames,"""
+    committee_force_factor: float = 1.0
+    """and that of forces once more."""
 
 
 @dataclass(frozen=True)
