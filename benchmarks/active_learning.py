@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 WHAT = "force MAE in meV/Å after rounds of labelling selected or random frames of a pool; benchmarks/active_learning.py"
-WAYS = ("select", "random")
+WAYS = {"select": "C3", "random": "0.6"}
+"""With their colours."""
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "active_learning.svg"
 SEEDS = (0, 1, 2)
 
 
@@ -58,6 +60,7 @@ def main() -> None:
     parser = training_parser(__doc__, "active_learning")
     parser.add_argument("--sets", nargs="*", choices=list(SETS), default=list(SETS))
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps of each fine-tuning")
     args = parser.parse_args()
@@ -75,6 +78,7 @@ def main() -> None:
                     }
                     write_row(path, row, numbers, what=WHAT, threads=args.processes, order=[])
     show(read_rows(path))
+    draw(read_rows(path), args.figure)
 
 
 def sizes(set_: Set, n: int) -> dict[str, Any]:
@@ -160,6 +164,29 @@ def show(rows: dict[str, Any]) -> None:
             f"{name}: select {means['select']:.1f}, random {means['random']:.1f} meV/Å, gain {gain:.1f}, "
             f"spread of {min(map(len, last.values()))} seeds {spread:.1f}"
         )
+
+
+def draw(rows: dict[str, Any], path: Path) -> None:
+    """Error against labelled frames: every seed, and the means."""
+    from matplotlib.figure import Figure
+
+    there = [name for name in SETS if any(key.startswith(f"{name},") for key in rows)]
+    if not there:
+        return
+    figure = Figure(figsize=(4.2 * len(there), 3.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(there), squeeze=False)[0], there, strict=True):
+        for way, colour in WAYS.items():
+            mine = [row for key, row in rows.items() if key.startswith(f"{name}, {way},")]
+            for row in mine:
+                axes.plot(row["frames"], row["forces_mae_mev_per_a"], color=colour, linewidth=0.7, alpha=0.6)
+            if mine:
+                mean = np.mean([row["forces_mae_mev_per_a"] for row in mine], axis=0)
+                axes.plot(mine[0]["frames"], mean, "o-", color=colour, label=f"{way} ({len(mine)} seeds)")
+        axes.set_title(name)
+        axes.set_xlabel("labelled frames")
+        axes.set_ylabel("force MAE on test frames (meV/Å)")
+        axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Evaluator:
         user is to be told, once. The errors of ``prepare``; ModelError for a structure of another kind."""
         if self.choice.head is None:
             checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-            self._warnings.elements(self.choice.candidate(atoms), atoms.numbers)
+        self._warnings.elements(self.choice.candidate(atoms), atoms.numbers)
         told = self.choice.decide(atoms)
         if told is not None:
             self._compile()

@@ -175,6 +175,6 @@ def _warn(result: EosResult) -> None:
     if mismatch is not None and mismatch > MISMATCH_SHARE * float(np.ptp(slope)):
         text = (
             f"the pressures from the stress differ from those of the curve by up to {mismatch:.2g} GPa: "
-            "energy and stress do not belong together"
+            "energy and stress do not belong together, or the volumes span more than the form describes"
         )
         warnings.warn(text, JMPWarning, stacklevel=4)
