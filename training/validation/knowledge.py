@@ -38,7 +38,7 @@ FORCE_EDGES = 4000
 """Main edges of the validation frames whose forces are looked at, a tenth for large networks: each takes as
 many derivatives as there are directions."""
 REGULARISERS = 10.0 ** np.arange(-9, 0)
-"""Candidates, in units of the mean eigenvalue; the one with the best likelihood on validation is taken."""
+"""Candidates, in units of the mean eigenvalue, the smallest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,28 +134,39 @@ def calibrated(
 ) -> HeadStatistics | None:
     """Statistics whose variances are those of ``errors`` (n,) in eV of structures with ``features`` (n, F).
 
-    The scale squared is the mean ratio of squared errors to variances; of several regularisers the one under
-    which the errors are most likely. None where the features or the errors do not vary.
+    The scale squared is the mean ratio of squared errors to variances. The regulariser is the smallest under
+    which the errors are as likely as under the best one, to within the standard error of the difference:
+    validation structures like the training structures hardly tell them apart, and large ones let the
+    deviations grow too fast away from these. None where the features or the errors do not vary.
     """
     covariance = moments.about_zero
     values, vectors = np.linalg.eigh(covariance)
-    mean_value = float(values.mean())
     projected = (features @ vectors) ** 2
-    best: tuple[float, float, float] | None = None
-    for regulariser in REGULARISERS * mean_value:
+    found: list[tuple[float, float, NDArray[np.float64]]] = []
+    for regulariser in REGULARISERS * float(values.mean()):
         if not regulariser > 0:
             continue
         variance = (projected / (values.clip(min=0.0) + regulariser)).sum(axis=1)
         inside = variance > 0
-        square = float(np.mean(errors[inside] ** 2 / variance[inside])) if inside.any() else 0.0
-        if not (np.isfinite(square) and square > 0):
-            continue
-        unlikely = float(np.mean(np.log(square * variance[inside])))
-        if best is None or unlikely < best[0]:
-            best = unlikely, float(regulariser), float(np.sqrt(square))
-    if best is None:
+        ratios = errors[inside] ** 2 / variance[inside]
+        square = float(np.mean(ratios)) if inside.any() else 0.0
+        if np.isfinite(square) and square > 0:
+            unlikely = np.log(square * variance[inside]) + ratios / square
+            found.append((float(regulariser), float(np.sqrt(square)), unlikely))
+    if not found:
         return None
-    return HeadStatistics(covariance, moments.count, best[1], best[2])
+    best = min(found, key=lambda one: float(one[2].mean()))
+    regulariser, scale, _ = next(one for one in found if _as_likely(one[2], best[2]))
+    return HeadStatistics(covariance, moments.count, regulariser, scale)
+
+
+def _as_likely(unlikely: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    """Whether losses (n,) are larger than the best ones by no more than the standard error of the
+    difference."""
+    if len(unlikely) != len(best):
+        return False
+    more = unlikely - best
+    return float(more.mean()) <= float(more.std()) / np.sqrt(len(more))
 
 
 def _read(

@@ -166,7 +166,7 @@ def _warn_of_loose(terms: Sequence[Term], settings: SumSettings) -> None:
     ]
     if loose and settings.relax == "none":
         text = ", ".join(loose)
-        text = f"not relaxed, by this calculator: {text}; relax='positions' (--relax positions) does that"
+        text = f"not relaxed, by this calculator: {text}; ask for it (relax, --relax)"
         warnings.warn(text, JMPWarning, stacklevel=5)
     strained = [
         f"{term.name} ({term.stress_gpa:.2g} GPa)"
