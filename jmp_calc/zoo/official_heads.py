@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModelError
-from ..model.config import BackboneConfig, HeadConfig, HeadKind
+from ..model.config import BackboneConfig, HeadConfig, HeadKind, Theory
 from .official_layout import TASKS, Shape, head_layout
 
 # task: energy scale (eV), force scale (eV/Å), cutoff (Å), level of theory, elements (checkpoint_format.md
@@ -24,6 +24,14 @@ _DOCUMENTED: dict[str, tuple[float, float, float, str, tuple[int, ...] | None]] 
     "ani1x": (2.8700712783472118, 2.131422996520996, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
     "transition1x": (1.787466168382901, 0.3591422140598297, 8.0, "wB97X/6-31G(d)", (1, 6, 7, 8)),
 }  # fmt: skip
+_WB97X = Theory("wB97X", "6-31G(d)", "none")
+_THEORY = {
+    "oc20": Theory("RPBE", "plane waves, PAW", "none", hubbard_u="none"),
+    "oc22": Theory("PBE", "plane waves, PAW", "none", "collinear", "Materials Project"),
+    "ani1x": _WB97X,
+    "transition1x": _WB97X,
+}
+"""The same in fields, from the papers of the data sets."""
 PRETRAINING_DATA: tuple[dict[str, Any], ...] = (
     {"name": "OC20", "head": "oc20", "licence": "CC-BY-4.0"},
     {"name": "OC22", "head": "oc22", "licence": "CC-BY-4.0"},
@@ -110,6 +118,7 @@ def _pretraining_head(task: Mapping[str, Any], size: BackboneConfig) -> tuple[He
         energy_scale=energy[1],
         force_scale=forces[1],
         level_of_theory=known[3] if known else "unknown",
+        theory=_THEORY.get(name, Theory()),
         elements=known[4] if known else None,
         cutoff=known[2] if known else None,
     ), notes

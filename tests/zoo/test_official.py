@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from jmp_calc.errors import ModelError
-from jmp_calc.model.config import JMP_L, JMP_S
+from jmp_calc.model.config import JMP_L, JMP_S, Theory
 from jmp_calc.zoo.official import describe_official, official_state, read_official
 from jmp_calc.zoo.official_layout import backbone_layout
 from tests.reference.data import FULL
@@ -66,6 +66,9 @@ def test_sizes_and_constants_without_hyperparameters(tmp_path: Path) -> None:
     assert without.head("ani1x").force_scale == 2.131422996520996
     assert without.head("transition1x").elements == (1, 6, 7, 8)
     assert without.head("oc22").elements is None
+    assert without.head("oc20").theory.functional == "RPBE"
+    assert without.head("oc22").theory.hubbard_u == "Materials Project"
+    assert without.head("ani1x").theory == without.head("transition1x").theory != Theory()
 
 
 @pytest.mark.parametrize(
