@@ -79,12 +79,27 @@ def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> Open
     device, dtype = choose_device(settings.device), choose_dtype(settings.dtype)
     with torch.inference_mode(False):
         potential = loaded.potential
+        refuse_left_out(loaded, settings)
         choice = HeadChoice(potential.config, settings, gives)
         policy = _policy(potential.config, choice, settings)
         if policy != potential.config.policy:
             config = dataclasses.replace(potential.config, policy=policy)
             potential = Potential.from_state(config, potential.state_dict())
         return OpenedModel(potential.to(device=device, dtype=dtype).eval(), choice, policy, device)
+
+
+def refuse_left_out(loaded: LoadedModel, settings: Settings) -> None:
+    """ModelError with the reason for a head that was trained and is not in the file; heads with similar names
+    are of other methods."""
+    name = settings.head
+    if name is None or loaded.potential.config.present_name(name) in loaded.potential.heads:
+        return
+    for note in loaded.card.notes:
+        if note.startswith(f"The head {name} was left out"):
+            raise ModelError(
+                f"{settings.model} has no head {name!r}. {note}",
+                hint="jmp-calc models info lists its heads; another file may have it (jmp-calc models list)",
+            )
 
 
 def _policy(config: ModelConfig, choice: HeadChoice, settings: Settings) -> GraphPolicy:

@@ -7,6 +7,7 @@ import copy
 import logging
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from jmp_calc import JMPCalculator, estimate, relax
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.inference.head_choice import is_in_vacuum, kind_of
 from jmp_calc.training.evaluate import evaluate
+from jmp_calc.zoo.container import load_model, save_model
 
 
 @pytest.fixture
@@ -214,3 +216,16 @@ def test_an_old_name_of_a_head_is_understood_with_a_hint(by_kind: Path) -> None:
     assert calc.info.head == "materials"
     with pytest.raises(ModelError, match="no head 'solid'"):
         JMPCalculator(by_kind, head="solid", device="cpu")
+
+
+def test_a_head_that_was_left_out_says_why(by_kind: Path, tmp_path: Path) -> None:
+    """Heads with similar names, which would be proposed else, are of other methods."""
+    loaded = load_model(by_kind)
+    card = replace(loaded.card, notes=("The head material was left out: it has no skill.",))
+    save_model(tmp_path / "m.safetensors", loaded.potential, card)
+    with pytest.raises(
+        ModelError, match="no head 'material'. The head material was left out: it has no skill"
+    ):
+        JMPCalculator(tmp_path / "m.safetensors", head="material", device="cpu")
+    with pytest.raises(ModelError, match="no head 'organics'.*did you mean 'organic'"):
+        JMPCalculator(tmp_path / "m.safetensors", head="organics", device="cpu")
