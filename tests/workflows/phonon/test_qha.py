@@ -150,7 +150,7 @@ def test_volumes_with_imaginary_modes_are_left_out_or_too_many() -> None:
         ({"max_volume": float("nan")}, "the smaller first"),
         ({"eos": "birch"}, "Unknown eos"),
         ({"relax": "full"}, "Unknown relax"),
-        ({"pressure_gpa": float("nan")}, "pressure_gpa must be finite"),
+        ({"pressure_gpa": float("nan")}, "pressure must be finite"),
         ({"tmax": 20.0, "tstep": 10.0}, "at least 3 steps"),
         ({"supercell": "2 2"}, "3 or 9 whole numbers"),
         ({"mesh": "0 1 1"}, "at least 1"),
