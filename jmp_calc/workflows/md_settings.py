@@ -86,6 +86,8 @@ class MDSettings:
         for name in ("steps", "stats_every", "traj_every", "restart_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.seed < 0:
+            raise UsageError(f"The seed must not be negative, got {self.seed}.")
         if self.pressure_gpa is not None:
             check_pressure(self.pressure_gpa)
         if self.max_uncertainty_mev is not None and not self.guard:

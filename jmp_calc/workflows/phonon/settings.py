@@ -70,6 +70,8 @@ class PhononSettings:
         if self.frequency_unit not in get_args(FrequencyUnit):
             known = ", ".join(get_args(FrequencyUnit))
             raise UsageError(f"frequency_unit must be one of {known}, got '{self.frequency_unit}'.")
+        if self.seed < 0:
+            raise UsageError(f"The seed must not be negative, got {self.seed}.")
         object.__setattr__(self, "random_displacements", _count_or_auto(self.random_displacements))
         if self.relax_steps < 1:
             raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")

@@ -1,4 +1,4 @@
-"""Numbers that must be in another unit are told and not computed: pressures in Pa, times in ps."""
+"""Numbers that cannot be meant are told and not computed: pressures in Pa, times in ps, negative seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from jmp_calc import md
 from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
+from jmp_calc.workflows.phonon.settings import PhononSettings
+from jmp_calc.workflows.phonon.sscha_settings import SschaSettings
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
 ATMOSPHERE_PA = 101325.0
@@ -43,3 +45,9 @@ def test_a_friction_that_stops_the_atoms_within_a_step_is_refused(thermostat: st
 def test_a_time_step_in_picoseconds_is_told() -> None:
     with pytest.warns(JMPWarning, match=r"0\.001 fs is far shorter"):
         md(bulk("Cu", cubic=True), calc=EMT(), timestep_fs=0.001, steps=1)
+
+
+@pytest.mark.parametrize("settings", [MDSettings, PhononSettings, SschaSettings])
+def test_a_negative_seed_is_a_sentence(settings: Callable[..., object]) -> None:
+    with pytest.raises(UsageError, match="seed must not be negative, got -1"):
+        settings(seed=-1)
