@@ -32,6 +32,8 @@ OTHER_CUTOFFS = 40.0
 INSTALL = "pip install 'jmp-calc[dispersion]'"
 ADDED = ("energy", "free_energy", "energies", "forces", "stress")
 """Properties that dispersion has a part of; all others are those of the calculator alone."""
+WITHOUT = ("stresses",)
+"""Properties whose part of dispersion dftd3 does not tell: there is no sum."""
 EXAMPLES = "pbe, rpbe, revpbe, pbesol, scan, r2scan, blyp, b3lyp, pbe0 or hse06"
 _HAS_DISPERSION = re.compile(r"D[234]\b|D3\(|VV10|rVV10|vdW|MBD|-V\b|-D\b|\bTS\b|xTB|\bGFN|MP2|CCSD|\bCI\b")
 """What names of methods with dispersion have: corrections, non-local functionals, wave functions, xTB."""
@@ -145,7 +147,7 @@ class DispersionCalculator(Calculator):
         self.atoms: Atoms | None = None
         self.base, self.functional = base, functional
         self._parameters = _damping(functional)
-        self.implemented_properties = list(base.implemented_properties)
+        self.implemented_properties = [name for name in base.implemented_properties if name not in WITHOUT]
         self.parameters = {"dispersion": self.dispersion}
 
     @property
@@ -184,6 +186,7 @@ class DispersionCalculator(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property, from the cache if nothing changed; the reason where the calculator has none."""
+        _check_summed([name])
         subject = self.atoms if atoms is None else atoms
         if name == "stress" and subject is not None and name in self.implemented_properties:
             self.base.get_property(name, subject, allow_calculation)  # its own words where there is none
@@ -203,6 +206,7 @@ class DispersionCalculator(Calculator):
         subject = self.atoms if atoms is None else atoms
         if subject is None:
             raise UsageError("Calculate was called without atoms.")
+        _check_summed(properties)
         self.atoms, self.results = None, {}
         snapshot = subject.copy()
         asked = {name: self.base.get_property(name, snapshot) for name in properties}
@@ -216,6 +220,7 @@ class DispersionCalculator(Calculator):
         batches."""
         if not hasattr(self.base, "batch"):
             raise PropertyNotImplementedError(f"{type(self.base).__name__} computes one structure at a time")
+        _check_summed(properties)
         each = [structures] if hasattr(structures, "positions") else list(structures)
         found = self.base.batch(each, properties)
         return [self._with_dispersion(atoms, one) for atoms, one in zip(each, found, strict=True)]
@@ -256,7 +261,9 @@ class DispersionCalculator(Calculator):
             halves = pairs["additive pairwise energy"] + pairs["non-additive pairwise energy"]
             added["energies"] = _finite(halves, "the energies").sum(axis=1) * Hartree
         return {
-            name: value + added.get(name, 0.0) if name in ADDED else value for name, value in results.items()
+            name: value + added.get(name, 0.0) if name in ADDED else value
+            for name, value in results.items()
+            if name not in WITHOUT
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -269,6 +276,13 @@ class DispersionCalculator(Calculator):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r}, functional={self.functional!r})"
+
+
+def _check_summed(properties: Sequence[str]) -> None:
+    """PropertyNotImplementedError for properties of which there is no sum."""
+    for name in WITHOUT:
+        if name in properties:
+            raise PropertyNotImplementedError(f"dftd3 does not tell the part of dispersion in {name}")
 
 
 def _kept(results: dict[str, Any], properties: Sequence[str]) -> dict[str, Any]:

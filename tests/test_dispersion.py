@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.units import Bohr, Hartree
 
 from jmp_calc import JMPCalculator
@@ -39,6 +40,17 @@ class Nothing(Calculator):
             "stress": np.zeros(6),  # also of a molecule, as some calculators do
             "dipole": np.array([1.0, 2.0, 3.0]),
         }
+
+
+@needs_dftd3
+def test_stresses_of_atoms_have_no_sum() -> None:
+    argon = bulk("Ar", cubic=True)
+    argon.calc = with_dispersion(LennardJones(sigma=3.4, epsilon=0.01), functional="pbe")
+    argon.get_stress()
+    assert "stresses" not in argon.calc.results
+    for ask in (argon.get_stresses, lambda: argon.calc.calculate(argon, ["energy", "stresses"])):
+        with pytest.raises(PropertyNotImplementedError, match="does not tell the part of dispersion"):
+            ask()
 
 
 def told(functional: str, dispersion: str = "none", level: str = "") -> SimpleNamespace:

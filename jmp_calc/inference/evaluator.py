@@ -32,7 +32,7 @@ from .head_choice import Decided
 from .info import ModelInfo, model_info, with_choice
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
 from .opened import loaded_model, opened_model
-from .properties import needs_gradient
+from .properties import needs_gradient, of_stress
 from .results import check_results, single_results, to_numpy
 from .settings import Output, Settings, structure_graph
 from .told import Told
@@ -132,7 +132,8 @@ class Evaluator:
         gradient = needs_gradient(properties)
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = [gradient and self.why_no_stress(atoms) is None for atoms in structures]
-        prediction = self.predict(graphs, forces=gradient, stress=any(stress), describe=True)
+        shares = "stresses" in properties
+        prediction = self.predict(graphs, forces=gradient, stress=any(stress), stresses=shares, describe=True)
         sizes = [graph.n_atoms for graph in graphs]
         found = single_results(prediction, sizes, stress)
         if prediction.features is not None:
@@ -152,7 +153,7 @@ class Evaluator:
         memory."""
         gradient = needs_gradient(properties)
         self._check(atoms, properties)
-        if "stress" in properties:
+        if of_stress(properties):
             self.require_stress(atoms)
         graph = self.build_graph(atoms, search)
         self._guard_memory(GraphCounts.of(graph), gradient)
@@ -179,12 +180,19 @@ class Evaluator:
         return structure_graph(atoms, self.config, search)
 
     def predict(
-        self, graphs: Sequence[Graph], *, forces: bool, stress: bool, describe: bool = False
+        self,
+        graphs: Sequence[Graph],
+        *,
+        forces: bool,
+        stress: bool,
+        stresses: bool = False,
+        describe: bool = False,
     ) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
         With a compiled network, a single structure gets forces and stress in any case, several where forces
-        are asked for. ``describe``: with the final features, unless the network is compiled.
+        are asked for; stresses of atoms are left to the network. ``describe``: with the final features,
+        unless the network is compiled.
         """
         from ..graph.batch import collate
 
@@ -198,13 +206,15 @@ class Evaluator:
             stack.enter_context(allocation_errors())
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
-            if self._compiled is not None and recompute == "nothing" and (forces or len(graphs) == 1):
-                return self._compiled(batch)
+            compiled = self._compiled if recompute == "nothing" and not stresses else None
+            if compiled is not None and (forces or len(graphs) == 1):
+                return compiled(batch)
             return self.potential(  # type: ignore[no-any-return]
                 batch,
                 heads=self.head.name,
                 forces=mode,
                 stress=stress,
+                stresses=stresses,
                 describe=describe,
                 recompute=recompute,
             )

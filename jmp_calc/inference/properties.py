@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .settings import Settings
 from .uncertainty import UNCERTAIN
 
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
+PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress", "stresses")
 
 
 def check_properties(properties: Sequence[str], available: Sequence[str] = PROPERTIES) -> None:
@@ -36,4 +36,9 @@ def available_properties(settings: Settings) -> tuple[str, ...]:
 
 def needs_gradient(properties: Sequence[str]) -> bool:
     """Whether any of the properties is a derivative of the energy."""
-    return not {"forces", "stress", "forces_std"}.isdisjoint(properties)
+    return of_stress(properties) or not {"forces", "forces_std"}.isdisjoint(properties)
+
+
+def of_stress(properties: Sequence[str]) -> bool:
+    """Whether any of the properties is a stress, which not every structure has."""
+    return not {"stress", "stresses"}.isdisjoint(properties)
