@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from jmp_calc import md
+from jmp_calc import md, relax
 from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.workflows.md_settings import MDSettings
 from jmp_calc.workflows.phonon.qha_settings import QhaSettings
@@ -51,3 +51,10 @@ def test_a_time_step_in_picoseconds_is_told() -> None:
 def test_a_negative_seed_is_a_sentence(settings: Callable[..., object]) -> None:
     with pytest.raises(UsageError, match="seed must not be negative, got -1"):
         settings(seed=-1)
+
+
+def test_a_tolerance_in_which_there_is_no_symmetry_is_a_sentence() -> None:
+    with pytest.raises(UsageError, match="symprec must be at most"):
+        PhononSettings(symprec=1.0)
+    with pytest.raises(UsageError, match="No symmetry is found within 10 Å"):
+        relax(bulk("Cu"), calc=EMT(), fix_symmetry=True, symprec=10.0)
