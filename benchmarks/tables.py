@@ -265,7 +265,7 @@ def active_learning(rows: Rows) -> list[list[str]]:
 
 
 def screen(rows: Rows) -> list[list[str]]:
-    """Killed campaigns, and relaxation side by side."""
+    """Killed campaigns against one that was left alone."""
     head = [
         "campaign",
         "structures",
@@ -273,7 +273,6 @@ def screen(rows: Rows) -> list[list[str]]:
         "rows",
         "computed twice",
         "largest difference (eV)",
-        "throughput",
     ]
     return [
         head,
@@ -285,9 +284,6 @@ def screen(rows: Rows) -> list[list[str]]:
                 row["rows"],
                 row["records_twice"],
                 f"{row['largest_difference_ev']:.0e}",
-                ""
-                if row["throughput_over_one_process"] is None
-                else f"{row['throughput_over_one_process']:.2f}",
             ]
             for name, row in rows.items()
             if name.startswith("campaign")
