@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -49,24 +50,30 @@ def test_two_processes_give_the_gradients_of_one() -> None:
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-7 * float(b.abs().max()))
 
 
-def test_weights_changed_by_the_optimizer_reach_the_other_process() -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many for torch, and what there were afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_weights_changed_by_the_optimizer_reach_the_other_process_and_threads_are_restored(
+    two_threads: None,
+) -> None:
     potential, halves = tiny_potential(), shares(2, processes=2)
     with GradientPool(potential, SummedGradients(CONFIG), 2) as pool:
+        assert torch.get_num_threads() == 1
         before = pool.gradients(halves)
         with torch.no_grad():
             for parameter in potential.parameters():
                 parameter.mul_(1.1)
         after = pool.gradients(halves)
         expected = sum(SummedGradients(CONFIG)(copy.deepcopy(potential), share) for share in halves)
+    assert torch.get_num_threads() == 2
     assert torch.allclose(after, expected, rtol=1e-5)
     assert not torch.allclose(after, before, rtol=1e-3)
-
-
-def test_threads_are_restored() -> None:
-    threads = torch.get_num_threads()
-    with GradientPool(tiny_potential(), SummedGradients(CONFIG), 2):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == threads
 
 
 class Fails:
@@ -78,16 +85,10 @@ class Fails:
         return torch.zeros(4)
 
 
-def test_an_error_of_a_helper_is_raised_here() -> None:
-    with (
-        GradientPool(tiny_potential(), Fails(), 2) as pool,
-        pytest.raises(UsageError, match="cannot be used"),
-    ):
-        pool.gradients(["first", "second"])
-
-
-def test_a_helper_that_is_gone_is_named() -> None:
+def test_an_error_of_a_helper_is_raised_here_and_a_helper_that_is_gone_is_named() -> None:
     with GradientPool(tiny_potential(), Fails(), 2) as pool:
+        with pytest.raises(UsageError, match="cannot be used"):
+            pool.gradients(["first", "second"])
         pool._helpers[0].kill()
         pool._helpers[0].join()
         with pytest.raises(UsageError, match="has ended"):
