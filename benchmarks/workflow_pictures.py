@@ -7,6 +7,7 @@ Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), phonons_dos_cu3au.svg (densities), qha_cu.svg,
 helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies),
+stresses_cu.svg (stresses, by jmp-xs),
 screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
 check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
 kappa_cumulative_cu.svg (heat, where phono3py is).
@@ -30,6 +31,7 @@ from ase.constraints import FixAtoms
 from matplotlib.figure import Figure
 
 from jmp_calc import (
+    JMPCalculator,
     adsorb,
     analyse,
     check,
@@ -182,6 +184,26 @@ def energies(folder: Path) -> None:
     figure.savefig(IMAGES / "energies_emt.svg")
 
 
+def stresses(folder: Path) -> None:
+    """Stresses of the atoms of two copper surfaces by jmp-xs, times the volume, against the height."""
+    calculator = JMPCalculator("jmp-xs", head="pbe", dtype="float64")
+    copper = relax(bulk("Cu"), calc=calculator, cell="full", fmax=1e-4).atoms
+    length = float(np.sqrt(2) * np.linalg.norm(copper.cell[0]))
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, build, colour in (("111", fcc111, "#1f4e79"), ("100", fcc100, "#b5482a")):
+        slab = build("Cu", (1, 1, 13), a=length, vacuum=8.0, periodic=True)
+        slab = relax(slab, calc=calculator, fmax=1e-3).atoms
+        virials = slab.get_stresses()[:, :2].mean(axis=1) * slab.get_volume()
+        height = slab.positions[:, 2] - slab.positions[:, 2].mean()
+        order = np.argsort(height)
+        axes.plot(height[order], virials[order], "o-", color=colour, linewidth=1.0, label=f"Cu({name})")
+    axes.axhline(0.0, color="#b0b7bf", linewidth=0.6)
+    axes.set(xlabel="height in the slab (Å)", ylabel="stress in the plane × volume (eV/atom)")
+    axes.legend(frameon=False)
+    figure.savefig(IMAGES / "stresses_cu.svg")
+
+
 def relaxed(atoms: Atoms) -> Atoms:
     """Positions and cell at EMT's minimum."""
     return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
@@ -225,7 +247,7 @@ def ramp(folder: Path) -> None:
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
     *(equation_of_state, elastic_constants, bands, densities, thermal_expansion, at_temperature),
-    *(heat, energies, alloys, dynamics, ramp, battery),
+    *(heat, energies, stresses, alloys, dynamics, ramp, battery),
 )
 """In the order of the pages; Sella and phono3py are extras."""
 

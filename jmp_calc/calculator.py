@@ -20,8 +20,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
-from .inference.evaluator import PROPERTIES, Evaluator, available_properties, check_properties
+from .inference.evaluator import Evaluator
 from .inference.memory import Checkpointing
+from .inference.properties import PROPERTIES, available_properties, check_properties
 from .inference.settings import Elements, Settings, Uncertainty, absolute, dtype_name, portable
 from .machine.forks import evaluating
 from .model.elements import pair_numbers
@@ -52,7 +53,7 @@ class JMPCalculator(Calculator):
     """
 
     implemented_properties: list[str] = list(PROPERTIES)  # noqa: RUF012
-    """Of a calculator with an uncertainty two more."""
+    """Of a calculator with an uncertainty two more. Stresses of atoms are computed only when asked for."""
     ignored_changes: ClassVar[set[str]] = {"initial_charges", "initial_magmoms"}
 
     def __init__(
@@ -182,7 +183,7 @@ class JMPCalculator(Calculator):
         with evaluating(), self._lock:  # in this order: a forked process would wait for the lock for ever
             check_properties([name], self.implemented_properties)
             subject = self.atoms if atoms is None else atoms
-            if name == "stress" and subject is not None:
+            if name in ("stress", "stresses") and subject is not None:
                 self.evaluator.require_stress(subject)
             return super().get_property(name, atoms, allow_calculation)
 

@@ -10,6 +10,7 @@ doi:10.1002/jcc.21759), two-body terms with its own cutoffs.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +18,10 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.units import Bohr, Hartree
 
-from .errors import BadInputError, ModelError, UsageError
+from .errors import BadInputError, JMPWarning, ModelError, UsageError
 from .hessian import Hessian, chosen_atoms
 from .lattice import completed
+from .model.config import UNTOLD_LEVEL
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,6 +34,8 @@ OTHER_CUTOFFS = 40.0
 INSTALL = "pip install 'jmp-calc[dispersion]'"
 ADDED = ("energy", "free_energy", "energies", "forces", "stress")
 """Properties that dispersion has a part of; all others are those of the calculator alone."""
+WITHOUT = ("stresses",)
+"""Properties whose part of dispersion dftd3 does not tell: there is no sum."""
 EXAMPLES = "pbe, rpbe, revpbe, pbesol, scan, r2scan, blyp, b3lyp, pbe0 or hse06"
 _HAS_DISPERSION = re.compile(r"D[234]\b|D3\(|VV10|rVV10|vdW|MBD|-V\b|-D\b|\bTS\b|xTB|\bGFN|MP2|CCSD|\bCI\b")
 """What names of methods with dispersion have: corrections, non-local functionals, wave functions, xTB."""
@@ -56,6 +60,7 @@ def with_dispersion(calc: Calculator, *, functional: str | None = None) -> Dispe
     """
     name = named_functional(calc) if functional is None else _plain(functional)
     refuse_twice(calc)
+    _warn_of_other_functional(calc, name)
     return DispersionCalculator(calc, name)
 
 
@@ -66,13 +71,15 @@ def named_functional(calc: Any) -> str:
         UsageError: a calculator that does not tell its functional, or one whose parameters are for another.
     """
     head = _head(calc)
-    said = "" if head is None else head.theory.functional or re.split(r"[/ (]", head.level_of_theory)[0]
+    level = "" if head is None or head.level_of_theory == UNTOLD_LEVEL else head.level_of_theory
+    said = "" if head is None else head.theory.functional or re.split(r"[/ (]", level)[0]
     name = _plain(said)
     if name in ("", "none", "unknown"):
         what = type(calc).__name__ if head is None else f"Head {head.name!r}"
         raise UsageError(
             f"{what} does not say with which functional its training data were computed.",
-            hint=f"name it with functional=NAME (--dispersion-functional NAME): {EXAMPLES}",
+            hint=f"name it with functional=NAME (--dispersion-functional NAME): {EXAMPLES}; a fine-tuning "
+            "writes it with --theory functional=NAME",
         )
     if name in _REFITTED:
         raise UsageError(
@@ -99,6 +106,15 @@ def refuse_twice(calc: Any) -> None:
             f"({which}): D3 would count it twice.",
             hint="leave dispersion out, or choose a head without it",
         )
+
+
+def _warn_of_other_functional(calc: Any, name: str) -> None:
+    """JMPWarning for damping parameters (named as in dftd3) of another functional than the head's."""
+    head = _head(calc)
+    own = "" if head is None else head.theory.functional
+    if own and _plain(own) != name:
+        text = f"The training data of head {head.name!r} are by {own}, and D3 has the parameters of {name!r}."
+        warnings.warn(text, JMPWarning, stacklevel=3)
 
 
 def _head(calc: Any) -> Any:
@@ -145,7 +161,7 @@ class DispersionCalculator(Calculator):
         self.atoms: Atoms | None = None
         self.base, self.functional = base, functional
         self._parameters = _damping(functional)
-        self.implemented_properties = list(base.implemented_properties)
+        self.implemented_properties = [name for name in base.implemented_properties if name not in WITHOUT]
         self.parameters = {"dispersion": self.dispersion}
 
     @property
@@ -184,6 +200,7 @@ class DispersionCalculator(Calculator):
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """One property, from the cache if nothing changed; the reason where the calculator has none."""
+        _check_summed([name])
         subject = self.atoms if atoms is None else atoms
         if name == "stress" and subject is not None and name in self.implemented_properties:
             self.base.get_property(name, subject, allow_calculation)  # its own words where there is none
@@ -203,6 +220,7 @@ class DispersionCalculator(Calculator):
         subject = self.atoms if atoms is None else atoms
         if subject is None:
             raise UsageError("Calculate was called without atoms.")
+        _check_summed(properties)
         self.atoms, self.results = None, {}
         snapshot = subject.copy()
         asked = {name: self.base.get_property(name, snapshot) for name in properties}
@@ -216,6 +234,7 @@ class DispersionCalculator(Calculator):
         batches."""
         if not hasattr(self.base, "batch"):
             raise PropertyNotImplementedError(f"{type(self.base).__name__} computes one structure at a time")
+        _check_summed(properties)
         each = [structures] if hasattr(structures, "positions") else list(structures)
         found = self.base.batch(each, properties)
         return [self._with_dispersion(atoms, one) for atoms, one in zip(each, found, strict=True)]
@@ -256,7 +275,9 @@ class DispersionCalculator(Calculator):
             halves = pairs["additive pairwise energy"] + pairs["non-additive pairwise energy"]
             added["energies"] = _finite(halves, "the energies").sum(axis=1) * Hartree
         return {
-            name: value + added.get(name, 0.0) if name in ADDED else value for name, value in results.items()
+            name: value + added.get(name, 0.0) if name in ADDED else value
+            for name, value in results.items()
+            if name not in WITHOUT
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -269,6 +290,13 @@ class DispersionCalculator(Calculator):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r}, functional={self.functional!r})"
+
+
+def _check_summed(properties: Sequence[str]) -> None:
+    """PropertyNotImplementedError for properties of which there is no sum."""
+    for name in WITHOUT:
+        if name in properties:
+            raise PropertyNotImplementedError(f"dftd3 does not tell the part of dispersion in {name}")
 
 
 def _kept(results: dict[str, Any], properties: Sequence[str]) -> dict[str, Any]:

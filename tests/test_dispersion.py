@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -12,11 +13,12 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.units import Bohr, Hartree
 
 from jmp_calc import JMPCalculator
 from jmp_calc.dispersion import INSTALL, named_functional, refuse_twice, with_dispersion
-from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, Theory
 from jmp_calc.workflows.common import model_fingerprint
 
@@ -39,6 +41,17 @@ class Nothing(Calculator):
             "stress": np.zeros(6),  # also of a molecule, as some calculators do
             "dipole": np.array([1.0, 2.0, 3.0]),
         }
+
+
+@needs_dftd3
+def test_stresses_of_atoms_have_no_sum() -> None:
+    argon = bulk("Ar", cubic=True)
+    argon.calc = with_dispersion(LennardJones(sigma=3.4, epsilon=0.01), functional="pbe")
+    argon.get_stress()
+    assert "stresses" not in argon.calc.results
+    for ask in (argon.get_stresses, lambda: argon.calc.calculate(argon, ["energy", "stresses"])):
+        with pytest.raises(PropertyNotImplementedError, match="does not tell the part of dispersion"):
+            ask()
 
 
 def told(functional: str, dispersion: str = "none", level: str = "") -> SimpleNamespace:
@@ -65,6 +78,16 @@ def test_a_functional_that_is_not_known_must_be_named() -> None:
 def test_parameters_of_a_refitted_functional_are_not_taken_for_another() -> None:
     with pytest.raises(UsageError, match="ωB97X-D3"):
         named_functional(told("ωB97X"))
+
+
+def test_parameters_of_another_functional_than_the_heads_are_told() -> None:
+    calc = told("PBE")
+    calc.implemented_properties = ["energy"]
+    with (
+        pytest.warns(JMPWarning, match="are by PBE, and D3 has the parameters of 'b3lyp'"),
+        suppress(UsageError),  # where dftd3 is not installed
+    ):
+        with_dispersion(calc, functional="B3LYP")
 
 
 @pytest.mark.capability("A15")

@@ -68,6 +68,7 @@ def analyse(
     path = path_of(frames, frame_fs, discard)
     first = path.frames[0]
     crystal = bool(first.pbc.all()) and all(atoms.cell.rank == 3 for atoms in path.frames)
+    span = (float(path.times_fs[0]), float(path.times_fs[-1]))
     vacf = velocity_correlation(path)
     if vacf is not None and path.frame_fs > COARSE_FS and 1 in first.numbers:
         text = f"frames every {path.frame_fs:g} fs resolve vibrations up to {vacf.highest_cm1:.0f} cm⁻¹ only"
@@ -77,12 +78,15 @@ def analyse(
         formula=first.get_chemical_formula(),
         n_frames=len(path.frames),
         frame_fs=path.frame_fs,
-        from_ps=float(path.times_fs[0]) / 1000,
-        to_ps=float(path.times_fs[-1]) / 1000,
+        from_ps=span[0] / 1000,
+        to_ps=span[1] / 1000,
         rdf=radial_distribution(path.frames, r_max, bins) if crystal else None,
         msd=displacements(path, kinds, blocks),
         vacf=vacf,
-        averages={} if table is None else table_averages(read_table(table), discard),
+        # with a frame_fs the times are not those of the table
+        averages={}
+        if table is None
+        else table_averages(read_table(table), discard, span if frame_fs is None else None),
         settings=settings,
     )
 

@@ -12,6 +12,8 @@ from .blocks import Average, block_average
 
 AVERAGED = ("epot_eV", "temperature_K", "pressure_GPa", "volume_A3", "a_A", "b_A", "c_A")
 AVERAGED_PREFIX = "pressure_"
+SAME_FS = 1e-3
+"""Times that differ by less are the same: both files round them."""
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -33,13 +35,22 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: rows[:, index] for index, name in enumerate(names)}
 
 
-def table_averages(table: dict[str, np.ndarray], discard: float) -> dict[str, Average]:
-    """Averages after the first share of the rows, by the names of columns; {} of fewer than ten rows."""
-    start = int(discard * len(table["step"]))
-    if len(table["step"]) - start < 10:
+def table_averages(
+    table: dict[str, np.ndarray], discard: float, span_fs: tuple[float, float] | None
+) -> dict[str, Average]:
+    """Averages by the names of columns; {} of fewer than ten rows.
+
+    ``span_fs``: first and last time of the frames that were analysed, whose rows are taken; None, or a table
+    without times: all but the first share ``discard`` of the rows.
+    """
+    used = np.arange(len(table["step"])) >= int(discard * len(table["step"]))
+    if span_fs is not None and "time_fs" in table:
+        first, last = span_fs
+        used = (table["time_fs"] >= first - SAME_FS) & (table["time_fs"] <= last + SAME_FS)
+    if used.sum() < 10:
         return {}
     return {
-        name: block_average(values[start:])
+        name: block_average(values[used])
         for name, values in table.items()
         if name in AVERAGED or name.startswith(AVERAGED_PREFIX)
     }

@@ -137,9 +137,11 @@ def _dry_run(
     from ..workflows.statics.sites import sites_of
 
     face, candidates = planned(slab, gas_of(adsorbate), settings)
+    calculator = common.calculator(slab)
+    calculator.decide_head(candidates[0].atoms)
     facts = {
         "structures": what,
-        "model": model_record(common.calculator(slab)),
+        "model": model_record(calculator),
         **settings.to_dict(),
         "surface": [f"{site.name}: {len(site.places)} in the cell" for site in sites_of(face)],
         "candidates": len(candidates),

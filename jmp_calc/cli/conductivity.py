@@ -107,10 +107,12 @@ def _lines(result: ConductivityResult) -> list[str]:
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: ConductivitySettings) -> None:
     """Say which supercells and how many calculations it would be."""
+    from ..workflows.phonon.cell import right_handed
     from ..workflows.phonon.conductivity import cells_of, check_structure, displaced
     from ..workflows.phonon.conductivity_result import OUTPUTS
 
     check_structure(atoms)
+    atoms = right_handed(atoms)
     phono3py = displaced(atoms, settings)
     third, second = cells_of(phono3py, atoms)
     facts = {

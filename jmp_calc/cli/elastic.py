@@ -53,6 +53,7 @@ def elastic(
 
     Exit code 3 when a relaxation does not reach --fmax; with --strict also when a strain costs no energy.
     """
+    from ..io.records import STATE
     from ..io.structures import pick_structure
     from ..workflows.relax_many import JOURNAL
     from ..workflows.statics.elastic import elastic as run_elastic
@@ -64,7 +65,7 @@ def elastic(
     run = CommandRun(
         common,
         "elastic",
-        outputs=(*OUTPUTS, JOURNAL),
+        outputs=(*OUTPUTS, JOURNAL, STATE),
         settings=settings.to_dict(),
         inputs=[picked.path],
         resume=resume,
@@ -89,6 +90,7 @@ def elastic(
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
+        run.say_if_new(resume)
         files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
         result = run_elastic(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet

@@ -171,9 +171,11 @@ def _run(
     run = CommandRun(common, name, outputs=OUTPUTS, settings=settings.to_dict(), inputs=paths)
     if common.dry_run:
         run.check()
-        parts = plan(structures)
+        parts, calculator = plan(structures), common.calculator(structures[0])
+        for part in parts:
+            calculator.decide_head(part.atoms)
         facts = {
-            "model": model_record(common.calculator(structures[0])),
+            "model": model_record(calculator),
             **settings.to_dict(),
             "terms": [f"{p.coefficient:+.6g} {p.atoms.get_chemical_formula()} ({p.name})" for p in parts],
             "writes": ", ".join(OUTPUTS),

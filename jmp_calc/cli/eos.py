@@ -49,6 +49,7 @@ def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
     Exit code 3 when a relaxation does not reach --fmax, or when the minimum is not among the volumes; the
     files are written in the second case.
     """
+    from ..io.records import STATE
     from ..io.structures import pick_structure
     from ..workflows.relax_many import JOURNAL
     from ..workflows.statics.eos import WHAT
@@ -61,7 +62,7 @@ def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
     run = CommandRun(
         common,
         "eos",
-        outputs=(*OUTPUTS, JOURNAL),
+        outputs=(*OUTPUTS, JOURNAL, STATE),
         settings=settings.to_dict(),
         inputs=[picked.path],
         resume=resume,
@@ -85,6 +86,7 @@ def eos(struct: str, common: Common, resume: bool, plot: bool, allow_truncated: 
         run.add_structure(picked)
         calculator = common.calculator(atoms)
         run.model = model_record(calculator)
+        run.say_if_new(resume)
         files: dict[str, Any] = dict(out=common.out, prefix=common.prefix, plot=False)
         result = run_eos(
             atoms, calc=calculator, **settings.to_dict(), **files, resume=resume, quiet=common.quiet

@@ -101,7 +101,7 @@ def _lines(result: QhaResult) -> list[str]:
 
 def _dry_run(struct: str, atoms: Atoms, common: Common, settings: QhaSettings) -> None:
     """Say which supercells and how many calculations it would be."""
-    from ..workflows.phonon.cell import check_lattice
+    from ..workflows.phonon.cell import check_lattice, right_handed
     from ..workflows.phonon.nac import non_analytical
     from ..workflows.phonon.qha import EVERYWHERE, WHAT, displaced_at
     from ..workflows.phonon.qha_result import OUTPUTS
@@ -109,7 +109,7 @@ def _dry_run(struct: str, atoms: Atoms, common: Common, settings: QhaSettings) -
 
     check_crystal(atoms, WHAT)
     check_lattice(atoms)
-    phonons = displaced_at(at_volumes(atoms, settings.scales), settings)
+    phonons = displaced_at(at_volumes(right_handed(atoms), settings.scales), settings)
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
         "model": model_record(common.calculator(atoms)),

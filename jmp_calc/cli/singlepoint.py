@@ -30,6 +30,7 @@ LISTED_FRAMES = 1000
 Examples:
   jmp-calc singlepoint molecule.xyz --head b3lyp
   jmp-calc singlepoint train.extxyz --index 0:10 -m run/best.safetensors --properties energy,forces
+  jmp-calc singlepoint slab.cif -m jmp-xs --properties energy,forces,stress,stresses
   jmp-calc singlepoint relaxed/ "run*/OUTCAR" md.traj@-1 -m jmp-xs
   jmp-calc singlepoint pool.extxyz -m run/best.safetensors --uncertainty last-layer
   jmp-calc singlepoint crystals.extxyz -m gaps/best.safetensors"""
@@ -59,9 +60,10 @@ def singlepoint(
     STRUCT is one or more files that ASE reads, FILE@INDEX, folders of them, or patterns in quotes.
 
     Writes results.extxyz with jmp_energy (eV), jmp_energies (eV per atom), jmp_forces (eV/Å) and jmp_stress
-    (eV/Å³, Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume). Labels in the input are kept
-    as they are. A head that was trained on another target gives jmp_TARGET, in the units of its labels, and
-    of classes jmp_TARGET_probabilities. Frames of several files have jmp_file.
+    (eV/Å³, Voigt order xx yy zz yz xz xy, ASE's sign: stress = -virial/volume), and where --properties names
+    them jmp_stresses, the share of each atom in it. Labels in the input are kept as they are. A head that was
+    trained on another target gives jmp_TARGET, in the units of its labels, and of classes
+    jmp_TARGET_probabilities. Frames of several files have jmp_file.
     """
     from ..io.files import find_structures, parse_structure
     from ..io.reader import UNLABELLED_SUFFIXES

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ..inference.settings import Output
     from ..io.structures import NamedFrame
 
-CHOICES = ("energy", "energies", "forces", "stress", "energy_std", "forces_std")
+CHOICES = ("energy", "energies", "forces", "stress", "stresses", "energy_std", "forces_std")
+ON_REQUEST = ("stresses", "forces_std")
+"""What is computed only where --properties names it."""
 OF_UNCERTAINTY = ("energy_std", "forces_std")
 Results = Mapping[str, Any]
 
@@ -71,7 +73,7 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
 class Energies:
     """Energies, forces and stresses, or those of them that are wanted."""
 
-    units: Mapping[str, str] = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"}
+    units: Mapping[str, str] = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³", "stresses": "eV/Å³"}
     has_forces = True
 
     def __init__(
@@ -101,7 +103,7 @@ class Energies:
 
         if self._wanted is not None:
             return self._wanted
-        without = {"forces_std"} | (set() if self._uncertain else {"energy_std"})
+        without = set(ON_REQUEST) | (set() if self._uncertain else {"energy_std"})
         if why_no_stress(atoms.cell.array, atoms.pbc) is not None:
             without.add("stress")
         return tuple(name for name in CHOICES if name not in without)
@@ -115,7 +117,7 @@ class Energies:
         for name in ("energy", "stress", "energy_std"):
             if name in results:
                 out.info[f"jmp_{name}"] = results[name]
-        for name in ("energies", "forces", "forces_std"):
+        for name in ("energies", "forces", "stresses", "forces_std"):
             if name in results:
                 out.arrays[f"jmp_{name}"] = results[name]
         labels = getattr(atoms.calc, "results", {})
@@ -134,6 +136,8 @@ class Energies:
             row["fmax_ev_per_ang"] = float(np.linalg.norm(results["forces"], axis=1).max())
         if "stress" in results:
             row["stress_ev_per_ang3"] = [float(value) for value in results["stress"]]
+        if "stresses" in results:
+            row["stresses_max_ev_per_ang3"] = float(np.abs(results["stresses"]).max())
         if "energy_std" in results:
             row["energy_std_ev"] = float(results["energy_std"])
         if "forces_std" in results:

@@ -22,6 +22,7 @@ Examples:
   jmp-calc neb initial.extxyz final.extxyz -o hop
   jmp-calc ts hop/saddle.extxyz -o hop_ts          # from the highest image of a band
   jmp-calc ts guess.xyz --coordinates internal -o ts
+  jmp-calc ts guess.xyz --coordinates internal -o ts --resume --steps 1000
 
 It needs Sella: pip install "jmp-calc[sella]"."""
 
@@ -38,6 +39,7 @@ TS = Arguments("workflows.paths.ts", "ts", TSSettings)
 @TS.option("--check/--no-check", argument="check")
 @TS.option("--connect/--no-connect", argument="connect")
 @TS.option("--tolerance", "tolerance_cm1", argument="tolerance_cm1", type=float)
+@click.option("--resume", is_flag=True, default=False, help=TS.help("resume"))
 @click.option("--plot/--no-plot", default=True, show_default=True, help=TS.help("plot"))
 @click.option(
     "--allow-unconverged",
@@ -48,6 +50,7 @@ TS = Arguments("workflows.paths.ts", "ts", TSSettings)
 def ts(
     struct: str,
     common: Common,
+    resume: bool,
     plot: bool,
     allow_unconverged: bool,
     allow_truncated: bool,
@@ -65,7 +68,13 @@ def ts(
     checked = TSSettings(**settings)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     run = CommandRun(
-        common, "ts", outputs=OUTPUTS, settings=checked.to_dict(), inputs=[picked.path], redoes=True
+        common,
+        "ts",
+        outputs=OUTPUTS,
+        settings=checked.to_dict(),
+        inputs=[picked.path],
+        resume=resume,
+        resume_hint="--resume goes on",
     )
     if common.dry_run:
         run.check()
@@ -75,21 +84,18 @@ def ts(
         run.add_structure(picked)
         calculator = common.calculator(picked.atoms)
         run.model = model_record(calculator)
+        run.say_if_new(resume)
         result = run_ts(
             picked.atoms,
             calc=calculator,
             **checked.to_dict(),
+            resume=resume,
             out=common.out,
             prefix=common.prefix,
             plot=False,
             quiet=common.quiet,
         )
-        run.results = result.to_dict()
-        for path in result.write(common.out, prefix=common.prefix, plot=plot):
-            run.add_output(path, path.stem.replace("_", " "))
-        for line in _lines(result):
-            common.say(line)
-        common.say(f"wrote {common.out}")
+        run.write_result(result, _lines(result), plot=plot)
         if not allow_unconverged:
             result.require_saddle()
 

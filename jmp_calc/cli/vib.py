@@ -116,7 +116,7 @@ def _dipoles(model: str, head: str | None, common: Common) -> Callable[[Sequence
 
 def _lines(result: VibResult) -> list[str]:
     """What one must know of the vibrations."""
-    lines = [f"{result!r}"[len("VibResult(") : -1]]
+    lines = [f"{result.atoms.get_chemical_formula()}: {result.words}"]
     free = [*result.modes.translations_cm1, *result.modes.rotations_cm1]
     if free:
         apart = (

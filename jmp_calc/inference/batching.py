@@ -10,8 +10,9 @@ import torch
 from ..errors import JMPError, UsageError
 from ..machine.device import free_memory
 from ..model.cost import GraphCounts
-from .evaluator import Evaluator, needs_gradient
+from .evaluator import Evaluator
 from .memory import ROOM
+from .properties import needs_gradient
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -101,14 +102,16 @@ class _Window(Generic[Result]):
         order = sorted(
             range(len(self.graphs)), key=lambda i: (self.graphs[i].n_edges / self.graphs[i].n_atoms, i)
         )
+        most_edges = self.evaluator.edges_together
         chosen: list[int] = []
-        taken = 0.0
+        taken, edges = 0.0, 0
         for number in order:
-            if chosen and taken + needed[number] > room:
+            if chosen and (taken + needed[number] > room or edges + self.graphs[number].n_edges > most_edges):
                 yield chosen
-                chosen, taken = [], 0.0
+                chosen, taken, edges = [], 0.0, 0
             chosen.append(number)
             taken += needed[number]
+            edges += self.graphs[number].n_edges
         if chosen:
             yield chosen
 

@@ -2,10 +2,10 @@
 
 One program is made per calculator, at its first call: energy, forces and stress of one structure, derived by
 autograd and traced with symbols for all sizes, so that it serves any structure and no step of a dynamics
-compiles again. It holds the
-same equations as the network: it is traced from it. Where a program cannot be made, or does not agree with
-the network, the network itself is used, with a warning. Single structures only: ``JMPCalculator.batch`` has
-large operations already. ``ahead.py`` keeps such a program in a file.
+compiles again. It holds the same equations as the network: it is traced from it. Where a program cannot be
+made, or does not agree with the network, the network itself is used, with a warning. Batches of several
+structures have a program of their own, with a symbol for their number too, made at the first of them.
+``export.py`` keeps that of single structures in a file.
 
 What jmp-xs gains on 2 cores (benchmarks/compiled.py): 3.7 times the steps for ethanol, 3.1 for aspirin, 2.1
 for a peptide of 62 atoms, 1.8 for Si64, 1.4 for 192 atoms of water. The first call takes 1.5 minutes, half a
@@ -41,7 +41,9 @@ scale it."""
 LARGEST_EDGES = 12_000
 """Main edges up to which a program is used: so far the gain was measured, and the network cares for memory
 beyond."""
-EXAMPLE_ATOMS, EXAMPLE_ELEMENTS = 23, 5
+EDGES_TOGETHER = 6_000
+"""Main edges of a batch: more do not make it faster (benchmarks/screen.py relax)."""
+EXAMPLE_ATOMS, EXAMPLE_ELEMENTS, EXAMPLE_STRUCTURES = 23, 5, 7
 EXAMPLE_MAIN, EXAMPLE_A2A, EXAMPLE_A2EE2A, EXAMPLE_QINT = (302, 19), (358, 29), (262, 17), (131, 11)
 """Sizes that are traced: edges and slots per atom. No two are equal, or they would count as one size for
 ever."""
@@ -56,8 +58,7 @@ Evaluation = Callable[[Batch], Prediction]
 
 
 class CompiledEvaluation:
-    """An evaluation of batches of one structure: by a program where there is one, by the network
-    otherwise."""
+    """An evaluation of batches: by a program where there is one, by the network otherwise."""
 
     def __init__(
         self,
@@ -74,31 +75,36 @@ class CompiledEvaluation:
             network: what the program must do.
             dtype: precision of the network.
             quadruplets: whether the network reads the graph qint.
-            program: of this network; None: made at the first call.
+            program: of this network, for single structures; batches of several go to the network then. None:
+                one for single structures and one for several are made when they are needed.
             choice: the argument that asked for it, for warnings.
         """
         self._network, self._quadruplets, self._choice = network, quadruplets, choice
         self._tolerance = TOLERANCE[dtype]
-        self._program = program
+        self._programs: dict[bool, Program] = {} if program is None else {False: program}
+        """By whether they are for several structures."""
+        self.several = program is None
+        """Whether batches of several structures have a program too."""
         self._given_up = False
         self._lock = threading.Lock()
         self._checked: set[tuple[int, ...]] = set()
 
     def __call__(self, batch: Batch) -> Prediction:
-        """The prediction for a batch of one structure; torch.OutOfMemoryError where it does not fit."""
+        """The prediction for a batch; torch.OutOfMemoryError where it does not fit."""
         sizes = self._sizes(batch)
-        too_large = batch.main.count > LARGEST_EDGES
-        if self._given_up or too_large or min(sizes) < 2:  # sizes 0 and 1 are never symbols
+        several = batch.n_structures > 1
+        no_program = batch.main.count > LARGEST_EDGES or (several and not self.several)
+        if self._given_up or no_program or min(sizes) < 2:  # sizes 0 and 1 are never symbols
             return self._network(batch)
         # The program may take another path for other sizes: it is checked once for every power of two. The
         # network goes first, because it keeps constants that it makes, and those of a traced call would be
         # symbols.
-        size_class = tuple(size.bit_length() for size in sizes)
+        size_class = (batch.n_structures.bit_length(), *(size.bit_length() for size in sizes))
         expected = None if size_class in self._checked else self._network(batch)
         try:
             with self._lock:  # copies of a calculator share this object, and may be used by several threads
-                program = self._program or compiled_program(self._network, batch)
-                self._program = program
+                program = self._programs.get(several) or compiled_program(self._network, batch)
+                self._programs[several] = program
             with allocation_errors():
                 prediction = program(batch)
         except torch.OutOfMemoryError:
@@ -115,18 +121,18 @@ class CompiledEvaluation:
         return prediction
 
     def _sizes(self, batch: Batch) -> tuple[int, ...]:
-        """All sizes that are symbols in the program, but the number of elements."""
+        """All sizes that are symbols in the program, but the numbers of structures and elements."""
         graphs = [batch.main, batch.a2a, batch.a2ee2a, *([batch.qint] if self._quadruplets else [])]
         return (batch.n_atoms, *(size for edges in graphs for size in (edges.count, edges.slots.shape[1])))
 
     def _give_up(self, reason: str) -> None:
-        self._given_up, self._program = True, None
+        self._given_up, self._programs = True, {}
         warnings.warn(JMPWarning(f"{self._choice} has no effect: {reason}."), stacklevel=2)
 
 
 @dataclass(frozen=True)
 class Program:
-    """Compiled code for one structure of any size."""
+    """Compiled code for one structure of any size, or for any number of at least two."""
 
     run: Callable[[list[Tensor]], Sequence[Tensor]]
     """From all tensors of a batch to the outputs."""
@@ -134,7 +140,7 @@ class Program:
     """Fields of the prediction, in their order."""
 
     def __call__(self, batch: Batch) -> Prediction:
-        """The prediction for a batch of one structure."""
+        """The prediction for a batch of as many structures as the program is for."""
         if batch.lone_numbers.shape[0] == 1:  # a size of 1 is never a symbol; the second is not used
             batch = replace(batch, lone_numbers=batch.lone_numbers.repeat(2))
         with torch.no_grad():
@@ -143,7 +149,8 @@ class Program:
 
 
 def compiled_program(network: Evaluation, batch: Batch) -> Program:
-    """Compile for structures on the device of ``batch``; any exception of torch's compiler."""
+    """Compile for structures on the device of ``batch``, one or several as there; any exception of torch's
+    compiler."""
     from torch._inductor import compile as compile_graph
 
     device = batch.positions.device.type
@@ -157,17 +164,19 @@ def compiled_program(network: Evaluation, batch: Batch) -> Program:
 
 def traced(network: Evaluation, batch: Batch) -> tuple[GraphModule, list[Any], tuple[str, ...]]:
     """All operations of an evaluation with symbols for sizes, its inputs as fake tensors, and what its
-    outputs are."""
+    outputs are; for one structure, or for any number of several if ``batch`` has several."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     if batch.positions.device.type == "cpu":
         from torch._inductor.cpp_builder import get_cpp_compiler
 
         get_cpp_compiler()  # raises now, not after all was traced
-    example, outputs = example_batch(batch), list[str]()
+    several = batch.n_structures > 1
+    example, outputs = example_batch(batch, EXAMPLE_STRUCTURES if several else 1), list[str]()
 
     def evaluate(*tensors: Tensor) -> list[Tensor]:
-        prediction = network(filled(example, tensors))
+        given = filled(example, tensors)
+        prediction = network(replace(given, n_structures=given.cell.shape[0]) if several else given)
         outputs[:] = [item.name for item in fields(prediction) if getattr(prediction, item.name) is not None]
         return [getattr(prediction, name) for name in outputs]
 

@@ -32,10 +32,11 @@ from .head_choice import Decided
 from .info import ModelInfo, model_info, with_choice
 from .memory import SMALL, choose_recompute, estimated_bytes, expected_counts, refuse_if_too_large
 from .opened import loaded_model, opened_model
+from .properties import needs_gradient, of_stress
 from .results import check_results, single_results, to_numpy
 from .settings import Output, Settings, structure_graph
 from .told import Told
-from .uncertainty import UNCERTAIN, FileCommittee, Source, deviations, source_of
+from .uncertainty import FileCommittee, Source, deviations, refuse_other_method, source_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from ..model.potential import Layer, Prediction
     from .compiled import CompiledEvaluation, Evaluation
     from .program import ProgramHeader
-
-PROPERTIES = ("energy", "free_energy", "energies", "forces", "stress")
 
 logger = logging.getLogger("jmp_calc")
 
@@ -98,7 +97,7 @@ class Evaluator:
         user is to be told, once. The errors of ``prepare``; ModelError for a structure of another kind."""
         if self.choice.head is None:
             checks.check_atoms(atoms, num_elements=self.config.backbone.num_elements)
-            self._warnings.elements(self.choice.candidate(atoms), atoms.numbers)
+        self._warnings.elements(self.choice.candidate(atoms), atoms.numbers)
         told = self.choice.decide(atoms)
         if told is not None:
             self._compile()
@@ -133,7 +132,8 @@ class Evaluator:
         gradient = needs_gradient(properties)
         # One backward pass gives both: cell relaxations and NPT ask for forces and stress in two calls.
         stress = [gradient and self.why_no_stress(atoms) is None for atoms in structures]
-        prediction = self.predict(graphs, forces=gradient, stress=any(stress), describe=True)
+        shares = "stresses" in properties
+        prediction = self.predict(graphs, forces=gradient, stress=any(stress), stresses=shares, describe=True)
         sizes = [graph.n_atoms for graph in graphs]
         found = single_results(prediction, sizes, stress)
         if prediction.features is not None:
@@ -153,7 +153,7 @@ class Evaluator:
         memory."""
         gradient = needs_gradient(properties)
         self._check(atoms, properties)
-        if "stress" in properties:
+        if of_stress(properties):
             self.require_stress(atoms)
         graph = self.build_graph(atoms, search)
         self._guard_memory(GraphCounts.of(graph), gradient)
@@ -180,12 +180,19 @@ class Evaluator:
         return structure_graph(atoms, self.config, search)
 
     def predict(
-        self, graphs: Sequence[Graph], *, forces: bool, stress: bool, describe: bool = False
+        self,
+        graphs: Sequence[Graph],
+        *,
+        forces: bool,
+        stress: bool,
+        stresses: bool = False,
+        describe: bool = False,
     ) -> Prediction:
         """Evaluate structures as one batch; torch.OutOfMemoryError where they do not fit.
 
-        With a compiled network, a single structure gets forces and stress in any case. ``describe``: with the
-        final features, unless the network is compiled.
+        With a compiled network, a single structure gets forces and stress in any case, several where forces
+        are asked for; stresses of atoms are left to the network. ``describe``: with the final features,
+        unless the network is compiled.
         """
         from ..graph.batch import collate
 
@@ -199,16 +206,27 @@ class Evaluator:
             stack.enter_context(allocation_errors())
             batch = collate(graphs, device=self.device)
             recompute = self.memory_plan(GraphCounts.of_batch(batch)) if mode == "conservative" else "nothing"
-            if self._compiled is not None and len(graphs) == 1 and recompute == "nothing":
-                return self._compiled(batch)
+            compiled = self._compiled if recompute == "nothing" and not stresses else None
+            if compiled is not None and (forces or len(graphs) == 1):
+                return compiled(batch)
             return self.potential(  # type: ignore[no-any-return]
                 batch,
                 heads=self.head.name,
                 forces=mode,
                 stress=stress,
+                stresses=stresses,
                 describe=describe,
                 recompute=recompute,
             )
+
+    @property
+    def edges_together(self) -> float:
+        """Main edges of a batch beyond which a compiled program would not be used for it; inf without one."""
+        if self._compiled is None or not self._compiled.several:
+            return float("inf")
+        from .compiled import EDGES_TOGETHER
+
+        return EDGES_TOGETHER
 
     def _uncertain(self) -> Source | FileCommittee:
         """Where standard deviations come from, once the head is known; ModelError where there is nothing."""
@@ -216,6 +234,8 @@ class Evaluator:
             if self.settings.committee:
                 own = replace(self.settings, uncertainty=None, committee=(), compile=False, compiled=None)
                 others = [type(self)(replace(own, model=path)) for path in self.settings.committee]
+                for path, other in zip(self.settings.committee, others, strict=True):
+                    refuse_other_method(self.head, other.choice.head, path)
                 self._source = FileCommittee(others)
             else:
                 kind, name = self.settings.uncertainty or "", self._info.name
@@ -365,29 +385,3 @@ class Evaluator:
             keep_large_arrays()
         if needed > SMALL:
             refuse_if_too_large(counts.atoms, counts.main, needed, free_memory(self.device))
-
-
-def check_properties(properties: Sequence[str], available: Sequence[str] = PROPERTIES) -> None:
-    """UsageError for a bare name, PropertyNotImplementedError for names that a JMPCalculator does not
-    compute, or not with its settings."""
-    if isinstance(properties, str):
-        raise UsageError(
-            f"Properties must be a list of names, got {properties!r}.", hint=f"write [{properties!r}]"
-        )
-    unknown = sorted(set(properties) - set(available))
-    if unknown:
-        how = "; uncertainty='last-layer' adds energy_std and forces_std" if "std" in str(unknown) else ""
-        raise PropertyNotImplementedError(
-            f"{', '.join(unknown)} is not implemented by JMPCalculator; "
-            f"available: {', '.join(available)}{how}"
-        )
-
-
-def available_properties(settings: Settings) -> tuple[str, ...]:
-    """What a calculator with these settings computes."""
-    return PROPERTIES if settings.uncertainty is None else (*PROPERTIES, *UNCERTAIN)
-
-
-def needs_gradient(properties: Sequence[str]) -> bool:
-    """Whether any of the properties is a derivative of the energy."""
-    return not {"forces", "stress", "forces_std"}.isdisjoint(properties)

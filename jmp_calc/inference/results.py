@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from ..model.potential import Prediction
 
 
+PER_ATOM = {
+    "forces": "force",
+    "energies": "energy",
+    "stresses": "stress",
+    "descriptors": "descriptor",
+    "forces_std": "forces_std",
+}
+"""Results of every atom, and what one of them is called."""
+
+
 def single_results(
     prediction: Prediction, sizes: Sequence[int], stress: Sequence[bool]
 ) -> list[dict[str, Any]]:
@@ -28,6 +38,7 @@ def single_results(
     energy, energies = to_numpy(prediction.energy), to_numpy(prediction.energies)
     forces = None if prediction.forces is None else to_numpy(prediction.forces)
     tensors = None if prediction.stress is None else to_numpy(prediction.stress)
+    shares = None if prediction.stresses is None else to_numpy(prediction.stresses)
     found, first = [], 0
     for number, (size, has_stress) in enumerate(zip(sizes, stress)):
         atoms = slice(first, first + size)
@@ -39,11 +50,18 @@ def single_results(
         if forces is not None:
             results["forces"] = forces[atoms].copy()
         if tensors is not None and has_stress:
-            results["stress"] = tensors[number][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]].copy()
+            results["stress"] = voigt(tensors[number])
+        if shares is not None and has_stress:
+            results["stresses"] = voigt(shares[atoms])
         check_results(results)
         found.append(results)
         first += size
     return found
+
+
+def voigt(tensors: np.ndarray) -> np.ndarray:
+    """A copy of symmetric tensors (..., 3, 3), such as (N, 3, 3), in Voigt's order (..., 6)."""
+    return tensors[..., [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]].copy()
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
@@ -57,8 +75,8 @@ def check_results(results: dict[str, Any]) -> None:
         bad = np.argwhere(~np.isfinite(value))
         if not len(bad):
             continue
-        place = f" of atom {bad[0][0]}" if name in ("forces", "energies", "descriptors", "forces_std") else ""
+        place = f" of atom {bad[0][0]}" if name in PER_ATOM else ""
         raise ModelError(
-            f"The model returned a non-finite {name.rstrip('s') if place else name}{place}.",
+            f"The model returned a non-finite {PER_ATOM.get(name, name)}{place}.",
             hint="look for atoms far too close to each other; if there are none, try dtype='float64'",
         )

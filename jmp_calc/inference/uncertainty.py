@@ -65,7 +65,7 @@ class LastLayer:
     """From the second moment of last-layer features over the training data of a head with F of them."""
 
     def __init__(self, potential: Potential, head: str, statistics: HeadStatistics) -> None:
-        self._potential, self._head = potential, head
+        self._potential, self._head, self._force_factor = potential, head, statistics.force_factor
         values, vectors = np.linalg.eigh(statistics.covariance)
         root = statistics.scale * vectors / np.sqrt(values.clip(min=0.0) + statistics.regulariser)
         width = len(values)
@@ -88,15 +88,17 @@ class LastLayer:
 
     def spread(self, slopes: Tensor) -> Tensor:
         """Root of the sum of squares of independent directions: (N, 3) eV/Å."""
-        return slopes.square().sum(dim=0).sqrt()
+        return self._force_factor * slopes.square().sum(dim=0).sqrt()
 
 
 class HeadCommittee:
     """From the K heads of a committee in one file."""
 
-    def __init__(self, potential: Potential, heads: Sequence[str], scale: float) -> None:
-        """``scale``: what the deviations are multiplied by to be right on held-out frames."""
-        self._potential, self._heads, self._scale = potential, tuple(heads), scale
+    def __init__(self, potential: Potential, heads: Sequence[str], scale: float, force_factor: float) -> None:
+        """``scale``: what the deviations are multiplied by to be right on held-out frames; those of forces
+        also by ``force_factor``."""
+        self._potential, self._heads = potential, tuple(heads)
+        self._scale, self._force_factor = scale, force_factor
 
     def energy_std(self, batch: Batch, features: Tensor) -> Tensor:
         """(S,) eV."""
@@ -109,7 +111,7 @@ class HeadCommittee:
 
     def spread(self, slopes: Tensor) -> Tensor:
         """(N, 3) eV/Å."""
-        return self._scale * slopes.std(dim=0)
+        return self._scale * self._force_factor * slopes.std(dim=0)
 
 
 def source_of(
@@ -132,7 +134,7 @@ def source_of(
                 hint="name further files with committee=[...] (--committee FILE), train one with jmp-calc "
                 "finetune --committee 4, or use uncertainty='last-layer'",
             )
-        return HeadCommittee(potential, names, head.committee_scale)
+        return HeadCommittee(potential, names, head.committee_scale, head.committee_force_factor)
     statistics = knowledge.heads.get(head.name)
     if statistics is None:
         having = ", ".join(sorted(knowledge.heads)) or "none"
@@ -177,6 +179,22 @@ class FileCommittee:
                 row["forces_std"] = np.std([one["forces"] for one in all_], axis=0, ddof=1)
             rows.append(row)
         return rows
+
+
+def refuse_other_method(head: HeadConfig, other: HeadConfig | None, model: str) -> None:
+    """ModelError for a member of a committee, of the file ``model``, whose labels are by another method: the
+    spread would be the difference of the methods. What is not known of either is no difference, nor is a
+    head (None) that the first structure decides."""
+    if other is None:
+        return
+    for name in ("functional", "dispersion", "hubbard_u"):
+        mine, theirs = (str(getattr(one.theory, name)) for one in (head, other))
+        if mine and theirs and mine.lower() != theirs.lower():
+            raise ModelError(
+                f"Head {other.name!r} of {model} has labels of another method than head {head.name!r}: "
+                f"{name} {theirs} and {mine}.",
+                hint="name files that were trained on labels of one method",
+            )
 
 
 def deviations(

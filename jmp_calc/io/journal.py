@@ -113,4 +113,8 @@ def _difference(found: Any, wanted: Any, name: str = "") -> str:
         for key in (*wanted, *found):
             if found.get(key) != wanted.get(key):
                 return _difference(found.get(key), wanted.get(key), f"{name}.{key}" if name else str(key))
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            if one != other:
+                return _difference(one, other, name if len(found) == 1 else f"{name}.{number}")
     return f": {name} was {found!r}, now it is {wanted!r}" if name else ""

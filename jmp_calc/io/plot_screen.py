@@ -21,6 +21,15 @@ LABELS = {
     "bulk_modulus_derivative": "derivative of the bulk modulus",
     "lowest_frequency_thz": "lowest frequency (THz)",
     "highest_frequency_thz": "highest frequency (THz)",
+    "thermal_heat_capacity_j_per_k_per_mol": "heat capacity (J/K/mol)",
+    "temperature_k_mean": "mean temperature (K)",
+    "pressure_gpa_mean": "mean pressure (GPa)",
+    "volume_a3_mean": "mean volume (Å³)",
+    "drift_mev_per_atom_per_ps": "drift (meV/atom/ps)",
+    "relaxed_ions_hill_bulk_gpa": "bulk modulus (GPa)",
+    "relaxed_ions_hill_shear_gpa": "shear modulus (GPa)",
+    "clamped_ions_hill_bulk_gpa": "bulk, clamped ions (GPa)",
+    "clamped_ions_hill_shear_gpa": "shear, clamped ions (GPa)",
 }
 """What the axes say; other columns are named as in the table."""
 

@@ -280,7 +280,7 @@ def plot_stress_strain(
     for axes in grid[1]:
         axes.set_xlabel("strain (%)")
     for axes in grid[:, 0]:
-        axes.set_ylabel("stress (GPa)")
+        axes.set_ylabel("stress (GPa), others grey")
     _save(figure, paths)
 
 

@@ -77,7 +77,9 @@ def plot_adsorption(
         beside.plot([], [], marker, color=INK, label=f"{down} down")
     beside.axhline(0.0, color=LIGHT, linewidth=0.6)
     beside.set(xlabel="rank (colour: site of the start)", ylabel="adsorption energy (eV)")
-    beside.legend(frameon=False, fontsize=8)
+    beside.locator_params(axis="x", integer=True)
+    # above the axes: inside, its marks would be taken for candidates
+    beside.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     _save(figure, paths)
 
 

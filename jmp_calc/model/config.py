@@ -20,6 +20,8 @@ REFERENCE_TEXT = {
 }
 
 
+UNTOLD_LEVEL = "as in the training data"
+"""Level of theory of a fine-tuned head about which nothing was said."""
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
 ReferenceKind = Literal["none", "isolated_atoms", "least_squares"]
@@ -156,7 +158,9 @@ class HeadConfig:
     """Other heads of the file that were trained with this one on resampled frames: their spread is its
     uncertainty."""
     committee_scale: float = 1.0
-    """What that spread is multiplied by to be right on held-out frames."""
+    """What that spread is multiplied by to be right on held-out frames,"""
+    committee_force_factor: float = 1.0
+    """and that of forces once more."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,15 @@ class EdgeGeometry:
 
 
 @dataclass(frozen=True)
+class PairVectors:
+    """Vectors (E, 3) from source image to target, Å, of the edges of all graphs in turn, and their ends
+    (2 E,): all targets, then all sources. Nothing else of the positions enters the network."""
+
+    vectors: Tensor
+    ends: Tensor
+
+
+@dataclass(frozen=True)
 class QuadrupletGeometry:
     """Angular functions of the pairs of middle edges with their input and output edges (section 8.2).
 
@@ -66,17 +75,21 @@ class Geometry:
     """(E_ae, L²)."""
     quadruplets: QuadrupletGeometry | None
     """None for a network without quadruplet interaction."""
+    pairs: PairVectors
 
 
-def edge_vectors(graphs: Sequence[Edges], positions: Tensor, cell: Tensor, strain: Tensor | None) -> Tensor:
-    """Vectors (E, 3) from source image to target of all graphs in turn, Å, differentiable in positions (N, 3)
-    and strain (S, 3, 3)."""
+def edge_vectors(
+    graphs: Sequence[Edges], positions: Tensor, cell: Tensor, strain: Tensor | None
+) -> PairVectors:
+    """Vectors (E, 3) of all graphs in turn, Å, differentiable in positions (N, 3) and strain (S, 3, 3)."""
     ends = torch.cat([*(edges.target for edges in graphs), *(edges.source for edges in graphs)])
     shift = torch.cat([edges.shift for edges in graphs])
     structure = torch.cat([edges.structure for edges in graphs]) if cell.shape[0] > 1 else None
     target, source = positions.index_select(0, ends).chunk(2)
     vectors = target - source - _times_matrix(shift, cell, structure)
-    return vectors if strain is None else vectors + _times_matrix(vectors, strain, structure)
+    if strain is not None:
+        vectors = vectors + _times_matrix(vectors, strain, structure)
+    return PairVectors(vectors, ends)
 
 
 def _times_matrix(rows: Tensor, matrices: Tensor, structure: Tensor | None) -> Tensor:
@@ -101,9 +114,9 @@ def batch_geometry(
     if config.quad_interaction:
         graphs["qint"] = batch.qint
     sizes = [edges.count for edges in graphs.values()]
-    vectors = edge_vectors(list(graphs.values()), positions, batch.cell, strain)
-    length = torch.linalg.vector_norm(vectors, dim=-1)
-    unit = (vectors / length.unsqueeze(-1)).to(dtype)
+    pairs = edge_vectors(list(graphs.values()), positions, batch.cell, strain)
+    length = torch.linalg.vector_norm(pairs.vectors, dim=-1)
+    unit = (pairs.vectors / length.unsqueeze(-1)).to(dtype)
     weight = _edge_weights(batch, dict(zip(graphs, length.split(sizes))), length, config, policy).to(dtype)
     parts = zip(length.to(dtype).split(sizes), unit.split(sizes), weight.split(sizes))
     made = {name: EdgeGeometry(*part) for name, part in zip(graphs, parts)}
@@ -118,6 +131,7 @@ def batch_geometry(
         harmonics_main=harmonics_main,
         harmonics_a2ee2a=harmonics_main if same else spherical_harmonics(a2ee2a.unit, config.num_spherical),
         quadruplets=_quadruplets(batch, main.unit, qint.unit, config.num_spherical, policy) if qint else None,
+        pairs=pairs,
     )
 
 

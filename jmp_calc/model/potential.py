@@ -39,8 +39,9 @@ class Prediction:
 
     energy (S,) eV float64 (other kinds: label units, (S,), logits (S, classes) or vectors (S, 3)); energies
     (N,) eV float64, or what a structure's output is summed from; forces (N, 3) eV/Å; stress (S, 3, 3) eV/Å³,
-    ASE's sign (positive: tension). NaN stress: a cell without volume. features (N + L, A), without gradient
-    and only where asked for: the final features of the atoms, those of the L lone atoms behind them.
+    ASE's sign (positive: tension); stresses (N, 3, 3), the share of each atom, where asked for. NaN stress: a
+    cell without volume. features (N + L, A), without gradient and only where asked for: the final features of
+    the atoms, those of the L lone atoms behind them.
     """
 
     energy: Tensor
@@ -48,6 +49,7 @@ class Prediction:
     forces: Tensor | None
     stress: Tensor | None
     features: Tensor | None = None
+    stresses: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Potential(Copied):
         heads: str | Sequence[str] | ChosenHeads,
         forces: Forces = "conservative",
         stress: bool = False,
+        stresses: bool = False,
         create_graph: bool = False,
         describe: bool = False,
         recompute: Recompute = "nothing",
@@ -108,33 +111,33 @@ class Potential(Copied):
             heads: a head name, one name per structure (S,), or the heads themselves.
             forces: -dE/dx, the direct head, or none.
             stress: also dE/dε per volume (conservative only).
+            stresses: also the share of every atom in it (``derivatives.virial_shares``; conservative only).
             create_graph: keep the graph of the derivatives, for training through forces.
             describe: also give the final features.
             recompute: what is computed again for derivatives instead of being kept; the result is the same.
         """
         chosen = heads if isinstance(heads, ChosenHeads) else ChosenHeads.of(self.config, heads, batch)
-        differentiate = forces == "conservative" or stress
-        positions = batch.positions.detach()
-        strain = torch.zeros_like(batch.cell) if stress else None
+        differentiate = forces == "conservative" or stress or stresses
+        positions = batch.positions.detach().requires_grad_(differentiate)
+        strain = torch.zeros_like(batch.cell).requires_grad_(True) if stress else None
         memory = MemoryPlan(recompute, random=self.training and self.config.backbone.dropout > 0)
         with torch.set_grad_enabled(differentiate or torch.is_grad_enabled()):
-            if differentiate:
-                positions = positions.requires_grad_(True)
-            if strain is not None:
-                strain.requires_grad_(True)
             with_forces = forces == "direct" or chosen.kind == "vector"
             geometry, features = self._features(batch, positions, strain, memory, with_forces=with_forces)
             energies = self._energies(batch, features, geometry, chosen)
             energy = self._reduced(batch, energies, positions, chosen)
-            result_forces = virial = None
+            result_forces = virial = shares = None
             if differentiate:
+                inputs = positions, strain, geometry.pairs if stresses else None
                 with memory.without_weights():
-                    result_forces, virial = derivatives(energy, positions, strain, create_graph)
+                    result_forces, virial, shares = derivatives(energy, *inputs, create_graph=create_graph)
         if forces == "direct":
             result_forces = self._direct_forces(batch, geometry, features, chosen)
         wanted = result_forces if forces != "none" else None
         tensors = None if virial is None else per_volume(virial, batch.cell)
-        return Prediction(energy, energies, wanted, tensors, features.energy.detach() if describe else None)
+        parts = None if shares is None else per_volume(shares, batch.cell.index_select(0, batch.structure))
+        described = features.energy.detach() if describe else None
+        return Prediction(energy, energies, wanted, tensors, described, parts)
 
     def hessian(
         self, batch: Batch, head: str, atoms: Sequence[int], *, recompute: Recompute = "nothing"
@@ -155,7 +158,7 @@ class Potential(Copied):
             geometry, features = self._features(batch, positions, None, memory, with_forces=False)
             energies = self._energies(batch, features, geometry, chosen)
             energy = self._reduced(batch, energies, positions, chosen)
-            forces, _ = derivatives(energy, positions, None, create_graph=True)
+            forces, _, _ = derivatives(energy, positions, create_graph=True)
             if not forces.requires_grad:  # no pair within the cutoff
                 return forces.new_zeros((len(atoms), 3, *forces.shape))
             rows = [

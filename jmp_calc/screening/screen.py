@@ -113,7 +113,7 @@ class ScreenResult(Rows):
 COLUMNS: dict[Task, tuple[str, ...]] = {
     "singlepoint": ("energy_ev_per_atom", "fmax_ev_per_a", "pressure_gpa"),
     "relax": ("energy_ev_per_atom", "energy_gain_ev_per_atom", "n_steps", "volume_a3_per_atom"),
-    "md": ("temperature_k_mean", "epot_ev_mean", "pressure_gpa_mean", "drift_ev_per_atom_per_ps"),
+    "md": ("temperature_k_mean", "pressure_gpa_mean", "volume_a3_mean", "drift_mev_per_atom_per_ps"),
     "eos": ("bulk_modulus_gpa", "bulk_modulus_derivative", "volume_a3_per_atom"),
     "elastic": (
         "relaxed_ions_hill_bulk_gpa",

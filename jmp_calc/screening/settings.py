@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
 from ..workflows.md_settings import MDSettings
@@ -60,6 +61,8 @@ class ScreenSettings:
         if not isinstance(self.settings, wanted):
             fact = f"The task {self.task} needs {wanted.__name__}, got {type(self.settings).__name__}."
             raise UsageError(fact)
+        if isinstance(self.settings, MDSettings):
+            self.settings.resolved()  # what contradicts itself, before all structures fail of it
         for name in ("batch", "processes"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -99,7 +102,45 @@ def task_settings(task: Task, given: Mapping[str, Any]) -> TaskSettings:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names) or 'none'}"
             raise UsageError(f"The task {task} has no setting '{name}'.", hint=hint)
+    hints = get_type_hints(kind)
     try:
-        return kind(**given)
+        return kind(**{name: _of_kind(name, value, hints[name]) for name, value in given.items()})
     except (TypeError, ValueError) as error:
         raise UsageError(f"A setting of the task {task} is of the wrong kind: {error}.") from error
+
+
+def _of_kind(name: str, value: Any, hint: Any) -> Any:
+    """A value as the annotation of its setting has it: text of a command line knows no kinds.
+
+    Raises:
+        TypeError: a value that is none, told before a campaign begins rather than by each structure.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+    for kind in kinds:
+        if kind is type(None) and value is None:
+            return None
+        if kind is bool and isinstance(value, bool):
+            return value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is int and number and float(value).is_integer():
+            return int(value)
+        if kind is float and number:
+            return float(value)
+        if get_origin(kind) is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+    worded = any(kind is str or get_origin(kind) is Literal for kind in kinds)
+    if worded and isinstance(value, str | int | float):
+        return str(value)
+    words = " or ".join(_KINDS.get(get_origin(kind) or kind, str(kind)) for kind in kinds)
+    raise TypeError(f"{name} is {words}, got {value!r}")
+
+
+_KINDS: Mapping[Any, str] = {
+    tuple: "a list of numbers",
+    Literal: "a word",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    type(None): "null",
+}

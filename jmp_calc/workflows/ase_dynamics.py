@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import BadStructureError
 from ..units import GPA_PER_EV_A3
 from .md_settings import AXES, MDSettings
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CELL_DOF = 6
 """Strains of a cell that does not rotate."""
+LARGEST_SWELL = 1.5
+"""No cell changes its volume by such a factor in one step."""
 CELL_MOMENTA = {"volume": "_p_eps", "full": "_p_g"}
 """Field of the momenta of the cell; ``_p_c`` of single axes."""
 
@@ -98,10 +101,14 @@ def mtk(atoms: Atoms, settings: MDSettings, dof: int) -> Any:
     )
 
     class StressFirst(kind):  # type: ignore[misc,valid-type]
-        """Asks for the stress before the forces, so that one evaluation gives both."""
+        """Asks for the stress before the forces, so that one evaluation gives both; not of a cell that
+        collapses, where there is no end of neighbours."""
+
+        last_volume: float | None = None
 
         def _get_forces(self) -> np.ndarray:
             self._update_atoms()
+            self.last_volume = _followed_volume(self.atoms, self.last_volume)
             self.atoms.get_stress()
             return np.array(self.atoms.get_forces(md=True))
 
@@ -118,6 +125,17 @@ def mtk(atoms: Atoms, settings: MDSettings, dof: int) -> Any:
     dynamics._thermostat = _chain(dynamics.masses, settings, dof, _given(settings.temperature_k))
     dynamics._barostat = _barostat(len(atoms), settings, _given(settings.temperature_k))
     return dynamics
+
+
+def _followed_volume(atoms: Atoms, before: float | None) -> float:
+    """Volume of the cell, Å³; BadStructureError where it is not near the one ``before``."""
+    volume = float(abs(np.linalg.det(atoms.cell.array)))
+    if before is not None and not 1 / LARGEST_SWELL < volume / before < LARGEST_SWELL:
+        raise BadStructureError(
+            f"The volume of the cell went from {before:.4g} to {volume:.4g} Å³ in one step.",
+            hint="a barostat time of 1000 time steps is usual; relax the cell first",
+        )
+    return volume
 
 
 def aim(

@@ -75,9 +75,15 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     a stress."""
     from ase.filters import FrechetCellFilter
 
-    hint = "use cell='none'"
-    if not atoms.pbc.any() or atoms.cell.rank < 3:
+    hint = "use cell='none' (--opt-cell none)"
+    if not atoms.pbc.any():
         raise UsageError("This structure has no lattice, so there is no cell to relax.", hint=hint)
+    if atoms.cell.rank < 3:
+        axis = int(np.argmin(atoms.cell.lengths()))
+        raise UsageError(
+            f"The cell has no vector along {'abc'[axis]}: it has no volume, and so no stress to relax.",
+            hint=f"give it one: atoms.center(vacuum=10, axis={axis}), or use cell='none' (--opt-cell none)",
+        )
     if not atoms.pbc.all() and (settings.cell in ("volume", "shape") or settings.pressure_gpa):
         raise UsageError(
             "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"

@@ -44,7 +44,8 @@ class RelaxSettings:
             raise UsageError(f"Pressure must be finite, got {self.pressure_gpa}.")
         if self.pressure_gpa and self.cell in ("none", "shape"):
             raise UsageError(
-                "A pressure needs a volume that may change.", hint="use cell='volume', 'lengths' or 'full'"
+                "A pressure needs a volume that may change.",
+                hint="use cell='volume', 'lengths' or 'full' (--opt-cell)",
             )
 
     def to_dict(self) -> dict[str, Any]:

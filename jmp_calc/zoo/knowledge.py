@@ -5,7 +5,7 @@ They lie among the tensors of the file, under names of their own:
 ==========================================  ===============  ======================================
 ``knowledge.heads.NAME.pairs``              (P, 3) float64   Z_i <= Z_j and the shortest distance, Å
 ``knowledge.heads.NAME.covariance``         (F, F) float64   see HeadStatistics
-``knowledge.heads.NAME.calibration``        (3,) float64     structures, regulariser, scale
+``knowledge.heads.NAME.calibration``        (4,) float64     structures, regulariser, scale, force factor
 ``knowledge.elements.numbers``, ``counts``  (Z,) int64       see ElementStatistics
 ``knowledge.elements.mean``                 (Z, D) float32
 ``knowledge.elements.covariance``           (Z, D, D) float32
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PREFIX = "knowledge."
 """Begins the names of these arrays, and of no weight."""
+CALIBRATION = 4
+"""Numbers of a calibration; three in files without a force factor."""
 _ELEMENTS = ("numbers", "counts", "mean", "covariance")
 
 
@@ -51,6 +53,9 @@ class HeadStatistics:
     scale: float
     """eV: the standard deviation of an energy is ``scale · √(fᵀ (covariance + regulariser)⁻¹ f)``, so that it
     is right on held-out frames."""
+    force_factor: float = 1.0
+    """What the deviations of forces, as derivatives of those directions, are multiplied by to be right on
+    held-out frames; 1 in files that do not have it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +106,7 @@ def arrays_of(knowledge: Knowledge, config: ModelConfig) -> dict[str, NDArray[np
             arrays[f"{prefix}pairs"] = np.array(rows, dtype=np.float64).reshape(-1, 3)
         known = knowledge.heads.get(head.name)
         if known is not None:
-            numbers = (known.structures, known.regulariser, known.scale)
+            numbers = (known.structures, known.regulariser, known.scale, known.force_factor)
             arrays[f"{prefix}covariance"] = np.asarray(known.covariance, dtype=np.float64)
             arrays[f"{prefix}calibration"] = np.array(numbers, dtype=np.float64)
     if knowledge.elements is not None:
@@ -132,7 +137,7 @@ def _layouts(config: ModelConfig) -> Iterator[tuple[str, tuple[str, tuple[int, .
         yield f"{prefix}pairs", ("float64", (3,), elements * (elements + 1) // 2)
         if head.kind == "energy":
             yield f"{prefix}covariance", ("float64", (width, width), None)
-            yield f"{prefix}calibration", ("float64", (3,), None)
+            yield f"{prefix}calibration", ("float64", (), CALIBRATION)
     features = config.backbone.emb_size_atom
     shapes = ((), (), (features,), (features, features))
     for name, shape in zip(_ELEMENTS, shapes, strict=True):
@@ -173,11 +178,13 @@ def _pairs(rows: NDArray[np.float64], head: str) -> dict[str, float]:
 def _statistics(
     covariance: NDArray[np.float64], calibration: NDArray[np.float64], head: str
 ) -> HeadStatistics:
-    structures, regulariser, scale = calibration.tolist()
+    _require(len(calibration) >= CALIBRATION - 1, f"numbers of the calibration of {head} are missing")
+    structures, regulariser, scale, force_factor = [*calibration.tolist(), 1.0][:CALIBRATION]
     counted = structures >= 1 and structures == math.floor(structures)
-    _require(counted and regulariser >= 0 and scale > 0, f"the calibration of {head} is not positive")
+    positive = regulariser >= 0 and scale > 0 and force_factor > 0
+    _require(counted and positive, f"the calibration of {head} is not positive")
     _require_covariance(covariance, head)
-    return HeadStatistics(covariance, int(structures), regulariser, scale)
+    return HeadStatistics(covariance, int(structures), regulariser, scale, force_factor)
 
 
 def _elements(arrays: Mapping[str, NDArray[np.generic]], config: ModelConfig) -> ElementStatistics | None:

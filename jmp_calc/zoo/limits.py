@@ -84,9 +84,8 @@ def _check_committee(head: HeadConfig, config: ModelConfig) -> None:
     others = {other.name for other in config.heads if other.kind == "energy"} - {head.name}
     sound = len(set(head.committee)) == len(head.committee) and others.issuperset(head.committee)
     _require(sound, f"the committee of {head.name!r} is {', '.join(head.committee)}", "heads")
-    _require(
-        head.committee_scale > 0, f"the committee of {head.name!r} is scaled by no positive number", "heads"
-    )
+    scaled = head.committee_scale > 0 and head.committee_force_factor > 0
+    _require(scaled, f"the committee of {head.name!r} is scaled by no positive number", "heads")
 
 
 def _check_defaults(config: ModelConfig, names: Sequence[str]) -> None:

@@ -205,3 +205,16 @@ def test_a_damaged_table_is_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "stats.dat").write_text(text)
     with pytest.raises(BadInputError, match="no (sound )?table"):
         read_table(tmp_path / "stats.dat")
+
+
+def test_averages_are_of_the_part_whose_frames_are_analysed(tmp_path: Path) -> None:
+    times = 2.0 * np.arange(200)
+    rows = np.column_stack([np.arange(200), times, np.where(times < 200, 100.0, 300.0)])
+    np.savetxt(tmp_path / "stats.dat", rows, header="step  time_fs  temperature_K")
+    frames = frames_of(RNG.standard_normal((200, 2, 3)))
+    last = analyse(frames[100:], table=tmp_path / "stats.dat", discard=0.0)
+    whole = analyse(frames, table=tmp_path / "stats.dat", discard=0.0)
+    assert last.averages["temperature_K"].mean == 300.0
+    assert whole.averages["temperature_K"].mean == 200.0
+    untimed = analyse(frames[100:], table=tmp_path / "stats.dat", discard=0.0, frame_fs=2.0)
+    assert untimed.averages["temperature_K"].mean == 200.0

@@ -150,6 +150,23 @@ def test_results_equal_the_calculator_and_labels_stay(run: Run, model_path: Path
     assert summary["outputs"][0]["sha256"]
 
 
+def test_stresses_of_atoms_are_written_where_they_are_named(run: Run, model_path: Path) -> None:
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.1, seed=1)
+    write("in.extxyz", copper)
+    words = ("singlepoint", "in.extxyz", "-m", model_path, "--device", "cpu", "--dtype", "float64")
+    assert run(*words)[0] == 0
+    assert "jmp_stresses" not in read("jmp_results/singlepoint/results.extxyz").arrays
+    assert run(*words, "--properties", "energy,stress,stresses", "-o", "named")[0] == 0
+    found = read("named/results.extxyz")
+    np.testing.assert_allclose(found.arrays["jmp_stresses"].sum(0), found.info["jmp_stress"], atol=1e-7)
+    (row,) = yaml.safe_load(Path("named/summary.yaml").read_text())["results"]["frames"]
+    assert row["stresses_max_ev_per_ang3"] == pytest.approx(np.abs(found.arrays["jmp_stresses"]).max())
+    write("water.xyz", molecule("H2O"))
+    code, _, err = run("singlepoint", "water.xyz", *words[2:], "--properties", "stresses", "-o", "none")
+    assert code == 2 and "without periodic directions" in err
+
+
 def test_constraints_and_charges_are_reported_and_forces_stay_raw(run: Run, model_path: Path) -> None:
     atoms = molecule("H2O")
     atoms.rattle(0.1)

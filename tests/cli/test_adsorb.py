@@ -8,7 +8,8 @@ from pathlib import Path
 import ase.io
 import pytest
 import yaml
-from ase.build import fcc111, molecule
+from ase import Atoms
+from ase.build import add_adsorbate, fcc111, molecule
 
 QUICK = ("--no-relax", "--turns", 1)
 
@@ -41,3 +42,23 @@ def test_an_adsorbate_is_a_file_or_a_name(run, model: str, slab: Path, tmp_path:
     assert counts[0] == counts[1] > 4
     assert run("adsorb", slab, "COX", *words).exit_code == 2
     assert run("adsorb", slab, "none.xyz", *words).exit_code == 4
+
+
+def test_a_dry_run_refuses_what_the_model_does_not_know(run, tmp_path: Path) -> None:
+    slab, gas = tmp_path / "slab.extxyz", tmp_path / "gas.xyz"
+    clean = fcc111("Cu", (2, 2, 2), a=3.6, vacuum=8.0)
+    covered = clean.copy()
+    add_adsorbate(covered, "O", 1.3, "fcc")
+    ase.io.write(slab, clean)
+    ase.io.write(gas, Atoms("O"))
+    ase.io.write(tmp_path / "covered.extxyz", covered)
+    for words, reason in (
+        (("adsorb", slab, "Xe"), "not trained on Xe"),
+        (
+            ("energies", "adsorption", tmp_path / "covered.extxyz", "--slab", slab, "--adsorbate", gas),
+            "is a molecule",
+        ),
+    ):
+        for more in ((), ("--dry-run",)):
+            refused = run(*words, "-o", tmp_path / "o", "--overwrite", *more)
+            assert refused.exit_code == 5 and reason in refused.stderr, refused.output

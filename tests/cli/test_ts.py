@@ -25,6 +25,10 @@ def test_a_search_that_is_cut_off_leaves_its_steps(run, model: str, water: Path,
     assert found["status"] == "not-converged" and found["results"]["converged"] is False
     assert (tmp_path / "o/path.extxyz").is_file() and (tmp_path / "o/ts.svg").is_file()
     assert run(*words, "--overwrite", "--allow-unconverged").exit_code == 0
+    refused = run(*words)
+    assert refused.exit_code == 2 and "--resume goes on" in refused.stderr
+    more = run(*words, "--resume", "--steps", 3)
+    assert more.exit_code == 3 and "Not converged after 3 steps" in more.stderr
 
 
 @pytest.mark.skipif(HAS_SELLA, reason="Sella is installed")

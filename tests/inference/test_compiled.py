@@ -93,6 +93,33 @@ def test_traced_graphs_of_networks_with_quadruplets(
     assert len(graphs) == 1
 
 
+def test_one_traced_graph_serves_batches_of_any_number_of_structures(
+    simple_path: Path, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs, many = without_compiler(monkeypatch), structures()
+    compiled = JMPCalculator(simple_path, device="cpu", dtype="float64", compile=True)
+    for together in (many, many[:2], [*many, *many[1:]], [molecule("H2O"), molecule("NH3")]):
+        found, expected = (c.batch(together, ["energy", "forces"]) for c in (compiled, calc))
+        for one, other in zip(found, expected, strict=True):
+            assert one.keys() == other.keys()
+            for name, value in other.items():
+                np.testing.assert_allclose(one[name], value, rtol=0, atol=1e-9)
+    assert len(graphs) == 1
+    monkeypatch.setattr("jmp_calc.inference.compiled.EDGES_TOGETHER", 200)
+    evaluation, batches = compiled.evaluator._compiled, list[int]()
+    assert evaluation is not None
+    program = evaluation._programs[True]
+
+    def counted(tensors: list[torch.Tensor]) -> Any:
+        batches.append(len(tensors[0]))
+        return program.run(tensors)
+
+    monkeypatch.setitem(evaluation._programs, True, replace(program, run=counted))
+    compiled.batch([molecule("CH3CH2OH")] * 4, ["forces"])
+    assert batches == [18, 18]  # 72 edges each: as many structures as a program is fast for
+    assert len(graphs) == 1
+
+
 def test_dynamics_with_changing_numbers_of_edges_compiles_once(
     traced: tuple[JMPCalculator, Graphs], calc: JMPCalculator
 ) -> None:
@@ -134,6 +161,9 @@ def test_structures_that_no_program_serves_are_evaluated_by_the_network(
     assert compiled.get_potential_energy(molecule("CH4")) == calc.get_potential_energy(molecule("CH4"))
     many = [molecule("H2O"), molecule("NH3")]
     assert [r["energy"] for r in compiled.batch(many)] == [r["energy"] for r in calc.batch(many)]
+    monkeypatch.undo()
+    energies = [[r["energy"] for r in c.batch(many, ["energy"])] for c in (compiled, calc)]
+    assert energies[0] == energies[1]  # a program would compute forces too
     assert not graphs
 
 

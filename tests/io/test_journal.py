@@ -47,6 +47,13 @@ def test_results_of_another_run_are_refused_with_the_difference(tmp_path: Path) 
         Journal(path, {"task": "relax", "settings": {"fmax": 0.02}})
 
 
+def test_the_difference_is_found_inside_of_lists(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    Journal(path, {"potential": [{"sha256": "a", "dtype": "float32"}]})
+    with pytest.raises(UsageError, match=r"potential\.dtype was 'float32', now it is 'float64'"):
+        Journal(path, {"potential": [{"sha256": "a", "dtype": "float64"}]})
+
+
 def test_foreign_lines_are_named(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     Journal(path, {})

@@ -8,6 +8,7 @@ import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -20,10 +21,13 @@ from ase.db import connect
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.errors import NotConvergedError, UsageError
 from jmp_calc.machine.signals import Interrupted
-from jmp_calc.screening.screen import ScreenResult, screen
-from jmp_calc.screening.settings import task_settings
+from jmp_calc.screening.screen import COLUMNS, ScreenResult, screen
+from jmp_calc.screening.settings import ScreenSettings, Task, TaskSettings, task_settings
 from jmp_calc.units import GPA_PER_EV_A3
+from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax_settings import RelaxSettings
+from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos import eos
 from jmp_calc.workflows.statics.eos_settings import EosSettings
 from tests.programs import environment, run
@@ -151,6 +155,8 @@ CHILD = """
 import sys
 from ase.io import read
 from jmp_calc.screening.screen import screen
+from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.phonon.settings import PhononSettings
 from jmp_calc.workflows.relax_settings import RelaxSettings
 from tests.screening.emt_calculators import Mortal
 if __name__ == "__main__":
@@ -209,6 +215,56 @@ def test_settings_are_named_as_in_python() -> None:
     assert caught.value.hint == "did you mean fmax?"
     with pytest.raises(UsageError, match="needs RelaxSettings, got EosSettings"):
         screen(crystals(1), calc=EMT, settings=EosSettings(), out="never")
+
+
+TASKS: dict[Task, tuple[TaskSettings | None, ...]] = {
+    "singlepoint": (None,),
+    "relax": (RelaxSettings(cell="volume"),),
+    "md": tuple(MDSettings(steps=5, stats_every=1, ensemble=kind) for kind in ("nve", "npt")),
+    "eos": (EosSettings(n_volumes=5, relax="none"),),
+    "elastic": (ElasticSettings(n_strains=2),),
+    "phonons": (PhononSettings(supercell="2 2 2", mesh="2 2 2", band_points=2),),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_figure_of_a_task_shows_columns_that_its_table_has(task: Task, tmp_path: Path) -> None:
+    found: set[str] = set()
+    for number, settings in enumerate(TASKS[task]):
+        out = tmp_path / str(number)
+        crystal = [bulk("Cu", "fcc", a=3.59, cubic=task == "md")]
+        result = screen(crystal, calc=EMT, task=task, settings=settings, out=out, plot=False)
+        found |= {name for name, value in result.rows[0].outcome.values.items() if value is not None}
+    assert set(COLUMNS[task]) <= found
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "text"),
+    [
+        ("relax", {"guard": "maybe"}, "guard is true or false, got 'maybe'"),
+        ("relax", {"steps": 10.5}, "steps is a whole number, got 10.5"),
+        ("eos", {"n_volumes": "seven"}, "n_volumes is a whole number"),
+        ("eos", {"min_volume": [1, 2]}, "min_volume is a number, got"),
+        ("md", {"temperature_k": "cold"}, "temperature_k is a number or null"),
+    ],
+)
+def test_settings_of_the_wrong_kind_are_told_before_a_structure_is_computed(
+    task: Task, given: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(UsageError, match=text):
+        task_settings(task, given)
+
+
+def test_settings_take_the_kind_that_they_have_in_python() -> None:
+    found = task_settings("relax", {"steps": 1e3, "fmax": 1, "guard": False})
+    assert found == RelaxSettings(steps=1000, fmax=1.0, guard=False)
+    assert isinstance(found, RelaxSettings) and isinstance(found.steps, int)
+    assert task_settings("phonons", {"supercell": [2, 2, 2]}) == PhononSettings(supercell="2 2 2")
+
+
+def test_settings_of_dynamics_that_contradict_each_other_are_told_at_once() -> None:
+    with pytest.raises(UsageError, match="barostat of ensemble npt has no thermostat bussi"):
+        ScreenSettings(task="md", settings=MDSettings(ensemble="npt", thermostat="bussi"))
 
 
 def test_a_calculator_that_does_not_pickle_is_named(tmp_path: Path) -> None:

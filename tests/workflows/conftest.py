@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import all_changes
+from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from ase.neighborlist import neighbor_list
 from matscipy.neighbours import neighbour_list
@@ -20,6 +22,20 @@ def morse(*, periodic: bool = True) -> MorsePotential:
         rcut1=1.6,
         rcut2=1.95,
     )
+
+
+class Counted(EMT):
+    """EMT that counts the structures that it computes, and is killed at the one with number ``fails_at``."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        super().__init__()
+        self.calls, self.fails_at = 0, fails_at
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)) -> None:
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise KeyboardInterrupt
+        super().calculate(atoms, properties, system_changes)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadStructureError, JMPWarning, NotConvergedError, UsageError
+from jmp_calc.io.records import STATE
 from jmp_calc.units import GPA_PER_EV_A3
 from jmp_calc.workflows.relax import relax
 from jmp_calc.workflows.relax_cell import point_group
@@ -24,7 +25,7 @@ from jmp_calc.workflows.statics.elastic import elastic
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos import eos
 from jmp_calc.workflows.statics.tensor import ElasticTensor
-from tests.workflows.conftest import morse
+from tests.workflows.conftest import Counted, morse
 
 
 class Springs(Calculator):
@@ -307,11 +308,22 @@ def test_files_hold_what_the_result_holds(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
     figures = {f"si-{name}.{form}" for name in ("elastic", "young") for form in ("svg", "png")}
     tables = {"si-elastic_tensor.dat", "si-elastic_tensor_clamped.dat", "si-strained.extxyz"}
-    assert names == figures | tables | {f"si-{JOURNAL}"}, "with what --resume reads"
+    assert names == figures | tables | {f"si-{JOURNAL}", f"si-{STATE}"}, "with what --resume reads"
     assert result.relaxed is not None
     for name, tensor in (("", result.relaxed), ("_clamped", result.clamped)):
         table = np.loadtxt(tmp_path / f"si-elastic_tensor{name}.dat")
         assert np.allclose(table, tensor.constants_gpa, atol=1e-4)
+
+
+def test_a_run_that_goes_on_computes_no_strained_cell_again(tmp_path: Path) -> None:
+    copper, first = bulk("Cu", "fcc", a=3.59, cubic=True), Counted()
+    with pytest.raises(KeyboardInterrupt):
+        elastic(copper, calc=Counted(fails_at=20), out=tmp_path, plot=False)
+    once = elastic(copper, calc=first)
+    rest = Counted()
+    again = elastic(copper, calc=rest, out=tmp_path, plot=False, resume=True)
+    assert rest.calls <= first.calls - 19 + 1, "and whether there is a stress is asked again"
+    assert np.array_equal(once.tensor.constants_gpa, again.tensor.constants_gpa)
 
 
 def test_strained_cells_go_to_a_jmp_calculator_at_once(

@@ -26,8 +26,9 @@ from jmp_calc.workflows.statics.energies import (
     formation_energy,
     surface_energy,
 )
+from jmp_calc.workflows.statics.parts import atomisation_parts
 from jmp_calc.workflows.statics.sum_settings import SumSettings
-from jmp_calc.workflows.statics.sums import Part, summed
+from jmp_calc.workflows.statics.sums import Part, open_directions, summed
 from tests.small_network import CHON
 from tests.workflows.conftest import morse
 
@@ -96,6 +97,15 @@ def test_atomisation_breaks_every_bond(cluster: Atoms) -> None:
     assert crystal.numbers["energy_ev_per_atom"] == pytest.approx(6 * 0.3)
 
 
+@pytest.mark.parametrize("atoms", [molecule("H2O"), bulk("Cu", a=3.6)], ids=["molecule", "crystal"])
+def test_lone_atoms_are_of_the_kind_of_their_structure(atoms: Atoms) -> None:
+    """A model with a head for molecules and one for crystals computes both with one."""
+    structure, *lone = atomisation_parts(atoms)
+    assert {bool(part.atoms.pbc.any()) for part in (structure, *lone)} == {bool(atoms.pbc.any())}
+    for part in lone:
+        assert not part.atoms.pbc.any() or open_directions(part.atoms).all()
+
+
 @pytest.mark.capability("C19")
 @pytest.mark.parametrize("layers", [3, 6])
 @pytest.mark.parametrize("periodic", [False, True])
@@ -149,7 +159,7 @@ def test_slabs_that_are_none_are_refused() -> None:
     for wrong in (copper, molecule("H2O"), Atoms("Cu", cell=[20, 20, 3], pbc=True)):
         with pytest.raises(BadStructureError, match="open along"):
             surface_energy(wrong, copper, calc=Bonds())
-    with pytest.raises(BadStructureError, match="the bulk of a surface is of a crystal"):
+    with pytest.raises(BadStructureError, match="the bulk of a surface can only be of a crystal"):
         surface_energy(slab, slab, calc=Bonds())
     salt = bulk("NaCl", "rocksalt", a=5.6)
     for numbers in ([11, 11, 17], [29, 29, 29]):

@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLengths
 
 from jmp_calc.errors import GuardError, UsageError
@@ -231,6 +232,14 @@ def test_a_barostat_that_runs_away_is_a_sentence(cell: str) -> None:
             elastic_crystal(), ensemble="npt", cell=cell, temperature_k=30.0, timestep_fs=4.0,
             barostat_time_fs=20.0, steps=400,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["volume", "full"])
+def test_a_cell_that_collapses_in_one_step_is_not_evaluated(cell: str) -> None:
+    """A barostat time of one step: the neighbours of the cell after it have no end."""
+    crystal = bulk("Cu", "fcc", a=3.65, cubic=True)
+    with pytest.raises(GuardError, match=r"volume of the cell went from .* in one step.*barostat time"):
+        md(crystal, calc=EMT(), ensemble="npt", cell=cell, barostat_time_fs=1.0, steps=20)
 
 
 def test_names_of_other_programs_are_understood(copper: Atoms) -> None:

@@ -16,11 +16,12 @@ from ase.eos import vinet
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadInputError, BadStructureError, JMPWarning, NotConvergedError, UsageError
+from jmp_calc.io.records import STATE
 from jmp_calc.units import GPA_PER_EV_A3
 from jmp_calc.workflows.relax import relax
 from jmp_calc.workflows.statics.eos import eos
 from jmp_calc.workflows.statics.eos_settings import EosSettings
-from tests.workflows.conftest import morse
+from tests.workflows.conftest import Counted, morse
 
 MODULUS, VOLUME, ENERGY = 100.0, 12.0, -3.5
 
@@ -238,7 +239,7 @@ def test_files_hold_what_the_result_holds(tmp_path: Path) -> None:
     result = eos(atoms, out=tmp_path, prefix="cu")
     assert atoms == before
     names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
-    assert names == {"cu-e-v.dat", "cu-volumes.extxyz", "cu-eos.svg", "cu-eos.png"}
+    assert names == {"cu-e-v.dat", "cu-volumes.extxyz", "cu-eos.svg", "cu-eos.png", f"cu-{STATE}"}
     table = np.loadtxt(tmp_path / "cu-e-v.dat")
     assert np.allclose(table, np.column_stack([result.volumes_a3, result.energies_ev]), atol=1e-9)
     frames = ase.io.read(tmp_path / "cu-volumes.extxyz", ":")
@@ -257,6 +258,20 @@ def test_volumes_go_to_a_jmp_calculator_at_once(
     for atoms, energy in zip(singles, result.energies_ev, strict=True):
         atoms.calc = calc
         assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+
+
+def test_a_run_that_goes_on_computes_no_volume_again(tmp_path: Path) -> None:
+    copper = bulk("Cu", cubic=True)
+    whole = eos(copper, calc=Counted(), relax="none")
+    with pytest.raises(KeyboardInterrupt):
+        eos(copper, calc=Counted(fails_at=5), relax="none", out=tmp_path, plot=False)
+    rest = Counted()
+    again = eos(copper, calc=rest, relax="none", out=tmp_path, plot=False, resume=True)
+    assert rest.calls == 7 - 4, "four of seven were done"
+    assert np.array_equal(whole.energies_ev, again.energies_ev) and whole.fits == again.fits
+    nothing = Counted()
+    eos(copper, calc=nothing, relax="none", out=tmp_path, plot=False, resume=True)
+    assert nothing.calls == 0
 
 
 def test_a_killed_run_takes_the_relaxations_that_had_ended(copper: Atoms, tmp_path: Path) -> None:

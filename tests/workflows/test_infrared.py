@@ -96,6 +96,7 @@ def test_what_gives_no_dipoles_is_refused() -> None:
         vib(atoms, calc=springs, dipoles=EMT(), **fine)
     with pytest.raises(BadInputError, match="not finite"):
         vib(atoms, calc=springs, dipoles=lambda structures: np.full((len(structures), 3), np.nan), **fine)
+    assert not springs.results, "told before anything is computed"
     plain = vib(atoms, calc=EMT(), **fine)
     assert plain.infrared_km_per_mol is None
     copper = bulk("Cu", cubic=True)

@@ -11,6 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLength
 
 from jmp_calc import JMPCalculator, neb
@@ -207,6 +208,15 @@ def changed(atoms: Atoms, **changes: Any) -> Atoms:
     for name, value in changes.items():
         setattr(copy, name, value)
     return copy
+
+
+def test_ends_that_relax_to_one_minimum_are_refused() -> None:
+    first = molecule("N2")
+    first.calc = EMT()
+    last = first.copy()
+    last.positions[0, 2] += 0.2
+    with pytest.raises(UsageError, match="a relaxation may have undone the difference"):
+        neb(first, last, images=1)
 
 
 def test_ends_that_no_path_connects_are_refused() -> None:

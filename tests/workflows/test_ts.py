@@ -9,9 +9,10 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLength
 
-from jmp_calc import ts
+from jmp_calc import JMPCalculator, ts
 from jmp_calc.errors import BadInputError, JMPWarning, NotConvergedError, UsageError
 from jmp_calc.workflows.paths.ts_settings import TSSettings
 from tests.workflows.test_neb import BEND, HEIGHT, Valley
@@ -77,6 +78,61 @@ def test_forces_that_are_not_finite_end_the_search(guess: Atoms) -> None:
     guess.calc = Valley(tilt=np.nan)
     with pytest.raises(BadInputError, match="not finite at step 0"):
         ts(guess)
+
+
+@needs_sella
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9], ids=["early", "in the middle", "late"])
+def test_a_killed_search_goes_on_and_computes_nothing_twice(
+    guess: Atoms, tmp_path: Path, share: float
+) -> None:
+    whole = ts(guess, fmax=1e-4, out=tmp_path / "whole", plot=False)
+    calls = guess.calc.calls
+    guess.calc = Valley(fails_at=int(share * calls))
+    with pytest.raises(KeyboardInterrupt):
+        ts(guess, fmax=1e-4, out=tmp_path / "killed", plot=False)
+    guess.calc = Valley()
+    again = ts(guess, fmax=1e-4, out=tmp_path / "killed", plot=False, resume=True)
+    assert guess.calc.calls <= calls - int(share * calls) + 1
+    assert again.history == whole.history
+    for one, other in zip((again.atoms, *again.ends), (whole.atoms, *whole.ends), strict=True):
+        assert np.array_equal(one.positions, other.positions)
+    assert again.to_dict() == whole.to_dict()
+    for name in ("path.extxyz", "ts.extxyz", "ends.extxyz", "ts.dat"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+@needs_sella
+def test_more_steps_go_on_where_a_search_was_cut_off(guess: Atoms, tmp_path: Path) -> None:
+    whole = ts(guess, fmax=1e-4, check=False)
+    calls = guess.calc.calls
+    ts(guess, fmax=1e-4, steps=2, check=False, out=tmp_path, plot=False)
+    guess.calc = Valley()
+    again = ts(guess, fmax=1e-4, check=False, out=tmp_path, plot=False, resume=True)
+    assert again.history == whole.history and guess.calc.calls < calls
+
+
+@needs_sella
+def test_second_derivatives_are_not_computed_again(
+    calc: JMPCalculator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    get_hessian = JMPCalculator.get_hessian
+    monkeypatch.setattr(JMPCalculator, "get_hessian", lambda *given: asked.append(1) or get_hessian(*given))
+    water = molecule("H2O")
+    water.calc = calc
+    first = ts(water, steps=4, fmax=1e-9, out=tmp_path, plot=False)
+    count = len(asked)
+    again = ts(water, steps=4, fmax=1e-9, out=tmp_path, plot=False, resume=True)
+    assert count > 0 and len(asked) == count
+    assert again.history == first.history
+
+
+@needs_sella
+def test_what_another_run_has_computed_is_refused(guess: Atoms, tmp_path: Path) -> None:
+    ts(guess, steps=1, out=tmp_path, plot=False)
+    guess.positions[0, 0] += 0.1
+    with pytest.raises(UsageError, match="another run: other structure"):
+        ts(guess, steps=1, out=tmp_path, plot=False, resume=True)
 
 
 @pytest.mark.skipif(HAS_SELLA, reason="Sella is installed")

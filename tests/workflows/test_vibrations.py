@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import ase.io
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from ase.constraints import FixAtoms, FixBondLength
 from ase.vibrations import VibrationsData
@@ -278,3 +280,15 @@ def test_a_structure_that_is_not_at_rest_is_refused(cluster: Atoms) -> None:
         vib(cluster, relax=False)
     with pytest.raises(NotConvergedError, match="pre-relaxation"):
         vib(cluster, relax_steps=1)
+
+
+def test_cold_gases_have_no_heat_and_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = vib(molecule("H2O"), calc=EMT(), temperatures=0.001)
+    assert result.thermo[0].correction_ev == pytest.approx(result.zero_point_ev, abs=1e-5)
+
+
+def test_one_mode_is_not_many() -> None:
+    result = vib(molecule("N2"), calc=EMT())
+    assert result.words.startswith("one mode at ") and result.words.endswith("cm-1, none imaginary")

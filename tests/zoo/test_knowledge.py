@@ -58,7 +58,7 @@ def knowledge(config: ModelConfig) -> Knowledge:
         rng.normal(size=(2, width)).astype(np.float32),
         (c @ c.transpose(0, 2, 1)).astype(np.float32),
     )
-    heads = {"dft": HeadStatistics(a @ a.T, 50, 1e-6, 0.02), "lda": HeadStatistics(b @ b.T, 7, 0.0, 1.5)}
+    heads = {"dft": HeadStatistics(a @ a.T, 50, 1e-6, 0.02, 0.4), "lda": HeadStatistics(b @ b.T, 7, 0.0, 1.5)}
     return Knowledge(heads, elements)
 
 
@@ -81,15 +81,19 @@ def test_round_trip_is_exact(path: Path, potential: Potential) -> None:
         assert set(found.heads) == {"dft", "lda"}
         for name, head in found.heads.items():
             np.testing.assert_array_equal(head.covariance, told.heads[name].covariance)
-            assert (head.structures, head.regulariser, head.scale) == (
-                told.heads[name].structures,
-                told.heads[name].regulariser,
-                told.heads[name].scale,
-            )
+            other = told.heads[name]
+            for field in ("structures", "regulariser", "scale", "force_factor"):
+                assert getattr(head, field) == getattr(other, field)
         assert found.elements is not None
         for field in ("numbers", "counts", "mean", "covariance"):
             np.testing.assert_array_equal(getattr(found.elements, field), getattr(told.elements, field))
     assert describe_model(path).config == potential.config
+
+
+def test_files_without_a_factor_for_forces_have_one(path: Path) -> None:
+    edited(path, f"{H}calibration", np.array([5, 0.1, 2.0]))
+    found = load_model(path).knowledge.heads["dft"]
+    assert (found.structures, found.regulariser, found.scale, found.force_factor) == (5, 0.1, 2.0, 1.0)
 
 
 def test_weights_are_the_same_beside_the_arrays(path: Path, potential: Potential) -> None:
@@ -168,6 +172,9 @@ FAULTS: dict[str, tuple[str, np.ndarray | None, str]] = {
     "covariance without calibration": (f"{H}calibration", None, "half of the statistics"),
     "calibration of no structures": (f"{H}calibration", np.array([0, 0.1, 1.0]), "not positive"),
     "calibration of half a structure": (f"{H}calibration", np.array([1.5, 0.1, 1.0]), "not positive"),
+    "calibration without scale": (f"{H}calibration", np.array([5, 0.1]), "are missing"),
+    "calibration of five numbers": (f"{H}calibration", np.ones(5), "of shape"),
+    "negative factor": (f"{H}calibration", np.array([5, 0.1, 1.0, -1.0]), "not positive"),
     "negative scale": (f"{H}calibration", np.array([5, 0.1, -1.0]), "not positive"),
     "elements without counts": (f"{E}counts", None, "missing"),
     "elements of another length": (f"{E}counts", np.array([1]), "several lengths"),

@@ -69,7 +69,8 @@ def compiled_gradients(
         if config.compile == "on":
             say(f"training steps are not compiled: {reason}")
         return None
-    return CompiledGradients(potential, list(dict.fromkeys(task.head for task in tasks)), config)
+    trained = [name for task in tasks for name in (task.head, *potential.config.head(task.head).committee)]
+    return CompiledGradients(potential, list(dict.fromkeys(trained)), config)
 
 
 class Background:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jmp_calc.errors import UsageError
+from jmp_calc.inference.uncertainty import HeadCommittee
 
+from ..batches.dataset import TargetBatch
 from ..batches.loader import Batches
+from ..validation.force_deviations import force_factor
 from ..validation.validate import without_weight_gradients
 
 if TYPE_CHECKING:
     from jmp_calc.model.potential import Potential
 
+FORCE_EDGES = 20_000
+"""Main edges of the held-out frames whose forces are looked at."""
 NOISE = 0.1
 """Standard deviation of what is added to the weights of a head for its members, in units of the root mean
 square of each tensor: from one and the same start they would stay too close."""
@@ -76,25 +82,36 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
     """The network whose committee has the spread of the errors of ``head`` on held-out frames; as it is
     without a committee or without energies.
 
-    The scale squared is the mean ratio of squared errors to variances.
+    The scale squared is the mean ratio of squared errors to variances, of energies; that of forces has a
+    further factor (``force_factor``).
     """
     main, ratios = potential.config.head(head), list[np.ndarray]()
     if not main.committee:
         return potential
-    with without_weight_gradients(potential), torch.no_grad():
+    names, targets = (head, *main.committee), list[TargetBatch]()
+    with without_weight_gradients(potential):
         for target in batches.all():
-            batch, known = target.batch, target.energy_mask
-            error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
-            features = potential.final_features(batch)
-            members = [potential.head_energies(batch, features, name) for name in (head, *main.committee)]
-            variance = torch.stack(members).var(dim=0)[known]
-            ratios.append((error.square() / variance).cpu().numpy())
-    found = np.concatenate(ratios) if ratios else np.zeros(0)
-    square = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else 0.0
-    if not square > 0:
-        return potential
-    heads = tuple(
-        dataclasses.replace(other, committee_scale=float(np.sqrt(square))) if other.name == head else other
-        for other in potential.config.heads
-    )
+            ratios.append(_energy_ratios(potential, head, names, target))
+            if sum(other.batch.main.count for other in targets) < FORCE_EDGES:
+                targets.append(target)
+        found = np.concatenate(ratios) if ratios else np.zeros(0)
+        square = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else 0.0
+        if not square > 0:
+            return potential
+        scale = float(np.sqrt(square))
+        factor = force_factor(potential, head, HeadCommittee(potential, names, scale, 1.0), targets)
+    scaled = dataclasses.replace(main, committee_scale=scale, committee_force_factor=factor)
+    heads = tuple(scaled if other.name == head else other for other in potential.config.heads)
     return potential.with_config(dataclasses.replace(potential.config, heads=heads))
+
+
+@torch.no_grad()
+def _energy_ratios(potential: Potential, head: str, names: Sequence[str], target: TargetBatch) -> np.ndarray:
+    """Squared errors of ``head`` over the variances of the heads ``names``, of structures with energies
+    (n,)."""
+    batch, known = target.batch, target.energy_mask
+    error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
+    features = potential.final_features(batch)
+    members = [potential.head_energies(batch, features, name) for name in names]
+    ratios: np.ndarray = (error.square() / torch.stack(members).var(dim=0)[known]).cpu().numpy()
+    return ratios

@@ -7,18 +7,20 @@ the network: a second moment of some tens of features needs hundreds of structur
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jmp_calc.inference.uncertainty import LastLayer
 from jmp_calc.zoo.knowledge import ElementStatistics, HeadStatistics, Knowledge
 
 from ..batches.dataset import FrameGraphs
 from ..batches.tasks import Task
 from ..data.frame import Frame, spread
+from .force_deviations import force_factor
 from .validate import without_weight_gradients
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ EDGES, LARGE = 400_000, 2_000_000
 """Main edges of the training structures of a head that are looked at, a quarter of them of its validation
 frames; a tenth of both for networks of at least so many weights: seconds to a minute."""
 BATCH_EDGES = 20_000
+FORCE_EDGES = 4000
+"""Main edges of the validation frames whose forces are looked at, a tenth for large networks: each takes as
+many derivatives as there are directions."""
 REGULARISERS = 10.0 ** np.arange(-9, 0)
-"""Candidates, in units of the mean eigenvalue; the one with the best likelihood on validation is taken."""
+"""Candidates, in units of the mean eigenvalue, the smallest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +120,13 @@ def _head(
             features.append(found.features[target.energy_mask].cpu().numpy())
     if moments is None or not errors or not sum(map(len, errors)):
         return None
-    return calibrated(moments, np.concatenate(features), np.concatenate(errors))
+    statistics = calibrated(moments, np.concatenate(features), np.concatenate(errors))
+    if statistics is None:
+        return None
+    source = LastLayer(potential, name, statistics)
+    room = max(1, room * FORCE_EDGES // EDGES)
+    targets = (target for seen in sets for target in _targets(potential, seen, seen.valid, room, device))
+    return replace(statistics, force_factor=force_factor(potential, name, source, targets))
 
 
 def calibrated(
@@ -123,28 +134,39 @@ def calibrated(
 ) -> HeadStatistics | None:
     """Statistics whose variances are those of ``errors`` (n,) in eV of structures with ``features`` (n, F).
 
-    The scale squared is the mean ratio of squared errors to variances; of several regularisers the one under
-    which the errors are most likely. None where the features or the errors do not vary.
+    The scale squared is the mean ratio of squared errors to variances. The regulariser is the smallest under
+    which the errors are as likely as under the best one, to within the standard error of the difference:
+    validation structures like the training structures hardly tell them apart, and large ones let the
+    deviations grow too fast away from these. None where the features or the errors do not vary.
     """
     covariance = moments.about_zero
     values, vectors = np.linalg.eigh(covariance)
-    mean_value = float(values.mean())
     projected = (features @ vectors) ** 2
-    best: tuple[float, float, float] | None = None
-    for regulariser in REGULARISERS * mean_value:
+    found: list[tuple[float, float, NDArray[np.float64]]] = []
+    for regulariser in REGULARISERS * float(values.mean()):
         if not regulariser > 0:
             continue
         variance = (projected / (values.clip(min=0.0) + regulariser)).sum(axis=1)
         inside = variance > 0
-        square = float(np.mean(errors[inside] ** 2 / variance[inside])) if inside.any() else 0.0
-        if not (np.isfinite(square) and square > 0):
-            continue
-        unlikely = float(np.mean(np.log(square * variance[inside])))
-        if best is None or unlikely < best[0]:
-            best = unlikely, float(regulariser), float(np.sqrt(square))
-    if best is None:
+        ratios = errors[inside] ** 2 / variance[inside]
+        square = float(np.mean(ratios)) if inside.any() else 0.0
+        if np.isfinite(square) and square > 0:
+            unlikely = np.log(square * variance[inside]) + ratios / square
+            found.append((float(regulariser), float(np.sqrt(square)), unlikely))
+    if not found:
         return None
-    return HeadStatistics(covariance, moments.count, best[1], best[2])
+    best = min(found, key=lambda one: float(one[2].mean()))
+    regulariser, scale, _ = next(one for one in found if _as_likely(one[2], best[2]))
+    return HeadStatistics(covariance, moments.count, regulariser, scale)
+
+
+def _as_likely(unlikely: NDArray[np.float64], best: NDArray[np.float64]) -> bool:
+    """Whether losses (n,) are larger than the best ones by no more than the standard error of the
+    difference."""
+    if len(unlikely) != len(best):
+        return False
+    more = unlikely - best
+    return float(more.mean()) <= float(more.std()) / np.sqrt(len(more))
 
 
 def _read(
@@ -152,6 +174,14 @@ def _read(
 ) -> Iterator[tuple[TargetBatch, Readout]]:
     """A sample of the frames with at most ``room`` main edges, in batches, with what the head reads of
     them."""
+    for target in _targets(potential, seen, frames, room, device):
+        yield target, potential.readout(target.batch, seen.task.head)
+
+
+def _targets(
+    potential: Potential, seen: Seen, frames: Sequence[Frame], room: int, device: torch.device
+) -> Iterator[TargetBatch]:
+    """A sample of the frames with at most ``room`` main edges, or one frame, in batches."""
     if not len(frames):
         return
     config = potential.config
@@ -163,18 +193,11 @@ def _read(
         if used and used + edges > room:
             break
         if batch and filled + edges > BATCH_EDGES:
-            yield _one(potential, seen, graphs, batch, device)
+            yield graphs.collate(batch, device)
             batch, filled = [], 0
         batch.append(index)
         used, filled = used + edges, filled + edges
-    yield _one(potential, seen, graphs, batch, device)
-
-
-def _one(
-    potential: Potential, seen: Seen, graphs: FrameGraphs, batch: Sequence[int], device: torch.device
-) -> tuple[TargetBatch, Readout]:
-    target = graphs.collate(batch, device)
-    return target, potential.readout(target.batch, seen.task.head)
+    yield graphs.collate(batch, device)
 
 
 def _add_atoms(elements: dict[int, SecondMoments], target: TargetBatch, found: Readout) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SAME_A = 1e-3
 """Fixed atoms, cell vectors and ends that differ by less than this, Å, are the same."""
+SAME_MINIMUM_A = 0.05
+"""Relaxed ends that differ by less are one minimum, found as well as the force limit asks."""
 
 
 def matching(initial: Atoms, final: Atoms, calc: Calculator | None) -> tuple[Atoms, Atoms]:
@@ -46,9 +48,9 @@ def matching(initial: Atoms, final: Atoms, calc: Calculator | None) -> tuple[Ato
     return first, last
 
 
-def check_apart(first: Atoms, last: Atoms) -> None:
-    """UsageError for ends that are the same structure."""
-    if np.linalg.norm(last.positions - first.positions, axis=1).max() < SAME_A:
+def check_apart(first: Atoms, last: Atoms, least: float = SAME_A) -> None:
+    """UsageError for ends that are the same structure: no atom differs by ``least``, Å."""
+    if np.linalg.norm(last.positions - first.positions, axis=1).max() < least:
         raise UsageError(
             "Both ends are the same structure: there is no path between them.",
             hint="give another final structure; a relaxation may have undone the difference",
@@ -77,6 +79,8 @@ def relaxed_ends(first: Atoms, last: Atoms, settings: NEBSettings, quiet: bool) 
             end.positions[:] = result.atoms.positions
         found.append(end)
     initial, final = matching(found[0], found[1], first.calc)
+    if settings.relax_ends:
+        check_apart(initial, final, SAME_MINIMUM_A)
     return initial, final
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,9 @@ from ...io.outdir import claimed, with_prefix
 from ...io.progress import Progress
 from ...machine.signals import Interrupted, deferred_signals
 from ..common import jmp_calculator, output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
-from ..statics.together import evaluated, relaxed
+from ..kept import Kept, digest, kept_in
+from ..remembering import Remembering
+from ..statics.together import evaluated, kept_relaxations, relaxed
 from ..vibrations.hessian import way_of
 from ..vibrations.result import VibResult
 from ..vibrations.settings import VibSettings
@@ -50,6 +53,7 @@ def ts(
     check: bool = TSSettings.check,
     connect: bool = TSSettings.connect,
     tolerance_cm1: float = TSSettings.tolerance_cm1,
+    resume: bool = False,
     out: str | os.PathLike[str] | None = None,
     prefix: str = "",
     plot: bool = True,
@@ -61,7 +65,7 @@ def ts(
         atoms: the guess; its fixed atoms stay fixed.
         calc: calculator to use; that of ``atoms`` if none is given. Default: None.
         fmax: largest force allowed on an atom, eV/Å. Default: 0.01.
-        steps: most steps of the search. Default: 300.
+        steps: most steps of the search, those of the run that is resumed counted in. Default: 300.
         coordinates: in which Sella steps: "cartesian", or "internal" (bonds, angles and torsions, for
             molecules that turn and bend far). Default: "cartesian".
         hessian: second derivatives: "autograd" (by automatic differentiation, which a JMPCalculator can),
@@ -70,6 +74,7 @@ def ts(
             True.
         connect: relax both sides of it along that mode: they are what it connects. Default: True.
         tolerance_cm1: modes above minus this are not counted as imaginary, cm⁻¹. Default: 10.0.
+        resume: take what a killed run has computed in the folder, and go on from there. Default: False.
         out: folder for structures and the figure; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw a figure of the search and of the energy along the mode into the folder. Default: True.
@@ -81,10 +86,11 @@ def ts(
 
     Raises:
         UsageError: Sella is not installed; no calculator, constraints other than fixed atoms, settings that
-            cannot be meant, a folder into which another job writes.
+            cannot be meant, a folder into which another job writes or with another run.
         BadStructureError: a guess that cannot be evaluated.
         BadInputError: energies or forces that are not finite.
-        Interrupted: after SIGINT or SIGTERM; with ``out`` the steps so far have been written.
+        Interrupted: after SIGINT or SIGTERM; with ``out`` the steps so far have been written, and ``resume``
+            goes on.
     """
     settings = TSSettings(
         fmax=fmax,
@@ -101,9 +107,10 @@ def ts(
     derivatives = hessian_function(work, settings)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
-        search = _Search(work, settings, out, prefix, quiet)
+        kept = kept_in(out, prefix, work, what="ts", resume=resume)
+        search = _Search(work, settings, out, prefix, kept, quiet)
         search.run(derivatives)
-        result = _result(search, quiet)
+        result = _result(search, kept_relaxations(out, prefix, resume=resume), quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -137,18 +144,32 @@ class _Search:
         settings: TSSettings,
         out: str | os.PathLike[str] | None,
         prefix: str,
+        kept: Kept | None,
         quiet: bool,
     ) -> None:
-        self.atoms, self.settings, self.quiet = atoms, settings, quiet
+        self.atoms, self.settings, self.kept, self.quiet = atoms, settings, kept, quiet
         self.path = None if out is None else output_path(out, "path.extxyz", prefix)
         self.frames: list[Atoms] = []
         self.history: list[TSStep] = []
         self.converged = False
 
     def run(self, derivatives: Callable[[Atoms], np.ndarray] | None) -> None:
-        """Step until converged, out of steps or signalled (Interrupted)."""
+        """Step until converged, out of steps or signalled (Interrupted).
+
+        A run that goes on takes all steps again, without computing what is kept: Sella's own state cannot be
+        stored, and it follows from the energies, forces and second derivatives.
+        """
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+        calculator = self.atoms.calc
+        if self.kept is not None:
+            self.atoms.calc = Remembering(calculator, self.kept)
+            derivatives = _remembered(derivatives, self.kept)
+        self._steps(derivatives)
+        if jmp_calculator(calculator) is not None:
+            self.atoms.calc = calculator  # what follows goes through batches and second derivatives
+
+    def _steps(self, derivatives: Callable[[Atoms], np.ndarray] | None) -> None:
         self._keep(0)  # before Sella sees forces that are not finite
         internal = self.settings.coordinates == "internal"
         optimizer = saddle_optimizer(self.atoms, derivatives, internal=internal)
@@ -159,7 +180,7 @@ class _Search:
                 self.converged = bool(converged) and self.history[-1].fmax <= self.settings.fmax
                 progress.update(f"{self.history[-1].fmax:.3f} eV/Å")
                 if signals.received is not None and not self.converged:
-                    place = "" if self.path is None else f"go on from the last frame: {self.path}@-1"
+                    place = "" if self.path is None else "--resume goes on"
                     raise Interrupted(signals.received, place)
                 if self.converged:
                     break
@@ -178,7 +199,21 @@ class _Search:
             write_frames(self.path, self.frames[-1:], append=True)
 
 
-def _result(search: _Search, quiet: bool) -> TSResult:
+def _remembered(
+    derivatives: Callable[[Atoms], np.ndarray] | None, kept: Kept
+) -> Callable[[Atoms], np.ndarray] | None:
+    """The same function, asked only where its answer is not kept."""
+    if derivatives is None:
+        return None
+    compute = derivatives
+
+    def found(atoms: Atoms) -> np.ndarray:
+        return kept.once(f"hessian {digest(atoms)}", lambda: {"hessian": compute(atoms)})["hessian"]
+
+    return found
+
+
+def _result(search: _Search, journal: Path | None, quiet: bool) -> TSResult:
     """What was found, its vibrations and what it connects, with warnings of what is doubtful."""
     settings, found = search.settings, search.atoms
     vibrations = None
@@ -195,8 +230,8 @@ def _result(search: _Search, quiet: bool) -> TSResult:
             quiet=quiet,
         )
     if vibrations is not None and len(vibrations.imaginary_cm1):
-        scan = _energies_along(found, vibrations, quiet)
-        ends = _ends(found, vibrations, settings, quiet) if settings.connect else ()
+        scan = _energies_along(found, vibrations, search.kept, quiet)
+        ends = _ends(found, vibrations, search, journal, quiet) if settings.connect else ()
     result = TSResult(
         atoms=search.frames[-1],
         converged=search.converged,
@@ -222,23 +257,30 @@ def _displaced(found: Atoms, vibrations: VibResult, lengths: np.ndarray) -> list
     return moved
 
 
-def _energies_along(found: Atoms, vibrations: VibResult, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
+def _energies_along(
+    found: Atoms, vibrations: VibResult, kept: Kept | None, quiet: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Displacements along the imaginary mode, Å, and energies above the saddle, eV, both (n,)."""
-    frames = evaluated(_displaced(found, vibrations, SCAN_A), ["energy"], what="displacement", quiet=quiet)
+    moved = _displaced(found, vibrations, SCAN_A)
+    frames = evaluated(moved, ["energy"], what="displacement", quiet=quiet, kept=kept)
     return SCAN_A, np.array([frame.get_potential_energy() for frame in frames]) - vibrations.energy_ev
 
 
-def _ends(found: Atoms, vibrations: VibResult, settings: TSSettings, quiet: bool) -> tuple[Atoms, ...]:
+def _ends(
+    found: Atoms, vibrations: VibResult, search: _Search, journal: Path | None, quiet: bool
+) -> tuple[Atoms, ...]:
     """Both sides, relaxed, with their energies and forces."""
     sides = relaxed(
         _displaced(found, vibrations, np.array([-OFF_A, OFF_A])),
-        fmax=settings.fmax,
-        steps=settings.steps,
+        fmax=search.settings.fmax,
+        steps=search.settings.steps,
         allow_unconverged=True,
         what="side",
         quiet=quiet,
+        journal=journal,
+        kept=search.kept,
     )
-    return tuple(evaluated(sides, ["energy", "forces"], what="side", quiet=quiet))
+    return tuple(evaluated(sides, ["energy", "forces"], what="side", quiet=quiet, kept=search.kept))
 
 
 def _warn(result: TSResult) -> None:

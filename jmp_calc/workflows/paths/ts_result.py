@@ -12,7 +12,9 @@ import numpy as np
 
 from ...errors import JMPWarning, NotConvergedError
 from ...io.atomic import replacing
+from ...io.records import STATE
 from ..common import output_path, write_frames
+from ..relax_many import JOURNAL
 from ..vibrations.result import VibResult
 from .ts_settings import TSSettings
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 PLOTS = ("ts.svg", "ts.png")
-OUTPUTS = ("ts.extxyz", "path.extxyz", "ts.dat", "mode.extxyz", "ends.extxyz", *PLOTS)
+WRITTEN = ("ts.extxyz", "path.extxyz", "ts.dat", "mode.extxyz", "ends.extxyz", *PLOTS)
+OUTPUTS = (*WRITTEN, STATE, JOURNAL)
+"""With what a run keeps to go on from."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,8 @@ class TSResult:
         }
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "", plot: bool = True) -> list[Path]:
-        """Write the files of ``OUTPUTS`` that there is something for; returns their paths."""
-        paths = {name: output_path(folder, name, prefix) for name in OUTPUTS}
+        """Write the files of ``WRITTEN`` that there is something for; returns their paths."""
+        paths = {name: output_path(folder, name, prefix) for name in WRITTEN}
         frames = {"ts.extxyz": [self.atoms], "path.extxyz": self.frames, "ends.extxyz": self.ends}
         if self.vibrations is not None and len(self.imaginary_cm1):
             frames["mode.extxyz"] = self.vibrations.motion(0)
@@ -130,7 +134,7 @@ class TSResult:
         lines += [f"{one.step} {one.energy_ev:.8f} {one.fmax:.6f}" for one in self.history]
         with replacing(paths["ts.dat"]) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        written = [paths[name] for name in OUTPUTS if name == "ts.dat" or frames.get(name)]
+        written = [paths[name] for name in WRITTEN if name == "ts.dat" or frames.get(name)]
         return written + (self.plot([paths[name] for name in PLOTS]) if plot else [])
 
     def plot(self, paths: list[Path]) -> list[Path]:
@@ -152,7 +156,7 @@ class TSResult:
             raise NotConvergedError(
                 f"Not converged after {self.n_steps} steps: largest force {self.history[-1].fmax:.3g} eV/Å, "
                 f"wanted {self.settings.fmax:g}.",
-                hint="go on from the last frame (path.extxyz@-1), or start from the highest image of a band",
+                hint="--resume with more --steps goes on, or start from the highest image of a band",
             )
         if self.order not in (None, 1):
             raise NotConvergedError(

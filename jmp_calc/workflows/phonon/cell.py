@@ -32,19 +32,13 @@ def check_lattice(atoms: Atoms) -> None:
     """Refuse what has no phonons or cannot be treated.
 
     Raises:
-        BadStructureError: a molecule, or a left-handed crystal.
+        BadStructureError: a molecule.
         UsageError: constraints, atoms without mass.
     """
     if not atoms.pbc.any():
         raise BadStructureError(
             "This structure has no lattice (pbc is False in all directions), so it has no phonons.",
             hint="for a molecule: jmp-calc vib, or jmp_calc.vib(atoms)",
-        )
-    if atoms.pbc.all() and atoms.cell.handedness < 0:
-        raise BadStructureError(
-            "The cell vectors are left-handed, and phonopy takes right-handed ones only.",
-            hint="atoms.set_cell(-atoms.cell) reverses all three: the same crystal, positions and "
-            "supercells stay",
         )
     masses = atoms.get_masses()
     if not (np.isfinite(masses) & (masses > 0)).all():
@@ -53,6 +47,16 @@ def check_lattice(atoms: Atoms) -> None:
         raise UsageError(
             "Phonons need free atoms, the structure has constraints.", hint="atoms.set_constraint()"
         )
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """A copy that phonopy can take: of a crystal with left-handed vectors all three are reversed, which is
+    the same crystal, at the same place, with the same supercells."""
+    turned = atoms.copy()
+    turned.calc = atoms.calc
+    if atoms.pbc.all() and atoms.cell.handedness < 0:
+        turned.set_cell(-atoms.cell.array)
+    return turned
 
 
 def repeating(atoms: Atoms) -> np.ndarray:
@@ -74,13 +78,13 @@ def _height_and_thickness(atoms: Atoms, axis: np.intp) -> tuple[float, float]:
 
 
 def boxed(atoms: Atoms) -> Atoms:
-    """A copy that phonopy can take: along non-periodic directions, the structure in the middle of a wide box.
+    """A copy that phonopy can take: along non-periodic directions, the structure in the middle of a wide box;
+    right-handed.
 
     The new vectors are perpendicular to the periodic ones, which stay; so do all distances. No translation
     but those of the periodic vectors maps the box onto itself, as the vacuum is wider than the structure.
     """
-    box, is_open = atoms.copy(), ~np.array(atoms.pbc)
-    box.calc = atoms.calc
+    box, is_open = right_handed(atoms), ~np.array(atoms.pbc)
     if not is_open.any():
         return box
     cell, axes = atoms.cell.array.copy(), _open_axes(atoms)

@@ -23,7 +23,7 @@ from ..common import warn_if_not_smooth, working_copy
 from ..kept import Kept, kept_in
 from ..statics.crystal import check_crystal
 from . import glue
-from .cell import check_lattice, residual_stress, warn_of_strain
+from .cell import check_lattice, residual_stress, right_handed, warn_of_strain
 from .conductivity_result import OUTPUTS, ConductivityResult
 from .conductivity_settings import ConductivityMethod, ConductivitySettings
 from .nac import non_analytical, set_born
@@ -123,7 +123,7 @@ def conductivity(
 
     Raises:
         JMPError: phono3py is missing.
-        BadStructureError: no crystal, a left-handed one.
+        BadStructureError: no crystal.
         UsageError: no calculator, settings that cannot be meant, constraints, atoms of one element that
             differ, a folder into which another job writes or that holds another run to be resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``;
@@ -155,7 +155,7 @@ def conductivity(
         born=None if born is None else os.fspath(born),
     )
     require_phono3py()
-    work = working_copy(atoms, calc)
+    work = right_handed(working_copy(atoms, calc))
     check_structure(work)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
@@ -178,7 +178,7 @@ def check_structure(atoms: Atoms) -> None:
     """Refuse what is no crystal, or one whose atoms of one element are told apart.
 
     Raises:
-        BadStructureError: no crystal, a left-handed one. UsageError: constraints, atoms that differ.
+        BadStructureError: no crystal. UsageError: constraints, atoms that differ.
     """
     check_crystal(atoms, WHAT)
     check_lattice(atoms)

@@ -307,7 +307,8 @@ def chosen_mesh(
     return [int(n) for n in np.where(periodic, mesh_numbers(phonon), 1)]
 
 
-def _path(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
+def path_of(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
+    """The path of the bands; the errors of ``band_path``."""
     cell = phonon.primitive.totuple(distinguish_symbol_index=True)[:3]
     return band_path(cell, periodic, settings.bands, settings.symprec)
 
@@ -316,12 +317,12 @@ def band_lines(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> l
     """q-points of the path, piece by piece, each (n, 3)."""
     from phonopy.phonon.band_structure import get_band_qpoints
 
-    corners, reciprocal = _path(phonon, settings, periodic).corners, np.linalg.inv(phonon.primitive.cell)
+    corners, reciprocal = path_of(phonon, settings, periodic).corners, np.linalg.inv(phonon.primitive.cell)
     return list(get_band_qpoints(corners, npoints=settings.band_points, rec_lattice=reciprocal))
 
 
 def _run_bands(phonon: Any, settings: PhononSettings, periodic: np.ndarray) -> BandPath:
-    path, lines = _path(phonon, settings, periodic), band_lines(phonon, settings, periodic)
+    path, lines = path_of(phonon, settings, periodic), band_lines(phonon, settings, periodic)
     phonon.run_band_structure(
         lines,
         with_eigenvectors=settings.eigenvectors,

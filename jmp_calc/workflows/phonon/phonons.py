@@ -128,7 +128,7 @@ def phonons(
         PhononResult. Without ``born``, polar crystals show no LO-TO splitting at Γ.
 
     Raises:
-        BadStructureError: no lattice, a left-handed one, atoms that feel no force.
+        BadStructureError: no lattice, atoms that feel no force.
         UsageError: no calculator, settings that cannot be meant, constraints, a calculator without Hessian
             where it is asked for, a folder into which another job writes or that holds another run to be
             resumed.
@@ -174,6 +174,7 @@ def phonons(
         warn_if_not_smooth(work)
         kept = kept_in(out, prefix, work, what="phonons", resume=resume)
         box = boxed(work)  # what is asked is asked of it: not all calculators can do with less than a cell
+        displacements(box, settings)  # what cannot be meant is told before anything is computed
         start, reached = start_structure(box, settings, quiet, kept)
         result = _computed(start, put_back(start, box, work), reached, settings, quiet, kept)
         if out is not None:
@@ -197,6 +198,8 @@ def displacements(atoms: Atoms, settings: PhononSettings) -> tuple[Any, Atoms, n
     phonon = glue.displaced(box, matrix, settings, periodic)
     if settings.born is not None:
         set_born(phonon, settings.born, periodic)
+    if settings.bands != "auto":
+        glue.path_of(phonon, settings, periodic)  # a point that the lattice has not, before all the forces
     return phonon, box, periodic
 
 
@@ -251,7 +254,7 @@ def relaxed_start(
 def put_back(start: Atoms, box: Atoms, given: Atoms) -> Atoms:
     """The relaxed ``start`` with its results, in the cell and at the place where the structure was given."""
     frame = snapshot(start)
-    if not given.pbc.all():
+    if not given.pbc.all() or given.cell.handedness < 0:
         frame.positions += given.positions - box.positions
         frame.set_cell(given.cell)
         frame.calc.atoms = frame.copy()

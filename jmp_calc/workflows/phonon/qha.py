@@ -23,7 +23,7 @@ from ..statics.crystal import at_volumes, check_crystal
 from ..statics.together import evaluated
 from ..statics.volumes import FEWEST_VOLUMES
 from . import glue
-from .cell import check_lattice
+from .cell import check_lattice, right_handed
 from .gruneisen import mode_gruneisen, run_gruneisen
 from .nac import non_analytical, set_born
 from .phonons import forces_of, relaxed_start
@@ -112,7 +112,7 @@ def qha(
         QhaResult; look at ``trusted_to_k``, nothing is raised when the volume leaves those computed.
 
     Raises:
-        BadStructureError: no crystal, a left-handed one, atoms that feel no force.
+        BadStructureError: no crystal, atoms that feel no force.
         UsageError: no calculator, settings that cannot be meant, constraints, a folder into which another job
             writes.
         NotConvergedError: a relaxation that did not reach ``fmax``, unless ``allow_unconverged``; fewer than
@@ -141,7 +141,7 @@ def qha(
         born=None if born is None else os.fspath(born),
     )
     glue.require_phonopy()
-    work = working_copy(atoms, calc)
+    work = right_handed(working_copy(atoms, calc))
     check_crystal(work, WHAT)
     check_lattice(work)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):

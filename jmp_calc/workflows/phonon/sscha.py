@@ -113,7 +113,7 @@ def sscha(
         SschaResult; look at ``converged``, nothing is raised when ``iterations`` did not suffice.
 
     Raises:
-        BadStructureError: no lattice, a left-handed one, atoms that feel no force.
+        BadStructureError: no lattice, atoms that feel no force.
         UsageError: no calculator, settings that cannot be meant, constraints, a folder into which another job
             writes or that holds another run to be resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``.
@@ -157,9 +157,9 @@ def sscha(
 def _computed(work: Atoms, settings: SschaSettings, quiet: bool, kept: Kept | None) -> SschaResult:
     """Phonons at rest, iterations, averages."""
     given, of_phonons = boxed(work), settings.of_phonons()
+    check_snapshots(displacements(given, of_phonons)[0], settings)  # before anything is computed
     start, reached = start_structure(given, of_phonons, quiet, kept)
     cold, box, periodic = displacements(start, of_phonons)
-    check_snapshots(cold, settings)
     warn_of_strain(residual_stress(box, periodic))
     path = glue.solve(cold, forces_of(glue.ase_supercells(cold, box), quiet, kept), of_phonons, box, periodic)
     # kept, so that a resumed run starts from the same bits, and draws the same displacements

@@ -28,7 +28,7 @@ def check_crystal(atoms: Atoms, what: str) -> None:
     if not atoms.pbc.all():
         count = {0: "no direction", 1: "one direction", 2: "two directions"}[int(np.sum(atoms.pbc))]
         raise BadStructureError(
-            f"This structure is periodic in {count}, and {what} is of a crystal, which is in three.",
+            f"This structure is periodic in {count}: {what} can only be of a crystal, which is in three.",
             hint="set pbc to True in all directions if it is one",
         )
     open_widths = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc))

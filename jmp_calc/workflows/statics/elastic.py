@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ...errors import JMPWarning, UsageError
 from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3
 from ..common import has_stress, warn_if_not_smooth, working_copy
+from ..kept import Kept, kept_in
 from ..relax_cell import point_group, space_group, standard_axes
 from .crystal import STRESS_LIMIT_GPA, check_crystal, largest_stress_gpa
 from .elastic_result import OUTPUTS, ElasticResult
@@ -65,7 +67,7 @@ def elastic(
         relax_steps: most steps of each relaxation. Default: 500.
         allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
         symprec: deviations from symmetry below this are ignored, Å. Default: 0.01.
-        resume: take the relaxations that a killed run left in the folder, and do the others. Default: False.
+        resume: take what a killed run has computed in the folder, and do the rest. Default: False.
         out: folder for the files; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw stress against strain and Young's modulus against direction into the folder. Default: True.
@@ -76,7 +78,7 @@ def elastic(
 
     Raises:
         BadStructureError: no crystal. UsageError: no calculator or one without stress, settings that cannot
-            be meant, constraints, a folder into which another job writes.
+            be meant, constraints, a folder into which another job writes or with another run.
         NotConvergedError: a relaxation that did not reach ``fmax``, unless ``allow_unconverged``.
         BadInputError: stresses that are not finite. Interrupted: after SIGINT or SIGTERM.
     """
@@ -99,24 +101,54 @@ def elastic(
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
         journal = kept_relaxations(out, prefix, resume=resume)
-        result = _computed(work, settings, journal, quiet)
+        kept = kept_in(out, prefix, work, what="elastic", resume=resume)
+        result = _computed(work, settings, _Run(journal, kept, quiet))
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
 
 
-def _computed(work: Atoms, settings: ElasticSettings, journal: Path | None, quiet: bool) -> ElasticResult:
+@dataclass(frozen=True)
+class _Run:
+    """How one run evaluates and relaxes, and where it keeps what it has done."""
+
+    journal: Path | None
+    kept: Kept | None
+    quiet: bool
+
+    def evaluated(self, structures: Sequence[Atoms], what: str) -> list[Atoms]:
+        """Copies with energy, forces and stress."""
+        asked = ("energy", "forces", "stress")
+        return evaluated(structures, asked, what=what, quiet=self.quiet, kept=self.kept)
+
+    def relaxed(
+        self, structures: Sequence[Atoms], settings: ElasticSettings, known: Sequence[Atoms] | None, what: str
+    ) -> list[Atoms]:
+        """Copies with relaxed positions; ``known``: what ``evaluated`` gave for them."""
+        return relaxed(
+            structures,
+            fmax=settings.fmax,
+            steps=settings.relax_steps,
+            allow_unconverged=settings.allow_unconverged,
+            what=what,
+            quiet=self.quiet,
+            known=known,
+            journal=self.journal,
+            kept=self.kept,
+        )
+
+
+def _computed(work: Atoms, settings: ElasticSettings, run: _Run) -> ElasticResult:
     """Relax, strain, evaluate, relax in the strained cells, fit; warns of what the tensor suffers from."""
-    (start,) = _relaxed([work], settings, None, "unstrained cell", journal, quiet)
+    (start,) = run.relaxed([work], settings, None, "unstrained cell")
     rotations = point_group(start, settings.symprec)
-    (unstrained,) = evaluated([start], ["energy", "forces", "stress"], what="unstrained cell", quiet=quiet)
+    (unstrained,) = run.evaluated([start], "unstrained cell")
     strained = strained_cells(start, settings)
-    asked = ("energy", "forces", "stress")
-    frames = evaluated(strained, asked, what="strained cell", quiet=quiet)
+    frames = run.evaluated(strained, "strained cell")
     clamped, with_relaxed = _fitted(frames, rotations, settings), None
     if settings.ions == "relaxed":
-        moved = _relaxed(strained, settings, frames, "strained cell", journal, quiet)
-        frames = evaluated(moved, asked, what="relaxed strained cell", quiet=quiet)
+        moved = run.relaxed(strained, settings, frames, "strained cell")
+        frames = run.evaluated(moved, "relaxed strained cell")
         with_relaxed = _fitted(frames, rotations, settings)
     result = ElasticResult(
         atoms=unstrained,
@@ -140,26 +172,6 @@ def strained_cells(atoms: Atoms, settings: ElasticSettings) -> list[Atoms]:
     from matscipy.elasticity import generate_strained_configs
 
     return list(generate_strained_configs(atoms, "triclinic", settings.n_strains, settings.step))
-
-
-def _relaxed(
-    structures: Sequence[Atoms],
-    settings: ElasticSettings,
-    known: Sequence[Atoms] | None,
-    what: str,
-    journal: Path | None,
-    quiet: bool,
-) -> list[Atoms]:
-    return relaxed(
-        structures,
-        fmax=settings.fmax,
-        steps=settings.relax_steps,
-        allow_unconverged=settings.allow_unconverged,
-        what=what,
-        quiet=quiet,
-        known=known,
-        journal=journal,
-    )
 
 
 def _fitted(frames: Sequence[Atoms], rotations: np.ndarray, settings: ElasticSettings) -> ElasticTensor:

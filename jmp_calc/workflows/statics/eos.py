@@ -17,6 +17,7 @@ from ...errors import JMPWarning
 from ...io.outdir import claimed, with_prefix
 from ...units import GPA_PER_EV_A3
 from ..common import has_stress, warn_if_not_smooth, working_copy
+from ..kept import Kept, kept_in
 from ..relax_cell import space_group
 from .crystal import at_volumes, check_crystal
 from .eos_fit import fitted
@@ -71,7 +72,7 @@ def eos(
         allow_unconverged: go on where a relaxation did not reach the force limit. Default: False.
         symprec: deviations from symmetry below this are ignored when space groups are compared, Å. Default:
             0.01.
-        resume: take the relaxations that a killed run left in the folder, and do the others. Default: False.
+        resume: take what a killed run has computed in the folder, and do the rest. Default: False.
         out: folder for the files; nothing is written without one. Default: None.
         prefix: PREFIX- before every file name. Default: "".
         plot: draw energies and pressures against volumes into the folder. Default: True.
@@ -82,7 +83,7 @@ def eos(
 
     Raises:
         BadStructureError: no crystal. UsageError: no calculator, settings that cannot be meant, constraints,
-            a folder into which another job writes.
+            a folder into which another job writes or with another run.
         NotConvergedError: a relaxation that did not reach ``fmax``, unless ``allow_unconverged``.
         BadInputError: energies that are not finite. Interrupted: after SIGINT or SIGTERM.
     """
@@ -102,13 +103,16 @@ def eos(
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
         journal = kept_relaxations(out, prefix, resume=resume)
-        result = _computed(work, settings, journal, quiet)
+        kept = kept_in(out, prefix, work, what="eos", resume=resume)
+        result = _computed(work, settings, journal, kept, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
 
 
-def _computed(work: Atoms, settings: EosSettings, journal: Path | None, quiet: bool) -> EosResult:
+def _computed(
+    work: Atoms, settings: EosSettings, journal: Path | None, kept: Kept | None, quiet: bool
+) -> EosResult:
     """Scale, relax, evaluate, fit; warns of what makes the curve worth less."""
     structures = at_volumes(work, settings.scales)
     if settings.relax != "none":
@@ -121,10 +125,11 @@ def _computed(work: Atoms, settings: EosSettings, journal: Path | None, quiet: b
             what="volume",
             quiet=quiet,
             journal=journal,
+            kept=kept,
         )
-    with_stress = has_stress(structures[0])
+    with_stress = _has_stress(structures[0], kept)
     asked = ["energy", "forces", *(["stress"] if with_stress else [])]
-    frames = evaluated(structures, asked, what="volume", quiet=quiet)
+    frames = evaluated(structures, asked, what="volume", quiet=quiet, kept=kept)
     volumes = np.array([frame.get_volume() for frame in frames])
     energies = np.array([frame.get_potential_energy() for frame in frames])
     pressures = None
@@ -141,6 +146,13 @@ def _computed(work: Atoms, settings: EosSettings, journal: Path | None, quiet: b
     )
     _warn(result)
     return result
+
+
+def _has_stress(atoms: Atoms, kept: Kept | None) -> bool:
+    """As ``has_stress``, asked once for all runs that go on."""
+    if kept is None:
+        return has_stress(atoms)
+    return bool(kept.once("has stress", lambda: {"answer": has_stress(atoms)})["answer"])
 
 
 def _warn(result: EosResult) -> None:
@@ -163,6 +175,6 @@ def _warn(result: EosResult) -> None:
     if mismatch is not None and mismatch > MISMATCH_SHARE * float(np.ptp(slope)):
         text = (
             f"the pressures from the stress differ from those of the curve by up to {mismatch:.2g} GPa: "
-            "energy and stress do not belong together"
+            "energy and stress do not belong together, or the volumes span more than the form describes"
         )
         warnings.warn(text, JMPWarning, stacklevel=4)

@@ -25,6 +25,8 @@ MOVED_A = 1.5
 OTHER_LATTICE = 0.02
 """Distances of neighbours that differ by more of themselves are of two lattices."""
 NEIGHBOUR_REACH_A = 3.5
+LONE_BOX_A = 30.0
+"""Images of a lone atom are so far apart."""
 SYMPREC_A = 0.05
 """Faces of a slab that differ by less are alike."""
 
@@ -40,12 +42,18 @@ def formation_parts(atoms: Atoms, references: Sequence[Atoms]) -> list[Part]:
 
 
 def atomisation_parts(atoms: Atoms) -> list[Part]:
-    """The lone atoms of a structure, by element, less the structure."""
+    """The lone atoms of a structure, by element, less the structure.
+
+    Those of a periodic structure are in a periodic box of vacuum, so that a model with a head for molecules
+    and one for crystals computes all with the latter.
+    """
     from ase import Atoms as Structure
 
     symbols = atoms.get_chemical_symbols()
+    periodic = bool(atoms.pbc.any())
+    box = {"cell": [LONE_BOX_A] * 3, "pbc": True} if periodic else {}
     lone = [
-        Part(f"atom {symbol}", Structure(symbol), float(symbols.count(symbol)))
+        Part(f"atom {symbol}", Structure(symbol, **box), float(symbols.count(symbol)))
         for symbol in sorted(set(symbols))
     ]
     return [Part("structure", atoms, -1.0), *lone]

@@ -105,10 +105,12 @@ def relaxed(
     cell: CellMode = "none",
     known: Sequence[Atoms] | None = None,
     journal: Path | None = None,
+    kept: Kept | None = None,
 ) -> list[Atoms]:
     """Copies with relaxed positions (and ``cell``) and the calculator, relaxed side by side; where symmetry
     or luck leaves no force above ``fmax`` (eV/Å), the positions as they are. ``known``: what ``evaluated``
-    gave with forces. ``journal``: a file that keeps relaxations as they end, for a run that goes on.
+    gave with forces. ``journal``: a file that keeps relaxations as they end, for a run that goes on; ``kept``
+    as in ``computed``, for the forces before.
 
     Raises:
         NotConvergedError: one that does not reach ``fmax`` in ``steps`` steps, or ends above its start,
@@ -116,7 +118,7 @@ def relaxed(
     """
     frames = known or structures
     if known is None and cell == "none":
-        frames = evaluated(structures, ["forces"], what=what, quiet=quiet)
+        frames = evaluated(structures, ["forces"], what=what, quiet=quiet, kept=kept)
     found = list(structures)
     tense = [
         (number, atoms)

@@ -60,13 +60,19 @@ def dipole_derivatives(
         for axis in range(3)
         for sign in (1, -1)
     ]
-    dipoles = source(moved)
-    if dipoles.shape != (len(moved), 3) or not np.isfinite(dipoles).all():
-        raise BadInputError(
-            "The dipoles of displaced structures are not finite, or not three numbers each.",
-            where=f"{len(moved)} structures, dipoles of shape {dipoles.shape}",
-        )
+    dipoles = dipoles_of(moved, source)
     return np.asarray((dipoles[::2] - dipoles[1::2]) / (2 * step)).reshape(len(chosen), 3, 3)
+
+
+def dipoles_of(structures: Sequence[Atoms], source: Callable[[Sequence[Atoms]], Floats]) -> Floats:
+    """Dipoles (n, 3) in e Å of n structures; BadInputError for those that are none."""
+    dipoles = source(structures)
+    if dipoles.shape != (len(structures), 3) or not np.isfinite(dipoles).all():
+        raise BadInputError(
+            "The dipoles of a structure are not finite, or not three numbers each.",
+            where=f"{len(structures)} structures, dipoles of shape {dipoles.shape}",
+        )
+    return dipoles
 
 
 def _moved(atoms: Atoms, atom: int, axis: int, step: float) -> Atoms:

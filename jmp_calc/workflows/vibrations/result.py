@@ -56,10 +56,18 @@ class VibResult:
     """(m,) infrared intensities; None: nothing gives dipoles, or the structure has none."""
 
     def __repr__(self) -> str:
-        n, cm1 = len(self.frequencies_cm1), self.frequencies_cm1
-        span = f"{n} modes from {cm1.min():z.1f} to {cm1.max():.1f} cm-1" if n else "no vibrations"
-        unstable = f"{len(self.imaginary_cm1)} imaginary" if len(self.imaginary_cm1) else "none imaginary"
-        return f"VibResult({self.atoms.get_chemical_formula()!r}, {span}, {unstable})"
+        return f"VibResult({self.atoms.get_chemical_formula()!r}, {self.words})"
+
+    @property
+    def words(self) -> str:
+        """How many modes from where to where, and how many of them are imaginary."""
+        cm1 = self.frequencies_cm1
+        if not len(cm1):
+            return "no vibrations"
+        span = f"{len(cm1)} modes from {cm1.min():z.1f} to {cm1.max():.1f} cm-1"
+        if len(cm1) == 1:
+            span = f"one mode at {cm1[0]:z.1f} cm-1"
+        return f"{span}, {len(self.imaginary_cm1) or 'none'} imaginary"
 
     @property
     def frequencies_cm1(self) -> np.ndarray:

@@ -90,5 +90,6 @@ def _kelvin(given: str | float | Sequence[float]) -> tuple[float, ...]:
     except ValueError:
         raise UsageError(f"'{given}' are no temperatures.", hint='write "298.15 500"') from None
     if not found or not all(np.isfinite(kelvin) and kelvin > 0 for kelvin in found):
-        raise UsageError(f"Temperatures must be positive, got '{given}'.", hint='write "298.15 500"')
+        words = given if isinstance(given, str) else " ".join(f"{kelvin:g}" for kelvin in found)
+        raise UsageError(f"Temperatures must be positive, got '{words}'.", hint='write "298.15 500"')
     return found

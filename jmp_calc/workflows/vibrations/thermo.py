@@ -72,9 +72,10 @@ def ideal_gas(
     )
     found = []
     for kelvin in _each(settings.temperatures):
-        enthalpy = gas.get_enthalpy(kelvin, verbose=False)
-        entropy = gas.get_entropy(kelvin, pressure=settings.pressure_pa, verbose=False)
-        internal = gas.get_internal_energy(kelvin, verbose=False)
+        with np.errstate(over="ignore"):  # exp(hν/kT) of a cold mode, which holds no heat
+            enthalpy = gas.get_enthalpy(kelvin, verbose=False)
+            entropy = gas.get_entropy(kelvin, pressure=settings.pressure_pa, verbose=False)
+            internal = gas.get_internal_energy(kelvin, verbose=False)
         found.append(
             _thermo(
                 "ideal-gas", kelvin, settings.pressure_pa, energies, internal, enthalpy, entropy, potential_ev
@@ -92,8 +93,9 @@ def harmonic(energies: Floats, potential_ev: float, settings: VibSettings) -> li
         internal, entropy = potential_ev, 0.0
         if len(energies):  # ASE asks for one mode at least
             modes = HarmonicThermo(energies.tolist(), potentialenergy=potential_ev)
-            internal = modes.get_internal_energy(kelvin, verbose=False)
-            entropy = modes.get_entropy(kelvin, verbose=False)
+            with np.errstate(over="ignore"):
+                internal = modes.get_internal_energy(kelvin, verbose=False)
+                entropy = modes.get_entropy(kelvin, verbose=False)
         found.append(_thermo("harmonic", kelvin, None, energies, internal, internal, entropy, potential_ev))
     return found
 

@@ -20,7 +20,7 @@ from ...io.outdir import claimed, with_prefix
 from ..common import snapshot, warn_if_not_smooth, working_copy
 from ..relax import relax as run_relax
 from .hessian import hessian_of, way_of
-from .infrared import Dipoles, dipole_derivatives, dipole_source, intensities
+from .infrared import Dipoles, dipole_derivatives, dipole_source, dipoles_of, intensities
 from .modes import Floats, NormalModes, free_motions, gathered, normal_modes, shape_of
 from .result import OUTPUTS, VibResult
 from .settings import Method, ThermoModel, VibSettings
@@ -123,7 +123,8 @@ def vib(
     work = working_copy(atoms, calc)
     chosen = vibrating(work, settings)
     way_of(work, settings)
-    dipole_source(work, dipoles)
+    if (source := dipole_source(work, dipoles)) is not None:
+        dipoles_of([work], source)  # what is wrong with them is told before the Hessian is computed
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
         start, reached = _start_structure(work, settings, quiet)

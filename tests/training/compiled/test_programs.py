@@ -25,6 +25,7 @@ from jmp_calc.training.compiled.spec import StepSpec, step_spec
 from jmp_calc.training.compiled.trace import TracedStep, traced_step
 from jmp_calc.training.config import TrainConfig
 from jmp_calc.training.distributed.world import World
+from jmp_calc.training.finetuning.committee import with_members
 from jmp_calc.training.loop import fit
 from jmp_calc.training.optim.gradients import SummedGradients, step_shares
 from jmp_calc.training.run.job import Job
@@ -245,3 +246,12 @@ def test_what_no_program_serves_stays_with_the_network(changes: dict[str, object
         chosen = dataclasses.replace(config, compile=choice)
         assert compiled_gradients(potential, tasks, chosen, World(), lines.append) is None
         assert len(lines) == said
+
+
+def test_programs_are_of_all_heads_that_a_run_trains() -> None:
+    """Parts of a batch are under the further heads of a committee too."""
+    potential = with_members(simple_potential(), "old", 3, seed=0, fresh=False)
+    on = dataclasses.replace(CONFIG, compile="on")
+    found = compiled_gradients(potential, graphs(FRAMES).tasks, on, World(), print)
+    assert found is not None
+    assert set(found.heads) == {"old", "old-2", "old-3", "other"}

@@ -76,6 +76,25 @@ def test_weights_changed_by_the_optimizer_reach_the_other_process_and_threads_ar
     assert not torch.allclose(after, before, rtol=1e-3)
 
 
+class FirstWeight:
+    """A loss of the first weight alone, as of a step without data of a head."""
+
+    def __call__(self, potential: torch.nn.Module, share: float) -> torch.Tensor:
+        loss = share * next(potential.parameters()).sum()
+        loss.backward()
+        return loss.detach().expand(4)
+
+
+def test_weights_that_no_share_is_about_have_no_gradient() -> None:
+    """An optimizer moves weights whose gradient is zero, by what it remembers of them and by their decay."""
+    potential = tiny_potential()
+    with GradientPool(potential, FirstWeight(), 2) as pool:
+        pool.gradients([1.0, 2.0])
+    first, *others = potential.parameters()
+    assert first.grad is not None and (first.grad == 3.0).all()
+    assert all(weight.grad is None for weight in others)
+
+
 class Fails:
     """Refuses the share of the helper process."""
 

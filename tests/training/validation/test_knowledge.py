@@ -4,6 +4,7 @@ calibrated."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
+from jmp_calc.inference.uncertainty import LastLayer
 from jmp_calc.model.potential import Potential
 from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.data.frame import Frame
@@ -102,6 +104,30 @@ def test_predicted_deviations_are_those_of_the_errors() -> None:
     deviation = found.scale * np.sqrt(np.einsum("ni,ij,nj->n", valid, inverse, valid))
     assert np.mean((errors / deviation) ** 2) == pytest.approx(1.0, abs=1e-6)
     assert np.mean(np.abs(errors) < deviation) == pytest.approx(0.68, abs=0.06)
+
+
+def test_deviations_of_forces_on_validation_are_as_large_as_their_errors(
+    potential: Potential, frames: tuple[Frame, ...]
+) -> None:
+    statistics = knowledge_of(potential, [Seen(Task("one"), frames[:16], frames[16:])], CPU).heads["one"]
+    batch = collate(graphs(potential, frames[16:]))
+    forces = potential(batch, heads="one").forces
+    labels = torch.from_numpy(np.concatenate([f.forces for f in frames[16:]]))
+    source = LastLayer(potential, "one", statistics)
+    deviation = source.spread(potential.slopes(batch, partial(source.members, batch)))
+    ratios = ((forces - labels) / deviation).square()
+    assert float(ratios.mean()) == pytest.approx(1.0, abs=1e-4)
+    features = potential.final_features(batch)
+    unscaled = LastLayer(potential, "one", replace(statistics, force_factor=1.0))
+    assert torch.equal(source.energy_std(batch, features), unscaled.energy_std(batch, features))
+
+
+def test_without_forces_on_validation_those_of_energies_stand(
+    potential: Potential, frames: tuple[Frame, ...]
+) -> None:
+    blind = tuple(replace(f, forces=None) for f in frames[16:])
+    found = knowledge_of(potential, [Seen(Task("one"), frames[:16], blind)], CPU)
+    assert found.heads["one"].force_factor == 1.0
 
 
 def test_moments_of_constant_features_have_no_negative_variance() -> None:

@@ -15,7 +15,7 @@ from ase.units import GPa, _amu, _e
 from jmp_calc import phonons
 from jmp_calc.errors import BadStructureError, JMPWarning, UsageError
 from jmp_calc.workflows.phonon.band_path import band_path, plain_label
-from jmp_calc.workflows.phonon.cell import boxed, repeating, residual_stress
+from jmp_calc.workflows.phonon.cell import boxed, repeating, residual_stress, right_handed
 from jmp_calc.workflows.phonon.phonons import displacements
 from jmp_calc.workflows.phonon.settings import PhononSettings, supercell_matrix
 from tests.workflows.conftest import morse
@@ -80,6 +80,17 @@ def with_tilted_open_vector(atoms: Atoms) -> None:
 
 def left_handed(atoms: Atoms) -> None:
     atoms.cell[2] = -atoms.cell[2]
+
+
+def test_a_reversed_cell_is_the_same_crystal() -> None:
+    crystal = bulk("ZnS", "wurtzite", a=3.8, c=6.2)
+    crystal.set_cell(crystal.cell[[1, 0, 2]])
+    crystal.rattle(0.1, seed=1)
+    turned = right_handed(crystal)
+    assert turned.cell.handedness == 1
+    for one, other in ((crystal, turned), (crystal * (2, 1, 1), turned * (2, 1, 1))):
+        apart = [np.sort(atoms.get_all_distances(mic=True), axis=1) for atoms in (one, other)]
+        assert apart[1] == pytest.approx(apart[0])
 
 
 def open_along_the_first(atoms: Atoms) -> None:

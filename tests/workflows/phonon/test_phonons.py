@@ -206,13 +206,31 @@ def test_molecules_and_constraints_are_refused(primitive: Atoms) -> None:
         phonons(primitive)
 
 
-def test_left_handed_cells_are_refused_with_the_way_to_turn_them(primitive: Atoms) -> None:
+def test_left_handed_cells_are_turned_and_given_back_as_they_came(primitive: Atoms) -> None:
     expected = phonons(primitive, **QUICK).frequencies_thz.max()
     primitive.set_cell(primitive.cell[[1, 0, 2]])
-    with pytest.raises(BadStructureError, match=r"left-handed.*set_cell\(-atoms.cell\)"):
-        phonons(primitive, **QUICK)
-    primitive.set_cell(-primitive.cell)
-    assert phonons(primitive, **QUICK).frequencies_thz.max() == pytest.approx(expected, abs=1e-4)
+    result = phonons(primitive, **QUICK)
+    assert result.frequencies_thz.max() == pytest.approx(expected, abs=1e-4)
+    assert result.atoms.cell.array == pytest.approx(primitive.cell.array)
+    assert np.linalg.det(result.phonopy.unitcell.cell) > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"bands": "G Q"}, "no point 'Q'"),
+        ({"born": __file__}, "no BORN file"),
+        ({"supercell": "1 1 1"}, "one atom"),
+    ],
+    ids=["bands", "born", "supercell"],
+)
+def test_what_cannot_be_meant_is_told_before_anything_is_computed(
+    primitive: Atoms, tmp_path: Path, wrong: dict[str, str], message: str
+) -> None:
+    primitive.calc.reset()
+    with pytest.raises(JMPError, match=message):
+        phonons(primitive, out=tmp_path, **{**QUICK, **wrong})
+    assert not primitive.calc.results
 
 
 def test_a_supercell_that_cannot_vibrate_is_refused(primitive: Atoms) -> None:
