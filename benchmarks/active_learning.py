@@ -5,10 +5,10 @@
     python benchmarks/active_learning.py --steps 300 --rounds 1   shorter
     python benchmarks/active_learning.py --table                  only print what is there
 
-Two sets: 3BPA (pool: half of the mixed-temperature frames; test: the other half) and silicon of mlearn (pool: its
-training frames; test: its test frames). Each seed begins with the same few random frames, from which jmp-xs is
-fine-tuned; then, round by round, frames of the pool are added, selected by the model of the round before or drawn
-at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would hide Python's own module
+Two sets, as such pools are: 3BPA (pool: all 500 frames at 300 K and half of the 469 at 300, 600 and 1200 K; test:
+the other half) and silicon of mlearn (pool: its training frames; test: its test frames). Each seed begins with the
+same few random frames of the training file, from which jmp-xs is fine-tuned; then, round by round, frames of the
+pool are added, selected by the model of the round before or drawn at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would hide Python's own module
 from the programs beside it.) Rows: benchmarks/results/active_learning.yaml, with the force MAE on the
 test frames after every round. The verdict is the mean difference over seeds against the spread of the seeds.
 """
@@ -40,7 +40,10 @@ class Set:
     """Frames to choose from and to judge by."""
 
     pool: str
+    """File to begin with and to choose from;"""
     test: str
+    """file to judge by, of which ``shared`` says whether every other frame is in the pool too."""
+    shared: bool
     first: int
     """Frames at the beginning;"""
     added: int
@@ -50,8 +53,8 @@ class Set:
 
 
 SETS = {
-    "bpa3": Set("bpa3_test", "bpa3_test", 20, 20),
-    "mlearn-si": Set("mlearn_train", "mlearn_test", 12, 12, only="Si"),
+    "bpa3": Set("bpa3_train", "bpa3_test", True, 20, 20),
+    "mlearn-si": Set("mlearn_train", "mlearn_test", False, 12, 12, only="Si"),
 }
 
 
@@ -91,9 +94,9 @@ def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> list[flo
     from jmp_calc import JMPCalculator, select
 
     set_, rng = SETS[name], np.random.default_rng(seed)
-    pool, test = frames_of(args.data, set_)
-    order = rng.permutation(len(pool)).tolist()
-    chosen, errors, best = order[: set_.first], list[float](), None
+    pool, test, n_first = frames_of(args.data, set_)
+    chosen = rng.permutation(n_first)[: set_.first].tolist()
+    order, errors, best = rng.permutation(len(pool)).tolist(), list[float](), None
     for number in range(args.rounds + 1):
         if best is not None:
             rest = [i for i in order if i not in set(chosen)]
@@ -118,8 +121,8 @@ def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> list[flo
     return errors
 
 
-def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms]]:
-    """Pool and test frames with labels."""
+def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms], int]:
+    """Pool and test frames with labels, and how many of the pool, from its beginning, one may begin with."""
     import ase.io
 
     pool, test = (
@@ -130,7 +133,9 @@ def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms]]:
         ]
         for stem in (set_.pool, set_.test)
     )
-    return (pool, test) if set_.pool != set_.test else (pool[::2], test[1::2])
+    if set_.shared:
+        return [*pool, *test[::2]], test[1::2], len(pool)
+    return pool, test, len(pool)
 
 
 def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace) -> Path:

@@ -1,12 +1,14 @@
 """Campaigns that are killed and resumed against one that was left alone, and batched relaxation against compiled.
 
     python benchmarks/screen.py campaign --structures 1000 --kills 2 --data DATA     every engine takes a while
+    python benchmarks/screen.py throughput --structures 200 --data DATA              on an idle machine
     python benchmarks/screen.py relax --molecules 64 --data DATA
 
-``campaign`` relaxes molecules (QM9) and crystals (MPtrj) with jmp-xs: by one process, by two processes and by a
-Dask cluster of two workers (extra dask), the last two killed with SIGKILL at equal parts of the work. It counts
-rows and records, compares the numbers, and gives the throughput. ``relax`` takes molecules of 10 to 30 atoms one
-by one and side by side, both with the compiled network. Both write a row of
+``campaign`` relaxes molecules (QM9) and crystals (MPtrj, Materials Project) with jmp-xs: by one process, by two
+processes and by a Dask cluster of two workers (extra dask), the last two killed with SIGKILL at equal parts of the
+work. It counts rows and records, and compares the numbers. ``throughput`` takes the time of one process and of
+two. ``relax`` takes molecules of 10 to 30 atoms one
+by one and side by side, both with the compiled network. Each writes rows of
 benchmarks/results/screen.yaml.
 """
 
@@ -38,7 +40,7 @@ from jmp_calc.io.structures import iter_frames
 WHAT = "screen: killed campaigns against one left alone; relaxation side by side against one by one, both compiled"
 LARGER = "spice_mini_train.xyz.gz"
 """Molecules of QM9 have a dozen atoms."""
-MOLECULES, CRYSTALS = "qm9_sub_train.xyz.gz", "mptrj_sample.xyz.gz"
+MOLECULES, CRYSTALS = "qm9_sub_train.xyz.gz", ("mptrj_sample.xyz.gz", "mp_elastic.xyz.gz")
 
 
 def covered(path: Path, head: str, count: int, sizes: tuple[int, int]) -> list[Atoms]:
@@ -115,11 +117,17 @@ def differences(rows: list[dict[str, str]], others: list[dict[str, str]]) -> dic
     }
 
 
+def structures(options: argparse.Namespace) -> list[Atoms]:
+    """As many molecules as crystals."""
+    given = covered(options.data / MOLECULES, "wb97x-ani2x", options.structures // 2, (3, 30))
+    for name in CRYSTALS:
+        given += covered(options.data / name, "pbe", options.structures - len(given), (1, 30))
+    return given
+
+
 def campaign(options: argparse.Namespace) -> None:
-    """Engines one after the other."""
-    half = options.structures // 2
-    given = covered(options.data / MOLECULES, "wb97x-ani2x", half, (3, 30))
-    given += covered(options.data / CRYSTALS, "pbe", options.structures - half, (1, 30))
+    """Killed campaigns, one engine after the other, against one that was left alone."""
+    given = structures(options)
     engines: dict[str, list[str]] = {"two processes": ["--processes", "2"]}
     if options.dask:
         engines["dask, two workers"] = ["--processes", "2", "--dask", "local"]
@@ -128,7 +136,8 @@ def campaign(options: argparse.Namespace) -> None:
         frames = folder / "frames.traj"
         ase.io.write(frames, given)
         one = Run(frames, folder / "one", ["--batch", str(options.batch)], options.steps)
-        seconds, wanted = one.finish(), one.rows()
+        one.finish()
+        wanted = one.rows()
         units = len(one.records())
         for engine, words in engines.items():
             run = Run(
@@ -140,10 +149,6 @@ def campaign(options: argparse.Namespace) -> None:
             kills = sum(run.kill((turn + 1) * units // (options.kills + 1)) for turn in range(options.kills))
             run.finish()
             keys, rows = run.records(), run.rows()
-            alone_s = None
-            if options.throughput:
-                out = folder / f"{engine.replace(' ', '-')}-whole"
-                alone_s = Run(frames, out, [*words, "--batch", str(options.batch)], options.steps).finish()
             numbers = {
                 "structures": len(given),
                 "steps_at_most": options.steps,
@@ -152,11 +157,28 @@ def campaign(options: argparse.Namespace) -> None:
                 "records": len(keys),
                 "records_twice": len(keys) - len(set(keys)),
                 **differences(rows, wanted),
-                "one_process_s": seconds,
-                "uninterrupted_s": alone_s,
-                "throughput_over_one_process": None if alone_s is None else seconds / alone_s,
             }
             write_row(options.output, f"campaign, {engine}", numbers, what=WHAT, threads=1, order=())
+
+
+def throughput(options: argparse.Namespace) -> None:
+    """One process and two, one after the other; of use on an idle machine only."""
+    given = structures(options)
+    with tempfile.TemporaryDirectory(prefix="screen-") as name:
+        frames, seconds = Path(name) / "frames.traj", {}
+        ase.io.write(frames, given)
+        for processes in (1, 2):
+            words = ["--processes", str(processes), "--batch", str(options.batch)]
+            seconds[processes] = Run(frames, Path(name) / str(processes), words, options.steps).finish()
+    numbers = {
+        "structures": len(given),
+        "steps_at_most": options.steps,
+        "one_process_s": seconds[1],
+        "two_processes_s": seconds[2],
+        "ratio": seconds[1] / seconds[2],
+        "load": os.getloadavg()[0],
+    }
+    write_row(options.output, "throughput", numbers, what=WHAT, threads=1, order=())
 
 
 def side_by_side(options: argparse.Namespace) -> None:
@@ -201,11 +223,11 @@ def side_by_side(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """One of the two parts."""
+    """One of the three parts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["campaign", "relax"])
+    parser.add_argument("part", choices=["campaign", "throughput", "relax"])
     add_data_option(parser)
     parser.add_argument("--structures", type=int, default=1000)
     parser.add_argument("--molecules", type=int, default=64)
@@ -214,10 +236,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dask", action="store_true", help="a Dask cluster of two workers too (extra dask)")
-    parser.add_argument("--throughput", action="store_true", help="an uninterrupted run of each engine too")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "screen.yaml")
     options = parser.parse_args()
-    {"campaign": campaign, "relax": side_by_side}[options.part](options)
+    {"campaign": campaign, "throughput": throughput, "relax": side_by_side}[options.part](options)
     print(options.output.read_text())
 
 

@@ -10,6 +10,7 @@ doi:10.1002/jcc.21759), two-body terms with its own cutoffs.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +18,10 @@ import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.units import Bohr, Hartree
 
-from .errors import BadInputError, ModelError, UsageError
+from .errors import BadInputError, JMPWarning, ModelError, UsageError
 from .hessian import Hessian, chosen_atoms
 from .lattice import completed
+from .model.config import UNTOLD_LEVEL
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -58,6 +60,7 @@ def with_dispersion(calc: Calculator, *, functional: str | None = None) -> Dispe
     """
     name = named_functional(calc) if functional is None else _plain(functional)
     refuse_twice(calc)
+    _warn_of_other_functional(calc, name)
     return DispersionCalculator(calc, name)
 
 
@@ -68,13 +71,15 @@ def named_functional(calc: Any) -> str:
         UsageError: a calculator that does not tell its functional, or one whose parameters are for another.
     """
     head = _head(calc)
-    said = "" if head is None else head.theory.functional or re.split(r"[/ (]", head.level_of_theory)[0]
+    level = "" if head is None or head.level_of_theory == UNTOLD_LEVEL else head.level_of_theory
+    said = "" if head is None else head.theory.functional or re.split(r"[/ (]", level)[0]
     name = _plain(said)
     if name in ("", "none", "unknown"):
         what = type(calc).__name__ if head is None else f"Head {head.name!r}"
         raise UsageError(
             f"{what} does not say with which functional its training data were computed.",
-            hint=f"name it with functional=NAME (--dispersion-functional NAME): {EXAMPLES}",
+            hint=f"name it with functional=NAME (--dispersion-functional NAME): {EXAMPLES}; a fine-tuning "
+            "writes it with --theory functional=NAME",
         )
     if name in _REFITTED:
         raise UsageError(
@@ -101,6 +106,15 @@ def refuse_twice(calc: Any) -> None:
             f"({which}): D3 would count it twice.",
             hint="leave dispersion out, or choose a head without it",
         )
+
+
+def _warn_of_other_functional(calc: Any, name: str) -> None:
+    """JMPWarning for damping parameters (named as in dftd3) of another functional than the head's."""
+    head = _head(calc)
+    own = "" if head is None else head.theory.functional
+    if own and _plain(own) != name:
+        text = f"The training data of head {head.name!r} are by {own}, and D3 has the parameters of {name!r}."
+        warnings.warn(text, JMPWarning, stacklevel=3)
 
 
 def _head(calc: Any) -> Any:

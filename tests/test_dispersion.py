@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from ase.units import Bohr, Hartree
 
 from jmp_calc import JMPCalculator
 from jmp_calc.dispersion import INSTALL, named_functional, refuse_twice, with_dispersion
-from jmp_calc.errors import ModelError, UsageError
+from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, Theory
 from jmp_calc.workflows.common import model_fingerprint
 
@@ -77,6 +78,16 @@ def test_a_functional_that_is_not_known_must_be_named() -> None:
 def test_parameters_of_a_refitted_functional_are_not_taken_for_another() -> None:
     with pytest.raises(UsageError, match="ωB97X-D3"):
         named_functional(told("ωB97X"))
+
+
+def test_parameters_of_another_functional_than_the_heads_are_told() -> None:
+    calc = told("PBE")
+    calc.implemented_properties = ["energy"]
+    with (
+        pytest.warns(JMPWarning, match="are by PBE, and D3 has the parameters of 'b3lyp'"),
+        suppress(UsageError),  # where dftd3 is not installed
+    ):
+        with_dispersion(calc, functional="B3LYP")
 
 
 @pytest.mark.capability("A15")

@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jmp_calc.model.config import Theory
+
     from .config import LossConfig, OptimConfig, StageConfig, TrainConfig
     from .data.keys import LabelKeys
     from .distributed.launch import DistributedConfig
@@ -34,6 +36,7 @@ __all__ = [
     "RecordSet",
     "StageConfig",
     "TargetTask",
+    "Theory",
     "TrainConfig",
     "TrainResult",
 ]
@@ -51,6 +54,7 @@ _HOME = {
     "RecordSet": "records.record_set",
     "StageConfig": "config",
     "TargetTask": "targets.options",
+    "Theory": "finetuning.theory",
     "TrainConfig": "config",
     "TrainResult": "finetuning.result",
 }

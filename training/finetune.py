@@ -21,7 +21,6 @@ from jmp_calc.io.progress import Say
 from jmp_calc.machine.device import choose_device
 from jmp_calc.model.config import to_dict
 
-from .batches.tasks import Task
 from .config import ForcesMode, TrainConfig, combined, config_to_dict
 from .data.keys import LabelKeys
 from .data.label_units import StressSign
@@ -30,8 +29,9 @@ from .distributed.launch import DistributedConfig, started
 from .distributed.world import World
 from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
+from .finetuning.bound import binding_notes, put_back
 from .finetuning.card import Card, saved_weights
-from .finetuning.committee import with_committee_scale
+from .finetuning.final import Model, same_weights, write_models
 from .finetuning.fitted_energies import with_fitted_energies
 from .finetuning.forgetting import retained
 from .finetuning.identity import run_identity
@@ -49,8 +49,6 @@ from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import Job, total_steps
 from .run.resume import resumed
 from .targets.options import TargetTask, as_task
-from .validation.domains import with_errors
-from .validation.knowledge import Seen, knowledge_of
 from .validation.loggers import LoggerName, open_loggers, require_installed
 from .validation.validate import validate
 
@@ -291,6 +289,8 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
     for line in rate_lines(config, per_epoch, steps):
         opened.say(line)
     card = Card(prepared, run.begun)
+    if opened.resume and opened.world.is_first:
+        put_back(opened.folder)
 
     def save(name: str, progress: Progress) -> None:
         # The best model has the heads of earlier data until it has been evaluated on them.
@@ -323,45 +323,58 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
 
 
 def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
-    """Errors of the best model; writes the report and the final card."""
+    """Errors of the best model; writes the report, and both models with what is known of them.
+
+    ModelError for a head under which nothing holds together.
+    """
     from jmp_calc.zoo.container import load_model
 
     prepared, config, opened = run.prepared, run.prepared.config, run.opened
-    best_file = opened.folder / "best.safetensors"
-    best = load_model(best_file).potential.to(run.device)
+    potential = load_model(opened.folder / "best.safetensors").potential.to(run.device)
     parts: Mapping[str, Batches] = {"valid": run.valid, **({"test": run.test} if prepared.test else {})}
     predictions = {
-        name: validate(best, batches, config.loss, config.final_forces, opened.world)[1]
+        name: validate(potential, batches, config.loss, config.final_forces, opened.world)[1]
         for name, batches in parts.items()
     }
+    best, is_first = Model("best", potential, predictions), opened.world.is_first
+    models = best, last_model(run, best)
+    notes = [
+        binding_notes(model, run.begun.head.name, prepared, opened.folder, is_first=is_first)
+        for model in models
+    ]
     rows = opened.world.from_first(fitted.history.rows)
     result = result_of(
         prepared,
         run.begun,
         opened.folder,
         before=before,
-        retained=[item.errors(best) for item in run.all_],
+        retained=[item.errors(potential) for item in run.all_],
         predictions=predictions,
         rows=rows,
         progress=fitted.progress,
         n_trained=sum(p.numel() for p in run.potential.parameters() if p.requires_grad),
     )
     outputs: tuple[Path, ...] = ()
-    if opened.world.is_first:
-        note = saved_weights("best", fitted.progress, config)
-        seen = Seen(Task(run.begun.head.name), prepared.train, prepared.valid)
-        knowledge = knowledge_of(best, [seen], run.device)
+    if is_first:
         card = Card(prepared, run.begun)
-        held_out = (
-            (prepared.test, predictions["test"]) if prepared.test else (prepared.valid, predictions["valid"])
-        )
-        judged = with_errors(to_publish(best, prepared.start), run.begun.head.name, *held_out)
-        judged = with_committee_scale(judged, run.begun.head.name, run.valid)
-        card.write(best_file, judged, note, result, knowledge)
+        write_models(opened.folder, models, card, fitted.progress, run.valid, run.device, notes)
         outputs = write_report(opened.folder, result, prepared, predictions)
-    for line in spoken(result, prepared, predictions):
+    for line in (*notes[0], *spoken(result, prepared, predictions)):
         opened.say(line)
     return dataclasses.replace(result, outputs=opened.world.from_first(outputs))
+
+
+def last_model(run: BegunRun, best: Model) -> Model:
+    """The model at the end of the run; what it predicts for the test frames only where it is the best one."""
+    from jmp_calc.zoo.container import load_model
+
+    config, opened = run.prepared.config, run.opened
+    opened.world.wait()  # for the first process, which writes it
+    potential = load_model(opened.folder / "last.safetensors").potential.to(run.device)
+    if same_weights(potential, best.potential):
+        return Model("last", best.potential, best.predictions)
+    _, found = validate(potential, run.valid, config.loss, config.final_forces, opened.world)
+    return Model("last", potential, {"valid": found})
 
 
 __all__ = ["OUTPUTS", "DataOptions", "ModelOptions", "TrainConfig", "TrainResult", "finetune"]

@@ -28,7 +28,6 @@ from .pretraining.batches import training_batches, validation_batches
 from .pretraining.chain import write_stage
 from .pretraining.domains import Domains, domains_with_errors
 from .pretraining.identity import pretrain_identity, refuse_other_network
-from .pretraining.judged import judged, left_out
 from .pretraining.network import continued_network, fresh_network, network_config, with_known_pairs
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
@@ -39,6 +38,7 @@ from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import STATE_FILE, Job, total_steps
 from .run.resume import resumed
 from .targets.next_line import next_line
+from .validation.judged import judged, left_out
 from .validation.knowledge import Seen, knowledge_of
 from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_tasks

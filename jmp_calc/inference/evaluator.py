@@ -36,7 +36,7 @@ from .properties import needs_gradient, of_stress
 from .results import check_results, single_results, to_numpy
 from .settings import Output, Settings, structure_graph
 from .told import Told
-from .uncertainty import FileCommittee, Source, deviations, source_of
+from .uncertainty import FileCommittee, Source, deviations, refuse_other_method, source_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -234,6 +234,8 @@ class Evaluator:
             if self.settings.committee:
                 own = replace(self.settings, uncertainty=None, committee=(), compile=False, compiled=None)
                 others = [type(self)(replace(own, model=path)) for path in self.settings.committee]
+                for path, other in zip(self.settings.committee, others, strict=True):
+                    refuse_other_method(self.head, other.choice.head, path)
                 self._source = FileCommittee(others)
             else:
                 kind, name = self.settings.uncertainty or "", self._info.name

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..zoo.knowledge import ElementStatistics
     from .settings import Elements
 
+MOST = 3
+"""Warnings of one kind: a screening over many crystals meets new pairs all the time."""
+
 
 class Told:
     """What a model does not know of structures; each thing is told once."""
@@ -37,6 +40,7 @@ class Told:
         self._domain = None if statistics is None else Domain(statistics)
         self._elements: set[int] = set()
         self._pairs: set[str] = set()
+        self._warnings_of_pairs = 0
         self._atoms: set[int] = set()
 
     def __copy__(self) -> Told:
@@ -72,7 +76,10 @@ class Told:
         new = unseen_pairs(head, graph, self._pairs)
         if new:
             self._pairs |= set(new)
-            warn_of_unseen_pairs(head, new, graph.numbers)
+            self._warnings_of_pairs += 1
+            if self._warnings_of_pairs <= MOST:
+                last = self._warnings_of_pairs == MOST
+                warn_of_unseen_pairs(head, new, graph.numbers, "; further pairs are not told" if last else "")
 
     def surroundings(self, graphs: Sequence[Graph], features: NDArray[np.floating]) -> None:
         """The farthest atom of every element whose final features (N, A) are far from the training data."""

@@ -181,6 +181,22 @@ class FileCommittee:
         return rows
 
 
+def refuse_other_method(head: HeadConfig, other: HeadConfig | None, model: str) -> None:
+    """ModelError for a member of a committee, of the file ``model``, whose labels are by another method: the
+    spread would be the difference of the methods. What is not known of either is no difference, nor is a
+    head (None) that the first structure decides."""
+    if other is None:
+        return
+    for name in ("functional", "dispersion", "hubbard_u"):
+        mine, theirs = (str(getattr(one.theory, name)) for one in (head, other))
+        if mine and theirs and mine.lower() != theirs.lower():
+            raise ModelError(
+                f"Head {other.name!r} of {model} has labels of another method than head {head.name!r}: "
+                f"{name} {theirs} and {mine}.",
+                hint="name files that were trained on labels of one method",
+            )
+
+
 def deviations(
     potential: Potential,
     source: Source,

@@ -47,8 +47,11 @@ def unseen_pairs(head: HeadConfig, graph: Graph, told: Collection[str] = ()) -> 
     return found
 
 
-def warn_of_unseen_pairs(head: HeadConfig, pairs: dict[str, tuple[int, int]], numbers: np.ndarray) -> None:
-    """One JMPWarning that names pairs of ``unseen_pairs`` and atoms; atomic numbers of shape (N,)."""
+def warn_of_unseen_pairs(
+    head: HeadConfig, pairs: dict[str, tuple[int, int]], numbers: np.ndarray, addition: str
+) -> None:
+    """One JMPWarning that names pairs of ``unseen_pairs`` and atoms, with an ``addition`` at its end; atomic
+    numbers of shape (N,)."""
     told = [
         f"{name} (atoms {i} {symbol(int(numbers[i]))} and {j} {symbol(int(numbers[j]))})"
         for name, (i, j) in list(pairs.items())[:NAMED]
@@ -57,7 +60,7 @@ def warn_of_unseen_pairs(head: HeadConfig, pairs: dict[str, tuple[int, int]], nu
     warnings.warn(
         JMPWarning(
             f"The training data of head {head.name!r} have no neighbours {', '.join(told)}{more}: "
-            "what it gives there is a guess."
+            f"what it gives there is a guess{addition}."
         ),
         stacklevel=2,
     )

@@ -20,6 +20,8 @@ REFERENCE_TEXT = {
 }
 
 
+UNTOLD_LEVEL = "as in the training data"
+"""Level of theory of a fine-tuned head about which nothing was said."""
 Domain = Literal["molecules", "crystals", "surfaces", "liquids"]
 """What the training data of a head are structures of."""
 ReferenceKind = Literal["none", "isolated_atoms", "least_squares"]

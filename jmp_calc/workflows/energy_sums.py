@@ -41,10 +41,33 @@ def _method(name: str, atoms: Atoms) -> tuple[str, str]:
     decide = getattr(atoms.calc, "decide_head", None)
     if decide is not None:
         decide(atoms)
-    info = getattr(atoms.calc, "info", None)
+    info, dispersion = getattr(atoms.calc, "info", None), getattr(atoms.calc, "dispersion", None)
+    added = "" if dispersion is None else f" with {dispersion}"
     if info is None or not hasattr(info, "sha256"):
-        return type(atoms.calc).__name__, ""
-    return f"{info.name}, head {info.head}", f"{info.sha256} {info.weights}"
+        return f"{type(atoms.calc).__name__}{added}", ""
+    level = info.level_of_theory.partition(" (")[0].partition(", ")[0]
+    theory = f", {level}" if level else ""
+    return f"{info.name}, head {info.head}{theory}{added}", f"{info.sha256} {info.weights}"
+
+
+def warn_of_mixed_u(parts: Mapping[str, Atoms]) -> None:
+    """JMPWarning for energies of formation by a JMP head whose labels have +U, which some compounds have and
+    their elements have not; other calculators are not asked.
+
+    ``parts``: the structures, each with its calculator and its head chosen, by what they are in the sum.
+    """
+    infos = (getattr(atoms.calc, "info", None) for atoms in parts.values())
+    for info in infos:
+        if info is None or not hasattr(info, "heads"):
+            continue
+        theory = next(head.theory for head in info.heads if head.name == info.head)
+        if theory.hubbard_u not in ("", "none"):
+            text = (
+                f"the labels of head {info.head} of {info.name} have +U ({theory.hubbard_u}): where some "
+                "parts have it and others not, their energies need a correction that is not made here"
+            )
+            warnings.warn(text, JMPWarning, stacklevel=5)
+            return
 
 
 def check_zero(parts: Mapping[str, Atoms]) -> None:

@@ -14,6 +14,8 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
+from jmp_calc.inference.uncertainty import refuse_other_method
+from jmp_calc.model.config import HeadConfig, Theory
 from tests.inference.knowing import knowing_model, training_structures, with_committee
 from tests.small_network import ANY
 
@@ -151,6 +153,29 @@ def test_several_files_are_a_committee(known: Path, make_model, ethanol: Atoms) 
     found = computed(calc, ethanol, "energy", "forces_std")
     assert found["energy_std"] == pytest.approx(np.std([one["energy"] for one in singles], ddof=1))
     assert np.allclose(found["forces_std"], np.std([one["forces"] for one in singles], axis=0, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "fact"),
+    [
+        (Theory("PBE"), Theory("RPBE"), "functional RPBE and PBE"),
+        (Theory("PBE", dispersion="none"), Theory("PBE", dispersion="D3(BJ)"), "dispersion D3"),
+        (Theory("PBE", hubbard_u="none"), Theory("PBE", hubbard_u="Ti 4.0 eV"), "hubbard_u Ti"),
+    ],
+)
+def test_a_committee_is_of_one_method(one: Theory, other: Theory, fact: str) -> None:
+    heads = HeadConfig("a", theory=one), HeadConfig("b", theory=other)
+    with pytest.raises(ModelError, match=fact):
+        refuse_other_method(*heads, "other.safetensors")
+    with pytest.raises(ModelError, match="'b' of other.safetensors"):
+        refuse_other_method(*heads, "other.safetensors")
+
+
+def test_methods_that_are_not_known_do_not_differ() -> None:
+    known = HeadConfig("a", theory=Theory("PBE", "def2-SVP", "none"))
+    same = HeadConfig("b", theory=Theory("pbe", "plane waves"))
+    for other in (known, same, HeadConfig("c"), None):
+        refuse_other_method(known, other, "other.safetensors")
 
 
 def test_what_has_no_uncertainty_says_so(known: Path, model_path: Path, ethanol: Atoms) -> None:

@@ -54,6 +54,15 @@ def test_another_pair_is_told_when_it_comes(metals: Path) -> None:
         calc.get_potential_energy(molecule("H2O"))
 
 
+def test_a_screening_over_many_compounds_is_not_full_of_warnings(metals: Path) -> None:
+    calc = calculator(metals)
+    chains = [Atoms(pair, positions=[[0, 0, 0], [0, 0, 1.9]]) for pair in ("CuO", "CuC", "CuH", "CO", "OH")]
+    with pytest.warns(JMPWarning, match="no neighbours") as told:
+        assert all(np.isfinite([calc.get_potential_energy(atoms) for atoms in chains]))
+    assert len(told) == 3
+    assert [str(one.message).count("further pairs are not told") for one in told] == [0, 0, 1]
+
+
 def test_known_neighbours_and_distant_strangers_are_not_told(metals: Path) -> None:
     calc = calculator(metals)
     apart = Atoms("CuO", positions=[[0, 0, 0], [0, 0, 9.0]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ase import Atoms
@@ -11,8 +12,9 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from jmp_calc import JMPCalculator
-from jmp_calc.errors import ModelError, UsageError
-from jmp_calc.workflows.energy_sums import check_one_method
+from jmp_calc.errors import JMPWarning, ModelError, UsageError
+from jmp_calc.model.config import HeadConfig, Theory
+from jmp_calc.workflows.energy_sums import check_one_method, warn_of_mixed_u
 
 
 def with_calc(atoms: Atoms, calc: object) -> Atoms:
@@ -40,7 +42,8 @@ def test_molecules_and_crystals_under_their_defaults_are_refused(by_kind: Path) 
         "water": with_calc(gas, JMPCalculator(by_kind, device="cpu")),
     }
     with pytest.raises(
-        UsageError, match=r"slab \(tiny, head materials\) and water \(tiny, head organic\)"
+        UsageError,
+        match=r"slab \(tiny, head materials, PBE\) and water \(tiny, head organic, ωB97X/6-31G\(d\)\)",
     ) as found:
         check_one_method(parts)
     assert "--head NAME" in str(found.value)
@@ -64,6 +67,38 @@ def test_other_calculators_are_told_by_their_class() -> None:
     check_one_method(copper)
     with pytest.raises(UsageError, match=r"b \(EMT\) and c \(LennardJones\)"):
         check_one_method({**copper, "c": with_calc(Atoms("Cu"), LennardJones())})
+
+
+class Summed(EMT):
+    """A calculator that says what is added to it, as one with dispersion does."""
+
+    dispersion = "D3(BJ), pbe"
+
+
+def test_energies_with_and_without_dispersion_are_refused() -> None:
+    parts = {"slab": with_calc(bulk("Cu"), Summed()), "gas": with_calc(Atoms("Cu"), EMT())}
+    with pytest.raises(UsageError, match=r"slab \(Summed with D3\(BJ\), pbe\) and gas \(EMT\)"):
+        check_one_method(parts)
+
+
+def told(hubbard_u: str) -> Atoms:
+    """An atom whose calculator says how the labels of its head were made."""
+    head = HeadConfig("pbe-u", theory=Theory("PBE", hubbard_u=hubbard_u))
+    info = SimpleNamespace(name="model", head="pbe-u", heads=(head,))
+    atoms = Atoms("Fe")
+    atoms.calc = SimpleNamespace(info=info)
+    return atoms
+
+
+def test_labels_with_hubbard_u_are_told_in_energies_of_formation() -> None:
+    with pytest.warns(JMPWarning, match=r"pbe-u of model have \+U \(Materials Project\)"):
+        warn_of_mixed_u({"oxide": told("Materials Project"), "iron": told("Materials Project")})
+
+
+@pytest.mark.parametrize("hubbard_u", ["", "none"])
+def test_labels_without_hubbard_u_are_not_told(hubbard_u: str, recwarn: pytest.WarningsRecorder) -> None:
+    warn_of_mixed_u({"oxide": told(hubbard_u), "copper": with_calc(bulk("Cu"), EMT())})
+    assert not list(recwarn)
 
 
 def test_a_part_without_calculator_is_named() -> None:

@@ -7,7 +7,7 @@ warning.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -18,7 +18,7 @@ from jmp_calc.errors import BadInputError, UsageError
 from ..data.copies import NEAR, find_matches, is_copy
 from ..data.frame import Frame
 from .agreement import check_agreement
-from .energies import check_energies
+from .energies import check_binding, check_energies
 from .findings import Code, Finding
 from .labels import check_forces, check_labels, check_target
 from .outliers import check_frames
@@ -112,6 +112,7 @@ def audit(
     target: str | None = None,
     batch_structures: int | None = None,
     need_validation: bool = True,
+    lone_atoms: Mapping[int, float] | None = None,
 ) -> AuditReport:
     """Examine labelled frames before training.
 
@@ -124,6 +125,8 @@ def audit(
         target: scalar that will be trained on; every frame has it.
         batch_structures: intended structures per batch, if fixed.
         need_validation: whether an empty validation set is an error.
+        lone_atoms: energies of isolated atoms by atomic number, eV, of all elements in ``train``; None: not
+            known.
     """
     findings = _counts(train, valid, batch_structures, need_validation)
     if train:
@@ -133,6 +136,7 @@ def audit(
         if not findings or all(f.code != "not_finite" for f in findings):
             findings += check_forces(train)
             findings += check_energies(train, valid, test)
+            findings += [] if lone_atoms is None else check_binding(train, lone_atoms)
             findings += check_agreement(everything)
             findings += check_frames(everything)
         findings += _unseen_elements(train, valid, test)

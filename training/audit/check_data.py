@@ -6,6 +6,7 @@ report.passed, report.audit.findings, report.write("report")
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ..data.frame import LabelledSet
 from ..data.keys import LabelKeys
 from ..data.label_units import LabelUnits
 from ..data.labels import read_labelled
+from ..data.references import fit_references
 from ..data.sources import Labelled, read_each, sources
 from .audit import AuditReport, audit, check_codes
 
@@ -145,7 +147,11 @@ def check_data(
     parts = [read_each(given, partial(read, index=index)), *map(partial(_read, read=read), (valid, test))]
     labels = [label for label in ("energy", "forces") if _any_has(parts[0], label)]
     report = audit(
-        *(part.frames for part in parts), require=labels, allow=allow, need_validation=valid is not None
+        *(part.frames for part in parts),
+        require=labels,
+        allow=allow,
+        need_validation=valid is not None,
+        lone_atoms=_lone_atoms(parts[0]),
     )
     messages = tuple(dict.fromkeys(message for part in parts for message in part.messages))
     result = DataReport(report, messages, given.name)
@@ -156,6 +162,12 @@ def check_data(
 
 def _read(given: Labelled | None, read: Any) -> LabelledSet:
     return LabelledSet(()) if given is None else read_each(sources(given), read)
+
+
+def _lone_atoms(part: LabelledSet) -> dict[int, float] | None:
+    """Energies of the isolated atoms (eV) that a training would refer to, if it would."""
+    frames = [f for f in part.frames if f.energy is not None and math.isfinite(f.energy)]
+    return fit_references(frames, part.isolated).lone_atoms if part.isolated and frames else None
 
 
 def _any_has(part: LabelledSet, label: str) -> bool:

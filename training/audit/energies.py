@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jmp_calc.model.elements import by_number
 from jmp_calc.units import HARTREE, KCAL_MOL, KJ_MOL, RYDBERG
 
+from ..data.cohesive import LEAST_ATOMISATION, hardly_bound
 from ..data.frame import Frame
 from .findings import Finding
 
@@ -52,6 +54,35 @@ def check_energies(train: Sequence[Frame], valid: Sequence[Frame], test: Sequenc
     if per_atom:
         return found + [per_atom]
     return found + _zeros(labelled, energies, valid, test)
+
+
+def check_binding(train: Sequence[Frame], atoms: Mapping[int, float]) -> list[Finding]:
+    """Structures that are hardly bound against lone atoms, eV by atomic number: these, or the energies, are
+    of another zero. Frames of lone atoms do not count, nor do elements that nothing binds, as noble gases."""
+    frames = [
+        frame
+        for frame in train
+        if frame.energy is not None and (frame.n_atoms > 1 or frame.pbc.any()) and np.isfinite(frame.energy)
+    ]
+    if not frames or hardly_bound(np.concatenate([frame.numbers for frame in frames])):
+        return []
+    table = np.array(by_number(dict(atoms)))
+    bound = np.array([table[frame.numbers].sum() - (frame.energy or 0.0) for frame in frames])
+    per_atom = bound / [frame.n_atoms for frame in frames]
+    mean, least = float(per_atom.mean()), int(per_atom.argmin())
+    if mean >= LEAST_ATOMISATION:
+        return []
+    return [
+        Finding(
+            "error",
+            "unbound",
+            f"Against the isolated atoms the structures are bound by {mean:.2f} eV/atom, less than "
+            f"{LEAST_ATOMISATION}: a model of them would hold nothing together.",
+            frames[least].where,
+            "Give energies of isolated atoms by the same method (--E0s), or let lone atoms be estimated with "
+            "--E0s lstsq.",
+        )
+    ]
 
 
 def _units_by_size(frames: Sequence[Frame], energies: np.ndarray) -> list[Finding]:

@@ -19,7 +19,7 @@ Code = Literal[
     "huge_forces",
     "large_forces", "constant_energies", "energy_unit", "energy_per_atom", "energy_zeros", "energy_outliers",
     "forces_disagree", "forces_unrelated", "frames_disagree", "force_outliers", "stress_disagrees",
-    "large_stress", "not_neutral",
+    "large_stress", "not_neutral", "unbound",
 ]  # fmt: skip
 """What can be found."""
 

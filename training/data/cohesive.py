@@ -7,6 +7,11 @@ theirs (CH4: 16.3 of 17.4 eV, H2O: 7.1 of 9.5 eV with half of the dissociation e
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
 from jmp_calc.model.elements import SYMBOLS
 
 _TABLE = """
@@ -20,6 +25,17 @@ Pb 2.03 Bi 2.18 Po 1.50 Rn 0.202 Ra 1.66 Ac 4.25 Th 6.20 U 5.55 Np 4.73 Pu 3.60 
 """
 _UNKNOWN = 3.0
 """eV, of elements without a value in the table."""
+LEAST_ATOMISATION = 0.5
+"""eV/atom: where structures are bound by less on average, they fall apart."""
+_HARDLY_BOUND = 1.0
+"""eV/atom: elements whose solids are bound by less may have weaker structures than ``LEAST_ATOMISATION``."""
+
+
+def hardly_bound(numbers: Collection[int] | NDArray[np.int64]) -> bool:
+    """Whether atoms with these atomic numbers (N,) are bound weakly on average, as noble gases are."""
+    cohesive = cohesive_energies()
+    table = np.array([cohesive.get(z, _UNKNOWN) for z in range(len(SYMBOLS))])
+    return bool(table[np.array(list(numbers), dtype=np.int64)].mean() < _HARDLY_BOUND)
 
 
 def cohesive_energies() -> dict[int, float]:

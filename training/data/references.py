@@ -44,6 +44,11 @@ class References:
     """Root mean square of (energy - references) / atoms, eV."""
     messages: tuple[str, ...] = ()
 
+    @property
+    def lone_atoms(self) -> dict[int, float] | None:
+        """Energies of lone atoms by atomic number, eV; None where they are not known."""
+        return self.values if self.kind == "isolated_atoms" else None
+
     def energy(self, numbers: np.ndarray) -> float:
         """Sum of the references of atomic numbers (N,) in eV; BadInputError for an element without one."""
         elements, counts = np.unique(numbers, return_counts=True)

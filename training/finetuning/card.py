@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ from ..config import TrainConfig
 from ..data.references import References
 from ..data.sources import Sources, sources
 from ..run.checkpoint import Progress
+from ..validation.metrics import Errors
 from .prepare import Prepared
-from .result import TrainResult
 from .start import Start
 
 if TYPE_CHECKING:
@@ -35,16 +36,12 @@ class Card:
         path: Path,
         potential: Potential,
         weights: str,
-        result: TrainResult | None = None,
+        errors: Mapping[str, Errors] = {},
         knowledge: Knowledge | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """Write ``potential`` as it is, with what is known of its training data; ``weights`` says which
-        weights these are."""
-        metrics = (
-            {}
-            if result is None
-            else {"valid": result.valid.to_dict(), **({"test": result.test.to_dict()} if result.test else {})}
-        )
+        """Write ``potential`` as it is, with its errors by part of the data and what is known of its training
+        data; ``weights`` says which weights these are."""
         origin = sources(self.prepared.data.train)
         new = {
             "name": origin.name,
@@ -64,11 +61,11 @@ class Card:
                 licence=self.start.licence,
                 source=f"jmp-calc finetune from {self.start.source}",
                 training_data=(new, *seen),
-                metrics=metrics,
+                metrics={name: found.to_dict() for name, found in errors.items()},
                 energy_reference="none"
                 if references is None
                 else _reference_text(references, estimated=bool(self.start.head.binding)),
-                notes=(weights,),
+                notes=(weights, *notes),
             ),
             knowledge,
         )

@@ -64,7 +64,8 @@ def new_head(
     pairs = shortest_pairs(frames, cutoff)
     head = HeadConfig(
         name=options.head_name,
-        level_of_theory=options.level_of_theory,
+        level_of_theory=options.level,
+        theory=options.theory,
         domain=domains_of(frames),
         elements=elements,
         pairs=pairs,

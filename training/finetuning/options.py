@@ -10,6 +10,7 @@ from pathlib import Path
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.policy import CONDITIONAL_NEIGHBORS, FewerNeighbors
 from jmp_calc.inference.settings import portable
+from jmp_calc.model.config import UNTOLD_LEVEL, Theory
 
 from ..audit.audit import check_codes
 from ..batches.replay import SHARE
@@ -19,7 +20,9 @@ from ..data.label_units import LabelUnits, StressSign
 from ..data.screen import OnBad
 from ..data.sources import Labelled, sources
 from ..targets.options import TargetTask
+from .recipe_theory import recipe_theory
 from .recipes import FinetuneRecipe
+from .theory import in_one_line
 
 SCRATCH = "scratch:"
 OLD_HEADS = ("auto", "scratch")
@@ -53,8 +56,13 @@ class ModelOptions:
     committee: int = 1
     """Heads that are trained side by side on resampled frames; their spread is the uncertainty of the
     first."""
-    level_of_theory: str = "as in the training data"
-    """Of the labels, written into the model file."""
+    level_of_theory: str | None = None
+    """Level of theory of the labels in one line, for people; None: from ``theory``, or as in the training
+    data."""
+    theory: Theory = Theory()
+    """Level of theory in fields: functional, basis, dispersion, spin, hubbard_u, such as
+    functional=PBE,basis=def2-SVP,dispersion=none. Of a published task what its paper says, unless it is
+    given."""
     dtype: str = "float32"
     """Precision of the weights, float32 or float64."""
 
@@ -82,6 +90,12 @@ class ModelOptions:
         return self.model.startswith(SCRATCH)
 
     @property
+    def level(self) -> str:
+        """Level of theory in one line: what was said, else from its fields."""
+        said = self.level_of_theory if self.level_of_theory != UNTOLD_LEVEL else None
+        return said or in_one_line(self.theory) or UNTOLD_LEVEL
+
+    @property
     def absolute_model(self) -> str:
         """``model``, with the absolute path if it is one."""
         path = portable(self.model.removeprefix(SCRATCH))
@@ -98,6 +112,7 @@ class ModelOptions:
             fewer_neighbors=CONDITIONAL_NEIGHBORS if recipe.conditional_neighbors else (),
             head_bias=recipe.head_bias,
             head="scratch" if self.head == "auto" else self.head,
+            theory=recipe_theory(recipe.dataset, recipe.member) if self.theory == Theory() else self.theory,
         )
 
 

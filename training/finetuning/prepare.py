@@ -252,6 +252,7 @@ def _examined(
         require=_required(data, config),
         allow=data.allow,
         target=data.target.key if data.target and data.target.kind != "vector" else None,
+        lone_atoms=None if references is None else references.lone_atoms,
     )
     retained, replayed = _earlier(data, train, messages)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:

@@ -20,6 +20,7 @@ from ..validation.confusion import confusion, confusion_dict
 from ..validation.metrics import Predictions
 from ..validation.plots import plot_confusion, plot_losses, plot_parity
 from ..validation.predictions import write_predictions
+from .bound import REFUSED
 from .prepare import Prepared
 from .result import TrainResult
 
@@ -37,6 +38,7 @@ OUTPUTS = (
     "confusion.svg",
     "loss.svg",
     STATE_FILE,
+    *REFUSED,
 )
 
 

@@ -91,6 +91,8 @@ def _found(prepared: Prepared) -> Section:
         "units": units,
         "references": None if references is None else dataclasses.asdict(references),
         "target": None if prepared.target is None else prepared.target.facts(),
+        "level_of_theory": prepared.start.level,
+        "theory": dataclasses.asdict(prepared.start.theory),
         "messages": list(prepared.messages),
     }
     lines = [
@@ -98,7 +100,7 @@ def _found(prepared: Prepared) -> Section:
         *(_part_line(name, part) for name, part in parts.items()),
         *_label_lines(report.train),
     ]
-    lines.append(f"units: {units}")
+    lines += [f"level of theory: {prepared.start.level}", f"units: {units}"]
     lines.append(
         "references: "
         + ("none" if references is None else f"{references.kind}, eV: {_by_symbol(references.values)}")

@@ -166,7 +166,8 @@ def _model() -> list[Any]:
             default="smooth",
             **here,
         ),
-        START.option("--level-of-theory", field="level_of_theory", default="as in the training data", **here),
+        START.option("--level-of-theory", field="level_of_theory", **here),
+        START.option("--theory", field="theory", metavar="FIELD=TEXT,...", **here),
     ]
 
 

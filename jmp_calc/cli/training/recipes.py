@@ -74,6 +74,7 @@ def list_recipes(as_json: bool) -> None:
 @_json_option
 def show(name: str, variant: str, as_json: bool) -> None:
     """Every setting of the recipe NAME, and those on which default, paper and code disagree."""
+    from ...training.finetuning.recipe_theory import recipe_theory
     from ...training.finetuning.recipes import disagreements, finetune_recipe
     from ...training.pretraining.mixture import read_recipe, recipe_files
     from ...training.pretraining.published import PRETRAIN_RECIPES
@@ -86,8 +87,10 @@ def show(name: str, variant: str, as_json: bool) -> None:
             shown |= {"published": dataclasses.asdict(published), "disagreements": published.disagreements()}
     else:
         recipe = finetune_recipe(name, variant)  # type: ignore[arg-type]
+        theory = dataclasses.asdict(recipe_theory(recipe.dataset, recipe.member))
         shown = {
             "variant": variant,
+            "theory": {name: text for name, text in theory.items() if text},
             "settings": dataclasses.asdict(recipe),
             "disagreements": disagreements(name),
         }

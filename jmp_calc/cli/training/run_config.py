@@ -38,6 +38,7 @@ _SAME_NAME = (
 def options_of_run(context: click.Context, content: dict[Any, Any], path: Path) -> dict[Any, Any]:
     """The content of a configuration file with the sections of a run, where it has them, turned into
     options."""
+    content = {**content, "theory": _theory(content["theory"], path)} if "theory" in content else content
     rest = {key: value for key, value in content.items() if not isinstance(value, dict)}
     data, start, training = (_section(content, name) for name in ("data", "start", "training"))
     unknown = sorted(
@@ -45,9 +46,11 @@ def options_of_run(context: click.Context, content: dict[Any, Any], path: Path) 
     )
     if unknown:
         raise UsageError(
-            f"Unknown section '{unknown[0]}'.", where=str(path), hint="sections: data, start, training"
+            f"Unknown section '{unknown[0]}'.",
+            where=str(path),
+            hint="sections: data, start, training, theory",
         )
-    options = {**_of_data(data, path), **_of_start(start)}
+    options = {**_of_data(data, path), **_of_start(start, path)}
     if training:
         context.meta[_TRAINING] = _parsed(training, path)
         options["seed"] = training.get("seed", 0)
@@ -135,7 +138,16 @@ def _listed(given: Any) -> list[Any]:
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
-def _of_start(start: dict[str, Any]) -> dict[str, Any]:
+def _theory(given: Any, path: Path) -> Any:
+    """The table of a level of theory as the text of its option; None for one without fields."""
+    from ...training.finetuning.theory import as_text, read_theory
+
+    if not isinstance(given, dict):
+        return given
+    return as_text(read_theory(given, f"{path}, theory")) if any(given.values()) else None
+
+
+def _of_start(start: dict[str, Any], path: Path) -> dict[str, Any]:
     """The section of the start model; in the first version of the file ``head`` was the new head, and the old
     one ``init_head``."""
     first = "init_head" in start
@@ -149,4 +161,5 @@ def _of_start(start: dict[str, Any]) -> dict[str, Any]:
         "graph": start.get("graph"),
         "dtype": start.get("dtype"),
         "level_of_theory": start.get("level_of_theory"),
+        "theory": _theory(start.get("theory"), path),
     }

@@ -83,6 +83,7 @@ def _target(options: dict[str, Any]) -> TargetTask | None:
 def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
     """The options about the start model."""
     from ...training.finetuning.options import SCRATCH, ModelOptions
+    from ...training.finetuning.theory import read_theory
 
     scratch = options["from_scratch"] and not common.model.startswith(SCRATCH)
     return ModelOptions(
@@ -93,6 +94,7 @@ def model_options(common: Common, options: dict[str, Any]) -> ModelOptions:
         committee=options["committee"] or ModelOptions.committee,
         graph=options["graph"],
         level_of_theory=options["level_of_theory"],
+        theory=read_theory(options["theory"]) if options["theory"] else ModelOptions.theory,
         dtype=common.dtype,
     )
 

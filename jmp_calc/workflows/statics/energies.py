@@ -22,7 +22,7 @@ from ..common import working_copy
 from ..energy_sums import lone_atom_energies
 from .parts import adsorption_parts, atomisation_parts, check_surface, formation_parts, surface_parts
 from .sum_settings import PartsRelax, SumSettings
-from .sums import OUTPUTS, EnergySum, Numbers, Part, summed
+from .sums import FORMATION, OUTPUTS, EnergySum, Numbers, Part, summed
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -76,7 +76,7 @@ def formation_energy(
     def numbers(found: EnergySum) -> Numbers:
         return {"energy_ev_per_atom": found.energy_ev / len(atoms)}
 
-    return _computed("formation energy", parts, settings, calc, quiet, out, prefix, numbers)
+    return _computed(FORMATION, parts, settings, calc, quiet, out, prefix, numbers)
 
 
 def atomisation_energy(

@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import JMPWarning, UsageError
 from ...lattice import VACUUM, gaps
 from ..common import has_forces, has_stress, output_path, working_copy, write_frames
-from ..energy_sums import check_one_method, check_zero
+from ..energy_sums import check_one_method, check_zero, warn_of_mixed_u
 from .crystal import STRESS_LIMIT_GPA, largest_stress_gpa
 from .sum_settings import SumSettings
 from .together import evaluated, relaxed
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 OUTPUTS = ("parts.extxyz",)
+FORMATION = "formation energy"
+"""Kind of the sum whose parts may have +U, and others not."""
 Numbers = Mapping[str, float | int | bool]
 BALANCE = 1e-6
 """Atoms of an element by which a sum may be off: rounding of its coefficients."""
@@ -115,6 +117,8 @@ def summed(
     named = {part.name: part.atoms for part in needed}
     check_one_method(named)
     check_zero(named)
+    if kind == FORMATION:
+        warn_of_mixed_u(named)
     terms = tuple(_term(part, settings, quiet) for part in needed)
     _warn_of_loose(terms, settings)
     energy = float(sum(term.coefficient * term.energy_ev for term in terms))

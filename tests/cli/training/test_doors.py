@@ -63,6 +63,48 @@ def test_a_run_on_several_files_can_be_repeated_from_its_settings(
     assert yaml.safe_load((tmp_path / "errors" / "errors.yaml").read_text())["n_structures"] == 12
 
 
+TABLE = {"functional": "PBE", "basis": "plane waves, PAW, 520 eV", "dispersion": "D3(BJ)"}
+
+
+def told_theory(run: Run, files: Path, out: Path, *words: object) -> dict[str, str]:
+    """The fields that a dry run shows, without the empty ones."""
+    done = run("finetune", *words, "-m", files / "tiny.safetensors", "-o", out, "--dry-run", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["found"]
+    assert found["level_of_theory"] == "PBE-D3(BJ), plane waves, PAW, 520 eV"
+    return {name: text for name, text in found["theory"].items() if text}
+
+
+def test_the_level_of_theory_is_told_in_text_in_a_table_and_by_an_earlier_run(
+    run: Run, tmp_path: Path, files: Path
+) -> None:
+    data, settings = files / "data" / "a.extxyz", tmp_path / "settings.yaml"
+    text = ",".join(f"{name}={value}" for name, value in TABLE.items())
+    assert told_theory(run, files, tmp_path / "run", data, "--theory", text) == TABLE
+    settings.write_text(yaml.safe_dump({"theory": TABLE}))
+    assert told_theory(run, files, tmp_path / "run", data, "--config", settings) == TABLE
+    start = {"theory": {**TABLE, "spin": "", "hubbard_u": ""}, "level_of_theory": None}
+    settings.write_text(yaml.safe_dump({"data": {"train": str(data)}, "start": start}))
+    assert told_theory(run, files, tmp_path / "run", "--config", settings) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("theory", "fact"),
+    [
+        ({"functonal": "PBE"}, "did you mean 'functional'"),
+        ({"basis": "def2-SVP"}, "needs its functional"),
+        ("PBE", "is not FIELD=TEXT"),
+    ],
+)
+def test_a_level_of_theory_that_cannot_be_meant_is_refused(
+    run: Run, tmp_path: Path, files: Path, theory: object, fact: str
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump({"theory": theory}))
+    done = run("finetune", files / "data", "--config", settings, "-o", tmp_path / "run", "--dry-run")
+    assert done.exit_code == 2 and fact in done.stderr, done.output
+
+
 def test_settings_of_the_first_version_name_the_heads_as_they_did(
     run: Run, tmp_path: Path, files: Path
 ) -> None:

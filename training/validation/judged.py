@@ -1,4 +1,8 @@
-"""Which heads of a pre-training are fit to be shipped, from their predictions on held-out frames."""
+"""Which heads are fit to be shipped, from their predictions on held-out frames.
+
+Pre-training leaves out what is not; a fine-tuning refuses a head under which nothing holds together, and
+tells the errors of all others (``finetuning/bound.py``).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ import numpy as np
 from jmp_calc.model.config import HeadConfig
 from jmp_calc.model.skill import LARGEST_SHARE, LEAST_CORRELATION, SKILL_FRAMES
 
-from ..validation.metrics import Predictions
+from ..data.cohesive import LEAST_ATOMISATION, hardly_bound
+from .metrics import Predictions
 
-LEAST_ATOMISATION = 0.5
-"""eV/atom: a head under which structures are bound by less on average falls apart."""
+NOTHING = 1e-6
+"""eV: what a lone atom has beside its reference, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,10 @@ class Judged:
     correlation: float
     """NaN where predictions or labels do not vary."""
     atomisation: float
-    """eV/atom: mean energy of the lone atoms above the predicted one; NaN without energies."""
+    """eV/atom: mean energy of the lone atoms above the predicted one, without structures of a lone atom; NaN
+    without energies."""
+    atomisation_of_labels: float
+    """The same above the energies of the labels."""
 
     @property
     def unskilled(self) -> str | None:
@@ -45,15 +53,19 @@ class Judged:
             return f"its forces have a correlation of {self.correlation:.2f} with the true ones"
         return None
 
-    @property
-    def unbound(self) -> str | None:
-        """Why nothing holds together under this head, if nothing does."""
-        if np.isnan(self.atomisation) or self.atomisation >= LEAST_ATOMISATION:
-            return None
-        return (
-            f"its mean atomisation energy is {self.atomisation:.2f} eV/atom, less than {LEAST_ATOMISATION}: "
-            "nothing holds together"
-        )
+
+def unbound(found: Judged, head: HeadConfig) -> str | None:
+    """Why nothing holds together under this head, if nothing does; noble gases and their like need not."""
+    if np.isnan(found.atomisation_of_labels) or found.atomisation >= LEAST_ATOMISATION:
+        return None
+    if np.isnan(found.atomisation):
+        return "its energies are not finite"
+    if head.elements and hardly_bound(head.elements):
+        return None
+    return (
+        f"its mean atomisation energy is {found.atomisation:.2f} eV/atom, less than {LEAST_ATOMISATION}: "
+        "nothing holds together"
+    )
 
 
 def judged(predictions: Predictions, heads: Sequence[str]) -> dict[str, Judged]:
@@ -68,14 +80,16 @@ def _of(predictions: Predictions, chosen: np.ndarray) -> Judged:
     atoms = chosen[predictions.structure] & ~np.isnan(predictions.forces_true).any(axis=1)
     forces, true = predictions.forces[atoms].ravel(), predictions.forces_true[atoms].ravel()
     varying = len(true) > 1 and forces.std() > 0 and true.std() > 0
-    energies = chosen & ~np.isnan(predictions.energy_true)
-    atomisation = -predictions.energy[energies] / predictions.n_atoms[energies]
+    lone = (predictions.n_atoms == 1) & (np.abs(predictions.energy) < NOTHING)
+    energies = chosen & ~np.isnan(predictions.energy_true) & ~lone
+    atoms_of = predictions.n_atoms[energies]
     return Judged(
         len(np.unique(predictions.structure[atoms])),
         float(np.abs(forces - true).mean()) if len(true) else np.nan,
         float(np.abs(true).mean()) if len(true) else np.nan,
         float(np.corrcoef(forces, true)[0, 1]) if varying else np.nan,
-        float(atomisation.mean()) if len(atomisation) else np.nan,
+        float(np.mean(-predictions.energy[energies] / atoms_of)) if len(atoms_of) else np.nan,
+        float(np.mean(-predictions.energy_true[energies] / atoms_of)) if len(atoms_of) else np.nan,
     )
 
 
@@ -86,7 +100,7 @@ def left_out(found: Mapping[str, Judged], heads: Sequence[HeadConfig], *, lone_a
     for head in heads:
         if head.name in found and head.kind == "energy":
             item = found[head.name]
-            reason = item.unskilled or (item.unbound if lone_atoms else None)
+            reason = item.unskilled or (unbound(item, head) if lone_atoms else None)
             if reason is not None:
                 reasons[head.name] = reason
     return reasons

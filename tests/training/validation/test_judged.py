@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jmp_calc.model.config import HeadConfig
-from jmp_calc.training.pretraining.judged import judged, left_out
+from jmp_calc.training.validation.judged import judged, left_out
 from jmp_calc.training.validation.metrics import Predictions
 
 

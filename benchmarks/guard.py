@@ -1,0 +1,87 @@
+"""Does the guard let a sane dynamics alone for 20 ps, and stop one that runs away?
+
+    python benchmarks/guard.py                         all systems, rows that are missing
+    python benchmarks/guard.py --systems ethanol       one of them
+    python benchmarks/guard.py --table                 only print what is there
+
+jmp-xs with the uncertainty of its last layer. A first picosecond at 300 K says which standard deviations are usual;
+the limit is FACTOR times the largest of them. Then 20 ps at 300 K must come to their end, and the same structure,
+heated by 300 K in every picosecond, must be stopped. Rows: benchmarks/results/guard.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.build import bulk, molecule
+from rows import RESULTS, read_rows, write_row
+
+from jmp_calc import JMPCalculator, md
+from jmp_calc.errors import GuardError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+FACTOR = 4.0
+KELVIN, PICOSECONDS = 300.0, 20.0
+HEATING = f"{KELVIN:g}>{KELVIN + 300 * PICOSECONDS:g} {PICOSECONDS:g} ps"
+WHAT = "guard of md: 20 ps at 300 K, and the same heated by 300 K/ps until it is stopped; benchmarks/guard.py"
+
+
+def systems() -> dict[str, Atoms]:
+    """Structures that jmp-xs takes."""
+    return {"ethanol": molecule("CH3CH2OH"), "Cu32": bulk("Cu", cubic=True) * 2}
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--systems", nargs="*", choices=list(systems()), default=list(systems()))
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "guard.yaml")
+    args = parser.parse_args()
+    for name in () if args.table else args.systems:
+        if name not in read_rows(args.output):
+            write_row(args.output, name, watched(systems()[name]), what=WHAT, threads=1, order=())
+    for name, row in read_rows(args.output).items():
+        print(f"{name}: {row}")
+
+
+def watched(atoms: Atoms) -> dict[str, Any]:
+    """One row: the limit, the quiet run, the heated one."""
+    atoms.calc = JMPCalculator("jmp-xs", uncertainty="last-layer", device="cpu")
+    steps = int(1000 * PICOSECONDS)
+    first = md(atoms, temperature_k=KELVIN, steps=1000, stats_every=1)
+    usual = deviations(first.columns, first.stats, len(atoms))
+    limit = FACTOR * float(usual.max())
+    quiet = md(atoms, temperature_k=KELVIN, steps=steps, stats_every=10, seed=1, max_uncertainty_mev=limit)
+    row = {
+        "limit_mev_per_atom": limit,
+        "quiet_ps": quiet.time_ps,
+        "quiet_largest_mev_per_atom": float(deviations(quiet.columns, quiet.stats, len(atoms)).max()),
+    }
+    try:
+        hot = md(atoms, schedule=HEATING, stats_every=10, seed=1, max_uncertainty_mev=limit)
+    except GuardError as error:
+        stopped = int(str(error.where).split()[-1])
+        return {
+            **row,
+            "stopped_at_ps": stopped / 1000,
+            "heated_to_k": KELVIN + 0.3 * stopped,
+            "reason": error.fact,
+        }
+    return {**row, "stopped_at_ps": None, "heated_to_k": float(hot.stats[-1][2]), "reason": "was not stopped"}
+
+
+def deviations(columns: tuple[str, ...], stats: np.ndarray, n_atoms: int) -> np.ndarray:
+    """Standard deviations of the energy in the rows of a run, meV per atom."""
+    return 1000 * stats[:, columns.index("energy_std_eV")] / n_atoms
+
+
+if __name__ == "__main__":
+    main()
