@@ -10,6 +10,8 @@ import numpy as np
 from .plots import INK, LIGHT, RED, _figure, _save, drawn
 
 BARS = 40
+EQUAL, EQUAL_SHARE = 1e-6, 1e-5
+"""Numbers that differ by less, or by a smaller share, are one bar: what tells them apart is rounding."""
 LABELS = {
     "energy_ev_per_atom": "energy (eV/atom)",
     "energy_gain_ev_per_atom": "gain of energy (eV/atom)",
@@ -54,6 +56,8 @@ def plot_screen(
         inside = numbers[(numbers >= low) & (numbers <= high)]
         axis.hist(inside, bins=_edges(inside), color=INK)
         axis.set_xlabel(LABELS.get(name, name))
+        axis.locator_params(axis="y", integer=True)
+        axis.ticklabel_format(axis="x", useOffset=False)
         axis.locator_params(axis="x", nbins=3, integer=bool((inside == np.round(inside)).all()))
     axes[0].set_ylabel("structures")
     colours = {"ok": INK, "not-converged": LIGHT, "failed": RED}
@@ -67,6 +71,8 @@ def plot_screen(
 def _edges(numbers: np.ndarray) -> int | np.ndarray:
     """Number of bars for numbers (n,), or the edges of a bar for each where they are few whole ones."""
     low, high = numbers.min(), numbers.max()
+    if high - low <= max(EQUAL, EQUAL_SHARE * abs(high)):
+        return np.array([low, high]) + np.array([-1, 1]) * max(0.01 * abs(high), 0.5)
     if high - low < BARS and (numbers == np.round(numbers)).all():
         return np.arange(low - 0.5, high + 1.0)
     return min(BARS, max(len(numbers) // 3, 5))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -66,11 +67,16 @@ class Summary:
 
 
 def plain(value: Any) -> Any:
-    """Copy of ``value`` made of dict, list, str, int, float, bool and None (numpy and paths converted)."""
+    """Copy of ``value`` made of dict, list, str, int, float, bool and None (numpy and paths converted).
+
+    Floats that are not finite become None: JSON has no form for them, and they are no numbers to go on with.
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or (isinstance(value, (str, bool, int, float)) and type(value).__module__ == "builtins"):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UsageError
+from .pressures import check_pressure
 
 _NUMBER = r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?"
 _ARROW = r"\s*(?:->|>|→)\s*"
@@ -87,6 +88,8 @@ def _stage(text: str, first: int, timestep_fs: float) -> Stage:
     pressures = None if found["p"] is None else _ends(found["p"], found["p_end"])
     if min(temperatures) <= 0 or not np.isfinite([*temperatures, *(pressures or ())]).all():
         raise UsageError("Temperatures of a schedule must be positive and finite.", where=f"stage '{text}'")
+    for pressure in pressures or ():
+        check_pressure(pressure, where=f"stage '{text}'")
     length, unit = float(found["length"]), found["unit"].lower()
     if unit == "k/ps":
         change = abs(temperatures[1] - temperatures[0])

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import JMPWarning, UsageError
 from .common import energy_std, has_stress, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
+from .pressures import check_pressure
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,6 +34,8 @@ QUENCHED_CELLS = ("volume", "lengths", "full")
 """Cells that relaxations know by the same names."""
 LIGHT_ATOM_TIMESTEP_FS = 1.0
 """Above this a hydrogen vibration (9 fs period) is sampled too coarsely."""
+SHORT_TIMESTEP_FS = 0.02
+"""Below this someone may have meant picoseconds."""
 PHYSICS = (
     "ensemble",
     "thermostat",
@@ -83,8 +86,10 @@ class MDSettings:
         for name in ("steps", "stats_every", "traj_every", "restart_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.pressure_gpa is not None and not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
+        if self.seed < 0:
+            raise UsageError(f"The seed must not be negative, got {self.seed}.")
+        if self.pressure_gpa is not None:
+            check_pressure(self.pressure_gpa)
         if self.max_uncertainty_mev is not None and not self.guard:
             raise UsageError(
                 "The guard watches the uncertainty, and it is off.", hint="leave out --no-guard (guard=False)"
@@ -115,6 +120,12 @@ class MDSettings:
         filled: dict[str, Any] = {
             name: defaults[name] if given[name] is None else given[name] for name in used
         }
+        damped = 1e-3 * (filled.get("friction_per_ps") or 0.0) * self.timestep_fs
+        if damped > 1:
+            raise UsageError(
+                f"A friction of {filled['friction_per_ps']:g} per ps stops the atoms within one time step.",
+                hint="1 to 50 per ps are usual",
+            )
         if named.ensemble != "nve" and self.temperature_k is None and self.schedule is None:
             raise UsageError(f"The {named.ensemble} ensemble needs a temperature.")
         return replace(named, **filled)._scheduled()
@@ -249,6 +260,9 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         _check_axes(atoms, settings)
     if settings.thermostat in ("baoab", "nose-hoover"):
         _check_linear(atoms, settings)
+    if settings.timestep_fs < SHORT_TIMESTEP_FS:
+        text = f"a time step of {settings.timestep_fs:g} fs is far shorter than atoms need (0.5 to 5 fs)"
+        warnings.warn(text, JMPWarning, stacklevel=3)
     if masses.min() < 1.5 and settings.timestep_fs > LIGHT_ATOM_TIMESTEP_FS:
         warnings.warn(
             f"time step {settings.timestep_fs:g} fs is long for hydrogen; use 0.5 fs, or heavier masses",

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 def fix_symmetry(atoms: Atoms, symprec: float) -> None:
     """Add ASE's FixSymmetry, which also removes noise of up to ``symprec`` Å from the start structure;
-    UsageError for what is no crystal."""
+    UsageError for what is no crystal, or has no symmetry within that."""
     if not _is_crystal(atoms):
         raise UsageError("fix_symmetry needs a crystal (periodic in three directions).", hint="leave it out")
+    if _symmetry(atoms, symprec) is None:
+        raise UsageError(
+            f"No symmetry is found within {symprec:g} Å.", hint="0.01 is usual for symprec (--symprec)"
+        )
     from ase.constraints import FixSymmetry
 
     atoms.set_constraint([*atoms.constraints, FixSymmetry(atoms, symprec=symprec)])

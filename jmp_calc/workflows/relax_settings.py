@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..errors import UsageError
+from .pressures import check_pressure
 
 CellMode = Literal["none", "volume", "shape", "lengths", "full"]
 OptimizerName = Literal["BFGS", "FIRE", "LBFGS"]
@@ -40,8 +41,7 @@ class RelaxSettings:
         ):
             if value not in get_args(allowed):
                 raise UsageError(f"Unknown {name} '{value}'.", hint=f"one of {', '.join(get_args(allowed))}")
-        if not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"Pressure must be finite, got {self.pressure_gpa}.")
+        check_pressure(self.pressure_gpa)
         if self.pressure_gpa and self.cell in ("none", "shape"):
             raise UsageError(
                 "A pressure needs a volume that may change.",

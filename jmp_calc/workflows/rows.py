@@ -54,10 +54,11 @@ class Rows:
         return [_frame(row, words) for row in self.rows if row.outcome.status != "failed"]
 
     def refuse(self, bad: Sequence[Row], hint: str) -> None:
-        """Raise NotConvergedError with the first names, if there are ``bad`` ones."""
+        """Raise NotConvergedError with the first names and a reason, if there are ``bad`` ones."""
         if not bad:
             return
-        told = "; ".join(f"{row.name}: {row.outcome.error}" for row in bad[:NAMED])
+        told = f"{bad[0].name}: {bad[0].outcome.error}"
+        told += "".join(f"; {row.name}" for row in bad[1:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise NotConvergedError(
             f"{len(bad)} of {len(self.rows)} structures failed or did not converge.",

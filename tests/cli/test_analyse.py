@@ -52,6 +52,14 @@ def test_a_part_of_frames_of_another_program(run, copper_run: Path, tmp_path: Pa
     assert "61 frames" in done.stderr
 
 
+def test_what_is_not_finite_is_null_in_the_summary(run, copper_run: Path, tmp_path: Path) -> None:
+    """Few frames: diffusion has no error. JSON has no word for infinity."""
+    done = run("analyse", f"{copper_run / 'traj.extxyz'}@:20", "-o", tmp_path / "o", "--json", "--no-plot")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout, parse_constant=pytest.fail)["results"]
+    assert found["diffusion"]["Cu"]["standard_error_cm2_per_s"] is None
+
+
 def test_a_dry_run_says_what_is_read(run, copper_run: Path, tmp_path: Path) -> None:
     done = run("analyse", copper_run / "traj.extxyz", "--dry-run", "-o", tmp_path / "none")
     assert done.exit_code == 0

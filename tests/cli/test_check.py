@@ -87,6 +87,14 @@ def test_labels_are_audited_with_a_report(run, tmp_path: Path) -> None:
     assert found["results"]["passed"] and found["results"]["train"]["frames"] == 30
 
 
+def test_frames_without_any_label_are_no_data(run, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.extxyz"
+    ase.io.write(bare, [molecule(name) for name in ("H2O", "CH4", "NH3")])
+    done = run("check-data", bare, "-o", tmp_path / "o")
+    assert done.exit_code == 4, done.output
+    assert "3 of 3 frames have no energy" in done.stderr and "no forces" in done.stderr
+
+
 def test_labels_that_a_training_would_refuse_end_with_4_after_writing(run, tmp_path: Path) -> None:
     data = labelled(tmp_path / "wrong.extxyz", sign=-1.0)
     done = run("check-data", data, "-o", tmp_path / "o")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jmp_calc.errors import JMPWarning
+from jmp_calc.io.plot_screen import plot_screen
 from jmp_calc.io.plots import plot_dos
 from tests.programs import environment, run
 
@@ -62,3 +63,13 @@ def test_what_cannot_be_drawn_is_a_warning_and_leaves_no_part(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["dos.svg"]
     with pytest.warns(JMPWarning, match="could not be drawn"):
         draw(tmp_path / "no such folder")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[300.0] * 8, [300.0, 300.0 + 1e-13], [0.0, 0.0], [1e-300] * 3, [1.0, 2.0, 2.0], [-5.0]],
+    ids=["equal", "rounding", "zero", "tiny", "whole", "one"],
+)
+def test_numbers_that_are_all_alike_are_one_bar(numbers: list[float], tmp_path: Path) -> None:
+    plot_screen({"temperature_k_mean": numbers}, {"ok": len(numbers)}, [tmp_path / "screen.png"])
+    assert (tmp_path / "screen.png").is_file()

@@ -156,7 +156,7 @@ def _counts(
             Finding(
                 "error",
                 "too_few_frames",
-                f"There are {len(train) + len(valid)} frames with labels.",
+                f"Too few frames: {len(train) + len(valid)}.",
                 "",
                 "Fine-tuning needs at least two, and some tens to be of use.",
             )

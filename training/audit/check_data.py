@@ -145,7 +145,8 @@ def check_data(
     )
     given = sources(data)
     parts = [read_each(given, partial(read, index=index)), *map(partial(_read, read=read), (valid, test))]
-    labels = [label for label in ("energy", "forces") if _any_has(parts[0], label)]
+    wanted = ("energy", "forces")
+    labels = [label for label in wanted if _any_has(parts[0], label)] or wanted  # all miss what none has
     report = audit(
         *(part.frames for part in parts),
         require=labels,

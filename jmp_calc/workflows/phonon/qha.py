@@ -147,6 +147,7 @@ def qha(
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)):
         warn_if_not_smooth(work)
         kept = kept_in(out, prefix, work, what="qha", resume=resume)
+        displaced_at([work], settings)  # what cannot be meant is told before anything is computed
         result = _computed(work, settings, quiet, kept)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
@@ -308,7 +309,14 @@ def _run_qha(phonons: list[Any], energies: np.ndarray, mesh: list[int], settings
 def _warn_of_range(result: QhaResult) -> None:
     """JMPWarning where the volume leaves those computed below the highest temperature."""
     end = result.trusted_to_k
-    if end is not None and end < result.temperatures[-1]:
+    if end is None:
+        low, high = result.volumes_used.min(), result.volumes_used.max()
+        text = (
+            f"the volume, {result.volume[0]:.2f} Å³ at 0 K, is not among those computed ({low:.2f} to "
+            f"{high:.2f} Å³): everything is extrapolated; relax the cell at that pressure first"
+        )
+        warnings.warn(text, JMPWarning, stacklevel=4)
+    elif end < result.temperatures[-1]:
         text = (
             f"above {end:g} K the volume is beyond those computed, and the results are extrapolated: choose "
             "a larger --max-volume or a smaller --tmax"

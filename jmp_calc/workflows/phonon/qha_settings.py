@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...errors import UsageError
+from ..pressures import check_pressure
 from ..statics.volumes import VolumeSettings
 from .settings import PhononSettings
 
@@ -54,8 +55,7 @@ class QhaSettings(VolumeSettings):
                 "structure, 1, must lie between them.",
                 hint=usual,
             )
-        if not np.isfinite(self.pressure_gpa):
-            raise UsageError(f"pressure_gpa must be finite, got {self.pressure_gpa}.")
+        check_pressure(self.pressure_gpa)
         if self.tmax < 3 * self.tstep:
             raise UsageError(
                 f"The highest temperature, tmax, must be at least 3 steps: {self.tmax} and {self.tstep} K; "

@@ -17,7 +17,13 @@ AUTO_MESH_LENGTH_A = 60.0
 
 FrequencyUnit = Literal["THz", "cm-1", "meV"]
 
-MOST = {"displacement": 0.5, "band_points": 10_000, "mesh": 10_000_000, "temperatures": 100_000}
+MOST = {
+    "displacement": 0.5,
+    "symprec": 0.1,
+    "band_points": 10_000,
+    "mesh": 10_000_000,
+    "temperatures": 100_000,
+}
 """Beyond these, Å and numbers of points, forces are not linear and memory ends; nobody means it."""
 
 
@@ -59,6 +65,8 @@ class PhononSettings:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be positive, got {value}.")
+        if self.symprec > MOST["symprec"]:
+            raise UsageError(f"symprec must be at most {MOST['symprec']} Å, got {self.symprec}.")
         if self.displacement > MOST["displacement"]:
             raise UsageError(f"The displacement must be at most 0.5 Å, got {self.displacement}.")
         if not 2 <= self.band_points <= MOST["band_points"]:
@@ -70,6 +78,8 @@ class PhononSettings:
         if self.frequency_unit not in get_args(FrequencyUnit):
             known = ", ".join(get_args(FrequencyUnit))
             raise UsageError(f"frequency_unit must be one of {known}, got '{self.frequency_unit}'.")
+        if self.seed < 0:
+            raise UsageError(f"The seed must not be negative, got {self.seed}.")
         object.__setattr__(self, "random_displacements", _count_or_auto(self.random_displacements))
         if self.relax_steps < 1:
             raise UsageError(f"relax_steps must be at least 1, got {self.relax_steps}.")

@@ -74,6 +74,7 @@ class SschaSettings:
             symprec=self.symprec,
             imaginary_tolerance_thz=self.imaginary_tolerance_thz,
             born=self.born,
+            seed=self.seed,
             frequency_unit=self.frequency_unit,
         )
 
