@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
 
+ROUNDING = 1e-5
+"""Share of their length by which descriptors of one structure may differ from batch to batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectSettings:
     """The arguments of ``select``, explained there."""
@@ -89,7 +93,8 @@ def select(
         calc: calculator with an uncertainty, such as JMPCalculator(..., uncertainty="last-layer"); one
             without descriptors picks by uncertainty alone.
         n: how many to pick. Default: 50.
-        known: structures that are labelled already; what is near them is not picked. Default: ().
+        known: structures that are labelled already; what is near them comes late, copies of them are left
+            out. Default: ().
         max_uncertainty_mev: leave out structures with a larger standard deviation of the energy, meV/atom:
             the wrecks of a run that blew up. Default: None.
         quiet: no progress bar. Default: True.
@@ -111,6 +116,8 @@ def select(
         looked = _Looked.at(pool, calc, progress, uncertain=True)
         seen = _Looked.at(known, calc, progress, uncertain=False)
     left_out = dict(looked.left_out)
+    for number in _copies(looked.features, seen.features).tolist():
+        left_out.setdefault(number, "it is among those known")
     limit = settings.max_uncertainty_mev
     if limit is not None:
         for number in np.flatnonzero(looked.std_mev > limit).tolist():
@@ -207,6 +214,20 @@ def _picked(
         if features.shape[1]:
             nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
     return order, np.array(distances)
+
+
+def _copies(features: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers of the rows (P, D) that are one of those known (K, D) but for rounding."""
+    if not (features.shape[1] and len(known)):
+        return np.zeros(0, dtype=np.int64)
+    from scipy.spatial import cKDTree
+
+    sound, rows = (np.isfinite(some).all(axis=1) for some in (known, features))
+    if not (sound.any() and rows.any()):
+        return np.zeros(0, dtype=np.int64)
+    distance, _ = cKDTree(known[sound]).query(features[rows])
+    length = np.linalg.norm(features[rows], axis=1)
+    return np.flatnonzero(rows)[distance <= ROUNDING * length]
 
 
 def _frame(atoms: Atoms, rank: int, std_mev: float) -> Atoms:
