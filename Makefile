@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(VENV)/bin/python examples/demo.py
 
+# Tests start a hundred programs; without compiled files each of them would compile all sources again.
+unexport PYTHONDONTWRITEBYTECODE
+
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 

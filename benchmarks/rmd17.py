@@ -35,7 +35,7 @@ from rows import read_rows
 
 if TYPE_CHECKING:
     from jmp_calc.training.config import TrainConfig
-    from jmp_calc.training.finetuning.recipes import FinetuneRecipe
+    from jmp_calc.training.finetuning.recipe import FinetuneRecipe
 
 WHAT = (
     "recipe rmd17-aspirin in a fixed number of steps; benchmarks/rmd17.py; yardstick: MACE from scratch, 10 "

@@ -1,4 +1,4 @@
-"""Pictures of the pages on workflows, with ASE's EMT, all or some:
+"""Pictures of the pages on workflows, with ASE's EMT where nothing else is said, all or some:
 
     python benchmarks/workflow_pictures.py
     python benchmarks/workflow_pictures.py energies bands
@@ -6,9 +6,8 @@
 Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg (transition_state, where Sella
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), phonons_dos_cu3au.svg (densities), qha_cu.svg,
-helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies),
-stresses_cu.svg (stresses, by jmp-xs),
-screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
+helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies), stresses_cu.svg
+(stresses, by jmp-xs), screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
 check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
 kappa_cumulative_cu.svg (heat, where phono3py is).
 """
@@ -199,7 +198,7 @@ def stresses(folder: Path) -> None:
         order = np.argsort(height)
         axes.plot(height[order], virials[order], "o-", color=colour, linewidth=1.0, label=f"Cu({name})")
     axes.axhline(0.0, color="#b0b7bf", linewidth=0.6)
-    axes.set(xlabel="height in the slab (Å)", ylabel="stress in the plane × volume (eV/atom)")
+    axes.set(xlabel="height in the slab (Å)", ylabel="in-plane stress × volume (eV)")
     axes.legend(frameon=False)
     figure.savefig(IMAGES / "stresses_cu.svg")
 

@@ -59,7 +59,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "sampling labelling torchsim",
         "screening",
         "training/data training/distributed",
-        "training/audit training/datasets training/config",
+        "training/audit training/datasets training/config training/combined",
         "training/records training/batches",
         "training/targets training/loss",
         "training/optim training/validation",

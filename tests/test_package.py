@@ -20,6 +20,7 @@ import pytest
 
 import jmp_calc
 from jmp_calc.cli.requirements import requirements, requirements_in_use, within
+from tests import programs
 
 ROOT = Path(__file__).parents[1]
 
@@ -134,7 +135,7 @@ def built(kind: str, source: Path, out: Path) -> Path:
     """Build with the setuptools of this environment, without network."""
     code = f"import sys; from setuptools import build_meta as b; print(b.build_{kind}(sys.argv[1]))"
     command = [sys.executable, "-W", "ignore", "-c", code, str(out)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    done = programs.run(command, env=dict(os.environ), cwd=source)
     assert done.returncode == 0, done.stderr
     return out / done.stdout.splitlines()[-1]
 
@@ -189,8 +190,7 @@ def without(module: str, folder: Path) -> dict[str, str]:
 
 
 def run(*words: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jmp_calc", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=env, cwd=cwd)
+    return programs.run([sys.executable, "-m", "jmp_calc", *words], env=env, cwd=cwd)
 
 
 def test_python_m_jmp_calc_is_the_command() -> None:
@@ -235,7 +235,7 @@ def test_a_user_without_home_and_without_name_can_compute(tmp_path: Path) -> Non
         (["doctor"], 0, "set JMP_CALC_HOME"),
     ):
         command = [*become, sys.executable, "-c", code, *words]
-        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, timeout=100)
+        done = programs.run(command, env=environment, cwd=Path("/"))
         assert done.returncode == code_expected, done.stdout + done.stderr
         assert text in done.stdout + done.stderr
 

@@ -21,7 +21,7 @@ def write_data(folder: Path) -> None:
     """train.extxyz and test.extxyz: the first and the last frames of the shipped sample."""
     packed = (resources.files("jmp_calc.samples") / "bpa3_sample.xyz.gz").read_bytes()
     frames = read(io.StringIO(gzip.decompress(packed).decode()), ":", format="extxyz")
-    write(folder / "train.extxyz", frames[:30])
+    write(folder / "train.extxyz", frames[:16])
     write(folder / "test.extxyz", frames[-4:])
 
 

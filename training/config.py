@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import reprlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import Compensation
 from jmp_calc.inference.memory import Checkpointing
 
 from .data.target_labels import TargetKind
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    T = TypeVar("T", bound=DataclassInstance)
 
 EnergyLoss = Literal["huber", "l1", "l2"]
 ForcesLoss = Literal["norm", "l1", "l2", "huber"]
@@ -363,37 +355,6 @@ def config_diff(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         elif a != b:
             lines.append(f"{prefix}{key}: {a} -> {b}")
     return lines
-
-
-def combined(settings: T, given: Mapping[str, Any], name: str) -> T:
-    """``settings`` with what was given one by one; None, and the default of a field, say nothing.
-
-    UsageError where both say something and not the same; ``name`` is how the user calls the settings.
-    """
-    changes = {}
-    for item in dataclasses.fields(settings):
-        value, present, default = given.get(item.name), getattr(settings, item.name), _default(item)
-        if value is None or _same(value, default):
-            continue
-        if not _same(present, default) and not _same(present, value):
-            raise UsageError(
-                f"{item.name} is said twice: {reprlib.repr(value)}, and {reprlib.repr(present)} in {name}.",
-                hint="leave one of them out",
-            )
-        changes[item.name] = value
-    return dataclasses.replace(settings, **changes)
-
-
-def _default(item: dataclasses.Field[Any]) -> Any:
-    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, (str, os.PathLike)) and isinstance(b, (str, os.PathLike)):
-        return os.fspath(a) == os.fspath(b)
-    return type(a) is type(b) and bool(a == b)
 
 
 def _check(good: bool, name: str, demand: str) -> None:

@@ -29,7 +29,8 @@ from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
 from .batches.loader import Batches
 from .batches.order import Fixed
-from .config import ForcesMode, TrainConfig, combined
+from .combined import combined
+from .config import ForcesMode, TrainConfig
 from .data.frame import Frame, LabelledSet
 from .data.keys import LabelKeys
 from .data.label_units import LabelUnits, StressSign

@@ -21,7 +21,8 @@ from jmp_calc.io.progress import Say
 from jmp_calc.machine.device import choose_device
 from jmp_calc.model.config import to_dict
 
-from .config import ForcesMode, TrainConfig, combined, config_to_dict
+from .combined import combined
+from .config import ForcesMode, TrainConfig, config_to_dict
 from .data.keys import LabelKeys
 from .data.label_units import StressSign
 from .data.sources import Labelled

@@ -29,7 +29,7 @@ ANALYSE = Arguments("analysis.analyse", "analyse", AnalyseSettings)
 
 @click.command(epilog=EPILOG)
 @structure_argument
-@common_options(out="./jmp_results/analyse", calculator=False, network=False)
+@common_options(out="./jmp_results/analyse", calculator=False, network=False, machine=False)
 @click.option(
     "--table", type=click.Path(path_type=Path), default=None, help=ANALYSE.help("table"), metavar="FILE"
 )

@@ -46,8 +46,6 @@ ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=clic
 class Common:
     """Values of the options that all computing commands share, by the options' names."""
 
-    device: str
-    dtype: str
     out: Path
     prefix: str
     overwrite: bool
@@ -56,6 +54,8 @@ class Common:
     quiet: bool
     model: str = ""
     """Empty: the command has no such option, a recipe decides."""
+    device: str = "cpu"
+    dtype: str = "float64"
     head: str | None = None
     seed: int = 0
     elements: Elements = "trained"
@@ -126,17 +126,19 @@ def common_options(
     model: str | None = "jmp-xs",
     calculator: bool = True,
     network: bool = True,
+    machine: bool = True,
     texts: Arguments = CALCULATOR,
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
     ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
         left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
+        ``machine``: whether device and precision are, which only those need that compute with a network.
         ``texts``: what the arguments model and head mean to the command.
     """
     options = [
         *(_network_options(model, texts) if network else ()),
-        *_machine_options(dtype),
+        *(_machine_options(dtype) if machine else ()),
         *_output_options(out),
         config_option,
         *((ELEMENTS_OPTION, *_compile_options()) if calculator else ()),

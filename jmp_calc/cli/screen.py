@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from ..screening.settings import ScreenSettings, Task, task_settings
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from ..screening.screen import ScreenResult, Source
 
 SCREEN = Arguments("screening.screen", "screen", ScreenSettings)
+PRECISE = ("eos", "elastic", "phonons")
+"""Tasks whose own commands compute in float64: they fit small differences of energies and forces."""
 MEANINGS = {".csv": "a row for each structure", ".db": "ASE database", ".extxyz": "structures with results"}
 
 
@@ -54,7 +58,8 @@ Examples:
   jmp-calc screen cifs/ --task eos -m jmp-xs --resume --retry -o moduli
   jmp-calc screen "pool/*.db" --task singlepoint --dask tcp://scheduler:8786
 
---set takes the settings of the task by their names in Python (docs/screening.md)."""
+--set takes the settings of the task by their names in Python (docs/screening.md). Tasks that fit small
+differences (eos, elastic, phonons) are computed in float64 unless --dtype says otherwise."""
 )
 @structures_argument
 @common_options(out="./jmp_results/screen")
@@ -103,7 +108,7 @@ def screen(
     if settings.retry and not resume:
         raise UsageError("--retry computes again what failed before.", hint="give --resume too")
     source = Source.of(given, index)
-    engine = _engine(dask, settings.processes)
+    engine, common = _engine(dask, settings.processes), _in_precision(common, known)
     run = CommandRun(
         common,
         "screen",
@@ -130,6 +135,13 @@ def screen(
         run.add_output(run.path(JOURNAL), "for --resume")
         _say(common, result)
         result.require_some()
+
+
+def _in_precision(common: Common, task: Task) -> Common:
+    """The options with the precision that the task needs, where none was asked for."""
+    source = click.get_current_context().get_parameter_source("dtype")
+    chosen = source is not ParameterSource.DEFAULT
+    return common if chosen or task not in PRECISE else replace(common, dtype="float64")
 
 
 def _engine(dask: str | None, processes: int) -> Engine:

@@ -3,7 +3,7 @@ vector that the head gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JMPError, UsageError
@@ -87,18 +87,12 @@ class Energies:
         )
 
     def evaluate(self, window: Sequence[NamedFrame]) -> Iterator[tuple[NamedFrame, Results]]:
-        """Results by property, in one batch if nothing is wrong; else one by one up to the faulty frame,
-        which is named."""
-        try:
-            found = self._calculator.batch(
-                [frame.atoms for frame in window], self._wanted or ("energy", "forces")
-            )
-        except (JMPError, NotImplementedError):
-            for frame in window:
-                yield frame, self._single(frame)
-            raise  # every frame alone was fine: the fault is in the batch
-        for frame, results in zip(window, found, strict=True):
+        """Results by property, up to the first frame with a fault, which is named."""
+        for frame, results in _up_to_a_fault(window, self._values):
             yield frame, {name: results[name] for name in self._names(frame.atoms)}
+
+    def _values(self, images: Sequence[Atoms]) -> list[dict[str, Any]]:
+        return self._calculator.batch(images, self._wanted or ("energy", "forces"))
 
     def check(self, atoms: Atoms) -> None:
         """ModelError for a structure that the head is not for."""
@@ -113,19 +107,6 @@ class Energies:
         if why_no_stress(atoms.cell.array, atoms.pbc) is not None:
             without.add("stress")
         return tuple(name for name in CHOICES if name not in without)
-
-    def _single(self, frame: NamedFrame) -> Results:
-        """Results of one frame; errors carry its name."""
-        from ase.calculators.calculator import PropertyNotImplementedError
-
-        names = self._names(frame.atoms)
-        try:
-            self._calculator.calculate(frame.atoms, names)
-        except PropertyNotImplementedError as error:
-            raise UsageError(str(error), where=str(frame), hint="leave it out of --properties") from error
-        except JMPError as error:
-            raise type(error)(error.fact, where=str(frame), hint=error.hint) from error
-        return {name: self._calculator.results[name] for name in names}
 
     def labelled(self, atoms: Atoms, results: Results) -> Atoms:
         """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard
@@ -185,24 +166,11 @@ class Targets:
         self.title = f"{name if gives == 'class' else f'{name} [{unit}]':>16}"
 
     def evaluate(self, window: Sequence[NamedFrame]) -> Iterator[tuple[NamedFrame, Results]]:
-        """Values by key, in one batch if nothing is wrong; else one by one up to the faulty frame, which is
-        named."""
-        try:
-            found = self._values([frame.atoms for frame in window])
-        except JMPError:
-            for frame in window:
-                yield frame, self._single(frame)
-            raise  # every frame alone was fine: the fault is in the batch
-        yield from zip(window, found, strict=True)
+        """Values by key, up to the first frame with a fault, which is named."""
+        yield from _up_to_a_fault(window, self._values)
 
     def check(self, atoms: Atoms) -> None:
         """Nothing: there are no defaults by kind of structure for such heads."""
-
-    def _single(self, frame: NamedFrame) -> Results:
-        try:
-            return self._values([frame.atoms])[0]
-        except JMPError as error:
-            raise type(error)(error.fact, where=str(frame), hint=error.hint) from error
 
     def _values(self, images: Sequence[Atoms]) -> list[Results]:
         from ..inference import predict
@@ -237,3 +205,17 @@ class Targets:
             return f"{value:>16} (probability {row[f'{self._key}_probabilities'][value]:.3f})"
         numbers = value if self._gives == "vector" else [value]
         return " ".join(f"{number:>16.6f}" for number in numbers)
+
+
+def _up_to_a_fault(
+    window: Sequence[NamedFrame], compute: Callable[[Sequence[Atoms]], Sequence[Results]]
+) -> Iterator[tuple[NamedFrame, Results]]:
+    """What is computed of each frame; a fault is raised under the name of its frame."""
+    from ..workflows.together import together
+
+    for frame, found in zip(window, together([frame.atoms for frame in window], compute), strict=True):
+        if isinstance(found, JMPError):
+            raise type(found)(found.fact, where=str(frame), hint=found.hint) from found
+        if isinstance(found, Exception):
+            raise UsageError(str(found), where=str(frame), hint="leave it out of --properties") from found
+        yield frame, found

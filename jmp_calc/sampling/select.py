@@ -10,19 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BadInputError, JMPError, UsageError
+from ..errors import BadInputError, UsageError
 from ..io.progress import Progress
 from ..io.structures import windows
 from ..workflows.common import energy_std
+from ..workflows.together import together
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+
+
+ROUNDING = 1e-5
+"""Share of their length by which descriptors of one structure may differ from batch to batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,8 @@ def select(
         calc: calculator with an uncertainty, such as JMPCalculator(..., uncertainty="last-layer"); one
             without descriptors picks by uncertainty alone.
         n: how many to pick. Default: 50.
-        known: structures that are labelled already; what is near them is not picked. Default: ().
+        known: structures that are labelled already; what is near them comes late, copies of them are left
+            out. Default: ().
         max_uncertainty_mev: leave out structures with a larger standard deviation of the energy, meV/atom:
             the wrecks of a run that blew up. Default: None.
         quiet: no progress bar. Default: True.
@@ -109,6 +116,8 @@ def select(
         looked = _Looked.at(pool, calc, progress, uncertain=True)
         seen = _Looked.at(known, calc, progress, uncertain=False)
     left_out = dict(looked.left_out)
+    for number in _copies(looked.features, seen.features).tolist():
+        left_out.setdefault(number, "it is among those known")
     limit = settings.max_uncertainty_mev
     if limit is not None:
         for number in np.flatnonzero(looked.std_mev > limit).tolist():
@@ -142,28 +151,26 @@ class _Looked:
         cls, structures: Sequence[Atoms], calc: Calculator, progress: Progress, *, uncertain: bool
     ) -> _Looked:
         """One window after the other; a window with a structure that fails is looked at one by one."""
-        std, rows, left_out = [np.zeros(0)], list[NDArray[np.float64]](), dict[int, str]()
-        first = 0
+        values = partial(_values, calc=calc, uncertain=uncertain)
+        rows, left_out = list[tuple[float, NDArray[np.float64]]](), dict[int, str]()
         for window in windows(structures):
-            try:
-                found = _values(window, calc, uncertain=uncertain)
-            except (JMPError, NotImplementedError):
-                found, reasons = _one_by_one(window, calc, uncertain=uncertain)
-                left_out |= {first + place: reason for place, reason in reasons.items()}
-            std.append(found[0])
-            rows.append(found[1])
-            first += len(window)
-            for _ in window:
+            for found in together(window, values):
+                if isinstance(found, Exception):
+                    left_out[len(rows)] = getattr(found, "fact", None) or str(found)
+                    found = np.nan, np.zeros(0)
+                rows.append(found)
                 progress.update()
-        width = max((row.shape[1] for row in rows), default=0)
-        wide = [row if row.shape[1] == width else np.full((len(row), width), np.nan) for row in rows]
-        return cls(np.concatenate(std), np.concatenate([np.zeros((0, width)), *wide]), left_out)
+        width = max((len(row) for _, row in rows), default=0)
+        features = np.full((len(rows), width), np.nan)
+        for place, (_, row) in enumerate(rows):
+            features[place, : len(row)] = row
+        return cls(np.array([std for std, _ in rows]), features, left_out)
 
 
 def _values(
     window: Sequence[Atoms], calc: Calculator, *, uncertain: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard deviations (S,) in meV per atom and mean descriptors (S, D)."""
+) -> list[tuple[float, NDArray[np.float64]]]:
+    """Of each structure its standard deviation in meV per atom, and its mean descriptors (D,)."""
     sizes = np.array([len(atoms) for atoms in window])
     std = np.zeros(len(window))
     if uncertain:
@@ -174,30 +181,13 @@ def _values(
             std = np.array([found["energy_std"] for found in batch(window, ("energy", "energy_std"))])
     describe = getattr(calc, "descriptors", None)
     features = np.zeros((len(window), 0)) if describe is None else describe(window).mean()
-    return 1000 * std / sizes, features
+    return list(zip((1000 * std / sizes).tolist(), features, strict=True))
 
 
 def _single_std(atoms: Atoms, calc: Calculator) -> float:
     copy = atoms.copy()
     copy.calc = calc
     return energy_std(copy) or 0.0
-
-
-def _one_by_one(
-    window: Sequence[Atoms], calc: Calculator, *, uncertain: bool
-) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], dict[int, str]]:
-    """As ``_values`` with NaN for structures that cannot be evaluated, and the reasons by place."""
-    parts, reasons = list[Any](), dict[int, str]()
-    for place, atoms in enumerate(window):
-        try:
-            parts.append(_values([atoms], calc, uncertain=uncertain))
-        except (JMPError, NotImplementedError) as error:
-            parts.append(None)
-            reasons[place] = getattr(error, "fact", None) or str(error)
-    width = max((part[1].shape[1] for part in parts if part is not None), default=0)
-    nothing = np.full(1, np.nan), np.full((1, width), np.nan)
-    whole = [nothing if part is None else part for part in parts]
-    return (np.concatenate([part[0] for part in whole]), np.concatenate([part[1] for part in whole])), reasons
 
 
 def _picked(
@@ -224,6 +214,20 @@ def _picked(
         if features.shape[1]:
             nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
     return order, np.array(distances)
+
+
+def _copies(features: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers of the rows (P, D) that are one of those known (K, D) but for rounding."""
+    if not (features.shape[1] and len(known)):
+        return np.zeros(0, dtype=np.int64)
+    from scipy.spatial import cKDTree
+
+    sound, rows = (np.isfinite(some).all(axis=1) for some in (known, features))
+    if not (sound.any() and rows.any()):
+        return np.zeros(0, dtype=np.int64)
+    distance, _ = cKDTree(known[sound]).query(features[rows])
+    length = np.linalg.norm(features[rows], axis=1)
+    return np.flatnonzero(rows)[distance <= ROUNDING * length]
 
 
 def _frame(atoms: Atoms, rank: int, std_mev: float) -> Atoms:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes, all_properties
 
-from ..errors import JMPError
 from .common import jmp_calculator
+from .together import together
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -80,8 +80,8 @@ class Calculators:
 
 def answer(waiting: Sequence[Atoms]) -> None:
     """Compute energies, forces and, where there is one, stress for structures whose calculators are
-    stand-ins: in a batch for a JMPCalculator, and otherwise, or where the batch has a fault, not at all: each
-    asks for itself then, and meets its own error."""
+    stand-ins: in a batch for a JMPCalculator. Another calculator, and a structure with a fault, is not
+    computed: it asks for itself, and meets its own error."""
     groups: dict[int, list[Atoms]] = {}
     for atoms in waiting:
         if atoms.calc.waits(atoms):
@@ -90,9 +90,6 @@ def answer(waiting: Sequence[Atoms]) -> None:
         jmp = jmp_calculator(group[0].calc.calculator)
         if jmp is None or len(group) == 1:
             continue
-        try:
-            found = jmp.batch(group, ("energy", "forces"))
-        except (JMPError, NotImplementedError):
-            continue
-        for atoms, results in zip(group, found, strict=True):
-            atoms.calc.take(atoms, results)
+        for atoms, results in zip(group, together(group, jmp.batch), strict=True):
+            if not isinstance(results, Exception):
+                atoms.calc.take(atoms, results)

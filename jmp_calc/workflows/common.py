@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-LABELS = frozenset({"energy", "free_energy", "energies", "force", "forces", "stress", "virial", "virials"})
+LABELS = frozenset(
+    {"energy", "free_energy", "energies", "force", "forces", "stress", "stresses", "virial", "virials"}
+)
 """Names, also after REF_, under which files carry what was computed elsewhere."""
 logger = logging.getLogger("jmp_calc")
 

@@ -7,7 +7,6 @@ import copy
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from ase.build import molecule
 
 from jmp_calc.calculator import JMPCalculator
 from jmp_calc.errors import UsageError
+from tests.programs import run
 
 
 def test_two_threads_get_their_own_answers(calc: JMPCalculator) -> None:
@@ -56,10 +56,7 @@ if child == 0:
     os._exit(0 if abs(calc.get_forces(atoms) - forces).max() < 1e-6 else 9)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], timeout=120, capture_output=True, text=True, env=environment
-    )
+    done = run([sys.executable, "-c", code], within_s=120)
     assert done.returncode == 0, done.stderr
 
 

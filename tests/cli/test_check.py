@@ -7,16 +7,13 @@ from pathlib import Path
 
 import ase.io
 import pytest
-import yaml
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from tests.cli.summaries import summary
+
 EMT_NAME = "ase.calculators.emt:EMT"
-
-
-def summary(folder: Path) -> dict:
-    return yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
 
 
 def test_any_calculator_is_checked(run, tmp_path: Path) -> None:

@@ -23,15 +23,13 @@ from jmp_calc.errors import (
     UsageError,
 )
 from jmp_calc.machine.signals import Interrupted
+from tests.programs import JMP_CALC, environment
+from tests.programs import run as run_program
 
 
-def shell(*words: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
+def shell(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
     """The real program in its own process."""
-    command = [sys.executable, "-m", "jmp_calc.cli.main", *map(str, words)]
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        command, capture_output=True, env={**os.environ, "PYTHONPATH": path, **variables}, timeout=120
-    )
+    return run_program([*JMP_CALC, *words], env=environment(**variables), within_s=120)
 
 
 def test_help_is_fast_and_imports_nothing_heavy() -> None:
@@ -152,7 +150,7 @@ def test_fault_61_pipes_locale_c_and_no_colour(water: Path) -> None:
         NO_COLOR="1",
     )
     assert done.returncode == 0, done.stderr
-    assert b"\x1b" not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
     done = shell(
         "phonons", "-h", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii"
     )

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import torch
 from click.testing import Result
 
+from tests.programs import JMP_CALC, started
 from tests.zoo import synthetic
 from tests.zoo.test_download import CONTENT, Server, empty_home, serving
 
@@ -114,15 +113,10 @@ def test_fault_67_a_cache_that_cannot_be_written(
 
 
 def test_fault_67_two_processes_fetch_once(server: Server) -> None:
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "jmp_calc.cli.main", "models", "fetch", "jmp-s"]
-    jobs = [
-        subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
-    texts = [job.communicate(timeout=120) for job in jobs]
+    command = [*JMP_CALC, "models", "fetch", "jmp-s"]
+    with started(command) as first, started(command) as second:
+        jobs = first, second
+        texts = [job.communicate(timeout=120) for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], texts
     assert len({out for out, _ in texts}) == 1
     assert len(server.requests) == 1

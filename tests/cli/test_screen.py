@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import ase.io
@@ -82,3 +83,14 @@ def test_settings_of_a_task_are_checked_before_anything_is_read(run, model: str,
     assert run("screen", molecules, "-m", model, "--retry").exit_code == 2
     plan = run("screen", molecules, "-m", model, "--set", "fmax=1e-4", "--set", "cell=none", "--dry-run")
     assert plan.exit_code == 0 and "'fmax': 0.0001" in plan.stdout
+
+
+@pytest.mark.parametrize(
+    ("task", "dtype"), [("relax", "float32"), ("eos", "float64"), ("phonons", "float64")]
+)
+def test_tasks_of_small_differences_are_computed_in_float64(
+    run, model: str, salt: Path, tmp_path: Path, task: str, dtype: str
+) -> None:
+    words = ["screen", salt, "-m", model, "--task", task, "-o", tmp_path / "o", "--dry-run", "--json"]
+    assert json.loads(run(*words).stdout)["model"]["dtype"] == dtype
+    assert json.loads(run(*words, "--dtype", "float32").stdout)["model"]["dtype"] == "float32"

@@ -19,6 +19,7 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
+from tests.cli.summaries import summary
 from tests.small_network import BACKBONE
 
 Run = Callable[..., Result]
@@ -63,11 +64,6 @@ def folder(tmp_path: Path) -> Path:
     ase.io.write(out / "b.cif", bulk("NaCl", "rocksalt", a=5.6))
     (out / "notes.txt").write_text("not a structure")
     return out
-
-
-def summary(out: Path) -> dict[str, object]:
-    found: dict[str, object] = yaml.safe_load((out / "summary.yaml").read_text())
-    return found
 
 
 def test_a_scalar_is_predicted_for_structures_without_labels(

@@ -8,7 +8,6 @@ from pathlib import Path
 import ase.io
 import pytest
 import torch
-import yaml
 from ase.build import molecule
 
 from jmp_calc.graph.policy import GraphPolicy
@@ -16,13 +15,10 @@ from jmp_calc.io.outdir import LOCK_NAME
 from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
+from tests.cli.summaries import summary
 from tests.small_network import BACKBONE
 
 SETTINGS = ("--min-volume", 0.8, "--max-volume", 1.2, "--n-volumes", 5, "--relax", "none")
-
-
-def summary(folder: Path) -> dict:
-    return yaml.safe_load((folder / "summary.yaml").read_text(encoding="utf-8"))
 
 
 def test_eos_writes_its_files_and_summary(run, model: str, salt: Path, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,18 +10,16 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import yaml
 from ase import Atoms
 from ase.build import bulk
 from ase.constraints import FixBondLength
 
 from jmp_calc import JMPCalculator
+from tests.cli.summaries import summary
+from tests.programs import JMP_CALC, started
+from tests.programs import run as run_program
 
 MD = ("--timestep", 0.1, "--stats-every", 1, "--traj-every", 1, "--no-guard")
-
-
-def summary(folder: Path) -> dict:
-    return yaml.safe_load((folder / "summary.yaml").read_text())
 
 
 @pytest.fixture
@@ -156,7 +152,7 @@ def test_a_run_killed_before_it_wrote_anything_starts_again(
         "Common.network = lambda common: os.kill(os.getpid(), 9)\n"
         "from jmp_calc.cli.main import main; main()"
     )
-    killed = subprocess.run([sys.executable, "-c", program, *words], check=False)
+    killed = run_program([sys.executable, "-c", program, *words])
     assert killed.returncode == -signal.SIGKILL
     assert summary(tmp_path / "o")["status"] == "running"
     assert run(*words).exit_code == 0
@@ -167,32 +163,21 @@ def test_dynamics_killed_anywhere_go_on_with_the_same_command(
     model: str, water: Path, tmp_path: Path
 ) -> None:
     """Killed after growing times, until a run ends: no state of the folder refuses the same command."""
-    words = [
-        sys.executable,
-        "-m",
-        "jmp_calc.cli.main",
-        "md",
-        str(water),
-        "-m",
-        model,
-        *map(str, MD),
-        "--steps",
-        "40",
-    ]
-    words += ["--restart-every", "5", "-o", "o", "-q", "--restart", "auto"]
+    words = [*JMP_CALC, "md", water, "-m", model, *MD, "--steps", 40]
+    words += ["--restart-every", 5, "-o", "o", "-q", "--restart", "auto"]
     for _ in range(4):
-        job = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 60
-        marker = tmp_path / "o/traj.extxyz"
-        seen = marker.stat().st_size if marker.exists() else 0
-        while job.poll() is None and time.monotonic() < end:
-            if marker.exists() and marker.stat().st_size > seen:
-                os.kill(job.pid, signal.SIGKILL)
-                break
-            time.sleep(0.002)
-        _, said = job.communicate()
+        with started(words, cwd=tmp_path) as job:
+            end = time.monotonic() + 60
+            marker = tmp_path / "o/traj.extxyz"
+            seen = marker.stat().st_size if marker.exists() else 0
+            while job.poll() is None and time.monotonic() < end:
+                if marker.exists() and marker.stat().st_size > seen:
+                    job.kill()
+                    break
+                time.sleep(0.002)
+            _, said = job.communicate(timeout=120)
         assert job.returncode in (0, -signal.SIGKILL), said
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_program(words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert np.loadtxt(tmp_path / "o/stats.dat")[:, 0].tolist() == list(range(41))
     steps = [frame.info["step"] for frame in ase.io.read(tmp_path / "o/traj.extxyz", ":")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from jmp_calc.errors import JMPWarning
 from jmp_calc.io.plot_screen import plot_screen
 from jmp_calc.io.plots import plot_dos
+from tests.programs import environment, run
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -38,16 +37,7 @@ print(os.environ["MPLBACKEND"], matplotlib.rcParams._get("backend"))
 )
 def test_figures_are_drawn_whatever_mplbackend_says(backend: str, kept: str | None, tmp_path: Path) -> None:
     """A Jupyter kernel leaves its own to the commands that it starts."""
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "MPLBACKEND": backend, "PYTHONPATH": root}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run([sys.executable, "-c", PROGRAM], env=environment(MPLBACKEND=backend), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {"dos.svg", "dos.png"} <= {path.name for path in tmp_path.iterdir()}
     told, used = done.stdout.split(maxsplit=1)

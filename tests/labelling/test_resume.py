@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,8 +13,7 @@ from ase import Atoms
 from jmp_calc.errors import UsageError
 from jmp_calc.labelling.label import label
 from tests.labelling.test_label import EMT_NAME, MINE, pool
-
-ROOT = Path(__file__).parents[2]
+from tests.programs import JMP_CALC, run, started
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
@@ -30,23 +27,13 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         "--kwargs",
         '{"seconds": 0.25}',
     ]
-    command = [
-        sys.executable,
-        "-m",
-        "jmp_calc",
-        *map(str, words),
-        "--processes",
-        "2",
-        "-o",
-        str(tmp_path / "out"),
-    ]
+    command = [*JMP_CALC, *words, "--processes", 2, "-o", tmp_path / "out", "--resume"]
     for _ in range(2):
-        run = subprocess.Popen([*command, "--resume"], cwd=ROOT)
-        wait_for_part(tmp_path / "out" / "parts", run)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
-    done = subprocess.run([*command, "--resume"], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert "24 frames labelled" in done.stderr
+        with started(command) as process:
+            wait_for_part(tmp_path / "out" / "parts", process)
+            process.kill()
+    done = run(command)
+    assert done.returncode == 0 and "24 frames labelled" in done.stderr, done.stderr
     for one, other in zip(frames(whole.path), frames(tmp_path / "out" / "labelled.extxyz"), strict=True):
         assert one.info.get("sample_id") == other.info.get("sample_id")
         assert one.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-8)
@@ -56,7 +43,7 @@ def frames(path: Path) -> list[Atoms]:
     return ase.io.read(path, ":")
 
 
-def wait_for_part(folder: Path, run: subprocess.Popen[bytes]) -> None:
+def wait_for_part(folder: Path, run: subprocess.Popen[str]) -> None:
     """Until one more part is there than before, or the run is done."""
     before = len(list(folder.glob("part-*.npz")))
     for _ in range(600):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +13,7 @@ from ase.build import bulk
 from jmp_calc.labelling.labels import Labels, Refusal, TeacherSpec, checked
 from jmp_calc.labelling.pipe import answers_to_arrays, arrays_to_answers, arrays_to_frames, frames_to_arrays
 from jmp_calc.labelling.process import Worker
+from tests.programs import gone, started
 
 BARE = """#!{python}
 import builtins, sys
@@ -54,25 +51,12 @@ def test_a_worker_ends_with_the_run_that_asked(tmp_path: Path) -> None:
         "worker = Worker(TeacherSpec('ase.calculators.emt:EMT'), python=None, threads=1)\nworker.load()\n"
         "print(worker._process.pid, flush=True)\ntime.sleep(600)\n"
     )
-    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
-    assert run.stdout is not None
-    pid = int(run.stdout.readline())
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    run.stdout.close()
-    for _ in range(100):
-        if not alive(pid):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the worker is still there")
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3]
-    except (OSError, FileNotFoundError):
-        return False
+    with started([sys.executable, "-c", script]) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        run.kill()
+        run.wait(60)
+        assert gone(pid, within_s=10.0)  # by itself: nobody has killed the session yet
 
 
 def test_structures_and_answers_come_through_the_pipe_as_they_are() -> None:

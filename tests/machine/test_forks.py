@@ -6,11 +6,12 @@ The test is a program of its own with two threads for torch, because the tests t
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.programs import environment, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -91,7 +92,7 @@ begun.wait()
 time.sleep(0.1)
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
-process = context.Process(target=child, args=(queue,))
+process = context.Process(target=child, args=(queue,), daemon=True)
 process.start()
 messages = [queue.get(timeout=30) for _ in range(2)]
 process.join()
@@ -107,9 +108,9 @@ print("ended")
 
 
 def test_forked_processes_compute_or_say_why_not(model_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(model_path)],
-        capture_output=True, text=True, timeout=150, env=environment, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    done = run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, model_path],
+        env=environment(OMP_NUM_THREADS=None),
+        within_s=150,
+    )
     assert done.stdout.strip() == "ended", done.stderr

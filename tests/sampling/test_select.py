@@ -67,6 +67,13 @@ def test_what_is_near_known_structures_is_not_picked() -> None:
     assert select(pool, calc=Known(), n=1, known=[pair(1.0, 0.001)]).picked == (1,)
 
 
+def test_copies_of_known_structures_are_left_out() -> None:
+    pool = [pair(3.0, 0.5), pair(1.0, 5.0)]
+    found = select(pool, calc=Known(), n=2, known=[pair(7.0, 0.5)])
+    assert found.picked == (1,)
+    assert found.left_out == {0: "it is among those known"}
+
+
 def test_wrecks_and_what_cannot_be_computed_are_left_out_with_the_reason() -> None:
     pool = [pair(900.0), pair(1.0, symbols="He2"), pair(2.0)]
     found = select(pool, calc=Known(), n=5, max_uncertainty_mev=500.0)

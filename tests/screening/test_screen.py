@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +30,7 @@ from jmp_calc.workflows.relax_settings import RelaxSettings
 from jmp_calc.workflows.statics.elastic_settings import ElasticSettings
 from jmp_calc.workflows.statics.eos import eos
 from jmp_calc.workflows.statics.eos_settings import EosSettings
+from tests.programs import environment, run
 from tests.screening.emt_calculators import Deadly, Mortal
 
 METALS = {"Cu": 3.7, "Al": 4.1, "Ni": 3.6, "Ag": 4.0, "Pd": 3.8, "Pt": 4.0}
@@ -171,11 +170,10 @@ def killed_and_resumed(tmp_path: Path, *, processes: int, kill: str, kills: int)
     frames, script = tmp_path / "frames.traj", tmp_path / "child.py"
     ase.io.write(frames, crystals(12))
     script.write_text(CHILD)
-    words = [sys.executable, str(script), str(frames), str(tmp_path / "out"), str(processes)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    mortal = {**environment, "JMP_TEST_KILL": kill}
-    codes = [subprocess.run(words, env=mortal, check=False).returncode for _ in range(kills)]
-    subprocess.run(words, env=environment, check=True)
+    words = [sys.executable, script, frames, tmp_path / "out", processes]
+    codes = [run(words, env=environment(JMP_TEST_KILL=kill)).returncode for _ in range(kills)]
+    done = run(words)
+    assert done.returncode == 0, done.stderr
     journal = (tmp_path / "out" / "screen.jsonl").read_text().splitlines()
     keys = [json.loads(line)["key"] for line in journal[1:]]
     assert len(keys) == len(set(keys))  # nothing was counted twice

@@ -93,8 +93,9 @@ class GradientPool:
                 raise answer
             if isinstance(answer, str):
                 raise RuntimeError(f"a training process failed:\n{answer}")
-            terms = terms + torch.tensor(answer, dtype=terms.dtype)
-            self._add(buffer)
+            found, known = answer
+            terms = terms + torch.tensor(found, dtype=terms.dtype)
+            self._add(buffer, known)
         return terms
 
     def close(self) -> None:
@@ -130,9 +131,13 @@ class GradientPool:
         self._pipes.append(here)
         self._buffers.append(buffer)
 
-    def _add(self, buffer: Tensor) -> None:
+    def _add(self, buffer: Tensor, known: Sequence[bool]) -> None:
+        """The gradients of a helper, but for weights that it has none of: a head without data in this step
+        stays without, and the optimizer leaves it alone."""
         pieces = buffer.split([p.numel() for p in self._parameters])
-        for parameter, piece in zip(self._parameters, pieces):
+        for parameter, piece, has_gradient in zip(self._parameters, pieces, known, strict=True):
+            if not has_gradient:
+                continue
             if parameter.grad is None:
                 parameter.grad = piece.view_as(parameter).clone()
             else:
@@ -169,9 +174,11 @@ def _work(
             for parameter in parameters:
                 parameter.grad = None
             terms = evaluate(potential, share)
+            known = [parameter.grad is not None for parameter in parameters]
             for parameter, piece in zip(parameters, pieces):
-                piece.copy_(torch.zeros(()) if parameter.grad is None else parameter.grad.reshape(-1))
-            pipe.send(terms.tolist())
+                if parameter.grad is not None:
+                    piece.copy_(parameter.grad.reshape(-1))
+            pipe.send((terms.tolist(), known))
         except JMPError as error:
             pipe.send(error)
         except Exception:

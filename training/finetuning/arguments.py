@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import TrainConfig, combined
+from ..combined import combined
+from ..config import TrainConfig
 from ..optim.schedules import within_time
 
 TrainSettings = TrainConfig | Callable[[TrainConfig], TrainConfig]

@@ -32,7 +32,7 @@ def _key_options(function: Any) -> Any:
 
 @click.command("check-data", epilog=EPILOG)
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@common_options(out="./jmp_results/check_data", network=False, calculator=False)
+@common_options(out="./jmp_results/check_data", network=False, calculator=False, machine=False)
 @click.option("--valid", multiple=True, type=click.Path(path_type=Path), help=ARGUMENTS.help("valid"))
 @click.option("--test", multiple=True, type=click.Path(path_type=Path), help=ARGUMENTS.help("test"))
 @ARGUMENTS.option("--index", argument="index")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +20,7 @@ from ...machine.signals import Interrupted, deferred_signals
 from ..common import jmp_calculator, output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
 from ..kept import Kept, digest, kept_in
 from ..remembering import Remembering
-from ..statics.together import evaluated, kept_relaxations, relaxed
+from ..statics.together import evaluated, relaxed
 from ..vibrations.hessian import way_of
 from ..vibrations.result import VibResult
 from ..vibrations.settings import VibSettings
@@ -110,7 +109,7 @@ def ts(
         kept = kept_in(out, prefix, work, what="ts", resume=resume)
         search = _Search(work, settings, out, prefix, kept, quiet)
         search.run(derivatives)
-        result = _result(search, kept_relaxations(out, prefix, resume=resume), quiet)
+        result = _result(search, quiet)
         if out is not None:
             result.write(out, prefix=prefix, plot=plot)
     return result
@@ -148,6 +147,7 @@ class _Search:
         quiet: bool,
     ) -> None:
         self.atoms, self.settings, self.kept, self.quiet = atoms, settings, kept, quiet
+        self.calculator = atoms.calc if kept is None else Remembering(atoms.calc, kept)
         self.path = None if out is None else output_path(out, "path.extxyz", prefix)
         self.frames: list[Atoms] = []
         self.history: list[TSStep] = []
@@ -161,13 +161,13 @@ class _Search:
         """
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-        calculator = self.atoms.calc
+        able = jmp_calculator(self.atoms.calc)
+        self.atoms.calc = self.calculator
         if self.kept is not None:
-            self.atoms.calc = Remembering(calculator, self.kept)
             derivatives = _remembered(derivatives, self.kept)
         self._steps(derivatives)
-        if jmp_calculator(calculator) is not None:
-            self.atoms.calc = calculator  # what follows goes through batches and second derivatives
+        if able is not None:
+            self.atoms.calc = able  # what follows goes through batches and second derivatives
 
     def _steps(self, derivatives: Callable[[Atoms], np.ndarray] | None) -> None:
         self._keep(0)  # before Sella sees forces that are not finite
@@ -213,7 +213,7 @@ def _remembered(
     return found
 
 
-def _result(search: _Search, journal: Path | None, quiet: bool) -> TSResult:
+def _result(search: _Search, quiet: bool) -> TSResult:
     """What was found, its vibrations and what it connects, with warnings of what is doubtful."""
     settings, found = search.settings, search.atoms
     vibrations = None
@@ -231,7 +231,7 @@ def _result(search: _Search, journal: Path | None, quiet: bool) -> TSResult:
         )
     if vibrations is not None and len(vibrations.imaginary_cm1):
         scan = _energies_along(found, vibrations, search.kept, quiet)
-        ends = _ends(found, vibrations, search, journal, quiet) if settings.connect else ()
+        ends = _ends(found, vibrations, search, quiet) if settings.connect else ()
     result = TSResult(
         atoms=search.frames[-1],
         converged=search.converged,
@@ -266,19 +266,18 @@ def _energies_along(
     return SCAN_A, np.array([frame.get_potential_energy() for frame in frames]) - vibrations.energy_ev
 
 
-def _ends(
-    found: Atoms, vibrations: VibResult, search: _Search, journal: Path | None, quiet: bool
-) -> tuple[Atoms, ...]:
+def _ends(found: Atoms, vibrations: VibResult, search: _Search, quiet: bool) -> tuple[Atoms, ...]:
     """Both sides, relaxed, with their energies and forces."""
+    sides = _displaced(found, vibrations, np.array([-OFF_A, OFF_A]))
+    for side in sides:
+        side.calc = search.calculator  # a relaxation that goes on takes its steps again too
     sides = relaxed(
-        _displaced(found, vibrations, np.array([-OFF_A, OFF_A])),
+        sides,
         fmax=search.settings.fmax,
         steps=search.settings.steps,
         allow_unconverged=True,
         what="side",
         quiet=quiet,
-        journal=journal,
-        kept=search.kept,
     )
     return tuple(evaluated(sides, ["energy", "forces"], what="side", quiet=quiet, kept=search.kept))
 

@@ -14,7 +14,6 @@ from ...errors import JMPWarning, NotConvergedError
 from ...io.atomic import replacing
 from ...io.records import STATE
 from ..common import output_path, write_frames
-from ..relax_many import JOURNAL
 from ..vibrations.result import VibResult
 from .ts_settings import TSSettings
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 
 PLOTS = ("ts.svg", "ts.png")
 WRITTEN = ("ts.extxyz", "path.extxyz", "ts.dat", "mode.extxyz", "ends.extxyz", *PLOTS)
-OUTPUTS = (*WRITTEN, STATE, JOURNAL)
-"""With what a run keeps to go on from."""
+OUTPUTS = (*WRITTEN, STATE)
 
 
 @dataclass(frozen=True)

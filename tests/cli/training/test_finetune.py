@@ -6,8 +6,6 @@ import multiprocessing
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from click.testing import Result
 
 from jmp_calc.training.run.checkpoint import load_checkpoint
 from jmp_calc.zoo.container import load_model
+from tests.training.helpers.served import command, served
 
 Run = Callable[..., Result]
 FAST = ("--epochs", 1, "--batch-size", 4, "--lr", "1e-3")
@@ -319,48 +318,27 @@ def test_the_log_has_what_was_printed_and_goes_on(run: Run, tmp_path: Path, data
 def test_a_job_that_is_stopped_twice_resumes_to_the_same_weights(
     tmp_path: Path, data: Path, model: str
 ) -> None:
-    def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "jmp_calc.cli.main",
-                "finetune",
-                str(data),
-                "-m",
-                model,
-                "-o",
-                str(out),
-                "--epochs",
-                "10",
-                "--batch-size",
-                "2",
-                "--lr",
-                "1e-3",
-                *more,
-            ],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-        )
-
-    def finish(process: subprocess.Popen[bytes], code: int) -> None:
-        _, messages = process.communicate(timeout=120)
-        assert process.returncode == code, messages.decode()
+    words = ["finetune", data, "-m", model, "--epochs", 10, "--batch-size", 2, "--lr", 1e-3, "-o"]
+    said = tmp_path / "said.stderr"
 
     def steps() -> int:
         state = tmp_path / "run" / "state.pt"
         return load_checkpoint(state).progress.step if state.exists() else -1
 
     for signum, code, more in ((signal.SIGTERM, 143, ()), (signal.SIGINT, 130, ("--resume",))):
-        before, process = steps(), start(tmp_path / "run", *more)
-        while steps() <= before:
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signum)
-        finish(process, code)
+        before = steps()
+        with served(command, *words, tmp_path / "run", *more, output=said.with_suffix("")) as process:
+            while steps() <= before:
+                assert process.exitcode is None
+                time.sleep(0.05)
+            os.kill(process.pid, signum)
+            process.join(120)
+            assert process.exitcode == code, said.read_text()
         assert max(before, 0) < steps() < 10 * 5
-    finish(start(tmp_path / "run", "--resume"), 0)
-    finish(start(tmp_path / "whole"), 0)
+    for out in ([tmp_path / "run", "--resume"], [tmp_path / "whole"]):
+        with served(command, *words, *out, output=said.with_suffix("")) as process:
+            process.join(120)
+            assert process.exitcode == 0, said.read_text()
     for name in ("best.safetensors", "last.safetensors"):
         a = load_model(tmp_path / "run" / name).potential.state_dict()
         b = load_model(tmp_path / "whole" / name).potential.state_dict()

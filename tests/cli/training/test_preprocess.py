@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from jmp_calc.training.records.record_set import RecordSet
+from tests.programs import JMP_CALC, started
 from tests.training.helpers.tiny import emt_file
 
 
@@ -76,23 +74,12 @@ def test_refusals(
 def test_interrupted_run_leaves_nothing_that_looks_finished(tmp_path: Path, kill: int) -> None:
     data = emt_file(tmp_path / "emt.extxyz", 20)
     data.write_text(data.read_text() * 500)
-    command = [
-        sys.executable,
-        "-m",
-        "jmp_calc.cli.main",
-        "preprocess",
-        str(data),
-        "-o",
-        str(tmp_path / "set"),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=dict(os.environ))
-    deadline = time.monotonic() + 120.0
-    while not (tmp_path / "set.part/records-0000.lmdb").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(kill)
-    _, stderr = process.communicate()
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[kill], (
-        stderr.decode()
-    )
+    with started([*JMP_CALC, "preprocess", data, "-o", tmp_path / "set"]) as process:
+        deadline = time.monotonic() + 120.0
+        while not (tmp_path / "set.part/records-0000.lmdb").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(kill)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[kill], stderr
     assert not (tmp_path / "set").exists()
     assert (tmp_path / "set.part").exists() == (kill == signal.SIGKILL)

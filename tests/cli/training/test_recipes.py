@@ -23,8 +23,9 @@ from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.finetuning.network import network_for, with_layers
 from jmp_calc.training.finetuning.options import DataOptions, ModelOptions
 from jmp_calc.training.finetuning.prepare import load_start
+from jmp_calc.training.finetuning.recipe import Variant
 from jmp_calc.training.finetuning.recipe_frames import force_rms, read_recipe_frames
-from jmp_calc.training.finetuning.recipes import Variant, finetune_recipe
+from jmp_calc.training.finetuning.recipes import finetune_recipe
 from jmp_calc.training.validation.history import read_history
 from jmp_calc.zoo.container import ModelCard, load_model, save_model
 from tests.training.helpers import hdf5_layouts, layouts

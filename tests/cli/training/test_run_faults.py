@@ -6,9 +6,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +19,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from click.testing import Result
+from filelock import FileLock
 
-from jmp_calc.io.outdir import locked
+from jmp_calc.io.outdir import LOCK_NAME
 from jmp_calc.training.run.checkpoint import load_checkpoint
 from jmp_calc.training.validation.history import read_history
 from jmp_calc.zoo.container import load_model
+from tests.programs import JMP_CALC, environment
+from tests.programs import run as run_program
 
 Run = Callable[..., Result]
 FAST = ("--epochs", 1, "--batch-size", 4, "--lr", "1e-3")
@@ -76,18 +76,9 @@ def fails(done: Result | Done, code: int, *words: str) -> None:
 def program(*words: object, limit: int | None = None, **variables: str | None) -> Done:
     """The command line in a process of its own, perhaps with a largest file size; a variable None is taken
     away."""
-    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
     set_limit = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    done = subprocess.run(
-        [sys.executable, "-m", "jmp_calc.cli.main", *map(str, words)],
-        capture_output=True,
-        check=False,
-        env={key: value for key, value in environment.items() if value is not None},
-        preexec_fn=set_limit,
-    )
-    stdout, stderr = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    return Done(done.returncode, stdout + stderr, stderr)
+    done = run_program([*JMP_CALC, *words], env=environment(**variables), limit=set_limit)
+    return Done(done.returncode, done.stdout + done.stderr, done.stderr)
 
 
 def test_fault_51_copies_between_training_and_validation(
@@ -226,22 +217,15 @@ def test_fault_58_full_disk_while_the_log_is_written(
     assert run(*words).exit_code == 0
     (tmp_path / "run" / "train.log").unlink()
     (tmp_path / "run" / "train.log").symlink_to("/dev/full")
-    fails(program(*words, "--resume"), 1, "No space is left on the disk", "free some space")
+    fails(run(*words, "--resume"), 1, "No space is left on the disk", "free some space")
 
 
 def test_fault_63_two_jobs_in_one_folder(run: Run, tmp_path: Path, data: Path, model: str) -> None:
     out = tmp_path / "run"
     out.mkdir()
-    outcome: list[Done] = []
-
-    def second() -> None:
-        outcome.append(program("finetune", data, "-m", model, "-o", out, *FAST))
-
-    with locked(out):
-        job = threading.Thread(target=second)
-        job.start()
-        job.join()
-    fails(outcome[0], 2, "Another jmp-calc job is writing into this folder")
+    with FileLock(out / LOCK_NAME):
+        done = run("finetune", data, "-m", model, "-o", out, *FAST)
+    fails(done, 2, "Another jmp-calc job is writing into this folder")
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     assert run("finetune", data, "-m", model, "-o", out, *FAST).exit_code == 0
 

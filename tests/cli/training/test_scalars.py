@@ -15,7 +15,7 @@ from click.testing import Result
 
 from jmp_calc.training.finetuning.recipes import finetune_recipe
 from jmp_calc.zoo.container import load_model
-from tests.training.helpers import layouts
+from tests.training.helpers import scalar_layouts
 
 Run = Callable[..., Result]
 
@@ -134,12 +134,12 @@ def test_recipes_run_from_the_files_of_their_data_sets(run: Run, tmp_path: Path,
     """The fold of MatBench, a split of QMOF and complexes of PDBBind; units, pooling and errors of the
     recipe."""
     (tmp_path / "m").mkdir()
-    layouts.write_matbench(
+    scalar_layouts.write_matbench(
         tmp_path / "m", "jdft2d", "exfoliation_en", 636, [10.0 + i % 3 for i in range(636)]
     )
-    layouts.write_qmof(tmp_path / "q", 20)
+    scalar_layouts.write_qmof(tmp_path / "q", 20)
     (tmp_path / "p").mkdir()
-    layouts.write_pdbbind(tmp_path / "p", [f"{i}abc" for i in range(10, 30)])
+    scalar_layouts.write_pdbbind(tmp_path / "p", [f"{i}abc" for i in range(10, 30)])
     cases = {
         "matbench-jdft2d": (tmp_path / "m", ("--fold", 1, "--batch-size", 64)),
         "qmof-bandgap": (tmp_path / "q", ("--split", "code")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -24,6 +24,7 @@ from jmp_calc.training.loop import fit
 from jmp_calc.training.optim.gradients import SummedGradients, step_shares
 from jmp_calc.training.optim.optimizer import make_optimizer
 from jmp_calc.zoo.names import resolve
+from tests.programs import gone, run
 from tests.training.helpers.programs import CONFIG, HEADS, job, simple_potential
 
 pytestmark = pytest.mark.slow
@@ -159,16 +160,9 @@ def test_a_compiler_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
         "print(child.pid, flush=True)\n"
         "time.sleep(15)\n"
     )
-    words = [sys.executable, "-c", starter, str(file), str(tmp_path / "program.pt2")]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
+    done = run([sys.executable, "-c", starter, file, tmp_path / "program.pt2"])
     pid = int(done.stdout)
-    for _ in range(60):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            break
-        subprocess.run(["sleep", "0.5"], check=True)
-    else:
-        os.kill(pid, 9)
+    if not gone(pid, within_s=30.0):  # its session is not that of the starter
+        os.kill(pid, signal.SIGKILL)
         pytest.fail("the compiler went on")
     assert not (tmp_path / "program.pt2").exists()

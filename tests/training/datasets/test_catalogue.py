@@ -26,7 +26,7 @@ from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.datasets import catalogue
 from jmp_calc.training.datasets.catalogue import Publication, PublishedFile, fetch, load_catalogue
 from jmp_calc.training.datasets.registry import FAMILIES
-from tests.training.helpers import hdf5_layouts, layouts
+from tests.training.helpers import hdf5_layouts, layouts, scalar_layouts
 from tests.zoo.test_download import Server, serving
 
 
@@ -234,7 +234,7 @@ def test_export_keeps_labels_identifiers_and_skips_bad_frames(tmp_path: Path) ->
     assert (
         run("data", "export", "transition1x", "train", "--data", tmp_path, "-o", out).exit_code == 2
     )  # it exists
-    layouts.write_matbench(tmp_path, "jdft2d", "exfoliation_en", 636, [float(i) for i in range(636)])
+    scalar_layouts.write_matbench(tmp_path, "jdft2d", "exfoliation_en", 636, [float(i) for i in range(636)])
     out = tmp_path / "test.extxyz"
     done = run(
         "data",

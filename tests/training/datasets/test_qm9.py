@@ -18,7 +18,7 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.datasets.formats.graph_pickles import load_old_torch
 from jmp_calc.training.datasets.qm9 import UNITS, FrameSource, open_qm9, split_qm9
 from jmp_calc.training.datasets.qm9_frames import TARGETS
-from tests.training.helpers import layouts
+from tests.training.helpers import qm9_layouts
 
 FORMS = ("xyz", "tar", "sdf", "pt", "old pt", "zip")
 
@@ -26,13 +26,13 @@ FORMS = ("xyz", "tar", "sdf", "pt", "old pt", "zip")
 def write(folder: Path, form: str) -> None:
     """One of the forms, with the list of uncharacterised molecules where it needs one."""
     if form in ("xyz", "tar", "sdf"):
-        layouts.write_uncharacterised(folder)
+        qm9_layouts.write_uncharacterised(folder)
     if form in ("xyz", "tar"):
-        layouts.write_qm9_xyz(folder, packed=form == "tar")
+        qm9_layouts.write_qm9_xyz(folder, packed=form == "tar")
     elif form == "sdf":
-        layouts.write_qm9_sdf(folder)
+        qm9_layouts.write_qm9_sdf(folder)
     else:
-        layouts.write_qm9_graphs(folder / "qm9_v3.pt", old_form=form == "old pt")
+        qm9_layouts.write_qm9_graphs(folder / "qm9_v3.pt", old_form=form == "old pt")
     if form == "zip":
         with zipfile.ZipFile(folder / "qm9_v3.zip", "w") as archive:
             archive.write(folder / "qm9_v3.pt", "qm9_v3.pt")
@@ -47,12 +47,12 @@ def small(folder: Path, form: str) -> FrameSource:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_molecules_in_the_same_units(tmp_path: Path, form: str) -> None:
     source = small(tmp_path, form)
-    rows = [row for row in layouts.qm9_rows() if row.index != 4]
+    rows = [row for row in qm9_layouts.qm9_rows() if row.index != 4]
     assert [frame.identifier for frame in source] == [f"gdb_{row.index}" for row in rows]
     assert source.n_atoms.tolist() == [5, 3, 3, 8]  # molecules of three atoms stay
     rounding = 1e-6 if "pt" in form or form == "zip" else 1e-12
     for frame, row in zip(source, rows):
-        wanted = dict(zip(TARGETS, layouts.qm9_converted(row).tolist()))
+        wanted = dict(zip(TARGETS, qm9_layouts.qm9_converted(row).tolist()))
         if form in ("xyz", "tar"):
             wanted = {name: value for name, value in wanted.items() if not name.endswith("_ATOM")}
         assert frame.targets == pytest.approx(wanted, rel=rounding, abs=rounding)
@@ -90,17 +90,17 @@ def test_an_incomplete_set_is_refused_because_the_split_would_be_another(tmp_pat
 
 
 def test_the_list_of_uncharacterised_molecules_must_be_complete(tmp_path: Path) -> None:
-    layouts.write_qm9_xyz(tmp_path)
+    qm9_layouts.write_qm9_xyz(tmp_path)
     with pytest.raises(BadInputError, match="list of uncharacterised molecules is missing"):
         open_qm9(tmp_path)
-    layouts.write_uncharacterised(tmp_path, count=3000)
+    qm9_layouts.write_uncharacterised(tmp_path, count=3000)
     with pytest.raises(BadInputError, match="lists 3000 molecules, not 3054"):
         open_qm9(tmp_path)
 
 
 def test_bad_text_files_are_named(tmp_path: Path) -> None:
-    layouts.write_uncharacterised(tmp_path)
-    layouts.write_qm9_sdf(tmp_path)
+    qm9_layouts.write_uncharacterised(tmp_path)
+    qm9_layouts.write_qm9_sdf(tmp_path)
     csv = tmp_path / "gdb9.sdf.csv"
     good = csv.read_text()
     csv.write_text("\n".join(line for line in good.splitlines() if not line.startswith("gdb_5")))
@@ -113,7 +113,7 @@ def test_bad_text_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="not finite"):
         open_qm9(tmp_path)
     (tmp_path / "gdb9.sdf").unlink()
-    layouts.write_qm9_xyz(tmp_path)
+    qm9_layouts.write_qm9_xyz(tmp_path)
     (tmp_path / "dsgdb9nsd_000003.xyz").write_text("3\ngdb 3 1.0\n")
     with pytest.raises(BadInputError, match="not a QM9 xyz file") as caught:
         open_qm9(tmp_path)
@@ -147,8 +147,8 @@ def test_code_in_a_graph_file_never_runs(tmp_path: Path, old_form: bool) -> None
 
 
 def test_archives_that_unpack_to_more_than_molecules_are_refused(tmp_path: Path) -> None:
-    layouts.write_uncharacterised(tmp_path)
-    layouts.write_qm9_xyz(tmp_path, packed=True)
+    qm9_layouts.write_uncharacterised(tmp_path)
+    qm9_layouts.write_qm9_xyz(tmp_path, packed=True)
     (packed,) = tmp_path.glob("*.tar*")
     with tarfile.open(packed, "w:bz2") as archive:
         entry = tarfile.TarInfo("a.xyz")
@@ -170,7 +170,7 @@ def test_a_damaged_packed_graph_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_damaged_graph_files_are_refused(tmp_path: Path) -> None:
-    layouts.write_qm9_graphs(tmp_path / "qm9_v3.pt", old_form=True)
+    qm9_layouts.write_qm9_graphs(tmp_path / "qm9_v3.pt", old_form=True)
     content = (tmp_path / "qm9_v3.pt").read_bytes()
     for cut in (10, 200, len(content) // 2, len(content) - 5):
         with pytest.raises(BadInputError):

@@ -15,11 +15,11 @@ from jmp_calc.training.datasets.formats.json_stream import stream_array, stream_
 from jmp_calc.training.datasets.matbench import TASKS, identifier, kfold, open_matbench, split_matbench
 from jmp_calc.training.datasets.pdbbind import TARGET, open_pdbbind, split_pdbbind
 from jmp_calc.training.datasets.qmof import open_qmof, split_qmof
-from tests.training.helpers import layouts
+from tests.training.helpers import scalar_layouts
 
 
 def test_matbench_structures_targets_and_names(tmp_path: Path) -> None:
-    structures = layouts.write_matbench(tmp_path, "mp_e_form", "e_form", 10)
+    structures = scalar_layouts.write_matbench(tmp_path, "mp_e_form", "e_form", 10)
     source = open_matbench(tmp_path, "matbench_mp_e_form", complete=False)
     assert source.n_atoms.tolist() == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]  # a cell of one atom is legal
     for i, frame in enumerate(source):
@@ -39,12 +39,12 @@ def test_matbench_identifiers_and_sizes() -> None:
 
 
 def test_matbench_published_folds_win(tmp_path: Path) -> None:
-    layouts.write_matbench(tmp_path, "dielectric", "n", 10)
+    scalar_layouts.write_matbench(tmp_path, "dielectric", "n", 10)
     source = open_matbench(tmp_path, "dielectric", complete=False)
     computed = split_matbench(source, tmp_path, "dielectric", "fold-2")
     assert "not there to confirm" in computed.how
     names = [frame.identifier or "" for frame in source]
-    folds = layouts.write_matbench_folds(tmp_path, "dielectric", names)
+    folds = scalar_layouts.write_matbench_folds(tmp_path, "dielectric", names)
     parts = split_matbench(source, tmp_path, "dielectric", "fold-2")
     assert [names[i] for i in parts.test] == folds["fold_2"]["test"]
     train = np.array([names.index(n) for n in folds["fold_2"]["train"]])
@@ -73,14 +73,14 @@ def test_folds_cover_everything_once() -> None:
 
 @pytest.mark.parametrize("value", [None, float("nan"), "text"])
 def test_matbench_bad_targets_name_the_row(tmp_path: Path, value: object) -> None:
-    layouts.write_matbench(tmp_path, "phonons", "last phdos peak", 3, [1.0, value, 2.0])
+    scalar_layouts.write_matbench(tmp_path, "phonons", "last phdos peak", 3, [1.0, value, 2.0])
     with pytest.raises(BadInputError, match="The target 'last phdos peak' is") as caught:
         open_matbench(tmp_path, "phonons", complete=False)
     assert "row 1" in str(caught.value)
 
 
 def test_matbench_refusals(tmp_path: Path) -> None:
-    layouts.write_matbench(tmp_path, "mp_gap", "gap pbe", 3)
+    scalar_layouts.write_matbench(tmp_path, "mp_gap", "gap pbe", 3)
     with pytest.raises(BadInputError, match="has 3 rows, not 106113"):
         open_matbench(tmp_path, "mp_gap")
     with pytest.raises(UsageError, match="did you mean mp_gap"):
@@ -127,7 +127,7 @@ def test_json_is_read_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_qmof_joins_by_identifier_and_reads_species(tmp_path: Path) -> None:
-    positions = layouts.write_qmof(tmp_path / "qmof_database", 20)
+    positions = scalar_layouts.write_qmof(tmp_path / "qmof_database", 20)
     source = open_qmof(tmp_path)
     assert [frame.identifier for frame in source] == [f"qmof-{i:04d}" for i in range(20)]
     assert source[1].numbers.tolist() == [29, 8, 30, 29]
@@ -151,7 +151,7 @@ def test_qmof_sizes_of_the_code() -> None:
 
 
 def test_qmof_lists_of_different_versions(tmp_path: Path) -> None:
-    layouts.write_qmof(tmp_path, 5)
+    scalar_layouts.write_qmof(tmp_path, 5)
     rows = json.loads((tmp_path / "qmof_structure_data.json").read_text())
     (tmp_path / "qmof_structure_data.json").write_text(json.dumps(rows[1:]))
     with pytest.raises(BadInputError, match="1 of 5 rows have no structure, such as .'qmof-0004'"):
@@ -162,7 +162,7 @@ def test_qmof_lists_of_different_versions(tmp_path: Path) -> None:
 
 
 def test_pdbbind_ligand_then_pocket(tmp_path: Path) -> None:
-    layouts.write_pdbbind(tmp_path, ["1abc", "2def"])
+    scalar_layouts.write_pdbbind(tmp_path, ["1abc", "2def"])
     source = open_pdbbind(tmp_path)
     frame = source[1]
     assert frame.identifier == "2def" and frame.targets == {TARGET: 5.5}

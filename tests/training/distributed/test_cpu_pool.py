@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -49,24 +50,49 @@ def test_two_processes_give_the_gradients_of_one() -> None:
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-7 * float(b.abs().max()))
 
 
-def test_weights_changed_by_the_optimizer_reach_the_other_process() -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many for torch, and what there were afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_weights_changed_by_the_optimizer_reach_the_other_process_and_threads_are_restored(
+    two_threads: None,
+) -> None:
     potential, halves = tiny_potential(), shares(2, processes=2)
     with GradientPool(potential, SummedGradients(CONFIG), 2) as pool:
+        assert torch.get_num_threads() == 1
         before = pool.gradients(halves)
         with torch.no_grad():
             for parameter in potential.parameters():
                 parameter.mul_(1.1)
         after = pool.gradients(halves)
         expected = sum(SummedGradients(CONFIG)(copy.deepcopy(potential), share) for share in halves)
+    assert torch.get_num_threads() == 2
     assert torch.allclose(after, expected, rtol=1e-5)
     assert not torch.allclose(after, before, rtol=1e-3)
 
 
-def test_threads_are_restored() -> None:
-    threads = torch.get_num_threads()
-    with GradientPool(tiny_potential(), SummedGradients(CONFIG), 2):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == threads
+class FirstWeight:
+    """A loss of the first weight alone, as of a step without data of a head."""
+
+    def __call__(self, potential: torch.nn.Module, share: float) -> torch.Tensor:
+        loss = share * next(potential.parameters()).sum()
+        loss.backward()
+        return loss.detach().expand(4)
+
+
+def test_weights_that_no_share_is_about_have_no_gradient() -> None:
+    """An optimizer moves weights whose gradient is zero, by what it remembers of them and by their decay."""
+    potential = tiny_potential()
+    with GradientPool(potential, FirstWeight(), 2) as pool:
+        pool.gradients([1.0, 2.0])
+    first, *others = potential.parameters()
+    assert first.grad is not None and (first.grad == 3.0).all()
+    assert all(weight.grad is None for weight in others)
 
 
 class Fails:
@@ -78,16 +104,10 @@ class Fails:
         return torch.zeros(4)
 
 
-def test_an_error_of_a_helper_is_raised_here() -> None:
-    with (
-        GradientPool(tiny_potential(), Fails(), 2) as pool,
-        pytest.raises(UsageError, match="cannot be used"),
-    ):
-        pool.gradients(["first", "second"])
-
-
-def test_a_helper_that_is_gone_is_named() -> None:
+def test_an_error_of_a_helper_is_raised_here_and_a_helper_that_is_gone_is_named() -> None:
     with GradientPool(tiny_potential(), Fails(), 2) as pool:
+        with pytest.raises(UsageError, match="cannot be used"):
+            pool.gradients(["first", "second"])
         pool._helpers[0].kill()
         pool._helpers[0].join()
         with pytest.raises(UsageError, match="has ended"):

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.mixture import load_mixture
 from jmp_calc.training.pretraining.pack import save_packed
 from jmp_calc.zoo.container import load_model
+from tests.programs import environment, run
 from tests.training.helpers.mixture_data import write_mixture
 from tests.training.helpers.pairs import VARIABLES
 from tests.training.helpers.resumed import resumed_fit
@@ -74,18 +74,10 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     tiny_model(earlier / "tiny.safetensors", "old", "other")
     for seed, (name, count) in enumerate({"train": 7, "valid": 3, "earlier": 4, "held": 18}.items()):
         emt_file(earlier / f"{name}.extxyz", count, seed=seed)
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment.update(
-        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.helpers.two_processes", str(out)],
-        cwd=ROOT,
-        env=environment,
-        timeout=600,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = run(
+        [sys.executable, "-m", "tests.training.helpers.two_processes", out],
+        env=environment(**dict.fromkeys(VARIABLES)),
+        within_s=600,
     )
     assert (out / "found.json").is_file(), done.stderr
     return Outcome(out, json.loads((out / "found.json").read_text()), done.returncode, done.stderr)

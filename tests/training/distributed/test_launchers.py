@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,10 +13,11 @@ from click.testing import CliRunner
 from jmp_calc.cli.main import cli
 from jmp_calc.training.distributed.launch import DistributedConfig, processes
 from jmp_calc.zoo.container import load_model
+from tests.programs import environment, run
+from tests.training.helpers import served
 from tests.training.helpers.pairs import VARIABLES, by_srun, pair
 from tests.training.helpers.tiny import emt_file, tiny_model
 
-ROOT = Path(__file__).parents[3]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "jmp_calc.cli.main")
 
 
@@ -92,20 +91,13 @@ def same_run(folder: Path, out: str, printed: str) -> None:
     assert printed.count("next:") == log.count("next:") == log.count("started on") == 1
 
 
+@pytest.mark.slow
 def test_torchrun(folder: Path) -> None:
     pytest.importorskip("lightning_fabric")
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment.update(
-        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), OMP_NUM_THREADS="1"
-    )
-    done = subprocess.run(
+    done = run(
         [sys.executable, *TORCHRUN, *command(folder, "torchrun")],
+        env=environment(**dict.fromkeys(VARIABLES)),
         cwd=folder,
-        env=environment,
-        timeout=300,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     same_run(folder, "torchrun", done.stdout + done.stderr)
@@ -113,14 +105,10 @@ def test_torchrun(folder: Path) -> None:
 
 def test_srun(folder: Path) -> None:
     pytest.importorskip("lightning_fabric")
-    ended = pair(run_cli, command(folder, "srun"), out=folder / "output", launcher=by_srun)
+    ended = pair(served.command, *command(folder, "srun"), out=folder / "output", launcher=by_srun)
     assert ended.codes == (0, 0), ended.stderr
     assert ended.stdout[1] == ended.stderr[1] == ""
     same_run(folder, "srun", ended.stdout[0] + ended.stderr[0])
-
-
-def run_cli(arguments: list[str]) -> None:
-    cli.main(arguments)
 
 
 def test_a_launcher_says_how_many_processes_there_are() -> None:

@@ -16,7 +16,8 @@ from jmp_calc.training import (
     TargetTask,
     TrainConfig,
 )
-from jmp_calc.training.config import StageConfig, combined
+from jmp_calc.training.combined import combined
+from jmp_calc.training.config import StageConfig
 from jmp_calc.training.finetuning.arguments import Given
 from jmp_calc.training.finetuning.options import refuse_energies
 from jmp_calc.training.finetuning.recipes import finetune_recipe

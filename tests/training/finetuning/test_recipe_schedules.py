@@ -12,7 +12,8 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import JMP_L, JMP_S, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.shapes import shapes_only
-from jmp_calc.training.finetuning.recipes import HeadKind, finetune_recipe, recipe_names
+from jmp_calc.training.finetuning.recipe import HeadKind
+from jmp_calc.training.finetuning.recipes import finetune_recipe, recipe_names
 from jmp_calc.training.optim.optimizer import Schedule, make_optimizer
 from jmp_calc.training.optim.schedules import GroupRates
 

@@ -9,13 +9,8 @@ import pytest
 from jmp_calc.errors import UsageError
 from jmp_calc.model.config import JMP_L, JMP_S
 from jmp_calc.training.datasets.registry import FAMILIES
-from jmp_calc.training.finetuning.recipes import (
-    JMP_L_RATES,
-    JMP_S_RATES,
-    disagreements,
-    finetune_recipe,
-    recipe_names,
-)
+from jmp_calc.training.finetuning.recipe import JMP_L_RATES, JMP_S_RATES
+from jmp_calc.training.finetuning.recipes import disagreements, finetune_recipe, recipe_names
 from jmp_calc.training.pretraining.published import PRETRAIN_RECIPES
 
 

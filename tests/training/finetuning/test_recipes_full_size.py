@@ -18,7 +18,8 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import JMP_L, JMP_S, BackboneConfig, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.model.shapes import shapes_only
-from jmp_calc.training.finetuning.recipes import FinetuneRecipe, finetune_recipe, recipe_names
+from jmp_calc.training.finetuning.recipe import FinetuneRecipe
+from jmp_calc.training.finetuning.recipes import finetune_recipe, recipe_names
 from jmp_calc.training.optim.optimizer import layer_groups
 from tests.training.helpers.one_step import one_step
 from tests.training.helpers.small_sets import write_official_network

@@ -76,7 +76,7 @@ def crystals(count: int, seed: int) -> list[Atoms]:
     rng = np.random.default_rng(seed)
     frames = []
     for _ in range(count):
-        atoms = bulk("Cu", cubic=True) * (1, 1, 2)
+        atoms = bulk("Cu", cubic=True)
         atoms.set_cell(atoms.cell.array * rng.uniform(0.97, 1.04), scale_atoms=True)
         atoms.rattle(0.08, rng=rng)
         frames.append(atoms)

@@ -1,29 +1,17 @@
-"""Pairs of processes of one run, forked from a server that has imported everything once: then a start is
-quick.
-
-Every process gets the variables that a launcher would give it, and writes what it prints to a file of its
-own.
-"""
+"""Pairs of processes of one run: each gets the variables that a launcher would give it."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.cli.main import report
-from jmp_calc.machine.signals import sigterm_raises
+from tests.training.helpers.served import prepared
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [__name__, "tests.training.helpers.two_processes", "lightning_fabric", "jmp_calc.cli.training.finetune"]
-)
 VARIABLES = (
     "RANK",
     "LOCAL_RANK",
@@ -88,7 +76,12 @@ def pair(
     out.mkdir(parents=True, exist_ok=True)
     port, began = free_port(), time.monotonic()
     processes: list[Any] = [
-        CONTEXT.Process(target=_run, args=(target, arguments, launcher(rank, port), out / f"{rank}"))
+        prepared(
+            target,
+            *arguments,
+            output=out / f"{rank}",
+            variables={**dict.fromkeys(VARIABLES), **launcher(rank, port)},
+        )
         for rank in (0, 1)
     ]
     for process in processes:
@@ -110,19 +103,3 @@ def free_port() -> int:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
     raise AssertionError("no free port")
-
-
-def _run(
-    target: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str], output: Path
-) -> None:
-    for name in VARIABLES:
-        os.environ.pop(name, None)
-    os.environ.update(variables)
-    for stream, name in ((1, "stdout"), (2, "stderr")):
-        with open(f"{output}.{name}", "wb") as file:
-            os.dup2(file.fileno(), stream)
-    try:
-        with sigterm_raises():
-            target(*arguments)
-    except BaseException as error:
-        sys.exit(report(error))

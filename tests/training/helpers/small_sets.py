@@ -20,10 +20,10 @@ from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import BackboneConfig
 from jmp_calc.training.datasets import matbench, md22, qm9, qmof, rmd17
 from jmp_calc.training.datasets.registry import FAMILIES
-from jmp_calc.training.finetuning.recipes import FinetuneRecipe
+from jmp_calc.training.finetuning.recipe import FinetuneRecipe
 from jmp_calc.zoo.container import ModelCard, save_model
 from jmp_calc.zoo.official import read_official
-from tests.training.helpers import hdf5_layouts, layouts
+from tests.training.helpers import hdf5_layouts, layouts, qm9_layouts, scalar_layouts
 from tests.zoo import synthetic
 
 _SUBSETS = {"dipeptides": hdf5_layouts.DIPEPTIDES, "solvated_amino_acids": hdf5_layouts.SOLVATED}
@@ -40,14 +40,14 @@ def write_small_set(folder: Path, recipe: FinetuneRecipe) -> None:
     elif recipe.dataset == "spice":
         hdf5_layouts.write_spice(folder / f"{recipe.member}.h5", {"a": (_SUBSETS[recipe.member], 20)})
     elif recipe.dataset == "qm9":
-        layouts.write_qm9_sdf(folder, more=48)
-        layouts.write_uncharacterised(folder)
+        qm9_layouts.write_qm9_sdf(folder, more=48)
+        qm9_layouts.write_uncharacterised(folder)
     elif recipe.dataset == "matbench":
-        layouts.write_matbench(folder, recipe.member, matbench.TASKS[recipe.member].column, 30)
+        scalar_layouts.write_matbench(folder, recipe.member, matbench.TASKS[recipe.member].column, 30)
     elif recipe.dataset == "qmof":
-        layouts.write_qmof(folder, 12)
+        scalar_layouts.write_qmof(folder, 12)
     elif recipe.dataset == "pdbbind":
-        layouts.write_pdbbind(folder, [f"{i}abc" for i in range(20)])
+        scalar_layouts.write_pdbbind(folder, [f"{i}abc" for i in range(20)])
     else:
         raise ValueError(f"no small set of {recipe.dataset}")
 

@@ -7,10 +7,12 @@ for bit.
 from __future__ import annotations
 
 import os
+import resource
 import signal
-import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,60 +25,52 @@ from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.run.checkpoint import load_checkpoint
 from jmp_calc.training.validation.history import read_history
 from jmp_calc.zoo.container import load_model
+from tests.training.helpers.served import served
 from tests.training.helpers.tiny import emt_file, tiny_model
 
-SETTINGS = (
-    "epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)"
+SETTINGS = TrainConfig(
+    epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)
 )
-# Deaths without a mock: at the renaming of a file (audit events), in the middle of a write (limit of the file
-# size, whose signal is deadly unless Python ignores it), or some time after the first validation.
-CHILD = f"""
-import os, resource, signal, sys, threading
-from jmp_calc import finetune
-from jmp_calc.training.config import OptimConfig, TrainConfig
 
-data, model, out, resume, how, argument = sys.argv[1:]
-die = lambda: os.kill(os.getpid(), signal.SIGKILL)
-left = [int(argument.partition("*")[2] or 1)]
 
-def at_rename(event, args):
-    if event == "os.rename" and os.path.basename(str(args[1])) == argument.partition("*")[0]:
-        left[0] -= 1
-        if left[0] == 0:
-            die()
+def mortal(data: Path, model: Path, out: Path, resume: bool, how: str, argument: str) -> None:
+    """A fine-tuning that dies without a mock: at the renaming of a file (audit events), in the middle of a
+    write (limit of the file size, whose signal is deadly unless Python ignores it), or some time after the
+    first validation."""
 
-def say(line):
-    if how == "after" and line.startswith("epoch"):
-        threading.Timer(float(argument), die).start()
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-if how == "rename":
-    sys.addaudithook(at_rename)
-if how == "size":
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(argument), resource.RLIM_INFINITY))
-finetune(data, model=model, out=out, config=TrainConfig({SETTINGS}), resume=resume == "resume", say=say)
-"""
+    name, _, count = argument.partition("*")
+    left = [int(count or 1)]
+
+    def at_rename(event: str, args: tuple[Any, ...]) -> None:
+        if event == "os.rename" and Path(str(args[1])).name == name:
+            left[0] -= 1
+            if left[0] == 0:
+                die()
+
+    def say(line: str) -> None:
+        if how == "after" and line.startswith("epoch"):
+            threading.Timer(float(argument), die).start()
+
+    if how == "rename":
+        sys.addaudithook(at_rename)
+    if how == "size":
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(argument), resource.RLIM_INFINITY))
+    finetune(data, model=str(model), out=out, config=SETTINGS, resume=resume, say=say)
 
 
 def start(data: Path, model: Path, out: Path, resume: bool, how: str, argument: object = "") -> int:
     """Exit code of a fine-tuning in a process of its own; it shows what it wrote to stderr unless it was
     killed."""
-    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            CHILD,
-            *map(str, (data, model, out, "resume" if resume else "new", how, argument)),
-        ],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode <= 0, done.stderr
-    return done.returncode
+    output = out.parent / "said"
+    with served(mortal, data, model, out, resume, how, str(argument), output=output) as process:
+        process.join(300)
+        assert process.exitcode is not None and process.exitcode <= 0, Path(f"{output}.stderr").read_text()
+        return int(process.exitcode)
 
 
 def temporaries(out: Path) -> list[str]:
@@ -101,13 +95,10 @@ def everything_reads(out: Path) -> None:
 
 def test_killed_four_times_it_ends_with_the_same_weights(tmp_path: Path) -> None:
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
-    config = TrainConfig(
-        epochs=3, batch_size=2, save_every_s=0.0, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2)
-    )
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        finetune(data, model=str(model), out=tmp_path / "whole", config=config, say=lambda line: None)
+        finetune(data, model=str(model), out=tmp_path / "whole", config=SETTINGS, say=lambda line: None)
     finally:
         torch.set_num_threads(threads)
     out = tmp_path / "killed"

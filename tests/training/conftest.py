@@ -1,0 +1,3 @@
+"""Training runs without pictures."""
+
+from tests.training.helpers.pictures import undrawn  # noqa: F401  a fixture of every test here
