@@ -73,9 +73,10 @@ def main() -> None:
             for way in WAYS:
                 row = f"{name}, {way}, seed {seed}"
                 if row not in read_rows(path):
-                    errors = rounds(name, way, seed, args)
+                    errors, high = rounds(name, way, seed, args)
                     numbers = {
                         "forces_mae_mev_per_a": errors,
+                        "high_energies_forces_mae_mev_per_a": high,
                         "steps": args.steps,
                         **sizes(SETS[name], args.rounds),
                     }
@@ -89,14 +90,17 @@ def sizes(set_: Set, n: int) -> dict[str, Any]:
     return {"frames": [set_.first + i * set_.added for i in range(n + 1)]}
 
 
-def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> list[float]:
-    """Force MAE on the test frames after every fine-tuning, meV/Å."""
+def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> tuple[list[float], list[float]]:
+    """Force MAE on the test frames after every fine-tuning, meV/Å, and on the third of them with the highest
+    energies per atom."""
     from jmp_calc import JMPCalculator, select
 
     set_, rng = SETS[name], np.random.default_rng(seed)
     pool, test, n_first = frames_of(args.data, set_)
     chosen = rng.permutation(n_first)[: set_.first].tolist()
-    order, errors, best = rng.permutation(len(pool)).tolist(), list[float](), None
+    energies = np.array([atoms.get_potential_energy() / len(atoms) for atoms in test])
+    high = energies >= np.quantile(energies, 2 / 3)
+    order, errors, best = rng.permutation(len(pool)).tolist(), list[list[float]](), None
     for number in range(args.rounds + 1):
         if best is not None:
             rest = [i for i in order if i not in set(chosen)]
@@ -112,13 +116,12 @@ def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> list[flo
         best = trained([pool[i] for i in chosen], args.work / folder, seed, args)
         calc = JMPCalculator(best, device="cpu")
         forces = calc.batch(test, ("forces",))
-        misses = [np.abs(one["forces"] - atoms.get_forces()).ravel() for one, atoms in zip(forces, test)]
-        errors.append(1000 * float(np.concatenate(misses).mean()))
-        print(
-            f"{name}, {way}, seed {seed}, round {number}: {len(chosen)} frames, {errors[-1]:.1f} meV/Å",
-            flush=True,
-        )
-    return errors
+        misses = [np.abs(one["forces"] - atoms.get_forces()) for one, atoms in zip(forces, test)]
+        some = [misses, [own for own, above in zip(misses, high) if above]]
+        errors.append([1000 * float(np.concatenate(own).mean()) for own in some])
+        told = " / ".join(f"{error:.1f}" for error in errors[-1])
+        print(f"{name}, {way}, seed {seed}, round {number}: {len(chosen)} frames, {told} meV/Å", flush=True)
+    return [one[0] for one in errors], [one[1] for one in errors]
 
 
 def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms], int]:

@@ -252,7 +252,15 @@ def _milli(value: float, name: str) -> str:
 
 def active_learning(rows: Rows) -> list[list[str]]:
     """Errors after the last round, seed by seed."""
-    head = ["set, way", "frames", "seeds", "force MAE at first (meV/Å)", "at last", "mean"]
+    head = [
+        "set, way",
+        "frames",
+        "seeds",
+        "force MAE at first (meV/Å)",
+        "at last",
+        "mean",
+        "mean at high energies",
+    ]
     names = list(dict.fromkeys(name.rsplit(", seed", 1)[0] for name in rows))
     lines = []
     for name in names:
@@ -260,7 +268,8 @@ def active_learning(rows: Rows) -> list[list[str]]:
         ends = [[row["forces_mae_mev_per_a"][place] for row in own] for place in (0, -1)]
         told = [", ".join(f"{value:.1f}" for value in values) for values in ends]
         frames = f"{own[0]['frames'][0]} → {own[0]['frames'][-1]}"
-        lines.append([name, frames, len(own), *told, f"{sum(ends[1]) / len(own):.1f}"])
+        high = sum(row["high_energies_forces_mae_mev_per_a"][-1] for row in own) / len(own)
+        lines.append([name, frames, len(own), *told, f"{sum(ends[1]) / len(own):.1f}", f"{high:.1f}"])
     return [head, *lines]
 
 

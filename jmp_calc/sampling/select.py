@@ -1,7 +1,7 @@
 """Active learning: of a pool of structures those that a model should be trained on next.
 
-Each pick is the structure with the largest product of its uncertainty per atom and its distance, in the mean
-descriptors, to the nearest one that is picked or known already: uncertain ones, and not one twice.
+Each pick is the structure whose atoms tell most about those of the whole pool, given what is labelled and
+picked already (``design.py``); without descriptors the most uncertain one.
 
 Example: ``select(pool, calc=JMPCalculator("run/best.safetensors", uncertainty="last-layer"), n=50).frames``
 """
@@ -21,14 +21,16 @@ from ..io.progress import Progress
 from ..io.structures import windows
 from ..workflows.common import energy_std
 from ..workflows.together import together
+from .design import Basis, picks
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 
-ROUNDING = 1e-5
-"""Share of their length by which descriptors of one structure may differ from batch to batch."""
+SAME = 1e-4
+"""Distance of mean descriptors, in standard deviations of the pool's atoms, up to which structures are
+copies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,9 @@ class Selection:
     """Copies of them, with ``select_rank`` and ``select_std_mev`` (per atom) in their info."""
     std_mev: NDArray[np.float64]
     """(P,) standard deviation of the energy, meV per atom; NaN of those left out."""
-    distance: NDArray[np.float64]
-    """(n,) of each pick to the nearest one before it and of those known, in standard deviations of the pool's
-    features; the first without known structures has infinity."""
+    left: NDArray[np.float64]
+    """(n,) share of the pool's variance, in a linear model on its descriptors, that is left after each pick;
+    NaN without descriptors."""
     left_out: dict[int, str]
     """Number in the pool and reason of those that could not be picked."""
 
@@ -74,6 +76,7 @@ class Selection:
             "n_left_out": len(self.left_out),
             "pool_std_mev_per_atom": _spread(known),
             "selected_std_mev_per_atom": _spread(self.std_mev[list(self.picked)]),
+            **({"variance_left": round(float(self.left[-1]), 4)} if np.isfinite(self.left).all() else {}),
         }
 
 
@@ -93,8 +96,8 @@ def select(
         calc: calculator with an uncertainty, such as JMPCalculator(..., uncertainty="last-layer"); one
             without descriptors picks by uncertainty alone.
         n: how many to pick. Default: 50.
-        known: structures that are labelled already; what is near them comes late, copies of them are left
-            out. Default: ().
+        known: structures that are labelled already: what they tell need not be picked, and copies of them are
+            left out. Default: ().
         max_uncertainty_mev: leave out structures with a larger standard deviation of the energy, meV/atom:
             the wrecks of a run that blew up. Default: None.
         quiet: no progress bar. Default: True.
@@ -113,8 +116,8 @@ def select(
             hint="use JMPCalculator(..., uncertainty='last-layer') (--uncertainty last-layer or committee)",
         )
     with Progress("select", len(pool) + len(known), quiet=quiet) as progress:
-        looked = _Looked.at(pool, calc, progress, uncertain=True)
-        seen = _Looked.at(known, calc, progress, uncertain=False)
+        looked = _Looked.at(pool, calc, progress, None, uncertain=True)
+        seen = _Looked.at(known, calc, progress, looked.basis, uncertain=False)
     left_out = dict(looked.left_out)
     for number in _copies(looked.features, seen.features).tolist():
         left_out.setdefault(number, "it is among those known")
@@ -126,12 +129,12 @@ def select(
     if not len(candidates):
         reason = next(iter(left_out.values()), "the pool is empty")
         raise BadInputError("No structure of the pool can be selected.", where=f"the first: {reason}")
-    order, distance = _picked(looked, seen, candidates, settings.n)
+    order, left = _picked(looked, seen, candidates, settings.n)
     return Selection(
         picked=tuple(order),
         frames=tuple(_frame(pool[i], rank, looked.std_mev[i]) for rank, i in enumerate(order)),
         std_mev=looked.std_mev,
-        distance=distance,
+        left=left,
         left_out=left_out,
     )
 
@@ -142,35 +145,55 @@ class _Looked:
 
     std_mev: NDArray[np.float64]
     """(S,) meV per atom; NaN of those left out."""
-    features: NDArray[np.float64]
-    """(S, D) mean descriptors; D = 0 where the calculator gives none."""
+    moments: NDArray[np.float64]
+    """(S, d + 1, d + 1) of the descriptors of each structure (``Basis.moment``), NaN of those left out; d = 0
+    without descriptors."""
+    basis: Basis | None
+    """Of the moments; None without descriptors."""
     left_out: dict[int, str]
+
+    @property
+    def features(self) -> NDArray[np.float64]:
+        """(S, d) mean descriptors in the basis."""
+        means: NDArray[np.float64] = self.moments[:, -1, :-1] / self.moments[:, -1:, -1]
+        return means
 
     @classmethod
     def at(
-        cls, structures: Sequence[Atoms], calc: Calculator, progress: Progress, *, uncertain: bool
+        cls,
+        structures: Sequence[Atoms],
+        calc: Calculator,
+        progress: Progress,
+        basis: Basis | None,
+        *,
+        uncertain: bool,
     ) -> _Looked:
-        """One window after the other; a window with a structure that fails is looked at one by one."""
+        """One window after the other; a window with a structure that fails is looked at one by one. Without a
+        ``basis`` the first window with descriptors makes it."""
         values = partial(_values, calc=calc, uncertain=uncertain)
-        rows, left_out = list[tuple[float, NDArray[np.float64]]](), dict[int, str]()
+        stds, left_out = list[float](), dict[int, str]()
+        moments = list[NDArray[np.float64] | None]()
         for window in windows(structures):
-            for found in together(window, values):
-                if isinstance(found, Exception):
-                    left_out[len(rows)] = getattr(found, "fact", None) or str(found)
-                    found = np.nan, np.zeros(0)
-                rows.append(found)
+            found = list(together(window, values))
+            sound = [one for one in found if not isinstance(one, Exception)]
+            if basis is None and sound and sound[0][1].shape[1]:
+                basis = Basis.of(np.concatenate([atoms for _, atoms in sound]))
+            for one in found:
+                if isinstance(one, Exception):
+                    left_out[len(stds)] = getattr(one, "fact", None) or str(one)
+                stds.append(np.nan if isinstance(one, Exception) else one[0])
+                moments.append(None if basis is None or isinstance(one, Exception) else basis.moment(one[1]))
                 progress.update()
-        width = max((len(row) for _, row in rows), default=0)
-        features = np.full((len(rows), width), np.nan)
-        for place, (_, row) in enumerate(rows):
-            features[place, : len(row)] = row
-        return cls(np.array([std for std, _ in rows]), features, left_out)
+        width = 1 if basis is None else basis.directions.shape[1] + 1
+        nothing = np.full((width, width), np.nan)
+        filled = [nothing if moment is None else moment for moment in moments]
+        return cls(np.array(stds), np.array(filled).reshape(-1, width, width), basis, left_out)
 
 
 def _values(
     window: Sequence[Atoms], calc: Calculator, *, uncertain: bool
-) -> list[tuple[float, NDArray[np.float64]]]:
-    """Of each structure its standard deviation in meV per atom, and its mean descriptors (D,)."""
+) -> list[tuple[float, NDArray[np.floating]]]:
+    """Of each structure its standard deviation in meV per atom, and the descriptors (N, D) of its atoms."""
     sizes = np.array([len(atoms) for atoms in window])
     std = np.zeros(len(window))
     if uncertain:
@@ -180,7 +203,11 @@ def _values(
         else:
             std = np.array([found["energy_std"] for found in batch(window, ("energy", "energy_std"))])
     describe = getattr(calc, "descriptors", None)
-    features = np.zeros((len(window), 0)) if describe is None else describe(window).mean()
+    if describe is None:
+        features = [np.zeros((size, 0)) for size in sizes]
+    else:
+        described = describe(window)
+        features = [described.of(number) for number in range(len(window))]
     return list(zip((1000 * std / sizes).tolist(), features, strict=True))
 
 
@@ -193,27 +220,13 @@ def _single_std(atoms: Atoms, calc: Calculator) -> float:
 def _picked(
     looked: _Looked, seen: _Looked, candidates: NDArray[np.int64], n: int
 ) -> tuple[list[int], NDArray[np.float64]]:
-    """Numbers of the picks in their order, and the distance of each when it was picked."""
-    features = looked.features[candidates]
-    spread = features.std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0) * np.sqrt(max(features.shape[1], 1))
-    features = features / scale
-    nearest = np.full(len(candidates), np.inf)
-    if features.shape[1] and len(seen.features):
-        for row in seen.features[np.isfinite(seen.features).all(axis=1)] / scale:
-            nearest = np.minimum(nearest, np.linalg.norm(features - row, axis=1))
-    std, order, distances = looked.std_mev[candidates], list[int](), list[float]()
-    free: NDArray[np.bool_] = np.ones(len(candidates), dtype=bool)
-    while len(order) < n and free.any():
-        weight = nearest if np.isfinite(nearest).all() else np.ones(len(candidates))
-        # Copies of what is picked come last, by their uncertainty.
-        best = int(np.lexsort((std, np.where(free, std * weight, -1.0)))[-1])
-        free[best] = False
-        order.append(int(candidates[best]))
-        distances.append(float(nearest[best]))
-        if features.shape[1]:
-            nearest = np.minimum(nearest, np.linalg.norm(features - features[best], axis=1))
-    return order, np.array(distances)
+    """Numbers of the picks in their order, and what is left after each."""
+    if looked.basis is None:
+        order = candidates[np.argsort(-looked.std_mev[candidates], kind="stable")][:n].tolist()
+        return order, np.full(len(order), np.nan)
+    known = seen.moments[np.isfinite(seen.moments).all(axis=(1, 2))]
+    places, left = picks(looked.moments[candidates], known, n)
+    return candidates[places].tolist(), left
 
 
 def _copies(features: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -226,8 +239,7 @@ def _copies(features: NDArray[np.float64], known: NDArray[np.float64]) -> NDArra
     if not (sound.any() and rows.any()):
         return np.zeros(0, dtype=np.int64)
     distance, _ = cKDTree(known[sound]).query(features[rows])
-    length = np.linalg.norm(features[rows], axis=1)
-    return np.flatnonzero(rows)[distance <= ROUNDING * length]
+    return np.flatnonzero(rows)[distance <= SAME]
 
 
 def _frame(atoms: Atoms, rank: int, std_mev: float) -> Atoms:
