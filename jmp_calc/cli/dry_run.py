@@ -32,10 +32,10 @@ def dry_run_report(
     }
     sections = sections or {}
     if common.json:
-        from ..io.summary import plain
+        from ..io.summary import finite, plain
 
         record |= {name: section.record for name, section in sections.items()}
-        click.echo(json.dumps(plain(record), indent=1))
+        click.echo(json.dumps(finite(plain(record)), indent=1))
         return
     click.echo("dry run: nothing is computed or written")
     for key, value in record.items():

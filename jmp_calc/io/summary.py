@@ -63,20 +63,26 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types only, ready for YAML and JSON; the version first."""
-        return {"jmp_calc_version": _version("jmp-calc"), **plain(dataclasses.asdict(self))}
+        return {"jmp_calc_version": _version("jmp-calc"), **finite(plain(dataclasses.asdict(self)))}
+
+
+def finite(value: Any) -> Any:
+    """Copy of what ``plain`` gives in which numbers that are not finite are None: JSON has no form for them,
+    and as results they are no numbers to go on with. Settings that are kept, such as an infinite temperature
+    of a mixture, stay what they are elsewhere."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plain(value: Any) -> Any:
-    """Copy of ``value`` made of dict, list, str, int, float, bool and None (numpy and paths converted).
-
-    Floats that are not finite become None: JSON has no form for them, and they are no numbers to go on with.
-    """
+    """Copy of ``value`` made of dict, list, str, int, float, bool and None (numpy and paths converted)."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
     if value is None or (isinstance(value, (str, bool, int, float)) and type(value).__module__ == "builtins"):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
