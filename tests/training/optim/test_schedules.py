@@ -320,7 +320,7 @@ def test_stages_of_a_run_end_with_its_time(tmp_path: Path) -> None:
     stages = dataclasses.replace(CODE, cosine_epochs=10_000, final_lr=0.01)
     optim = within_time(OptimConfig(lr=1e-6, stages=stages, ema_decay=None))
     rows = fit(
-        job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=4.0, optim=optim)
+        job(tmp_path), dataclasses.replace(CONFIG, epochs=None, max_time=6.0, optim=optim)
     ).history.rows
     assert rows[-1].epoch < 10_000 and rows[-1].lr < 0.2e-6
     assert max(row.lr for row in rows) > rows[-1].lr
