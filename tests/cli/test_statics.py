@@ -27,7 +27,7 @@ def test_eos_writes_its_files_and_summary(run, model: str, salt: Path, tmp_path:
     assert done.exit_code == (0 if found["results"]["minimum_inside"] else 3), done.output
     assert found == json.loads(done.stdout)
     names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
-    assert names == {"e-v.dat", "volumes.extxyz", "eos.svg", "eos.png", "summary.yaml"}
+    assert names == {"e-v.dat", "volumes.extxyz", "eos.svg", "eos.png", "computed.state", "summary.yaml"}
     assert len(found["results"]["volumes_a3"]) == 5 and found["settings"]["form"] == "birchmurnaghan"
     assert found["model"]["dtype"] == "float64"
     assert all(len(entry["sha256"]) == 64 for entry in found["outputs"])
@@ -58,7 +58,8 @@ def test_elastic_writes_its_files_and_summary(run, model: str, salt: Path, tmp_p
     found = summary(tmp_path / "o")
     assert found == json.loads(done.stdout)
     names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
-    assert names == {"elastic_tensor.dat", "elastic_tensor_clamped.dat", "strained.extxyz", "summary.yaml"}
+    tensors = {"elastic_tensor.dat", "elastic_tensor_clamped.dat"}
+    assert names == tensors | {"strained.extxyz", "computed.state", "summary.yaml"}
     results = found["results"]
     assert results["space_group"] == "Fm-3m (225)" and results["n_strained"] == 12
     assert len(results["relaxed_ions"]["constants_gpa"]) == 6
