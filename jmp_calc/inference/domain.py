@@ -19,6 +19,8 @@ from ..model.elements import symbol
 if TYPE_CHECKING:
     from ..zoo.knowledge import ElementStatistics
 
+FARTHEST = 10_000.0
+"""Distances beyond are told as such: atoms that were all alike have no spread to count in."""
 FAR = 10.0
 """Distance from which an atom is told. Training frames and their like reach 1 to 3 (docs/uncertainty.md)."""
 
@@ -59,10 +61,11 @@ class Domain:
 
 def warn_of_strange_atom(model: str, atom: int, number: int, distance: float) -> None:
     """JMPWarning that names the farthest atom of an element (atomic number) and its distance."""
+    times = f"{distance:.0f}" if distance < FARTHEST else f"more than {FARTHEST:.0f}"
     warnings.warn(
         JMPWarning(
             f"The surroundings of atom {atom} ({symbol(number)}) are unlike the training data of {model}: "
-            f"{distance:.0f} times as far from their mean as usual. What it gives there is a guess."
+            f"{times} times as far from their mean as usual. What it gives there is a guess."
         ),
         stacklevel=2,
     )
