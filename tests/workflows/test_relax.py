@@ -185,7 +185,7 @@ def test_a_trajectory_of_dynamics_is_not_replaced(copper: Atoms, tmp_path) -> No
         ({"optimizer": "Newton"}, "optimizer"),
         ({"cell": "c"}, "cell"),
         ({"pressure_gpa": 1.0}, "pressure"),
-        ({"pressure_gpa": float("nan"), "cell": "full"}, "Pressure"),
+        ({"pressure_gpa": float("nan"), "cell": "full"}, "pressure"),
     ],
 )
 def test_settings_that_cannot_be_meant(copper: Atoms, wrong: dict, message: str) -> None:
