@@ -134,7 +134,10 @@ def test_frame_that_is_in_two_sets_stays_in_the_first(tmp_path: Path) -> None:
 
 def test_frames_with_too_many_edges_are_left_out_and_counted(tmp_path: Path) -> None:
     recipe = write_mixture(tmp_path)
-    edges = np.sort(packed_in(tmp_path).n_edges[packed_in(tmp_path).set_index == 0])
+    frames = read(tmp_path / "copper.xyz", ":")
+    write(tmp_path / "copper.xyz", [*frames[:-2], *(labelled(atoms * (2, 1, 1)) for atoms in frames[-2:])])
+    packed = packed_in(tmp_path)
+    edges = np.sort(packed.n_edges[packed.set_index == 0])
     limit = int(edges[len(edges) // 2])
     text = recipe.read_text()
     assert "[mixture]" in text and "max_frame_edges" not in text
