@@ -66,7 +66,9 @@ class PhononSettings:
             if not (np.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be positive, got {value}.")
         if self.symprec > MOST["symprec"]:
-            raise UsageError(f"The tolerance symprec must be at most {MOST['symprec']} Å, got {self.symprec}.")
+            raise UsageError(
+                f"The tolerance symprec must be at most {MOST['symprec']} Å, got {self.symprec}."
+            )
         if self.displacement > MOST["displacement"]:
             raise UsageError(f"The displacement must be at most 0.5 Å, got {self.displacement}.")
         if not 2 <= self.band_points <= MOST["band_points"]:
