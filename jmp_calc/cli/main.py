@@ -23,6 +23,7 @@ from typing import Any
 import click
 
 from ..errors import JMPError, JMPWarning, error_lines, is_out_of_memory
+from ..machine.blas import one_blas_thread
 from ..machine.home import name_home
 from ..machine.signals import Interrupted, sigterm_raises
 from .requirements import REQUIRED, needed
@@ -125,6 +126,7 @@ class JMPGroup(click.Group):
             if hasattr(stream, "reconfigure"):  # locale C: Å must not end a finished calculation
                 stream.reconfigure(errors="replace")
         try:
+            one_blas_thread()
             name_home()
             with sigterm_raises(), warnings_as_lines():
                 code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
