@@ -45,8 +45,8 @@ EDGES_TOGETHER = 6_000
 """Main edges of a batch: more do not make it faster (benchmarks/screen.py relax)."""
 EXAMPLE_ATOMS, EXAMPLE_ELEMENTS, EXAMPLE_STRUCTURES = 23, 5, 7
 EXAMPLE_MAIN, EXAMPLE_A2A, EXAMPLE_A2EE2A, EXAMPLE_QINT = (302, 19), (358, 29), (262, 17), (131, 11)
-"""Sizes that are traced: edges and slots per atom. No two are equal, or they would count as one size for
-ever."""
+"""Sizes that are traced: edges and slots per atom, and structures where there are several. No two are equal,
+or they would count as one size for ever."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "cpu": {"cpp_wrapper": True, "cpp_wrapper_build_separate": True},
     "cuda": {},

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jmp_calc.inference.compiled import example_batch, scattered_sum
+from jmp_calc.inference.compiled import EXAMPLE_STRUCTURES, example_batch, scattered_sum
 from jmp_calc.model.config import model_config_from_dict
 
 from ..batches.dataset import FrameGraphs, TargetBatch
@@ -26,9 +26,6 @@ from .spec import StepSpec
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
-
-EXAMPLE_STRUCTURES = 7
-"""Another number than all sizes of ``example_batch``: equal ones would count as one size for ever."""
 
 
 @dataclass(frozen=True, eq=False)
