@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from ase.calculators.calculator import CalculatorError
+
 from ..errors import JMPError
 
 T = TypeVar("T")
@@ -16,12 +18,12 @@ def together(items: Sequence[T], compute: Callable[[Sequence[T]], Sequence[R]]) 
 
     Args:
         items: structures, or what stands for them.
-        compute: results in the order of the items; a fault in it (JMPError, NotImplementedError) is one of an
-            item, and other errors go through.
+        compute: results in the order of the items; a fault in it (JMPError, NotImplementedError, a
+            CalculatorError of ASE) is one of an item, and other errors go through.
     """
     try:
         found = compute(items)
-    except (JMPError, NotImplementedError) as error:
+    except (JMPError, NotImplementedError, CalculatorError) as error:
         if len(items) == 1:
             yield error
             return

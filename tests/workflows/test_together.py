@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from ase.calculators.calculator import SCFError
 
 from jmp_calc.errors import BadStructureError
 from jmp_calc.workflows.together import together
@@ -42,6 +43,16 @@ def test_a_batch_that_alone_has_a_fault_costs_nothing() -> None:
         return halves(numbers)
 
     assert list(together([2, 4], single)) == [1, 2]
+
+
+def test_a_calculation_that_failed_is_of_its_item() -> None:
+    def unconverged(numbers: Sequence[int]) -> list[float]:
+        if 0 in numbers:
+            raise SCFError("not converged")
+        return halves(numbers)
+
+    first, second = together([0, 2], unconverged)
+    assert isinstance(first, SCFError) and second == 1
 
 
 def test_other_errors_are_not_of_an_item() -> None:
