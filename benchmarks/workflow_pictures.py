@@ -7,9 +7,9 @@ Writes into docs/images vib_cu13.svg (vibrations), neb_hop.svg (hop), ts_hop.svg
 is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elastic_ni.svg and young_ni.svg
 (elastic_constants), phonons_cu.svg (bands), phonons_dos_cu3au.svg (densities), qha_cu.svg,
 helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies), stresses_cu.svg
-(stresses, by jmp-xs), screen_alloys.svg (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and
-check_emt.svg (battery), sscha_bands_al.svg and sscha_iterations_al.svg (at_temperature), kappa_cu.svg and
-kappa_cumulative_cu.svg (heat, where phono3py is).
+(stresses, by jmp-xs), dispersion_methane.svg (attraction, by jmp-xs, where dftd3 is), screen_alloys.svg
+(alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and check_emt.svg (battery), sscha_bands_al.svg and
+sscha_iterations_al.svg (at_temperature), kappa_cu.svg and kappa_cumulative_cu.svg (heat, where phono3py is).
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from jmp_calc import (
     surface_energy,
     ts,
     vib,
+    with_dispersion,
 )
 from jmp_calc.workflows.relax_settings import RelaxSettings
 
@@ -203,6 +204,32 @@ def stresses(folder: Path) -> None:
     figure.savefig(IMAGES / "stresses_cu.svg")
 
 
+def attraction(folder: Path) -> None:
+    """Energy of two methane molecules against the distance of their carbon atoms, B3LYP by jmp-xs with and
+    without D3(BJ)."""
+    from ase.build import molecule
+
+    single = molecule("CH4")
+    distances = np.arange(3.3, 8.01, 0.1)
+    pairs = []
+    for distance in distances:
+        other = single.copy()
+        other.positions[:, 2] += distance
+        pairs.append(single + other)
+    figure = Figure(figsize=(4.4, 3.3), layout="constrained")
+    axes = figure.subplots()
+    plain = JMPCalculator("jmp-xs", head="b3lyp", device="cpu")
+    for calc, label in ((plain, "B3LYP by jmp-xs"), (with_dispersion(plain), "with D3(BJ)")):
+        energies = [one["energy"] for one in calc.batch([single, *pairs], ("energy",))]
+        axes.plot(distances, [1000 * (energy - 2 * energies[0]) for energy in energies[1:]], label=label)
+    axes.axhline(0.0, color="0.7", linewidth=0.8)
+    axes.set_xlabel("distance of the carbon atoms (Å)")
+    axes.set_ylabel("energy of the pair (meV)")
+    axes.set_ylim(-40, 60)
+    axes.legend(frameon=False)
+    figure.savefig(IMAGES / "dispersion_methane.svg", metadata={"Date": None})
+
+
 def relaxed(atoms: Atoms) -> Atoms:
     """Positions and cell at EMT's minimum."""
     return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
@@ -246,9 +273,10 @@ def ramp(folder: Path) -> None:
 PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
     *(equation_of_state, elastic_constants, bands, densities, thermal_expansion, at_temperature),
-    *(heat, energies, stresses, alloys, dynamics, ramp, battery),
+    *(heat, energies, stresses, *((attraction,) if find_spec("dftd3") is not None else ())),
+    *(alloys, dynamics, ramp, battery),
 )
-"""In the order of the pages; Sella and phono3py are extras."""
+"""In the order of the pages; Sella, phono3py and dftd3 are extras."""
 
 
 def main() -> None:
