@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fixed_steps import in_steps
+from fixed_steps import in_steps, start_identity
 from row_programs import training_parser
 from rows import read_rows, write_row
 
@@ -76,6 +76,7 @@ def main() -> None:
                     numbers = {
                         "forces_mae_mev_per_a": errors,
                         "high_energies_forces_mae_mev_per_a": high,
+                        "start_sha256": start_identity("jmp-xs"),
                         "steps": args.steps,
                         **sizes(SETS[name], args.rounds),
                     }
