@@ -9,7 +9,8 @@ is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elast
 helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies), stresses_cu.svg
 (stresses, by jmp-xs), dispersion_methane.svg (attraction, by jmp-xs, where dftd3 is), screen_alloys.svg
 (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and check_emt.svg (battery), sscha_bands_al.svg and
-sscha_iterations_al.svg (at_temperature), kappa_cu.svg and kappa_cumulative_cu.svg (heat, where phono3py is).
+sscha_iterations_al.svg (at_temperature), kappa_cu.svg and kappa_cumulative_cu.svg (heat, where phono3py is), sample_crystals.png and sample_molecules.png (samples, the latter where
+RDKit is).
 """
 
 from __future__ import annotations
@@ -230,6 +231,29 @@ def attraction(folder: Path) -> None:
     figure.savefig(IMAGES / "dispersion_methane.svg", metadata={"Date": None})
 
 
+def samples(folder: Path) -> None:
+    """One sample of each kind: of crystals, and where RDKit is of molecules."""
+    from ase.visualize.plot import plot_atoms
+
+    from jmp_calc.sampling.sample import sample
+
+    for what, size in (("crystals", (4, 12)), ("molecules", (10, 16)))[
+        : 1 + (find_spec("rdkit") is not None)
+    ]:
+        first: dict[str, Atoms] = {}
+        for atoms in sample(what, count=400, seed=1, atoms=size, out=folder / what).frames:
+            if atoms.info["sample_kind"] != "isolated":
+                first.setdefault(atoms.info["sample_kind"], atoms)
+        figure = Figure(figsize=(8, 3.6), layout="constrained")
+        panels = figure.subplots(2, 5)
+        for axes in panels.flat:
+            axes.set_axis_off()
+        for axes, (kind, atoms) in zip(panels.flat, sorted(first.items())):
+            plot_atoms(atoms, axes, rotation="-70x,20y,5z", radii=radii, show_unit_cell=2 * any(atoms.pbc))
+            axes.set_title(f"{kind}: {atoms.symbols.get_chemical_formula()}", fontsize=8)
+        figure.savefig(IMAGES / f"sample_{what}.png", dpi=110)
+
+
 def relaxed(atoms: Atoms) -> Atoms:
     """Positions and cell at EMT's minimum."""
     return relax(atoms, calc=EMT(), cell="full", fmax=1e-4).atoms
@@ -274,9 +298,9 @@ PICTURES = (
     *(vibrations, hop, *((transition_state,) if find_spec("sella") is not None else ()), adsorption),
     *(equation_of_state, elastic_constants, bands, densities, thermal_expansion, at_temperature),
     *(heat, energies, stresses, *((attraction,) if find_spec("dftd3") is not None else ())),
-    *(alloys, dynamics, ramp, battery),
+    *(alloys, dynamics, ramp, battery, samples),
 )
-"""In the order of the pages; Sella, phono3py and dftd3 are extras."""
+"""In the order of the pages; Sella, phono3py, dftd3 and RDKit are extras."""
 
 
 def main() -> None:
