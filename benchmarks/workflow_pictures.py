@@ -237,9 +237,8 @@ def samples(folder: Path) -> None:
 
     from jmp_calc.sampling.sample import sample
 
-    for what, size in (("crystals", (4, 12)), ("molecules", (10, 16)))[
-        : 1 + (find_spec("rdkit") is not None)
-    ]:
+    drawn = ("crystals", (4, 12), 0.5), ("molecules", (10, 16), 0.9)
+    for what, size, radii in drawn[: 1 + (find_spec("rdkit") is not None)]:
         first: dict[str, Atoms] = {}
         for atoms in sample(what, count=400, seed=1, atoms=size, out=folder / what).frames:
             if atoms.info["sample_kind"] != "isolated":
