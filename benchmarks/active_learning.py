@@ -5,9 +5,10 @@
     python benchmarks/active_learning.py --steps 300 --rounds 1   shorter
     python benchmarks/active_learning.py --table                  only print what is there
 
-Two sets that jmp-xs never saw, as such pools are: 3BPA (pool: all 500 frames at 300 K and half of the 469 at 300,
-600 and 1200 K; test: the other half) and random crystals of silicon on their way to the next minimum (pool: every
-fourth frame; test: every sixteenth of the others). Each seed begins with the same few random frames of the
+Sets that jmp-xs never saw, as such pools are: 3BPA with frames at 300 K and few hot ones (bpa3-rare: 500 and every
+tenth of the 469 at 300, 600 and 1200 K) or many (bpa3: every other one; test for both: the others), and random
+crystals of silicon on their way to the next minimum (pool: every fourth frame; test: every sixteenth of the others).
+Each seed begins with the same few random frames of the
 first file, from which jmp-xs is fine-tuned; then, round by round, frames of the pool are added, selected by the model
 of the round before or drawn at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would
 hide Python's own module from the programs beside it.) Rows: benchmarks/results/active_learning.yaml, with the force
@@ -47,13 +48,16 @@ class Set:
     added: int
     """and those that each round adds."""
     mixed: str | None = None
-    """File of which every other frame is in the pool, and the others judge; None: of the first file every
-    fourth frame is the pool, and every sixteenth of the others judges."""
+    """File of which every other frame judges; None: of the first file every fourth frame is the pool, and every
+    sixteenth of the others judges."""
+    every: int = 1
+    """Of its other frames every ``every``-th is in the pool too."""
 
 
 SETS = {
-    "bpa3": Set("bpa3_train", 20, 20, mixed="bpa3_test"),
+    "bpa3-rare": Set("bpa3_train", 20, 20, mixed="bpa3_test", every=5),
     "si-random": Set("si_random", 20, 20),
+    "bpa3": Set("bpa3_train", 20, 20, mixed="bpa3_test"),
 }
 
 
@@ -131,7 +135,7 @@ def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms], int]:
     frames = ase.io.read(data / f"{set_.begin}.xyz.gz", index=":")
     if set_.mixed is not None:
         mixed = ase.io.read(data / f"{set_.mixed}.xyz.gz", index=":")
-        return [*frames, *mixed[::2]], mixed[1::2], len(frames)
+        return [*frames, *mixed[:: 2 * set_.every]], mixed[1::2], len(frames)
     pool = frames[::4]
     return pool, [atoms for i, atoms in enumerate(frames) if i % 4][::16], len(pool)
 
