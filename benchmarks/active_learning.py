@@ -5,9 +5,9 @@
     python benchmarks/active_learning.py --steps 300 --rounds 1   shorter
     python benchmarks/active_learning.py --table                  only print what is there
 
-Sets that jmp-xs never saw, as such pools are: 3BPA with frames at 300 K and few hot ones (bpa3-rare: 500 and every
-tenth of the 469 at 300, 600 and 1200 K) or many (bpa3: every other one; test for both: the others), and random
-crystals of silicon on their way to the next minimum (pool: every fourth frame; test: every sixteenth of the others).
+Sets that jmp-xs never saw, as such pools are: random crystals of silicon on their way to the next minimum, TiO2 of
+up to 24 atoms (rutile, anatase, brookite and others, distorted), and 3BPA at 300 K and hot (bpa3-rare: all 500
+frames at 300 K and every tenth of the 469 at 300, 600 and 1200 K; bpa3: every other one of them).
 Each seed begins with the same few random frames of the
 first file, from which jmp-xs is fine-tuned; then, round by round, frames of the pool are added, selected by the model
 of the round before or drawn at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would
@@ -47,17 +47,21 @@ class Set:
     """so many;"""
     added: int
     """and those that each round adds."""
+    every: int
+    """Every ``every``-th frame is in the pool,"""
+    judges: int
+    """and every ``judges``-th of the others judges:"""
     mixed: str | None = None
-    """File of which every other frame judges; None: of the first file every fourth frame is the pool, and every
-    sixteenth of the others judges."""
-    every: int = 1
-    """Of its other frames every ``every``-th is in the pool too."""
+    """of this file, and all of the first one are in the pool; None: of the first."""
+    most_atoms: int | None = None
+    """Larger frames are left out."""
 
 
 SETS = {
-    "bpa3-rare": Set("bpa3_train", 20, 20, mixed="bpa3_test", every=5),
-    "si-random": Set("si_random", 20, 20),
-    "bpa3": Set("bpa3_train", 20, 20, mixed="bpa3_test"),
+    "si-random": Set("si_random", 20, 20, every=4, judges=16),
+    "tio2": Set("tio2_aenet", 20, 20, every=2, judges=6, most_atoms=24),
+    "bpa3-rare": Set("bpa3_train", 20, 20, every=10, judges=2, mixed="bpa3_test"),
+    "bpa3": Set("bpa3_train", 20, 20, every=2, judges=1, mixed="bpa3_test"),
 }
 
 
@@ -132,12 +136,16 @@ def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms], int]:
     """Pool and test frames with labels, and how many of the pool, from its beginning, one may begin with."""
     import ase.io
 
-    frames = ase.io.read(data / f"{set_.begin}.xyz.gz", index=":")
-    if set_.mixed is not None:
-        mixed = ase.io.read(data / f"{set_.mixed}.xyz.gz", index=":")
-        return [*frames, *mixed[:: 2 * set_.every]], mixed[1::2], len(frames)
-    pool = frames[::4]
-    return pool, [atoms for i, atoms in enumerate(frames) if i % 4][::16], len(pool)
+    first = [
+        atoms
+        for atoms in ase.io.read(data / f"{set_.begin}.xyz.gz", index=":")
+        if set_.most_atoms is None or len(atoms) <= set_.most_atoms
+    ]
+    cut = first if set_.mixed is None else ase.io.read(data / f"{set_.mixed}.xyz.gz", index=":")
+    before = [] if set_.mixed is None else first
+    pool = [*before, *cut[:: set_.every]]
+    test = [atoms for i, atoms in enumerate(cut) if i % set_.every][:: set_.judges]
+    return pool, test, len(before) or len(pool)
 
 
 def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace) -> Path:
