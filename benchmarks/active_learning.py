@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 WHAT = "force MAE in meV/Å after rounds of labelling selected or random frames of a pool; benchmarks/active_learning.py"
 WAYS = {"select": "C3", "random": "0.6"}
 """With their colours."""
+ERRORS = {
+    "forces_mae_mev_per_a": "all test frames",
+    "high_energies_forces_mae_mev_per_a": "the third of highest energy",
+}
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "active_learning.svg"
 SEEDS = (0, 1, 2)
 
@@ -160,47 +164,48 @@ def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace)
 
 
 def show(rows: dict[str, Any]) -> None:
-    """Mean and spread over seeds after the last round, and the verdict."""
+    """Mean and spread over seeds after the last round, of all test frames and of those of high energy."""
     for name in SETS:
-        last = {
-            way: [
-                row["forces_mae_mev_per_a"][-1]
-                for key, row in rows.items()
-                if key.startswith(f"{name}, {way},")
-            ]
-            for way in WAYS
-        }
-        if not all(last.values()):
-            continue
-        means = {way: np.mean(values) for way, values in last.items()}
-        spread = max(np.std(values, ddof=1) if len(values) > 1 else np.nan for values in last.values())
-        gain = means["random"] - means["select"]
-        print(
-            f"{name}: select {means['select']:.1f}, random {means['random']:.1f} meV/Å, gain {gain:.1f}, "
-            f"spread of {min(map(len, last.values()))} seeds {spread:.1f}"
-        )
+        for key, what in ERRORS.items():
+            last = {
+                way: [row[key][-1] for title, row in rows.items() if title.startswith(f"{name}, {way},")]
+                for way in WAYS
+            }
+            if not all(last.values()):
+                continue
+            means = {way: np.mean(values) for way, values in last.items()}
+            seeds = min(map(len, last.values()))
+            spread = max(np.std(values, ddof=1) for values in last.values()) if seeds > 1 else None
+            print(
+                f"{name}, {what}: select {means['select']:.1f}, random {means['random']:.1f} meV/Å, gain "
+                f"{means['random'] - means['select']:.1f}, "
+                + ("one seed" if spread is None else f"spread of {seeds} seeds {spread:.1f}")
+            )
 
 
 def draw(rows: dict[str, Any], path: Path) -> None:
-    """Error against labelled frames: every seed, and the means."""
+    """Errors against labelled frames: every seed, and the means."""
     from matplotlib.figure import Figure
 
     there = [name for name in SETS if any(key.startswith(f"{name},") for key in rows)]
     if not there:
         return
-    figure = Figure(figsize=(4.2 * len(there), 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(there), squeeze=False)[0], there, strict=True):
-        for way, colour in WAYS.items():
-            mine = [row for key, row in rows.items() if key.startswith(f"{name}, {way},")]
-            for row in mine:
-                axes.plot(row["frames"], row["forces_mae_mev_per_a"], color=colour, linewidth=0.7, alpha=0.6)
-            if mine:
-                mean = np.mean([row["forces_mae_mev_per_a"] for row in mine], axis=0)
-                axes.plot(mine[0]["frames"], mean, "o-", color=colour, label=f"{way} ({len(mine)} seeds)")
-        axes.set_title(name)
-        axes.set_xlabel("labelled frames")
-        axes.set_ylabel("force MAE on test frames (meV/Å)")
-        axes.legend(frameon=False)
+    figure = Figure(figsize=(4.0 * len(there), 6.0), layout="constrained")
+    panels = figure.subplots(len(ERRORS), len(there), squeeze=False)
+    for line, (key, what) in zip(panels, ERRORS.items(), strict=True):
+        for axes, name in zip(line, there, strict=True):
+            for way, colour in WAYS.items():
+                mine = [row for title, row in rows.items() if title.startswith(f"{name}, {way},")]
+                for row in mine:
+                    axes.plot(row["frames"], row[key], color=colour, linewidth=0.7, alpha=0.6)
+                if mine:
+                    label = f"{way} ({len(mine)} seed{'s' * (len(mine) > 1)})"
+                    mean = np.mean([row[key] for row in mine], axis=0)
+                    axes.plot(mine[0]["frames"], mean, "o-", color=colour, label=label)
+            axes.set_title(f"{name}, {what}", fontsize=9)
+            axes.set_xlabel("labelled frames")
+            axes.set_ylabel("force MAE (meV/Å)")
+            axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, metadata={"Date": None})
 
 
