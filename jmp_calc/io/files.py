@@ -16,6 +16,7 @@ import os
 import re
 import stat
 import tempfile
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from ..errors import BadInputError, UsageError
+from ..errors import BadInputError, JMPWarning, UsageError
 
 Index = int | slice
 T = TypeVar("T")
@@ -116,14 +117,7 @@ def find_files(given: Sequence[str | Path], suffixes: Sequence[str]) -> tuple[Pa
     found: list[Path] = []
     for path in map(Path, given):
         if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.is_file() and suffix(p) in suffixes]
-            if not inside:
-                raise BadInputError(
-                    f"The folder has no file {', '.join('*' + s for s in suffixes)}.",
-                    where=str(path),
-                    hint="name other files one by one",
-                )
-            found += inside
+            found += _inside(path, suffixes)
         elif glob.has_magic(str(path)) and not os.path.exists(path):
             matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(p)]
             if not matches:
@@ -133,6 +127,38 @@ def find_files(given: Sequence[str | Path], suffixes: Sequence[str]) -> tuple[Pa
             found.append(check_file(path))
     _no_doubles([str(path.resolve()) for path in found])
     return tuple(found)
+
+
+def _inside(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder, by name; a warning where its subfolders have more, BadInputError where there are
+    none."""
+
+    def of(entries: Iterable[Path]) -> list[Path]:
+        return [path for path in sorted(entries) if path.is_file() and suffix(path) in suffixes]
+
+    inside, below = of(folder.iterdir()), [path for sub in _subfolders(folder) for path in of(sub.iterdir())]
+    pattern = ""
+    if below:
+        packing = below[0].suffix if below[0].suffix.lower() in PACKED_SUFFIXES else ""
+        pattern = f"'{folder}/**/*{suffix(below[0])}{packing}' (in quotes)"
+    if not inside:
+        raise BadInputError(
+            f"The folder has no file {', '.join('*' + s for s in suffixes)}.",
+            where=str(folder),
+            hint=f"for those of its subfolders give {pattern}" if pattern else "name other files one by one",
+        )
+    if below:
+        text = f"{folder}: files of its subfolders are left out (first: {below[0]}); for them give {pattern}."
+        warnings.warn(JMPWarning(text), stacklevel=4)
+    return inside
+
+
+def _subfolders(folder: Path) -> Iterator[Path]:
+    """Those that can be read, are not hidden, and are no results of a command."""
+    for entry in sorted(folder.iterdir()):
+        readable = entry.is_dir() and os.access(entry, os.R_OK | os.X_OK)
+        if readable and not entry.name.startswith(".") and not (entry / "summary.yaml").exists():
+            yield entry
 
 
 def find_structures(given: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...]:
