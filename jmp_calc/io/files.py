@@ -136,19 +136,20 @@ def _inside(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     def of(entries: Iterable[Path]) -> list[Path]:
         return [path for path in sorted(entries) if path.is_file() and suffix(path) in suffixes]
 
-    inside, below = of(folder.iterdir()), [path for sub in _subfolders(folder) for path in of(sub.iterdir())]
+    inside = of(folder.iterdir())
+    below = next((path for sub in _subfolders(folder) for path in of(sub.iterdir())), None)
     pattern = ""
-    if below:
-        packing = below[0].suffix if below[0].suffix.lower() in PACKED_SUFFIXES else ""
-        pattern = f"'{folder}/**/*{suffix(below[0])}{packing}' (in quotes)"
+    if below is not None:
+        packing = below.suffix if below.suffix.lower() in PACKED_SUFFIXES else ""
+        pattern = f"'{folder}/**/*{suffix(below)}{packing}' (in quotes)"
     if not inside:
         raise BadInputError(
             f"The folder has no file {', '.join('*' + s for s in suffixes)}.",
             where=str(folder),
             hint=f"for those of its subfolders give {pattern}" if pattern else "name other files one by one",
         )
-    if below:
-        text = f"{folder}: files of its subfolders are left out (first: {below[0]}); for them give {pattern}."
+    if below is not None:
+        text = f"{folder}: files of its subfolders are left out (first: {below}); for them give {pattern}."
         warnings.warn(JMPWarning(text), stacklevel=4)
     return inside
 
