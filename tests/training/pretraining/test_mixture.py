@@ -82,7 +82,7 @@ def test_a_head_of_molecules_never_stands_for_a_default_of_crystals() -> None:
 def test_training_table_of_jmp_xs_is_understood() -> None:
     recipe = load_recipe("jmp-xs")
     assert (
-        recipe.train.optim.lr == 3e-3
+        recipe.train.optim.lr == 2e-3
         and recipe.train.max_time == 5400
         and recipe.model.architecture == "jmp-xs"
     )
