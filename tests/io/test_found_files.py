@@ -16,7 +16,10 @@ SUFFIXES = (".xyz", ".cif")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("a.xyz", "notes.txt", "run1/b.xyz.gz", "run2/notes.txt", ".hidden/c.xyz", "done/d.xyz", "done/summary.yaml"):
+    for name in (
+        *("a.xyz", "notes.txt", "run1/b.xyz.gz", "run2/notes.txt", ".hidden/c.xyz"),
+        *("done/d.xyz", "done/summary.yaml"),
+    ):
         path = tmp_path / "pool" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         molecule("H2").write(path, format="extxyz")
