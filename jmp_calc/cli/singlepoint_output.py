@@ -216,6 +216,8 @@ def _up_to_a_fault(
     for frame, found in zip(window, together([frame.atoms for frame in window], compute), strict=True):
         if isinstance(found, JMPError):
             raise type(found)(found.fact, where=str(frame), hint=found.hint) from found
-        if isinstance(found, Exception):
+        if isinstance(found, NotImplementedError):
             raise UsageError(str(found), where=str(frame), hint="leave it out of --properties") from found
+        if isinstance(found, Exception):
+            raise found
         yield frame, found

@@ -3,7 +3,7 @@ and folders, each frame with the name of its file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ase.io
@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import SCFError
 from click.testing import Result
 
 import jmp_calc
+from jmp_calc.cli.singlepoint_output import Results, _up_to_a_fault
 from jmp_calc.graph.policy import GraphPolicy
+from jmp_calc.io.structures import NamedFrame
 from jmp_calc.model.config import HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
 from jmp_calc.zoo.container import ModelCard, save_model
@@ -219,3 +223,12 @@ def test_a_configuration_names_one_file_or_several(
         done = run("singlepoint", "--config", tmp_path / "c.yaml", "-o", tmp_path / f"o{number}")
         assert done.exit_code == 0, done.output
         assert len(summary(tmp_path / f"o{number}")["inputs"]) == number + 1
+
+
+def test_a_calculation_that_failed_is_not_blamed_on_the_properties() -> None:
+    def unconverged(structures: Sequence[Atoms]) -> Sequence[Results]:
+        raise SCFError("not converged")
+
+    window = [NamedFrame(molecule("H2O"), "a.xyz", 0)]
+    with pytest.raises(SCFError, match="not converged"):
+        next(_up_to_a_fault(window, unconverged))
