@@ -8,11 +8,11 @@
 Sets that jmp-xs never saw, as such pools are: random crystals of silicon on their way to the next minimum, TiO2 of
 up to 24 atoms (rutile, anatase, brookite and others, distorted), and 3BPA at 300 K and hot (bpa3-rare: all 500
 frames at 300 K and every tenth of the 469 at 300, 600 and 1200 K; bpa3: every other one of them).
-Each seed begins with the same few random frames of the
-first file, from which jmp-xs is fine-tuned; then, round by round, frames of the pool are added, selected by the model
-of the round before or drawn at random, and jmp-xs is fine-tuned on all anew. (This file is not select.py: that would
-hide Python's own module from the programs beside it.) Rows: benchmarks/results/active_learning.yaml, with the force
-MAE on the test frames after every round. The verdict is the mean difference over seeds against the spread of the seeds.
+Each seed begins with the same few random frames of the first file, from which jmp-xs is fine-tuned; then, round by
+round, frames of the pool are added, selected by the model of the round before or drawn at random, and jmp-xs is
+fine-tuned on all anew. (This file is not select.py: that would hide Python's own module from the programs beside
+it.) Rows: benchmarks/results/active_learning.yaml, with the force MAE on the test frames after every round. The
+verdict is the mean difference over seeds against the spread of the seeds.
 """
 
 from __future__ import annotations
@@ -163,14 +163,16 @@ def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace)
     return out / "best.safetensors"
 
 
+def seeds_of(rows: dict[str, Any], name: str, way: str) -> list[dict[str, Any]]:
+    """The rows of a set and a way, one per seed."""
+    return [row for title, row in rows.items() if title.startswith(f"{name}, {way},")]
+
+
 def show(rows: dict[str, Any]) -> None:
     """Mean and spread over seeds after the last round, of all test frames and of those of high energy."""
     for name in SETS:
         for key, what in ERRORS.items():
-            last = {
-                way: [row[key][-1] for title, row in rows.items() if title.startswith(f"{name}, {way},")]
-                for way in WAYS
-            }
+            last = {way: [row[key][-1] for row in seeds_of(rows, name, way)] for way in WAYS}
             if not all(last.values()):
                 continue
             means = {way: np.mean(values) for way, values in last.items()}
@@ -195,7 +197,7 @@ def draw(rows: dict[str, Any], path: Path) -> None:
     for line, (key, what) in zip(panels, ERRORS.items(), strict=True):
         for axes, name in zip(line, there, strict=True):
             for way, colour in WAYS.items():
-                mine = [row for title, row in rows.items() if title.startswith(f"{name}, {way},")]
+                mine = seeds_of(rows, name, way)
                 for row in mine:
                     axes.plot(row["frames"], row[key], color=colour, linewidth=0.7, alpha=0.6)
                 if mine:

@@ -26,7 +26,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does, before numpy is there
+from jmp_calc.machine.blas import VARIABLE
+
+os.environ.setdefault(VARIABLE, "1")  # as the command line does, before numpy is there
 import ase.io
 import numpy as np
 import torch

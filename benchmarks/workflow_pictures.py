@@ -9,8 +9,8 @@ is installed), adsorb_cu.svg (adsorption), eos_cu.svg (equation_of_state), elast
 helmholtz_cu.svg and gruneisen_cu.svg (thermal_expansion), energies_emt.svg (energies), stresses_cu.svg
 (stresses, by jmp-xs), dispersion_methane.svg (attraction, by jmp-xs, where dftd3 is), screen_alloys.svg
 (alloys), analysis_cu.svg (dynamics), md_cu.svg (ramp) and check_emt.svg (battery), sscha_bands_al.svg and
-sscha_iterations_al.svg (at_temperature), kappa_cu.svg and kappa_cumulative_cu.svg (heat, where phono3py is), sample_crystals.png and sample_molecules.png (samples, the latter where
-RDKit is).
+sscha_iterations_al.svg (at_temperature), kappa_cu.svg and kappa_cumulative_cu.svg (heat, where phono3py
+is), sample_crystals.png and sample_molecules.png (samples, the latter where RDKit is).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111
+from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from ase.constraints import FixAtoms
@@ -208,8 +208,6 @@ def stresses(folder: Path) -> None:
 def attraction(folder: Path) -> None:
     """Energy of two methane molecules against the distance of their carbon atoms, B3LYP by jmp-xs with and
     without D3(BJ)."""
-    from ase.build import molecule
-
     single = molecule("CH4")
     distances = np.arange(3.3, 8.01, 0.1)
     pairs = []
@@ -237,8 +235,10 @@ def samples(folder: Path) -> None:
 
     from jmp_calc.sampling.sample import sample
 
-    drawn = ("crystals", (4, 12), 0.5), ("molecules", (10, 16), 0.9)
-    for what, size, radii in drawn[: 1 + (find_spec("rdkit") is not None)]:
+    drawn = [("crystals", (4, 12), 0.5)]
+    if find_spec("rdkit") is not None:
+        drawn.append(("molecules", (10, 16), 0.9))
+    for what, size, radii in drawn:
         first: dict[str, Atoms] = {}
         for atoms in sample(what, count=400, seed=1, atoms=size, out=folder / what).frames:
             if atoms.info["sample_kind"] != "isolated":

@@ -134,10 +134,11 @@ def _inside(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     none."""
 
     def of(entries: Iterable[Path]) -> list[Path]:
-        return [path for path in sorted(entries) if path.is_file() and suffix(path) in suffixes]
+        return [path for path in entries if path.is_file() and suffix(path) in suffixes]
 
-    inside = of(folder.iterdir())
-    below = next((path for sub in _subfolders(folder) for path in of(sub.iterdir())), None)
+    entries = sorted(folder.iterdir())
+    inside = of(entries)
+    below = next((path for sub in _looked_into(entries) for path in of(sorted(sub.iterdir()))), None)
     pattern = ""
     if below is not None:
         packing = below.suffix if below.suffix.lower() in PACKED_SUFFIXES else ""
@@ -154,9 +155,9 @@ def _inside(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return inside
 
 
-def _subfolders(folder: Path) -> Iterator[Path]:
-    """Those that can be read, are not hidden, and are no results of a command."""
-    for entry in sorted(folder.iterdir()):
+def _looked_into(entries: Iterable[Path]) -> Iterator[Path]:
+    """The folders among them that can be read, are not hidden, and are no results of a command."""
+    for entry in entries:
         readable = entry.is_dir() and os.access(entry, os.R_OK | os.X_OK)
         if readable and not entry.name.startswith(".") and not (entry / "summary.yaml").exists():
             yield entry
