@@ -17,7 +17,7 @@ import click
 from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
 from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
 from ..io.records import STATE
-from ..io.summary import InputFile, OutputFile, Summary, environment, file_sha256, write_summary
+from ..io.summary import SUMMARY_FILE, InputFile, OutputFile, Summary, environment, file_sha256, write_summary
 from .options import Common
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class CommandRun:
         redoes: bool = False,
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
-        names = [with_prefix(name, common.prefix) for name in (*outputs, "summary.yaml")]
+        names = [with_prefix(name, common.prefix) for name in (*outputs, SUMMARY_FILE)]
         read = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]
         self.claim = Claim(
             common.out,
@@ -197,7 +197,7 @@ class CommandRun:
             outputs=outputs,
             error=None if error is None else f"{type(error).__name__}: {error}",
         )
-        write_summary(self.path("summary.yaml"), summary)
+        write_summary(self.path(SUMMARY_FILE), summary)
         return summary
 
     def _show_warning(self, message: Warning | str, *_: Any) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from ..errors import BadInputError, JMPWarning, UsageError
+from .summary import SUMMARY_FILE
 
 Index = int | slice
 T = TypeVar("T")
@@ -159,7 +160,7 @@ def _looked_into(entries: Iterable[Path]) -> Iterator[Path]:
     """The folders among them that can be read, are not hidden, and are no results of a command."""
     for entry in entries:
         readable = entry.is_dir() and os.access(entry, os.R_OK | os.X_OK)
-        if readable and not entry.name.startswith(".") and not (entry / "summary.yaml").exists():
+        if readable and not entry.name.startswith(".") and not (entry / SUMMARY_FILE).exists():
             yield entry
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import UsageError
 from .atomic import remove_partial
 from .regular import exists
-from .summary import read_summary
+from .summary import SUMMARY_FILE, read_summary
 
 LOCK_NAME = ".jmp-calc.lock"
 
@@ -28,7 +28,7 @@ class Claim:
     folder: Path
     names: Sequence[str]
     """Names of the files that it writes."""
-    summary: str = "summary.yaml"
+    summary: str = SUMMARY_FILE
     """Name of the summary among them."""
     resume: bool = False
     """Go on with what is there."""
@@ -124,7 +124,7 @@ def check_free(
     folder: Path,
     names: Iterable[str],
     *,
-    summary: str = "summary.yaml",
+    summary: str = SUMMARY_FILE,
     resume_hint: str = "",
     redone: str = "",
 ) -> None:

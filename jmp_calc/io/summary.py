@@ -20,6 +20,9 @@ from typing import Any
 
 from .atomic import replacing
 
+SUMMARY_FILE = "summary.yaml"
+"""What every command says about its run, in its output folder."""
+
 STATUSES = ("running", "ok", "not-converged", "failed", "interrupted")
 
 

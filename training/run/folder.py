@@ -10,6 +10,7 @@ from pathlib import Path
 from jmp_calc.errors import UsageError
 from jmp_calc.io.outdir import Claim, HeldFolder, held
 from jmp_calc.io.progress import Say
+from jmp_calc.io.summary import SUMMARY_FILE
 
 from ..distributed.world import World
 from .job import STATE_FILE
@@ -18,8 +19,6 @@ from .log import LOG_FILE, RunLog, silent
 BEGUN_FILES = (LOG_FILE, "config.yaml", "recipe.yaml")
 """Written before the first step: the log before the data are read, then the settings of a fine-tuning or of a
 pre-training."""
-SUMMARY_FILE = "summary.yaml"
-"""What the command line says about a run."""
 RESUME_HINT = "--resume goes on with it"
 
 
