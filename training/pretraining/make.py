@@ -17,6 +17,8 @@ from .shards import LABELLED, Shards
 
 SAMPLES = "samples.extxyz"
 """As ``jmp-calc sample`` calls them."""
+DRAW_STEP = 7919
+"""Between the seeds of the draws of a stage; those of stages are farther apart."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def _sampled(made: Made, part: Path, frames: int, seed: int, makers: Makers, say
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
-    folder = part / f"{made.sample}-{frames}{elements}"
+    draw = f"-{made.draw}" if made.draw else ""
+    folder = part / f"{made.sample}-{frames}{elements}{draw}"
     path = folder / SAMPLES
     if not path.is_file():
         say(f"sampling {frames} {made.sample} for {part.name}")
@@ -114,7 +117,7 @@ def _sampled(made: Made, part: Path, frames: int, seed: int, makers: Makers, say
         result = sample(
             made.sample,
             count=frames,
-            seed=seed,
+            seed=seed + DRAW_STEP * made.draw,
             elements=made.elements or None,
             exclude=exclusions(made.sample, part / f"exclude-{made.sample}.txt"),
             processes=makers.processes,

@@ -60,12 +60,14 @@ class Made:
     """Structures of the validation part, which is the same in every stage."""
     elements: tuple[str, ...] = ()
     """Symbols that structures are made of; empty: all that the sample and the teacher know."""
+    draw: int = 0
+    """Sets of the same sample with another number have other structures."""
     max_spread: float | None = None
     """eV/Å: frames on whose forces the networks of an ensemble differ more are left out."""
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.valid_frames < 0:
-            raise UsageError("Made frames need frames >= 1 and valid_frames >= 0.", where="recipe")
+        if self.frames < 1 or self.valid_frames < 0 or self.draw < 0:
+            raise UsageError("Made frames need frames >= 1, valid_frames >= 0 and draw >= 0.", where="recipe")
 
 
 @dataclass(frozen=True)

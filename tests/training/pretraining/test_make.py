@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from jmp_calc.training.pretraining.mixture import Mixture, mixture_of
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
 from jmp_calc.training.pretraining.shards import Shards
 
-CONTENT = {
+CONTENT: dict[str, Any] = {
     "mixture": {"name": "made", "default_head": "emt", "max_degree": 150},
     "heads": {"emt": {"level_of_theory": "EMT"}},
     "sets": {
@@ -60,6 +61,19 @@ def test_another_stage_has_other_structures_and_the_same_validation(mixture: Mix
     first, second = (read_labelled(shard.train(item), require=()).frames for shard in (shards, other))
     places = [{frame.positions.tobytes() for frame in frames} for frames in (first, second)]
     assert places[0].isdisjoint(places[1])
+
+
+def test_another_draw_of_the_same_sample_has_other_structures(tmp_path: Path) -> None:
+    sets = {}
+    for name, draw in (("first", 0), ("same", 0), ("other", 1)):
+        made = {**CONTENT["sets"]["alloys"]["made"], "frames": 6, "valid_frames": 0, "draw": draw}
+        sets[name] = {**CONTENT["sets"]["alloys"], "made": made}
+    mixture, shards = mixture_of({**CONTENT, "sets": sets}), Shards(tmp_path, 1)
+    make_missing(mixture, shards, 7, Makers({}), lambda line: None)
+    frames = {item.name: read_labelled(shards.train(item), require=()).frames for item in mixture.sets}
+    places = {name: {frame.positions.tobytes() for frame in found} for name, found in frames.items()}
+    assert places["first"] == places["same"]
+    assert places["first"].isdisjoint(places["other"])
 
 
 def test_compounds_that_validate_are_not_trained_on(mixture: Mixture, shards: Shards) -> None:
