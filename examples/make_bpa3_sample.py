@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-SAMPLE = Path(__file__).parents[1] / "jmp_calc" / "data" / "bpa3_sample.xyz.gz"
+SAMPLE = Path(__file__).parents[1] / "jmp_calc" / "samples" / "bpa3_sample.xyz.gz"
 
 
 def frames(path: Path) -> Iterator[tuple[str, list[str]]]:

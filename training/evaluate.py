@@ -21,6 +21,7 @@ from jmp_calc.inference.settings import (
     Settings,
     portable,
 )
+from jmp_calc.io.chemiscope import FILE
 from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -44,6 +45,7 @@ from .validation.metrics import Errors, Predictions
 from .validation.plots import plot_confusion, plot_parity
 from .validation.predictions import write_predictions
 from .validation.validate import validate
+from .validation.view import write_view
 
 if TYPE_CHECKING:
     pass
@@ -116,6 +118,17 @@ class EvaluationResult:
         plot_parity(folder / OUTPUTS[2], {"": self.predictions}, self.target or "")
         plot_confusion(folder / OUTPUTS[3], {"": self.confusion} if self.classes else {}, self.classes)
         return tuple(folder / name for name in OUTPUTS if (folder / name).exists())
+
+    def write_chemiscope(self, folder: str | Path) -> Path:
+        """Write chemiscope.json.gz: structures with labels, predictions and errors, also of each atom.
+
+        Raises:
+            UsageError: chemiscope is not installed.
+        """
+        path = Path(folder) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_view(path, self.frames, self.predictions, self.target, self.classes)
+        return path
 
 
 def evaluate(

@@ -12,7 +12,7 @@ import click
 from ..errors import JMPError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
-from .options import ELEMENTS_OPTION, Common, common_options, structure_argument
+from .options import CHEMISCOPE_OPTION, ELEMENTS_OPTION, Common, common_options, structure_argument
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,6 +47,7 @@ Examples:
 @click.option(
     "--extxyz", is_flag=True, help="Also write the structures with their features to descriptors.extxyz."
 )
+@CHEMISCOPE_OPTION
 def descriptors(
     struct: str,
     common: Common,
@@ -55,14 +56,16 @@ def descriptors(
     per_atom: bool,
     per_element: bool,
     extxyz: bool,
+    chemiscope: bool,
 ) -> None:
     """Features of atoms and structures that do not change under rotations and translations.
 
     Writes descriptors.npz (S structures, N atoms, D features): mean (S, D), n_atoms (S,), formulas (S,); with
     the atoms numbers (N,), per_atom (N, D) and offsets (S+1,): structure i has the rows offsets[i] to
     offsets[i+1]. With --per-element element_structure (P,), element_number (P,) and element_mean (P, D). A
-    sum over atoms is n_atoms times the mean.
+    sum over atoms is n_atoms times the mean. With --chemiscope a map of their principal components.
     """
+    from ..io.chemiscope import FILE, require_chemiscope
     from ..io.structures import iter_frames, parse_structure
 
     chosen: Any = int(layer) if layer.isdecimal() else layer
@@ -74,7 +77,10 @@ def descriptors(
         "per_element": per_element,
         "extxyz": extxyz,
     }
-    outputs = ("descriptors.npz", "descriptors.extxyz") if extxyz else ("descriptors.npz",)
+    if chemiscope:
+        require_chemiscope()
+    wanted = {"descriptors.npz": True, "descriptors.extxyz": extxyz, FILE: chemiscope}
+    outputs = tuple(name for name, asked in wanted.items() if asked)
     inputs = [parse_structure(struct).path]
     run = CommandRun(common, "descriptors", outputs=outputs, settings=settings, inputs=inputs, redoes=True)
     if common.dry_run:
@@ -85,13 +91,26 @@ def descriptors(
     first = next(frames)  # a file that cannot be read is known before earlier results are removed
     with run:
         images = chain((first,), frames)
-        columns = _Columns(per_atom=per_atom, per_element=per_element)
+        columns = _Columns(per_atom=per_atom, per_element=per_element, structures=chemiscope)
         if extxyz:
             with open(run.path("descriptors.extxyz"), "w", encoding="utf-8") as stream:
                 run.add_output(run.path("descriptors.extxyz"), "structures with jmp_descriptors")
                 _compute(run, struct, images, chosen, columns, stream)
         else:
             _compute(run, struct, images, chosen, columns, None)
+        if chemiscope:
+            _write_map(run, columns)
+
+
+def _write_map(run: CommandRun, columns: _Columns) -> None:
+    """chemiscope.json.gz from what was computed."""
+    from ..inference.descriptor_view import write_view
+    from ..io.chemiscope import FILE
+
+    arrays = columns.arrays()
+    write_view(run.path(FILE), columns.structures, arrays["mean"], arrays.get("per_atom"))
+    run.add_output(run.path(FILE), "for https://chemiscope.org")
+    run.common.say(f"map for https://chemiscope.org: {run.path(FILE)}")
 
 
 def _compute(
@@ -118,7 +137,7 @@ def _compute(
             found = _described(
                 calculator, window, layer, where=f"{struct}, selected frame", first=columns.n_structures
             )
-            columns.add(found)
+            columns.add(found, window)
             for number, atoms in enumerate(window):
                 if stream is not None:
                     write_extxyz(stream, [_labelled(atoms, found, number, per_atom=columns.per_atom)])
@@ -144,12 +163,13 @@ def _compute(
 class _Columns:
     """The arrays of descriptors.npz, from one window of structures after the other."""
 
-    def __init__(self, *, per_atom: bool, per_element: bool) -> None:
-        self.per_atom, self.per_element = per_atom, per_element
+    def __init__(self, *, per_atom: bool, per_element: bool, structures: bool) -> None:
+        self.per_atom, self.per_element, self.keeps_structures = per_atom, per_element, structures
+        self.structures: list[Atoms] = []
         self.n_structures = 0
         self._parts: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
 
-    def add(self, found: Descriptors) -> None:
+    def add(self, found: Descriptors, window: list[Atoms]) -> None:
         """Keep what is to be written of more structures."""
         import numpy as np
 
@@ -170,6 +190,8 @@ class _Columns:
         for name, part in parts.items():
             self._parts[name].append(part)
         self.n_structures += len(found.formulas)
+        if self.keeps_structures:
+            self.structures += window
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All arrays by name."""

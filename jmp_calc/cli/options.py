@@ -41,6 +41,10 @@ CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
 
 ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
 
+CHEMISCOPE_OPTION = click.option(
+    "--chemiscope", is_flag=True, help="Also write chemiscope.json.gz for the viewer chemiscope (extra view)."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Common:

@@ -10,12 +10,13 @@ import click
 from ..arguments import Arguments
 from ..command_run import CommandRun
 from ..dry_run import dry_run_report
-from ..options import ELEMENTS_OPTION, Common, common_options
+from ..options import CHEMISCOPE_OPTION, ELEMENTS_OPTION, Common, common_options
 
 EPILOG = """\b
 Examples:
   jmp-calc evaluate test.extxyz -m run/best.safetensors
-  jmp-calc evaluate test.extxyz -m jmp-xs --head pbe --group-by formula -o errors"""
+  jmp-calc evaluate test.extxyz -m jmp-xs --head pbe --group-by formula -o errors
+  jmp-calc evaluate test.extxyz -m run/best.safetensors --chemiscope"""
 
 
 ARGUMENTS = Arguments("training.evaluate", "evaluate")
@@ -41,22 +42,26 @@ ARGUMENTS = Arguments("training.evaluate", "evaluate")
 @ARGUMENTS.option("--stress-unit", argument="stress_unit")
 @ARGUMENTS.option("--stress-sign", argument="stress_sign", type=click.Choice(["tension", "pressure"]))
 @ARGUMENTS.option("--allow-truncated", argument="allow_truncated", is_flag=True)
-def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
+@CHEMISCOPE_OPTION
+def evaluate(data: tuple[Path, ...], common: Common, chemiscope: bool, **options: Any) -> None:
     """Compare a model with the energies, forces and stresses (or scalar, class, vector) in DATA; errors in
     total and by group.
 
     DATA is one or more files that ASE reads, packed or not, folders of them, or patterns in quotes.
     """
+    from ...io.chemiscope import FILE, require_chemiscope
     from ...training.data.sources import sources
     from ...training.evaluate import OUTPUTS
     from ...training.evaluate import evaluate as run_evaluate
 
-    given = sources(data)
+    if chemiscope:
+        require_chemiscope()
+    given, outputs = sources(data), (*OUTPUTS, FILE) if chemiscope else OUTPUTS
     settings = {"data": given.files, "head": common.head, "elements": common.elements, **options}
-    command = CommandRun(common, "evaluate", outputs=OUTPUTS, settings=settings, inputs=given.files)
+    command = CommandRun(common, "evaluate", outputs=outputs, settings=settings, inputs=given.files)
     if common.dry_run:
         command.check()
-        _show(common, given.files, options)
+        _show(common, given.files, options, outputs)
         return
     with command as run:
         result = run_evaluate(
@@ -76,16 +81,19 @@ def evaluate(data: tuple[Path, ...], common: Common, **options: Any) -> None:
         run.model = {"name": common.model, "head": result.head, "dtype": common.dtype}
         for path in result.write(common.out):
             run.add_output(path, "evaluation")
+        if chemiscope:
+            run.add_output(result.write_chemiscope(common.out), "for https://chemiscope.org")
+            common.say(f"map for https://chemiscope.org: {common.out / FILE}")
         run.results = result.to_dict()
         for line in result.lines():
             common.say(line)
 
 
-def _show(common: Common, files: tuple[Path, ...], options: dict[str, Any]) -> None:
+def _show(common: Common, files: tuple[Path, ...], options: dict[str, Any], outputs: tuple[str, ...]) -> None:
     """What would be compared, for --dry-run."""
     from ...inference.opened import loaded_model
     from ...inference.settings import Settings
-    from ...training.evaluate import OUTPUTS, labelled, reader
+    from ...training.evaluate import labelled, reader
     from ...training.targets.compared import compared_with, for_frames
 
     of_model = {name: options[name] for name in ("forces", "graph", "weights")}
@@ -97,5 +105,5 @@ def _show(common: Common, files: tuple[Path, ...], options: dict[str, Any]) -> N
     }
     found = labelled(files, compared, reader(**of_data))
     for_frames(compared, config, settings, found.frames, common.say)
-    facts = {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(OUTPUTS)}
+    facts = {"frames": len(found.frames), "labels": "; ".join(found.messages), "writes": ", ".join(outputs)}
     dry_run_report(common, "evaluate", facts)
