@@ -21,6 +21,7 @@ from importlib import metadata
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..errors import JMPError, JMPWarning, error_lines, is_out_of_memory
 from ..machine.blas import one_blas_thread
@@ -61,6 +62,8 @@ COMMANDS = {
     "models": "List, inspect, fetch, add, verify and remove models.",
     "convert": "Convert an official .pt checkpoint to our .safetensors.",
     "export": "Compile a model ahead of time into a file for this machine.",
+    "cite": "What to cite, as BibTeX.",
+    "completion": "Completion of commands and options in bash, zsh or fish.",
     "doctor": "Check this installation.",
 }
 ALIASES = {"geomopt": "relax"}
@@ -117,6 +120,12 @@ class JMPGroup(click.Group):
         """Write the command list from COMMANDS, so that --help imports none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and their help from COMMANDS: a shell asks at every tab, and no command is imported."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(n, help=text) for n, text in COMMANDS.items() if n.startswith(incomplete)]
 
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *_: Any, **__: Any

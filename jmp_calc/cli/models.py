@@ -12,6 +12,7 @@ EPILOG = """\b
 Examples:
   jmp-calc models list
   jmp-calc models info jmp-l
+  jmp-calc models card run/best.safetensors -o MODEL_CARD.md
   jmp-calc models add jmp-l ~/Downloads/jmp-l.pt
   jmp-calc models verify run/best.safetensors
 
@@ -22,7 +23,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 @click.group(epilog=EPILOG)
 def models() -> None:
-    """List, inspect, fetch, add, verify and remove models."""
+    """List, inspect, describe, fetch, add, verify and remove models."""
 
 
 @models.command("list")
@@ -83,6 +84,30 @@ def info(model: str, full: bool, as_json: bool) -> None:
     else:
         _print_short(described)
         click.echo(f"more: jmp-calc models info {model} --full")
+
+
+@models.command()
+@click.argument("model")
+@click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+def card(model: str, out: Path | None) -> None:
+    """Model card of MODEL in Markdown, from the header of its file.
+
+    Heads, errors, training data, licences, limits and what to cite, as model hubs show it. What the file does
+    not say is not in it. Without --out it is printed.
+    """
+    from ..io.summary import write_text_atomic
+    from ..zoo.describe import describe
+    from ..zoo.model_card import model_card
+    from ..zoo.names import locate
+
+    text = model_card(describe(locate(model, may_fetch=False)), model)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    if out.exists():
+        raise click.UsageError(f"{out} exists already; remove it first, or choose another name.")
+    write_text_atomic(out, text)
+    click.echo(f"model card of {model}: {out}")
 
 
 def _print(data: dict[str, Any]) -> None:
