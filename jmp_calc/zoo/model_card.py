@@ -8,8 +8,8 @@ from typing import Any
 from .citations import GEMNET_OC, JMP, Citation, cited_data
 
 USE = """A start for fine-tuning, and an interatomic potential where the tables below say that it is good
-enough: with the elements of a head, in surroundings like those of its data. Energies of different heads belong
-to different levels of theory and must not be mixed. There is no input for charge or spin."""
+enough: with the elements of a head, in surroundings like those of its data. Energies of different heads
+belong to different levels of theory and must not be mixed. There is no input for charge or spin."""
 STRUCTURES = {"molecules": "molecules", "periodic": "periodic structures"}
 
 

@@ -19,9 +19,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from jmp_calc import JMPCalculator
 from jmp_calc.inference.descriptor_view import principal
 from jmp_calc.io.chemiscope import FILE, INSTALL
+from tests.extras import needs
 
 INSTALLED = find_spec("chemiscope") is not None
-needs_chemiscope = pytest.mark.skipif(not INSTALLED, reason=f"run: {INSTALL}, or .ci/engines view")
+needs_chemiscope = needs("view")
 
 
 def labelled(atoms: Atoms, energy: float, force: float) -> Atoms:

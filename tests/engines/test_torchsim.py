@@ -14,8 +14,9 @@ from ase.build import bulk, fcc111, molecule
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadStructureError, JMPWarning
+from tests.extras import reason
 
-ts = pytest.importorskip("torch_sim")
+ts = pytest.importorskip("torch_sim", reason=reason("torchsim"))
 
 
 @pytest.fixture

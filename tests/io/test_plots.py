@@ -11,9 +11,10 @@ import pytest
 from jmp_calc.errors import JMPWarning
 from jmp_calc.io.plot_screen import plot_screen
 from jmp_calc.io.plots import plot_dos
+from tests.extras import reason
 from tests.programs import environment, run
 
-matplotlib = pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib", reason=reason("plot"))
 
 PROGRAM = """
 import os, sys, warnings

@@ -13,6 +13,7 @@ import torch
 from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.graph.batch import Edges
 from jmp_calc.model.segment import SegmentSum, from_slots, gather_padded, matched, mirrored, to_slots
+from tests.extras import needs
 
 HAVE_SCATTER = importlib.util.find_spec("torch_scatter") is not None
 
@@ -37,7 +38,7 @@ def test_sums_are_twice_differentiable() -> None:
     assert torch.autograd.gradgradcheck(lambda r: SegmentSum()(r**3, segment, 5), (rows,))
 
 
-@pytest.mark.skipif(not HAVE_SCATTER, reason="torch-scatter is not installed")
+@needs("scatter")
 def test_torch_scatter_gives_the_same() -> None:
     rows, segment, expected = example()
     extension = SegmentSum("torch_scatter")

@@ -13,10 +13,11 @@ from jmp_calc.screening.engines import Dask
 from jmp_calc.screening.screen import Source, run_screen, screen
 from jmp_calc.screening.settings import ScreenSettings
 from jmp_calc.workflows.relax_settings import RelaxSettings
+from tests.extras import needs
 from tests.screening.test_screen import crystals, energies
 
 INSTALLED = importlib.util.find_spec("distributed") is not None
-needs_dask = pytest.mark.skipif(not INSTALLED, reason="pip install 'jmp-calc[dask]'")
+needs_dask = needs("dask")
 
 
 @pytest.mark.skipif(INSTALLED, reason="Dask is installed")

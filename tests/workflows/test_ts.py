@@ -15,10 +15,11 @@ from ase.constraints import FixAtoms, FixBondLength
 from jmp_calc import JMPCalculator, ts
 from jmp_calc.errors import BadInputError, JMPWarning, NotConvergedError, UsageError
 from jmp_calc.workflows.paths.ts_settings import TSSettings
+from tests.extras import needs
 from tests.workflows.test_neb import BEND, HEIGHT, Valley
 
 HAS_SELLA = importlib.util.find_spec("sella") is not None
-needs_sella = pytest.mark.skipif(not HAS_SELLA, reason='needs Sella: pip install "jmp-calc[sella]"')
+needs_sella = needs("sella")
 CURVATURE = 4 * HEIGHT
 """Of the valley at its saddle, along its floor, eV/Å²; negative."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 from ase import Atoms
@@ -19,6 +18,9 @@ from ase.io.jsonio import encode
 from jmp_calc.errors import BadInputError
 from jmp_calc.training.data.frame import LabelledSet
 from jmp_calc.training.data.labels import read_labelled
+from tests.extras import reason
+
+lmdb = pytest.importorskip("lmdb", reason=reason("data"))
 
 
 def images() -> list[Atoms]:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from jmp_calc.cli.main import cli
 from jmp_calc.training.distributed.launch import DistributedConfig, processes
 from jmp_calc.zoo.container import load_model
+from tests.extras import reason
 from tests.programs import environment, run
 from tests.training.helpers import served
 from tests.training.helpers.pairs import VARIABLES, by_srun, pair
@@ -93,7 +94,7 @@ def same_run(folder: Path, out: str, printed: str) -> None:
 
 @pytest.mark.slow
 def test_torchrun(folder: Path) -> None:
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason=reason("distributed"))
     done = run(
         [sys.executable, *TORCHRUN, *command(folder, "torchrun")],
         env=environment(**dict.fromkeys(VARIABLES)),
@@ -104,7 +105,7 @@ def test_torchrun(folder: Path) -> None:
 
 
 def test_srun(folder: Path) -> None:
-    pytest.importorskip("lightning_fabric")
+    pytest.importorskip("lightning_fabric", reason=reason("distributed"))
     ended = pair(served.command, *command(folder, "srun"), out=folder / "output", launcher=by_srun)
     assert ended.codes == (0, 0), ended.stderr
     assert ended.stdout[1] == ended.stderr[1] == ""

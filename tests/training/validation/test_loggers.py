@@ -14,6 +14,7 @@ from jmp_calc.errors import UsageError
 from jmp_calc.training.config import OptimConfig, TrainConfig
 from jmp_calc.training.validation.history import History, Row, read_history
 from jmp_calc.training.validation.loggers import LOGGERS, require_installed
+from tests.extras import reason
 from tests.training.helpers.tiny import emt_file, tiny_model
 
 CONFIG = TrainConfig(epochs=2, batch_size=4, optim=OptimConfig(lr=5e-3, ema_decay=0.9, warmup_steps=2))
@@ -61,7 +62,7 @@ def test_an_unknown_logger_is_refused() -> None:
 
 
 def test_tensorboard_shows_the_rows_once_after_a_restart(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason=reason("tensorboard"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
@@ -86,7 +87,7 @@ def test_tensorboard_shows_the_rows_once_after_a_restart(tmp_path: Path) -> None
 
 
 def test_wandb_offline_continues_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb", reason=reason("wandb"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
     out = tmp_path / "run"

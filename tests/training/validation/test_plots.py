@@ -13,8 +13,9 @@ import pytest
 from jmp_calc.training.validation.history import TASKS, Row
 from jmp_calc.training.validation.metrics import Predictions
 from jmp_calc.training.validation.plots import plot_confusion, plot_losses, plot_parity, plot_tasks
+from tests.extras import reason
 
-pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib", reason=reason("train"))
 
 
 @pytest.fixture(scope="module", autouse=True)

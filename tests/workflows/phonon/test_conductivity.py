@@ -17,6 +17,7 @@ from jmp_calc.errors import JMPError, NotConvergedError, UsageError
 from jmp_calc.io.outdir import LOCK_NAME
 from jmp_calc.workflows.phonon.conductivity import check_collisions
 from jmp_calc.workflows.phonon.conductivity_result import OUTPUTS
+from tests.extras import needs
 from tests.workflows.phonon.test_resume import Ends
 
 QUICK: dict[str, Any] = {
@@ -28,7 +29,7 @@ QUICK: dict[str, Any] = {
     "tstep": 300.0,
 }
 INSTALLED = importlib.util.find_spec("phono3py") is not None
-PHONO3PY = pytest.mark.skipif(not INSTALLED, reason="pip install jmp-calc[conductivity]")
+PHONO3PY = needs("conductivity")
 
 
 def copper() -> Atoms:
