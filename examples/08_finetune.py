@@ -22,7 +22,7 @@ assert found.test is not None and found.test_before is not None
 before, after = found.test_before.forces_mae_mev_per_a, found.test.forces_mae_mev_per_a
 print(f"before: {found.test_before}")
 print(f"after:  {found.test}")
-print(f"force error before {before:.0f} meV/Å (expect 80 to 2000)")
+print(f"force error before {before:.0f} meV/Å (expect 40 to 150)")
 print(f"ratio of the force errors after and before {after / before:.2f} (expect 0.1 to 0.95)")
 
 molecule = molecules[-1].copy()
