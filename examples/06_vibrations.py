@@ -19,6 +19,6 @@ print(f"symmetry number {found.symmetry_number} (expect 2 to 2)")
 for thermo in found.thermo:
     print(f"free energy at {thermo.temperature_k:g} K: {thermo.free_energy_ev:.3f} eV")
 
-finite = vib(water, method="finite")
+finite = vib(water, method="finite", displacement=0.002)
 difference = np.abs(finite.frequencies_cm1 - found.frequencies_cm1).max()
 print(f"largest difference of the two ways {difference:.2f} cm-1 (expect 0 to 5)")

@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("[0-9][0-9]_*.py"))
 OURS = [path for path in EXAMPLES if int(path.name[:2]) < 20]
 """Those from 20 on need other engines and are run by the tests of these."""
-QUICK = {"01_singlepoint", "09_evaluate", "12_screening"}
+QUICK = {"01_singlepoint", "07_barrier", "10_uncertainty"}
 """The others take longer than a few seconds."""
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 EXPECTED = re.compile(rf"({NUMBER})(?: [^\s()]+)? \(expect ({NUMBER}) to ({NUMBER})")

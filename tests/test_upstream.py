@@ -1,4 +1,4 @@
-"""docs/upstream.md: the lines for other projects do what the page says, where it can be tried without them."""
+"""docs/upstream.md: lines for other projects do what the page says, where it can be tried without them."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from jmp_calc import JMPCalculator
 from jmp_calc.inference.descriptor_view import principal
 from jmp_calc.io.chemiscope import FILE, INSTALL
+from jmp_calc.training.validation.metrics import Predictions
+from jmp_calc.training.validation.view import compared
 from tests.extras import needs
 
 INSTALLED = find_spec("chemiscope") is not None
@@ -122,3 +124,23 @@ def test_principal_components_keep_distances_and_their_order() -> None:
     assert share[0] > share[1] > share[2] == pytest.approx(0.0, abs=1e-12)
     assert share.sum() == pytest.approx(1.0)
     assert principal(plane[:1], 3)[0].tolist() == [[0.0, 0.0, 0.0]]
+
+
+def shown_of(*, classes: tuple[str, ...] = (), **known: np.ndarray) -> dict[str, np.ndarray]:
+    """Values by name that a head of scalars, classes or vectors shows for two structures of one atom."""
+    shapes = {"energy": (2,), "forces": (2, 3), "stress": (2, 3, 3), "scalar": (2,), "chosen": (2,)}
+    arrays = {name: np.full(shape, np.nan) for name, shape in (shapes | {"vector": (2, 3)}).items()}
+    arrays |= {f"{name}_true": array for name, array in arrays.items()}
+    shown = compared(Predictions(n_atoms=np.array([1, 1]), **(arrays | known)), "gap", classes)
+    return {name: np.asarray(one.values) for name, one in shown.items()}
+
+
+def test_heads_of_scalars_classes_and_vectors_show_label_prediction_and_error() -> None:
+    scalars = shown_of(scalar=np.array([1.0, 4.0]), scalar_true=np.array([1.5, 3.0]))
+    assert scalars["gap error"].tolist() == [-0.5, 1.0]
+    assert list(scalars) == ["gap, label", "gap, model", "gap error"]
+    chosen = shown_of(chosen=np.array([0.0, np.nan]), chosen_true=np.array([0.0, 1.0]), classes=("a", "b"))
+    assert chosen["gap, model"].tolist() == ["a", "not finite"]
+    assert chosen["gap, right"].tolist() == [1.0, 0.0]
+    vectors = shown_of(vector=np.full((2, 3), 2.0), vector_true=np.ones((2, 3)))
+    assert vectors["gap error"] == pytest.approx(np.sqrt(3.0))

@@ -27,20 +27,31 @@ def write_view(
 ) -> None:
     """Frames with labels, predictions and errors by structure and by atom.
 
-    Properties that no frame has a label of are left out; where single labels are missing the value is NaN.
     Raises UsageError where chemiscope is missing.
     """
-    if target is None:
-        shown = _energies(predictions) | _forces(predictions) | _stresses(predictions)
-    else:
-        shown = _targets(target, predictions, classes)
-    axes = [name for name in shown if shown[name].of == "structure"]
+    shown = compared(predictions, target, classes)
+    axes = [*(name for name in shown if shown[name].of == "structure"), "frame", "atoms"]
     shown["group"] = Shown([frame.group for frame in frames], text="config_type of the file")
     shown["frame"] = Shown(np.array([frame.index for frame in frames]), text="number in its file, from 0")
     shown["atoms"] = Shown(predictions.n_atoms, text="number of atoms")
-    axes = [*axes, "frame", "atoms"]
     colour = next((name for name in axes if name.endswith("error")), "group")
     write_chemiscope(path, [to_atoms(frame) for frame in frames], shown, x=axes[0], y=axes[1], colour=colour)
+
+
+def compared(
+    predictions: Predictions, target: str | None = None, classes: Sequence[str] = ()
+) -> dict[str, Shown]:
+    """Labels, predictions and errors by the names that the viewer shows.
+
+    What no structure has a label of is left out; where single labels are missing the value is NaN.
+    """
+    if target is None:
+        return _energies(predictions) | _forces(predictions) | _stresses(predictions)
+    if classes:
+        return _classes(target, predictions, classes)
+    if np.isnan(predictions.scalar_true).all():
+        return _vectors(target, predictions)
+    return _scalars(target, predictions)
 
 
 def _energies(predictions: Predictions) -> dict[str, Shown]:
@@ -79,27 +90,39 @@ def _stresses(predictions: Predictions) -> dict[str, Shown]:
     return {"stress error": Shown(difference, "GPa", "mean of |model - label| over the components")}
 
 
-def _targets(target: str, predictions: Predictions, classes: Sequence[str]) -> dict[str, Shown]:
-    """Of scalars label, prediction and error; of classes the names; of vectors lengths and the error."""
-    if classes:
-        names = (*classes, "not finite")
-        chosen = (predictions.chosen_true, predictions.chosen)
-        label, model = ([names[int(n) if np.isfinite(n) else -1] for n in found] for found in chosen)
-        right = np.array([float(a == b) for a, b in zip(label, model)])
-        return {
-            f"{target}, right": Shown(right, text="1 where the model is right"),
-            f"{target}, label": Shown(label),
-            f"{target}, model": Shown(model),
-        }
-    scalars = not np.isnan(predictions.scalar_true).all()
-    pair = (predictions.scalar_true, predictions.scalar)
-    if not scalars:
-        pair = (predictions.vector_true, predictions.vector)
-    difference = pair[1] - pair[0]
-    label, model = pair if scalars else (np.linalg.norm(vectors, axis=1) for vectors in pair)
-    error = difference if scalars else np.linalg.norm(difference, axis=1)
+def _classes(target: str, predictions: Predictions, classes: Sequence[str]) -> dict[str, Shown]:
+    """Names of the classes, and whether the model is right."""
+    names = (*classes, "not finite")
+    label, model = (
+        [names[int(number) if np.isfinite(number) else -1] for number in numbers]
+        for numbers in (predictions.chosen_true, predictions.chosen)
+    )
+    right = np.array([float(a == b) for a, b in zip(label, model)])
     return {
-        f"{target}, label": Shown(label, text="of the data" + ("" if scalars else ", length")),
-        f"{target}, model": Shown(model, text="of the model" + ("" if scalars else ", length")),
-        f"{target} error": Shown(error, text="model minus label" if scalars else "|model - label|"),
+        f"{target}, right": Shown(right, text="1 where the model is right"),
+        f"{target}, label": Shown(label),
+        f"{target}, model": Shown(model),
+    }
+
+
+def _scalars(target: str, predictions: Predictions) -> dict[str, Shown]:
+    """In the units of the labels."""
+    return {
+        f"{target}, label": Shown(predictions.scalar_true, text="of the data"),
+        f"{target}, model": Shown(predictions.scalar, text="of the model"),
+        f"{target} error": Shown(predictions.scalar - predictions.scalar_true, text="model minus label"),
+    }
+
+
+def _vectors(target: str, predictions: Predictions) -> dict[str, Shown]:
+    """Their lengths, and the length of the difference."""
+    difference = predictions.vector - predictions.vector_true
+    label, model, error = (
+        np.linalg.norm(vectors, axis=1)
+        for vectors in (predictions.vector_true, predictions.vector, difference)
+    )
+    return {
+        f"{target}, label": Shown(label, text="of the data, length"),
+        f"{target}, model": Shown(model, text="of the model, length"),
+        f"{target} error": Shown(error, text="|model - label|"),
     }
