@@ -12,7 +12,7 @@ EPILOG = """\b
 Examples:
   jmp-calc models list
   jmp-calc models info jmp-l
-  jmp-calc models card run/best.safetensors -o MODEL_CARD.md
+  jmp-calc models card run/best.safetensors -o model_card.md
   jmp-calc models add jmp-l ~/Downloads/jmp-l.pt
   jmp-calc models verify run/best.safetensors
 
