@@ -14,7 +14,6 @@ CITATION = (
 )
 
 
-
 def _plugins() -> set[Any]:
     try:
         from ase._4.plugins.plugin import CalculatorPlugin

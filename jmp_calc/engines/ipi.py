@@ -71,9 +71,7 @@ class JMPDriver:
     def __call__(self, cell: NDArray[np.float64], pos: NDArray[np.float64]) -> Reply: ...
 
     @overload
-    def __call__(
-        self, cell: list[NDArray[np.float64]], pos: list[NDArray[np.float64]]
-    ) -> list[Reply]: ...
+    def __call__(self, cell: list[NDArray[np.float64]], pos: list[NDArray[np.float64]]) -> list[Reply]: ...
 
     def __call__(self, cell: Any, pos: Any) -> Any:
         """Energies, forces and virials.

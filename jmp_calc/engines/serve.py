@@ -25,8 +25,9 @@ UNIX_PREFIX: Final = "/tmp/ipi_"
 CONNECT_S: Final = 10.0
 QUIET_S: Final = 10.0
 """After so long without a question the user is told that the program may be talking to another process."""
+FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
-"""Between connections that fail one after the other."""
+"""Between connections that fail one after the other; each pause is twice the last."""
 Say = Callable[[str], None]
 
 
@@ -242,13 +243,15 @@ class _Service:
         self._connections += session.evaluations > 0
         known = isinstance(fault, ClosedError)  # most programs leave without EXIT
         repeated = fault is not None and not session.evaluations and str(fault) == str(self._fault)
-        self._pause = min(max(2 * self._pause, 0.5), LONGEST_PAUSE_S) if fault and not known else 0.0
+        self._pause = (
+            min(max(2 * self._pause, FIRST_PAUSE_S), LONGEST_PAUSE_S) if fault and not known else 0.0
+        )
         self._fault = fault
         if repeated or (known and not session.evaluations):
             return
         done = f"{session.evaluations} evaluations of {session.structures} structures in {seconds:.1f} s"
-        end = "the program ended" if fault is None or known else f"ended by a fault: {fault}"
-        self._say(f"connection {self._connections}: {done}; {end}")
+        what = f"connection {self._connections}: {done}" if session.evaluations else "nothing was computed"
+        self._say(f"{what}; {'the program ended' if fault is None or known else f'disconnected: {fault}'}")
 
     def _nobody(self) -> UsageError:
         if self._fault is not None and not isinstance(self._fault, ClosedError):
