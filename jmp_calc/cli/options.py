@@ -134,8 +134,9 @@ def common_options(
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
-    ``out``: the folder that the command writes by default; None: it writes no files. ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
-        left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
+    ``out``: the folder that the command writes by default; None: it writes no files.
+        ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone
+        are left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
         ``machine``: whether device and precision are, which only those need that compute with a network.
         ``texts``: what the arguments model and head mean to the command.
     """

@@ -1,4 +1,4 @@
-"""``jmp-calc serve``: a model that stays loaded and computes for programs that speak i-PI's socket protocol."""
+"""``jmp-calc serve``: a loaded model for programs that speak i-PI's socket protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ASE lists this package among its plugins, without loading torch; nothing breaks where its registry moved."""
+"""ASE lists this package among its plugins, without torch; nothing breaks where its registry moved."""
 
 from __future__ import annotations
 

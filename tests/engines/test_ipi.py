@@ -46,7 +46,7 @@ def crystal() -> Atoms:
 def simulation_input(forcefield: str, *, beads: int, steps: int = 1, mode: str = "nve") -> str:
     return f"""<simulation verbosity="quiet">
   <output prefix="run">
-    <properties stride="1" filename="out"> [ conserved{{electronvolt}}, potential{{atomic_unit}} ] </properties>
+    <properties filename="out"> [ conserved{{electronvolt}}, potential{{atomic_unit}} ] </properties>
   </output>
   <total_steps> {steps} </total_steps>
   <prng> <seed> 3 </seed> </prng>
@@ -58,7 +58,7 @@ def simulation_input(forcefield: str, *, beads: int, steps: int = 1, mode: str =
     </initialize>
     <forces> <force forcefield="jmp"> </force> </forces>
     <motion mode="dynamics"> <dynamics mode="{mode}">
-      <timestep units="femtosecond"> 0.2 </timestep> <thermostat mode="pile_g"> <tau> 4000 </tau> </thermostat>
+      <timestep units="femtosecond"> 0.2 </timestep>
     </dynamics> </motion>
     <ensemble> <temperature units="kelvin"> 300 </temperature> </ensemble>
   </system>
