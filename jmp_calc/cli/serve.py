@@ -54,7 +54,12 @@ def serve(
     atoms.calc = common.calculator(atoms)
     model, described = model_record(atoms.calc), _described(atoms)
     if common.dry_run:
-        facts = {"model": model, "structure": f"{described}, from {struct}", "address": address, "wait": wait}
+        facts = {
+            "model": model,
+            "structure": f"{described}, from {struct}",
+            "address": str(address),
+            "wait": wait,
+        }
         dry_run_report(common, "serve", facts)
         return
     common.say(f"{described}; {model['name']}, head {model['head']}, {model['dtype']}, {model['device']}")

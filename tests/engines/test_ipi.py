@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
+from ase.units import Ha
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import UsageError
@@ -184,8 +186,6 @@ def test_i_pi_is_served_through_a_socket(batch: int, ipi: Path, calc: JMPCalcula
     potential = np.loadtxt(ipi / "run.out")[0, 1]  # hartree, of four beads at the start
     atoms = ethanol()
     atoms.calc = calc
-    from ase.units import Ha
-
     assert potential * Ha == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
 
 
@@ -197,3 +197,26 @@ def test_the_example_of_path_integrals(ipi: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "4 steps of 16 beads" in done.stdout
     assert float(done.stdout.split("within ")[1].split()[0]) < 5.0
+
+
+def test_i_pis_own_driver_program_finds_the_driver(ipi: Path, calc: JMPCalculator) -> None:
+    """``i-pi-py_driver -m custom -P`` at a socket of i-PI."""
+    name = f"jmp_py_{os.getpid()}"
+    write(ipi / "start.xyz", ethanol(), format="extxyz")
+    socket = f'<ffsocket name="jmp" mode="unix"> <address> {name} </address> </ffsocket>'
+    (ipi / "input.xml").write_text(simulation_input(socket, beads=2))
+    folder = Path(sys.executable).parent
+    options = f"template=start.xyz,model={calc.info.path},dtype=float64,device=cpu"
+    with subprocess.Popen([sys.executable, folder / "i-pi", "input.xml"]) as program:
+        words = ["-u", "-a", name, "-m", "custom", "-P", DRIVER, "-o", options]
+        end = time.monotonic() + 300
+        while not Path(f"/tmp/ipi_{name}").exists():
+            assert program.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        driver = subprocess.run([sys.executable, folder / "i-pi-py_driver", *words], timeout=300)
+        assert program.wait(timeout=300) == 0
+    assert driver.returncode == 0
+    atoms = ethanol()
+    atoms.calc = calc
+    potential = np.loadtxt(ipi / "run.out")[0, 1]
+    assert potential * Ha == pytest.approx(atoms.get_potential_energy(), rel=1e-7)
