@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,6 @@ from .arguments import Arguments
 from .command_run import model_record
 from .dry_run import dry_run_report
 from .options import Common, common_options, structure_argument
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 SERVE = Arguments("engines.serve", "serve")
 EPILOG = """\b
@@ -42,6 +38,7 @@ def serve(
     STRUCT (any ASE file, FILE@INDEX) says which atoms they are, in which order, and what is periodic: the
     protocol carries positions and cells only. Nothing is written.
     """
+    from ..engines.replicas import described
     from ..engines.serve import address_of
     from ..engines.serve import serve as run_serve
     from ..io.structures import pick_structure
@@ -52,24 +49,18 @@ def serve(
         common.say(picked.message)
     atoms = picked.atoms
     atoms.calc = common.calculator(atoms)
-    model, described = model_record(atoms.calc), _described(atoms)
+    model, structure = model_record(atoms.calc), described(atoms)
     if common.dry_run:
         facts = {
             "model": model,
-            "structure": f"{described}, from {struct}",
+            "structure": f"{structure}, from {struct}",
             "address": str(address),
             "wait": wait,
         }
         dry_run_report(common, "serve", facts)
         return
-    common.say(f"{described}; {model['name']}, head {model['head']}, {model['dtype']}, {model['device']}")
+    common.say(f"{structure}; {model['name']}, head {model['head']}, {model['dtype']}, {model['device']}")
     result = run_serve(atoms, unix=unix, port=port, host=host, wait=wait, say=common.say)
     common.say(f"ended: {result}")
     if common.json:
         click.echo(json.dumps({"command": "serve", "model": model, "results": result.to_dict()}, indent=1))
-
-
-def _described(atoms: Atoms) -> str:
-    directions = "".join(name for name, along in zip("xyz", atoms.pbc) if along)
-    pbc = f"periodic along {directions}" if directions else "not periodic: cells are not read, virials are 0"
-    return f"{atoms.get_chemical_formula()}, {len(atoms)} atoms, {pbc}"

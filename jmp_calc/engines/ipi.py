@@ -12,6 +12,7 @@ docs/ipi.md has the whole input. Units are i-PI's: bohr, hartree, by the numbers
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -20,11 +21,12 @@ from ..calculator import JMPCalculator
 from ..errors import UsageError
 from ..inference.settings import Settings
 from ..io.structures import read_structure
-from .replicas import Answer, Replicas
+from .replicas import Answer, Replicas, described
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+logger = logging.getLogger("jmp_calc")
 Reply = tuple[float, "NDArray[np.float64]", "NDArray[np.float64]", str]
 """Energy, forces (N, 3), virial (3, 3), in hartree and bohr, and a text that i-PI may print: none."""
 
@@ -65,7 +67,9 @@ class JMPDriver:
             raise UsageError("i-PI is not installed.", hint='pip install "jmp-calc[ipi]"') from error
         self._units = units
         calculator = JMPCalculator(model, head=head, device=device, dtype=dtype, compile=compile)
-        self._replicas = Replicas(read_structure(template), calculator)
+        atoms = read_structure(template)
+        self._replicas = Replicas(atoms, calculator)
+        logger.warning("%s: %s", template, described(atoms))  # i-PI shows what is a warning
 
     @overload
     def __call__(self, cell: NDArray[np.float64], pos: NDArray[np.float64]) -> Reply: ...

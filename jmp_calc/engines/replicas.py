@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def described(template: Atoms) -> str:
+    """What a template is, for the user: a crystal that was read without its cell would be a molecule."""
+    directions = "".join(name for name, along in zip("xyz", template.pbc) if along)
+    what = f"periodic along {directions}" if directions else "not periodic: cells are not read, virials are 0"
+    return f"{template.get_chemical_formula()}, {len(template)} atoms, {what}"
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is computed of one copy."""

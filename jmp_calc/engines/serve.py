@@ -207,7 +207,8 @@ class _Service:
             return None
         except OSError as error:
             raise UsageError(
-                f"{self._address} cannot be used: {error.strerror or error}.", hint="check name and host"
+                f"Connecting to {self._address} failed: {error.strerror or error}.",
+                hint="check name, host and permissions",
             ) from error
 
     def _answer(self, connection: socket.socket) -> bool:
