@@ -3,8 +3,9 @@
     pip install "jmp-calc[ipi]"
     python examples/10_path_integrals.py --steps 400
 
-Expect: conserved energy within some meV per atom of its start, and a quantum kinetic energy of about 1.5 eV,
-where classical nuclei at 300 K have 27/2 kT = 0.35 eV: the difference is zero-point motion.
+Expect: a conserved energy within 2 meV per atom of its start, and a quantum kinetic energy of about 1.2 eV,
+where classical nuclei at 300 K have 27/2 kT = 0.35 eV: the difference is zero-point motion. Beads start at
+one place, so that the first 10 fs are on the way there.
 """
 
 from __future__ import annotations
