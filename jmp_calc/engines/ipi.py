@@ -2,7 +2,7 @@
 
     <ffdirect name="jmp">
       <pes>custom</pes>
-      <pes_path>.../jmp_calc/engines/ipi_driver.py</pes_path>
+      <pes_path>FOLDER/ipi_driver.py</pes_path>
       <batch_size>16</batch_size>
       <parameters>{template: ethanol.xyz, model: jmp-xs}</parameters>
     </ffdirect>
