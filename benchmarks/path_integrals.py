@@ -3,7 +3,8 @@
     python benchmarks/path_integrals.py        # needs i-PI: pip install "jmp-calc[ipi]"
 
 Two simulations with the same input but for ``batch_size`` take turns. Seconds are those of this process on
-its core, so that other work on the machine does not count. Writes benchmarks/results/path_integrals.yaml.
+its core; a busy machine still makes small evaluations slower than large ones, so that its load is written
+too. Writes benchmarks/results/path_integrals.yaml.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def main() -> None:
         "what": "PIMD of ethanol in i-PI, 16 beads, jmp-xs, float32; benchmarks/path_integrals.py",
         "threads": 1,
         "machine": platform.machine(),
+        "load_average": round(os.getloadavg()[0]),
         "batch_s_per_step": round(statistics.median(seconds["batch"]), 4),
         "one_by_one_s_per_step": round(statistics.median(seconds["one_by_one"]), 4),
         "ratio": round(
