@@ -39,6 +39,7 @@ EXTRAS = {
     "sella": Extra("sella", "tests/workflows/test_ts.py", "sella"),
     "sample": Extra("rdkit", "tests/sampling", "sample"),
     "dask": Extra("distributed", "tests/screening/test_dask.py", "dask"),
+    "ipi": Extra("ipi", "tests/engines/test_ipi.py", "ipi"),
     "view": Extra("chemiscope", "tests/cli/test_chemiscope.py", "view"),
     "tblite": Extra("tblite", "tests/labelling/teachers", "tblite"),
     "ani2x": Extra("torchani", "tests/labelling/teachers", "ani2x"),

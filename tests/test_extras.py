@@ -54,7 +54,7 @@ def test_an_extra_has_an_environment_in_which_its_tests_run(extra: str) -> None:
     script = (ROOT / ".ci" / "engines").read_text(encoding="utf-8")
     cases = {name for line in re.findall(r"^    ([\w| ]+)\)$", script, re.M) for name in line.split(" | ")}
     assert engine in cases
-    every = re.search(r'"\$\{@:-(.+?)\}"', script)
+    every = re.search(r'^ALL="(.+)"$', script, re.M)
     assert every is not None and engine in every[1].split()
 
 

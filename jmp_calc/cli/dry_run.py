@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import Common
+from .options import NOWHERE, Common
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def dry_run_report(
     record = {
         "command": command,
         **({"model": common.model} if common.model else {}),
-        "out": str(common.out),
+        **({} if common.out == NOWHERE else {"out": str(common.out)}),
         **facts,
     }
     sections = sections or {}

@@ -45,6 +45,7 @@ COMMANDS = {
     "sscha": "Phonons at a temperature, anharmonic motion included.",
     "qha": "Thermal expansion, heat capacity and Grüneisen parameters of a crystal.",
     "conductivity": "Thermal conductivity of a crystal by its phonons (extra: phono3py).",
+    "serve": "A warm model for i-PI, ASE and others, by i-PI's socket protocol.",
     "screen": "One task for thousands of structures, resumable, on processes or a cluster.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",

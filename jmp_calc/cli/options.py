@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Dispersion = Literal["none", "d3bj"]
+NOWHERE = Path(os.devnull)
+"""The folder of a command that writes no files."""
 CALCULATOR = Arguments("calculator", "JMPCalculator.__init__", Settings)
 
 ELEMENTS_OPTION = CALCULATOR.option("--elements", argument="elements", type=click.Choice(["trained", "any"]))
@@ -50,12 +53,12 @@ CHEMISCOPE_OPTION = click.option(
 class Common:
     """Values of the options that all computing commands share, by the options' names."""
 
-    out: Path
-    prefix: str
-    overwrite: bool
     dry_run: bool
     json: bool
     quiet: bool
+    out: Path = NOWHERE
+    prefix: str = ""
+    overwrite: bool = False
     model: str = ""
     """Empty: the command has no such option, a recipe decides."""
     device: str = "cpu"
@@ -125,7 +128,7 @@ OF_CALCULATORS = {"compile", "compiled", "uncertainty", "committee"}
 
 def common_options(
     *,
-    out: str,
+    out: str | None,
     dtype: str = "float32",
     model: str | None = "jmp-xs",
     calculator: bool = True,
@@ -135,15 +138,17 @@ def common_options(
 ) -> Callable[[F], F]:
     """Add the shared options and pass them as ``common: Common``; with ``model=None``, -m is required.
 
-    ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone are
-        left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
+    ``out``: the folder that the command writes by default; None: it writes no files.
+        ``calculator``: whether the command evaluates with ``common.calculator()``; the options of that alone
+        are left out else. ``network``: whether model, head and seed are options; a recipe decides them else.
         ``machine``: whether device and precision are, which only those need that compute with a network.
         ``texts``: what the arguments model and head mean to the command.
     """
     options = [
         *(_network_options(model, texts) if network else ()),
         *(_machine_options(dtype) if machine else ()),
-        *_output_options(out),
+        *(() if out is None else _output_options(out)),
+        *_saying_options(),
         config_option,
         *((ELEMENTS_OPTION, *_compile_options()) if calculator else ()),
         *(_dispersion_options() if calculator else ()),
@@ -205,6 +210,11 @@ def _output_options(out: str) -> tuple[Callable[[F], F], ...]:
         click.option(
             "--overwrite/--no-overwrite", default=False, help="Replace earlier outputs (default: refuse)."
         ),
+    )
+
+
+def _saying_options() -> tuple[Callable[[F], F], ...]:
+    return (
         click.option(
             "--dry-run", is_flag=True, help="Check everything, print what would be done, compute nothing."
         ),

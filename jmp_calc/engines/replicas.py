@@ -1,0 +1,98 @@
+"""Copies of one structure at other positions: what drivers of i-PI's protocol are asked for, beads or steps.
+
+The programs that ask know positions and cells only; elements, order and periodicity are those of a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInputError
+from ..workflows.common import raw_results, warn_if_not_smooth, working_copy
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
+
+
+def described(template: Atoms) -> str:
+    """What a template is, for the user: a crystal that was read without its cell would be a molecule."""
+    directions = "".join(name for name, along in zip("xyz", template.pbc) if along)
+    what = f"periodic along {directions}" if directions else "not periodic: cells are not read, virials are 0"
+    return f"{template.get_chemical_formula()}, {len(template)} atoms, {what}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is computed of one copy."""
+
+    energy: float
+    """eV."""
+    forces: NDArray[np.float64]
+    """Shape (N, 3), eV/Å."""
+    virial: NDArray[np.float64]
+    """Shape (3, 3), eV: minus the derivative of the energy by the strain. Zeros where nothing is periodic."""
+
+
+class Replicas:
+    """A structure and its calculator, evaluated at the positions and cells that others send."""
+
+    def __init__(self, template: Atoms, calculator: Calculator) -> None:
+        """Take elements, their order and the periodicity from ``template``, which is only read.
+
+        Raises:
+            BadStructureError, ModelError: as ``relax`` of it.
+        """
+        self._template = working_copy(template, calculator)
+        self._template.set_constraint()
+        warn_if_not_smooth(self._template)
+
+    def __len__(self) -> int:
+        """Atoms of one copy."""
+        return len(self._template)
+
+    @property
+    def periodic(self) -> bool:
+        """Whether any direction is."""
+        return bool(self._template.pbc.any())
+
+    def evaluate(
+        self, cells: Sequence[NDArray[np.float64]], positions: Sequence[NDArray[np.float64]]
+    ) -> list[Answer]:
+        """Answers for copies, in one batch where the calculator has batches.
+
+        Args:
+            cells: lattice vectors as rows, (3, 3) each, Å; not read where nothing is periodic.
+            positions: (N, 3) each, Å.
+
+        Raises:
+            BadInputError: another number of atoms. The errors of the calculator, such as atoms at one place.
+        """
+        copies = [self._copy(cell, places) for cell, places in zip(cells, positions, strict=True)]
+        wanted = ("energy", "forces", *(("stress",) if self.periodic else ()))
+        return [self._answer(atoms, found) for atoms, found in zip(copies, raw_results(copies, wanted))]
+
+    def _copy(self, cell: NDArray[np.float64], places: NDArray[np.float64]) -> Atoms:
+        if places.shape != (len(self), 3):
+            raise BadInputError(
+                f"Positions of {len(places)} atoms came, the template has {len(self)}.",
+                hint="give the same atoms in the same order to both programs",
+            )
+        atoms = self._template.copy()
+        atoms.calc = self._template.calc
+        atoms.positions[:] = places
+        if self.periodic:
+            atoms.cell[:] = cell
+        return atoms
+
+    def _answer(self, atoms: Atoms, found: dict[str, Any]) -> Answer:
+        virial = np.zeros((3, 3))
+        if self.periodic:
+            xx, yy, zz, yz, xz, xy = -atoms.get_volume() * found["stress"]
+            virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        return Answer(found["energy"], np.asarray(found["forces"], float), virial)

@@ -1,0 +1,359 @@
+"""jmp-calc serve: a warm model behind i-PI's protocol, against ASE's own server and against bad company."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.calculator import Calculator
+from ase.calculators.socketio import SocketIOCalculator
+from ase.io import write
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.verlet import VelocityVerlet
+
+from jmp_calc import JMPCalculator
+from jmp_calc.engines import ipi_wire
+from jmp_calc.engines import serve as serve_module
+from jmp_calc.engines.serve import ServeResult, address_of, serve
+from jmp_calc.errors import UsageError
+from tests import programs
+from tests.cli.conftest import model  # noqa: F401  fixture
+
+WITHIN_S = 60.0
+Listening = socket.socket
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a socket that no other test has."""
+    return f"jmp_test_{os.getpid()}_{time.monotonic_ns()}"
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "POLL_S", 0.02)
+    monkeypatch.setattr(ipi_wire, "POLL_S", 0.02)
+    monkeypatch.setattr(serve_module, "FIRST_PAUSE_S", 0.02)
+
+
+class Served(threading.Thread):
+    """serve() beside the test, which is the program that asks."""
+
+    def __init__(self, atoms: Atoms, calc: Calculator, **address: Any) -> None:
+        super().__init__(daemon=True)
+        self.atoms, self.address = atoms.copy(), {"wait": WITHIN_S, **address}
+        self.atoms.calc = calc
+        self.said: list[str] = []
+        self.result: ServeResult | None = None
+        self.error: Exception | None = None
+        self.finished = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            stop = self.finished.is_set
+            self.result = serve(self.atoms, **self.address, until=stop, say=self.said.append)
+        except Exception as error:
+            self.error = error
+
+    def ended(self) -> ServeResult:
+        """What was done, when all that came is answered."""
+        self.finished.set()
+        return self.joined()
+
+    def joined(self) -> ServeResult:
+        """What was done, when nobody listens any more."""
+        self.join(WITHIN_S)
+        assert not self.is_alive(), "serve hangs"
+        if self.error is not None:
+            raise self.error
+        assert self.result is not None
+        return self.result
+
+
+@contextmanager
+def listening(name: str) -> Iterator[Listening]:
+    """A program that is not ASE: the test says what it sends."""
+    path = f"/tmp/ipi_{name}"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(4)
+        server.settimeout(WITHIN_S)
+        try:
+            yield server
+        finally:
+            Path(path).unlink()
+
+
+def accepted(server: Listening) -> socket.socket:
+    """The next connection of serve."""
+    connection, _ = server.accept()
+    connection.settimeout(WITHIN_S)
+    return connection
+
+
+def word(text: str) -> bytes:
+    return text.ljust(12).encode()
+
+
+def received(connection: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        try:
+            part = connection.recv(size - len(found))
+        except ConnectionResetError:  # closed with bytes that were not read
+            break
+        if not part:
+            break
+        found += part
+    return found
+
+
+def posdata(atoms: Atoms, count: int | None = None) -> bytes:
+    cell = atoms.cell.array.T / units.Bohr
+    size = struct.pack("i", len(atoms) if count is None else count)
+    return word("POSDATA") + cell.tobytes() * 2 + size + (atoms.positions / units.Bohr).tobytes()
+
+
+def crystal() -> Atoms:
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.02 * np.arange(9).reshape(3, 3) / 9), scale_atoms=True)
+    atoms.rattle(0.1, seed=3)
+    return atoms
+
+
+def slab() -> Atoms:
+    atoms = fcc111("Cu", (1, 1, 3), vacuum=6.0)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("make", [lambda: molecule("CH3CH2OH"), crystal, slab])
+def test_ase_gets_the_numbers_of_the_calculator(
+    make: Callable[[], Atoms], calc: JMPCalculator, name: str
+) -> None:
+    atoms = make()
+    served = Served(atoms, copy.copy(calc), unix=name)
+    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
+        for seed in range(3):
+            atoms.rattle(0.02, seed=seed)
+            if atoms.pbc.all():
+                atoms.set_cell(1.01 * atoms.cell, scale_atoms=True)
+            atoms.calc = asked
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            stress = atoms.get_stress() if atoms.pbc.any() else None
+            atoms.calc = calc
+            assert energy == pytest.approx(atoms.get_potential_energy(), rel=1e-14, abs=1e-12)
+            assert np.abs(forces - atoms.get_forces()).max() < 1e-12
+            if stress is not None:
+                assert np.abs(stress - atoms.get_stress()).max() < 1e-12
+    done = served.ended()
+    assert (done.connections, done.evaluations, done.structures) == (1, 3, 3)
+    assert any("3 evaluations" in line for line in served.said)
+
+
+def test_dynamics_through_a_port_conserve_energy_and_the_model_stays_warm(calc: JMPCalculator) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    atoms = molecule("CH3CH2OH")
+    served = Served(atoms, calc, port=port)
+    for program in (1, 2):  # the second comes when the first has gone
+        with SocketIOCalculator(port=port, timeout=WITHIN_S) as asked:
+            atoms.calc = asked
+            MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(program))
+            dynamics, total = VelocityVerlet(atoms, 0.25 * units.fs), []
+            dynamics.attach(lambda total=total: total.append(atoms.get_total_energy()))
+            dynamics.run(20)
+        assert np.ptp(total) < 2e-3 * len(atoms)
+    done = served.ended()
+    assert (done.connections, done.evaluations) == (2, 42)
+
+
+def test_batches_of_i_pi_are_one_evaluation(calc: JMPCalculator, name: str) -> None:
+    """i-PI announces the number of beads in INIT and then sends them together."""
+    beads = [crystal() for _ in range(4)]
+    for seed, bead in enumerate(beads):
+        bead.rattle(0.05, seed=seed)
+        bead.set_cell((1 + 0.01 * seed) * bead.cell, scale_atoms=True)
+    text, size = b"batch_size:4", len(beads[0])
+    with listening(name) as server:
+        served = Served(beads[0], calc, unix=name)
+        with accepted(server) as program:
+            program.sendall(word("STATUS"))
+            assert received(program, 12) == word("NEEDINIT")
+            program.sendall(word("INIT") + struct.pack("ii", 0, len(text)) + text + word("STATUS"))
+            assert received(program, 12) == word("READY")
+            cells = b"".join(2 * (bead.cell.array.T / units.Bohr).tobytes() for bead in beads)
+            places = b"".join((bead.positions / units.Bohr).tobytes() for bead in beads)
+            program.sendall(word("POSDATA") + struct.pack("i", size) + cells + places + word("STATUS"))
+            assert received(program, 12) == word("HAVEDATA")
+            program.sendall(word("GETFORCE"))
+            assert received(program, 12) == word("FORCEREADY")
+            energies = np.frombuffer(received(program, 32)) * units.Ha
+            assert struct.unpack("i", received(program, 4)) == (size,)
+            forces = np.frombuffer(received(program, 96 * size)).reshape(4, size, 3) * units.Ha / units.Bohr
+            virials = np.frombuffer(received(program, 4 * 72)).reshape(4, 3, 3) * units.Ha
+            assert received(program, 16) == bytes(16)
+            program.sendall(word("EXIT"))
+    done = served.ended()
+    assert (done.evaluations, done.structures) == (1, 4)
+    for number, bead in enumerate(beads):
+        bead.calc = calc
+        assert energies[number] == pytest.approx(bead.get_potential_energy(), abs=1e-10)
+        assert np.abs(forces[number] - bead.get_forces()).max() < 1e-10
+        stress = -virials[number] / bead.get_volume()
+        assert np.abs(stress - bead.get_stress(voigt=False)).max() < 1e-10
+
+
+BAD = {
+    "garbage": (b"HTTP/1.1 400 Bad Request\r\n", "not i-PI's protocol: 'HTTP/1.1 400'"),
+    "bytes": (bytes(range(200, 224)), "not i-PI's protocol"),
+    "atoms": (posdata(molecule("H2O"), 2**31 - 1), "sent 2147483647 atoms, the structure has 9"),
+    "negative": (posdata(molecule("H2O"), -1), "sent -1 atoms, the structure has 9"),
+    "other atoms": (posdata(molecule("H2O")), "sent 3 atoms, the structure has 9"),
+    "text": (word("INIT") + struct.pack("ii", 0, 2**31 - 1), "text of 2147483647 bytes"),
+    "batch": (word("INIT") + struct.pack("ii", 0, 21) + b"batch_size:9999999999", "batches of '9999999999'"),
+    "order": (word("GETFORCE"), "GETFORCE came before POSDATA"),
+    "nan": (posdata(Atoms("H9", np.full((9, 3), np.nan))), "not finite"),
+    "one place": (posdata(Atoms("H9", np.zeros((9, 3)))), "atoms"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_company_is_told_once_and_the_next_program_is_served(
+    kind: str, calc: JMPCalculator, name: str
+) -> None:
+    sent, text = BAD[kind]
+    atoms = molecule("CH3CH2OH")
+    with listening(name) as server:
+        served = Served(atoms, calc, unix=name)
+        for _ in range(2):
+            with accepted(server) as program:
+                program.sendall(sent)
+                assert received(program, 1) == b"", "the connection is closed, nothing is waited for"
+    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
+        atoms.calc = asked
+        assert np.isfinite(atoms.get_potential_energy())
+    assert served.ended().connections == 1
+    assert len([line for line in served.said if text in line]) == 1, served.said
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"STAT", posdata(molecule("CH3CH2OH"))[:200], posdata(molecule("CH3CH2OH"))]
+)
+def test_programs_that_vanish_are_followed_by_the_next(sent: bytes, calc: JMPCalculator, name: str) -> None:
+    atoms = molecule("CH3CH2OH")
+    with listening(name) as server:
+        served = Served(atoms, calc, unix=name)
+        with accepted(server) as program:
+            program.sendall(sent)
+            linger = struct.pack("ii", 1, 0)  # closes as a killed machine: reset
+            program.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
+        atoms.calc = asked
+        atoms.get_potential_energy()
+    assert served.ended().connections >= 1
+
+
+def test_a_message_that_stops_in_the_middle_does_not_hang(
+    calc: JMPCalculator, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipi_wire, "MESSAGE_S", 0.5)
+    with listening(name) as server:
+        served = Served(molecule("CH3CH2OH"), calc, unix=name)
+        with accepted(server) as program:
+            program.sendall(posdata(molecule("CH3CH2OH"))[:100])
+            assert received(program, 1) == b""
+    assert served.ended().evaluations == 0
+    assert any("stopped in the middle: 88 of 144 bytes" in line for line in served.said)
+
+
+def test_two_at_one_socket(calc: JMPCalculator, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ASE talks to one of them; the other waits, says so, and ends when nobody listens."""
+    monkeypatch.setattr(serve_module, "QUIET_S", 0.3)
+    atoms = molecule("CH3CH2OH")
+    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
+        both = [Served(atoms, copy.copy(calc), unix=name) for _ in range(2)]
+        atoms.calc = asked
+        atoms.get_potential_energy()
+        end = time.monotonic() + WITHIN_S
+        while not any("another process" in line for one in both for line in one.said):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert np.isfinite(atoms.get_forces()).all()
+    assert sorted(one.ended().evaluations for one in both) == [0, 1]
+
+
+def test_nobody_listens(calc: JMPCalculator, name: str) -> None:
+    with pytest.raises(UsageError, match=f"Nobody listened at the socket /tmp/ipi_{name} for 0.5 s"):
+        Served(molecule("H2O"), calc, unix=name, wait=0.5).joined()
+
+
+def test_it_ends_when_nobody_listens_any_more(calc: JMPCalculator, name: str) -> None:
+    atoms = molecule("H2O")
+    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
+        served = Served(atoms, calc, unix=name, wait=0.5)
+        atoms.calc = asked
+        atoms.get_potential_energy()
+    done = served.joined()
+    assert (done.connections, done.stopped_by) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "address, text",
+    [
+        ({}, "No socket was named"),
+        ({"unix": "a", "port": 1}, "Two sockets"),
+        ({"unix": "a", "host": "b"}, "no host"),
+        ({"port": 65536}, "65536 is no port"),
+        ({"unix": "x" * 200}, "cannot be a name"),
+        ({"unix": ""}, "cannot be a name"),
+    ],
+)
+def test_addresses_that_cannot_be_meant(address: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        address_of(**{"unix": None, "port": None, **address})
+
+
+def test_names_are_those_of_i_pi_and_ase_and_ports_are_of_this_computer() -> None:
+    assert address_of("water", None).unix == "/tmp/ipi_water"
+    assert address_of("/run/my.socket", None).unix == "/run/my.socket"
+    assert address_of(None, 31415).host == "localhost"
+
+
+def test_the_command_ends_at_a_signal_with_what_it_did(
+    model: str,  # noqa: F811
+    name: str,
+    tmp_path: Path,
+) -> None:
+    atoms = molecule("H2O")
+    write(tmp_path / "water.xyz", atoms)
+    words = [*programs.JMP_CALC, "serve", tmp_path / "water.xyz", "-m", model, "--unix", name, "--json"]
+    with (
+        SocketIOCalculator(unixsocket=name, timeout=programs.LIMIT_S) as asked,
+        programs.started(words) as command,
+    ):
+        atoms.calc = asked
+        energy = atoms.get_potential_energy()
+        command.send_signal(signal.SIGTERM)
+        stdout, stderr = command.communicate(timeout=WITHIN_S)
+    assert command.returncode == 0, stderr
+    assert "ended: 1 connections, 1 evaluations" in stderr
+    assert json.loads(stdout)["results"]["stopped_by"] == signal.SIGTERM
+    atoms.calc = JMPCalculator(model, device="cpu")
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
