@@ -54,8 +54,8 @@ def read_script(path: Path) -> Script:
     """Read and check a script.
 
     Raises:
-        BadInputError: no such file; no command that makes a box; a potential, loops or other commands that the
-            potential cannot be put in with.
+        BadInputError: no such file; no command that makes a box; a potential of its own, loops, or other
+            commands that a potential cannot be put in with.
     """
     commands = tuple(_commands(path))
     for command in commands:

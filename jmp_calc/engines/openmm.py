@@ -78,7 +78,8 @@ class JMPPotential:
         calculator = JMPCalculator(self._model, **settings)
         periodic = topology.getPeriodicBoxVectors() is not None
         if periodic and calculator.info.head is None:
-            fact = f"{calculator.info.name} has two default heads, and a periodic box holds molecules or a crystal."
+            name = calculator.info.name
+            fact = f"{name} has two default heads, and a periodic box holds molecules or a crystal."
             raise UsageError(fact, hint="name the head: createSystem(topology, head='NAME')")
         if all(atom.element is not None for atom in included):  # openmmml refuses the others
             apart = np.arange(len(included))[:, None] * [2.0, 0.0, 0.0]  # there are no positions yet

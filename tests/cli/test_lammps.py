@@ -112,9 +112,6 @@ def test_errors_of_script_and_potential_stop_it_and_are_told(
     assert wrong.exit_code == 4
     assert "Unrecognized fix style 'nvx'" in wrong.stderr and "line 13: fix 1 all nvx" in wrong.stderr
     written = tmp_path / "after.data"
-    script.write_text(
-        SALT.replace("run 2", f"displace_atoms all random 9 9 9 1\nrun 0\nwrite_data {written}")
-    )
     close = SALT.replace("run 2", f"set atom 5 x 0.0 y 0.0 z 0.001\nrun 5\nwrite_data {written}")
     script.write_text(close)
     stopped = run("lammps", script, "Na", "Cl", "-m", model, "-o", tmp_path / "b", "--quiet")

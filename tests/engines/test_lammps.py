@@ -162,8 +162,8 @@ def test_energies_of_atoms_add_up(opened, tmp_path: Path) -> None:
 def test_dynamics_conserve_energy_while_atoms_are_sorted_and_wrapped(opened, tmp_path: Path) -> None:
     lmp, coupling = opened(copper(), EMT(), ["Cu"], tmp_path)
     lmp.commands_string(
-        "atom_modify sort 5 1.5\nneigh_modify every 1 delay 0 check no\nvelocity all create 900 1\nfix 1 all nve\n"
-        "timestep 0.002\nvelocity all set 20 0 0 sum yes\nrun 0"
+        "atom_modify sort 5 1.5\nneigh_modify every 1 delay 0 check no\n"
+        "velocity all create 900 1\nfix 1 all nve\ntimestep 0.002\nvelocity all set 20 0 0 sum yes\nrun 0"
     )
     before = lmp.get_thermo("etotal")
     order = lmp.numpy.extract_atom("id")[:18].copy()

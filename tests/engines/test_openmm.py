@@ -82,7 +82,7 @@ def test_dynamics_conserve_energy() -> None:
 
 
 def test_a_part_of_a_larger_system() -> None:
-    """Two waters in a box, the first by the model: its own energy is that of ASE, the rest is the force field's."""
+    """Two waters in a box, the first by the model: the energy inside it is that of ASE."""
     pair = molecule("H2O") + Atoms("OH2", molecule("H2O").positions + [0, 0, 3.0])
     pair.set_cell([20, 20, 20])
     pair.pbc = True
