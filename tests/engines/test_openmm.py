@@ -13,6 +13,7 @@ from ase.build import bulk, molecule
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import ModelError, UsageError
+from tests.engines.examples import run_example
 
 ROOT = Path(__file__).parents[2]
 mm = pytest.importorskip("openmm", reason="needs OpenMM: pip install 'jmp-calc[openmm]'")
@@ -144,3 +145,8 @@ def test_every_model_of_the_registry_is_a_name_of_openmmml() -> None:
     ]
     registry = tomllib.loads((ROOT / "jmp_calc/zoo/registry.toml").read_text())
     assert set(points) == {"jmp", *registry}
+
+
+@pytest.mark.slow
+def test_the_example_gives_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example("21_openmm.py", capsys)
