@@ -1,10 +1,12 @@
 """One structure in each engine, for benchmarks/engines.py: results of it, and its dynamics.
 
-A new engine is a class with ``results`` and ``totals`` and a line in ADAPTERS.
+A new engine is a class with ``results`` and ``totals`` and a line in ADAPTERS. One that talks to another
+process serves itself from a thread, so that the processor time of both is counted.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,10 +107,11 @@ class InLammps:
     def results(self) -> Results:
         """Of the structure as it is."""
         self._lmp.command("run 0")
-        order = np.argsort(self._lmp.numpy.extract_atom("id"))
+        atoms = slice(self._lmp.extract_setting("nlocal"))  # without their images
+        order = np.argsort(self._lmp.numpy.extract_atom("id")[atoms])
         pressure = self._lmp.numpy.extract_compute("still", 0, 1)[[0, 1, 2, 5, 4, 3]]
         stress = -pressure * 1e-4 * units.GPa if self._periodic else None
-        return Results(self._lmp.get_thermo("pe"), self._lmp.numpy.extract_atom("f")[order].copy(), stress)
+        return Results(self._lmp.get_thermo("pe"), self._lmp.numpy.extract_atom("f")[atoms][order], stress)
 
     def totals(self, steps: int, every: int) -> list[float]:
         """Total energies in eV after every so many steps of NVE."""
@@ -167,12 +170,15 @@ class InTorchSim:
 
     def __init__(self, job: Job) -> None:
         import torch
+
+        own = sys.path.pop(0)  # benchmarks/tables.py hides the package tables, which TorchSim imports
         import torch_sim as ts
         from torch_sim.integrators import nve
         from torch_sim.units import MetalUnits
 
         from jmp_calc.engines.torchsim import JMPModel
 
+        sys.path.insert(0, own)
         dtype = torch.float64
         periodic = bool(job.atoms.pbc.any())
         self._model = JMPModel(

@@ -74,8 +74,6 @@ def run_script(lmp: Any, script: Script, on_box: Callable[[], None]) -> None:
         BadInputError: an error of LAMMPS, with the line. What the potential raises.
     """
     for number, command in enumerate(script.commands):
-        if command.words[:1] == ["quit"]:  # LAMMPS would end this process
-            return
         try:
             lmp.commands_string(command.text)
         except JMPError:
@@ -89,7 +87,7 @@ def run_script(lmp: Any, script: Script, on_box: Callable[[], None]) -> None:
 
 
 def _commands(path: Path) -> Iterator[Command]:
-    """The commands of a file, comments and empty lines left out."""
+    """The commands of a file up to ``quit``, comments and empty lines left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -100,9 +98,11 @@ def _commands(path: Path) -> Iterator[Command]:
         text += line.rstrip() + "\n"
         if line.rstrip().endswith("&") or text.count('"""') % 2:
             continue
-        if Command(first, text).words:
-            yield Command(first, text)
-        text = ""
+        words, command, text = Command(first, text).words, Command(first, text), ""
+        if words[:1] == ["quit"]:  # LAMMPS would end this process
+            return
+        if words:
+            yield command
     if text.strip():
         raise BadInputError("The last command has no end.", where=f"{path}, line {first}")
 
@@ -118,9 +118,10 @@ def _check(path: Path, command: Command) -> None:
     if words[:2] == ["run_style", "respa"]:
         fact = "Time steps of several lengths would leave out the potential."
         raise BadInputError(fact, where=where, hint="leave out run_style respa")
-    if "jump" in re.findall(r"\w+", " ".join(words)):
+    inner = set(re.findall(r"\w+", " ".join(words))) if words[0] in ("if", "jump") else set()
+    if inner & {"jump", "quit"}:
         hint = "write the loop in Python with jmp_calc.engines.lammps.attach (docs/lammps.md)"
-        raise BadInputError("Scripts with jump cannot be run.", where=where, hint=hint)
+        raise BadInputError("Scripts with jump, or quit inside if, cannot be run.", where=where, hint=hint)
 
 
 def _makes_box(command: Command) -> bool:

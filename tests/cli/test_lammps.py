@@ -46,6 +46,8 @@ def test_the_potential_comes_after_the_box(script: Path, tmp_path: Path) -> None
     assert read_script(script).place == "after line 8: create_box 2 r"
     (tmp_path / "in.other").write_text(f"units metal\ninclude {script}\nrun 1\n")
     assert read_script(tmp_path / "in.other").place == f"after line 2: include {script}"
+    script.write_text(f"{SALT}quit\nclear\n")
+    assert len(read_script(script).commands) == 13
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,8 @@ def test_the_potential_comes_after_the_box(script: Path, tmp_path: Path) -> None
     [
         ("pair_style lj/cut 5.0", "a potential of its own, pair_style lj/cut", "line 17"),
         ('if "1 < 2" then "jump SELF end"', "Scripts with jump", "line 17"),
+        ("jump SELF end", "Scripts with jump", "line 17"),
+        ('if "1 < 2" then quit', "quit inside if", "line 17"),
         ("clear", "After clear LAMMPS has no potential", "line 17"),
         ("run_style respa 2 2", "would leave out the potential", "line 17"),
         ("run 5 &", "The last command has no end", "line 17"),
