@@ -25,7 +25,7 @@ energy = simulation.context.getState(energy=True).getPotentialEnergy()
 found = energy.value_in_unit(unit.kilojoule_per_mole) * kJ / mol
 expected = JMPCalculator("jmp-xs", head=head, dtype="float64").get_potential_energy(ethanol)
 print(f"energy less that of ASE {1e6 * (found - expected):.3f} µeV (expect -1 to 1)")
-simulation.minimizeEnergy()
+simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
 simulation.step(200)
 after = simulation.context.getState(energy=True).getPotentialEnergy()
 print(
@@ -42,7 +42,7 @@ mixed = MLPotential("jmp-xs").createMixedSystem(water.topology, force_field, cho
 integrator = LangevinMiddleIntegrator(300 * unit.kelvin, 5 / unit.picosecond, 0.5 * unit.femtosecond)
 simulation = app.Simulation(water.topology, mixed, integrator)
 simulation.context.setPositions(water.positions)
-simulation.minimizeEnergy(maxIterations=20)
+simulation.context.setVelocitiesToTemperature(300 * unit.kelvin, 1)
 simulation.step(50)
 total = water.topology.getNumAtoms()
 print(f"atoms of the box {total} (expect 600 to 900), of which by the model: {len(chosen)}")
