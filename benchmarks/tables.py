@@ -318,7 +318,7 @@ def engines(rows: Rows) -> list[list[str]]:
             [
                 name,
                 *(
-                    f"{row[key]:.0e}" if key in row else ""
+                    ("0" if row[key] == 0 else f"{row[key]:.0e}") if key in row else ""
                     for key in ("energy_ev", "forces_ev_per_a", "stress_gpa")
                 ),
                 f"{row['range_mev_per_atom']:.2g}",
