@@ -23,11 +23,11 @@ import yaml
 RESULTS = Path(__file__).parent / "results"
 
 
-def in_process(script: str, row: str, *options: str) -> dict[str, Any]:
+def in_process(script: str, row: str, *options: str, python: str = sys.executable) -> dict[str, Any]:
     """Numbers that ``script --measure row`` prints as JSON in its last line; ends the program where it
     fails."""
     done = subprocess.run(
-        [sys.executable, script, "--measure", row, *options], capture_output=True, text=True, check=False
+        [python, script, "--measure", row, *options], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"{row} failed:\n{done.stderr}")

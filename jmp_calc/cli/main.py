@@ -47,6 +47,7 @@ COMMANDS = {
     "conductivity": "Thermal conductivity of a crystal by its phonons (extra: phono3py).",
     "serve": "A warm model for i-PI, ASE and others, by i-PI's socket protocol.",
     "screen": "One task for thousands of structures, resumable, on processes or a cluster.",
+    "lammps": "An input script of LAMMPS with a model as its potential.",
     "label": "Labels from any teacher: xTB, networks, DFT codes, ASE calculators.",
     "descriptors": "Features of atoms and structures, for pictures and selections of data.",
     "select": "Active learning: the structures of a pool that are worth labelling.",

@@ -13,8 +13,9 @@
 Forces and stresses have the precision of the network. Energies are float64 always: the total of a head that
 counts all electrons is thousands of eV, of which float32 keeps half a meV.
 
-TorchSim knows one periodicity for all systems and directions: from ASE, what is not periodic in all three
-becomes a molecule. Slabs need ``pbc = True`` and a vacuum beyond the cutoff.
+TorchSim 0.3 knows one periodicity for all systems and directions: from ASE, what is not periodic in all three
+becomes a molecule. Slabs need ``pbc = True`` and a vacuum beyond the cutoff. TorchSim 0.6 (Python 3.12) keeps
+the three directions; there the optimizer of the example is ``ts.Optimizer.fire``.
 """
 
 from __future__ import annotations

