@@ -1,0 +1,43 @@
+"""The pages of this folder as a site that needs no network: .ci/docs builds and checks it.
+
+Pages are Markdown that a Git host shows too; those with code cells are run while the site is built, and a cell
+that fails ends the build.
+"""
+
+from __future__ import annotations
+
+from jmp_calc import __version__
+
+project = "jmp-calc"
+author = "the jmp-calc authors"
+copyright = author
+release = version = __version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+suppress_warnings = ["toc.empty_glob"]  # pages of engines that are not there yet
+
+myst_enable_extensions = ["attrs_inline", "colon_fence"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else fetched from a CDN
+
+autodoc_typehints = "none"  # the texts say what a value is; the signature of a call with 20 settings is enough
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!jmp_calc\.).*")]  # other projects' inventories are on the network
+
+html_theme = "furo"
+html_title = f"jmp-calc {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+pygments_style = "friendly"
