@@ -41,7 +41,9 @@ def sheet(site: Path, pages: list[str], width: int) -> str:
 
 def main() -> None:
     """Write the sheets and print their paths."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--site", type=Path, default=ROOT / ".site" / "html")
     parser.add_argument("--out", type=Path, default=ROOT / ".site" / "pictures")
     parser.add_argument("--pages", nargs="+", default=PAGES)
@@ -60,8 +62,20 @@ def main() -> None:
 
 def shoot(html: Path, picture: Path, width: int) -> None:
     """A picture of a page by Chromium."""
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files"]
-    words += [f"--window-size={width},{HEIGHT}", "--virtual-time-budget=8000", f"--screenshot={picture}", html.as_uri()]
+    words = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--allow-file-access-from-files",
+    ]
+    words += [
+        f"--window-size={width},{HEIGHT}",
+        "--virtual-time-budget=8000",
+        f"--screenshot={picture}",
+        html.as_uri(),
+    ]
     subprocess.run(words, check=True, capture_output=True, timeout=600)
 
 

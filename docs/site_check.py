@@ -1,6 +1,6 @@
-"""Looks through a built site: it loads nothing from the network, and its own links and pictures lead somewhere.
+"""Looks through a built site: it loads nothing from the network, and its own links and pictures exist.
 
-    python docs/site_check.py .site/html
+python docs/site_check.py .site/html
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
-LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "link": "href"}
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "link": "href",
+}
 NOT_LOADED = {"canonical", "next", "prev", "search", "index", "author", "copyright"}
 """Kinds of <link> that a browser does not follow by itself."""
 
@@ -69,7 +77,8 @@ def page_faults(path: Path) -> Iterator[str]:
 
 def style_faults(path: Path) -> Iterator[str]:
     """Of one style sheet."""
-    for address in re.findall(r"(?:url\(|@import )\s*[\"']?([^\"')\s;]+)", path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8")
+    for address in re.findall(r"(?:url\(\s*|@import\s+)[\"']?(?!url\()([^\"')\s;]+)", text):
         if is_remote(address):
             yield f"loads {address}"
 
@@ -89,7 +98,10 @@ def main() -> None:
     """Print the faults; exit code 1 where there are any."""
     folder = Path(sys.argv[1])
     found = faults(folder)
-    print("\n".join(found) or f"{sum(1 for _ in folder.rglob('*.html'))} pages: links lead somewhere, nothing is fetched")
+    print(
+        "\n".join(found)
+        or f"{sum(1 for _ in folder.rglob('*.html'))} pages: links lead somewhere, nothing is fetched"
+    )
     sys.exit(bool(found))
 
 

@@ -14,7 +14,7 @@ DOCS: Final = ROOT / "docs"
 PAGES: Final = sorted(DOCS.rglob("*.md"))
 FENCE: Final = re.compile(r"^( *)(```+)([^\n`]*)\n(.*?)^\1\2$", re.M | re.S)
 RUN_BY_SHELL, RUN_BY_PYTHON = {"bash"}, {"python", "{code-cell}"}
-"""Languages of the blocks that tutorials mean to be run; ``sh`` sets a machine up, or needs what is not there."""
+"""Languages of blocks that tutorials mean to be run; ``sh`` sets a machine up, or needs what is not there."""
 
 
 @dataclass(frozen=True)

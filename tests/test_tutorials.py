@@ -1,4 +1,4 @@
-"""A reader with nothing but the site does the tutorials: their commands and snippets run as they are written."""
+"""A reader with nothing but the site does the tutorials: commands and snippets run as they are written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHORTER = {"--steps 200": "--steps 10"}
 
 
 def done(page: Path, shell: Callable[[str], None], *, shorter: dict[str, str]) -> int:
-    """Run a page from top to bottom in the current folder, one Python session for all of it; number of blocks."""
+    """Run a page from top to bottom in the current folder, in one session of Python; number of blocks."""
     import matplotlib.pyplot as plt
 
     plt.switch_backend("Agg")
