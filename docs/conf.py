@@ -33,9 +33,10 @@ nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else fetched from a CDN
 
 autodoc_typehints = "none"  # signatures of twenty settings are long enough, and texts say what a value is
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!jmp_calc\.).*")]  # other projects' inventories are on the network
+
+smartquotes = False  # --option stays what a reader types
 
 html_theme = "furo"
 html_title = f"jmp-calc {release}"
@@ -56,7 +57,7 @@ def as_it_is_printed(app: Sphinx, context: Any, lines: list[str]) -> None:
             if not (found and found[-1].startswith("    ")):
                 found += [".. code-block:: bash", ""]
             found.append(f"    {example[1]}")
-        elif not re.search(r":default: ````$", line):
+        elif not line.endswith(":default: ````"):  # several values, none by default
             found.append(line if line.startswith("..") else escaped(line))
     lines[:] = found
 
@@ -64,8 +65,8 @@ def as_it_is_printed(app: Sphinx, context: Any, lines: list[str]) -> None:
 def escaped(line: str) -> str:
     """A line of reStructuredText without emphasis and references, except in ``literals``."""
     parts = re.split(r"(``.+?``|\*\*\w+\*\*)", line)
-    parts[::2] = [re.sub(r"\*|_(?=\W|$)", r"\\\g<0>", part) for part in parts[::2]]
-    return "".join(parts)
+    parts[::2] = [re.sub(r"[*@]|_(?=\W|$)", r"\\\g<0>", part) for part in parts[::2]]
+    return re.sub(r"PosixPath\('(.*?)'\)", r"'\1'", "".join(parts))
 
 
 def setup(app: Sphinx) -> None:
