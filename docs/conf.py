@@ -27,7 +27,7 @@ myst_links_external_new_tab = False
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 600
+nb_execution_timeout = 3600
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # else fetched from a CDN
 

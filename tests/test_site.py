@@ -83,7 +83,8 @@ def without_names(text: str) -> str:
 
 def test_sentences_of_the_troubleshooting_page_are_those_of_the_program() -> None:
     nodes = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    said = [without_names(text) for node in nodes if isinstance(node, ast.expr) for text in texts(node)]
+    literals = (node for node in nodes if isinstance(node, (ast.Constant, ast.JoinedStr)))
+    said = {without_names(text) for node in literals for text in texts(node)}
     page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
     cells = [cell for row in re.findall(r"^\| (`.*?) \|", page, re.M) for cell in re.findall(r"`(.+?)`", row)]
     sentences = [cell for cell in cells if re.match(r"[A-Z.]", cell) and " " in cell]
