@@ -65,7 +65,7 @@ def as_it_is_printed(app: Sphinx, context: Any, lines: list[str]) -> None:
 def escaped(line: str) -> str:
     """A line of reStructuredText without emphasis and references, except in ``literals``."""
     parts = re.split(r"(``.+?``|\*\*\w+\*\*)", line)
-    parts[::2] = [re.sub(r"[*@]|_(?=\W|$)", r"\\\g<0>", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"[*@]|(?<=FILE):|_(?=\W|$)", r"\\\g<0>", part) for part in parts[::2]]
     return re.sub(r"PosixPath\('(.*?)'\)", r"'\1'", "".join(parts))
 
 
