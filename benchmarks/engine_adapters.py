@@ -6,6 +6,7 @@ process serves itself from a thread, so that the processor time of both is count
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -216,9 +217,97 @@ class InTorchSim:
         return found
 
 
+class InSocket(InASE):
+    """ASE's SocketIOCalculator, answered by ``serve`` in a thread."""
+
+    def __init__(self, job: Job) -> None:
+        import threading
+
+        from ase.calculators.socketio import SocketIOCalculator
+
+        from jmp_calc.engines.serve import serve
+
+        super().__init__(job)
+        name, own = f"jmp_engines_{os.getpid()}_{job.dtype}", job.atoms.copy()
+        own.calc = job.calculator()
+        self._atoms.calc = SocketIOCalculator(unixsocket=name)
+        answers = threading.Thread(
+            target=serve, args=(own,), kwargs={"unix": name, "say": lambda line: None}, daemon=True
+        )
+        answers.start()
+
+
+INPUT = """
+<simulation verbosity="quiet">
+  <ffdirect name="jmp" pbc="False">
+    <pes> custom </pes>
+    <pes_path> {driver} </pes_path>
+    <parameters> {{template: {folder}/atoms.xyz, model: jmp-xs, head: {head}, dtype: {dtype}}} </parameters>
+  </ffdirect>
+  <system>
+    <initialize nbeads="1">
+      <file mode="ase" units="ase"> {folder}/atoms.xyz </file>
+      <velocities mode="manual"> {velocities} </velocities>
+    </initialize>
+    <forces><force forcefield="jmp"/></forces>
+    <motion mode="dynamics">
+      <dynamics mode="nve"><timestep units="femtosecond"> {timestep_fs} </timestep></dynamics>
+    </motion>
+  </system>
+</simulation>
+"""
+
+
+class InIPI:
+    """The driver of jmp_calc.engines.ipi inside i-PI, one bead of classical dynamics."""
+
+    def __init__(self, job: Job) -> None:
+        from ipi.scripting import InteractiveSimulation
+        from ipi.utils import units as ipi_units
+
+        import jmp_calc.engines
+
+        self._units, self._volume = ipi_units, job.atoms.cell.volume if job.atoms.pbc.any() else None
+        still = job.atoms.copy()
+        still.set_momenta(None)
+        os.chdir(tempfile.mkdtemp(prefix="jmp-engines-"))  # i-PI writes its state where it is
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder) / "atoms.xyz", still, format="extxyz")
+            text = INPUT.format(
+                driver=Path(jmp_calc.engines.__path__[0]) / "ipi_driver.py",
+                folder=folder,
+                head=job.head,
+                dtype=job.dtype,
+                timestep_fs=job.timestep_fs,
+                velocities=(job.atoms.get_velocities() * units.AUT / units.Bohr).ravel().tolist(),
+            )
+            self._run = InteractiveSimulation(text)
+        self._system = self._run.syslist[0]
+
+    def results(self) -> Results:
+        """Of the structure as it is."""
+        forces, to_user = self._system.forces, self._units.unit_to_user
+        energy, length = to_user("energy", "electronvolt", 1.0), to_user("length", "angstrom", 1.0)
+        stress = None
+        if self._volume is not None:
+            stress = -forces.virs[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * energy / self._volume
+        return Results(float(forces.pots[0]) * energy, forces.f[0].reshape(-1, 3) * energy / length, stress)
+
+    def totals(self, steps: int, every: int) -> list[float]:
+        """Total energies in eV after every so many steps of NVE."""
+        found = []
+        for _ in range(steps // every):
+            self._run.run(every, write_outputs=False)
+            total = float(self._system.forces.pot + self._system.nm.kin)
+            found.append(total * self._units.unit_to_user("energy", "electronvolt", 1.0))
+        return found
+
+
 ADAPTERS: dict[str, type[Engine]] = {
     "ASE": InASE,
     "LAMMPS": InLammps,
     "OpenMM": InOpenMM,
     "TorchSim": InTorchSim,
+    "i-PI": InIPI,
+    "serve": InSocket,
 }

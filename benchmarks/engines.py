@@ -8,7 +8,7 @@
 ethanol and Si64 (benchmarks/systems.py) with jmp-xs. Results are compared in float64. Dynamics are NVE in
 float32 from one and the same start: the range is the largest less the smallest total energy per atom. The time
 is that of the processor, of the engine and of ASE in the same process one after the other, so that other work
-on the machine does not count. LAMMPS and OpenMM run in the environments of .ci/engines, where these are.
+on the machine does not count. LAMMPS, OpenMM and i-PI run in the environments of .ci/engines, where these are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from engine_adapters import ADAPTERS, Engine, InASE, Job
 from row_programs import compute_missing
 from rows import RESULTS, in_process, keep_rows, read_rows
@@ -34,7 +34,7 @@ STRUCTURES = {"ethanol": ("wb97x-ani2x", 0.5, 400), "Si64": ("pbe", 1.0, 100)}
 """Head, time step in fs, steps."""
 TEMPERATURE_K = 300.0
 EVERY, WARM = 5, 5
-ENVIRONMENTS = {"LAMMPS": "lammps", "OpenMM": "openmm"}
+ENVIRONMENTS = {"LAMMPS": "lammps", "OpenMM": "openmm", "i-PI": "ipi"}
 """Folders below that of .ci/engines; the others run in this environment."""
 ROWS = [f"{engine}/{name}" for name in STRUCTURES for engine in ADAPTERS]
 
@@ -45,7 +45,7 @@ def prepared(name: str) -> Atoms:
     if not atoms.pbc.any():
         atoms.center(vacuum=6.0)
     rng = np.random.default_rng(0)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=rng)
+    thermalize_momenta(atoms, temperature_K=TEMPERATURE_K, rng=rng)
     Stationary(atoms)
     return atoms
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from ase import units
 from ase.md.nptberendsen import NPTBerendsen
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from rows import RESULTS, write_row
 from systems import structure
@@ -41,7 +41,7 @@ def trajectory(ensemble: str, steps: int, skin: float) -> tuple[np.ndarray, Reus
     calculator = JMPCalculator("jmp-xs", head="pbe", device="cpu")
     calculator._search = ReusedNeighbours(skin)
     atoms.calc = calculator
-    MaxwellBoltzmannDistribution(atoms, temperature_K=1200.0, rng=np.random.default_rng(0))
+    thermalize_momenta(atoms, temperature_K=1200.0, rng=np.random.default_rng(0))
     if ensemble == "nve":
         dynamics = VelocityVerlet(atoms, 1.0 * units.fs)
     else:

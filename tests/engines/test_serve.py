@@ -22,7 +22,7 @@ from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from jmp_calc import JMPCalculator
@@ -175,7 +175,7 @@ def test_dynamics_through_a_port_conserve_energy_and_the_model_stays_warm(calc: 
     for program in (1, 2):  # the second comes when the first has gone
         with SocketIOCalculator(port=port, timeout=WITHIN_S) as asked:
             atoms.calc = asked
-            MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(program))
+            thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(program))
             dynamics, total = VelocityVerlet(atoms, 0.25 * units.fs), []
             dynamics.attach(lambda total=total: total.append(atoms.get_total_energy()))
             dynamics.run(20)
