@@ -19,6 +19,7 @@ from ase.io import write
 from ase.md.verlet import VelocityVerlet
 
 from jmp_calc import JMPCalculator
+from jmp_calc.inference.results import voigt
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,8 @@ class InTorchSim:
         """Of the structure as it is."""
         found = self._model(self._start)
         stress = found.get("stress")
-        voigt = None if stress is None else stress[0].numpy()[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-        return Results(float(found["energy"]), found["forces"].numpy(), voigt)
+        components = None if stress is None else voigt(stress[0].numpy())
+        return Results(float(found["energy"]), found["forces"].numpy(), components)
 
     def totals(self, steps: int, every: int) -> list[float]:
         """Total energies in eV after every so many steps of NVE."""
@@ -290,7 +291,7 @@ class InIPI:
         energy, length = to_user("energy", "electronvolt", 1.0), to_user("length", "angstrom", 1.0)
         stress = None
         if self._volume is not None:
-            stress = -forces.virs[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]] * energy / self._volume
+            stress = -voigt(forces.virs[0]) * energy / self._volume
         return Results(float(forces.pots[0]) * energy, forces.f[0].reshape(-1, 3) * energy / length, stress)
 
     def totals(self, steps: int, every: int) -> list[float]:

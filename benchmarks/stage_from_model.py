@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from jmp_calc.training.pretraining.chain import CURVE_COLUMNS, read_stage
+from jmp_calc.training.pretraining.chain import errors_in, read_stage
 from jmp_calc.training.run.checkpoint import load_checkpoint, save_checkpoint
 from jmp_calc.zoo.container import load_model
 
@@ -55,21 +55,10 @@ def main() -> None:
 
 def read_curve(path: Path, stage: int) -> list[dict[str, Any]]:
     """The rows of one stage, as a stage file holds them."""
-    rows = []
     with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if int(row["stage"]) == stage:
-                numbers = {name: float(row[name]) if row[name] else None for name in CURVE_COLUMNS[5:]}
-                rows.append(
-                    {
-                        **row,
-                        "stage": stage,
-                        "steps": int(row["steps"]),
-                        "frames": int(row["frames"]),
-                        **numbers,
-                    }
-                )
-    return rows
+        rows = [row for row in csv.DictReader(file) if int(row["stage"]) == stage]
+    numbers = ("stage", "steps", "frames")
+    return [{**row, **{name: int(row[name]) for name in numbers}, **errors_in(row)} for row in rows]
 
 
 if __name__ == "__main__":

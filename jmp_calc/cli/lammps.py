@@ -77,16 +77,13 @@ def lammps(
 
 def _calculator(common: Common, symbols: tuple[str, ...]) -> JMPCalculator | DispersionCalculator:
     """The potential; its elements are checked where the head is known, else by the first structure."""
-    from ase import Atoms
-    from ase.data import chemical_symbols
+    from ..engines.lammps import check_elements
+    from ..engines.replicas import standing_apart
 
-    from ..errors import UsageError
-
-    if unknown := [symbol for symbol in symbols if symbol not in chemical_symbols[1:]]:
-        raise UsageError(f"{unknown[0]!r} is no element.", hint="name one element per type, such as Si O")
+    check_elements(symbols)
     network = common.network()
     if network.info.head is not None:
-        network.decide_head(Atoms(symbols, [[2.0 * number, 0, 0] for number in range(len(symbols))]))
+        network.decide_head(standing_apart(symbols))
     return common.with_dispersion(network)
 
 
@@ -113,7 +110,7 @@ def _run(
             lmp.flush_buffers()
             lmp.close()
             run.add_outputs(OUTPUTS)
-    found = couplings[0].to_dict()
+    found = run.results
     common.say(f"head {run.model.get('head')}: {found['evaluations']} evaluations of {found['atoms']} atoms")
     common.say(f"wrote {run.path('log.lammps')}")
 

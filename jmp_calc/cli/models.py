@@ -89,12 +89,14 @@ def info(model: str, full: bool, as_json: bool) -> None:
 @models.command()
 @click.argument("model")
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
-def card(model: str, out: Path | None) -> None:
+@click.option("--overwrite/--no-overwrite", default=False, help="Replace an existing file (default: refuse).")
+def card(model: str, out: Path | None, overwrite: bool) -> None:
     """Model card of MODEL in Markdown, from the header of its file.
 
     Heads, errors, training data, licences, limits and what to cite, as model hubs show it. What the file does
     not say is not in it. Without --out it is printed.
     """
+    from ..io.outdir import check_file_free
     from ..io.summary import write_text_atomic
     from ..zoo.describe import describe
     from ..zoo.model_card import model_card
@@ -104,8 +106,7 @@ def card(model: str, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
         return
-    if out.exists():
-        raise click.UsageError(f"{out} exists already; remove it first, or choose another name.")
+    check_file_free(out, overwrite)
     write_text_atomic(out, text)
     click.echo(f"model card of {model}: {out}")
 

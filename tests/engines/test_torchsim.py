@@ -14,7 +14,7 @@ from ase.build import bulk, fcc111, molecule
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import BadStructureError, JMPWarning
-from tests.engines.examples import run_example
+from tests.example_runs import run_example
 from tests.extras import reason
 
 ts = pytest.importorskip("torch_sim", reason=reason("torchsim"))

@@ -223,11 +223,16 @@ def curve_rows(folder: Path, stage: Stage, heads: Mapping[str, str]) -> list[dic
             "head": heads[row["task"]],
             "set": row["task"],
             "frames": int(row["n_structures"]),
-            **{name: float(row[name]) if row[name] else None for name in CURVE_COLUMNS[5:]},
+            **errors_in(row),
         }
         for row in rows
         if int(row["step"]) == last
     ]
+
+
+def errors_in(row: Mapping[str, str]) -> dict[str, float | None]:
+    """The errors among the columns of a row of text; None where a set has no such label."""
+    return {name: float(row[name]) if row[name] else None for name in CURVE_COLUMNS[5:]}
 
 
 def write_curve(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
