@@ -16,7 +16,7 @@ from jmp_calc.zoo.container import LoadedModel, load_model
 from tests.training.helpers.tiny import emt_atoms, tiny_model
 
 TOO_LARGE = TrainConfig(
-    max_steps=24,
+    max_steps=6,
     batch_size=4,
     validate_every=6,
     optim=OptimConfig(method="adamw", lr=0.2, ema_decay=None, clip_norm=None),
