@@ -87,20 +87,20 @@ class CompiledEvaluation:
         """Whether batches of several structures have a program too."""
         self._given_up = False
         self._lock = threading.Lock()
-        self._checked: set[tuple[int, ...]] = set()
+        self._checked = {several: CheckedSizes() for several in (False, True)}
 
     def __call__(self, batch: Batch) -> Prediction:
         """The prediction for a batch; torch.OutOfMemoryError where it does not fit."""
-        sizes = self._sizes(batch)
+        sizes = sizes_of(batch, quadruplets=self._quadruplets)
         several = batch.n_structures > 1
         no_program = batch.main.count > LARGEST_EDGES or (several and not self.several)
         if self._given_up or no_program or min(sizes) < 2:  # sizes 0 and 1 are never symbols
             return self._network(batch)
-        # The program may take another path for other sizes: it is checked once for every power of two. The
-        # network goes first, because it keeps constants that it makes, and those of a traced call would be
-        # symbols.
-        size_class = (batch.n_structures.bit_length(), *(size.bit_length() for size in sizes))
-        expected = None if size_class in self._checked else self._network(batch)
+        # The network goes first, because it keeps constants that it makes, and those of a traced call would
+        # be symbols.
+        checked = self._checked[several]
+        sizes = (batch.n_structures, *sizes)
+        expected = None if checked.cover(sizes) else self._network(batch)
         try:
             with self._lock:  # copies of a calculator share this object, and may be used by several threads
                 program = self._programs.get(several) or compiled_program(self._network, batch)
@@ -117,17 +117,42 @@ class CompiledEvaluation:
             if not difference <= self._tolerance:
                 self._give_up(f"its results differ by {difference:.1e} from those of the network")
                 return expected
-            self._checked.add(size_class)
+            checked.add(sizes)
         return prediction
-
-    def _sizes(self, batch: Batch) -> tuple[int, ...]:
-        """All sizes that are symbols in the program, but the numbers of structures and elements."""
-        graphs = [batch.main, batch.a2a, batch.a2ee2a, *([batch.qint] if self._quadruplets else [])]
-        return (batch.n_atoms, *(size for edges in graphs for size in (edges.count, edges.slots.shape[1])))
 
     def _give_up(self, reason: str) -> None:
         self._given_up, self._programs = True, {}
         warnings.warn(JMPWarning(f"{self._choice} has no effect: {reason}."), stacklevel=2)
+
+
+def sizes_of(batch: Batch, *, quadruplets: bool) -> tuple[int, ...]:
+    """All sizes of a batch that are symbols in a program, but the numbers of elements and structures."""
+    graphs = [batch.main, batch.a2a, batch.a2ee2a, *([batch.qint] if quadruplets else [])]
+    return (batch.n_atoms, *(size for edges in graphs for size in (edges.count, edges.slots.shape[1])))
+
+
+class CheckedSizes:
+    """Sizes of batches at which a program agreed with the network.
+
+    Code may take another path for another size (of a vector, of a product of matrices): it is compared at
+    every power of two of each size by itself. All powers of all sizes together would be a comparison for
+    nearly every batch of some structures that end one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._powers: set[tuple[int, int]] = set()
+
+    def cover(self, sizes: Sequence[int]) -> bool:
+        """Whether each size, by its place, had this power of two before."""
+        return self._powers.issuperset(_powers(sizes))
+
+    def add(self, sizes: Sequence[int]) -> None:
+        """The program agreed for these."""
+        self._powers.update(_powers(sizes))
+
+
+def _powers(sizes: Sequence[int]) -> set[tuple[int, int]]:
+    return {(place, size.bit_length()) for place, size in enumerate(sizes)}
 
 
 @dataclass(frozen=True)

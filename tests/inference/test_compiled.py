@@ -23,7 +23,7 @@ from ase.md.nptberendsen import NPTBerendsen
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import JMPWarning
 from jmp_calc.graph.batch import Batch
-from jmp_calc.inference.compiled import Evaluation
+from jmp_calc.inference.compiled import CheckedSizes, Evaluation
 from jmp_calc.model.potential import Prediction
 from tests.inference.program_cases import assert_equal, structures
 
@@ -186,6 +186,15 @@ def test_the_network_is_asked_again_for_structures_of_other_sizes_only(
     assert checks == []
     compiled.get_forces(bulk("Al", cubic=True) * (3, 2, 2))
     assert checks == [48]
+
+
+def test_sizes_are_compared_at_every_power_of_two_of_each() -> None:
+    checked = CheckedSizes()
+    for sizes in ((9, 100), (20, 300)):
+        assert not checked.cover(sizes)
+        checked.add(sizes)
+    assert checked.cover((15, 64)) and checked.cover((9, 300)), "each size has been of this power"
+    assert not checked.cover((32, 100)) and not checked.cover((100, 9)), "places are told apart"
 
 
 class WrongProgram:

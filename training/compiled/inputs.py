@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from jmp_calc.graph.batch import Batch, filled, flat
+from jmp_calc.graph.batch import filled, flat
 from jmp_calc.model.heads import ChosenHeads
 
 from ..loss import LossShare
@@ -117,9 +117,3 @@ def served(target: TargetBatch) -> TargetBatch:
 
 def _with_empty(rows: Tensor, value: int) -> Tensor:
     return torch.cat([rows, rows.new_full((1, *rows.shape[1:]), value)])
-
-
-def sizes(batch: Batch, *, quadruplets: bool) -> tuple[int, ...]:
-    """All sizes of a batch that are symbols in a program, but the numbers of elements and structures."""
-    graphs = [batch.main, batch.a2a, batch.a2ee2a, *([batch.qint] if quadruplets else [])]
-    return (batch.n_atoms, *(size for edges in graphs for size in (edges.count, edges.slots.shape[1])))

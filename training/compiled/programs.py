@@ -11,7 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from jmp_calc.graph.dropout import EdgeScales
-from jmp_calc.inference.compiled import first_line
+from jmp_calc.inference.compiled import CheckedSizes, first_line, sizes_of
 from jmp_calc.inference.memory import choose_recompute
 from jmp_calc.inference.program import load_code, read_header_as
 from jmp_calc.io.schema import parse
@@ -32,7 +32,7 @@ from jmp_calc.zoo.header import plain_json
 from ..config import ForcesMode, TrainConfig
 from ..loss import LossShare
 from ..optim.gradients import wants_stress
-from .inputs import NetworkInputs, part_tensors, sizes
+from .inputs import NetworkInputs, part_tensors
 from .spec import StepSpec, step_spec
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class CompiledGradients:
         """Why programs are not used any more."""
         self.loaded: dict[Kind, StepProgram] = {}
         self._network: NetworkInputs | None = None
-        self._checked: set[tuple[Any, ...]] = set()
+        self._checked: dict[Kind, CheckedSizes] = defaultdict(CheckedSizes)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("config", "heads", "specs", "files")}
@@ -138,14 +138,17 @@ class CompiledGradients:
             return eager()
         network = self._network = self._network or NetworkInputs.of(potential, self.heads)
         quadruplets = potential.config.backbone.quad_interaction
-        classes = tuple(size.bit_length() for size in sizes(part.target.batch, quadruplets=quadruplets))
+        measured = sizes_of(part.target.batch, quadruplets=quadruplets)
         try:
             terms, gradients = self._computed(program, network, part)
         except Exception as error:  # of compiled code; the network needs none of it
             self._give_up(first_line(error))
             return eager()
-        if (kind, classes) not in self._checked:
-            return self._compared((kind, classes), network, terms, gradients, eager)
+        if not self._checked[kind].cover(measured):
+            terms, agree = self._compared(network, terms, gradients, eager)
+            if agree:
+                self._checked[kind].add(measured)
+            return terms
         add_gradients(network, gradients)
         return terms
 
@@ -155,7 +158,7 @@ class CompiledGradients:
         batch, config = part.target.batch, potential.config
         if (
             batch.scales != EdgeScales()
-            or min(sizes(batch, quadruplets=config.backbone.quad_interaction)) < 2
+            or min(sizes_of(batch, quadruplets=config.backbone.quad_interaction)) < 2
         ):
             return False
         recompute = choose_recompute(
@@ -200,13 +203,13 @@ class CompiledGradients:
 
     def _compared(
         self,
-        checked: tuple[Any, ...],
         network: NetworkInputs,
         terms: Tensor,
         gradients: dict[str, Tensor],
         eager: Callable[[], Tensor],
-    ) -> Tensor:
-        """Add the gradients of the program if they are those of the network, else those of the network."""
+    ) -> tuple[Tensor, bool]:
+        """Add the gradients of the program if they are those of the network, else those of the network;
+        whether they are."""
         weights = network.weights
         before = {name: weight.grad for name, weight in weights.items()}
         for weight in weights.values():
@@ -215,14 +218,12 @@ class CompiledGradients:
         right = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
         difference = largest_difference(terms, gradients, expected, right)
         agree = difference <= TOLERANCE[next(iter(weights.values())).dtype]
-        if agree:
-            self._checked.add(checked)
-        elif bool(torch.isfinite(expected).all()):
+        if not agree and bool(torch.isfinite(expected).all()):
             self._give_up(f"its gradients differ by {difference:.1e} from those of the network")
         for name, weight in weights.items():
             weight.grad = before[name]
         add_gradients(network, gradients if agree else right)
-        return terms if agree else expected
+        return (terms if agree else expected), agree
 
     def _give_up(self, reason: str) -> None:
         self.failure, self.loaded, self._network = reason, {}, None
