@@ -20,7 +20,7 @@ for number, reason in picked.left_out.items():
     print(f"left out: {number}, {reason}")
 print(f"structures picked {len(picked.picked)} (expect 5 to 5)")
 print(f"share of the variance left after the last pick {picked.left[-1]:.2f} (expect 0 to 1)")
-print(f"the first pick is number {picked.picked[0]} of the pool (expect 0 to 39)")
+print(f"first pick, counted in the pool: {picked.picked[0]} (expect 0 to 39)")
 
 labelled = [molecules[20 + number] for number in picked.picked]  # your teacher computes these: jmp-calc label
 write("next.extxyz", [*known, *labelled])
