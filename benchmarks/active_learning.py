@@ -6,8 +6,9 @@
     python benchmarks/active_learning.py --table                  only print what is there
 
 Sets that jmp-xs never saw, as such pools are: random crystals of silicon on their way to the next minimum, TiO2 of
-up to 24 atoms (rutile, anatase, brookite and others, distorted), and 3BPA at 300 K and hot (bpa3-rare: all 500
-frames at 300 K and every tenth of the 469 at 300, 600 and 1200 K; bpa3: every other one of them).
+up to 24 atoms (rutile, anatase, brookite and others, distorted), 3BPA at 300 K and hot (bpa3-rare: all 500
+frames at 300 K and every tenth of the 469 at 300, 600 and 1200 K; bpa3: every other one of them), and ethanol with
+a little methanol among it (ethanol-rare: 994 frames of ethanol, and every tenth of 1145 of which 145 are methanol).
 Each seed begins with the same few random frames of the first file, from which jmp-xs is fine-tuned; then, round by
 round, frames of the pool are added, selected by the model of the round before or drawn at random, and jmp-xs is
 fine-tuned on all anew. (This file is not select.py: that would hide Python's own module from the programs beside
@@ -59,12 +60,17 @@ class Set:
     """of this file, and all of the first one are in the pool; None: of the first."""
     most_atoms: int | None = None
     """Larger frames are left out."""
+    kind: str | None = None
+    """Only frames of this config_type of the first file."""
 
 
 SETS = {
     "si-random": Set("si_random", 20, 20, every=4, judges=16),
     "tio2": Set("tio2_aenet", 20, 20, every=2, judges=6, most_atoms=24),
     "bpa3-rare": Set("bpa3_train", 20, 20, every=10, judges=2, mixed="bpa3_test"),
+    "ethanol-rare": Set(
+        "ethanol_pbe_train", 20, 20, every=10, judges=2, mixed="ethanol_pbe_test", kind="ethanol_md"
+    ),
     "bpa3": Set("bpa3_train", 20, 20, every=2, judges=1, mixed="bpa3_test"),
 }
 
@@ -138,18 +144,24 @@ def rounds(name: str, way: str, seed: int, args: argparse.Namespace) -> tuple[li
 
 def frames_of(data: Path, set_: Set) -> tuple[list[Atoms], list[Atoms], int]:
     """Pool and test frames with labels, and how many of the pool, from its beginning, one may begin with."""
-    import ase.io
-
     first = [
         atoms
-        for atoms in ase.io.read(data / f"{set_.begin}.xyz.gz", index=":")
-        if set_.most_atoms is None or len(atoms) <= set_.most_atoms
+        for atoms in with_forces(data / f"{set_.begin}.xyz.gz")
+        if (set_.most_atoms is None or len(atoms) <= set_.most_atoms)
+        and set_.kind in (None, atoms.info.get("config_type"))
     ]
-    cut = first if set_.mixed is None else ase.io.read(data / f"{set_.mixed}.xyz.gz", index=":")
+    cut = first if set_.mixed is None else with_forces(data / f"{set_.mixed}.xyz.gz")
     before = [] if set_.mixed is None else first
     pool = [*before, *cut[:: set_.every]]
     test = [atoms for i, atoms in enumerate(cut) if i % set_.every][:: set_.judges]
     return pool, test, len(before) or len(pool)
+
+
+def with_forces(path: Path) -> list[Atoms]:
+    """Frames of a file that have labels of forces."""
+    import ase.io
+
+    return [atoms for atoms in ase.io.read(path, index=":") if "forces" in atoms.calc.results]
 
 
 def trained(frames: list[Atoms], out: Path, seed: int, args: argparse.Namespace) -> Path:

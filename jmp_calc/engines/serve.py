@@ -115,8 +115,8 @@ class ServeResult:
 
     def __str__(self) -> str:
         return (
-            f"{self.connections} connections, {self.evaluations} evaluations of {self.structures} structures "
-            f"in {self.seconds:.1f} s"
+            f"connections: {self.connections}, evaluations: {self.evaluations}, structures: {self.structures}, "
+            f"{self.seconds:.1f} s"
         )
 
 

@@ -353,7 +353,7 @@ def test_the_command_ends_at_a_signal_with_what_it_did(
         command.send_signal(signal.SIGTERM)
         stdout, stderr = command.communicate(timeout=WITHIN_S)
     assert command.returncode == 0, stderr
-    assert "ended: 1 connections, 1 evaluations" in stderr
+    assert "ended: connections: 1, evaluations: 1," in stderr
     assert json.loads(stdout)["results"]["stopped_by"] == signal.SIGTERM
     atoms.calc = JMPCalculator(model, device="cpu")
     assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
