@@ -9,8 +9,8 @@ import click
 
 EPILOG = """\b
 Examples:
-  jmp-calc export jmp-xs --head rpbe
-  jmp-calc md POSCAR -m jmp-xs --head rpbe --compiled jmp-xs-rpbe.pt2"""
+  jmp-calc export jmp-xs --head pbe
+  jmp-calc md POSCAR -m jmp-xs --head pbe --compiled jmp-xs-pbe.pt2"""
 
 
 @click.command(epilog=EPILOG)

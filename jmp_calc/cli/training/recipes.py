@@ -12,7 +12,7 @@ EPILOG = """\b
 Examples:
   jmp-calc recipes list
   jmp-calc recipes show rmd17-aspirin
-  jmp-calc recipes show gn-oc-qm9-gap --variant paper
+  jmp-calc recipes show gn-oc-qm9-delta_eps --variant paper
   jmp-calc finetune --recipe rmd17-aspirin --data ~/data/rmd17 -m jmp-l"""
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
