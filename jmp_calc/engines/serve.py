@@ -115,8 +115,8 @@ class ServeResult:
 
     def __str__(self) -> str:
         return (
-            f"connections: {self.connections}, evaluations: {self.evaluations}, structures: {self.structures}, "
-            f"{self.seconds:.1f} s"
+            f"connections: {self.connections}, evaluations: {self.evaluations}, "
+            f"structures: {self.structures}, {self.seconds:.1f} s"
         )
 
 
