@@ -21,7 +21,7 @@ from jmp_calc.inference.settings import (
     Settings,
     portable,
 )
-from jmp_calc.io.chemiscope import FILE
+from jmp_calc.io.chemiscope import FILE, require_chemiscope
 from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
@@ -125,6 +125,7 @@ class EvaluationResult:
         Raises:
             UsageError: chemiscope is not installed.
         """
+        require_chemiscope()
         path = Path(folder) / FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         write_view(path, self.frames, self.predictions, self.target, self.classes)

@@ -39,8 +39,15 @@ def dry_run_report(
         return
     click.echo("dry run: nothing is computed or written")
     for key, value in record.items():
-        click.echo(f"  {key}: {value}")
+        click.echo(f"  {key}: {_told(value)}")
     for name, section in sections.items():
         click.echo(f"{name}")
         for line in section.lines:
             click.echo(f"  {line}")
+
+
+def _told(value: Any) -> Any:
+    """A record in one line, without what it does not say."""
+    if not isinstance(value, Mapping):
+        return value
+    return ", ".join(f"{name} {each}" for name, each in value.items() if each is not None)

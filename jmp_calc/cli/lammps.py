@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import JMPWarning, UsageError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
 from .options import Common, common_options
@@ -54,9 +57,13 @@ def lammps(
     LAMMPS's own output is shown on stderr and kept in log.lammps. Exit codes: 4 for an error of the script,
     5 for an element that the head does not know.
     """
+    from ..engines.lammps import INSTALL, check_installed, installed
     from ..engines.lammps_script import read_script
 
     read = read_script(script)
+    if not common.dry_run:
+        check_installed()
+    _check_variables([name for name, _ in variables])
     settings = {"elements": list(symbols), "variables": dict(variables)}
     run = CommandRun(common, "lammps", outputs=OUTPUTS, settings=settings, inputs=[script])
     if common.dry_run:
@@ -65,7 +72,9 @@ def lammps(
             "script": str(script),
             "types": ", ".join(f"{number} {symbol}" for number, symbol in enumerate(symbols, start=1)),
             "model": model_record(_calculator(common, symbols)),
+            "variables": ", ".join(f"{name} = {value}" for name, value in variables) or None,
             "potential": read.place,
+            "lammps": "installed" if installed() else f"not installed: {INSTALL}",
             "writes": ", ".join(OUTPUTS),
         }
         dry_run_report(common, "lammps", facts)
@@ -73,6 +82,15 @@ def lammps(
     with run:
         run.add_input(script)
         _run(run, read, symbols, variables)
+
+
+def _check_variables(names: list[str]) -> None:
+    """UsageError for what LAMMPS would refuse, and for a name that is given twice: it takes the first."""
+    for name in names:
+        if not re.fullmatch(r"\w+", name, re.ASCII):
+            raise UsageError(f"{name!r} is no name of a variable.", hint="letters, digits and _")
+        if names.count(name) > 1:
+            raise UsageError(f"The variable {name} was set twice.", hint="give --var once for each name")
 
 
 def _calculator(common: Common, symbols: tuple[str, ...]) -> JMPCalculator | DispersionCalculator:
@@ -111,6 +129,8 @@ def _run(
             lmp.close()
             run.add_outputs(OUTPUTS)
     found = run.results
+    if not found["evaluations"]:
+        warnings.warn(JMPWarning("The script computed nothing: it has no run or minimize."), stacklevel=2)
     common.say(f"head {run.model.get('head')}: {found['evaluations']} evaluations of {found['atoms']} atoms")
     common.say(f"wrote {run.path('log.lammps')}")
 

@@ -142,8 +142,24 @@ class JMPGroup(click.Group):
             with sigterm_raises(), warnings_as_lines():
                 code = super().main(args=args, prog_name=prog_name or "jmp-calc", standalone_mode=False)
         except BaseException as err:
+            if isinstance(err, click.UsageError) and err.ctx is None:  # click's parser knows none
+                err.ctx = self._asked(sys.argv[1:] if args is None else args)
             sys.exit(report(err))
         sys.exit(code if isinstance(code, int) else 0)
+
+    def _asked(self, words: Sequence[str]) -> click.Context:
+        """The command that the first words name, for the hint of an error."""
+        context = click.Context(self, info_name="jmp-calc")
+        for word in words:
+            group = context.command
+            try:
+                command = group.get_command(context, word) if isinstance(group, click.Group) else None
+            except click.UsageError:  # a command that cannot be imported
+                command = None
+            if command is None:
+                break
+            context = click.Context(command, info_name=word, parent=context)
+        return context
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import click
 
@@ -39,11 +40,12 @@ def serve(
     protocol carries positions and cells only. Nothing is written.
     """
     from ..engines.replicas import described
-    from ..engines.serve import address_of
+    from ..engines.serve import address_of, check_wait
     from ..engines.serve import serve as run_serve
     from ..io.structures import pick_structure
 
     address = address_of(unix, port, host)
+    check_wait(wait)
     picked = pick_structure(struct)
     if picked.message is not None:
         common.say(picked.message)
@@ -55,12 +57,14 @@ def serve(
             "model": model,
             "structure": f"{structure}, from {struct}",
             "address": str(address),
-            "wait": wait,
+            "wait": wait if common.json or wait is not None else "no limit",
         }
         dry_run_report(common, "serve", facts)
         return
     common.say(f"{structure}; {model['name']}, head {model['head']}, {model['dtype']}, {model['device']}")
-    result = run_serve(atoms, unix=unix, port=port, host=host, wait=wait, say=common.say)
+    result = run_serve(
+        atoms, unix=unix, port=port, host=host, wait=wait, say=common.say, fault=partial(click.echo, err=True)
+    )
     common.say(f"ended: {result}")
     if common.json:
         click.echo(json.dumps({"command": "serve", "model": model, "results": result.to_dict()}, indent=1))

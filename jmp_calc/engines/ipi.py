@@ -49,7 +49,7 @@ class JMPDriver:
 
         Args:
             template: file whose last structure has the elements in i-PI's order, and says what is periodic;
-                FILE@INDEX for another. Its positions are not read.
+                FILE@INDEX for another. Its positions are checked and not used.
             model: as that of JMPCalculator. Default: "jmp-xs".
             head: as that of JMPCalculator. Default: None.
             device: as that of JMPCalculator. Default: "auto".
@@ -59,13 +59,15 @@ class JMPDriver:
 
         Raises:
             JMPError: as JMPCalculator, or a template that cannot be read.
-            UsageError: i-PI is not installed.
+            UsageError: i-PI is not installed, or ``compile`` is neither true nor false.
         """
         try:
             from ipi.utils import units
         except ImportError as error:
-            raise UsageError("i-PI is not installed.", hint='pip install "jmp-calc[ipi]"') from error
+            raise UsageError("i-PI is not installed.", hint='run: pip install "jmp-calc[ipi]"') from error
         self._units = units
+        if not isinstance(compile, bool):
+            raise UsageError(f"compile is true or false, not {compile!r}.", hint="compile: true")
         calculator = JMPCalculator(model, head=head, device=device, dtype=dtype, compile=compile)
         atoms = read_structure(template)
         self._replicas = Replicas(atoms, calculator)

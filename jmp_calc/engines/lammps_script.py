@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInputError, JMPError
 
 BOX_MAKERS = ("read_data", "read_restart", "create_box")
-EMPTY_PAIRS = ("zero", "none")
-"""Pair styles without energy, which a script may have for its neighbour lists."""
+STYLES = ("pair_style", "bond_style", "angle_style", "dihedral_style", "improper_style", "kspace_style")
+"""Commands that choose a force field, and names of what LAMMPS says of them."""
+EMPTY = ("zero", "none")
+"""Styles without energy, which a script may have for its neighbour lists or its topology."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,9 @@ def read_script(path: Path) -> Script:
         BadInputError: no such file; no command that makes a box; a potential of its own, loops, or other
             commands that a potential cannot be put in with.
     """
-    commands = tuple(_commands(path))
+    commands = tuple(_before_quit(_commands(path)))
     for command in commands:
-        _check(path, command)
+        _check(path, command, (path.resolve(),))
     makers = [number for number, command in enumerate(commands) if _makes_box(command)]
     if not makers:
         fact = f"The script makes no box: it has none of {', '.join(BOX_MAKERS)}."
@@ -71,7 +74,8 @@ def run_script(lmp: Any, script: Script, on_box: Callable[[], None]) -> None:
     """Run a script in a LAMMPS; ``on_box`` is called once, when the box exists.
 
     Raises:
-        BadInputError: an error of LAMMPS, with the line. What the potential raises.
+        BadInputError: an error of LAMMPS, or a force field beside the potential, with the line. What the
+            potential raises.
     """
     for number, command in enumerate(script.commands):
         try:
@@ -82,12 +86,36 @@ def run_script(lmp: Any, script: Script, on_box: Callable[[], None]) -> None:
             if str(error).startswith("ERROR"):
                 raise _failed(script.path, command, error) from error
             raise
+        style = force_field(lmp)
+        if style is not None:  # by an include whose name is a variable, or by something else that hides it
+            where = f"{script.path}, line {command.line}: {' '.join(command.words)}"
+            raise _own_potential(style, where)
         if number == script.box:
             on_box()
 
 
+def force_field(lmp: Any) -> str | None:
+    """The command of a force field with energies that a LAMMPS has, such as "pair_style lj/cut", or None."""
+    found = ((name, lmp.extract_global(name)) for name in STYLES)
+    return next((f"{name} {style}" for name, style in found if style and style not in EMPTY), None)
+
+
+def _own_potential(style: str, where: str) -> BadInputError:
+    fact = f"The script has a potential of its own, {style}, which would be added to that of the model."
+    family = style.partition("_")[0]
+    hint = f"leave out {family}_style and {family}_coeff"
+    if family not in ("pair", "kspace"):
+        hint += f", or keep the topology without its energy: {family}_style zero"
+    return BadInputError(fact, where=where, hint=hint)
+
+
+def _before_quit(commands: Iterator[Command]) -> Iterator[Command]:
+    """``quit`` ends a script, and would end this process."""
+    return takewhile(lambda command: command.words[0] != "quit", commands)
+
+
 def _commands(path: Path) -> Iterator[Command]:
-    """The commands of a file up to ``quit``, comments and empty lines left out."""
+    """The commands of a file, comments and empty lines left out."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -99,37 +127,59 @@ def _commands(path: Path) -> Iterator[Command]:
         if line.rstrip().endswith("&") or text.count('"""') % 2:
             continue
         words, command, text = Command(first, text).words, Command(first, text), ""
-        if words[:1] == ["quit"]:  # LAMMPS would end this process
-            return
         if words:
             yield command
     if text.strip():
         raise BadInputError("The last command has no end.", where=f"{path}, line {first}")
 
 
-def _check(path: Path, command: Command) -> None:
-    """BadInputError for what cannot be run with a potential of ours."""
+def _check(path: Path, command: Command, outer: tuple[Path, ...]) -> None:
+    """BadInputError for what cannot be run with a potential of ours.
+
+    ``outer``: the files that are being read, from the script to ``path``.
+    """
     words, where = command.words, f"{path}, line {command.line}"
-    if words[0] == "pair_style" and words[1:2] and words[1] not in EMPTY_PAIRS:
-        fact = f"The script has a potential of its own, pair_style {words[1]}."
-        raise BadInputError(fact, where=where, hint="leave out pair_style and pair_coeff")
+    if words[0] in STYLES and words[1:2] and words[1] not in EMPTY:
+        raise _own_potential(" ".join(words[:2]), where)
     if words[0] == "clear":
         raise BadInputError("After clear LAMMPS has no potential.", where=where, hint="make two scripts")
     if words[:2] == ["run_style", "respa"]:
         fact = "Time steps of several lengths would leave out the potential."
         raise BadInputError(fact, where=where, hint="leave out run_style respa")
+    if words[0] == "quit":
+        fact = "quit in an included file would end jmp-calc before it has written its results."
+        raise BadInputError(fact, where=where, hint="put quit into the script itself")
     inner = set(re.findall(r"\w+", " ".join(words))) if words[0] in ("if", "jump") else set()
     if inner & {"jump", "quit"}:
         hint = "write the loop in Python with jmp_calc.engines.lammps.attach (docs/lammps.md)"
         raise BadInputError("Scripts with jump, or quit inside if, cannot be run.", where=where, hint=hint)
+    if words[0] == "if":  # what it quotes are commands too, and a command of one word needs no quotes
+        for text in [*re.findall(r'"([^"]*)"', command.text), *inner & {"clear"}]:
+            if text.split():
+                _check(path, Command(command.line, text), outer)
+    if (inside := _included(command)) is not None:
+        if inside.resolve() in outer:
+            raise BadInputError(
+                "The script includes itself.", where=where, hint=f"leave out include {inside}"
+            )
+        for each in _commands(inside):
+            _check(inside, each, (*outer, inside.resolve()))
+
+
+def _included(command: Command) -> Path | None:
+    """The file that a command includes; None where there is none, or its name is a variable."""
+    words = command.words
+    if words[0] != "include" or len(words) < 2 or not Path(words[1]).is_file():
+        return None
+    return Path(words[1])
 
 
 def _makes_box(command: Command) -> bool:
     """Whether the box exists after a command."""
-    words = command.words
-    if words[0] == "include" and len(words) > 1 and Path(words[1]).is_file():
-        return any(_makes_box(inner) for inner in _commands(Path(words[1])))
-    return words[0] in BOX_MAKERS
+    inside = _included(command)
+    if inside is not None:
+        return any(_makes_box(each) for each in _commands(inside))
+    return command.words[0] in BOX_MAKERS
 
 
 def _failed(path: Path, command: Command, error: Exception) -> BadInputError:

@@ -37,7 +37,8 @@ class JMPPotentialFactory:
         """
         if (name == "jmp") != (model is not None):
             hint = 'MLPotential("jmp", model="FILE.safetensors") or MLPotential("jmp-xs")'
-            raise UsageError(f"MLPotential({name!r}) is one model, and 'jmp' any file.", hint=hint)
+            fact = f"{name!r} is a model already, and takes no other" if model else "'jmp' needs a model"
+            raise UsageError(f"MLPotential: {fact}.", hint=hint)
         return JMPPotential(name if model is None else model)
 
 

@@ -6,11 +6,13 @@ In this protocol the program that moves the atoms listens and asks, and the one 
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..errors import JMPError, UsageError
 from ..machine.signals import deferred_signals
@@ -28,6 +30,13 @@ QUIET_S: Final = 10.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 60.0
 """Between connections that fail one after the other; each pause is twice the last."""
+CLOSED_AT_ONCE: Final = 50
+"""Connections one after the other on which nothing was asked, after which the user is told."""
+PASSING: Final = {
+    *(errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL),
+    socket.EAI_AGAIN,
+}
+"""Numbers of errors of a network that may be there again."""
 Say = Callable[[str], None]
 
 
@@ -41,6 +50,13 @@ class Address:
 
     def __str__(self) -> str:
         return f"port {self.port} of {self.host}" if self.unix is None else f"the socket {self.unix}"
+
+    def check_free(self) -> None:
+        """UsageError where a file or folder is in the way of the socket, so that nobody can ever listen."""
+        path = None if self.unix is None else Path(self.unix)
+        if path is not None and path.exists() and not path.is_socket():
+            what = "a folder" if path.is_dir() else "a file"
+            raise UsageError(f"{path} is {what}, no socket.", hint="remove it, or choose another name")
 
     def connected(self) -> socket.socket:
         """A connection to whoever listens.
@@ -129,6 +145,7 @@ def serve(
     wait: float | None = None,
     until: Callable[[], bool] = lambda: False,
     say: Say = print,
+    fault: Say | None = None,
 ) -> ServeResult:
     """Compute for the programs that listen at one address, one after the other, until a signal.
 
@@ -142,18 +159,38 @@ def serve(
         wait: seconds that nobody may listen before the end; no limit if none is given. Default: None.
         until: asked between messages whether to end: in a thread, where no signal arrives. Default: never.
         say: called with a line about each connection. Default: print.
+        fault: called instead with a line about each that failed. Default: ``say``.
 
     Raises:
-        UsageError: an address that is none, one that may not be used, or nobody was served within ``wait``.
+        UsageError: an address that is none, one that may not be used, a ``wait`` that is none, or nobody was
+            served within it.
         BadStructureError, ModelError: as ``relax`` of ``atoms``.
         Interrupted: at a second signal. The first ends it when the evaluation under way is done.
     """
     address = address_of(unix, port, host)
+    check_wait(wait)
     replicas = Replicas(atoms, atoms.calc)
     with deferred_signals() as signals:
-        service = _Service(address, replicas, wait, say, lambda: signals.received is not None or until())
+
+        def stopped() -> bool:
+            return signals.received is not None or until()
+
+        service = _Service(address, replicas, wait, Told(say, fault or say), stopped)
         done = service.run()
     return replace(done, stopped_by=signals.received)
+
+
+def check_wait(wait: float | None) -> None:
+    """UsageError for what is no time to wait."""
+    if wait is not None and not wait >= 0:
+        raise UsageError(f"{wait} s is no time to wait.", hint="0 or more; without it there is no limit")
+
+
+class Told(NamedTuple):
+    """Where lines go."""
+
+    say: Say
+    fault: Say
 
 
 class _Service:
@@ -164,19 +201,22 @@ class _Service:
         address: Address,
         replicas: Replicas,
         wait: float | None,
-        say: Say,
+        told: Told,
         stopped: Callable[[], bool],
     ) -> None:
-        self._address, self._replicas, self._wait, self._say = address, replicas, wait, say
+        self._address, self._replicas, self._wait, self._told = address, replicas, wait, told
         self._stopped = stopped
+        self._closed_at_once = 0
         self._connections = self._evaluations = self._structures = 0
         self._fault: JMPError | None = None
         self._pause = 0.0
+        self._away = ""
+        """Why the network gave no connection, for the sentence at the end."""
 
     def run(self) -> ServeResult:
         """Connect and answer, again and again."""
         started = served = time.monotonic()
-        self._say(f"waiting for a program at {self._address}")
+        self._told.say(f"waiting for a program at {self._address}")
         while not self._stopped():
             connection = self._connection()
             if connection is not None and self._answer(connection):
@@ -185,7 +225,8 @@ class _Service:
                 if not self._connections:
                     raise self._nobody()
                 break
-            self._sleep(max(self._pause, POLL_S))
+            left = float("inf") if self._wait is None else served + self._wait - time.monotonic()
+            self._sleep(max(min(self._pause, left), POLL_S))
         return ServeResult(
             self._connections,
             self._evaluations,
@@ -204,10 +245,15 @@ class _Service:
         try:
             return self._address.connected()
         except (ConnectionError, FileNotFoundError, TimeoutError, BlockingIOError):
+            self._address.check_free()
             return None
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of names that are none
+            number = getattr(error, "errno", None)
+            if number in PASSING or (self._connections and number is not None):
+                self._away = f": {error.strerror}" if isinstance(error, OSError) else ""
+                return None
             raise UsageError(
-                f"Connecting to {self._address} failed: {error.strerror or error}.",
+                f"Connecting to {self._address} failed: {getattr(error, 'strerror', None) or error}.",
                 hint="check name, host and permissions",
             ) from error
 
@@ -220,7 +266,7 @@ class _Service:
             nonlocal told
             if seconds > QUIET_S and not session.evaluations and not told:
                 told = True
-                self._say(
+                self._told.say(
                     f"connected to {self._address}, which asks for nothing: it may not have started its "
                     "dynamics, or be talking to another process"
                 )
@@ -248,14 +294,28 @@ class _Service:
             min(max(2 * self._pause, FIRST_PAUSE_S), LONGEST_PAUSE_S) if fault and not known else 0.0
         )
         self._fault = fault
-        if repeated or (known and not session.evaluations):
+        if known and not session.evaluations:
+            self._closed_at_once += 1
+            if self._closed_at_once == CLOSED_AT_ONCE:
+                self._told.fault(
+                    f"connected to {self._address} {CLOSED_AT_ONCE} times, and closed each time before a "
+                    "question: something else may listen there"
+                )
+            if self._closed_at_once >= CLOSED_AT_ONCE:
+                self._pause = FIRST_PAUSE_S
+            return
+        self._closed_at_once = 0
+        if repeated:
             return
         done = f"{session.evaluations} evaluations of {session.structures} structures in {seconds:.1f} s"
         what = f"connection {self._connections}: {done}" if session.evaluations else "nothing was computed"
-        self._say(f"{what}; {'the program ended' if fault is None or known else f'disconnected: {fault}'}")
+        if fault is None or known:
+            self._told.say(f"{what}; the program ended")
+        else:
+            self._told.fault(f"{what}; disconnected: {fault}")
 
     def _nobody(self) -> UsageError:
         if self._fault is not None and not isinstance(self._fault, ClosedError):
             return UsageError(f"Nothing could be computed: {self._fault.fact}", hint=self._fault.hint)
         hint = "start the program that opens it, or wait longer with --wait"
-        return UsageError(f"Nobody listened at {self._address} for {self._wait:g} s.", hint=hint)
+        return UsageError(f"Nobody listened at {self._address} for {self._wait:g} s{self._away}.", hint=hint)

@@ -155,12 +155,16 @@ def check_free(
 def check_file_free(target: Path, overwrite: bool) -> None:
     """UsageError when ``target``, the one file of a command, exists and may not be replaced, or has no
     folder."""
+    if target.is_dir():
+        raise UsageError("The output is a folder, not a file.", where=str(target), hint="name a file with -o")
     if target.exists() and not overwrite:
         raise UsageError(
             "The output exists already.", where=str(target), hint="--overwrite replaces it, or choose -o"
         )
     if not target.parent.is_dir():
-        raise UsageError("The folder of the output does not exist.", where=str(target.parent))
+        raise UsageError(
+            "The folder of the output does not exist.", where=str(target.parent), hint="make it, or choose -o"
+        )
 
 
 def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]) -> None:

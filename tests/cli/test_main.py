@@ -80,6 +80,14 @@ def test_unknown_command_and_option_name_the_nearest(run) -> None:
     assert "hint: jmp-calc relax --help" in result.stderr
 
 
+@pytest.mark.parametrize("words", [("cite", "--model"), ("models", "card", "jmp-xs", "-o"), ("md", "--temp")])
+def test_an_option_without_its_value_names_the_help_of_its_command(run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    command = " ".join(word for word in words[:2] if not word.startswith("-"))
+    assert result.exit_code == 2 and "requires an argument" in result.stderr
+    assert f"hint: jmp-calc {command} --help" in result.stderr
+
+
 def test_alias_of_relax(run) -> None:
     assert "Relax the atoms" in run("geomopt", "-h").stdout
 

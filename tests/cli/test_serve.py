@@ -22,10 +22,12 @@ def test_bad_options_leave_with_a_sentence(run, water: Path, model: str) -> None
         (["--unix", "a", "--port", "1"], "Two sockets"),
         (["--port", "0"], "0 is no port"),
         (["--unix", "a", "--wait", "-1"], "-1"),
+        (["--unix", "a", "--wait", "nan", "--dry-run"], "nan s is no time to wait"),
+        (["--port", "31999", "--host", "node..17", "--wait", "0"], "of node..17 failed"),
         (["--unix", "jmp_no_such", "--wait", "0"], "Nobody listened"),
         (
             ["--port", "31999", "--host", "no.such.host.invalid", "--wait", "0"],
-            "of no.such.host.invalid failed",
+            "no.such.host.invalid",  # failed, or nobody: without a network it may be there later
         ),
     ):
         result = run("serve", water, "-m", model, *words)
@@ -36,3 +38,4 @@ def test_bad_options_leave_with_a_sentence(run, water: Path, model: str) -> None
 def test_a_crystal_says_what_is_periodic(run, salt: Path, model: str) -> None:  # type: ignore[no-untyped-def]
     result = run("serve", salt, "-m", model, "--unix", "a", "--dry-run")
     assert "ClNa, 2 atoms, periodic along xyz" in result.stdout
+    assert "model: name tiny, " in result.stdout and "wait: no limit" in result.stdout

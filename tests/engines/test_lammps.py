@@ -299,7 +299,7 @@ BOX = "region r block 0 9 0 9 0 9\ncreate_box 2 r\nmass * 1.0"
         ("units metal", ["Si", "O"], "no simulation box yet"),
         (BOX, ["Si", "O"], "units lj, which are none of metal, real, electron"),
         (f"units si\n{BOX}", ["Si", "O"], "units si"),
-        (f"units metal\n{BOX}", ["Si"], "2 types of atoms, and 1 elements"),
+        (f"units metal\n{BOX}", ["Si"], "Types of atoms in LAMMPS: 2; elements given: 1"),
         (f"units metal\n{BOX}", ["Si", "Ox"], "'Ox' is no element"),
         ("units metal\ndimension 2\n" + BOX.replace("0 9\nc", "-0.5 0.5\nc"), ["Si", "O"], "two dimensions"),
     ],
@@ -315,9 +315,23 @@ def test_what_cannot_be_coupled_is_refused(script: str, elements: list[str], tex
 def test_other_pair_styles_are_told() -> None:
     lmp = start(["-log", "none", "-screen", "none"])
     lmp.commands_string(f"units metal\n{BOX}\npair_style zbl 1 2\npair_coeff * * 14 14")
-    with pytest.warns(JMPWarning, match="pair style zbl"):
+    with pytest.warns(JMPWarning, match="pair_style zbl: its energies and forces are added"):
         attach(lmp, EMT(), ["Si", "O"])
     lmp.close()
+
+
+def test_bonds_with_an_energy_are_told() -> None:
+    lmp = start(["-log", "none", "-screen", "none"])
+    box = BOX.replace("create_box 2 r", "create_box 2 r bond/types 1")
+    lmp.commands_string(f"units metal\natom_style bond\n{box}\nbond_style harmonic\nbond_coeff 1 1.0 1.0")
+    with pytest.warns(JMPWarning, match="bond_style harmonic"):
+        attach(lmp, EMT(), ["Si", "O"])
+    lmp.close()
+
+
+def test_options_that_lammps_refuses_are_an_error_of_ours() -> None:
+    with pytest.raises(UsageError, match="LAMMPS did not start"):
+        start(["-log", "none", "-screen", "none", "-var", "a b", "3"])
 
 
 @pytest.mark.slow

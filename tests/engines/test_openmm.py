@@ -115,9 +115,6 @@ def test_what_cannot_be_made_is_refused() -> None:
         openmmml.MLPotential("jmp-xs").createSystem(copper, head="b3lyp")
     with pytest.raises(UsageError, match="no argument 'charge'"):
         openmmml.MLPotential("jmp-xs").createSystem(copper, charge=1)
-    for name, more in (("jmp", {}), ("jmp-xs", {"model": "a.safetensors"})):
-        with pytest.raises(UsageError, match="any file"):
-            openmmml.MLPotential(name, **more)
 
 
 def test_an_error_of_the_model_stops_openmm_with_its_sentence() -> None:
@@ -137,6 +134,13 @@ def test_any_file_has_a_name(tmp_path: Path) -> None:
     assert results(context(system, atoms))[0] == pytest.approx(
         JMPCalculator("jmp-xs").get_property("energy", atoms)
     )
+
+
+def test_what_names_no_model_is_told() -> None:
+    with pytest.raises(UsageError, match="'jmp' needs a model"):
+        openmmml.MLPotential("jmp")
+    with pytest.raises(UsageError, match="'jmp-xs' is a model already"):
+        openmmml.MLPotential("jmp-xs", model="x.safetensors")
 
 
 def test_every_model_of_the_registry_is_a_name_of_openmmml() -> None:

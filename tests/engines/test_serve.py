@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import os
 import signal
@@ -302,6 +303,64 @@ def test_two_at_one_socket(calc: JMPCalculator, name: str, monkeypatch: pytest.M
 def test_nobody_listens(calc: JMPCalculator, name: str) -> None:
     with pytest.raises(UsageError, match=f"Nobody listened at the socket /tmp/ipi_{name} for 0.5 s"):
         Served(molecule("H2O"), calc, unix=name, wait=0.5).joined()
+
+
+def test_what_is_in_the_way_of_the_socket_is_told_at_once(calc: JMPCalculator, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path, what in ((tmp_path / "file", "a file"), (tmp_path, "a folder")):
+        served = Served(molecule("H2O"), calc, unix=str(path))
+        with pytest.raises(UsageError, match=f"{path} is {what}, no socket"):
+            served.joined()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_names_of_computers_that_are_none(calc: JMPCalculator) -> None:
+    for host in ("node..17", "x" * 70):
+        with pytest.raises(UsageError, match="Connecting to port 31555 of .* failed"):
+            Served(molecule("H2O"), calc, port=31555, host=host).joined()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EHOSTUNREACH, "No route to host"), socket.gaierror(socket.EAI_AGAIN, "again")]
+)
+def test_a_network_that_is_away_may_come_back(
+    error: OSError, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def away(address: tuple[str, int], timeout: float) -> socket.socket:
+        tried.append(address[0])
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", away)
+    with pytest.raises(
+        UsageError, match="Nobody listened at port 5555 of node17 for 0.5 s: (No route|again)"
+    ):
+        Served(molecule("H2O"), calc, port=5555, host="node17", wait=0.5).joined()
+    assert len(tried) > 1
+
+
+def test_faults_go_where_they_are_wanted_and_closed_doors_are_told(
+    calc: JMPCalculator, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "CLOSED_AT_ONCE", 3)
+    faults: list[str] = []
+    with listening(name) as server:
+        served = Served(molecule("CH3CH2OH"), calc, unix=name, fault=faults.append)
+        with accepted(server) as program:
+            program.sendall(posdata(molecule("H2O")))
+            assert received(program, 1) == b""
+        for _ in range(4):
+            accepted(server).close()
+        served.ended()
+    assert len(faults) == 2 and "sent 3 atoms" in faults[0] and "closed each time" in faults[1], faults
+    assert not any("disconnected" in line for line in served.said)
+
+
+@pytest.mark.parametrize("wait", [float("nan"), -1.0])
+def test_what_is_no_time_to_wait(calc: JMPCalculator, name: str, wait: float) -> None:
+    with pytest.raises(UsageError, match="is no time to wait"):
+        Served(molecule("H2O"), calc, unix=name, wait=wait).joined()
 
 
 def test_it_ends_when_nobody_listens_any_more(calc: JMPCalculator, name: str) -> None:

@@ -96,6 +96,7 @@ def card(
 ) -> ModelCard:
     """Sources, licences, constants and validation errors of every set; which heads were left out, and why."""
     theory = {head.name: head.level_of_theory for head in mixture.heads}
+    written = [head.name for head in mixture.heads if head.keep and head.name not in unfit]
     data = tuple(
         {
             "name": item.name,
@@ -120,7 +121,7 @@ def card(
         source="pre-trained from scratch by jmp_calc.training.pretrain on open data",
         training_data=data,
         metrics=metrics,
-        energy_reference=energy_reference(mixture, sets),
+        energy_reference=energy_reference(written, sets),
         notes=(
             "Held-out sets (training/pretraining/holdout.toml) and all test files were refused, and their "
             "geometries left out.",
@@ -130,13 +131,12 @@ def card(
     )
 
 
-def energy_reference(mixture: Mixture, sets: Sequence[PackedSet]) -> str:
-    """What the zeros of energy mean, in words."""
+def energy_reference(heads: Sequence[str], sets: Sequence[PackedSet]) -> str:
+    """What the zeros of energy of these heads mean, in words."""
     exact = {item.head for item in sets if item.isolated_references}
     names = {True: list[str](), False: list[str]()}
-    for head in mixture.heads:
-        if head.keep:
-            names[head.name in exact].append(head.name)
+    for head in heads:
+        names[head in exact].append(head)
     kinds = (
         (True, "isolated atoms of the same method"),
         (

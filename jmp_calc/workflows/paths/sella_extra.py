@@ -20,7 +20,7 @@ def require_sella() -> None:
     """UsageError with the line to install it where Sella is missing."""
     if find_spec("sella") is None:
         fact = "Transition states are searched with Sella, which is not installed."
-        raise UsageError(fact, hint=INSTALL)
+        raise UsageError(fact, hint=f"run: {INSTALL}")
 
 
 def saddle_optimizer(atoms: Atoms, hessian: Callable[[Atoms], np.ndarray] | None, *, internal: bool) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import BadInputError, JMPError, NotConvergedError, UsageError
+from ...errors import BadInputError, NotConvergedError, UsageError
 from ...io.outdir import claimed, with_prefix
 from ..batches import displaced_forces
 from ..common import warn_if_not_smooth, working_copy
@@ -122,10 +122,10 @@ def conductivity(
         ConductivityResult.
 
     Raises:
-        JMPError: phono3py is missing.
         BadStructureError: no crystal.
-        UsageError: no calculator, settings that cannot be meant, constraints, atoms of one element that
-            differ, a folder into which another job writes or that holds another run to be resumed.
+        UsageError: phono3py is missing, no calculator, settings that cannot be meant, constraints, atoms of
+            one element that differ, a folder into which another job writes or that holds another run to be
+            resumed.
         NotConvergedError: forces above ``fmax`` before the displacements, unless ``allow_unconverged``;
             imaginary modes; modes that meet no others.
         BadInputError: forces that are not finite, a BORN file that is none of this crystal.
@@ -168,10 +168,10 @@ def conductivity(
 
 
 def require_phono3py() -> None:
-    """JMPError when phono3py, or the phonopy below it, is missing."""
+    """UsageError when phono3py is missing; JMPError when the phonopy below it is."""
     glue.require_phonopy()
     if importlib.util.find_spec("phono3py") is None:
-        raise JMPError("Phono3py is not installed.", hint=INSTALL)
+        raise UsageError("Phono3py is not installed.", hint=f"run: {INSTALL}")
 
 
 def check_structure(atoms: Atoms) -> None:
