@@ -67,7 +67,7 @@ class JMPDriver:
             raise UsageError("i-PI is not installed.", hint='run: pip install "jmp-calc[ipi]"') from error
         self._units = units
         if not isinstance(compile, bool):
-            raise UsageError(f"compile is true or false, not {compile!r}.", hint="compile: true")
+            raise UsageError(f"Compile is true or false, not {compile!r}.", hint="compile: true")
         calculator = JMPCalculator(model, head=head, device=device, dtype=dtype, compile=compile)
         atoms = read_structure(template)
         self._replicas = Replicas(atoms, calculator)

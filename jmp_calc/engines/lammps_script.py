@@ -147,7 +147,7 @@ def _check(path: Path, command: Command, outer: tuple[Path, ...]) -> None:
         fact = "Time steps of several lengths would leave out the potential."
         raise BadInputError(fact, where=where, hint="leave out run_style respa")
     if words[0] == "quit":
-        fact = "quit in an included file would end jmp-calc before it has written its results."
+        fact = "The command quit in an included file would end jmp-calc before it has written its results."
         raise BadInputError(fact, where=where, hint="put quit into the script itself")
     inner = set(re.findall(r"\w+", " ".join(words))) if words[0] in ("if", "jump") else set()
     if inner & {"jump", "quit"}:
