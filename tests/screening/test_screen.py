@@ -204,7 +204,8 @@ def test_an_interrupted_campaign_says_how_to_go_on(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_many_kills_of_two_processes_change_nothing(tmp_path: Path) -> None:
-    assert killed_and_resumed(tmp_path, processes=2, kill="20 parent", kills=6) >= 2  # how many depends on which of the two gets ahead
+    # How many there are depends on which of the two processes gets ahead.
+    assert killed_and_resumed(tmp_path, processes=2, kill="20 parent", kills=6) >= 2
     assert_same(table(tmp_path / "out"), uninterrupted(tmp_path))
 
 
