@@ -28,7 +28,7 @@ SURFACE = Arguments(MODULE, "surface_energy", SumSettings)
 
 EPILOG = """\b
 Examples:
-  jmp-calc energies formation NiAl.cif --reference Ni.cif --reference Al.cif --head pbe
+  jmp-calc energies formation MoW.cif --reference Mo.cif --reference W.cif --head pbe
   jmp-calc energies atomisation ethanol.xyz --relax positions
   jmp-calc energies adsorption CO_Pt111.traj --slab Pt111.traj --adsorbate CO.xyz -m jmp-l --head oc20
   jmp-calc energies surface Cu111.cif --bulk Cu.cif
