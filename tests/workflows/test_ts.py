@@ -140,7 +140,7 @@ def test_what_another_run_has_computed_is_refused(guess: Atoms, tmp_path: Path) 
 def test_without_sella_the_line_that_installs_it_is_told(guess: Atoms) -> None:
     with pytest.raises(UsageError, match="not installed") as error:
         ts(guess)
-    assert error.value.hint == 'pip install "jmp-calc[sella]"'
+    assert error.value.hint == 'run: pip install "jmp-calc[sella]"'
 
 
 def test_settings_that_cannot_be_meant_are_refused() -> None:
