@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rows import RESULTS, read_rows
+from rows import RESULTS, Rows, read_rows
 
 Lines = list[list[str]]
-Rows = dict[str, dict[str, Any]]
 WANTED = {
     "unseen": "3BPA ≤ 85 meV/Å; MPtrj ≤ 70; crystals below 300 GPa ≤ 440 and ≤ 7 GPa; all frames accepted",
     "bonds": "within 1 eV of the teacher, no wall or dip; without a teacher depth within 25 % of the atomisation "

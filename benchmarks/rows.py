@@ -21,6 +21,8 @@ from typing import Any
 import yaml
 
 RESULTS = Path(__file__).parent / "results"
+Rows = dict[str, dict[str, Any]]
+"""Rows of a results file by their names."""
 
 
 def in_process(script: str, row: str, *options: str, python: str = sys.executable) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def in_process(script: str, row: str, *options: str, python: str = sys.executabl
     return numbers
 
 
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+def read_rows(path: Path) -> Rows:
     """Rows recorded so far."""
     return (yaml.safe_load(path.read_text()) or {}).get("rows", {}) if path.exists() else {}
 

@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import ablation
 import ten_minutes
@@ -22,7 +21,7 @@ import transfer_tables
 import yaml
 from card_tables import CARD_TABLES
 from paper_tables import PAPER_TABLES
-from rows import RESULTS
+from rows import RESULTS, Rows
 from workflow_tables import WORKFLOW_TABLES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -38,7 +37,6 @@ PAGES = (
     "screening.md",
     "engines.md",
 )
-Rows = dict[str, dict[str, Any]]
 
 
 def speed(rows: Rows) -> list[list[str]]:

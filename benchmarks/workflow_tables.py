@@ -4,9 +4,8 @@ benchmarks/tables.py."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-Rows = dict[str, dict[str, Any]]
+from rows import Rows
 
 
 def uncertainty(rows: Rows) -> list[list[str]]:

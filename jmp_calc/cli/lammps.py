@@ -57,12 +57,13 @@ def lammps(
     LAMMPS's own output is shown on stderr and kept in log.lammps. Exit codes: 4 for an error of the script,
     5 for an element that the head does not know.
     """
-    from ..engines.lammps import INSTALL, check_installed, installed
+    from ..engines.lammps import INSTALL, require_lammps
     from ..engines.lammps_script import read_script
+    from ..machine.packages import is_installed
 
     read = read_script(script)
     if not common.dry_run:
-        check_installed()
+        require_lammps()
     _check_variables([name for name, _ in variables])
     settings = {"elements": list(symbols), "variables": dict(variables)}
     run = CommandRun(common, "lammps", outputs=OUTPUTS, settings=settings, inputs=[script])
@@ -74,7 +75,7 @@ def lammps(
             "model": model_record(_calculator(common, symbols)),
             "variables": ", ".join(f"{name} = {value}" for name, value in variables) or None,
             "potential": read.place,
-            "lammps": "installed" if installed() else f"not installed: {INSTALL}",
+            "lammps": "installed" if is_installed("lammps") else f"not installed: {INSTALL}",
             "writes": ", ".join(OUTPUTS),
         }
         dry_run_report(common, "lammps", facts)

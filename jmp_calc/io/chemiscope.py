@@ -7,14 +7,13 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..machine.packages import require
 from .atomic import replacing
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ INSTALL = "pip install 'jmp-calc[view]'"
 
 def require_chemiscope() -> None:
     """UsageError with the line to install it where chemiscope is missing."""
-    if find_spec("chemiscope") is None:
-        raise UsageError("The package chemiscope is not installed.", hint=f"run: {INSTALL}")
+    require("chemiscope", "The package chemiscope is not installed.", INSTALL)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from ase.units import Ha
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import UsageError
-from tests.engines.test_serve import Served
+from tests.engines.serving import Served
 
 ROOT = Path(__file__).parents[2]
 DRIVER = ROOT / "jmp_calc" / "engines" / "ipi_driver.py"

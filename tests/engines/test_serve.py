@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import copy
-import errno
 import json
-import os
 import signal
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, fcc111, molecule
-from ase.calculators.calculator import Calculator
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 from ase.md.velocitydistribution import thermalize_momenta
@@ -29,105 +23,11 @@ from ase.md.verlet import VelocityVerlet
 from jmp_calc import JMPCalculator
 from jmp_calc.engines import ipi_wire
 from jmp_calc.engines import serve as serve_module
-from jmp_calc.engines.serve import ServeResult, address_of, serve
-from jmp_calc.errors import UsageError
 from tests import programs
 from tests.cli.conftest import model  # noqa: F401  fixture
+from tests.engines.serving import WITHIN_S, Served, accepted, listening, posdata, received, word
 
-WITHIN_S = 60.0
-Listening = socket.socket
-
-
-@pytest.fixture
-def name() -> str:
-    """Of a socket that no other test has."""
-    return f"jmp_test_{os.getpid()}_{time.monotonic_ns()}"
-
-
-@pytest.fixture(autouse=True)
-def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_module, "POLL_S", 0.02)
-    monkeypatch.setattr(ipi_wire, "POLL_S", 0.02)
-    monkeypatch.setattr(serve_module, "FIRST_PAUSE_S", 0.02)
-
-
-class Served(threading.Thread):
-    """serve() beside the test, which is the program that asks."""
-
-    def __init__(self, atoms: Atoms, calc: Calculator, **address: Any) -> None:
-        super().__init__(daemon=True)
-        self.atoms, self.address = atoms.copy(), {"wait": WITHIN_S, **address}
-        self.atoms.calc = calc
-        self.said: list[str] = []
-        self.result: ServeResult | None = None
-        self.error: Exception | None = None
-        self.finished = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        try:
-            stop = self.finished.is_set
-            self.result = serve(self.atoms, **self.address, until=stop, say=self.said.append)
-        except Exception as error:
-            self.error = error
-
-    def ended(self) -> ServeResult:
-        """What was done, when all that came is answered."""
-        self.finished.set()
-        return self.joined()
-
-    def joined(self) -> ServeResult:
-        """What was done, when nobody listens any more."""
-        self.join(WITHIN_S)
-        assert not self.is_alive(), "serve hangs"
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
-
-
-@contextmanager
-def listening(name: str) -> Iterator[Listening]:
-    """A program that is not ASE: the test says what it sends."""
-    path = f"/tmp/ipi_{name}"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
-        server.listen(4)
-        server.settimeout(WITHIN_S)
-        try:
-            yield server
-        finally:
-            Path(path).unlink()
-
-
-def accepted(server: Listening) -> socket.socket:
-    """The next connection of serve."""
-    connection, _ = server.accept()
-    connection.settimeout(WITHIN_S)
-    return connection
-
-
-def word(text: str) -> bytes:
-    return text.ljust(12).encode()
-
-
-def received(connection: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        try:
-            part = connection.recv(size - len(found))
-        except ConnectionResetError:  # closed with bytes that were not read
-            break
-        if not part:
-            break
-        found += part
-    return found
-
-
-def posdata(atoms: Atoms, count: int | None = None) -> bytes:
-    cell = atoms.cell.array.T / units.Bohr
-    size = struct.pack("i", len(atoms) if count is None else count)
-    return word("POSDATA") + cell.tobytes() * 2 + size + (atoms.positions / units.Bohr).tobytes()
+pytestmark = pytest.mark.usefixtures("no_long_pauses")
 
 
 def crystal() -> Atoms:
@@ -300,46 +200,6 @@ def test_two_at_one_socket(calc: JMPCalculator, name: str, monkeypatch: pytest.M
     assert sorted(one.ended().evaluations for one in both) == [0, 1]
 
 
-def test_nobody_listens(calc: JMPCalculator, name: str) -> None:
-    with pytest.raises(UsageError, match=f"Nobody listened at the socket /tmp/ipi_{name} for 0.5 s"):
-        Served(molecule("H2O"), calc, unix=name, wait=0.5).joined()
-
-
-def test_what_is_in_the_way_of_the_socket_is_told_at_once(calc: JMPCalculator, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    for path, what in ((tmp_path / "file", "a file"), (tmp_path, "a folder")):
-        served = Served(molecule("H2O"), calc, unix=str(path))
-        with pytest.raises(UsageError, match=f"{path} is {what}, no socket"):
-            served.joined()
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_names_of_computers_that_are_none(calc: JMPCalculator) -> None:
-    for host in ("node..17", "x" * 70):
-        with pytest.raises(UsageError, match="Connecting to port 31555 of .* failed"):
-            Served(molecule("H2O"), calc, port=31555, host=host).joined()
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.EHOSTUNREACH, "No route to host"), socket.gaierror(socket.EAI_AGAIN, "again")]
-)
-def test_a_network_that_is_away_may_come_back(
-    error: OSError, calc: JMPCalculator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[str] = []
-
-    def away(address: tuple[str, int], timeout: float) -> socket.socket:
-        tried.append(address[0])
-        raise error
-
-    monkeypatch.setattr(socket, "create_connection", away)
-    with pytest.raises(
-        UsageError, match="Nobody listened at port 5555 of node17 for 0.5 s: (No route|again)"
-    ):
-        Served(molecule("H2O"), calc, port=5555, host="node17", wait=0.5).joined()
-    assert len(tried) > 1
-
-
 def test_faults_go_where_they_are_wanted_and_closed_doors_are_told(
     calc: JMPCalculator, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,44 +215,6 @@ def test_faults_go_where_they_are_wanted_and_closed_doors_are_told(
         served.ended()
     assert len(faults) == 2 and "sent 3 atoms" in faults[0] and "closed each time" in faults[1], faults
     assert not any("disconnected" in line for line in served.said)
-
-
-@pytest.mark.parametrize("wait", [float("nan"), -1.0])
-def test_what_is_no_time_to_wait(calc: JMPCalculator, name: str, wait: float) -> None:
-    with pytest.raises(UsageError, match="is no time to wait"):
-        Served(molecule("H2O"), calc, unix=name, wait=wait).joined()
-
-
-def test_it_ends_when_nobody_listens_any_more(calc: JMPCalculator, name: str) -> None:
-    atoms = molecule("H2O")
-    with SocketIOCalculator(unixsocket=name, timeout=WITHIN_S) as asked:
-        served = Served(atoms, calc, unix=name, wait=0.5)
-        atoms.calc = asked
-        atoms.get_potential_energy()
-    done = served.joined()
-    assert (done.connections, done.stopped_by) == (1, None)
-
-
-@pytest.mark.parametrize(
-    "address, text",
-    [
-        ({}, "No socket was named"),
-        ({"unix": "a", "port": 1}, "Two sockets"),
-        ({"unix": "a", "host": "b"}, "no host"),
-        ({"port": 65536}, "65536 is no port"),
-        ({"unix": "x" * 200}, "cannot be a name"),
-        ({"unix": ""}, "cannot be a name"),
-    ],
-)
-def test_addresses_that_cannot_be_meant(address: dict[str, Any], text: str) -> None:
-    with pytest.raises(UsageError, match=text):
-        address_of(**{"unix": None, "port": None, **address})
-
-
-def test_names_are_those_of_i_pi_and_ase_and_ports_are_of_this_computer() -> None:
-    assert address_of("water", None).unix == "/tmp/ipi_water"
-    assert address_of("/run/my.socket", None).unix == "/run/my.socket"
-    assert address_of(None, 31415).host == "localhost"
 
 
 def test_the_command_ends_at_a_signal_with_what_it_did(

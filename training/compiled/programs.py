@@ -129,7 +129,9 @@ class CompiledGradients:
 
         ``eager`` does the same by the network.
         """
-        if self.failure is not None or not self._is_served(potential, part):
+        quadruplets = potential.config.backbone.quad_interaction
+        sizes = sizes_of(part.target.batch, quadruplets=quadruplets)
+        if self.failure is not None or not self._is_served(potential, part, sizes):
             return eager()
         kind = Kind(forces, wants_stress(part.target, forces, self.config))
         program = self._program(kind)
@@ -137,29 +139,24 @@ class CompiledGradients:
             self.missing[kind] += 1
             return eager()
         network = self._network = self._network or NetworkInputs.of(potential, self.heads)
-        quadruplets = potential.config.backbone.quad_interaction
-        measured = sizes_of(part.target.batch, quadruplets=quadruplets)
         try:
             terms, gradients = self._computed(program, network, part)
         except Exception as error:  # of compiled code; the network needs none of it
             self._give_up(first_line(error))
             return eager()
-        if not self._checked[kind].cover(measured):
+        if not self._checked[kind].cover(sizes):
             terms, agree = self._compared(network, terms, gradients, eager)
             if agree:
-                self._checked[kind].add(measured)
+                self._checked[kind].add(sizes)
             return terms
         add_gradients(network, gradients)
         return terms
 
-    def _is_served(self, potential: Potential, part: LossShare) -> bool:
+    def _is_served(self, potential: Potential, part: LossShare, sizes: tuple[int, ...]) -> bool:
         """Whether programs are for such a batch: no dropped edges, no size of 0 or 1, and all fits into
         memory."""
         batch, config = part.target.batch, potential.config
-        if (
-            batch.scales != EdgeScales()
-            or min(sizes_of(batch, quadruplets=config.backbone.quad_interaction)) < 2
-        ):
+        if batch.scales != EdgeScales() or min(sizes) < 2:
             return False
         recompute = choose_recompute(
             config,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import UsageError
+from ...machine.packages import require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -18,9 +17,7 @@ INSTALL = 'pip install "jmp-calc[sella]"'
 
 def require_sella() -> None:
     """UsageError with the line to install it where Sella is missing."""
-    if find_spec("sella") is None:
-        fact = "Transition states are searched with Sella, which is not installed."
-        raise UsageError(fact, hint=f"run: {INSTALL}")
+    require("sella", "Transition states are searched with Sella, which is not installed.", INSTALL)
 
 
 def saddle_optimizer(atoms: Atoms, hessian: Callable[[Atoms], np.ndarray] | None, *, internal: bool) -> Any:

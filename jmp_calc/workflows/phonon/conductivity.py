@@ -8,7 +8,6 @@ A. Togo, L. Chaput and I. Tanaka, Phys. Rev. B 91, 094306 (2015).
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from ...errors import BadInputError, NotConvergedError, UsageError
 from ...io.outdir import claimed, with_prefix
+from ...machine.packages import require
 from ..batches import displaced_forces
 from ..common import warn_if_not_smooth, working_copy
 from ..kept import Kept, kept_in
@@ -170,8 +170,7 @@ def conductivity(
 def require_phono3py() -> None:
     """UsageError when phono3py is missing; JMPError when the phonopy below it is."""
     glue.require_phonopy()
-    if importlib.util.find_spec("phono3py") is None:
-        raise UsageError("Phono3py is not installed.", hint=f"run: {INSTALL}")
+    require("phono3py", "Phono3py is not installed.", INSTALL)
 
 
 def check_structure(atoms: Atoms) -> None:
