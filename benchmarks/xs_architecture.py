@@ -38,8 +38,8 @@ QUAD_POLICY = dataclasses.replace(JMP_XS_POLICY, qint_cutoff=3.5)
 VARIANTS: dict[str, tuple[BackboneConfig, GraphPolicy]] = {
     "jmp-xs": (JMP_XS, JMP_XS_POLICY),
     "quadruplets": (WITH_QUADS, QUAD_POLICY),
-    "quadruplets, edge 96": (dataclasses.replace(WITH_QUADS, emb_size_edge=96), QUAD_POLICY),
-    "edge 96": (dataclasses.replace(JMP_XS, emb_size_edge=96), JMP_XS_POLICY),
+    "width 64": (dataclasses.replace(JMP_XS, emb_size_atom=64, emb_size_edge=64), JMP_XS_POLICY),
+    "width 128": (dataclasses.replace(JMP_XS, emb_size_atom=128, emb_size_edge=128), JMP_XS_POLICY),
     "degrees 3": (dataclasses.replace(JMP_XS, num_spherical=3), JMP_XS_POLICY),
 }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
 from .pretraining.sets import SourceSet, source_sets, task_of, with_few_valid
+from .pretraining.widen import widened
 from .run.checkpoint import Checkpoint, Progress
 from .run.folder import OpenedRun, Restart, opened_run
 from .run.job import STATE_FILE, Job, total_steps
@@ -217,9 +218,11 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
             opened.folder, train, facts, dtype=dtype, device=device, override=opened.override
         )
         refuse_other_network(checkpoint, recipe, opened.folder / STATE_FILE)
+        recipe = in_widths_of(potential.config, recipe)
     else:
         network = network_config(recipe.model, recipe.mixture, sets, direct_forces=train.forces == "direct")
         network = with_known_pairs(network, recipe.mixture, sets)
+        recipe = in_widths_of(network, recipe)
         potential = started_network(recipe, network, sets, device, dtype)
     if world.is_first:
         settings = {"recipe": recipe.content, "training": config_to_dict(train)}
@@ -230,6 +233,14 @@ def begun_run(recipe: PretrainRecipe, options: PretrainOptions, opened: OpenedRu
         fewer = [with_few_valid(source, options.valid_frames) for source in sets]
         few = validation_batches(fewer, recipe, potential, device, world)
     return BegunRun(recipe, opened, began, device, sets, facts, potential, checkpoint, batches, few, all_)
+
+
+def in_widths_of(network: ModelConfig, recipe: PretrainRecipe) -> PretrainRecipe:
+    """The recipe with the stage before as wide as the network that goes on from it."""
+    if recipe.stage is None or recipe.stage.start is None:
+        return recipe
+    start = widened(recipe.stage.start, network, seed=recipe.train.seed)
+    return replace(recipe, stage=replace(recipe.stage, start=start))
 
 
 def started_network(

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from jmp_calc.errors import UsageError
 from jmp_calc.graph.policy import GraphPolicy
 from jmp_calc.model.config import JMP_L, JMP_S, JMP_XS, JMP_XS_POLICY, HeadConfig, ModelConfig
 from jmp_calc.model.potential import Potential
@@ -110,14 +109,8 @@ def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
 def continued_network(
     config: ModelConfig, start: StageFile, *, device: torch.device, dtype: torch.dtype, seed: int
 ) -> Potential:
-    """The network with the weights and scales of an earlier stage; heads that it did not have are new.
-
-    UsageError if the network is another one.
-    """
-    if (config.backbone, config.policy) != (start.model.backbone, start.model.policy):
-        raise UsageError(
-            "The stage before has another network.", hint="leave [model] of the recipe, or begin a new chain"
-        )
+    """The network with the weights and scales of an earlier stage of the same widths (``widen.py``); heads that
+    it did not have are new."""
     known = {head.name: head for head in start.model.heads}
     heads = tuple(_going_on(head, known[head.name]) if head.name in known else head for head in config.heads)
     torch.manual_seed(seed)
