@@ -109,7 +109,7 @@ def _scales(sets: Sequence[SourceSet], mixture: Mixture) -> tuple[float, float]:
 def continued_network(
     config: ModelConfig, start: StageFile, *, device: torch.device, dtype: torch.dtype, seed: int
 ) -> Potential:
-    """The network with the weights and scales of an earlier stage of the same widths (``widen.py``); heads that
+    """The network with the weights and scales of an earlier stage of the same widths; heads that
     it did not have are new."""
     known = {head.name: head for head in start.model.heads}
     heads = tuple(_going_on(head, known[head.name]) if head.name in known else head for head in config.heads)

@@ -27,7 +27,7 @@ _WIDTHS = ("emb_size_atom", "emb_size_edge")
 
 
 def widened(start: StageFile, config: ModelConfig, *, seed: int) -> StageFile:
-    """The stage with the widths of ``config`` for atom features, edge features and hidden layers of heads; the
+    """The stage with the widths of ``config`` for features of atoms and edges and hidden layers of heads; the
     energies of all structures stay as they are.
 
     Args:
@@ -115,9 +115,10 @@ def _sides(before: ModelConfig, after: ModelConfig) -> dict[tuple[int, int], Ten
     for parts in joined:
         lengths = (sum(a for a, _ in parts), sum(b for _, b in parts))
         if lengths[0] != lengths[1]:
+            # Sides of the same lengths are known by them alone, so they must be copied alike.
             index = _copied(parts)
-            # Two kinds of sides that have the same lengths and are not the same cannot be told apart.
-            assert torch.equal(sides.setdefault(lengths, index), index), lengths
+            known = sides.setdefault(lengths, index)
+            assert torch.equal(known, index), lengths
     return sides
 
 
