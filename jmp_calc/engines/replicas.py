@@ -80,8 +80,16 @@ class Replicas:
             positions: (N, 3) each, Å.
 
         Raises:
-            BadInputError: another number of atoms. The errors of the calculator, such as atoms at one place.
+            BadInputError: another number of atoms, or of cells. The errors of the calculator, such as atoms at
+                one place.
         """
+        if len(cells) != len(positions):
+            raise BadInputError(
+                f"{len(cells)} cells came with positions of {len(positions)} copies.",
+                hint="give one cell to each copy",
+            )
+        if not len(cells):
+            return []
         copies = [self._copy(cell, places) for cell, places in zip(cells, positions, strict=True)]
         wanted = ("energy", "forces", *(("stress",) if self.periodic else ()))
         return [self._answer(atoms, found) for atoms, found in zip(copies, raw_results(copies, wanted))]
