@@ -80,8 +80,8 @@ class Replicas:
             positions: (N, 3) each, Å.
 
         Raises:
-            BadInputError: another number of atoms, or of cells. The errors of the calculator, such as atoms at
-                one place.
+            BadInputError: another number of atoms, or of cells. The errors of the calculator, such as atoms
+                at one place.
         """
         if len(cells) != len(positions):
             raise BadInputError(
