@@ -18,18 +18,27 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import torch
 from torch import Tensor
 
-from jmp_calc.graph.batch import collate
-from jmp_calc.graph.build import build_graph
 from jmp_calc.model.potential import Potential
-from jmp_calc.training.data.frame import Frame
+from jmp_calc.training.batches.dataset import FrameGraphs
+from jmp_calc.training.batches.loader import Batches
+from jmp_calc.training.batches.order import Fixed
+from jmp_calc.training.batches.tasks import Task
+from jmp_calc.training.config import LossConfig
+from jmp_calc.training.data.frame import Frame, each_of
 from jmp_calc.training.pretraining.chain import StageFile, StageOptions, read_stage
 from jmp_calc.training.pretraining.pack import load_packed
-from jmp_calc.training.pretraining.recipe import load_recipe, staged
+from jmp_calc.training.pretraining.recipe import PretrainRecipe, load_recipe, staged
+from jmp_calc.training.pretraining.sets import packed_sets
 from jmp_calc.training.pretraining.widen import widened
 from jmp_calc.training.run.checkpoint import load_checkpoint, save_checkpoint
+from jmp_calc.training.validation.judged import Judged, judged
+from jmp_calc.training.validation.validate import validate
+
+EDGES = 6000
+"""Main edges of a batch, but for larger frames."""
 
 
 def main() -> None:
@@ -47,27 +56,31 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
 
+    if given.pack and not given.head:
+        parser.error("--pack needs --head")
+    if not given.pack and (given.out is None or len(given.share) > 1):
+        parser.error("one --share and -o make a file; --pack says what shares are worth")
+
     later = read_stage(given.later)
     # Copies of features must be those of the later stage: the shares of widening come from its seed.
-    stage = staged(load_recipe(later.recipe), StageOptions(given.earlier, steps=1))
-    earlier = widened(read_stage(given.earlier), later.model, seed=stage.train.seed)
+    recipe = staged(load_recipe(later.recipe), StageOptions(given.earlier, steps=1))
+    earlier = widened(read_stage(given.earlier), later.model, seed=recipe.train.seed)
+    # The averages over steps of both; the weights of a last step are of no use here.
+    means = {share: mean_of(later.averages, earlier.averages, share) for share in given.share}
     if given.pack:
-        frames = frames_of(given.pack, given.head, given.part, given.most)
-        together = [frame for own in frames.values() for frame in own]
-        for share in given.share:
-            weights = mean_of(later.averages, earlier.averages, share)
-            for name, chosen in [*frames.items(), ("all", together)]:
-                error, size = force_error(later, weights, chosen, given.head)
+        frames = frames_of(given, recipe)
+        for share, mean in means.items():
+            for name, found in force_errors(later, mean, frames, given.head).items():
                 print(
-                    f"{share:.2f} {name}: {error:.1f} of {size:.1f} meV/Å, {len(chosen)} frames", flush=True
+                    f"{share:.2f} {name}: {1e3 * found.forces_mae:.1f} of {1e3 * found.mean_force:.1f} meV/Å, "
+                    f"{found.frames} frames",
+                    flush=True,
                 )
         return
-    (only,) = given.share
-    # The averages over steps of both; the weights of a last step are of no use here.
-    mean = mean_of(later.averages, earlier.averages, only)
+    ((share, mean),) = means.items()
     state = load_checkpoint(given.later)
     save_checkpoint(given.out, replace(state, weights={**later.weights, **mean}, ema=mean))
-    print(f"{given.out}: {only:g} of {given.later} and {1 - only:g} of {given.earlier}")
+    print(f"{given.out}: {share:g} of {given.later} and {1 - share:g} of {given.earlier}")
 
 
 def mean_of(later: Mapping[str, Tensor], earlier: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -78,36 +91,27 @@ def mean_of(later: Mapping[str, Tensor], earlier: Mapping[str, Tensor], share: f
     }
 
 
-def frames_of(pack: Path, head: str, part: str, most: int) -> dict[str, list[Frame]]:
-    """Frames of every set of a head, spread evenly where there are more than ``most``."""
-    packed = load_packed(pack)
-    wanted = packed.valid if part == "valid" else ~packed.valid
-    found = {}
-    for number, item in enumerate(packed.sets):
-        indices = np.flatnonzero((packed.set_index == number) & wanted)
-        if item.head == head and len(indices):
-            chosen = indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
-            found[item.name] = [packed.frame(int(index)) for index in chosen]
-    return found
+def frames_of(given: argparse.Namespace, recipe: PretrainRecipe) -> dict[str, list[Frame]]:
+    """Frames of every set of the head, spread evenly where there are more than were asked for."""
+    return {
+        source.name: list(each_of(source.valid if given.part == "valid" else source.train, given.most))
+        for source in packed_sets(load_packed(given.pack), recipe.mixture)
+        if source.described.head == given.head
+    }
 
 
-def force_error(
-    stage: StageFile, weights: Mapping[str, Tensor], frames: list[Frame], head: str
-) -> tuple[float, float]:
-    """Mean absolute error and mean absolute value of the components of forces, meV/Å."""
+def force_errors(
+    stage: StageFile, weights: Mapping[str, Tensor], frames: Mapping[str, list[Frame]], head: str
+) -> dict[str, Judged]:
+    """Errors of every set, and of "all" frames."""
     potential = Potential(stage.model)
     potential.load_state_dict({**stage.weights, **weights}, strict=False)
-    potential.requires_grad_(False)
-    errors, sizes, count = 0.0, 0.0, 0
-    for begin in range(0, len(frames), 8):
-        part = frames[begin : begin + 8]
-        graphs = [build_graph(f.positions, f.numbers, f.cell, f.pbc, stage.model.policy) for f in part]
-        found = potential(collate(graphs), heads=head).forces.numpy()
-        wanted = np.concatenate([frame.forces for frame in part])
-        errors += float(np.abs(found - wanted).sum())
-        sizes += float(np.abs(wanted).sum())
-        count += wanted.size
-    return 1e3 * errors / count, 1e3 * sizes / count
+    together = [frame for own in frames.values() for frame in own]
+    graphs = FrameGraphs(together, stage.model.policy, Task(head))
+    batches = Batches(graphs, Fixed(graphs.sizes, max_edges=EDGES), device=torch.device("cpu"))
+    _, predictions = validate(potential, batches, LossConfig(), "conservative")
+    names = [name for name, own in frames.items() for _ in own]
+    return {**judged(predictions, names), **judged(predictions, ["all"] * len(together))}
 
 
 if __name__ == "__main__":

@@ -45,22 +45,19 @@ def widened(start: StageFile, config: ModelConfig, *, seed: int) -> StageFile:
         dataclasses.replace(head, hidden=hidden.get(head.name, head.hidden)) for head in before.heads
     )
     after = dataclasses.replace(before, backbone=dataclasses.replace(before.backbone, **grown), heads=heads)
-    # Where atoms and edges have the same width, a layer is left out: it must stay so.
-    same_layers = _same_widths(before.backbone) == _same_widths(config.backbone)
-    if (after.backbone, after.policy) != (config.backbone, config.policy) or not same_layers:
+    same = (after.backbone, after.policy) == (config.backbone, config.policy)
+    # Where atoms and edges have the same width, a layer between them is left out: it must stay so.
+    if not same or _no_layer_to_atoms(before.backbone) != _no_layer_to_atoms(after.backbone):
         raise UsageError(
             "The stage before has another network.", hint="leave [model] of the recipe, or begin a new chain"
         )
-    pairs = [
-        *((getattr(before.backbone, name), grown[name]) for name in _WIDTHS),
-        *((old.hidden, new.hidden) for old, new in zip(before.heads, heads, strict=True)),
-    ]
-    if any(new < old for old, new in pairs):
+    widths, wanted = _widths(before), _widths(after)
+    if any(new < old for old, new in zip(widths, wanted, strict=True)):
         raise UsageError(
             "The network is narrower than that of the stage before.",
             hint="a chain can become wider, not narrower",
         )
-    if all(new == old for old, new in pairs):
+    if widths == wanted:
         return start
     shapes = {name: value.shape for name, value in Potential(after).state_dict().items()}
     return dataclasses.replace(
@@ -71,8 +68,15 @@ def widened(start: StageFile, config: ModelConfig, *, seed: int) -> StageFile:
     )
 
 
-def _same_widths(backbone: BackboneConfig) -> bool:
+def _no_layer_to_atoms(backbone: BackboneConfig) -> bool:
     return backbone.emb_size_atom == backbone.emb_size_edge
+
+
+def _widths(config: ModelConfig) -> tuple[int, ...]:
+    """Of atoms, of edges, and of the hidden layers of all heads for energies and for forces (section 11)."""
+    atoms, edges = (getattr(config.backbone, name) for name in _WIDTHS)
+    forces = (edges if head.hidden == atoms else head.hidden for head in config.heads if head.direct_forces)
+    return (atoms, edges, *(head.hidden for head in config.heads), *forces)
 
 
 def _widened(
@@ -97,19 +101,18 @@ def _widened(
 def _sides(before: ModelConfig, after: ModelConfig) -> dict[tuple[int, int], Tensor]:
     """For every side of a matrix that becomes longer, by its old and new length: the old feature of each new
     one. A side is atom features, edge features, a hidden layer, or a concatenation (sections 7 to 9)."""
-
-    old, new = before.backbone, after.backbone
-    atoms = (old.emb_size_atom, new.emb_size_atom)
-    edges = (old.emb_size_edge, new.emb_size_edge)
-    radial = (old.num_radial, new.num_radial)
-    hidden = [(a.hidden, b.hidden) for a, b in zip(before.heads, after.heads, strict=True)]
+    backbone = before.backbone
+    atoms, edges, *hidden = zip(_widths(before), _widths(after), strict=True)
+    radial = (backbone.num_radial, backbone.num_radial)
+    depths = backbone.num_blocks + 1
     joined = [
         [atoms],
         [edges],
         *([pair] for pair in hidden),
         [atoms, atoms, edges],
         [atoms, atoms, radial],
-        [atoms] * (old.num_blocks + 1),
+        [atoms] * depths,
+        [edges] * depths,
     ]
     sides: dict[tuple[int, int], Tensor] = {}
     for parts in joined:

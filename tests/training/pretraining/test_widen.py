@@ -31,7 +31,8 @@ HEADS = ("metal", "organic")
 
 
 def config(backbone: BackboneConfig, hidden: int) -> ModelConfig:
-    heads = tuple(HeadConfig(name, hidden=hidden, num_layers=3) for name in HEADS)
+    direct = backbone.force_branch
+    heads = tuple(HeadConfig(name, hidden=hidden, num_layers=3, direct_forces=direct) for name in HEADS)
     return ModelConfig(backbone, JMP_XS_POLICY, heads, "metal", subtract_lone_atom=True, pair_repulsion=True)
 
 
@@ -50,11 +51,12 @@ def stage(model: ModelConfig) -> StageFile:
 def results(
     model: ModelConfig, state: Mapping[str, Tensor], atoms: Atoms, head: str
 ) -> tuple[Tensor, Tensor]:
-    """Energy and forces in float64."""
+    """Energy and forces in float64, by a direct head where there is one."""
     potential = Potential(model).double()
     potential.load_state_dict(dict(state))
     graph = build_graph(atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc, model.policy)
-    output = potential(collate([graph]), heads=head)
+    kind = "direct" if model.backbone.force_branch else "conservative"
+    output = potential(collate([graph]), heads=head, forces=kind)
     return output.energy.detach(), output.forces.detach()
 
 
@@ -79,10 +81,16 @@ def test_energies_and_forces_stay_for_copies_of_some_of_all_and_of_many_features
             torch.testing.assert_close(wider_forces, forces, rtol=1e-10, atol=1e-10)
 
 
-def test_atoms_and_edges_of_different_widths_grow_by_themselves() -> None:
-    apart = replace(NARROW, emb_size_atom=20)
-    before = stage(config(apart, 10))
-    after = widened(before, config(replace(apart, emb_size_atom=40, emb_size_edge=32), 10), seed=0)
+@pytest.mark.parametrize("hidden", [(10, 10), (20, 28)])
+@pytest.mark.parametrize("direct", [False, True])
+def test_atoms_and_edges_of_different_widths_grow_by_themselves(
+    direct: bool, hidden: tuple[int, int]
+) -> None:
+    """Hidden layers for direct forces are as wide as edges where those for energies are as wide as atoms."""
+    apart = replace(NARROW, emb_size_atom=20, force_branch=direct)
+    before = stage(config(apart, hidden[0]))
+    wide = replace(apart, emb_size_atom=40, emb_size_edge=32)
+    after = widened(before, config(wide, hidden[1]), seed=0)
     atoms = rattled(molecule("CH3OH"))
     energy, forces = results(before.model, before.weights, atoms, "organic")
     wider = results(after.model, after.weights, atoms, "organic")
@@ -116,6 +124,9 @@ def test_the_same_widths_are_the_same_stage_and_other_networks_are_refused() -> 
     ):
         with pytest.raises(UsageError, match="has another network"):
             widened(before, config(other, 10), seed=0)
+    direct = replace(NARROW, force_branch=True, emb_size_atom=20)
+    with pytest.raises(UsageError, match="narrower"):  # hidden layers for forces were as wide as edges, 24
+        widened(stage(config(direct, 20)), config(direct, 22), seed=0)
 
 
 def test_a_stage_that_was_widened_begins_with_the_errors_of_the_one_before_and_is_resumed(
