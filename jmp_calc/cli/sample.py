@@ -22,6 +22,7 @@ Examples:
   jmp-calc sample molecules -n 10000 --atoms 10-30 --processes 2 -o molecules
   jmp-calc sample molecules -n 10000 --start 10000 --seed 3 --exclude holdout.smi
   jmp-calc sample crystals -n 20000 --atoms 1-20 -o crystals
+  jmp-calc sample crystals -n 5000 --like known.cif --like relaxed.extxyz
   jmp-calc sample POSCAR md.traj -n 500 --md jmp-xs --temperature 300-1200
   jmp-calc sample molecules --share dimer=0 --share pair=0.3 --elements H,C,N,O
 
@@ -41,6 +42,7 @@ SAMPLE = Arguments("sampling.sample", "sample")
 @SAMPLE.option("--elements", "symbols", argument="elements", metavar="H,C,...")
 @SAMPLE.option("--share", "shares", argument="shares", metavar="KIND=NUMBER", multiple=True, default=())
 @SAMPLE.option("--exclude", argument="exclude", type=click.Path(exists=True, dir_okay=False))
+@SAMPLE.option("--like", argument="like", metavar="FILE", multiple=True, default=())
 @click.option(
     "--md", "model", default=None, metavar="MODEL", help="Heat the structures of FILE with this model."
 )
@@ -98,6 +100,8 @@ def _settings(
     drawn = what[0] if what[0] in (MOLECULES, CRYSTALS) and len(what) == 1 else None
     specs = () if drawn else find_structures(what, UNLABELLED_SUFFIXES)
     files = [parse_structure(spec).path for spec in specs]
+    like = find_structures(given.pop("like"), UNLABELLED_SUFFIXES)
+    files += [parse_structure(spec).path for spec in like]
     atoms, elements, exclude = given.pop("atoms"), given.pop("symbols"), given.pop("exclude")
     settings = SampleSettings(
         what=drawn or STRUCTURES,
@@ -107,6 +111,7 @@ def _settings(
         shares=dict(_share(text) for text in given.pop("shares")),
         temperature=read_temperatures(given.pop("temperature")),
         exclude=exclude,
+        like=read_own(like),
         structures=() if drawn else read_own(specs),
         calc=common.network() if common.model else None,
         **given,

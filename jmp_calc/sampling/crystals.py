@@ -4,16 +4,20 @@ them."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from ase import Atoms
 from numpy.random import Generator
 
-from .compositions import CrystalChemistry, Occupied
+from ..model.elements import symbol
+from .compositions import CrystalChemistry, Occupied, reduced
 from .distortions import (
     closest_ratio,
     disordered,
     packed,
+    pushed_apart,
+    random_cell,
     random_strain,
     rattled,
     repeated,
@@ -26,11 +30,19 @@ from .distortions import (
 from .draws import generator, kind_at, position
 from .exclude import Excluded
 from .geometry import CLOSEST
+from .like import LikeChemistry
+from .prototypes import LIKE
 from .refusals import Refused, first_made
 from .small import dimer_atoms
+from .species import VOLUMES
 
 CLOSEST_COMPRESSED = 0.5
-"""As ``CLOSEST``, of volume scans."""
+"""As ``CLOSEST``, of the kinds that are under pressure."""
+COMPRESSED = frozenset({"volume", "melted", "mixture"})
+NO_TYPE = "none"
+"""Structure type of a mixture."""
+LIKE_SHARE = 0.5
+"""How many crystals have the structure types of those that were given."""
 SMALL_CELL, SMALL_SHARE = 20, 0.75
 """Most supercells have at most so many atoms."""
 
@@ -45,10 +57,13 @@ class CrystalSource:
         shares: Mapping[str, float],
         excluded: Excluded,
         seed: int,
+        like: Sequence[Atoms] = (),
     ) -> None:
+        """``like``: crystals whose structure types are drawn beside the built-in ones."""
         self.least, self.most = atoms
         self.elements, self.shares, self.seed = tuple(sorted(elements)), shares, seed
         self.chemistry, self.excluded = CrystalChemistry(elements, self.most), excluded
+        self.like = LikeChemistry(like, elements, self.most)
         self._makers: dict[str, Callable[[Generator, Occupied], Atoms | None]] = {
             "perfect": self._perfect,
             "strained": self._strained,
@@ -59,6 +74,7 @@ class CrystalSource:
             "disorder": self._disorder,
             "surface": self._surface,
             "random": self._random,
+            "melted": self._melted,
         }
 
     def draw(self, index: int, refused: Counter[str]) -> Atoms | None:
@@ -70,22 +86,41 @@ class CrystalSource:
         return first_made(lambda: self._made(rng, kind), refused)
 
     def _made(self, rng: Generator, kind: str) -> Atoms:
-        crystal = self.chemistry.draw(rng)
-        if crystal is None:
-            raise Refused("nothing fits")
-        name = crystal.prototype.name
-        if self.excluded.holds_crystal(crystal.composition, name):
-            raise Refused("excluded")
-        made = self._makers[kind](rng, crystal)
-        if made is None:
-            raise Refused(f"no {kind}")
+        if kind == "mixture":
+            made = self._mixture(rng)
+            name, composition = NO_TYPE, reduced(made)
+            self._refuse_excluded(composition, None)
+        else:
+            crystal = self._crystal(rng)
+            if crystal is None:
+                raise Refused("nothing fits")
+            name, composition = crystal.prototype.name, crystal.composition
+            self._refuse_excluded(composition, None if crystal.prototype.bonding == LIKE else name)
+            occupied = self._makers[kind](rng, crystal)
+            if occupied is None:
+                raise Refused(f"no {kind}")
+            made = occupied
         if not self.least <= len(made) <= self.most:
             raise Refused("size")
-        if closest_ratio(made) < (CLOSEST_COMPRESSED if kind == "volume" else CLOSEST):
+        if closest_ratio(made) < (CLOSEST_COMPRESSED if kind in COMPRESSED else CLOSEST):
             raise Refused("overlapping")
         atoms = Atoms(made.numbers, made.positions, cell=made.cell.array, pbc=made.pbc)
-        atoms.info = {"sample_kind": kind, "prototype": name, "composition": crystal.composition}
+        atoms.info = {"sample_kind": kind, "prototype": name, "composition": composition}
         return atoms
+
+    def _refuse_excluded(self, composition: str, prototype: str | None) -> None:
+        """``prototype``: None for a structure whose type nobody named, which may be any."""
+        if prototype is None:
+            excluded = self.excluded.holds_compound(composition)
+        else:
+            excluded = self.excluded.holds_crystal(composition, prototype)
+        if excluded:
+            raise Refused("excluded")
+
+    def _crystal(self, rng: Generator) -> Occupied | None:
+        if self.like.structures and rng.random() < LIKE_SHARE:
+            return self.like.draw(rng)
+        return self.chemistry.draw(rng)
 
     # --- kinds ---
 
@@ -123,6 +158,21 @@ class CrystalSource:
     def _random(self, rng: Generator, crystal: Occupied) -> Atoms | None:
         most = min(self.most, 16)
         return packed(rng, scaled(self._cell(rng, crystal, 2, most), rng.uniform(0.9, 1.6)), 0.75)
+
+    def _melted(self, rng: Generator, crystal: Occupied) -> Atoms:
+        """Hot and dense: atoms far from their places, but not in each other's."""
+        made = scaled(self._cell(rng, crystal, 4), rng.uniform(0.5, 1.25))
+        return pushed_apart(rattled(rng, made, 0.15, 0.8), rng.uniform(0.65, 0.9))
+
+    def _mixture(self, rng: Generator) -> Atoms:
+        """A melt of up to as many elements as it has atoms."""
+        size = int(rng.integers(max(self.least, 4), max(min(self.most, SMALL_CELL), self.least, 4) + 1))
+        few = rng.choice(
+            self.elements, size=min(int(rng.integers(2, size + 1)), len(self.elements)), replace=False
+        )
+        numbers = np.concatenate([few, rng.choice(few, size=size - len(few))])
+        volume = rng.uniform(0.4, 1.15) * sum(VOLUMES[symbol(int(z))] for z in numbers)
+        return pushed_apart(random_cell(rng, numbers, volume), rng.uniform(0.55, 0.8))
 
     def _shaken(self, rng: Generator, atoms: Atoms) -> Atoms:
         """Defects are rarely alone: somewhat strained and rattled too."""

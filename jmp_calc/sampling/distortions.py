@@ -9,8 +9,13 @@ from numpy.random import Generator
 from ..graph.neighbours import neighbour_edges
 from ..model.elements import symbol
 from .draws import log_uniform, one_of
-from .geometry import RADII, Floats
+from .geometry import RADII, Floats, Ints
 from .species import ANIONS, CATIONS, METALS, NOBLE, NONMETALS, VOLUMES, Ion
+
+PUSHES = 60
+"""Steps of atoms that are pushed apart."""
+LISTED, RELISTED = 1.5, 10
+"""Pairs within so many times their wanted distance are listed, again after so many steps."""
 
 
 def closest_ratio(atoms: Atoms) -> float:
@@ -156,4 +161,34 @@ def packed(rng: Generator, atoms: Atoms, closest: float) -> Atoms | None:
                 break
         else:
             return None
+    return made
+
+
+def random_cell(rng: Generator, numbers: Ints, volume: float) -> Atoms:
+    """Atoms (N,) at random places in a skewed cell of the volume, Å³."""
+    edges = np.diag(np.exp(rng.normal(0, 0.2, size=3))) + rng.uniform(-0.3, 0.3, size=(3, 3))
+    edges *= (volume / abs(np.linalg.det(edges))) ** (1 / 3)
+    return Atoms(numbers, scaled_positions=rng.random((len(numbers), 3)), cell=edges, pbc=True)
+
+
+def pushed_apart(atoms: Atoms, closest: float) -> Atoms:
+    """A copy whose atoms went away from each other until none is nearer than ``closest`` times the sum of
+    their covalent radii, or as far as they got: liquids and glasses, not heaps of overlapping atoms."""
+    made, pairs = atoms.copy(), None
+    reach = LISTED * 2 * closest * float(RADII[atoms.numbers].max())
+    for step in range(PUSHES):
+        if pairs is None or step % RELISTED == 0:
+            edges, _ = neighbour_edges(made.positions, made.cell.array, made.pbc, reach)
+            # An atom and its own image cannot part.
+            pairs = edges.take(edges.source != edges.target)
+            wanted = closest * (RADII[made.numbers[pairs.source]] + RADII[made.numbers[pairs.target]])
+        apart = made.positions[pairs.target] - made.positions[pairs.source] - pairs.shift @ made.cell.array
+        lengths = np.linalg.norm(apart, axis=1)
+        near = lengths < wanted
+        if not near.any() and step % RELISTED == 0:
+            break
+        # Both atoms of a pair move, and each pair is listed twice.
+        push = (0.25 * (wanted[near] / lengths[near] - 1))[:, None] * apart[near]
+        np.add.at(made.positions, pairs.target[near], push)
+        np.add.at(made.positions, pairs.source[near], -push)
     return made

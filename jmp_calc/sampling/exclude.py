@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,14 @@ class Excluded:
     def holds_crystal(self, composition: str, prototype: str) -> bool:
         """Whether a crystal is excluded."""
         return bool({(composition, prototype), (composition, "*")} & self.crystals)
+
+    def holds_compound(self, composition: str) -> bool:
+        """Whether a composition is excluded in any structure."""
+        return composition in self._compounds
+
+    @cached_property
+    def _compounds(self) -> frozenset[str]:
+        return frozenset(composition for composition, _ in self.crystals)
 
 
 def name_of(molecule: Chem.Mol) -> str:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SIZE = 50
 """Samples of a part: about a second of work."""
-RULES = 2
+RULES = 3
 """Raised with every change after which a seed draws something else."""
 _IDENTITY = "identity.json"
 
@@ -119,7 +119,7 @@ def opened_source(settings: SampleSettings) -> Source:
         molecules = Excluded() if path is None else excluded_molecules(path)
         return MoleculeSource(*given, molecules, settings.seed)
     crystals = Excluded() if path is None else excluded_crystals(path)
-    return CrystalSource(*given, crystals, settings.seed)
+    return CrystalSource(*given, crystals, settings.seed, settings.like)
 
 
 def claim_parts(folder: Path, settings: SampleSettings) -> None:
@@ -148,9 +148,9 @@ def _identity(settings: SampleSettings) -> dict[str, Any]:
 
 
 def _fingerprint(settings: SampleSettings) -> str:
-    """Of one's own structures and of the model that heats them."""
+    """Of one's own structures, those to be like, and the model that heats."""
     hashed = hashlib.sha256()
-    for atoms in settings.structures:
+    for atoms in (*settings.structures, *settings.like):
         for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
             hashed.update(np.ascontiguousarray(array).tobytes())
     model = getattr(settings.calc, "info", None)

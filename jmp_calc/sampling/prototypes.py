@@ -15,6 +15,8 @@ from ..graph.neighbours import neighbour_edges
 from .geometry import Floats, Ints
 
 ELEMENT, METALLIC, IONIC, COVALENT, MOLECULE = "element", "metallic", "ionic", "covalent", "molecule"
+LIKE = "like"
+"""The bonding of structure types of somebody's crystals: any."""
 FRACTIONS = {"1/3": 1 / 3, "2/3": 2 / 3}
 
 _TYPES = {

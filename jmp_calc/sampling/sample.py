@@ -28,6 +28,7 @@ def sample(
     elements: Sequence[str] | None = None,
     shares: Mapping[str, float] | None = None,
     exclude: str | os.PathLike[str] | None = None,
+    like: Sequence[str | os.PathLike[str] | Atoms] = (),
     calc: Any = None,
     temperature: tuple[float, float] = (100.0, 1500.0),
     processes: int = 1,
@@ -52,6 +53,8 @@ def sample(
         shares: how many samples are of a kind, relative to the others; None: the shares of the
             documentation. Default: None.
         exclude: file of what must not be drawn, one SMILES or one composition per line. Default: None.
+        like: crystals, or files of them, whose structure types half of the crystals have, with elements that
+            are like theirs; atomic positions are theirs too, relaxed or hot. Default: ().
         calc: calculator for short molecular dynamics of one's own structures; None: they are not heated.
             Default: None.
         temperature: lowest and highest temperature of these, K. Default: (100.0, 1500.0).
@@ -77,6 +80,7 @@ def sample(
         elements=None if elements is None else tuple(elements),
         shares=shares,
         exclude=None if exclude is None else Path(exclude),
+        like=read_own(like),
         structures=() if isinstance(what, str) else read_own(what),
         calc=calc,
         temperature=temperature,

@@ -32,15 +32,17 @@ MOLECULE_SHARES = {
 """Kinds of molecular samples, and how many of all samples are of each."""
 CRYSTAL_SHARES = {
     "perfect": 0.04,
-    "strained": 0.14,
-    "rattled": 0.22,
-    "volume": 0.13,
-    "vacancy": 0.08,
-    "swap": 0.05,
-    "disorder": 0.09,
-    "surface": 0.09,
-    "random": 0.05,
-    "dimer": 0.11,
+    "strained": 0.12,
+    "rattled": 0.19,
+    "volume": 0.11,
+    "vacancy": 0.06,
+    "swap": 0.04,
+    "disorder": 0.07,
+    "surface": 0.07,
+    "random": 0.03,
+    "melted": 0.12,
+    "mixture": 0.08,
+    "dimer": 0.07,
 }
 """The same of crystals."""
 STRUCTURE_SHARES = {"rattled": 0.45, "strained": 0.2, "volume": 0.15, "vacancy": 0.2}
@@ -61,6 +63,8 @@ class SampleSettings:
     elements: tuple[str, ...] | None = None
     shares: Mapping[str, float] | None = None
     exclude: str | Path | None = None
+    like: tuple[Atoms, ...] = field(default=(), repr=False)
+    """Crystals whose structure types are drawn too."""
     structures: tuple[Atoms, ...] = field(default=(), repr=False)
     """One's own, of what is "structures"."""
     calc: Any = field(default=None, repr=False)
@@ -70,6 +74,7 @@ class SampleSettings:
         if self.what not in (MOLECULES, CRYSTALS, STRUCTURES):
             raise UsageError(f"Nothing is known about '{self.what}'.", hint=f"{MOLECULES} or {CRYSTALS}")
         self._check_own()
+        self._check_like()
         for name, least in (("count", 1), ("start", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"The argument {name} must be {least} or more, got {getattr(self, name)}.")
@@ -124,6 +129,7 @@ class SampleSettings:
             "elements": [symbol(number) for number in sorted(self.numbers)],
             "shares": dict(self.all_shares),
             "exclude": None if self.exclude is None else str(self.exclude),
+            **({"n_like": len(self.like)} if self.like else {}),
             **({} if self.calc is None else {"temperature": list(self.temperature)}),
         }
 
@@ -141,6 +147,19 @@ class SampleSettings:
         if not (math.isfinite(high) and 0 < low <= high):
             raise UsageError(
                 f"There are no temperatures from {low} to {high} K.", hint="for instance 100-1500"
+            )
+
+    def _check_like(self) -> None:
+        """UsageError for structure types of crystals that nothing is made of."""
+        if not self.like:
+            return
+        if self.what != CRYSTALS:
+            raise UsageError("Structure types are those of crystals.", hint="sample crystals --like FILE")
+        most = self.size[1]
+        if not any(atoms.pbc.all() and len(atoms) <= most for atoms in self.like):
+            raise UsageError(
+                f"None of the structures to be like is a crystal of at most {most} atoms.",
+                hint="give one that is periodic in three directions, or larger --atoms",
             )
 
     def _check_atoms(self) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import spglib
 from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
 
+from jmp_calc.errors import UsageError
 from jmp_calc.model.elements import SYMBOLS
 from jmp_calc.sampling.compositions import CrystalChemistry, alloy_scale, elemental_crystal, salt
-from jmp_calc.sampling.distortions import closest_ratio
+from jmp_calc.sampling.crystals import COMPRESSED
+from jmp_calc.sampling.distortions import closest_ratio, pushed_apart, random_cell
 from jmp_calc.sampling.draws import generator
+from jmp_calc.sampling.like import SCALE, LikeChemistry
 from jmp_calc.sampling.prototypes import COVALENT, ELEMENT, IONIC, METALLIC, Prototype, prototypes
 from jmp_calc.sampling.run import SampleResult
 from jmp_calc.sampling.sample import sample
 from jmp_calc.sampling.settings import CRYSTAL_SHARES
-from jmp_calc.sampling.species import ANIONS, CATIONS, CRYSTAL_ELEMENTS, VOLUMES, Ion
+from jmp_calc.sampling.species import ANIONS, CATIONS, CRYSTAL_ELEMENTS, NONMETALS, VOLUMES, Ion
 
 
 def prototype(bonding: str, name: str) -> Prototype:
@@ -145,7 +151,7 @@ def test_every_kind_has_its_share_and_says_what_it_is(crystals: SampleResult) ->
 def test_no_atoms_overlap(crystals: SampleResult) -> None:
     for atoms in crystals.frames:
         if atoms.info["sample_kind"] not in ("dimer", "isolated"):
-            least = 0.5 if atoms.info["sample_kind"] == "volume" else 0.6
+            least = 0.5 if atoms.info["sample_kind"] in COMPRESSED else 0.6
             assert closest_ratio(atoms) >= least - 1e-6, atoms.info
 
 
@@ -179,3 +185,105 @@ def test_excluded_crystals_are_not_drawn(tmp_path) -> None:  # type: ignore[no-u
 def test_closest_ratio_sees_images() -> None:
     assert closest_ratio(Atoms("Cu", cell=[1.32] * 3, pbc=True)) == pytest.approx(0.5)
     assert closest_ratio(Atoms("Cu", cell=[5.0] * 3, pbc=True)) == 1.0
+
+
+def test_atoms_that_are_pushed_apart_keep_their_cell_and_their_distance() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        heap = random_cell(rng, np.array([8] * 6 + [26] * 6), volume=200.0)
+        apart = pushed_apart(heap, 0.7)
+        assert closest_ratio(heap) < 0.65 < closest_ratio(apart)
+        assert np.array_equal(apart.cell.array, heap.cell.array) and np.array_equal(
+            apart.numbers, heap.numbers
+        )
+        assert apart.get_volume() == pytest.approx(200.0)
+        assert np.allclose(apart.positions.mean(0), heap.positions.mean(0))  # pairs move by the same way
+
+
+def test_atoms_that_do_not_overlap_stay() -> None:
+    salt = crystal_of("NaCl")
+    assert np.array_equal(pushed_apart(salt, 0.9).positions, salt.positions)
+
+
+def crystal_of(formula: str) -> Atoms:
+    return bulk(formula, "rocksalt", a=5.6, cubic=True)
+
+
+def test_mixtures_have_many_elements_and_melts_are_dense_and_far_from_their_places() -> None:
+    found = sample(
+        "crystals", count=150, shares=dict.fromkeys(CRYSTAL_SHARES, 0.0) | {"mixture": 1, "melted": 1}
+    )
+    mixtures = [a for a in found.frames if a.info["sample_kind"] == "mixture"]
+    elements = [len(set(a.numbers)) for a in mixtures]
+    assert (
+        max(elements) > 12
+        and min(elements) == 2
+        and len(set().union(*(set(a.numbers) for a in mixtures))) > 80
+    )
+    assert {a.info["prototype"] for a in mixtures} == {"none"}
+    melts = [a for a in found.frames if a.info["sample_kind"] == "melted" and len(a) > 3]
+    assert (
+        np.mean(
+            [spglib.get_spacegroup((a.cell, a.get_scaled_positions(), a.numbers)) == "P1 (1)" for a in melts]
+        )
+        > 0.9
+    )
+
+
+def test_the_scale_of_elements_has_those_of_crystals_each_once() -> None:
+    assert len(SCALE) == len(set(SCALE)) and set(SCALE) == set(CRYSTAL_ELEMENTS)
+
+
+def test_crystals_like_given_ones_have_their_places_and_like_elements() -> None:
+    mine = [crystal_of("NaCl"), bulk("Ti", "hcp", a=2.95, c=4.68)]
+    chemistry = LikeChemistry(mine, CRYSTAL_ELEMENTS, 40)
+    drawn = [chemistry.draw(generator(1, index)) for index in range(300)]
+    metals, salts = [], []
+    for made in drawn:
+        assert made is not None
+        first = mine[int(made.prototype.name[-1])]
+        assert np.allclose(made.atoms.get_scaled_positions(), first.get_scaled_positions())
+        assert len(set(made.atoms.numbers)) == len(set(first.numbers))  # two elements never become one
+        (salts if len(first) == 8 else metals).append(made.atoms)
+    assert np.mean([int(a.numbers[1]) in NONMETALS for a in salts]) > 0.85
+    near = Counter(SYMBOLS[a.numbers[0]] for a in salts)
+    assert sum(near[name] for name in "K Rb Cs Na Li Ba Sr Ca Eu Yb Lu Tm".split()) > 0.6 * len(salts)
+    assert len({a.get_chemical_formula() for a in salts}) > 60
+    titanium = [a for a in metals if SYMBOLS[a.numbers[0]] == "Ti"]
+    assert titanium and np.allclose(
+        titanium[0].get_volume(), mine[1].get_volume()
+    )  # the same elements, the same cell
+    caesium = [
+        a for a in salts if SYMBOLS[a.numbers[0]] in ("Cs", "Rb") and SYMBOLS[a.numbers[1]] in ("Br", "I")
+    ]
+    assert all(a.get_volume() > mine[0].get_volume() for a in caesium)
+
+
+def test_half_of_the_crystals_are_like_those_of_a_file(tmp_path: Path) -> None:
+    write(tmp_path / "mine.extxyz", [crystal_of("NaCl"), molecule("H2O")])
+    found = sample("crystals", count=200, like=[tmp_path / "mine.extxyz"], shares={"dimer": 0, "mixture": 0})
+    like = [a for a in found.frames if a.info.get("prototype") == "mine.extxyz@0"]
+    assert 70 < len(like) < 130
+    assert all(x.info.get("prototype") != "mine.extxyz@1" for x in found.frames)  # a molecule has no type
+
+
+def test_compounds_that_are_excluded_in_one_structure_are_not_drawn_like_another(tmp_path: Path) -> None:
+    listed = tmp_path / "holdout.txt"
+    listed.write_text("NaCl rocksalt\n")
+    settings = dict(count=60, elements=["Na", "Cl"], like=[crystal_of("NaCl")], shares={"dimer": 0})
+
+    def like(result: SampleResult) -> set[str]:
+        return {a.info["composition"] for a in result.frames if a.info.get("prototype") == "structure-0"}
+
+    assert "ClNa" in like(sample("crystals", **settings))
+    found = sample("crystals", exclude=listed, **settings)
+    assert "ClNa" not in like(found)
+    mixtures = [a.info["composition"] for a in found.frames if a.info["sample_kind"] == "mixture"]
+    assert mixtures and "ClNa" not in mixtures
+
+
+def test_like_needs_crystals_that_fit() -> None:
+    with pytest.raises(UsageError, match="at most 4 atoms"):
+        sample("crystals", count=5, atoms=(1, 4), like=[crystal_of("NaCl")])
+    with pytest.raises(UsageError, match="those of crystals"):
+        sample("molecules", count=5, like=[crystal_of("NaCl")])

@@ -3,17 +3,26 @@ by the teachers of the recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.io.plain_yaml import read_yaml
 from jmp_calc.io.progress import Say
 from jmp_calc.io.schema import parse
 
-from .holdout import exclusions
+from ..data.to_ase import to_atoms
+from .build_pack import split_set
+from .filters import Rules, read_set
+from .holdout import exclusions, held_out
 from .mixture import Made, Mixture, MixtureSet
 from .shards import LABELLED, Shards
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 SAMPLES = "samples.extxyz"
 """As ``jmp-calc sample`` calls them."""
@@ -58,7 +67,9 @@ def read_makers(path: Path | None) -> Makers:
         ) from error
 
 
-def make_missing(mixture: Mixture, shards: Shards, seed: int, makers: Makers, say: Say) -> None:
+def make_missing(
+    mixture: Mixture, shards: Shards, seed: int, makers: Makers, say: Say, data: Path | None = None
+) -> None:
     """Sample and label what the folder of the shards lacks; a making that was stopped goes on.
 
     Args:
@@ -67,8 +78,10 @@ def make_missing(mixture: Mixture, shards: Shards, seed: int, makers: Makers, sa
         seed: of the frames to train on; those that validate have the seed of the mixture.
         makers: of this machine.
         say: receives lines of progress.
+        data: folder of the files of the sets that crystals are like.
 
-    Raises the errors of ``jmp-calc sample`` and ``jmp-calc label``.
+    Raises UsageError where crystals are to be like those of a set and there are no ``data``, and the errors
+    of ``jmp-calc sample`` and ``jmp-calc label``.
     """
     train, valid = shards.parts
     for item in mixture.sets:
@@ -77,16 +90,47 @@ def make_missing(mixture: Mixture, shards: Shards, seed: int, makers: Makers, sa
             continue
         if made.valid_frames:
             _make(item, made, valid, made.valid_frames, mixture.seed, makers, say)
-        _make(item, made, train, made.frames, seed, makers, say)
+        _make(item, made, train, made.frames, seed, makers, say, partial(_like, mixture, made, data))
 
 
-def _make(item: MixtureSet, made: Made, part: Path, frames: int, seed: int, makers: Makers, say: Say) -> None:
+def _none() -> list[Atoms]:
+    return []
+
+
+def _like(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
+    """Crystals that train, of the sets that a made set is to be like."""
+    found: list[Atoms] = []
+    for item in (item for item in mixture.sets if item.name in made.like):
+        if data is None:
+            raise UsageError(
+                f"Crystals are to be like those of the set {item.name!r}, and there are no data.",
+                where=mixture.name,
+                hint="--data FOLDER with the files of the recipe",
+            )
+        read = read_set(item, tuple(data / file for file in item.files), Rules(mixture, held_out()))
+        for frame in split_set(item, read, mixture)[0]:
+            atoms = to_atoms(frame)
+            atoms.calc = None
+            found.append(atoms)
+    return found
+
+
+def _make(
+    item: MixtureSet,
+    made: Made,
+    part: Path,
+    frames: int,
+    seed: int,
+    makers: Makers,
+    say: Say,
+    like: Callable[[], Sequence[Atoms]] = _none,
+) -> None:
     from jmp_calc.labelling.label import label
 
     folder = part / item.name
     if (folder / LABELLED).is_file():
         return
-    samples = _sampled(made, part, frames, seed, makers, say)
+    samples = _sampled(made, part, frames, seed, makers, say, like)
     teacher = makers.teachers.get(made.calculator, Teacher())
     say(f"labelling {part.name}/{item.name} with {made.calculator}")
     result = label(
@@ -103,13 +147,22 @@ def _make(item: MixtureSet, made: Made, part: Path, frames: int, seed: int, make
     say(f"{part.name}/{item.name}: {result!r}, {dict(result.left_out)}, {result.seconds:.0f} s")
 
 
-def _sampled(made: Made, part: Path, frames: int, seed: int, makers: Makers, say: Say) -> Path:
+def _sampled(
+    made: Made,
+    part: Path,
+    frames: int,
+    seed: int,
+    makers: Makers,
+    say: Say,
+    like: Callable[[], Sequence[Atoms]],
+) -> Path:
     """File of the structures; sets with the same sample share it."""
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
     draw = f"-{made.draw}" if made.draw else ""
-    folder = part / f"{made.sample}-{frames}{elements}{draw}"
+    alike = "".join(f"-like-{name}" for name in made.like)
+    folder = part / f"{made.sample}-{frames}{elements}{draw}{alike}"
     path = folder / SAMPLES
     if not path.is_file():
         say(f"sampling {frames} {made.sample} for {part.name}")
@@ -120,6 +173,7 @@ def _sampled(made: Made, part: Path, frames: int, seed: int, makers: Makers, say
             seed=seed + DRAW_STEP * made.draw,
             elements=made.elements or None,
             exclude=exclusions(made.sample, part / f"exclude-{made.sample}.txt"),
+            like=like(),
             processes=makers.processes,
             out=folder,
         )

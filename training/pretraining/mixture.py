@@ -60,6 +60,8 @@ class Made:
     """Structures of the validation part, which is the same in every stage."""
     elements: tuple[str, ...] = ()
     """Symbols that structures are made of; empty: all that the sample and the teacher know."""
+    like: tuple[str, ...] = ()
+    """Sets with files, whose crystals to train on lend their structure types to half of those of a stage."""
     draw: int = 0
     """Sets of the same sample with another number have other structures."""
     max_spread: float | None = None
@@ -68,6 +70,8 @@ class Made:
     def __post_init__(self) -> None:
         if self.frames < 1 or self.valid_frames < 0 or self.draw < 0:
             raise UsageError("Made frames need frames >= 1, valid_frames >= 0 and draw >= 0.", where="recipe")
+        if self.like and self.sample != "crystals":
+            raise UsageError("Structure types are those of crystals.", where="recipe [like]")
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,14 @@ class Mixture:
                 )
             if [bool(item.files), bool(item.records), item.made is not None].count(True) != 1:
                 raise UsageError(f"Set {item.name!r} needs either files, records or made.", where=self.name)
+            with_files = [known.name for known in self.sets if known.files]
+            unknown = [] if item.made is None else [n for n in item.made.like if n not in with_files]
+            if unknown:
+                raise UsageError(
+                    f"Set {item.name!r} is to be like {unknown[0]!r}, which is no set with files.",
+                    where=self.name,
+                    hint=f"sets with files: {', '.join(with_files)}",
+                )
             if item.cap < 1 or item.weight <= 0:
                 raise UsageError(f"Set {item.name!r} needs cap >= 1 and weight > 0.", where=self.name)
         if not self.temperature > 0:

@@ -378,7 +378,7 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
     shards: Shards | None = None
     if options.shards is not None:
         shards = Shards(options.shards, 1 if recipe.stage is None else recipe.stage.number)
-        make_missing(mixture, shards, recipe.seed, read_makers(options.teachers), say)
+        make_missing(mixture, shards, recipe.seed, read_makers(options.teachers), say, options.data)
     packed = build(mixture, options.data or Path(), shards, say=say)
     if own is not None:
         save_packed(own, packed, recipe.content)
