@@ -90,14 +90,23 @@ def make_missing(
             continue
         if made.valid_frames:
             _make(item, made, valid, made.valid_frames, mixture.seed, makers, say)
-        _make(item, made, train, made.frames, seed, makers, say, partial(_like, mixture, made, data))
+        _make(
+            item,
+            made,
+            train,
+            made.frames,
+            seed,
+            makers,
+            say,
+            partial(crystals_that_train, mixture, made, data),
+        )
 
 
 def _none() -> list[Atoms]:
     return []
 
 
-def _like(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
+def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
     """Crystals that train, of the sets that a made set is to be like."""
     found: list[Atoms] = []
     for item in (item for item in mixture.sets if item.name in made.like):

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.build import bulk
+from ase.io import write
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.compounds import formula_of, is_compound, validates
-from jmp_calc.training.pretraining.make import Makers, Teacher, make_missing, read_makers
+from jmp_calc.training.pretraining.make import Makers, Teacher, crystals_that_train, make_missing, read_makers
 from jmp_calc.training.pretraining.mixture import Mixture, mixture_of
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
 from jmp_calc.training.pretraining.shards import Shards
+from tests.training.helpers.mixture_data import labelled
 
 CONTENT: dict[str, Any] = {
     "mixture": {"name": "made", "default_head": "emt", "max_degree": 150},
@@ -74,6 +78,55 @@ def test_another_draw_of_the_same_sample_has_other_structures(tmp_path: Path) ->
     places = {name: {frame.positions.tobytes() for frame in found} for name, found in frames.items()}
     assert places["first"] == places["same"]
     assert places["first"].isdisjoint(places["other"])
+
+
+def like_mixture(**made: Any) -> Mixture:
+    """Alloys that are made like those of a file of copper and nickel."""
+    alloys = CONTENT["sets"]["alloys"]
+    sets = {
+        "known": {"head": "emt", "files": ["known.xyz"], "split": "composition"},
+        "alloys": {**alloys, "made": {**alloys["made"], "valid_frames": 4, "like": ["known"], **made}},
+    }
+    return mixture_of({**CONTENT, "sets": sets})
+
+
+def test_half_of_the_crystals_of_a_stage_are_like_those_that_train(tmp_path: Path) -> None:
+    frames = [bulk("Cu", cubic=True) for _ in range(12)]
+    for number, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=number)
+        atoms.symbols[: number % 4] = "Ni"
+    write(tmp_path / "known.xyz", [labelled(atoms) for atoms in frames], format="extxyz")
+    mixture, shards = like_mixture(), Shards(tmp_path / "shards", 1)
+    make_missing(mixture, shards, 7, Makers({}), lambda line: None, tmp_path)
+    item = mixture.sets[1]
+    train, valid = (read_labelled(path(item), require=()).frames for path in (shards.train, shards.valid))
+
+    def like(found: list[Frame]) -> list[Frame]:
+        return [frame for frame in found if (frame.prototype or "").startswith("structure-")]
+
+    assert len(like(train)) > 5 and not like(valid)
+
+
+def test_crystals_are_not_like_those_that_validate(tmp_path: Path) -> None:
+    frames = [bulk("CuNi", "cesiumchloride", a=2.9).repeat((n, 1, 1)) for n in range(1, 4)]
+    for number, name in enumerate(
+        ["AgPd", "AuPd", "AlPt", "AgPt", "AuCu", "AlCu", "AlNi", "AgNi", "AuNi"] * 3
+    ):
+        frames.append(bulk(name, "cesiumchloride", a=2.9 + 0.01 * number))
+    write(tmp_path / "known.xyz", [labelled(atoms) for atoms in frames], format="extxyz")
+    mixture = like_mixture()
+    made = mixture.sets[1].made
+    assert made is not None
+    lent = {formula_of(atoms.numbers) for atoms in crystals_that_train(mixture, made, tmp_path)}
+    assert "AlNi" not in lent and validates("AlNi")
+    assert lent > {"AgPd", "AuPd", "AgNi"} and not any(map(validates, lent))
+
+
+def test_crystals_cannot_be_like_those_of_a_set_without_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="like 'knwon', which is no set with files"):
+        like_mixture(like=["knwon"])
+    with pytest.raises(UsageError, match="there are no data"):
+        make_missing(like_mixture(), Shards(tmp_path, 1), 7, Makers({}), lambda line: None)
 
 
 def test_compounds_that_validate_are_not_trained_on(mixture: Mixture, shards: Shards) -> None:
