@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger("jmp_calc")
+PARAMETERS = ("template", "model", "head", "device", "dtype", "compile")
+"""What may stand in ``<parameters>``."""
 Reply = tuple[float, "NDArray[np.float64]", "NDArray[np.float64]", str]
 """Energy, forces (N, 3), virial (3, 3), in hartree and bohr, and a text that i-PI may print: none."""
 
@@ -36,7 +38,7 @@ class JMPDriver:
 
     def __init__(
         self,
-        template: str,
+        template: str = "",
         model: str = "jmp-xs",
         *,
         head: str | None = Settings.head,
@@ -44,23 +46,35 @@ class JMPDriver:
         dtype: str = Settings.dtype,
         compile: bool = Settings.compile,
         verbosity: Any = None,
+        **unknown: Any,
     ) -> None:
         """Load the model.
 
         Args:
-            template: file whose last structure has the elements in i-PI's order, and says what is periodic;
-                FILE@INDEX for another. Its positions are checked and not used.
+            template: must be given: file whose last structure has the elements in i-PI's order, and says
+                what is periodic; FILE@INDEX for another. Its positions are checked and not used. Default: "".
             model: as that of JMPCalculator. Default: "jmp-xs".
             head: as that of JMPCalculator. Default: None.
             device: as that of JMPCalculator. Default: "auto".
             dtype: as that of JMPCalculator. Default: "float32".
             compile: as that of JMPCalculator. Default: False.
             verbosity: i-PI passes its own; not read. Default: None.
+            unknown: whatever else stands in ``<parameters>``, to be refused by its name.
 
         Raises:
             JMPError: as JMPCalculator, or a template that cannot be read.
-            UsageError: i-PI is not installed, or ``compile`` is neither true nor false.
+            UsageError: i-PI is not installed, ``template`` is missing, a parameter is unknown, or ``compile``
+                is neither true nor false.
         """
+        if unknown:
+            raise UsageError(
+                f"The driver has no parameter {next(iter(unknown))}.", hint=f"known: {', '.join(PARAMETERS)}"
+            )
+        if not template:
+            raise UsageError(
+                "The driver needs a structure with the elements in i-PI's order.",
+                hint="<parameters>{template: start.xyz, model: jmp-xs}</parameters>",
+            )
         try:
             from ipi.utils import units
         except ImportError as error:

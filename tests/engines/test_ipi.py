@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,16 @@ def test_wrong_settings_are_told(ipi: Path, calc: JMPCalculator) -> None:
     driver = JMPDriver("start.xyz", str(calc.info.path), device="cpu")
     with pytest.raises(BadInputError, match="3 atoms came, the template has 9"):
         driver(np.eye(3), molecule("H2O").positions)
+
+
+def test_parameters_that_the_driver_has_not_are_named() -> None:
+    from jmp_calc.engines.ipi import PARAMETERS, JMPDriver
+
+    with pytest.raises(UsageError, match="no parameter tempalte.*known: template, model, head"):
+        JMPDriver(tempalte="ethanol.xyz", model="jmp-xs")
+    with pytest.raises(UsageError, match="needs a structure"):
+        JMPDriver(model="jmp-xs")
+    assert {*PARAMETERS, "verbosity", "unknown"} == set(signature(JMPDriver).parameters)
 
 
 def test_without_i_pi_one_sentence_says_what_to_install(
