@@ -244,7 +244,7 @@ def samples(folder: Path) -> None:
             if atoms.info["sample_kind"] != "isolated":
                 first.setdefault(atoms.info["sample_kind"], atoms)
         figure = Figure(figsize=(8, 3.6), layout="constrained")
-        panels = figure.subplots(2, 5)
+        panels = figure.subplots(2, (len(first) + 1) // 2)
         for axes in panels.flat:
             axes.set_axis_off()
         for axes, (kind, atoms) in zip(panels.flat, sorted(first.items())):

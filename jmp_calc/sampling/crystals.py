@@ -171,8 +171,8 @@ class CrystalSource:
             self.elements, size=min(int(rng.integers(2, size + 1)), len(self.elements)), replace=False
         )
         numbers = np.concatenate([few, rng.choice(few, size=size - len(few))])
-        volume = rng.uniform(0.4, 1.15) * sum(VOLUMES[symbol(int(z))] for z in numbers)
-        return pushed_apart(random_cell(rng, numbers, volume), rng.uniform(0.55, 0.8))
+        volume = rng.uniform(0.5, 1.2) * sum(VOLUMES[symbol(int(z))] for z in numbers)
+        return pushed_apart(random_cell(rng, numbers, volume), rng.uniform(0.75, 0.95))
 
     def _shaken(self, rng: Generator, atoms: Atoms) -> Atoms:
         """Defects are rarely alone: somewhat strained and rattled too."""
