@@ -90,20 +90,8 @@ def make_missing(
             continue
         if made.valid_frames:
             _make(item, made, valid, made.valid_frames, mixture.seed, makers, say)
-        _make(
-            item,
-            made,
-            train,
-            made.frames,
-            seed,
-            makers,
-            say,
-            partial(crystals_that_train, mixture, made, data),
-        )
-
-
-def _none() -> list[Atoms]:
-    return []
+        like = partial(crystals_that_train, mixture, made, data) if made.like else None
+        _make(item, made, train, made.frames, seed, makers, say, like)
 
 
 def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
@@ -132,7 +120,7 @@ def _make(
     seed: int,
     makers: Makers,
     say: Say,
-    like: Callable[[], Sequence[Atoms]] = _none,
+    like: Callable[[], Sequence[Atoms]] | None = None,
 ) -> None:
     from jmp_calc.labelling.label import label
 
@@ -163,14 +151,14 @@ def _sampled(
     seed: int,
     makers: Makers,
     say: Say,
-    like: Callable[[], Sequence[Atoms]],
+    like: Callable[[], Sequence[Atoms]] | None,
 ) -> Path:
     """File of the structures; sets with the same sample share it."""
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
     draw = f"-{made.draw}" if made.draw else ""
-    alike = "".join(f"-like-{name}" for name in made.like)
+    alike = "" if like is None else "".join(f"-like-{name}" for name in made.like)
     folder = part / f"{made.sample}-{frames}{elements}{draw}{alike}"
     path = folder / SAMPLES
     if not path.is_file():
@@ -182,7 +170,7 @@ def _sampled(
             seed=seed + DRAW_STEP * made.draw,
             elements=made.elements or None,
             exclude=exclusions(made.sample, part / f"exclude-{made.sample}.txt"),
-            like=like(),
+            like=() if like is None else like(),
             processes=makers.processes,
             out=folder,
         )
