@@ -263,7 +263,7 @@ JMP_XS = BackboneConfig(
 )
 JMP_XS_POLICY = GraphPolicy(name="smooth", cutoff=5.0, a2a_cutoff=6.0, a2ee2a_cutoff=5.0, qint_cutoff=0.0)
 """Network and graphs of a new jmp-xs (training/pretraining/recipes/jmp_xs.toml): below 1 M weights and
-3 MFLOP per main edge. The bundled files, up to jmp-xs-v3, have 64 features of atoms and edges.
+3 MFLOP per main edge. Bundled files up to jmp-xs-v3 have 64 features of atoms and edges.
 Without quadruplets: at equal time it learns better from twice the steps (benchmarks/xs_architecture.py)."""
 
 
