@@ -59,7 +59,10 @@ def refused(done: Result, *words: str) -> None:
         ("jmp-x", ("Unknown model 'jmp-x'", "did you mean jmp-xs")),
         (
             "mace-large",
-            ("Unknown model 'mace-large'", "names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s, jmp-l"),
+            (
+                "Unknown model 'mace-large'",
+                "names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s, jmp-l",
+            ),
         ),
         ("tini.safetensors", ("No such model file: tini.safetensors", "did you mean tiny.safetensors")),
         ("runs/best.safetensors", ("No such model file", "the folder runs does not exist")),

@@ -57,7 +57,7 @@ def test_registry_names_licences_and_sizes() -> None:
     [
         ("jmp-x", r"Unknown model 'jmp-x'.*did you mean jmp-xs"),
         ("JMP_L", r"Unknown model.*did you mean jmp-l"),
-        ("mace", r"Unknown model.*names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s, jmp-l"),
+        ("mace", r"Unknown model.*names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s"),
         ("officail.pt", r"No such model file.*did you mean official.pt"),
         ("runs/best.safetensors", r"No such model file.*the folder runs does not exist"),
         ("jmp-l", "JMP_CALC_OFFLINE"),
