@@ -77,6 +77,10 @@ def content(variant: Variant, seed: int, args: argparse.Namespace) -> dict[str, 
     recipe["train"].pop("max_time", None)
     recipe["train"]["validate_every"] = args.steps
     recipe["sets"] = {name: item for name, item in recipe["sets"].items() if kind(item) != variant.without}
+    for item in recipe["sets"].values():
+        # Made frames are in the pack already; what they were like may be left out.
+        if "made" in item:
+            item["made"].pop("like", None)
     if variant.one_head:
         for item in recipe["sets"].values():
             item["head"] = ONE_HEAD
@@ -85,6 +89,9 @@ def content(variant: Variant, seed: int, args: argparse.Namespace) -> dict[str, 
         recipe["mixture"]["default_head"] = ONE_HEAD
     used = {item["head"] for item in recipe["sets"].values()}
     recipe["heads"] = {name: head for name, head in recipe["heads"].items() if name in used}
+    if recipe["mixture"]["default_head"] not in used:
+        kept = (name for name, head in recipe["heads"].items() if head.get("keep", True))
+        recipe["mixture"]["default_head"] = next(kept)
     if recipe["mixture"].get("default_for_molecules") not in used:
         recipe["mixture"].pop("default_for_molecules", None)
     return recipe

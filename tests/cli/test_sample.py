@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ase.build import bulk
+from ase.io import write
 
 from jmp_calc.io.structures import read_frames
 from tests.cli.conftest import Run
@@ -51,15 +53,30 @@ def test_molecules(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_crystals_are_like_those_of_a_file(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.cif"
+    write(mine, bulk("NaCl", "rocksalt", a=5.6, cubic=True))
+    words = "sample", "crystals", "-n", 20, "--share", "mixture=0", "--like", mine, "-o", tmp_path / "out"
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    types = [a.info.get("prototype") for a in read_frames(tmp_path / "out" / "samples.extxyz")]
+    assert types.count("mine.cif@0") >= 4
+    summary = yaml.safe_load((tmp_path / "out" / "summary.yaml").read_text())
+    assert summary["settings"]["n_like"] == 1 and "mine.cif" in str(summary["inputs"])
+    result = run("sample", "molecules", "-n", 3, "--like", mine, "-o", tmp_path / "none")
+    assert result.exit_code == 2 and "those of crystals" in result.stderr
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
         (("crystals", "--share", "rattled"), "is no share"),
-        (("crystals", "--share", "melted=1"), "Unknown kind of crystals"),
+        (("crystals", "--share", "molten=1"), "Unknown kind of crystals"),
         (("crystals", "--atoms", "few"), "no range of numbers"),
         (("crystals", "--elements", "Na,Po"), "drawn with Po"),
         (("crystals", "--md", "jmp-xs"), "heats one's own"),
         (("nothing.cif",), "No such file"),
+        (("crystals", "--like", "nothing.cif"), "No such file"),
     ],
 )
 def test_mistakes_are_explained(run: Run, words: tuple[str, ...], said: str, tmp_path: Path) -> None:

@@ -95,7 +95,11 @@ def make_missing(
 
 
 def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
-    """Crystals that train, of the sets that a made set is to be like."""
+    """Crystals that train, of the sets that a made set is to be like.
+
+    Raises:
+        UsageError: there are no ``data``.
+    """
     found: list[Atoms] = []
     for item in (item for item in mixture.sets if item.name in made.like):
         if data is None:
