@@ -38,17 +38,20 @@ BOND = 1.3
 """Atoms nearer than this times the sum of their covalent radii set the size of the cell."""
 
 
+def lends(atoms: Atoms, most_atoms: int) -> bool:
+    """Whether a structure has a type to lend: a crystal of at most so many atoms, of elements on the scale."""
+    return bool(atoms.pbc.all()) and len(atoms) <= most_atoms and set(atoms.numbers.tolist()) <= set(SCALE)
+
+
 class LikeChemistry:
     """Draws the structure types of given crystals with like elements."""
 
     def __init__(self, structures: Sequence[Atoms], elements: frozenset[int], most_atoms: int) -> None:
-        """Of ``structures``, those that are periodic in three directions and have at most so many atoms."""
+        """Of ``structures``, those that have a type to lend (``lends``)."""
         self.scale = tuple(number for number in SCALE if number in elements)
         self.places = {number: place for place, number in enumerate(SCALE)}
         self.structures = [
-            (number, atoms)
-            for number, atoms in enumerate(structures)
-            if atoms.pbc.all() and len(atoms) <= most_atoms and set(atoms.numbers.tolist()) <= set(SCALE)
+            (number, atoms) for number, atoms in enumerate(structures) if lends(atoms, most_atoms)
         ]
 
     def draw(self, rng: Generator) -> Occupied | None:

@@ -151,14 +151,16 @@ class SampleSettings:
 
     def _check_like(self) -> None:
         """UsageError for structure types of crystals that nothing is made of."""
+        from .like import lends
+
         if not self.like:
             return
         if self.what != CRYSTALS:
             raise UsageError("Structure types are those of crystals.", hint="sample crystals --like FILE")
         most = self.size[1]
-        if not any(atoms.pbc.all() and len(atoms) <= most for atoms in self.like):
+        if not any(lends(atoms, most) for atoms in self.like):
             raise UsageError(
-                f"None of the structures to be like is a crystal of at most {most} atoms.",
+                f"None of the structures to be like is a crystal of at most {most} atoms, without Po to Ra.",
                 hint="give one that is periodic in three directions, or larger --atoms",
             )
 

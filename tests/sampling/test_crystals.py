@@ -285,5 +285,8 @@ def test_compounds_that_are_excluded_in_one_structure_are_not_drawn_like_another
 def test_like_needs_crystals_that_fit() -> None:
     with pytest.raises(UsageError, match="at most 4 atoms"):
         sample("crystals", count=5, atoms=(1, 4), like=[crystal_of("NaCl")])
+    polonium = Atoms("Po", cell=[3.35] * 3, pbc=True)
+    with pytest.raises(UsageError, match="without Po to Ra"):
+        sample("crystals", count=5, like=[polonium])
     with pytest.raises(UsageError, match="those of crystals"):
         sample("molecules", count=5, like=[crystal_of("NaCl")])

@@ -18,7 +18,8 @@ from ..data.to_ase import to_atoms
 from .build_pack import split_set
 from .filters import Rules, read_set
 from .holdout import exclusions, held_out
-from .mixture import Made, Mixture, MixtureSet
+from .made import Made
+from .mixture import Mixture, MixtureSet
 from .shards import LABELLED, Shards
 
 if TYPE_CHECKING:
@@ -67,6 +68,18 @@ def read_makers(path: Path | None) -> Makers:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Lot:
+    """Frames of one part of a set that are made together."""
+
+    part: Path
+    """Folder of the part."""
+    frames: int
+    seed: int
+    like: Callable[[], Sequence[Atoms]] | None = None
+    """Reads the crystals that half of the frames are like; None: there are none."""
+
+
 def make_missing(
     mixture: Mixture, shards: Shards, seed: int, makers: Makers, say: Say, data: Path | None = None
 ) -> None:
@@ -89,9 +102,9 @@ def make_missing(
         if made is None:
             continue
         if made.valid_frames:
-            _make(item, made, valid, made.valid_frames, mixture.seed, makers, say)
+            _make(item, made, _Lot(valid, made.valid_frames, mixture.seed), makers, say)
         like = partial(crystals_that_train, mixture, made, data) if made.like else None
-        _make(item, made, train, made.frames, seed, makers, say, like)
+        _make(item, made, _Lot(train, made.frames, seed, like), makers, say)
 
 
 def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
@@ -116,24 +129,15 @@ def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list
     return found
 
 
-def _make(
-    item: MixtureSet,
-    made: Made,
-    part: Path,
-    frames: int,
-    seed: int,
-    makers: Makers,
-    say: Say,
-    like: Callable[[], Sequence[Atoms]] | None = None,
-) -> None:
+def _make(item: MixtureSet, made: Made, lot: _Lot, makers: Makers, say: Say) -> None:
     from jmp_calc.labelling.label import label
 
-    folder = part / item.name
+    part, folder = lot.part.name, lot.part / item.name
     if (folder / LABELLED).is_file():
         return
-    samples = _sampled(made, part, frames, seed, makers, say, like)
+    samples = _sampled(made, lot, makers, say)
     teacher = makers.teachers.get(made.calculator, Teacher())
-    say(f"labelling {part.name}/{item.name} with {made.calculator}")
+    say(f"labelling {part}/{item.name} with {made.calculator}")
     result = label(
         [samples],
         made.calculator,
@@ -145,38 +149,30 @@ def _make(
         max_spread=made.max_spread,
         resume=True,
     )
-    say(f"{part.name}/{item.name}: {result!r}, {dict(result.left_out)}, {result.seconds:.0f} s")
+    say(f"{part}/{item.name}: {result!r}, {dict(result.left_out)}, {result.seconds:.0f} s")
 
 
-def _sampled(
-    made: Made,
-    part: Path,
-    frames: int,
-    seed: int,
-    makers: Makers,
-    say: Say,
-    like: Callable[[], Sequence[Atoms]] | None,
-) -> Path:
+def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
     """File of the structures; sets with the same sample share it."""
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
     draw = f"-{made.draw}" if made.draw else ""
-    alike = "" if like is None else "".join(f"-like-{name}" for name in made.like)
-    folder = part / f"{made.sample}-{frames}{elements}{draw}{alike}"
+    alike = "" if lot.like is None else "".join(f"-like-{name}" for name in made.like)
+    folder = lot.part / f"{made.sample}-{lot.frames}{elements}{draw}{alike}"
     path = folder / SAMPLES
     if not path.is_file():
-        say(f"sampling {frames} {made.sample} for {part.name}")
+        say(f"sampling {lot.frames} {made.sample} for {lot.part.name}")
         folder.mkdir(parents=True, exist_ok=True)
         result = sample(
             made.sample,
-            count=frames,
-            seed=seed + DRAW_STEP * made.draw,
+            count=lot.frames,
+            seed=lot.seed + DRAW_STEP * made.draw,
             elements=made.elements or None,
-            exclude=exclusions(made.sample, part / f"exclude-{made.sample}.txt"),
-            like=() if like is None else like(),
+            exclude=exclusions(made.sample, lot.part / f"exclude-{made.sample}.txt"),
+            like=() if lot.like is None else lot.like(),
             processes=makers.processes,
             out=folder,
         )
-        say(f"{part.name}/{folder.name}: {result!r}, {result.near_copies} near copies left out")
+        say(f"{lot.part.name}/{folder.name}: {result!r}, {result.near_copies} near copies left out")
     return path

@@ -21,6 +21,7 @@ from jmp_calc.io.schema import parse
 from jmp_calc.model.config import DefaultHeads, Domain, Theory
 
 from ..data.label_units import LabelUnits, StressSign
+from .made import Made
 
 HERE = Path(__file__).parent
 HOLDOUT_FILE = HERE / "holdout.toml"
@@ -44,34 +45,6 @@ class MixtureHead:
     """Whether the written model has it; heads of undocumented functionals only help to train the backbone."""
     theory: Theory = Theory()
     """The level of theory in fields."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """Frames that are sampled and labelled anew for every stage, from its seed (``shards.py``)."""
-
-    sample: Literal["molecules", "crystals"]
-    """What ``jmp-calc sample`` makes."""
-    calculator: str
-    """Who labels them: a name of ``jmp-calc label``. Sets with the same ``sample`` share their structures."""
-    frames: int
-    """Structures of a stage."""
-    valid_frames: int = 0
-    """Structures of the validation part, which is the same in every stage."""
-    elements: tuple[str, ...] = ()
-    """Symbols that structures are made of; empty: all that the sample and the teacher know."""
-    like: tuple[str, ...] = ()
-    """Sets with files, whose crystals to train on lend their structure types to half of those of a stage."""
-    draw: int = 0
-    """Sets of the same sample with another number have other structures."""
-    max_spread: float | None = None
-    """eV/Å: frames on whose forces the networks of an ensemble differ more are left out."""
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.valid_frames < 0 or self.draw < 0:
-            raise UsageError("Made frames need frames >= 1, valid_frames >= 0 and draw >= 0.", where="recipe")
-        if self.like and self.sample != "crystals":
-            raise UsageError("Structure types are those of crystals.", where="recipe [like]")
 
 
 @dataclass(frozen=True)
@@ -185,6 +158,7 @@ class Mixture:
             twice = sorted({name for name in found if found.count(name) > 1})
             if twice:
                 raise UsageError(f"The recipe names the {kind} {twice[0]!r} twice.", where=self.name)
+        with_files = [item.name for item in self.sets if item.files]
         for item in self.sets:
             if item.head not in names:
                 raise UsageError(
@@ -194,7 +168,6 @@ class Mixture:
                 )
             if [bool(item.files), bool(item.records), item.made is not None].count(True) != 1:
                 raise UsageError(f"Set {item.name!r} needs either files, records or made.", where=self.name)
-            with_files = [known.name for known in self.sets if known.files]
             unknown = [] if item.made is None else [n for n in item.made.like if n not in with_files]
             if unknown:
                 raise UsageError(
