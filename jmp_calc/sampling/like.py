@@ -39,7 +39,7 @@ BOND = 1.3
 
 
 def lends(atoms: Atoms, most_atoms: int) -> bool:
-    """Whether a structure has a type to lend: a crystal of at most so many atoms, of elements on the scale."""
+    """Whether a structure has a type to lend: a crystal of at most so many atoms, all on the scale."""
     return bool(atoms.pbc.all()) and len(atoms) <= most_atoms and set(atoms.numbers.tolist()) <= set(SCALE)
 
 

@@ -17,7 +17,8 @@ from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.filters import Rules, is_held_out
 from jmp_calc.training.pretraining.holdout import exclusions, held_out
-from jmp_calc.training.pretraining.mixture import Made, MixtureSet, load_mixture, mixture_of
+from jmp_calc.training.pretraining.made import Made
+from jmp_calc.training.pretraining.mixture import MixtureSet, load_mixture, mixture_of
 from tests.training.helpers.mixture_data import labelled
 
 DATA = os.environ.get("JMP_CALC_DATA")
