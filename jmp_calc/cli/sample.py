@@ -23,12 +23,15 @@ Examples:
   jmp-calc sample molecules -n 10000 --start 10000 --seed 3 --exclude holdout.smi
   jmp-calc sample crystals -n 20000 --atoms 1-20 -o crystals
   jmp-calc sample crystals -n 5000 --like known.cif --like relaxed.extxyz
+  jmp-calc sample crystals -n 5000 --like known.cif --relax jmp-xs --head pbe-u
   jmp-calc sample POSCAR md.traj -n 500 --md jmp-xs --temperature 300-1200
   jmp-calc sample molecules --share dimer=0 --share pair=0.3 --elements H,C,N,O
 
 Sample i depends on the seed and on i alone: --start and --count cut one set into shards. A run that was
 stopped goes on when the same command is given again."""
 
+MOST_REASONS = 6
+"""Reasons of refused attempts that are printed."""
 SAMPLE = Arguments("sampling.sample", "sample")
 
 
@@ -44,7 +47,12 @@ SAMPLE = Arguments("sampling.sample", "sample")
 @SAMPLE.option("--exclude", argument="exclude", type=click.Path(exists=True, dir_okay=False))
 @SAMPLE.option("--like", argument="like", metavar="FILE", multiple=True, default=())
 @click.option(
-    "--md", "model", default=None, metavar="MODEL", help="Heat the structures of FILE with this model."
+    "--md",
+    "--relax",
+    "model",
+    default=None,
+    metavar="MODEL",
+    help="Relax half of the crystals for a few steps, or heat half of FILE, with this model.",
 )
 @CALCULATOR.option("--head", argument="head")
 @SAMPLE.option("--temperature", argument="temperature", metavar="LOW-HIGH", default="100-1500")
@@ -140,6 +148,9 @@ def _lines(result: SampleResult) -> list[str]:
         f"left out: {result.near_copies} near copies, {result.missing} without a sample",
     ]
     if result.refused:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in result.refused.items())
+        told = list(result.refused.items())
+        reasons = ", ".join(f"{reason} {count}" for reason, count in told[:MOST_REASONS])
+        if len(told) > MOST_REASONS:
+            reasons += f", {len(told) - MOST_REASONS} other reasons (summary.yaml)"
         lines.append(f"attempts that another one followed: {reasons}")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -33,6 +34,7 @@ from .geometry import CLOSEST
 from .like import LikeChemistry
 from .prototypes import LIKE
 from .refusals import Refused, first_made
+from .relaxing import relaxed
 from .small import dimer_atoms
 from .species import VOLUMES
 
@@ -58,12 +60,14 @@ class CrystalSource:
         excluded: Excluded,
         seed: int,
         like: Sequence[Atoms] = (),
+        calculator: Any = None,
     ) -> None:
-        """``like``: crystals whose structure types are drawn beside the built-in ones."""
+        """``like``: crystals whose structure types are drawn beside the built-in ones; ``calculator``: any of
+        ASE, that relaxes; None: no crystal is relaxed."""
         self.least, self.most = atoms
         self.elements, self.shares, self.seed = tuple(sorted(elements)), shares, seed
         self.chemistry, self.excluded = CrystalChemistry(elements, self.most), excluded
-        self.like = LikeChemistry(like, elements, self.most)
+        self.like, self.calculator = LikeChemistry(like, elements, self.most), calculator
         self._makers: dict[str, Callable[[Generator, Occupied], Atoms | None]] = {
             "perfect": self._perfect,
             "strained": self._strained,
@@ -75,6 +79,7 @@ class CrystalSource:
             "surface": self._surface,
             "random": self._random,
             "melted": self._melted,
+            "relaxed": self._relaxed,
         }
 
     def draw(self, index: int, refused: Counter[str]) -> Atoms | None:
@@ -163,6 +168,11 @@ class CrystalSource:
         """Hot and dense: atoms far from their places, but not in each other's."""
         made = scaled(self._cell(rng, crystal, 4), rng.uniform(0.5, 1.25))
         return pushed_apart(rattled(rng, made, 0.15, 0.8), rng.uniform(0.65, 0.9))
+
+    def _relaxed(self, rng: Generator, crystal: Occupied) -> Atoms:
+        """On the way to a minimum of the calculator, or there."""
+        made = scaled(self._cell(rng, crystal, 2, SMALL_CELL), rng.uniform(0.92, 1.1))
+        return relaxed(rng, rattled(rng, made, 0.01, 0.2), self.calculator)
 
     def _mixture(self, rng: Generator) -> Atoms:
         """A melt of up to as many elements as it has atoms."""

@@ -119,7 +119,7 @@ def opened_source(settings: SampleSettings) -> Source:
         molecules = Excluded() if path is None else excluded_molecules(path)
         return MoleculeSource(*given, molecules, settings.seed)
     crystals = Excluded() if path is None else excluded_crystals(path)
-    return CrystalSource(*given, crystals, settings.seed, settings.like)
+    return CrystalSource(*given, crystals, settings.seed, settings.like, settings.calc)
 
 
 def claim_parts(folder: Path, settings: SampleSettings) -> None:
@@ -148,13 +148,16 @@ def _identity(settings: SampleSettings) -> dict[str, Any]:
 
 
 def _fingerprint(settings: SampleSettings) -> str:
-    """Of one's own structures, those to be like, and the model that heats."""
+    """Of one's own structures, those to be like, and the model that heats or relaxes."""
     hashed = hashlib.sha256()
     for atoms in (*settings.structures, *settings.like):
         for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
             hashed.update(np.ascontiguousarray(array).tobytes())
-    model = getattr(settings.calc, "info", None)
-    hashed.update(repr((type(settings.calc).__name__, getattr(model, "sha256", None))).encode())
+    calc = settings.calc
+    info = getattr(calc, "info", None)
+    hashed.update(
+        repr((type(calc).__name__, getattr(info, "sha256", None), getattr(info, "head", None))).encode()
+    )
     return hashed.hexdigest()
 
 

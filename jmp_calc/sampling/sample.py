@@ -55,8 +55,8 @@ def sample(
         exclude: file of what must not be drawn, one SMILES or one composition per line. Default: None.
         like: crystals, or files of them, whose structure types half of the crystals have, with elements that
             are like theirs; atomic positions are theirs too, relaxed or hot. Default: ().
-        calc: calculator for short molecular dynamics of one's own structures; None: they are not heated.
-            Default: None.
+        calc: calculator that relaxes half of the crystals for a few steps, and heats half of one's own
+            structures by short molecular dynamics; None: neither. Default: None.
         temperature: lowest and highest temperature of these, K. Default: (100.0, 1500.0).
         processes: how many processes draw. Default: 1.
         out: folder for samples.extxyz; a run that was stopped goes on with what is there. Default: None.

@@ -45,6 +45,8 @@ CRYSTAL_SHARES = {
     "dimer": 0.07,
 }
 """The same of crystals."""
+RELAXED_SHARES = {"relaxed": 0.5, **{kind: 0.5 * share for kind, share in CRYSTAL_SHARES.items()}}
+"""The same where a calculator is given."""
 STRUCTURE_SHARES = {"rattled": 0.45, "strained": 0.2, "volume": 0.15, "vacancy": 0.2}
 """The same of one's own structures; molecules are rattled only."""
 HEATED_SHARES = {"thermal": 0.5, **{kind: 0.5 * share for kind, share in STRUCTURE_SHARES.items()}}
@@ -103,7 +105,9 @@ class SampleSettings:
         """Kinds of distortions, and how many of all samples are of each."""
         if self.what == STRUCTURES:
             return STRUCTURE_SHARES if self.calc is None else HEATED_SHARES
-        return MOLECULE_SHARES if self.what == MOLECULES else CRYSTAL_SHARES
+        if self.what == MOLECULES:
+            return MOLECULE_SHARES
+        return CRYSTAL_SHARES if self.calc is None else RELAXED_SHARES
 
     @property
     def all_shares(self) -> Mapping[str, float]:
@@ -130,7 +134,7 @@ class SampleSettings:
             "shares": dict(self.all_shares),
             "exclude": None if self.exclude is None else str(self.exclude),
             **({"n_like": len(self.like)} if self.like else {}),
-            **({} if self.calc is None else {"temperature": list(self.temperature)}),
+            **({"temperature": list(self.temperature)} if own and self.calc is not None else {}),
         }
 
     def _check_own(self) -> None:
@@ -141,8 +145,11 @@ class SampleSettings:
         for name in ("atoms", "elements", "exclude"):
             if own and getattr(self, name) is not None:
                 raise UsageError(f"The argument {name} has no meaning for one's own structures.")
-        if self.calc is not None and not own:
-            raise UsageError("A calculator heats one's own structures only.", hint="name files of structures")
+        if self.calc is not None and self.what == MOLECULES:
+            raise UsageError(
+                "A calculator relaxes crystals and heats one's own structures, no molecules.",
+                hint="sample crystals, or name files of structures",
+            )
         low, high = self.temperature
         if not (math.isfinite(high) and 0 < low <= high):
             raise UsageError(

@@ -67,6 +67,30 @@ def test_crystals_are_like_those_of_a_file(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "those of crystals" in result.stderr
 
 
+def test_a_model_relaxes_half_of_the_crystals_and_what_it_does_not_know_is_counted(
+    run: Run, tmp_path: Path
+) -> None:
+    words = (
+        "sample",
+        "crystals",
+        "-n",
+        30,
+        "--elements",
+        "Cu,Ni,La",
+        "--relax",
+        "jmp-xs-v4",
+        "--head",
+        "pbe",
+    )
+    result = run(*words, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "relaxation: Head 'pbe' was not trained on La" in result.stderr
+    kinds = [a.info["sample_kind"] for a in read_frames(tmp_path / "out" / "samples.extxyz")]
+    assert 10 <= kinds.count("relaxed") <= 18
+    summary = yaml.safe_load((tmp_path / "out" / "summary.yaml").read_text())
+    assert summary["settings"]["shares"]["relaxed"] == 0.5 and summary["model"]["name"] == "jmp-xs-v4"
+
+
 @pytest.mark.parametrize(
     "words, said",
     [
@@ -74,7 +98,7 @@ def test_crystals_are_like_those_of_a_file(run: Run, tmp_path: Path) -> None:
         (("crystals", "--share", "molten=1"), "Unknown kind of crystals"),
         (("crystals", "--atoms", "few"), "no range of numbers"),
         (("crystals", "--elements", "Na,Po"), "drawn with Po"),
-        (("crystals", "--md", "jmp-xs"), "heats one's own"),
+        (("molecules", "--relax", "jmp-xs"), "relaxes crystals and heats one's own"),
         (("nothing.cif",), "No such file"),
         (("crystals", "--like", "nothing.cif"), "No such file"),
     ],

@@ -10,6 +10,8 @@ import pytest
 import spglib
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
 from ase.io import write
 
 from jmp_calc.errors import UsageError
@@ -20,6 +22,8 @@ from jmp_calc.sampling.distortions import closest_ratio, pushed_apart, random_ce
 from jmp_calc.sampling.draws import generator
 from jmp_calc.sampling.like import SCALE, LikeChemistry
 from jmp_calc.sampling.prototypes import COVALENT, ELEMENT, IONIC, METALLIC, Prototype, prototypes
+from jmp_calc.sampling.refusals import Refused
+from jmp_calc.sampling.relaxing import relaxed
 from jmp_calc.sampling.run import SampleResult
 from jmp_calc.sampling.sample import sample
 from jmp_calc.sampling.settings import CRYSTAL_SHARES
@@ -290,3 +294,54 @@ def test_like_needs_crystals_that_fit() -> None:
         sample("crystals", count=5, like=[polonium])
     with pytest.raises(UsageError, match="those of crystals"):
         sample("molecules", count=5, like=[crystal_of("NaCl")])
+
+
+RELAXED = dict.fromkeys(CRYSTAL_SHARES, 0.0) | {"relaxed": 1.0}
+
+
+def test_relaxed_crystals_are_nearer_to_a_minimum_of_the_calculator_than_rattled_ones() -> None:
+    settings = dict(count=20, elements=["Cu", "Ni", "Al"], atoms=(2, 12))
+    rattled = dict.fromkeys(CRYSTAL_SHARES, 0.0) | {"rattled": 1.0}
+
+    def largest(found: SampleResult) -> list[float]:
+        forces = []
+        for atoms in found.frames[3:]:
+            atoms.calc = EMT()
+            forces.append(float(np.abs(atoms.get_forces()).max()))
+        return forces
+
+    near = sample("crystals", **settings, shares=RELAXED, calc=EMT())
+    assert {a.info["sample_kind"] for a in near.frames[3:]} == {"relaxed"}
+    assert np.median(largest(near)) < 0.3 * np.median(largest(sample("crystals", **settings, shares=rattled)))
+
+
+def test_a_seed_draws_the_same_relaxed_crystals() -> None:
+    settings = dict(count=6, elements=["Cu", "Ni"], atoms=(2, 8), shares=RELAXED, calc=EMT())
+    for one, other in zip(sample("crystals", **settings).frames, sample("crystals", **settings).frames):
+        assert np.array_equal(one.positions, other.positions) and np.array_equal(one.cell, other.cell)
+
+
+def test_what_the_calculator_cannot_relax_is_counted_with_its_reason() -> None:
+    found = sample("crystals", count=3, elements=["Na", "Cl"], shares=RELAXED, calc=EMT())
+    assert found.missing == 3 and found.refused["relaxation: NotImplementedError"] > 30
+
+
+class Explosive(Calculator):  # type: ignore[misc]
+    """Pushes the cell outwards without end."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms=None, properties=(), system_changes=()):  # type: ignore[no-untyped-def]
+        super().calculate(atoms, properties, system_changes)
+        self.results = {
+            "energy": -atoms.get_volume(),
+            "forces": np.zeros((len(atoms), 3)),
+            "stress": -np.array([1.0] * 3 + [0] * 3),
+        }
+
+
+def test_a_relaxation_that_runs_away_is_refused() -> None:
+    crystal = bulk("Cu")
+    with pytest.raises(Refused, match="ran away"):
+        for index in range(20):
+            relaxed(generator(0, index), crystal, Explosive())

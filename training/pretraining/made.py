@@ -24,6 +24,10 @@ class Made:
     """Symbols that structures are made of; empty: all that the sample and the teacher know."""
     like: tuple[str, ...] = ()
     """Sets with files, whose crystals to train on lend their structure types to half of those of a stage."""
+    relaxed_by: str = ""
+    """Model that relaxes half of a stage's crystals for a few steps; empty: none is relaxed."""
+    relaxed_head: str = ""
+    """Head of that model."""
     draw: int = 0
     """Sets of the same sample with another number have other structures."""
     max_spread: float | None = None
@@ -34,3 +38,9 @@ class Made:
             raise UsageError("Made frames need frames >= 1, valid_frames >= 0 and draw >= 0.", where="recipe")
         if self.like and self.sample != "crystals":
             raise UsageError("Structure types are those of crystals.", where="recipe [like]")
+        if self.relaxed_by and self.sample != "crystals":
+            raise UsageError("Crystals alone are relaxed by a model.", where="recipe [relaxed_by]")
+        if bool(self.relaxed_by) != bool(self.relaxed_head):
+            raise UsageError(
+                "The model that relaxes needs a head, and a head a model.", where="recipe [relaxed_by]"
+            )

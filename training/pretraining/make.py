@@ -78,6 +78,8 @@ class _Lot:
     seed: int
     like: Callable[[], Sequence[Atoms]] | None = None
     """Reads the crystals that half of the frames are like; None: there are none."""
+    is_relaxed: bool = False
+    """Half of the frames are relaxed as the recipe says."""
 
 
 def make_missing(
@@ -104,7 +106,7 @@ def make_missing(
         if made.valid_frames:
             _make(item, made, _Lot(valid, made.valid_frames, mixture.seed), makers, say)
         like = partial(crystals_that_train, mixture, made, data) if made.like else None
-        _make(item, made, _Lot(train, made.frames, seed, like), makers, say)
+        _make(item, made, _Lot(train, made.frames, seed, like, bool(made.relaxed_by)), makers, say)
 
 
 def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
@@ -154,12 +156,14 @@ def _make(item: MixtureSet, made: Made, lot: _Lot, makers: Makers, say: Say) -> 
 
 def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
     """File of the structures; sets with the same sample share it."""
+    from jmp_calc import JMPCalculator
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
     draw = f"-{made.draw}" if made.draw else ""
     alike = "" if lot.like is None else "".join(f"-like-{name}" for name in made.like)
-    folder = lot.part / f"{made.sample}-{lot.frames}{elements}{draw}{alike}"
+    relaxed = f"-relaxed-{made.relaxed_by}-{made.relaxed_head}" if lot.is_relaxed else ""
+    folder = lot.part / f"{made.sample}-{lot.frames}{elements}{draw}{alike}{relaxed}"
     path = folder / SAMPLES
     if not path.is_file():
         say(f"sampling {lot.frames} {made.sample} for {lot.part.name}")
@@ -171,6 +175,7 @@ def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
             elements=made.elements or None,
             exclude=exclusions(made.sample, lot.part / f"exclude-{made.sample}.txt"),
             like=() if lot.like is None else lot.like(),
+            calc=JMPCalculator(made.relaxed_by, head=made.relaxed_head) if lot.is_relaxed else None,
             processes=makers.processes,
             out=folder,
         )

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.pretraining.build_pack import build
 from jmp_calc.training.pretraining.compounds import formula_of, is_compound, validates
+from jmp_calc.training.pretraining.made import Made
 from jmp_calc.training.pretraining.make import Makers, Teacher, crystals_that_train, make_missing, read_makers
 from jmp_calc.training.pretraining.mixture import Mixture, mixture_of
 from jmp_calc.training.pretraining.pack import Packed, load_packed, save_packed
@@ -127,6 +128,36 @@ def test_crystals_cannot_be_like_those_of_a_set_without_files(tmp_path: Path) ->
         like_mixture(like=["knwon"])
     with pytest.raises(UsageError, match="there are no data"):
         make_missing(like_mixture(), Shards(tmp_path, 1), 7, Makers({}), lambda line: None)
+
+
+def test_half_of_the_crystals_of_a_stage_are_relaxed_by_a_model(tmp_path: Path) -> None:
+    made = {**CONTENT["sets"]["alloys"]["made"], "frames": 12, "valid_frames": 4, "elements": ["Al", "Ni"]}
+    made |= {"relaxed_by": "jmp-xs-v4", "relaxed_head": "pbe"}
+    sets = {"alloys": {**CONTENT["sets"]["alloys"], "made": made}}
+    mixture, shards = mixture_of({**CONTENT, "sets": sets}), Shards(tmp_path, 1)
+    make_missing(mixture, shards, 7, Makers({}), lambda line: None)
+    kinds = {
+        part.name: [
+            a.info["sample_kind"] for file in part.glob("crystals-*/samples.extxyz") for a in read(file, ":")
+        ]
+        for part in shards.parts
+    }
+    train, valid = (kinds[part.name] for part in shards.parts)
+    assert 4 <= train.count("relaxed") <= 8 and "relaxed" not in valid
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        ({"relaxed_by": "jmp-xs-v4"}, "needs a head"),
+        ({"relaxed_head": "pbe"}, "needs a head"),
+        ({"relaxed_by": "jmp-xs-v4", "relaxed_head": "pbe", "sample": "molecules"}, "Crystals alone"),
+    ],
+)
+def test_what_relaxes_is_a_model_with_a_head(changed: dict[str, str], said: str) -> None:
+    made = {"sample": "crystals", "calculator": "emt", "frames": 3, **changed}
+    with pytest.raises(UsageError, match=said):
+        Made(**made)  # type: ignore[arg-type]
 
 
 def test_compounds_that_validate_are_not_trained_on(mixture: Mixture, shards: Shards) -> None:
