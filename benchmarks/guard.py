@@ -6,7 +6,8 @@
 
 jmp-xs with the uncertainty of its last layer. A first picosecond at 300 K says which standard deviations are usual;
 the limit is FACTOR times the largest of them. Then 20 ps at 300 K must come to their end, and the same structure,
-heated by 1000 K in every picosecond, must be stopped. Rows: benchmarks/results/guard.yaml.
+heated by 1000 K in every picosecond, must be stopped. Rows: benchmarks/results/guard.yaml. A run that was stopped
+goes on in --work.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from jmp_calc.errors import GuardError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from jmp_calc.workflows.md import MDResult
 
 FACTOR = 4.0
 KELVIN, PICOSECONDS = 300.0, 20.0
@@ -46,30 +49,40 @@ def main() -> None:
     )
     parser.add_argument("--systems", nargs="*", choices=list(systems()), default=list(systems()))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--work", type=Path, default=Path("runs/guard"), help="folder of the runs")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "guard.yaml")
     args = parser.parse_args()
     for name in () if args.table else args.systems:
         if name not in read_rows(args.output):
-            write_row(args.output, name, watched(systems()[name]), what=WHAT, threads=1, order=())
+            row = watched(systems()[name], args.work / name)
+            write_row(args.output, name, row, what=WHAT, threads=1, order=())
     for name, row in read_rows(args.output).items():
         print(f"{name}: {row}")
 
 
-def watched(atoms: Atoms) -> dict[str, Any]:
-    """One row: the limit, the quiet run, the heated one."""
+def watched(atoms: Atoms, work: Path) -> dict[str, Any]:
+    """One row: the limit, the quiet run, the heated one; each in a folder of ``work``."""
     atoms.calc = JMPCalculator("jmp-xs", uncertainty="last-layer", device="cpu")
     steps = int(1000 * PICOSECONDS)
-    first = md(atoms, temperature_k=KELVIN, steps=1000, stats_every=1)
-    usual = deviations(first.columns, first.stats, len(atoms))
-    limit = FACTOR * float(usual.max())
-    quiet = md(atoms, temperature_k=KELVIN, steps=steps, stats_every=10, seed=1, max_uncertainty_mev=limit)
+    ran(atoms, work / "first", temperature_k=KELVIN, steps=1000, stats_every=1)
+    limit = FACTOR * largest_deviation(work / "first", len(atoms))
+    quiet = ran(
+        atoms,
+        work / "quiet",
+        temperature_k=KELVIN,
+        steps=steps,
+        stats_every=10,
+        seed=1,
+        max_uncertainty_mev=limit,
+    )
     row = {
+        "model_sha256": atoms.calc.info.sha256,
         "limit_mev_per_atom": limit,
         "quiet_ps": quiet.time_ps,
-        "quiet_largest_mev_per_atom": float(deviations(quiet.columns, quiet.stats, len(atoms)).max()),
+        "quiet_largest_mev_per_atom": largest_deviation(work / "quiet", len(atoms)),
     }
     try:
-        hot = md(atoms, schedule=HEATING, stats_every=10, seed=1, max_uncertainty_mev=limit)
+        hot = ran(atoms, work / "hot", schedule=HEATING, stats_every=10, seed=1, max_uncertainty_mev=limit)
     except GuardError as error:
         stopped = int(str(error.where).split()[-1])
         return {
@@ -78,12 +91,32 @@ def watched(atoms: Atoms) -> dict[str, Any]:
             "heated_to_k": KELVIN + 1e-3 * HEATING_K_PER_PS * stopped,
             "reason": error.fact,
         }
-    return {**row, "stopped_at_ps": None, "heated_to_k": float(hot.stats[-1][2]), "reason": "was not stopped"}
+    return {
+        **row,
+        "stopped_at_ps": None,
+        "heated_to_k": float(hot.stats[-1][hot.columns.index("temperature_K")]),
+        "reason": "was not stopped",
+    }
 
 
-def deviations(columns: tuple[str, ...], stats: np.ndarray, n_atoms: int) -> np.ndarray:
-    """Standard deviations of the energy in the rows of a run, meV per atom."""
-    return 1000 * stats[:, columns.index("energy_std_eV")] / n_atoms
+def ran(atoms: Atoms, folder: Path, **settings: Any) -> MDResult:
+    """The run in ``folder``, from its restart file on if it was begun."""
+    restart = folder / "restart.npz"
+    return md(
+        atoms,
+        out=folder,
+        restart=restart if restart.exists() else None,
+        plot=False,
+        traj_every=1000,
+        **settings,
+    )
+
+
+def largest_deviation(folder: Path, n_atoms: int) -> float:
+    """Largest standard deviation of the energy in the rows of a run, meV per atom."""
+    path = folder / "stats.dat"
+    columns = path.read_text().splitlines()[0].lstrip("# ").split()
+    return float(1000 * np.loadtxt(path, ndmin=2)[:, columns.index("energy_std_eV")].max() / n_atoms)
 
 
 if __name__ == "__main__":
