@@ -105,13 +105,16 @@ class CrystalSource:
             if occupied is None:
                 raise Refused(f"no {kind}")
             made = occupied
-        if not self.least <= len(made) <= self.most:
-            raise Refused("size")
-        if closest_ratio(made) < (CLOSEST_COMPRESSED if kind in COMPRESSED else CLOSEST):
-            raise Refused("overlapping")
+        self._refuse_unsound(made, CLOSEST_COMPRESSED if kind in COMPRESSED else CLOSEST)
         atoms = Atoms(made.numbers, made.positions, cell=made.cell.array, pbc=made.pbc)
         atoms.info = {"sample_kind": kind, "prototype": name, "composition": composition}
         return atoms
+
+    def _refuse_unsound(self, made: Atoms, closest: float) -> None:
+        if not self.least <= len(made) <= self.most:
+            raise Refused("size")
+        if closest_ratio(made) < closest:
+            raise Refused("overlapping")
 
     def _refuse_excluded(self, composition: str, prototype: str | None) -> None:
         """``prototype``: None for a structure whose type nobody named, which may be any."""
@@ -171,8 +174,10 @@ class CrystalSource:
 
     def _relaxed(self, rng: Generator, crystal: Occupied) -> Atoms:
         """On the way to a minimum of the calculator, or there."""
-        made = scaled(self._cell(rng, crystal, 2, SMALL_CELL), rng.uniform(0.92, 1.1))
-        return relaxed(rng, rattled(rng, made, 0.01, 0.2), self.calculator)
+        cell = self._cell(rng, crystal, 2, min(self.most, max(SMALL_CELL, len(crystal.atoms))))
+        made = rattled(rng, scaled(cell, rng.uniform(0.92, 1.1)), 0.01, 0.2)
+        self._refuse_unsound(made, CLOSEST)  # before the work
+        return relaxed(rng, made, self.calculator)
 
     def _mixture(self, rng: Generator) -> Atoms:
         """A melt of up to as many elements as it has atoms."""

@@ -41,7 +41,7 @@ def trajectory(calc: JMPCalculator, ensemble: str) -> np.ndarray:
 
 
 @pytest.mark.capability("B8")
-@pytest.mark.parametrize("ensemble", ["nve", "npt"])
+@pytest.mark.parametrize("ensemble", ["nve", pytest.param("npt", marks=pytest.mark.slow)])
 def test_trajectories_with_and_without_a_kept_list_are_bit_equal(calc: JMPCalculator, ensemble: str) -> None:
     kept, searched = calc, copy.copy(calc)
     searched._search = ReusedNeighbours(0.0)

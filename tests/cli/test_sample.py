@@ -74,7 +74,7 @@ def test_a_model_relaxes_half_of_the_crystals_and_what_it_does_not_know_is_count
         "sample",
         "crystals",
         "-n",
-        30,
+        10,
         "--elements",
         "Cu,Ni,La",
         "--relax",
@@ -86,7 +86,7 @@ def test_a_model_relaxes_half_of_the_crystals_and_what_it_does_not_know_is_count
     assert result.exit_code == 0, result.stderr
     assert "relaxation: Head 'pbe' was not trained on La" in result.stderr
     kinds = [a.info["sample_kind"] for a in read_frames(tmp_path / "out" / "samples.extxyz")]
-    assert 10 <= kinds.count("relaxed") <= 18
+    assert 2 <= kinds.count("relaxed") <= 7
     summary = yaml.safe_load((tmp_path / "out" / "summary.yaml").read_text())
     assert summary["settings"]["shares"]["relaxed"] == 0.5 and summary["model"]["name"] == "jmp-xs-v4"
 

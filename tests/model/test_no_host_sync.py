@@ -180,8 +180,13 @@ def labelled() -> list[Frame]:
 @pytest.mark.parametrize(
     "name, recompute",
     [
-        *(("smooth", plan) for plan in get_args(Recompute)),
-        ("adaptive, n by size", "nothing"),
+        ("smooth", "nothing"),
+        *(
+            pytest.param("smooth", plan, marks=pytest.mark.slow)
+            for plan in get_args(Recompute)
+            if plan != "nothing"
+        ),
+        pytest.param("adaptive, n by size", "nothing", marks=pytest.mark.slow),
         ("official", "nothing"),
     ],
 )

@@ -45,7 +45,7 @@ def test_training_draws_and_validation_does_not(tmp_path: Path) -> None:
     assert [row.train_loss for row in fit(again, CONFIG).history.rows] == [row.train_loss for row in rows]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_run_has_the_masks_of_the_uninterrupted_one(tmp_path: Path, processes: int) -> None:
     config = replace(CONFIG, epochs=2, processes=processes)
     whole = regularised(tmp_path / "whole")

@@ -196,6 +196,7 @@ def same_errors(one: PretrainResult, other: PretrainResult) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_batches_of_workers_train_like_those_of_one(
     prepared: Prepared, finished: PretrainResult, tmp_path: Path
 ) -> None:
@@ -233,6 +234,7 @@ def test_an_infinite_loss_stops_with_the_set_named_and_finite_weights_saved(
     assert all(torch.isfinite(value).all() for value in state.weights.values())
 
 
+@pytest.mark.slow
 def test_direct_forces_come_first_and_conservative_ones_last(prepared: Prepared, tmp_path: Path) -> None:
     recipe, pack = prepared
     late = with_train(recipe, epochs=4, forces="direct", conservative_after=0.5)
@@ -319,6 +321,7 @@ def test_a_finished_folder_is_not_overwritten(
     assert dataclasses.asdict(again)["n_epochs"] == 1
 
 
+@pytest.mark.slow
 def test_records_on_disk_train_like_the_files_they_come_from(prepared: Prepared, tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
     from jmp_calc.training.records.preprocess import FileInputs, preprocess

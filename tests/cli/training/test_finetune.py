@@ -315,6 +315,7 @@ def test_the_log_has_what_was_printed_and_goes_on(run: Run, tmp_path: Path, data
     assert any("weight_decay: 0.01 -> 0.5" in line for line in again[len(log) :])
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_twice_resumes_to_the_same_weights(
     tmp_path: Path, data: Path, model: str
 ) -> None:

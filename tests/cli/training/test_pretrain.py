@@ -67,12 +67,15 @@ def test_a_recipe_gives_a_model_that_computes(run: Run, tmp_path: Path, recipe: 
     "settings",
     [
         {"mixture.temperature": "inf", "train.optim.pcgrad": True, "train.loss.energy": "l1"},
-        {
-            "mixture.temperature": 1.0,
-            "train.loss.structure_wise": False,
-            "train.optim.weight_decay": 0.1,
-            "train.edge_dropout": 0.1,
-        },
+        pytest.param(
+            {
+                "mixture.temperature": 1.0,
+                "train.loss.structure_wise": False,
+                "train.optim.weight_decay": 0.1,
+                "train.edge_dropout": 0.1,
+            },
+            marks=pytest.mark.slow,
+        ),
         {
             "model.dropout": 0.1,
             "train.optim.ema_decay": 0.5,

@@ -166,6 +166,7 @@ def test_fault_58_paths_with_spaces_and_letters_of_any_language(
     )
 
 
+@pytest.mark.slow
 def test_fault_58_no_home_directory(tmp_path: Path, data: Path, model: str) -> None:
     done = program(
         "finetune", data, "-m", model, "-o", tmp_path / "run", *FAST, HOME=None, XDG_CACHE_HOME=None
@@ -287,9 +288,9 @@ def test_fault_77_clipped_steps_are_reported(run: Run, tmp_path: Path, data: Pat
     [
         (("--clip", 3), "optim.clip_norm: 10.0 -> 3.0"),
         (("--head-name", "other"), "data.start.head: finetuned -> other"),
-        (("--dtype", "float64"), "data.start.dtype: float32 -> float64"),
+        pytest.param(("--dtype", "float64"), "data.start.dtype: float32 -> float64", marks=pytest.mark.slow),
         (("--valid-every", 3), "data.train.frames: 9 -> 7"),
-        (("--from-scratch",), "data.start.from_scratch: False -> True"),
+        pytest.param(("--from-scratch",), "data.start.from_scratch: False -> True", marks=pytest.mark.slow),
     ],
 )
 def test_fault_78_resume_with_something_changed(

@@ -93,6 +93,7 @@ def close(a: list[list[float]], b: list[list[float]]) -> None:
     assert np.abs(np.asarray(a) - np.asarray(b)).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_with_the_whole_batch(two: Outcome, one: Path) -> None:
     """Also where the last batch of an epoch has a single structure."""
     alone = rows(fit(job(one / "whole", World()), CONFIG))

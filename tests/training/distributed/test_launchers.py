@@ -104,6 +104,7 @@ def test_torchrun(folder: Path) -> None:
     same_run(folder, "torchrun", done.stdout + done.stderr)
 
 
+@pytest.mark.slow
 def test_srun(folder: Path) -> None:
     pytest.importorskip("lightning_fabric", reason=reason("distributed"))
     ended = pair(served.command, *command(folder, "srun"), out=folder / "output", launcher=by_srun)

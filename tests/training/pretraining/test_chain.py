@@ -87,6 +87,7 @@ def test_the_next_stage_starts_from_weights_averages_and_references(
     assert after.model.head("organic").force_scale == before.model.head("organic").force_scale
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_stopped_goes_on_and_ends_as_an_undisturbed_one(
     folder: Path, first: Path, tmp_path: Path
 ) -> None:

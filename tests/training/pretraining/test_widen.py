@@ -129,6 +129,7 @@ def test_the_same_widths_are_the_same_stage_and_other_networks_are_refused() -> 
         widened(stage(config(direct, 20)), config(direct, 22), seed=0)
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_widened_begins_with_the_errors_of_the_one_before_and_is_resumed(
     tmp_path: Path,
 ) -> None:

@@ -93,6 +93,7 @@ def everything_reads(out: Path) -> None:
             read(path, ":")
 
 
+@pytest.mark.slow
 def test_killed_four_times_it_ends_with_the_same_weights(tmp_path: Path) -> None:
     data, model = emt_file(tmp_path / "train.extxyz", 12), tiny_model(tmp_path / "tiny.safetensors", "old")
     threads = torch.get_num_threads()

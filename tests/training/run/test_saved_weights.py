@@ -66,7 +66,7 @@ def of_rows(rows: tuple[Row, ...], metric: Metric) -> list[float]:
     [
         (10, {}),
         (60, {}),
-        (120, {"validate_every": 30, "batch_size": 1}),
+        pytest.param(120, {"validate_every": 30, "batch_size": 1}, marks=pytest.mark.slow),
         pytest.param(3000, {"validate_every": 300}, marks=pytest.mark.slow),
         (10, {"lora_rank": 2}),
         (10, {"freeze": "embedding"}),

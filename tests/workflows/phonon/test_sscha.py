@@ -83,6 +83,7 @@ def test_files_and_summary(stiffened: SschaResult, folder: Path) -> None:
     assert len(said["iterations"]) == LONG["iterations"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_computes_nothing_twice(tmp_path: Path) -> None:
     whole, first, second = Bonds(QUARTIC), Bonds(QUARTIC, last=7), Bonds(QUARTIC)
     expected = sscha(crystal(), calc=whole, **FEW)
