@@ -62,17 +62,18 @@ def main() -> None:
     add_data_option(parser)
     parser.add_argument("--model", default="jmp-xs", help="name or file")
     parser.add_argument("--sections", nargs="*", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--crystal-head", help="head for crystals instead of pbe-u; with --results DIR")
     parser.add_argument("--rows", nargs="*", default=["*"], metavar="PATTERN", help="such as volumes/Si")
     parser.add_argument("--work", type=Path, default=Path("runs/model_card"), help="folder of the dynamics")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--again", action="store_true", help="compute rows that are there once more")
     parser.add_argument("--table", action="store_true", help="compute nothing")
     args = parser.parse_args()
-    if args.model != "jmp-xs" and args.results == RESULTS:
-        parser.error("rows of another model than jmp-xs need --results DIR")
+    if (args.model != "jmp-xs" or args.crystal_head) and args.results == RESULTS:
+        parser.error("rows of another model than jmp-xs, or of another head, need --results DIR")
     path = args.results / FILE
     if not args.table:
-        model = CardModel(args.model, args.data, args.work)
+        model = CardModel(args.model, args.data, args.work, args.crystal_head)
         every = [f"{section}/{name}" for section in SECTIONS for name in SECTIONS[section].names(model)]
         chosen = [
             name

@@ -11,11 +11,11 @@ from ase.build import bulk
 from jmp_calc.errors import JMPError
 from jmp_calc.workflows.relax import relax
 
-from .model import CardModel, Head, knows
+from .model import CRYSTALS, CardModel, Head, knows
 from .scans import EquationOfState, birch_murnaghan, minima
 from .teacher_values import of_crystals
 
-LEVEL = "PBE crystals"
+LEVEL = CRYSTALS
 SCALES = np.arange(0.88, 1.1601, 0.02)
 """Of all lengths, about those of the table."""
 DEPTH_EV_PER_ATOM = 0.005

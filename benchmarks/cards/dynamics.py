@@ -20,7 +20,7 @@ from jmp_calc.workflows.md import MDResult, md
 from jmp_calc.workflows.relax import relax
 
 from .crystals import crystals, larger, scaled, teacher_scale
-from .model import CardModel, knows
+from .model import CRYSTALS, CardModel, knows
 
 PICOSECONDS = 10.0
 BROKEN, FORMED = 1.6, 1.05
@@ -52,7 +52,7 @@ class Run:
     @property
     def level(self) -> str:
         """Of theory; liquids are of molecules."""
-        return "PBE crystals" if self.crystal else "wB97X molecules"
+        return CRYSTALS if self.crystal else "wB97X molecules"
 
 
 KEPT = {

@@ -10,9 +10,10 @@ from typing import Any
 from jmp_calc import JMPCalculator
 from jmp_calc.model.config import HeadConfig
 
+CRYSTALS = "PBE crystals"
 LEVELS = {
     "wB97X molecules": ("wb97x-ani2x", "wb97m-d3", "wb97x"),
-    "PBE crystals": ("pbe-u", "pbe"),
+    CRYSTALS: ("pbe-u", "pbe"),
 }
 """Heads that stand for a level of theory, the right one first; models without it fall back, and say so. Of
 jmp-xs-v1 that is wb97m-d3, the only one of its heads for molecules with some skill."""
@@ -40,6 +41,8 @@ class CardModel:
     """Data sets with DFT labels."""
     work: Path
     """Runs of dynamics, which go on after a stop."""
+    crystal_head: str | None = None
+    """Stands for the level of theory of crystals; None: that of ``LEVELS``."""
 
     @functools.cached_property
     def heads(self) -> tuple[HeadConfig, ...]:
@@ -55,6 +58,8 @@ class CardModel:
         """The head that stands for a level of theory; None where the model has none."""
         names = {head.name for head in self.heads}
         right, *_ = LEVELS[level]
+        if level == CRYSTALS and self.crystal_head is not None:
+            return Head(self.crystal_head, f"instead of {right}")
         for name in LEVELS[level]:
             if name in names:
                 return Head(name, "" if name == right else f"there is no head {right}")

@@ -13,7 +13,7 @@ from jmp_calc.io.structures import read_frames
 from jmp_calc.training.pretraining.compounds import formula_of, validates
 from jmp_calc.units import GPA_PER_EV_A3
 
-from .model import CardModel, knows
+from .model import CRYSTALS, CardModel, knows
 
 ELEMENTS = 85
 """That the head of crystals should know."""
@@ -46,10 +46,10 @@ class Unseen:
 SETS = {
     "bpa3_test": Unseen("wB97X molecules", lambda atoms: True, 85.0, compared="ANI-2x 76"),
     "mptrj_sample": Unseen(
-        "PBE crystals", compound_validates, 70.0, compared="Nequix-OAM-1 29, CHGNet 49 (60 frames like these)"
+        CRYSTALS, compound_validates, 70.0, compared="Nequix-OAM-1 29, CHGNet 49 (60 frames like these)"
     ),
     "crystals_tp": Unseen(
-        "PBE crystals",
+        CRYSTALS,
         below_300_gpa,
         440.0,
         7.0,
@@ -89,7 +89,7 @@ def measured(name: str, model: CardModel) -> dict[str, Any]:
     passed = row["forces_mae_mev_per_a"] <= wanted.limit_forces and len(accepted) == len(frames)
     if wanted.limit_stress is not None:
         passed &= row["stress_mae_gpa"] <= wanted.limit_stress
-    if wanted.level == "PBE crystals":
+    if wanted.level == CRYSTALS:
         passed &= row["elements_of_the_head"] is None or row["elements_of_the_head"] >= ELEMENTS
     return row | {"passed": bool(passed)}
 
