@@ -1,8 +1,8 @@
 """Large arrays on a CPU: kept by the process instead of being got from the system in every call.
 
-glibc maps arrays above 32 MiB anew for each allocation, and the system then hands them out page by page: with
-4000 atoms of copper that is more than half of the time of a call (``docs/speed.md``). With the limits raised
-the memory of a large call stays with the process until it ends. ``JMP_CALC_MALLOC=system`` leaves the limits
+glibc maps arrays above 32 MiB anew for each allocation, and gives the end of its heap back between calls; the
+system then hands both out page by page: with 4000 atoms of copper that is more than half of the time of a call
+(``docs/speed.md``). With the limits raised the memory of a call stays with the process until it ends. ``JMP_CALC_MALLOC=system`` leaves the limits
 as they are.
 """
 
@@ -14,8 +14,8 @@ import platform
 from functools import cache
 
 VARIABLE = "JMP_CALC_MALLOC"
-LARGE_BYTES = 2**30
-"""Estimated bytes of a call from which on the limits are raised: below, single arrays are small."""
+LARGE_BYTES = 2**25
+"""Estimated bytes of a call from which on the limits are raised: the memory of smaller ones stays anyway."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LIMITS = {M_MMAP_THRESHOLD: 2**31 - 1, M_TRIM_THRESHOLD: -1}
 """Bytes of an array that is mapped by itself, the most that mallopt takes; and never (-1) to give back free
