@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
+from .arguments import names, structure_list
 from .errors import ModelError, UsageError
 from .graph.policy import PolicyName
 from .graph.skin import ReusedNeighbours
@@ -129,10 +130,10 @@ class JMPCalculator(Calculator):
             tags=tags,
             elements=elements,
             activation_checkpointing=activation_checkpointing,
-            compile=bool(compile),
+            compile=compile,
             compiled=None if compiled is None else absolute(compiled),
             uncertainty=uncertainty,
-            committee=tuple(portable(path) for path in committee),
+            committee=tuple(portable(path) for path in names(committee, "committee")),
         )
         self.implemented_properties = list(available_properties(settings))
         self.evaluator = Evaluator(settings)
@@ -278,10 +279,10 @@ class JMPCalculator(Calculator):
         Raises:
             The errors of ``calculate``, with the number of the structure.
         """
-        from .inference.batching import evaluate_many, listed
+        from .inference.batching import evaluate_many
 
         check_properties(properties, self.implemented_properties)
-        return evaluate_many(self.evaluator, listed(structures), properties)
+        return evaluate_many(self.evaluator, structure_list(structures), properties)
 
     def descriptors(self, structures: Atoms | Iterable[Atoms], *, layer: Layer = "final") -> Descriptors:
         """Invariant features of the atoms of one structure or several, as the network sees them
@@ -296,10 +297,9 @@ class JMPCalculator(Calculator):
             The errors of ``calculate``, with the number of the structure; elements only have to be known to
             some head.
         """
-        from .inference.batching import listed
         from .inference.descriptors import describe
 
-        return describe(self.evaluator, listed(structures), layer)
+        return describe(self.evaluator, structure_list(structures), layer)
 
     def get_hessian(self, atoms: Atoms | None = None, indices: Sequence[int] | None = None) -> Hessian:
         """Second derivatives of the energy by automatic differentiation, in the time of a few evaluations per

@@ -48,6 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         "errors lattice units version samples",
+        "arguments",
         "unread hessian",
         "checks graph machine",
         "model io",

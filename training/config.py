@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from jmp_calc.arguments import plain
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.dropout import Compensation
 from jmp_calc.inference.memory import Checkpointing
@@ -64,6 +65,7 @@ class LossConfig:
     batch."""
 
     def __post_init__(self) -> None:
+        plain(self)
         weights = self.energy_weight, self.forces_weight, self.stress_weight
         for name in ("energy_weight", "forces_weight", "stress_weight", "scalar_weight"):
             _check(
@@ -120,6 +122,7 @@ class StageConfig:
     ``max_time``."""
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self.warmup_epochs >= 0, "warmup_epochs", "must be >= 0")
         _check(self.cosine_epochs >= 0, "cosine_epochs", "must be >= 0")
         _check(
@@ -181,6 +184,7 @@ class OptimConfig:
     """Project out conflicts between the gradients of the data sets (Yu et al. 2020)."""
 
     def __post_init__(self) -> None:
+        plain(self)
         _check(self.lr is None or (self.lr > 0 and math.isfinite(self.lr)), "lr", "must be positive")
         _check(all(0 <= beta < 1 for beta in self.betas), "betas", "must lie in [0, 1)")
         _check(self.weight_decay >= 0, "weight_decay", "must be >= 0")
@@ -258,6 +262,8 @@ class TrainConfig:
     """Seconds between saved states when validations are further apart; may change in a resumed run."""
 
     def __post_init__(self) -> None:
+        plain(self)
+        _check(self.seed >= 0, "seed", "must be >= 0")
         _check(self.save_every_s >= 0, "save_every_s", "must be >= 0 (seconds)")
         _check(self.processes > 0, "processes", "must be positive")
         _check(self.epochs is None or self.epochs > 0, "epochs", "must be positive")

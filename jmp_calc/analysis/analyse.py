@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import structure_list
 from ..errors import JMPWarning
 from ..model.elements import symbol
 from .frames import path_of
@@ -64,7 +65,7 @@ def analyse(
         frames: Sequence[Atoms] = read_frames(trajectory)
         table = table_beside(trajectory) if table is None else table
     else:
-        frames = trajectory
+        frames = structure_list(trajectory, "trajectory")
     path = path_of(frames, frame_fs, discard)
     first = path.frames[0]
     crystal = bool(first.pbc.all()) and all(atoms.cell.rank == 3 for atoms in path.frames)

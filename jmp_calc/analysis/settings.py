@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import plain
 from ..errors import UsageError
 
 
@@ -21,6 +22,7 @@ class AnalyseSettings:
     blocks: int = 5
 
     def __post_init__(self) -> None:
+        plain(self)
         if not 0 <= self.discard < 1:
             raise UsageError(f"The discarded share must be at least 0 and below 1, got {self.discard}.")
         for name in ("frame_fs", "r_max"):

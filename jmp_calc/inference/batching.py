@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from ..errors import JMPError, UsageError
+from ..errors import JMPError
 from ..machine.device import free_memory
 from ..model.cost import GraphCounts
 from .evaluator import Evaluator
@@ -26,20 +26,6 @@ WINDOW = 256
 CPU_BYTES = 2**29
 """Estimated bytes of a batch on a CPU: far more than it takes to make the number of operations
 unimportant."""
-
-
-def listed(structures: Atoms | Iterable[Atoms]) -> list[Atoms]:
-    """One structure or several as a list; UsageError for anything else."""
-    from ase import Atoms
-
-    found = [structures] if isinstance(structures, Atoms) else list(structures)
-    for number, atoms in enumerate(found):
-        if not isinstance(atoms, Atoms):
-            raise UsageError(
-                f"Structure {number} is of type {type(atoms).__name__}, not an ASE Atoms object.",
-                hint="give one Atoms object or a list of them",
-            )
-    return found
 
 
 def evaluate_many(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from .. import checks
+from ..arguments import one_structure
 from ..errors import UsageError
 from ..graph.policy import PolicyName
 from ..machine.device import choose_device, choose_dtype, free_memory
@@ -230,6 +231,7 @@ def estimate(
         ModelError: no such model or head, or elements that the head was not trained on.
         BadStructureError: a structure that no model can evaluate.
     """
+    atoms = one_structure(atoms)
     settings = Settings(
         model=portable(model),
         head=head,

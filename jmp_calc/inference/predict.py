@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import structure_list
 from ..graph.build import Graph
 from ..graph.policy import PolicyName
 from ..model.config import HeadConfig
-from .batching import evaluate_many, in_batches, listed
+from .batching import evaluate_many, in_batches
 from .evaluator import Evaluator
 from .results import check_results, to_numpy
 from .settings import Elements, Settings, portable
@@ -177,7 +178,7 @@ def predict_vectors(
 
 def scalars(evaluator: Evaluator, structures: Atoms | Iterable[Atoms]) -> NDArray[np.float64]:
     """``predict`` with a model that is open: (S,)."""
-    results = evaluate_many(evaluator, listed(structures), ("energy",))
+    results = evaluate_many(evaluator, structure_list(structures), ("energy",))
     return np.array([found["energy"] for found in results], dtype=np.float64)
 
 
@@ -207,7 +208,7 @@ def probabilities(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _outputs(evaluator: Evaluator, structures: Atoms | Iterable[Atoms], width: int) -> NDArray[np.float64]:
     """(S, width) what the head gives, finite; (S, 1) of a binary head."""
-    many = listed(structures)
+    many = structure_list(structures)
     width = 1 if evaluator.head.kind == "binary" else width
 
     def compute(_: Sequence[Atoms], graphs: Sequence[Graph]) -> list[NDArray[np.float64]]:

@@ -9,12 +9,12 @@ import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..arguments import plain
 from ..errors import JMPWarning, ModelError, UsageError
 from ..graph.neighbours import NeighbourSearch, neighbour_edges
 from ..graph.policy import GraphPolicy, PolicyName
@@ -101,13 +101,16 @@ def portable(model: str | os.PathLike[str]) -> str:
     """
     from ..zoo.registry import load_registry
 
+    if not isinstance(model, str | os.PathLike):
+        raise UsageError(f"The model must be a name or a path, got {model!r}.", hint="such as 'jmp-xs'")
     text = os.fspath(model)
     return text if text in load_registry() else absolute(text)
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """The absolute path of what exists; other text as it is, for an error in the user's words."""
-    return str(Path(path).absolute()) if exists(Path(path)) else os.fspath(path)
+    text = os.fspath(path)
+    return str(Path(text).absolute()) if text and exists(Path(text)) else text
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
@@ -117,6 +120,10 @@ def dtype_name(dtype: str | torch.dtype) -> str:
 
 def check_settings(settings: Settings) -> None:
     """UsageError naming the first argument that is not one of its choices or not a positive number."""
+    plain(settings)
+    for name in ("head", "compiled"):
+        if getattr(settings, name) == "":
+            raise UsageError(f"{name}='' names nothing.", hint=f"leave {name} out, or write None")
     for name, choices in CHOICES.items():
         value = getattr(settings, name)
         if value not in choices:
@@ -124,8 +131,6 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name}={value!r} is not a choice.", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
-        if value is not None and not isinstance(value, Real):
-            raise UsageError(f"{name} must be a number, got {value!r}.")
         if value is not None and not float(value) > 0:
             raise UsageError(f"{name} must be positive, got {value!r}.")
     if settings.compile and settings.compiled is not None:
@@ -157,6 +162,11 @@ def choose_head(
         name = config.default_heads.of(kind)
     if name is None and len(fitting) == 1:
         name = fitting[0].name
+    if name is None and not fitting:
+        raise ModelError(
+            f"{settings.model} has no head that gives {_article(gives)}: {describe_heads(config.heads)}.",
+            hint="jmp-calc finetune --target KEY makes one",
+        )
     if name is None:
         raise ModelError(
             f"{settings.model} has {len(names)} heads and no default: {describe_heads(config.heads)}.",
@@ -188,7 +198,7 @@ def choose_head(
 
 def asked_name(config: ModelConfig, settings: Settings) -> str | None:
     """Present name of the head that the settings mean whatever the structure; None: they mean none."""
-    name = settings.head or config.default_head
+    name = config.default_head if settings.head is None else settings.head
     return None if name is None else config.present_name(name)
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,10 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError
+from ..errors import JMPWarning, ModelError
 from ..io.outdir import check_free, claimed, with_prefix
 from ..io.progress import Progress
+from ..io.structures import iter_frames
 from ..machine.signals import Interrupted
 from .finish import KINDS, LABELLED, LEFT_OUT, Limits, Outcome, finish
 from .labels import TeacherFacts
@@ -74,8 +76,8 @@ class LabelResult:
         return f"<LabelResult: {self.n_frames} frames by {self.facts.method}, {left} left out>"
 
     def require_some(self) -> None:
-        """ModelError where nothing has labels, with the first reason."""
-        if self.n_frames + self.n_added == 0:
+        """ModelError where nothing of the input has labels, with the first reason."""
+        if self.n_frames == 0 and (self.left_out or self.n_added == 0):
             reasons = "; ".join(self.examples.values())
             raise ModelError(
                 f"None of the {sum(self.left_out.values())} structures has labels.",
@@ -200,10 +202,19 @@ def run_label(
         store = Store(parts, retry=settings.retry)
         with _Count(total, quiet=quiet) as count:
             answer_all(_plan(source, facts, settings), crew, first, store, count)
+    earlier = count_frames(folder / with_prefix(LABELLED, prefix)) if resume else 0
     limits = Limits(settings.max_force, settings.max_spread)
     paths = (folder / with_prefix(LABELLED, prefix), folder / with_prefix(LEFT_OUT, prefix))
     outcome = finish(_plan(source, facts, settings), store, facts, limits, paths)
+    if outcome.frames + outcome.added + sum(outcome.left_out.values()) < earlier:
+        text = f"{LABELLED} had {earlier} frames before, and has {outcome.frames + outcome.added} now"
+        warnings.warn(f"{text}: this run has another input", JMPWarning, stacklevel=2)
     return _result(paths[0], outcome, facts, count)
+
+
+def count_frames(path: Path) -> int:
+    """Frames of an extended XYZ file; 0 where there is none."""
+    return sum(1 for _ in iter_frames(path)) if path.exists() else 0
 
 
 def plan_of(source: Source, settings: LabelSettings) -> tuple[TeacherFacts, list[Window]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import plain
 from ..errors import UsageError
 
 
@@ -33,6 +34,12 @@ class LabelSettings:
     retry: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.calculator, str):
+            raise UsageError(
+                "The calculator that labels is given by its name.",
+                hint="such as 'tblite', 'jmp-xs', or 'package.module:factory' for any of ASE",
+            )
+        plain(self)
         if not self.calculator.strip():
             raise UsageError("The calculator has no name.", hint="name a teacher, such as tblite")
         for name, unit in (("timeout", "s"), ("max_force", "eV/Å"), ("max_spread", "eV/Å")):

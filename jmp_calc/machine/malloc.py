@@ -1,9 +1,9 @@
 """Large arrays on a CPU: kept by the process instead of being got from the system in every call.
 
-glibc maps arrays above 32 MiB anew for each allocation, and gives the end of its heap back between calls; the
-system then hands both out page by page: with 4000 atoms of copper that is more than half of the time of a call
-(``docs/speed.md``). With the limits raised the memory of a call stays with the process until it ends. ``JMP_CALC_MALLOC=system`` leaves the limits
-as they are.
+glibc maps arrays above 32 MiB anew for each allocation, and gives the end of its heap back between calls;
+the system then hands both out page by page: with 4000 atoms of copper that is more than half of the time of
+a call (``docs/speed.md``). With the limits raised the memory of a call stays with the process until it ends.
+``JMP_CALC_MALLOC=system`` leaves the limits as they are.
 """
 
 from __future__ import annotations

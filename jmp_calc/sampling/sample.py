@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import names
 from ..checks import check_sound
+from ..errors import UsageError
 from ..io.files import find_structures
 from ..io.reader import UNLABELLED_SUFFIXES
 from ..io.structures import iter_named
 from .run import SampleResult, sample_set
-from .settings import STRUCTURES, SampleSettings
+from .settings import STRUCTURES, SampleSettings, read_elements
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -77,7 +79,7 @@ def sample(
         start=start,
         seed=seed,
         atoms=atoms,
-        elements=None if elements is None else tuple(elements),
+        elements=None if elements is None else read_elements(" ".join(names(elements, "elements"))),
         shares=shares,
         exclude=None if exclude is None else Path(exclude),
         like=read_own(like),
@@ -89,17 +91,23 @@ def sample(
 
 
 def read_own(given: Sequence[str | os.PathLike[str] | Atoms]) -> tuple[Atoms, ...]:
-    """One's own structures, from files where they are names, each with its ``origin``.
+    """One's own structures, from files where they are names, each with its ``origin``; also one alone.
 
     Raises:
-        BadInputError: a file that cannot be read, or a structure that no calculator can take.
+        BadInputError: a file that cannot be read, or a structure that no calculator can take. UsageError:
+            neither.
     """
     from ase import Atoms
 
     found = []
-    for number, one in enumerate(given):
+    for number, one in enumerate([given] if isinstance(given, str | os.PathLike | Atoms) else given):
         if isinstance(one, Atoms):
             found.append(_with_origin(one, f"structure {number}"))
+        elif not isinstance(one, str | os.PathLike):
+            raise UsageError(
+                f"Structure {number} is of type {type(one).__name__}, neither Atoms nor a file.",
+                hint="give Atoms objects, or names of files",
+            )
         else:
             specs = find_structures([os.fspath(one)], UNLABELLED_SUFFIXES)
             found += [_with_origin(f.atoms, f"{Path(f.spec).name}@{f.number}") for f in iter_named(specs)]

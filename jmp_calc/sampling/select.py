@@ -8,7 +8,7 @@ Example: ``select(pool, calc=JMPCalculator("run/best.safetensors", uncertainty="
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import a_calculator, plain, structure_list
 from ..errors import BadInputError, UsageError
 from ..io.progress import Progress
 from ..io.structures import windows
@@ -41,6 +42,7 @@ class SelectSettings:
     max_uncertainty_mev: float | None = None
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.n < 1:
             raise UsageError(f"The number n must be at least 1, got {self.n}.")
         limit = self.max_uncertainty_mev
@@ -81,18 +83,18 @@ class Selection:
 
 
 def select(
-    pool: Sequence[Atoms],
+    pool: Iterable[Atoms],
     *,
     calc: Calculator,
     n: int = SelectSettings.n,
-    known: Sequence[Atoms] = (),
+    known: Iterable[Atoms] = (),
     max_uncertainty_mev: float | None = SelectSettings.max_uncertainty_mev,
     quiet: bool = True,
 ) -> Selection:
     """Pick structures that are worth labelling.
 
     Args:
-        pool: structures, with labels or without.
+        pool: structures, with labels or without; of copies the first is taken.
         calc: calculator with an uncertainty, such as JMPCalculator(..., uncertainty="last-layer"); one
             without descriptors picks by uncertainty alone.
         n: how many to pick. Default: 50.
@@ -110,7 +112,8 @@ def select(
             be evaluated.
     """
     settings = SelectSettings(n=n, max_uncertainty_mev=max_uncertainty_mev)
-    if "energy_std" not in getattr(calc, "implemented_properties", ()):
+    pool, known = structure_list(pool, "pool"), structure_list(known, "known")
+    if "energy_std" not in getattr(a_calculator(calc), "implemented_properties", ()):
         raise UsageError(
             "The calculator gives no energy_std to select by.",
             hint="use JMPCalculator(..., uncertainty='last-layer') (--uncertainty last-layer or committee)",
@@ -125,7 +128,10 @@ def select(
     if limit is not None:
         for number in np.flatnonzero(looked.std_mev > limit).tolist():
             left_out[number] = f"uncertainty {looked.std_mev[number]:.0f} meV/atom, beyond the limit"
-    candidates = np.array([i for i in range(len(pool)) if i not in left_out], dtype=np.int64)
+    free = np.array([i for i in range(len(pool)) if i not in left_out], dtype=np.int64)
+    for number, first in _repeats(looked.features[free]).items():
+        left_out[int(free[number])] = f"it is a copy of structure {free[first]}"
+    candidates = np.array([i for i in free.tolist() if i not in left_out], dtype=np.int64)
     if not len(candidates):
         reason = next(iter(left_out.values()), "the pool is empty")
         raise BadInputError("No structure of the pool can be selected.", where=f"the first: {reason}")
@@ -240,6 +246,20 @@ def _copies(features: NDArray[np.float64], known: NDArray[np.float64]) -> NDArra
         return np.zeros(0, dtype=np.int64)
     distance, _ = cKDTree(known[sound]).query(features[rows])
     return np.flatnonzero(rows)[distance <= SAME]
+
+
+def _repeats(features: NDArray[np.float64]) -> dict[int, int]:
+    """Rows (P, D) that are, but for rounding, an earlier one, and the number of the first of these."""
+    from scipy.spatial import cKDTree
+
+    rows = np.flatnonzero(np.isfinite(features).all(axis=1)) if features.shape[1] else np.zeros(0, dtype=int)
+    found: dict[int, int] = {}
+    if len(rows):
+        pairs = cKDTree(features[rows]).query_pairs(SAME, output_type="ndarray")
+        for first, second in sorted(rows[np.sort(pairs, axis=1)].tolist()):
+            if first not in found:
+                found.setdefault(second, first)
+    return found
 
 
 def _frame(atoms: Atoms, rank: int, std_mev: float) -> Atoms:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import plain
 from ..errors import UsageError
 from ..model.elements import SYMBOLS, symbol
 from .species import CRYSTAL_ELEMENTS
@@ -73,6 +74,7 @@ class SampleSettings:
     temperature: tuple[float, float] = (100.0, 1500.0)
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.what not in (MOLECULES, CRYSTALS, STRUCTURES):
             raise UsageError(f"Nothing is known about '{self.what}'.", hint=f"{MOLECULES} or {CRYSTALS}")
         self._check_own()

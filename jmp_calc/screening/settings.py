@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from types import UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from ..arguments import plain
 from ..errors import UsageError
 from ..workflows.md_settings import MDSettings
 from ..workflows.phonon.settings import PhononSettings
@@ -53,6 +54,7 @@ class ScreenSettings:
     retry: bool = False
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.task not in get_args(Task):
             raise UsageError(f"Unknown task '{self.task}'.", hint=f"one of {', '.join(get_args(Task))}")
         wanted = SETTINGS[self.task]

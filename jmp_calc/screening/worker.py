@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..arguments import a_calculator
 from ..errors import JMPWarning
 from ..machine.device_claim import use_own_device
 from ..workflows.answers import Calculators
@@ -89,8 +90,9 @@ def _opened(calculator: bytes) -> Calculators:
 
 
 def made(given: Any) -> Calculator:
-    """A calculator, or what a function or class makes."""
-    return given if hasattr(given, "get_property") and not isinstance(given, type) else given()
+    """A calculator, or what a function or class makes; UsageError where that is none."""
+    makes = (callable(given) and not hasattr(given, "get_property")) or isinstance(given, type)
+    return a_calculator(given() if makes else given)
 
 
 def packed(calculator: Made) -> bytes:

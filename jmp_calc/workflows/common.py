@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import a_calculator, one_structure
 from ..checks import check_sound, describe_constraints
 from ..errors import JMPWarning, UsageError
 from ..io.atomic import replacing
@@ -48,11 +49,13 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
     input, and training would take them for labels of the frames that are written.
 
     Raises:
-        UsageError: no calculator is attached. BadStructureError: a structure that cannot be evaluated; it is
-            named here, before optimizers, integrators and spglib see NaN or a cell without volume.
+        UsageError: no Atoms, no calculator, or what was given is none. BadStructureError: a structure that
+            cannot be evaluated; it is named here, before optimizers, integrators and spglib see NaN or a cell
+            without volume.
         ModelError: a JMPCalculator that computes structures of the other kind (molecules, periodic ones).
     """
-    calc = calc or atoms.calc
+    atoms = one_structure(atoms)
+    calc = atoms.calc if calc is None else a_calculator(calc)
     if calc is None:
         raise UsageError("The structure has no calculator.", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)

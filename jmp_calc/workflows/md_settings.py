@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from ..arguments import plain
 from ..errors import JMPWarning, UsageError
 from .common import energy_std, has_stress, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
@@ -79,6 +80,7 @@ class MDSettings:
     analyse: bool = False
 
     def __post_init__(self) -> None:
+        plain(self)
         _positive("timestep_fs", self.timestep_fs)
         _positive("temperature_k", self.temperature_k)
         for name in ("friction_per_ps", "thermostat_time_fs", "barostat_time_fs", "max_uncertainty_mev"):
@@ -128,6 +130,11 @@ class MDSettings:
             )
         if named.ensemble != "nve" and self.temperature_k is None and self.schedule is None:
             raise UsageError(f"The {named.ensemble} ensemble needs a temperature.")
+        if self.velocities == "new" and self.temperature_k is None and self.schedule is None:
+            raise UsageError(
+                "New velocities need a temperature.",
+                hint="give temperature_k (--temp), or velocities='keep' (--velocities keep)",
+            )
         return replace(named, **filled)._scheduled()
 
     def _named(self) -> MDSettings:

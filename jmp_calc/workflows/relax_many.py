@@ -7,11 +7,12 @@ result.rows[0].outcome.atoms, result.failed
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import a_calculator, structure_list
 from ..errors import UsageError
 from ..io.journal import Journal
 from ..io.outdir import check_free, claimed, with_prefix
@@ -68,7 +69,7 @@ class RelaxManyResult(Rows):
 
 
 def relax_many(
-    structures: Sequence[Atoms],
+    structures: Iterable[Atoms],
     *,
     calc: Calculator | None = None,
     fmax: float = RelaxSettings.fmax,
@@ -126,7 +127,7 @@ def relax_many(
         symprec=symprec,
         guard=guard,
     )
-    frames = [NamedFrame(atoms, "", number) for number, atoms in enumerate(structures)]
+    frames = [NamedFrame(atoms, "", number) for number, atoms in enumerate(structure_list(structures))]
     run = ManyRun(frames, settings, calc, together)
     if out is None:
         return run.result(None, quiet=quiet)
@@ -148,6 +149,7 @@ class ManyRun:
         """UsageError for no structures, one without a calculator, or none at a time."""
         if not frames:
             raise UsageError("No structure was given.")
+        calc = None if calc is None else a_calculator(calc)
         if together < 1:
             raise UsageError(f"At least one structure must be relaxed at a time, got {together}.")
         if calc is None and any(frame.atoms.calc is None for frame in frames):

@@ -143,6 +143,7 @@ class Relaxation:
         if self.settings.cell != "none":
             stress = tuple(float(s) * GPA_PER_EV_A3 for s in kept.calc.results["stress"])
         atoms = kept.copy()
+        atoms.info = dict(self.atoms.info)  # without the step of the frame
         atoms.calc = self.calculator
         return RelaxResult(
             converged=converged,

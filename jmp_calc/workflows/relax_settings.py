@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..arguments import plain
 from ..errors import UsageError
 from .pressures import check_pressure
 
@@ -28,6 +29,7 @@ class RelaxSettings:
     guard: bool = True
 
     def __post_init__(self) -> None:
+        plain(self)
         for word, name, unit in (("force limit", "fmax", "eV/Å"), ("tolerance", "symprec", "Å")):
             value = getattr(self, name)
             if not (value > 0 and np.isfinite(value)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import JMPWarning, UsageError
+from ..errors import BadInputError, JMPWarning, UsageError
 from .md_settings import MDSettings
 
 if TYPE_CHECKING:
@@ -68,11 +68,13 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
     them.
 
     Raises:
-        UsageError: no velocities to keep.
+        UsageError: no velocities to keep. BadInputError: such that are not finite.
     """
     from ase import units
 
-    present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() > 0
+    present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() != 0
+    if settings.velocities == "keep" and present and not np.isfinite(atoms.get_momenta()).all():
+        raise BadInputError("A velocity is NaN or infinite.", hint="use velocities='new'")
     if settings.velocities == "keep":
         if not present:
             raise UsageError("The structure has no velocities to keep.", hint="use velocities='new'")

@@ -169,6 +169,11 @@ def test_nothing_labelled_is_an_error(tmp_path: Path) -> None:
     assert "does not know" in str(caught.value.hint)
 
 
+def test_isolated_atoms_alone_are_no_labels_of_the_input(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="None of the 3 structures has labels"):
+        label([molecule("N2") for _ in range(3)], EMT_NAME, out=tmp_path, max_force=1e-9)
+
+
 def test_who_labelled_is_written_beside_the_frames(labelled: LabelResult) -> None:
     record = yaml.safe_load(labelled.path.with_name("teacher.yaml").read_text())
     assert record["calculator"] == EMT_NAME and record["method"] == "emt"

@@ -10,7 +10,7 @@ import ase.io
 import pytest
 from ase import Atoms
 
-from jmp_calc.errors import UsageError
+from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.labelling.label import label
 from tests.labelling.test_label import EMT_NAME, MINE, pool
 from tests.programs import JMP_CALC, run, started
@@ -67,6 +67,12 @@ def test_only_what_is_new_is_computed(tmp_path: Path) -> None:
     changed = pool(9)
     changed[4].positions[0, 0] += 0.1
     assert label(changed, resume=True, max_force=1e3, **given).n_computed == 1
+
+
+def test_frames_that_are_gone_from_the_file_are_told(tmp_path: Path) -> None:
+    label(pool(6), EMT_NAME, out=tmp_path, isolated=False)
+    with pytest.warns(JMPWarning, match="had 6 frames before, and has 2 now"):
+        label(pool(2), EMT_NAME, out=tmp_path, isolated=False, resume=True)
 
 
 def test_failures_are_asked_again_on_request(tmp_path: Path) -> None:

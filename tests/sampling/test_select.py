@@ -57,10 +57,20 @@ def test_structures_unlike_each_other_are_picked() -> None:
     assert (np.diff(found.left) < 0).all() and found.to_dict()["variance_left"] == round(found.left[-1], 4)
 
 
-def test_copies_come_last() -> None:
-    pool = [pair(3.0), pair(3.0), pair(1.0, 4.0)]
-    assert set(select(pool, calc=Known(), n=2).picked) in ({0, 2}, {1, 2})
-    assert set(select(pool, calc=Known(), n=3).picked) == {0, 1, 2}
+def test_of_copies_the_first_is_picked() -> None:
+    pool = [pair(3.0), pair(3.0), pair(1.0, 4.0), pair(3.0)]
+    found = select(pool, calc=Known(), n=4)
+    assert set(found.picked) == {0, 2}
+    assert found.left_out == {1: "it is a copy of structure 0", 3: "it is a copy of structure 0"}
+
+
+def test_one_structure_is_a_pool_and_a_text_is_none() -> None:
+    assert select(pair(1.0), calc=Known(), n=1).picked == (0,)
+    assert select(iter([pair(1.0)]), calc=Known(), n=1).picked == (0,)
+    with pytest.raises(UsageError, match="pool must be ASE Atoms"):
+        select("pool.xyz", calc=Known())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="calc must be a calculator"):
+        select([pair(1.0)], calc="jmp-xs")  # type: ignore[arg-type]
 
 
 def test_what_is_near_known_structures_is_not_picked() -> None:

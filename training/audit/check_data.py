@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ..data.frame import LabelledSet
 from ..data.keys import LabelKeys
 from ..data.label_units import LabelUnits
 from ..data.labels import read_labelled
-from ..data.references import fit_references
+from ..data.references import References, fit_references
 from ..data.sources import Labelled, read_each, sources
 from .audit import AuditReport, audit, check_codes
+from .findings import Finding
 
 REPORT = "data.html"
 OUTPUTS = (REPORT,)
@@ -145,15 +146,16 @@ def check_data(
     )
     given = sources(data)
     parts = [read_each(given, partial(read, index=index)), *map(partial(_read, read=read), (valid, test))]
-    wanted = ("energy", "forces")
-    labels = [label for label in wanted if _any_has(parts[0], label)] or wanted  # all miss what none has
+    references = _references(parts[0])
     report = audit(
         *(part.frames for part in parts),
-        require=labels,
+        require=("energy", "forces"),
         allow=allow,
         need_validation=valid is not None,
-        lone_atoms=_lone_atoms(parts[0]),
+        lone_atoms=None if references is None else references.lone_atoms,
     )
+    if references is not None and references.unused is not None:
+        report = replace(report, findings=(*report.findings, _unused(references.unused)))
     messages = tuple(dict.fromkeys(message for part in parts for message in part.messages))
     result = DataReport(report, messages, given.name)
     if out is not None:
@@ -165,11 +167,17 @@ def _read(given: Labelled | None, read: Any) -> LabelledSet:
     return LabelledSet(()) if given is None else read_each(sources(given), read)
 
 
-def _lone_atoms(part: LabelledSet) -> dict[int, float] | None:
-    """Energies of the isolated atoms (eV) that a training would refer to, if it would."""
+def _references(part: LabelledSet) -> References | None:
+    """What a training would refer to; None: there are no isolated atoms."""
     frames = [f for f in part.frames if f.energy is not None and math.isfinite(f.energy)]
-    return fit_references(frames, part.isolated).lone_atoms if part.isolated and frames else None
+    return fit_references(frames, part.isolated) if part.isolated and frames else None
 
 
-def _any_has(part: LabelledSet, label: str) -> bool:
-    return any(getattr(frame, label) is not None for frame in part.frames)
+def _unused(problem: str) -> Finding:
+    return Finding(
+        "warning",
+        "unbound",
+        f"The isolated atoms of the data cannot be used: {problem}.",
+        "isolated atoms",
+        "They, or the energies, have another zero; without them a training refers to least squares.",
+    )

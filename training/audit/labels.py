@@ -45,7 +45,7 @@ def check_labels(frames: Sequence[Frame], require: Collection[str]) -> list[Find
                     code,
                     f"{len(missing)} of {len(frames)} frames have no {label}.",
                     places(frames, missing),
-                    f"Check the key (--{label}-key), or train these frames without it.",
+                    f"Check the key (--{label}-key), or train without it (--allow-missing {label}).",
                 )
             )
     return found

@@ -28,7 +28,8 @@ class LabelUnits:
     stress: str | None = None
     """GPa, kbar, bar, Pa, or an energy per cubed length, such as eV/angstrom^3."""
     stress_sign: StressSign = "tension"
-    """What is positive: tension as in ASE, or pressure as VASP prints it."""
+    """What is positive: tension as in ASE, or pressure as VASP prints it. Virials, too: those of a file in
+    which they are positive under tension are told as pressure."""
 
     def __post_init__(self) -> None:
         if self.stress_sign not in ("tension", "pressure"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,8 @@ def label_frame(
         if given is not None:
             stress = _matrix(given, "stress", where) * scales.stress
         elif virials is not None:
-            stress = -_matrix(virials, "virials", where) * scales.energy / volume
+            sign = math.copysign(1.0, scales.stress)  # pressure: of the virials, too
+            stress = -sign * _matrix(virials, "virials", where) * scales.energy / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else lookup(raw, "target", target)
     scalars, classes, vectors = target_labels(target, given, target_kind, where)

@@ -32,6 +32,10 @@ def read_raw(path: str | Path, *, index: str | Index = ":", allow_truncated: boo
     """
     stream = stream_raw(path, index=index, allow_truncated=allow_truncated)
     raw = RawFile(tuple(stream.frames), tuple(stream.messages), stream.foreign_units)
+    if not raw.frames and parse_index(index) == parse_index(":"):
+        raise BadInputError(
+            f"{Path(path).name} has no structures.", where=str(path), hint="is it the right file?"
+        )
     if not raw.frames:
         raise BadInputError(
             f"{Path(path).name} has no frame {shown_index(parse_index(index))!r}.",

@@ -43,6 +43,8 @@ class References:
     residual_ev_per_atom: float
     """Root mean square of (energy - references) / atoms, eV."""
     messages: tuple[str, ...] = ()
+    unused: str | None = None
+    """Why isolated atoms that there are were not used."""
 
     @property
     def lone_atoms(self) -> dict[int, float] | None:
@@ -80,6 +82,8 @@ def fit_references(
     counts, energies, weights = _compositions(labelled, elements)
     rank = int(np.linalg.matrix_rank(counts / counts.sum(1, keepdims=True), tol=1e-8))
 
+    unused: str | None = None
+
     def finish(values: dict[int, float], kind: Kind, notes: list[str]) -> References:
         residual = _residuals(labelled, values)
         if kind == "least_squares" and rank < len(elements):
@@ -91,6 +95,7 @@ def fit_references(
             kind == "isolated_atoms" or rank == len(elements),
             float(np.sqrt(np.mean(residual**2))),
             tuple(notes),
+            unused,
         )
 
     if isinstance(mode, Mapping):
@@ -114,6 +119,7 @@ def fit_references(
                 problem or "There are no isolated atoms.", hint="add config_type=IsolatedAtom frames"
             )
         if isolated and problem:
+            unused = problem
             notes.append(f"Isolated atoms not used: {problem}")
     values = least_squares(counts, energies, weights)
     notes.append("References: least squares over the training energies.")

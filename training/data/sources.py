@@ -174,6 +174,8 @@ def raw_structures(structures: Sequence[Atoms], index: str | Index = ":") -> Raw
                 hint="give every structure its own: atoms.calc = SinglePointCalculator(atoms, energy=..., "
                 "forces=...), or put labels into atoms.info and atoms.arrays",
             )
+    if not structures:
+        raise BadInputError("No structures were given.", where=MEMORY)
     if not chosen:
         raise BadInputError(f"There is no frame {index!r}.", where=MEMORY, hint="count from 0; ':' is all")
     return RawFile(tuple(from_atoms(atoms, number) for number, atoms in chosen))

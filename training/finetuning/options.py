@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jmp_calc.arguments import plain
 from jmp_calc.errors import UsageError
 from jmp_calc.graph.policy import CONDITIONAL_NEIGHBORS, FewerNeighbors
 from jmp_calc.inference.settings import portable
@@ -67,6 +68,7 @@ class ModelOptions:
     """Precision of the weights, float32 or float64."""
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.graph not in ("smooth", "official"):
             raise UsageError(f"Graph cannot be {self.graph!r}.", hint="choose smooth or official")
         name = self.head_name
@@ -180,6 +182,7 @@ class DataOptions:
     """Random seed of the split and of the subset."""
 
     def __post_init__(self) -> None:
+        plain(self)
         check_codes(self.allow)
         self.units.scales()
         pairs = ("valid", "valid_fraction"), ("valid", "valid_every"), ("valid_every", "valid_fraction")

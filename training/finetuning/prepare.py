@@ -112,7 +112,8 @@ def settled(config: TrainSettings, before: TrainConfig) -> TrainConfig:
 def _required(data: DataOptions, config: TrainConfig) -> list[str]:
     """Labels that every frame must have."""
     counting = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
-    return [label for label in counting if label not in data.allow_missing]
+    allowed = {*data.allow_missing, *(code.removeprefix("missing_") for code in data.allow)}
+    return [label for label in counting if label not in allowed]
 
 
 def _of_files(data: DataOptions, config: TrainConfig) -> tuple[_Frames, DataOptions]:

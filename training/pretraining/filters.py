@@ -166,6 +166,9 @@ def fault(frame: Frame, item: MixtureSet, rules: Rules) -> str | None:
     """Why a frame is not used, or None; remembers its number of edges."""
     if frame.forces is None or frame.energy is None:
         return "no forces or energy"
+    labels = (frame.energy, frame.forces, frame.stress)
+    if not all(label is None or np.isfinite(label).all() for label in labels):
+        return "not finite"
     if frame.n_atoms > item.max_atoms:
         return "atoms"
     if frame.n_atoms < 2 and not frame.pbc.any():
@@ -188,7 +191,8 @@ def typical_energies(frames: Sequence[Frame], item: MixtureSet, dropped: Counter
     residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in frames])
     distance = np.abs(residual - np.median(residual))
     limit = max(OUTLIER_FLOOR, OUTLIER_SIGMAS * 1.4826 * float(np.median(distance)))
-    dropped["energy"] += int((distance > limit).sum())
+    if (distance > limit).any():
+        dropped["energy"] += int((distance > limit).sum())
     return list(distance <= limit)
 
 

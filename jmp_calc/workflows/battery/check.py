@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...arguments import names
 from ...errors import JMPError, JMPWarning, OutOfMemoryError
 from ...io.outdir import claimed, with_prefix
 from ...io.progress import Progress, Say, silent
@@ -63,7 +64,7 @@ def check(
         UsageError: an unknown check, a calculator that computes none of the structures, a folder into which
             another job writes. OutOfMemoryError: not enough memory. Interrupted: after SIGINT or SIGTERM.
     """
-    settings = CheckSettings(only=tuple(only), precision=precision, seed=seed)
+    settings = CheckSettings(only=names(only, "only"), precision=precision, seed=seed)
     with claimed(out, (with_prefix(name, prefix) for name in OUTPUTS)), warnings.catch_warnings():
         warnings.simplefilter("ignore", JMPWarning)  # of close or unseen pairs, which the checks make
         result = _checked(calculator, settings, say, quiet)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from ...arguments import plain
 from ...errors import UsageError
 
 CheckName = Literal[
@@ -48,6 +49,7 @@ class CheckSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        plain(self)
         unknown = sorted(set(self.only) - set(CHECKS))
         if unknown:
             raise UsageError(f"No check is called {unknown[0]!r}.", hint=f"one of {', '.join(CHECKS)}")

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 Interpolation = Literal["idpp", "linear"]
@@ -29,6 +30,7 @@ class NEBSettings:
     ends_steps: int = 500
 
     def __post_init__(self) -> None:
+        plain(self)
         for name, value, allowed in (
             ("interpolation", self.interpolation, Interpolation),
             ("optimizer", self.optimizer, BandOptimizer),

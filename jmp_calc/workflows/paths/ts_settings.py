@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 Coordinates = Literal["cartesian", "internal"]
@@ -26,6 +27,7 @@ class TSSettings:
     tolerance_cm1: float = 10.0
 
     def __post_init__(self) -> None:
+        plain(self)
         for name, allowed in (("coordinates", Coordinates), ("hessian", SaddleHessian)):
             if getattr(self, name) not in get_args(allowed):
                 fact = f"Unknown {name} '{getattr(self, name)}'."

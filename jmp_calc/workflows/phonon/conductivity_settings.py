@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 from .settings import MOST, PhononSettings, integers
 
@@ -42,6 +43,7 @@ class ConductivitySettings:
     born: str | None = None
 
     def __post_init__(self) -> None:
+        plain(self)
         checked, second = self.of_phonons(), self.of_fc2()
         object.__setattr__(self, "supercell", checked.supercell)
         object.__setattr__(self, "fc2_supercell", second.supercell)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 from ..pressures import check_pressure
 from ..statics.volumes import VolumeSettings
@@ -40,6 +41,7 @@ class QhaSettings(VolumeSettings):
     born: str | None = None
 
     def __post_init__(self) -> None:
+        plain(self)
         checked = self.of_phonons()
         object.__setattr__(self, "supercell", checked.supercell)
         object.__setattr__(self, "mesh", checked.mesh)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 AUTO_MESH_LENGTH_A = 60.0
@@ -59,6 +60,7 @@ class PhononSettings:
     frequency_unit: FrequencyUnit = "THz"
 
     def __post_init__(self) -> None:
+        plain(self)
         object.__setattr__(self, "supercell", integers(self.supercell, "supercell", lengths=(3, 9)))
         object.__setattr__(self, "mesh", integers(self.mesh, "mesh", lengths=(3,)))
         for name in ("min_length", "displacement", "tstep", "fmax", "symprec", "imaginary_tolerance_thz"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 from .settings import FrequencyUnit, PhononSettings
 
@@ -40,6 +41,7 @@ class SschaSettings:
     frequency_unit: FrequencyUnit = PhononSettings.frequency_unit
 
     def __post_init__(self) -> None:
+        plain(self)
         checked = self.of_phonons()
         object.__setattr__(self, "supercell", checked.supercell)
         object.__setattr__(self, "mesh", checked.mesh)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 SiteKind = Literal["ontop", "bridge", "hollow"]
@@ -26,6 +27,7 @@ class AdsorbSettings:
     relax: bool = True
 
     def __post_init__(self) -> None:
+        plain(self)
         words = self.sites.replace(",", " ").split() if isinstance(self.sites, str) else list(self.sites)
         object.__setattr__(self, "sites", tuple(dict.fromkeys(words)))
         wrong = [word for word in words if word not in get_args(SiteKind)]

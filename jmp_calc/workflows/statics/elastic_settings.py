@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 Ions = Literal["relaxed", "clamped"]
@@ -27,6 +28,7 @@ class ElasticSettings:
     symprec: float = 0.01
 
     def __post_init__(self) -> None:
+        plain(self)
         for name in ("max_strain", "fmax", "symprec"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):

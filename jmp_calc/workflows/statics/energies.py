@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,7 @@ LONE_ATOM_TOLERANCE_EV = 1e-3
 
 def formation_energy(
     atoms: Atoms,
-    references: Sequence[Atoms],
+    references: Iterable[Atoms],
     *,
     calc: Calculator | None = None,
     relax: PartsRelax = SumSettings.relax,

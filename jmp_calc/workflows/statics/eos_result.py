@@ -93,9 +93,9 @@ class EosResult:
                 form: None if other is None else other.bulk_modulus_gpa for form, other in self.fits.items()
             },
             "n_atoms": n_atoms,
-            "volumes_a3": self.volumes_a3,
-            "energies_ev": self.energies_ev,
-            "pressures_gpa": self.pressures_gpa,
+            "volumes_a3": self.volumes_a3.tolist(),
+            "energies_ev": self.energies_ev.tolist(),
+            "pressures_gpa": None if self.pressures_gpa is None else self.pressures_gpa.tolist(),
             "space_groups": list(self.space_groups),
         }
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 from .volumes import VolumeSettings
 
@@ -29,6 +30,7 @@ class EosSettings(VolumeSettings):
     symprec: float = 0.01
 
     def __post_init__(self) -> None:
+        plain(self)
         for name in ("fmax", "symprec"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):

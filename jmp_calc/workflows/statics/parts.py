@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...arguments import one_structure, structure_list
 from ...checks import check_sound, describe_constraints
 from ...errors import BadStructureError, JMPWarning, UsageError
 from .crystal import check_crystal
@@ -31,9 +32,10 @@ SYMPREC_A = 0.05
 """Faces of a slab that differ by less are alike."""
 
 
-def formation_parts(atoms: Atoms, references: Sequence[Atoms]) -> list[Part]:
+def formation_parts(atoms: Atoms, references: Iterable[Atoms]) -> list[Part]:
     """A compound less what it forms from; the errors of ``reference_amounts``."""
-    parts = [Part("compound", atoms, 1.0)]
+    references = structure_list(references, "references")
+    parts = [Part("compound", one_structure(atoms), 1.0)]
     for number, amount in enumerate(reference_amounts(atoms, references)):
         if amount:
             name = f"reference {number} ({references[number].get_chemical_formula()})"

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 PartsRelax = Literal["none", "positions", "full"]
@@ -22,6 +23,7 @@ class SumSettings:
     allow_unconverged: bool = False
 
     def __post_init__(self) -> None:
+        plain(self)
         if self.relax not in get_args(PartsRelax):
             raise UsageError(
                 f"Unknown relax '{self.relax}'.", hint=f"one of {', '.join(get_args(PartsRelax))}"

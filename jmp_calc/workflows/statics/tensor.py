@@ -5,7 +5,7 @@ Voigt notation, engineering shear strains: xx, yy, zz, yz, xz, xy. GPa.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -101,15 +101,15 @@ class ElasticTensor:
     def to_dict(self) -> dict[str, Any]:
         """Numbers for summary.yaml, units in the names."""
         found: dict[str, Any] = {
-            "constants_gpa": self.constants_gpa,
+            "constants_gpa": self.constants_gpa.tolist(),
             "largest_error_gpa": float(self.errors_gpa.max()),
             "symmetry_gap_gpa": self.symmetry_gap_gpa,
             "stable": self.stable,
-            "eigenvalues_gpa": self.eigenvalues_gpa,
-            "softest_strain": self.softest_strain,
-            "voigt": self.voigt,
-            "reuss": self.reuss,
-            "hill": self.hill,
+            "eigenvalues_gpa": self.eigenvalues_gpa.tolist(),
+            "softest_strain": np.asarray(self.softest_strain).tolist(),
+            "voigt": asdict(self.voigt),
+            "reuss": None if self.reuss is None else asdict(self.reuss),
+            "hill": None if self.hill is None else asdict(self.hill),
         }
         hill, reuss = self.hill, self.reuss
         young = self.young_gpa(sphere(DIRECTIONS))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...arguments import plain
 from ...errors import UsageError
 
 Method = Literal["auto", "autograd", "finite"]
@@ -34,6 +35,7 @@ class VibSettings:
     animate: int = 60
 
     def __post_init__(self) -> None:
+        plain(self)
         object.__setattr__(self, "temperatures", _kelvin(self.temperatures))
         if self.indices is not None:
             object.__setattr__(self, "indices", atom_numbers(self.indices))
@@ -66,7 +68,13 @@ def atom_numbers(given: str | Sequence[int]) -> tuple[int, ...]:
         UsageError: text or numbers that cannot be read so.
     """
     found: list[int] = []
+    if not isinstance(given, str | Iterable):
+        raise UsageError(f"'{given}' are no numbers of atoms.", hint='write "0 1 4:7", or [0, 1]')
     words = given.replace(",", " ").split() if isinstance(given, str) else list(given)
+    if any(isinstance(word, bool | np.bool_) for word in words):
+        raise UsageError(
+            "Atoms are named by their numbers, not by a mask.", hint="np.flatnonzero(mask) gives the numbers"
+        )
     for word in words:
         first, colon, last = word.partition(":") if isinstance(word, str) else (word, "", "")
         try:

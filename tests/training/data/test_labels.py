@@ -242,6 +242,14 @@ def test_virials_become_stress_with_the_other_sign(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_labelled(path).frames[0].stress, np.diag([-1.0, -1.0, -2.0]))
 
 
+def test_the_sign_that_was_declared_is_that_of_virials_too(tmp_path: Path) -> None:
+    path = write_text(
+        tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 virials="64 0 0 0 64 0 0 0 128"', ROWS)
+    )
+    found = read_labelled(path, units=LabelUnits(stress_sign="pressure")).frames[0].stress
+    np.testing.assert_allclose(found, np.diag([1.0, 1.0, 2.0]))
+
+
 def test_stress_of_a_molecule_is_not_a_label(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.xyz", text(f'{FORCES} energy=0 stress="0 0 0 0 0 0"', ROWS))
     assert read_labelled(path).frames[0].stress is None

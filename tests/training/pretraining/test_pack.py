@@ -147,6 +147,20 @@ def test_frames_with_too_many_edges_are_left_out_and_counted(tmp_path: Path) -> 
     assert packed.sets[0].dropped["edges"] == (edges > limit).sum() > 0
 
 
+@pytest.mark.parametrize("label", ["energy", "forces", "stress"])
+def test_frames_with_labels_that_are_not_finite_are_left_out_and_counted(tmp_path: Path, label: str) -> None:
+    write_mixture(tmp_path)
+    frames = read(tmp_path / "copper.xyz", ":")
+    before = len(packed_in(tmp_path))
+    spoilt = np.array(frames[1].calc.results[label], dtype=float)
+    spoilt.flat[0] = np.nan
+    frames[1].calc.results[label] = float(spoilt) if label == "energy" else spoilt
+    write(tmp_path / "copper.xyz", frames)
+    packed = packed_in(tmp_path)
+    assert len(packed) == before - 1 and packed.sets[0].dropped["not finite"] == 1
+    assert np.isfinite(packed.energy).all()
+
+
 def test_set_without_usable_frames_is_an_error_with_the_reasons(tmp_path: Path) -> None:
     recipe = write_mixture(tmp_path)
     recipe.write_text(
