@@ -1,13 +1,14 @@
 """Arguments of functions against their type hints: one sentence instead of an error from inside a library.
 
 ``plain`` is for the frozen dataclasses that hold the settings of a workflow; ``one_structure``,
-``structure_list``, ``calculator`` and ``names`` are for what users hand over beside them.
+``structure_list``, ``a_calculator`` and ``names`` are for what users hand over beside them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 import sys
 import types
@@ -58,7 +59,7 @@ def _fields(of: type[Any]) -> dict[str, _Plain]:
     found: dict[str, _Plain] = {}
     for base in reversed(of.__mro__):
         space = vars(sys.modules[base.__module__])
-        for name, hint in vars(base).get("__annotations__", {}).items():
+        for name, hint in inspect.get_annotations(base).items():
             try:
                 parts = list(_parts(eval(hint, space) if isinstance(hint, str) else hint))
             except (NameError, TypeError):  # a name that only type checkers import
