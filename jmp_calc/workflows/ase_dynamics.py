@@ -82,7 +82,18 @@ def nose_hoover(atoms: Atoms, settings: MDSettings, dof: int) -> Any:
     """Nosé-Hoover chains of Martyna, Klein and Tuckerman."""
     from ase.md.nose_hoover_chain import NoseHooverChainNVT
 
-    dynamics = NoseHooverChainNVT(
+    class Constrained(NoseHooverChainNVT):  # type: ignore[misc]
+        """The momenta obey the constraints; ASE's own copy of them does not, and the chain would count what
+        fixed atoms never have."""
+
+        _p: np.ndarray
+
+        def _integrate_p(self, delta: float) -> None:
+            super()._integrate_p(delta)
+            self.atoms.set_momenta(self._p)
+            self._p = self.atoms.get_momenta()
+
+    dynamics = Constrained(
         atoms,
         _time(settings.timestep_fs),
         temperature_K=settings.temperature_k,

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ase.optimize.optimize import Optimizer
 
 
+LARGEST_GROWTH = 5.0
+"""Of the volume of a cell; what is compressed by more was no start."""
+
+
 class Relaxation:
     """The optimizer of one structure, the frames that it went through, the files that it writes."""
 
@@ -56,13 +60,14 @@ class Relaxation:
         self.objectives: list[float] = []
         self.converged, self.n_steps = False, 0
         self.limits, self.apart = PairLimits() if settings.guard else None, False
+        self.first_volume = abs(float(np.linalg.det(atoms.cell.array)))
 
     def steps(self) -> Iterator[None]:
         """Stops where energy and forces (and stress) of ``atoms`` are asked for next, until the end.
 
         Raises:
             UsageError: a cell that cannot be relaxed. BadInputError: a result that is not finite.
-            GuardError: atoms too near to each other. The errors of the calculator.
+            GuardError: atoms too near to each other, a cell that flies apart. The errors of the calculator.
         """
         import ase.optimize
 
@@ -90,12 +95,27 @@ class Relaxation:
         self._keep(float(optimizer.optimizable.get_value()))
 
     def _keep(self, objective: float) -> None:
+        self._check_volume()
         frame = self._frame(objective)
         self._check_pairs(end=False)
         self.frames.append(frame)
         self.objectives.append(objective)
         if self.paths:
             write_frames(self.paths["traj.extxyz"], [frame], append=True)
+
+    def _check_volume(self) -> None:
+        """GuardError if the cell flies apart: under tension beyond the strength of a crystal there is no
+        minimum."""
+        if not self.settings.guard or self.settings.cell == "none":
+            return
+        growth = abs(float(np.linalg.det(self.atoms.cell.array))) / self.first_volume
+        if not growth < LARGEST_GROWTH:
+            raise GuardError(
+                f"Guard: the cell has {growth:.3g} times the volume of the start, so it flies apart.",
+                where=f"step {self.n_steps}",
+                hint="there may be no minimum at this pressure: try less tension or another start; "
+                "--no-guard switches this off",
+            )
 
     def _check_pairs(self, *, end: bool) -> None:
         """GuardError if atoms come too near to each other that were apart, or have not come apart at the

@@ -12,7 +12,7 @@ from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from ase.constraints import FixAtoms, FixBondLengths
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom, FixedLine, FixedPlane
 
 from jmp_calc.errors import GuardError, UsageError
 from jmp_calc.workflows.integrators import Integrator, add_momentum_constraint
@@ -190,6 +190,24 @@ def test_fixed_atoms_stay_where_they_are(thermostat: str, copper: Atoms) -> None
     result = md(copper, ensemble="nvt", thermostat=thermostat, timestep_fs=2.0, steps=20)
     assert np.array_equal(result.atoms.positions[[0, 3]], copper.positions[[0, 3]])
     assert result.degrees_of_freedom == 18
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [FixAtoms([0, 1, 2, 3, 4]), FixCartesian([0, 1, 2, 3]), FixedPlane([0, 1, 2], (0, 0, 1)),
+     FixedLine([0, 1, 2], (0, 0, 1)), FixCom()],
+    ids=lambda constraint: type(constraint).__name__,
+)  # fmt: skip
+def test_the_chain_heats_and_cools_what_the_constraints_leave_free(constraint: Any) -> None:
+    atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+    atoms.set_constraint(constraint)
+    atoms.calc = EMT()
+    result = md(atoms, thermostat="nose-hoover", temperature_k=300, timestep_fs=4.0, steps=600, stats_every=2)
+    kelvin, conserved = (
+        result.stats[:, result.columns.index(name)] for name in ("temperature_K", "conserved_eV")
+    )
+    assert 260 < kelvin[50:].mean() < 340
+    assert np.ptp(conserved) < 0.02
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
-from jmp_calc.errors import NotConvergedError, UsageError
+from jmp_calc.errors import GuardError, NotConvergedError, UsageError
 from jmp_calc.io import progress
 from jmp_calc.machine.signals import Interrupted
 from jmp_calc.units import GPA_PER_EV_A3
@@ -235,3 +235,15 @@ def test_progress_is_a_plain_line_in_a_log_file(capsys: pytest.CaptureFixture[st
         with progress.Progress("md", 3, quiet=quiet) as bar:
             bar.update("300 K")
     assert capsys.readouterr().err == "md: 1/3 300 K\n"
+
+
+@pytest.mark.parametrize("cell", ["full", "volume"])
+def test_a_crystal_under_more_tension_than_it_bears_is_stopped_before_it_flies_apart(
+    cell: str, tmp_path: Path
+) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    with pytest.raises(GuardError, match="times the volume of the start"):
+        relax(atoms, cell=cell, pressure_gpa=-40.0, out=tmp_path)
+    kept = ase.io.read(tmp_path / "opt.extxyz")
+    assert kept.get_volume() < 5 * atoms.get_volume()

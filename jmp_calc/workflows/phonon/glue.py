@@ -227,8 +227,9 @@ def analyse(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.nd
     with quiet_meshes():
         if settings.pdos or settings.thermal_displacements:
             _run_per_atom(phonon, numbers, settings)
-        # an even mesh without Γ would miss the acoustic limit
-        phonon.run_mesh(numbers, is_gamma_center=True)
+        if not settings.pdos:  # else the densities of the atoms would not add up to the total one
+            # an even mesh without Γ would miss the acoustic limit
+            phonon.run_mesh(numbers, is_gamma_center=True)
     if not np.any(phonon.mesh.frequencies):
         raise BadStructureError(
             "A displaced atom feels no force, so all frequencies are zero.",

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...arguments import one_structure
 from ...bonding import bonds_of
+from ...checks import check_sound
 from ...errors import BadInputError, UsageError
 from ...io.outdir import claimed, with_prefix
 from ...io.structures import NamedFrame
@@ -29,7 +31,7 @@ from .energies import adsorption_energy
 from .parts import check_adsorbate
 from .placing import Candidate, candidates_of, gas, molecule_named
 from .sites import Face, Site, face_of, nearest_site, sites_of
-from .sums import EnergySum
+from .sums import EnergySum, open_of_slab
 from .together import evaluated, kept_relaxations, relaxed
 
 if TYPE_CHECKING:
@@ -100,6 +102,8 @@ def adsorb(
         fmax=fmax,
         steps=steps,
     )
+    check_sound(one_structure(slab, "slab"))
+    open_of_slab(slab)  # before a head is decided by what is no slab
     work = working_copy(slab, calc)
     molecule = gas_of(adsorbate)
     molecule.calc = work.calc

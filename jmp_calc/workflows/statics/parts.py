@@ -14,7 +14,7 @@ from ...arguments import one_structure, structure_list
 from ...checks import check_sound, describe_constraints
 from ...errors import BadStructureError, JMPWarning, UsageError
 from .crystal import check_crystal
-from .sums import Part, open_directions
+from .sums import Part, open_directions, open_of_slab
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -196,13 +196,7 @@ def check_surface(slab: Atoms, bulk: Atoms) -> Surface:
     for structure in (slab, bulk):
         check_sound(structure)
     check_crystal(bulk, "the bulk of a surface")
-    is_open = open_directions(slab)
-    if is_open.sum() != 1:
-        raise BadStructureError(
-            f"A slab repeats in two directions and has vacuum along one; this one is open along "
-            f"{int(is_open.sum())}.",
-            hint="make it with ase.build.surface(..., vacuum=10)",
-        )
+    is_open = open_of_slab(slab)
     have, unit = Counter(slab.get_chemical_symbols()), Counter(bulk.get_chemical_symbols())
     ratios = {symbol: have[symbol] / unit[symbol] if unit[symbol] else np.inf for symbol in {*have, *unit}}
     if not np.allclose(list(ratios.values()), len(slab) / len(bulk)):

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...checks import check_sound
-from ...errors import BadStructureError
 from ...lattice import completed
 from ..vibrations.modes import gathered
 from .adsorb_settings import SiteKind
-from .sums import open_directions
+from .sums import open_of_slab
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,13 +90,7 @@ def face_of(slab: Atoms, margin: float = 0.0) -> Face:
     from ase.data import covalent_radii
 
     check_sound(slab)
-    is_open = open_directions(slab)
-    if is_open.sum() != 1:
-        raise BadStructureError(
-            f"A slab repeats in two directions and has vacuum along one; this one is open along "
-            f"{int(is_open.sum())}.",
-            hint="make it with ase.build.surface(..., vacuum=10)",
-        )
+    is_open = open_of_slab(slab)
     (axis,) = (int(i) for i in np.flatnonzero(is_open))
     whole, _ = gathered(slab)
     axes = _axes(whole, axis)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import JMPWarning, UsageError
+from ...errors import BadStructureError, JMPWarning, UsageError
 from ...lattice import VACUUM, gaps
 from ..common import has_forces, has_stress, output_path, working_copy, write_frames
 from ..energy_sums import check_one_method, check_zero, warn_of_mixed_u
@@ -185,3 +185,17 @@ def open_directions(atoms: Atoms) -> np.ndarray:
         widths = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc))
         found[np.array(atoms.pbc)] = widths >= VACUUM
     return found
+
+
+def open_of_slab(slab: Atoms) -> np.ndarray:
+    """(3,) bool with the one direction along which a slab has vacuum; BadStructureError for what is no
+    slab."""
+    is_open = open_directions(slab)
+    count = int(is_open.sum())
+    if count != 1:
+        along = {0: "has none", 2: "has it along two", 3: "does not repeat at all"}[count]
+        raise BadStructureError(
+            f"A slab repeats in two directions and has vacuum along one; this structure {along}.",
+            hint="make it with ase.build.surface(..., vacuum=10)",
+        )
+    return is_open

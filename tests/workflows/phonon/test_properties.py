@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.units import _amu, _hbar, _k
 
-from jmp_calc import phonons
+from jmp_calc import phonons, relax
 from jmp_calc.workflows.phonon.result import PhononResult
 from tests.workflows.conftest import morse
 
@@ -131,3 +132,13 @@ def test_figures_have_the_unit_that_was_asked_for(
     area = np.trapezoid(lines["all atoms"].get_ydata(), lines["all atoms"].get_xdata())
     assert area == pytest.approx(2.0)
     assert lines["Na"].get_ydata()[0] == pytest.approx(0.5 / per_thz)
+
+
+def test_the_densities_of_the_atoms_add_up_to_the_total_one() -> None:
+    alloy = bulk("Cu", cubic=True, a=3.75)
+    alloy.symbols[0] = "Au"
+    alloy.calc = EMT()
+    alloy = relax(alloy, cell="full").atoms
+    found = phonons(alloy, supercell="2 2 2", mesh="6 6 6", pdos=True, **QUICK).phonopy
+    total, parts = found.total_dos.dos, found.projected_dos.projected_dos
+    assert np.abs(np.sum(parts, axis=0) - total).max() < 1e-6 * total.max()
