@@ -186,10 +186,9 @@ def warn_of_unstored_constraints(atoms: Atoms) -> None:
     components."""
     lost = unstorable(atoms, "extxyz")
     if lost.constraints:
-        text = (
-            f"extxyz files cannot hold {', '.join(describe_constraints(lost))}; the run obeys them, the files"
-        )
-        warnings.warn(f"{text} that it writes are without", JMPWarning, stacklevel=3)
+        kinds = ", ".join(describe_constraints(lost))
+        text = f"extxyz files cannot hold {kinds}: the run obeys them, its extxyz files are without"
+        warnings.warn(text, JMPWarning, stacklevel=3)
 
 
 def warn_if_not_smooth(atoms: Atoms) -> None:

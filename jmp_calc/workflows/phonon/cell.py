@@ -45,7 +45,8 @@ def check_lattice(atoms: Atoms) -> None:
         raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
     if atoms.constraints:
         raise UsageError(
-            "Phonons need free atoms, the structure has constraints.", hint="atoms.set_constraint()"
+            "Phonons need free atoms, the structure has constraints.",
+            hint="take them out of the file (selective dynamics), or call atoms.set_constraint()",
         )
 
 

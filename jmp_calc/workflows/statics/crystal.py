@@ -42,7 +42,7 @@ def check_crystal(atoms: Atoms, what: str) -> None:
     if atoms.constraints:
         raise UsageError(
             f"For {what} all atoms must be free, the structure has constraints.",
-            hint="atoms.set_constraint()",
+            hint="take them out of the file (selective dynamics), or call atoms.set_constraint()",
         )
 
 
