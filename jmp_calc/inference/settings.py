@@ -98,6 +98,9 @@ def portable(model: str | os.PathLike[str]) -> str:
     """The model as a string that means the same in another working directory: paths are made absolute.
 
     Names of the registry come first: a file or folder of that name is given as ./NAME.
+
+    Raises:
+        UsageError: neither a text nor a path.
     """
     from ..zoo.registry import load_registry
 
