@@ -77,6 +77,7 @@ def test_gpu_calculator_in_a_forked_process_says_what_to_do(model_path: Path) ->
     assert b"cannot be used in a forked process" in os.read(reader, 1000)
 
 
+@pytest.mark.slow
 def test_memory_is_constant_over_many_calls(model_path: Path) -> None:
     calc = JMPCalculator(model_path, device="cpu")
     atoms = molecule("H2O")

@@ -68,6 +68,7 @@ class Energy:
         return energy.detach()
 
 
+@pytest.mark.slow
 def test_processes_draw_different_numbers_that_the_owner_decides() -> None:
     frame = emt_frames(1)[0]
     batch = collate([build_graph(frame.positions, frame.numbers, frame.cell, frame.pbc, POLICY)])

@@ -87,6 +87,7 @@ def regularised(folder: Path) -> Job:
     return work
 
 
+@pytest.mark.slow
 def test_resumed_run_sees_the_graphs_of_the_uninterrupted_one(tmp_path: Path) -> None:
     whole, plain = regularised(tmp_path / "whole"), job(tmp_path / "plain")
     rows, expected = fit(whole, CONFIG).history.rows, fit(plain, CONFIG).history.rows

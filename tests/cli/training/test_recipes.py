@@ -42,6 +42,7 @@ def rmd17(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_recipe_runs_from_the_published_files(run: Run, tmp_path: Path, rmd17: Path, model: str) -> None:
     """Forces only, stages by epoch, and energies whose constant is fitted afterwards."""
     out = tmp_path / "run"

@@ -183,6 +183,7 @@ def test_fault_58_folder_that_cannot_be_written(run: Run, data: Path, model: str
     )
 
 
+@pytest.mark.slow
 def test_fault_58_full_disk_while_the_state_is_written(
     run: Run, tmp_path: Path, data: Path, model: str
 ) -> None:

@@ -143,6 +143,7 @@ def test_a_network_without_dense_layers_is_refused() -> None:
         train_low_rank(torch.nn.ModuleDict({"heads": torch.nn.Linear(2, 2)}), 1)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
     whole = job(tmp_path / "whole")
     fit(whole, CONFIG)

@@ -287,6 +287,7 @@ def test_clipping_by_value_is_not_clipping_by_norm() -> None:
     assert is_clipped(by_norm, 9.0, 0.5) and not is_clipped(by_norm, 1.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_the_stages_and_resumes_in_the_last(tmp_path: Path) -> None:
     """Warm-up, cosine, plateau: the rates in metrics.csv are those of the formula, also after a restart."""
     stages = StageConfig(

@@ -57,6 +57,7 @@ def test_a_stage_ends_with_weights_averages_steps_and_errors(first: Path) -> Non
     assert {row["steps"] for row in stage.curve} == {STEPS}
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_stage_stays_and_that_of_the_last_decays(
     folder: Path, first: Path, tmp_path: Path
 ) -> None:

@@ -65,7 +65,7 @@ def of_rows(rows: tuple[Row, ...], metric: Metric) -> list[float]:
     ("steps", "changes"),
     [
         (10, {}),
-        (60, {}),
+        pytest.param(60, {}, marks=pytest.mark.slow),
         pytest.param(120, {"validate_every": 30, "batch_size": 1}, marks=pytest.mark.slow),
         pytest.param(3000, {"validate_every": 300}, marks=pytest.mark.slow),
         (10, {"lora_rank": 2}),

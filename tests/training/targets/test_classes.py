@@ -138,6 +138,7 @@ def test_whole_numbers_are_classes_only_if_asked_for(tmp_path: Path, files: Path
     assert counts.sum() == pytest.approx(2.0) and weights[0] > weights[1]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         return finetune(

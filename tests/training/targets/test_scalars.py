@@ -112,6 +112,7 @@ def test_it_learns_and_the_file_gives_the_same_predictions(tmp_path: Path, files
     assert "jmp_calc.predict" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, files: Path) -> None:
     def train(out: Path, resume: bool = False) -> Path:
         config = dataclasses.replace(CONFIG, epochs=3)

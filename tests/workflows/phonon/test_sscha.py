@@ -46,6 +46,7 @@ def stiffened(folder: Path) -> SschaResult:
     return sscha(crystal(), calc=Bonds(QUARTIC), **QUICK, **LONG, out=folder)
 
 
+@pytest.mark.slow
 def test_quartic_bonds_are_as_stiff_as_their_own_motion_makes_them(stiffened: SschaResult) -> None:
     """k + 3 λ <d²>, with <d²> of the phonons that come out."""
     calc, phonon = Bonds(QUARTIC), stiffened.phonopy.replicate()
