@@ -16,11 +16,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase.build import bulk, molecule
 from rows import RESULTS, read_rows, write_row
 
 from jmp_calc import JMPCalculator, md
+from jmp_calc.analysis.table import read_table
 from jmp_calc.errors import GuardError
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def ran(atoms: Atoms, folder: Path, **settings: Any) -> MDResult:
 
 def largest_deviation(folder: Path, n_atoms: int) -> float:
     """Largest standard deviation of the energy in the rows of a run, meV per atom."""
-    path = folder / "stats.dat"
-    columns = path.read_text().splitlines()[0].lstrip("# ").split()
-    return float(1000 * np.loadtxt(path, ndmin=2)[:, columns.index("energy_std_eV")].max() / n_atoms)
+    return float(1000 * read_table(folder / "stats.dat")["energy_std_eV"].max() / n_atoms)
 
 
 if __name__ == "__main__":

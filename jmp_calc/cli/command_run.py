@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..errors import JMPError, JMPWarning, NotConvergedError, UsageError, is_out_of_memory
+from ..errors import JMPError, JMPWarning, NotConvergedError, is_out_of_memory
 from ..io.outdir import Claim, HeldFolder, check_folder, held, with_prefix
 from ..io.records import STATE
 from ..io.summary import SUMMARY_FILE, InputFile, OutputFile, Summary, environment, file_sha256, write_summary
@@ -59,8 +59,6 @@ class CommandRun:
         resume_hint: str = "",
         redoes: bool = False,
     ) -> None:
-        if resume and common.overwrite:
-            raise UsageError("--resume and --overwrite contradict each other.", hint="leave one of them out")
         self.common, self.command, self.settings = common, command, settings
         names = [with_prefix(name, common.prefix) for name in (*outputs, SUMMARY_FILE)]
         read = [Path(path) for path in (*inputs, common.model, common.compiled) if path is not None]

@@ -134,7 +134,7 @@ def check_settings(settings: Settings) -> None:
             raise UsageError(f"{name}={value!r} is not a choice.", hint=f"choose from {allowed}")
     for name in ("cutoff", "max_neighbors"):
         value = getattr(settings, name)
-        if value is not None and not float(value) > 0:
+        if value is not None and not value > 0:
             raise UsageError(f"{name} must be positive, got {value!r}.")
     if settings.compile and settings.compiled is not None:
         raise UsageError(

@@ -42,6 +42,9 @@ class Claim:
     nested: bool = False
     """Whether what runs inside may lock the folder again."""
 
+    def __post_init__(self) -> None:
+        refuse_both(self.resume, self.overwrite)
+
     def check(self) -> None:
         """UsageError for earlier outputs that may not be replaced; nothing is created or removed."""
         if self.resume:
@@ -56,6 +59,12 @@ class Claim:
                 resume_hint=self.resume_hint,
                 redone=self.redone,
             )
+
+
+def refuse_both(resume: bool, overwrite: bool) -> None:
+    """UsageError for a run that is to go on and to be replaced."""
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite contradict each other.", hint="leave one of them out")
 
 
 @dataclass(frozen=True)

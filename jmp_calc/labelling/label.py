@@ -206,8 +206,9 @@ def run_label(
     limits = Limits(settings.max_force, settings.max_spread)
     paths = (folder / with_prefix(LABELLED, prefix), folder / with_prefix(LEFT_OUT, prefix))
     outcome = finish(_plan(source, facts, settings), store, facts, limits, paths)
-    if outcome.frames + outcome.added + sum(outcome.left_out.values()) < earlier:
-        text = f"{LABELLED} had {earlier} frames before, and has {outcome.frames + outcome.added} now"
+    now = outcome.frames + outcome.added
+    if now + sum(outcome.left_out.values()) < earlier:
+        text = f"{LABELLED} had {earlier} frames before, and has {now} now"
         warnings.warn(f"{text}: this run has another input", JMPWarning, stacklevel=2)
     return _result(paths[0], outcome, facts, count)
 

@@ -73,11 +73,11 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
     from ase import units
 
     present = atoms.has("momenta") and np.abs(atoms.get_momenta()).max() != 0
-    if settings.velocities == "keep" and present and not np.isfinite(atoms.get_momenta()).all():
-        raise BadInputError("A velocity is NaN or infinite.", hint="use velocities='new'")
     if settings.velocities == "keep":
         if not present:
             raise UsageError("The structure has no velocities to keep.", hint="use velocities='new'")
+        if not np.isfinite(atoms.get_momenta()).all():
+            raise BadInputError("A velocity is NaN or infinite.", hint="use velocities='new'")
         if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
             warnings.warn(
                 "the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3

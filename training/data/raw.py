@@ -32,13 +32,14 @@ def read_raw(path: str | Path, *, index: str | Index = ":", allow_truncated: boo
     """
     stream = stream_raw(path, index=index, allow_truncated=allow_truncated)
     raw = RawFile(tuple(stream.frames), tuple(stream.messages), stream.foreign_units)
-    if not raw.frames and parse_index(index) == parse_index(":"):
-        raise BadInputError(
-            f"{Path(path).name} has no structures.", where=str(path), hint="is it the right file?"
-        )
     if not raw.frames:
+        chosen = parse_index(index)
+        if chosen == parse_index(":"):
+            raise BadInputError(
+                f"{Path(path).name} has no structures.", where=str(path), hint="is it the right file?"
+            )
         raise BadInputError(
-            f"{Path(path).name} has no frame {shown_index(parse_index(index))!r}.",
+            f"{Path(path).name} has no frame {shown_index(chosen)!r}.",
             where=str(path),
             hint="count from 0; ':' is all",
         )

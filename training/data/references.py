@@ -82,9 +82,9 @@ def fit_references(
     counts, energies, weights = _compositions(labelled, elements)
     rank = int(np.linalg.matrix_rank(counts / counts.sum(1, keepdims=True), tol=1e-8))
 
-    unused: str | None = None
-
-    def finish(values: dict[int, float], kind: Kind, notes: list[str]) -> References:
+    def finish(
+        values: dict[int, float], kind: Kind, notes: list[str], unused: str | None = None
+    ) -> References:
         residual = _residuals(labelled, values)
         if kind == "least_squares" and rank < len(elements):
             notes = notes + [_rank_message(rank, elements)]
@@ -108,6 +108,7 @@ def fit_references(
             )
         return finish(given, "isolated_atoms", ["Reference energies as given by the user."])
     notes: list[str] = []
+    unused: str | None = None
     if mode in ("auto", "isolated"):
         problem = _isolated_problem(labelled, isolated or {}, elements)
         if problem is None and isolated:
@@ -123,7 +124,7 @@ def fit_references(
             notes.append(f"Isolated atoms not used: {problem}")
     values = least_squares(counts, energies, weights)
     notes.append("References: least squares over the training energies.")
-    return finish(dict(zip(elements, values.tolist(), strict=True)), "least_squares", notes)
+    return finish(dict(zip(elements, values.tolist(), strict=True)), "least_squares", notes, unused)
 
 
 def load_references(

@@ -191,8 +191,8 @@ def typical_energies(frames: Sequence[Frame], item: MixtureSet, dropped: Counter
     residual = np.array([((f.energy or 0.0) - references.energy(f.numbers)) / f.n_atoms for f in frames])
     distance = np.abs(residual - np.median(residual))
     limit = max(OUTLIER_FLOOR, OUTLIER_SIGMAS * 1.4826 * float(np.median(distance)))
-    if (distance > limit).any():
-        dropped["energy"] += int((distance > limit).sum())
+    if outliers := int((distance > limit).sum()):
+        dropped["energy"] += outliers
     return list(distance <= limit)
 
 

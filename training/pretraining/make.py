@@ -25,6 +25,8 @@ from .shards import LABELLED, Shards
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from jmp_calc import JMPCalculator
+
 SAMPLES = "samples.extxyz"
 """As ``jmp-calc sample`` calls them."""
 DRAW_STEP = 7919
@@ -156,7 +158,6 @@ def _make(item: MixtureSet, made: Made, lot: _Lot, makers: Makers, say: Say) -> 
 
 def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
     """File of the structures; sets with the same sample share it."""
-    from jmp_calc import JMPCalculator
     from jmp_calc.sampling.sample import sample
 
     elements = "".join(f"-{name}" for name in made.elements)
@@ -175,9 +176,15 @@ def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
             elements=made.elements or None,
             exclude=exclusions(made.sample, lot.part / f"exclude-{made.sample}.txt"),
             like=() if lot.like is None else lot.like(),
-            calc=JMPCalculator(made.relaxed_by, head=made.relaxed_head) if lot.is_relaxed else None,
+            calc=_relaxing(made) if lot.is_relaxed else None,
             processes=makers.processes,
             out=folder,
         )
         say(f"{lot.part.name}/{folder.name}: {result!r}, {result.near_copies} near copies left out")
     return path
+
+
+def _relaxing(made: Made) -> JMPCalculator:
+    from jmp_calc import JMPCalculator
+
+    return JMPCalculator(made.relaxed_by, head=made.relaxed_head)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jmp_calc.errors import UsageError
-from jmp_calc.io.outdir import Claim, HeldFolder, held
+from jmp_calc.io.outdir import Claim, HeldFolder, held, refuse_both
 from jmp_calc.io.progress import Say
 from jmp_calc.io.summary import SUMMARY_FILE
 
@@ -34,8 +34,7 @@ class Restart:
     """Replace it."""
 
     def __post_init__(self) -> None:
-        if self.resume and self.overwrite:
-            raise UsageError("--resume and --overwrite contradict each other.", hint="leave one of them out")
+        refuse_both(self.resume, self.overwrite)
         if self.override and not self.resume:
             raise UsageError(
                 "--override has no meaning without --resume.", hint="add --resume or leave it out"

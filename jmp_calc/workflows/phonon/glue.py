@@ -227,7 +227,7 @@ def analyse(phonon: Any, settings: PhononSettings, atoms: Atoms, periodic: np.nd
     with quiet_meshes():
         if settings.pdos or settings.thermal_displacements:
             _run_per_atom(phonon, numbers, settings)
-        if not settings.pdos:  # else the densities of the atoms would not add up to the total one
+        if not settings.pdos:  # else that mesh stays: on another the densities of the atoms do not add up
             # an even mesh without Γ would miss the acoustic limit
             phonon.run_mesh(numbers, is_gamma_center=True)
     if not np.any(phonon.mesh.frequencies):

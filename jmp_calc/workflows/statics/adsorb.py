@@ -15,7 +15,6 @@ import numpy as np
 
 from ...arguments import one_structure
 from ...bonding import bonds_of
-from ...checks import check_sound
 from ...errors import BadInputError, UsageError
 from ...io.outdir import claimed, with_prefix
 from ...io.structures import NamedFrame
@@ -102,8 +101,7 @@ def adsorb(
         fmax=fmax,
         steps=steps,
     )
-    check_sound(one_structure(slab, "slab"))
-    open_of_slab(slab)  # before a head is decided by what is no slab
+    open_of_slab(one_structure(slab, "slab"))  # before a head is decided by what is no slab
     work = working_copy(slab, calc)
     molecule = gas_of(adsorbate)
     molecule.calc = work.calc

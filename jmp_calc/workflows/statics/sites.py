@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...checks import check_sound
 from ...lattice import completed
 from ..vibrations.modes import gathered
 from .adsorb_settings import SiteKind
@@ -89,7 +88,6 @@ def face_of(slab: Atoms, margin: float = 0.0) -> Face:
     """
     from ase.data import covalent_radii
 
-    check_sound(slab)
     is_open = open_of_slab(slab)
     (axis,) = (int(i) for i in np.flatnonzero(is_open))
     whole, _ = gathered(slab)

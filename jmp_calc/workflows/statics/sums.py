@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...checks import check_sound
 from ...errors import BadStructureError, JMPWarning, UsageError
 from ...lattice import VACUUM, gaps
 from ..common import has_forces, has_stress, output_path, working_copy, write_frames
@@ -188,8 +189,9 @@ def open_directions(atoms: Atoms) -> np.ndarray:
 
 
 def open_of_slab(slab: Atoms) -> np.ndarray:
-    """(3,) bool with the one direction along which a slab has vacuum; BadStructureError for what is no
-    slab."""
+    """(3,) bool with the one direction along which a slab has vacuum; BadStructureError for what is no slab,
+    or cannot be evaluated at all."""
+    check_sound(slab)
     is_open = open_directions(slab)
     count = int(is_open.sum())
     if count != 1:

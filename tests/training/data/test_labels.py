@@ -21,6 +21,7 @@ from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.raw import read_raw
+from tests.training.helpers.xyz_text import CUBE, FORCES, ROWS, text, write_text
 
 
 def crystal(seed: int = 0) -> Atoms:
@@ -139,20 +140,6 @@ def test_pickled_npz_is_refused(tmp_path: Path) -> None:
         read_labelled(path)
 
 
-def text(comment: str, rows: str = "H 0 0 0\nH 0 0 0.8\n", count: int = 2) -> str:
-    return f"{count}\n{comment}\n{rows}"
-
-
-FORCES = "Properties=species:S:1:pos:R:3:forces:R:3"
-ROWS = "H 0 0 0 0 0 0.1\nH 0 0 0.8 0 0 -0.1\n"
-CUBE = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T"'
-
-
-def write_text(path: Path, content: str) -> Path:
-    path.write_text(content, encoding="utf-8")
-    return path
-
-
 def test_labels_under_two_keys_are_named_both(tmp_path: Path) -> None:
     """Half of the frames under REF_energy, half under energy: neither is left out, nor are they mixed without
     being asked."""
@@ -229,32 +216,6 @@ def test_two_different_energies_are_refused_with_five_frames(tmp_path: Path) -> 
     assert len(read_labelled(write_text(path, same_twice)).frames) == 8
 
 
-@pytest.mark.parametrize("stress", ["1 2 3 4 5 6", "1 6 5 6 2 4 5 4 3"])
-def test_stress_layouts(tmp_path: Path, stress: str) -> None:
-    path = write_text(tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 stress="{stress}"', ROWS))
-    np.testing.assert_array_equal(read_labelled(path).frames[0].stress, [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
-
-
-def test_virials_become_stress_with_the_other_sign(tmp_path: Path) -> None:
-    path = write_text(
-        tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 virials="64 0 0 0 64 0 0 0 128"', ROWS)
-    )
-    np.testing.assert_allclose(read_labelled(path).frames[0].stress, np.diag([-1.0, -1.0, -2.0]))
-
-
-def test_the_sign_that_was_declared_is_that_of_virials_too(tmp_path: Path) -> None:
-    path = write_text(
-        tmp_path / "a.xyz", text(f'{CUBE} {FORCES} energy=0 virials="64 0 0 0 64 0 0 0 128"', ROWS)
-    )
-    found = read_labelled(path, units=LabelUnits(stress_sign="pressure")).frames[0].stress
-    np.testing.assert_allclose(found, np.diag([1.0, 1.0, 2.0]))
-
-
-def test_stress_of_a_molecule_is_not_a_label(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "a.xyz", text(f'{FORCES} energy=0 stress="0 0 0 0 0 0"', ROWS))
-    assert read_labelled(path).frames[0].stress is None
-
-
 @pytest.mark.parametrize(
     ("comment", "rows", "fact"),
     [
@@ -287,29 +248,6 @@ def test_missing_labels_are_refused_unless_allowed(tmp_path: Path) -> None:
     assert frames[0].forces is None and frames[1].forces is not None
     with pytest.raises(BadInputError, match="has no forces"):
         read_labelled(write_text(path, text("energy=-1")))
-
-
-@pytest.mark.parametrize(
-    ("stress", "virials", "keys", "xx"),
-    [
-        ("stress", "REF_virials", {}, -1.0),
-        ("REF_stress", "REF_virials", {}, 0.5),
-        ("stress", "virials", {}, 0.5),
-        ("REF_stress", "virials", {}, 0.5),
-        ("stress", "REF_virials", {"stress": "stress"}, 0.5),
-        ("REF_stress", "virials", {"virials": "virials"}, -1.0),
-    ],
-)
-def test_of_stress_and_virials_the_key_of_the_user_and_then_ref_come_first(
-    tmp_path: Path, stress: str, virials: str, keys: dict[str, str], xx: float
-) -> None:
-    labels = f'{stress}="0.5 0 0 0 0 0 0 0 0" {virials}="64 0 0 0 0 0 0 0 0"'
-    found = read_labelled(
-        write_text(tmp_path / "a.xyz", text(f"{CUBE} {FORCES} energy=0 {labels}", ROWS)),
-        keys=LabelKeys(**keys),
-    )
-    assert found.frames[0].stress[0, 0] == pytest.approx(xx)
-    assert any(f"({(stress if xx < 0 else virials)!r}) not used" in message for message in found.messages)
 
 
 @pytest.mark.parametrize("name", ["a.extxyz", "a.traj"])
