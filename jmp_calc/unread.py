@@ -211,6 +211,11 @@ def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int 
     return charge, unpaired
 
 
+def stated(info: Mapping[str, Any]) -> dict[str, str]:
+    """What the keys of ``info`` say of charge and spin, by kind: what energies may depend on."""
+    return {f"{kind} {name}": str(value) for kind, name, _, value in _stated(info)}
+
+
 def _stated(info: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     """Kind, plain name, key and value of every entry that says something of charge or spin."""
     for key, value in info.items():

@@ -20,7 +20,7 @@ from jmp_calc import JMPCalculator
 from jmp_calc.dispersion import INSTALL, named_functional, refuse_twice, with_dispersion
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
 from jmp_calc.model.config import HeadConfig, Theory
-from jmp_calc.workflows.common import model_fingerprint
+from jmp_calc.workflows.potentials import model_fingerprint
 
 needs_dftd3 = pytest.mark.skipif(find_spec("dftd3") is None, reason=f"run: {INSTALL}")
 

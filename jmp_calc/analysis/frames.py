@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BadInputError, UsageError
+from ..errors import BadInputError, JMPWarning, UsageError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+LONG_STEPS = 0.1
+"""Share of steps beyond a quarter of the cell: of Gaussian ones with that share one in a thousand is beyond
+half of it, which is folded back."""
+AT_REST_A = 1e-5
+"""Largest motion of an atom that is held, Å: files have their digits."""
+_FREE = {"FixCom", "FixBondLength", "FixBondLengths", "FixInternals", "FixLinearTriatomic", "FixSymmetry"}
+"""Constraints that hold no atom where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +29,9 @@ class Path:
 
     frames: tuple[Atoms, ...]
     positions: np.ndarray
-    """(n_frames, n_atoms, 3) Å, unwrapped, relative to the centre of mass."""
+    """(n_frames, n_atoms, 3) Å, unwrapped; relative to the centre of mass where no atom is held."""
     velocities: np.ndarray | None
-    """(n_frames, n_atoms, 3) Å/fs; None where a frame has none."""
+    """(n_frames, n_atoms, 3) Å/fs, relative as the positions are; None where a frame has none."""
     times_fs: np.ndarray
     """(n_frames,)"""
 
@@ -54,25 +63,56 @@ def path_of(frames: Sequence[Atoms], frame_fs: float | None, discard: float) -> 
             raise BadInputError("A position or a cell is NaN or infinite.", where=where)
         if not np.array_equal(atoms.pbc, used[0].pbc):
             raise BadInputError("The frames are not periodic in the same directions.", where=where)
+    places = _unwrapped(used)
     masses = used[0].get_masses()[:, None]
-    return Path(used, _unwrapped(used, masses), _velocities(used, masses), _times(used, frame_fs))
+    held = _is_held(used[0], places)
+    if not held:
+        places = places - _centre(places, masses)
+    return Path(used, places, _velocities(used, masses, held), _times(used, frame_fs))
 
 
-def _unwrapped(frames: Sequence[Atoms], masses: np.ndarray) -> np.ndarray:
-    """Paths in which no atom moves more than half a cell between frames, less the centre of mass."""
+def _unwrapped(frames: Sequence[Atoms]) -> np.ndarray:
+    """Paths (n_frames, n_atoms, 3), Å: as they are where atoms leave the neighbouring cells, so that nobody
+    wraps them; else such that no atom moves more than half a cell between frames."""
     pbc = frames[0].pbc
     if not pbc.any():
-        places = np.array([atoms.positions for atoms in frames])
-    else:
-        cells = np.array([atoms.cell.complete().array for atoms in frames])
-        scaled = np.array([atoms.cell.complete().scaled_positions(atoms.positions) for atoms in frames])
-        jumps = np.round(np.diff(scaled, axis=0)) * pbc
+        return np.array([atoms.positions for atoms in frames])
+    cells = np.array([atoms.cell.complete().array for atoms in frames])
+    scaled = np.array([atoms.cell.complete().scaled_positions(atoms.positions) for atoms in frames])
+    # frames of molecules that are kept whole leave the cell by less than one; the first may be as was given
+    images = np.floor(scaled[1:]) - np.floor(scaled[1])
+    if np.abs(images[..., pbc]).max() < 2:
+        steps = np.diff(scaled, axis=0)
+        jumps = np.round(steps) * pbc
+        _warn_of_long_steps(np.abs(steps - jumps)[..., pbc])
         scaled[1:] -= np.cumsum(jumps, axis=0)
-        places = scaled @ cells.mean(axis=0)  # a breathing cell moves atoms without diffusion
-    return np.asarray(places - (masses * places).sum(axis=1, keepdims=True) / masses.sum())
+    return np.asarray(scaled @ cells.mean(axis=0))  # a breathing cell moves atoms without diffusion
 
 
-def _velocities(frames: Sequence[Atoms], masses: np.ndarray) -> np.ndarray | None:
+def _warn_of_long_steps(steps: np.ndarray) -> None:
+    """JMPWarning for folded steps, as shares of the cell, among which some must be longer than half of it."""
+    if np.mean(steps > 0.25) > LONG_STEPS:
+        text = (
+            "atoms move by a good part of the cell between frames, so that their ways across its boundaries "
+            "are guesses: displacements and diffusion are too small; write frames more often (traj_every)"
+        )
+        warnings.warn(text, JMPWarning, stacklevel=5)
+
+
+def _is_held(first: Atoms, places: np.ndarray) -> bool:
+    """Whether the frame of reference is that of atoms that are held, by their constraints or because they
+    are at rest in all frames while others move."""
+    if any(type(constraint).__name__ not in _FREE for constraint in first.constraints):
+        return True
+    at_rest = np.ptp(places, axis=0).max(axis=1) < AT_REST_A
+    return bool(at_rest.any() and not at_rest.all())
+
+
+def _centre(vectors: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    return np.asarray((masses * vectors).sum(axis=1, keepdims=True) / masses.sum())
+
+
+def _velocities(frames: Sequence[Atoms], masses: np.ndarray, held: bool) -> np.ndarray | None:
     from ase import units
 
     if not all(atoms.has("momenta") for atoms in frames):
@@ -80,7 +120,7 @@ def _velocities(frames: Sequence[Atoms], masses: np.ndarray) -> np.ndarray | Non
     found = np.array([atoms.get_momenta() for atoms in frames]) / masses * units.fs
     if not np.isfinite(found).all():
         raise BadInputError("A velocity is NaN or infinite.")
-    return np.asarray(found - (masses * found).sum(axis=1, keepdims=True) / masses.sum())
+    return np.asarray(found if held else found - _centre(found, masses))
 
 
 def _times(frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:

@@ -18,7 +18,7 @@ DIFFUSIVE = 0.6
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Slope of the mean square displacement of one element in three dimensions."""
+    """Slope of the mean square displacement of one element, over twice the dimensions."""
 
     cm2_per_s: float
     standard_error_cm2_per_s: float
@@ -37,13 +37,16 @@ class Diffusion:
 
 @dataclass(frozen=True, eq=False)
 class Msd:
-    """Mean square displacements over all origins of time, relative to the centre of mass."""
+    """Mean square displacements over all origins of time, relative to the centre of mass where no atom is
+    held; of layers and wires those along their periodic directions."""
 
     lags_ps: np.ndarray
     """(n_lags,)"""
     a2: dict[str, np.ndarray]
     """By element, Å², each (n_lags,)."""
     diffusion: dict[str, Diffusion]
+    dimensions: int
+    """3; of layers 2, of wires 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,7 @@ def autocorrelation(series: np.ndarray) -> np.ndarray:
 
 
 def mean_square_displacement(positions: np.ndarray) -> np.ndarray:
-    """Over all origins, averaged over atoms: positions (n, atoms, 3), result (n,) for every lag."""
+    """Over all origins, averaged over atoms: positions (n, atoms, dimensions), result (n,) for every lag."""
     n, n_atoms = positions.shape[:2]
     series = (positions - positions.mean(axis=0)).reshape(n, -1)
     square = (series**2).sum(axis=1)
@@ -86,11 +89,23 @@ def displacements(path: Path, kinds: Mapping[str, np.ndarray], blocks: int) -> M
     half = len(path.positions) // 2 + 1
     lags = np.arange(half) * path.frame_fs / 1000
     curves, slopes = {}, {}
+    positions = _along_periods(path)
     for name, mask in kinds.items():
-        chosen = path.positions[:, mask]
+        chosen = positions[:, mask]
         curves[name] = mean_square_displacement(chosen)[:half]
         slopes[name] = _diffusion(chosen, path.frame_fs, blocks)
-    return Msd(lags, curves, slopes)
+    return Msd(lags, curves, slopes, positions.shape[-1])
+
+
+def _along_periods(path: Path) -> np.ndarray:
+    """Positions (n_frames, n_atoms, dimensions) in the space of the periodic directions, Å; of molecules and
+    crystals as they are."""
+    pbc = path.frames[0].pbc
+    if pbc.all() or not pbc.any():
+        return path.positions
+    cell = np.mean([atoms.cell.array for atoms in path.frames], axis=0)
+    directions, _ = np.linalg.qr(cell[pbc].T)
+    return np.asarray(path.positions @ directions)
 
 
 def _diffusion(positions: np.ndarray, frame_fs: float, blocks: int) -> Diffusion:
@@ -100,7 +115,7 @@ def _diffusion(positions: np.ndarray, frame_fs: float, blocks: int) -> Diffusion
     lags = np.arange(low, high) * frame_fs
 
     def slope(part: np.ndarray) -> float:
-        return float(np.polyfit(lags, mean_square_displacement(part)[low:high], 1)[0]) / 6
+        return float(np.polyfit(lags, mean_square_displacement(part)[low:high], 1)[0]) / (2 * part.shape[-1])
 
     longest = np.arange(max(1, int(FIT_FROM * len(positions))), int(FIT_TO * len(positions)))
     whole = mean_square_displacement(positions)[longest]

@@ -53,6 +53,7 @@ class Analysis:
             "frame_fs": self.frame_fs,
             "from_ps": self.from_ps,
             "to_ps": self.to_ps,
+            "diffusion_dimensions": self.msd.dimensions,
             "diffusion": {
                 name: {**asdict(value), "diffusive": value.diffusive}
                 for name, value in self.msd.diffusion.items()

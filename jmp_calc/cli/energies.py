@@ -136,12 +136,18 @@ def surface(struct: str, bulk: str, common: Common, allow_truncated: bool, **giv
     from ..workflows.statics import energies as of
     from ..workflows.statics.parts import check_surface, surface_parts
 
+    settings = SumSettings(**given)
+
+    def plan(found: Sequence[Atoms]) -> list[Part]:
+        slab, crystal = found
+        return surface_parts(slab, crystal, check_surface(slab, crystal, relaxed=settings.relax != "none"))
+
     _run(
         common,
         "surface",
         _read({"slab": struct, "bulk": bulk}, allow_truncated),
-        SumSettings(**given),
-        plan=lambda found: surface_parts(found[0], found[1], check_surface(found[0], found[1])),
+        settings,
+        plan=plan,
         compute=lambda found, how: of.surface_energy(*found, **how),
     )
 

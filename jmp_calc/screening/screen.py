@@ -24,7 +24,8 @@ from ..io.tables import write_csv, write_database
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
 from ..workflows.common import write_frames
-from ..workflows.outcomes import Outcome, Row, failure, potential
+from ..workflows.outcomes import Outcome, Row, failure
+from ..workflows.potentials import potential
 from ..workflows.rows import Rows
 from .campaign import Campaign
 from .engines import Engine, Given, Here, Processes

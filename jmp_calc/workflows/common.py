@@ -3,14 +3,11 @@ prefix."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,20 +193,3 @@ def warn_if_not_smooth(atoms: Atoms) -> None:
     check = getattr(atoms.calc, "warn_if_not_smooth", None)
     if check is not None:
         check(atoms)
-
-
-def model_fingerprint(atoms: Atoms) -> str:
-    """Words that identify the potential of ``atoms``: of a JMP model its hash, head, precision, weights,
-    graphs and the tags that it reads; else the class."""
-    info = getattr(atoms.calc, "info", None)
-    added = getattr(atoms.calc, "dispersion", None)
-    name = type(atoms.calc).__name__ + ("" if added is None else f" {added}")
-    if info is None or not hasattr(info, "sha256"):
-        return name
-    graphs = {field: json.dumps(value, separators=(",", ":")) for field, value in asdict(info.policy).items()}
-    if info.policy.tags == "atoms":
-        graphs["tags"] = hashlib.sha256(atoms.get_tags().astype(np.int64).tobytes()).hexdigest()
-    words = [name, info.sha256, f"head={info.head}", f"dtype={info.dtype}", f"forces={info.forces}"]
-    return " ".join(
-        [*words, f"weights={info.weights}", *(f"graphs.{field}={value}" for field, value in graphs.items())]
-    )

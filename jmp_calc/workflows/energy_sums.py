@@ -3,15 +3,30 @@ all of them."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import JMPWarning, ModelError, UsageError
+from .potentials import parameters_of
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+_OF_A_PART = {
+    "accuracy",
+    "charge",
+    "kpts",
+    "max_iterations",
+    "multiplicity",
+    "nbands",
+    "spin",
+    "spinpol",
+    "verbosity",
+}
+"""Parameters of calculators that may differ between a slab, a crystal and a molecule in one sum."""
 
 
 def check_one_method(parts: Mapping[str, Atoms]) -> None:
@@ -27,8 +42,9 @@ def check_one_method(parts: Mapping[str, Atoms]) -> None:
     methods = {name: _method(name, atoms) for name, atoms in parts.items()}
     for (one, first), (other, second) in pairwise(methods.items()):
         if first != second:
+            last = f"{second[0]}, other weights or parameters" if first[0] == second[0] else second[0]
             raise UsageError(
-                f"The energies of {one} ({first[0]}) and {other} ({second[0]}) have different zeros: their "
+                f"The energies of {one} ({first[0]}) and {other} ({last}) have different zeros: their "
                 "difference means nothing.",
                 hint="compute all parts with one head of one model: head='NAME' (--head NAME)",
             )
@@ -44,10 +60,19 @@ def _method(name: str, atoms: Atoms) -> tuple[str, str]:
     info, dispersion = getattr(atoms.calc, "info", None), getattr(atoms.calc, "dispersion", None)
     added = "" if dispersion is None else f" with {dispersion}"
     if info is None or not hasattr(info, "sha256"):
-        return f"{type(atoms.calc).__name__}{added}", ""
+        return f"{type(atoms.calc).__name__}{added}", _settings(atoms.calc)
     level = info.level_of_theory.partition(" (")[0].partition(", ")[0]
     theory = f", {level}" if level else ""
     return f"{info.name}, head {info.head}{theory}{added}", f"{info.sha256} {info.weights}"
+
+
+def _settings(calculator: Any) -> str:
+    """The parameters that energies of one zero share. Of programs beside this one, which read files, none is
+    compared: meshes and tolerances of a slab and of a molecule differ."""
+    if hasattr(calculator, "command") or hasattr(calculator, "profile"):
+        return ""
+    found = {name: value for name, value in parameters_of(calculator).items() if name not in _OF_A_PART}
+    return json.dumps(found, sort_keys=True)
 
 
 def warn_of_mixed_u(parts: Mapping[str, Atoms]) -> None:

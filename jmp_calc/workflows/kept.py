@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..io.records import STATE, RecordFile
-from .common import model_fingerprint, output_path
+from ..unread import stated
+from .common import output_path
+from .potentials import model_fingerprint
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -88,6 +90,8 @@ def digest(atoms: Atoms) -> str:
         array = atoms.arrays.get(name)
         if array is not None and np.any(array):
             sha.update(name.encode() + np.ascontiguousarray(array).astype(np.float64).tobytes())
+    if state := stated(atoms.info):
+        sha.update(repr(sorted(state.items())).encode())
     return sha.hexdigest()
 
 

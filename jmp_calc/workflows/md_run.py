@@ -22,7 +22,6 @@ from .common import (
     energy_std,
     has_stress,
     keep_pulls_off_momenta,
-    model_fingerprint,
     output_path,
     snapshot,
     write_frames,
@@ -31,6 +30,7 @@ from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
 from .md_frames import CompressedTrajectory
 from .md_settings import SCALING, MDSettings
+from .potentials import model_fingerprint
 from .restart import MDState
 from .stats import AXIAL_PRESSURES, LENGTHS, STD_COLUMN, StatsTable, TrajectoryFile, table_columns
 from .velocities import degrees_of_freedom, start_velocities, temperature

@@ -244,6 +244,10 @@ def _positive(name: str, value: float | None) -> None:
         raise UsageError(f"{name} must be positive, got {value}.")
 
 
+_INTERNAL = {"FixCom", "FixBondLength", "FixBondLengths", "FixInternals", "FixLinearTriatomic"}
+"""Constraints that hold no atom where it is: angular momentum is conserved under them."""
+
+
 def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     """Refuse structures that the ensemble cannot treat; warn about a time step too long for hydrogen."""
     masses = atoms.get_masses()
@@ -256,6 +260,12 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
         raise UsageError(
             "Rotation cannot be removed from a periodic structure.",
             hint="angular momentum is not conserved there",
+        )
+    held = [name for c in atoms.constraints if (name := type(c).__name__) not in _INTERNAL]
+    if settings.remove_rotation and held:
+        raise UsageError(
+            f"Rotation cannot be removed from a structure whose atoms are held ({', '.join(held)}).",
+            hint="angular momentum is not conserved there: leave remove_rotation out",
         )
     if settings.max_uncertainty_mev is not None and energy_std(atoms) is None:
         raise UsageError(

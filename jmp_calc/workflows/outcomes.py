@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import JMPError, NotConvergedError, is_out_of_memory
 from ..io.summary import plain
+from ..unread import stated
 from .relax_result import RelaxResult
 
 if TYPE_CHECKING:
@@ -162,26 +163,10 @@ def content_key(atoms: Atoms) -> str:
     arrays |= {"cell": atoms.cell.array, "pbc": np.array(atoms.pbc)}
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-    state = {name: atoms.info[name] for name in ("charge", "spin", "multiplicity") if name in atoms.info}
+    state = stated(atoms.info)
     constraints = [constraint.todict() for constraint in _storable(atoms)]
     digest.update(repr((plain(state), plain(constraints))).encode())
     return digest.hexdigest()
-
-
-def potential(calculator: Any) -> dict[str, Any]:
-    """What identifies a calculator in plain words: of a JMP model its hash and settings, of others the class
-    and the plain ones of their parameters."""
-    info, parameters = getattr(calculator, "info", None), getattr(calculator, "parameters", None) or {}
-    if info is not None and hasattr(info, "sha256"):
-        words = {name: getattr(info, name) for name in ("sha256", "dtype", "forces", "weights")}
-        # The head that the first structure decides for is not known yet, or already: the same run either way.
-        words |= {"head": parameters.get("head"), "graphs": info.policy}
-        added = getattr(calculator, "dispersion", None)
-        return dict(plain(words if added is None else words | {"dispersion": added}))
-    known = {
-        str(name): value for name, value in dict(parameters).items() if isinstance(value, str | int | float)
-    }
-    return dict(plain({"name": type(calculator).__name__, **dict(sorted(known.items()))}))
 
 
 def _storable(atoms: Atoms) -> list[Any]:

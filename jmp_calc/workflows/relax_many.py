@@ -22,7 +22,8 @@ from ..io.tables import write_csv
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
 from .common import write_frames
-from .outcomes import Outcome, Row, content_key, of_relaxation, potential
+from .outcomes import Outcome, Row, content_key, of_relaxation
+from .potentials import potential
 from .relax_each import TOGETHER, relax_each
 from .relax_settings import CellMode, OptimizerName, RelaxSettings
 from .rows import Rows

@@ -191,10 +191,12 @@ class MDState:
             if was != now and not (name == "schedule" and _goes_on(was, now)):
                 wrong.append(f"{name} was {was}, now {now}")
         if self.model != model and not model.startswith(f"{self.model} "):  # older files have fewer words
-            was, now = (
-                " ".join(word for word in text.split() if word not in other.split())
-                for text, other in ((self.model, model), (model, self.model))
-            )
+            was, now = self.model.partition(" ")[0], model.partition(" ")[0]
+            if was == now:  # of one class: what is the same is not named
+                was, now = (
+                    " ".join(word for word in text.split() if word not in other.split())
+                    for text, other in ((self.model, model), (model, self.model))
+                )
             wrong.append(f"model was '{was}', now '{now}'")
         if self.constraints != constraint_text(atoms):
             wrong.append("other constraints")

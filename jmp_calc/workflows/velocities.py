@@ -78,6 +78,7 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
             raise UsageError("The structure has no velocities to keep.", hint="use velocities='new'")
         if not np.isfinite(atoms.get_momenta()).all():
             raise BadInputError("A velocity is NaN or infinite.", hint="use velocities='new'")
+        atoms.set_momenta(atoms.get_momenta())  # what is held now may have moved in the run before
         if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
             warnings.warn(
                 "the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3

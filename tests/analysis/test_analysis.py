@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.geometry.rdf import get_rdf
 
 from jmp_calc import analyse
@@ -152,6 +153,63 @@ def test_wrapped_atoms_are_followed_through_a_breathing_cell() -> None:
     assert found - found[0] == pytest.approx(exact - exact[0], abs=1e-9)
 
 
+def walks(n: int, atoms: int, step_a: float) -> np.ndarray:
+    """Random walks (n, atoms, 3), Å."""
+    return np.cumsum(step_a * RNG.standard_normal((n, atoms, 3)), axis=0) + RNG.uniform(0, 8, (atoms, 3))
+
+
+def test_paths_that_nobody_wrapped_are_taken_as_they_are() -> None:
+    walk = walks(400, 20, 3.0)  # in a cell of 8 Å: steps of more than half of it are common
+    frames = frames_of(walk, cell=[8.0, 8.0, 8.0], pbc=True)
+    found = path_of(frames, None, 0.0).positions
+    exact = walk - walk.mean(axis=1, keepdims=True)
+    assert found == pytest.approx(exact, abs=1e-9)
+
+
+def test_wrapped_paths_with_long_steps_are_a_warning() -> None:
+    frames = frames_of(walks(100, 20, 2.0), cell=[8.0, 8.0, 8.0], pbc=True)
+    for atoms in frames:
+        atoms.wrap()
+    with pytest.warns(JMPWarning, match="good part of the cell between frames"):
+        analyse(frames, r_max=3.0)
+
+
+@pytest.mark.parametrize("how", ["constraint", "at rest"])
+def test_beside_atoms_that_are_held_others_diffuse_as_they_do(how: str) -> None:
+    walk = np.zeros((3000, 28, 3))
+    walk[:] = 3.0 * np.arange(28)[:, None]
+    walk[:, 8:] += np.cumsum(0.1 * RNG.standard_normal((3000, 20, 3)), axis=0)
+    frames = frames_of(walk, symbols="Al8Au20")
+    if how == "constraint":
+        for atoms in frames:
+            atoms.set_constraint(FixAtoms(range(8)))
+            atoms.set_velocities(np.ones((28, 3)))
+    result = analyse(frames, discard=0.0)
+    exact = 0.1 * 0.1**2 / (2 * 2.0)  # σ²/(2 dt), Å²/fs in cm²/s
+    found = result.msd.diffusion["Au"]
+    assert found.cm2_per_s == pytest.approx(exact, abs=5 * found.standard_error_cm2_per_s)
+    assert found.standard_error_cm2_per_s < 0.3 * exact
+    assert result.msd.a2["Al"].max() == 0.0
+    assert not result.msd.diffusion["Al"].diffusive
+    if how == "constraint":
+        assert result.vacf is not None
+        assert result.vacf.correlation == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, False), (True, True, True)])
+def test_diffusion_in_layers_and_wires_is_along_their_periods(pbc: tuple[bool, bool, bool]) -> None:
+    walk = walks(3000, 40, 0.3) * np.where(pbc, 1.0, 0.0)
+    cell = np.array([[30.0, 0, 0], [15.0, 26.0, 0], [0, 0, 30.0]])
+    if pbc[0] != pbc[1]:
+        walk = walk[..., 1:2] * cell[1] / np.linalg.norm(cell[1])
+    result = analyse(frames_of(walk, cell=cell, pbc=pbc), discard=0.0, r_max=5.0)
+    found = result.msd.diffusion["Ar"]
+    exact = 0.1 * 0.3**2 / (2 * 2.0) * 39 / 40
+    assert result.msd.dimensions == sum(pbc) == result.to_dict()["diffusion_dimensions"]
+    assert found.cm2_per_s == pytest.approx(exact, abs=5 * found.standard_error_cm2_per_s)
+    assert found.standard_error_cm2_per_s < 0.1 * exact
+
+
 def test_errors_of_correlated_series_are_those_of_theory() -> None:
     """x(t+1) = a·x(t) + noise: the variance of the mean is (1+a)/(1-a) times that of independent values."""
     a, n = 0.9, 20000
@@ -163,7 +221,23 @@ def test_errors_of_correlated_series_are_those_of_theory() -> None:
     assert found.converged
     assert found.standard_error == pytest.approx(exact, rel=0.25)
     assert found.mean == pytest.approx(5.0, abs=4 * exact)
-    assert block_average(RNG.standard_normal(5000)).block_length == 1
+    assert block_average(RNG.standard_normal(5000)).block_length < 100
+
+
+@pytest.mark.parametrize(("tau", "n"), [(0.01, 300), (5.0, 500), (50.0, 5000)])
+def test_errors_of_correlated_series_are_not_too_small(tau: float, n: int) -> None:
+    """Means of many series lie within two of their own errors as often as a normal distribution says."""
+    a, repeats = np.exp(-1 / tau), 200
+    x = np.zeros((n, repeats))
+    x[0] = RNG.standard_normal(repeats)
+    for i in range(1, n):
+        x[i] = a * x[i - 1] + np.sqrt(1 - a**2) * RNG.standard_normal(repeats)
+    found = [block_average(series) for series in x.T]
+    errors = np.array([one.standard_error for one in found])
+    true = float(np.std([one.mean for one in found]))
+    assert np.mean([one.converged for one in found]) > 0.7
+    assert errors.mean() == pytest.approx(true, rel=0.15)
+    assert np.mean(np.abs([one.mean for one in found]) > 2 * errors) < 0.18
 
 
 def test_a_series_that_drifts_has_no_error_that_can_be_told() -> None:

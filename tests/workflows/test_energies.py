@@ -128,6 +128,17 @@ def test_faces_that_differ_are_told() -> None:
     assert found.numbers["faces_alike"] is False
 
 
+def test_a_face_that_is_held_while_the_other_relaxes_is_told() -> None:
+    slab, copper = fcc111("Cu", (1, 1, 6), a=3.59, vacuum=8.0), bulk("Cu", a=3.59)  # that of EMT
+    slab.set_constraint(FixAtoms(mask=slab.get_tags() > 3))
+    assert surface_energy(slab, copper, calc=Bonds()).numbers["faces_alike"] is True  # nothing relaxes
+    with pytest.warns(JMPWarning, match="one face of the slab relaxes and the other is held"):
+        found = surface_energy(slab, copper, calc=EMT(), relax="positions")
+    assert found.numbers["faces_alike"] is False
+    slab.set_constraint(FixAtoms(mask=abs(slab.get_tags() - 3.5) < 1))  # the middle
+    assert surface_energy(slab, copper, calc=EMT(), relax="positions").numbers["faces_alike"] is True
+
+
 def test_a_slab_of_another_lattice_is_told() -> None:
     copper = bulk("Cu", a=3.6)
     with pytest.warns(JMPWarning, match=r"inside the slab neighbours are 2.6\d\d Å apart, in the bulk 2.5"):

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import JMPWarning, ModelError, UsageError
@@ -104,3 +106,33 @@ def test_labels_without_hubbard_u_are_not_told(hubbard_u: str, recwarn: pytest.W
 def test_a_part_without_calculator_is_named() -> None:
     with pytest.raises(UsageError, match="structure of adsorbate has no calculator"):
         check_one_method({"adsorbate": molecule("CO")})
+
+
+def test_other_parameters_of_a_calculator_are_refused() -> None:
+    parts = {
+        "solid": with_calc(bulk("Ar", a=5.3), LennardJones(epsilon=0.01, sigma=3.4)),
+        "gas": with_calc(Atoms("Ar"), LennardJones(epsilon=0.01, sigma=3.4)),
+    }
+    check_one_method(parts)
+    parts["gas"].calc = LennardJones(epsilon=0.02, sigma=3.4)
+    with pytest.raises(UsageError, match=r"gas \(LennardJones, other weights or parameters\)"):
+        check_one_method(parts)
+    parts["solid"].calc, parts["gas"].calc = (
+        SumCalculator([LennardJones(sigma=sigma), EMT()]) for sigma in (3.4, 3.5)
+    )
+    with pytest.raises(UsageError, match=r"gas \(SumCalculator, other weights or parameters\)"):
+        check_one_method(parts)
+
+
+def test_meshes_and_charges_may_differ_between_the_parts() -> None:
+    class Dft(Calculator):
+        implemented_properties = ("energy",)
+
+    parts = {
+        "slab": with_calc(bulk("Cu"), Dft(xc="PBE", kpts=(4, 4, 1))),
+        "ion": with_calc(Atoms("Cu"), Dft(xc="PBE", kpts=(1, 1, 1), charge=1, txt="ion.txt")),
+    }
+    check_one_method(parts)
+    parts["ion"].calc = Dft(xc="RPBE", kpts=(1, 1, 1))
+    with pytest.raises(UsageError, match="different zeros"):
+        check_one_method(parts)

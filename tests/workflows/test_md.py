@@ -168,6 +168,16 @@ def test_kept_velocities_have_the_same_temperature_without_thermostat(cluster: A
     assert again.degrees_of_freedom == 9
 
 
+def test_kept_velocities_of_atoms_that_are_held_now_are_none(copper: Atoms) -> None:
+    start = md(copper, ensemble="nvt", temperature_k=300, steps=20).atoms
+    start.calc = copper.calc
+    start.set_constraint(FixAtoms(range(len(start) // 2)))
+    found = md(start, ensemble="nve", velocities="keep", timestep_fs=1.0, steps=20, stats_every=1)
+    total = found.stats[:, COLUMNS.index("etot_eV")]
+    assert np.ptp(total) < 0.01
+    assert found.stats[0, COLUMNS.index("temperature_K")] < 450
+
+
 def test_kept_velocities_lose_their_rotation_on_request(cluster: Atoms) -> None:
     start = md(cluster, ensemble="nvt", steps=5).atoms
     start.calc = cluster.calc
@@ -209,6 +219,11 @@ def test_fault_91_ensembles_refuse_structures_they_cannot_treat(copper: Atoms, c
     pinned.set_constraint(FixAtoms([0]))
     with pytest.raises(UsageError, match="constraints"):
         md(pinned, ensemble="npt")
+    held = cluster.copy()
+    held.calc = cluster.calc
+    held.set_constraint(FixAtoms([0]))
+    with pytest.raises(UsageError, match=r"whose atoms are held \(FixAtoms\)"):
+        md(held, ensemble="nvt", thermostat="nose-hoover", remove_rotation=True)
     springs = copper.copy()
     springs.calc = Springs(copper.positions)
     with pytest.raises(UsageError, match="no stress"):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixBondLength
 
 from jmp_calc import JMPCalculator, ts
 from jmp_calc.errors import BadInputError, JMPWarning, NotConvergedError, UsageError
+from jmp_calc.workflows.paths.ts import lower_side_first
 from jmp_calc.workflows.paths.ts_settings import TSSettings
 from tests.extras import needs
 from tests.workflows.test_neb import BEND, HEIGHT, Valley
@@ -44,6 +46,21 @@ def test_a_guess_leads_to_the_saddle_and_to_both_minima(guess: Atoms, tmp_path: 
         step.step for step in result.history
     ]
     assert len(ase.io.read(tmp_path / "ends.extxyz", ":")) == 2
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_way_up_begins_at_the_lower_side_whatever_the_sign_of_the_mode(sign: int) -> None:
+    lengths = np.linspace(-0.3, 0.3, 5)
+    scan, ends = (lengths, sign * np.array([-0.2, -0.1, 0.0, -0.05, -0.15])), []
+    for energy in (-1.0, -0.5)[::sign]:
+        ends.append(Atoms("H"))
+        ends[-1].calc = SinglePointCalculator(ends[-1], energy=energy)
+    (same, energies), sides = lower_side_first(scan, tuple(ends))
+    assert [side.get_potential_energy() for side in sides] == [-1.0, -0.5]
+    assert np.array_equal(same, lengths)
+    assert np.array_equal(energies, scan[1][::sign])
+    (_, energies), _ = lower_side_first(scan, ())
+    assert energies[0] <= energies[-1]
 
 
 @needs_sella

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import BadInputError, UsageError
 from ...io.nesting import shallow_json
 from ...io.summary import plain, write_bytes_atomic
-from ..common import model_fingerprint
+from ..potentials import model_fingerprint
 from ..restart import constraint_text
 from .settings import NEBSettings
 

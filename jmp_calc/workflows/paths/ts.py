@@ -232,6 +232,7 @@ def _result(search: _Search, quiet: bool) -> TSResult:
     if vibrations is not None and len(vibrations.imaginary_cm1):
         scan = _energies_along(found, vibrations, search.kept, quiet)
         ends = _ends(found, vibrations, search, quiet) if settings.connect else ()
+        scan, ends = lower_side_first(scan, ends)
     result = TSResult(
         atoms=search.frames[-1],
         converged=search.converged,
@@ -280,6 +281,18 @@ def _ends(found: Atoms, vibrations: VibResult, search: _Search, quiet: bool) -> 
         quiet=quiet,
     )
     return tuple(evaluated(sides, ["energy", "forces"], what="side", quiet=quiet, kept=search.kept))
+
+
+def lower_side_first(
+    scan: tuple[np.ndarray, np.ndarray], ends: tuple[Atoms, ...]
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[Atoms, ...]]:
+    """Scan and ends in the direction that climbs from the lower side: a mode has no sign of its own, so that
+    the order of the atoms would decide which barrier is called the one back."""
+    lengths, energies = scan
+    heights = [end.get_potential_energy(apply_constraint=False) for end in ends] or energies[[0, -1]]
+    if heights[0] <= heights[1]:
+        return scan, ends
+    return (lengths, energies[::-1]), ends[::-1]
 
 
 def _warn(result: TSResult) -> None:

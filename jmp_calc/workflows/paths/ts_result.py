@@ -86,12 +86,12 @@ class TSResult:
 
     @property
     def barrier_ev(self) -> float | None:
-        """The saddle above the first of the two sides."""
+        """The saddle above the lower of its two sides."""
         return self._above(0)
 
     @property
     def barrier_back_ev(self) -> float | None:
-        """The saddle above the second of the two sides."""
+        """The saddle above the higher of its two sides."""
         return self._above(1)
 
     def _above(self, side: int) -> float | None:

@@ -229,6 +229,7 @@ def relaxed_start(
 ) -> tuple[Atoms, float, bool]:
     """A copy relaxed within its space group, with its calculator; the largest force that is left, eV/Å;
     whether the relaxation (of ``cell`` too) reached its limits."""
+    fix = bool(atoms.pbc.all()) and glue.told_apart(atoms) == atoms.get_chemical_symbols()
 
     def relaxation() -> dict[str, Any]:
         result = run_relax(
@@ -236,14 +237,14 @@ def relaxed_start(
             fmax=settings.fmax,
             steps=settings.relax_steps,
             cell=cell,
-            fix_symmetry=bool(atoms.pbc.all()) and glue.told_apart(atoms) == atoms.get_chemical_symbols(),
+            fix_symmetry=fix,
             symprec=10 * settings.symprec,
             quiet=quiet,
         )
         reached = {"fmax": result.fmax, "converged": result.converged}
         return {"positions": result.atoms.positions, "cell": result.atoms.cell.array, **reached}
 
-    words = f"relaxed {cell} {settings.fmax} {settings.relax_steps} {settings.symprec} {digest(atoms)}"
+    words = f"relaxed {cell} {fix} {settings.fmax} {settings.relax_steps} {settings.symprec} {digest(atoms)}"
     found = relaxation() if kept is None else kept.once(words, relaxation)
     start = atoms.copy()
     start.positions[:], start.cell[:] = found["positions"], found["cell"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...io.outdir import claimed, with_prefix
+from ...io.summary import plain
 from ...units import KJ_MOL
 from ..batches import computed
 from ..common import warn_if_not_smooth, working_copy
@@ -241,13 +243,16 @@ def iterate(
         the iterations, and the compact force constants that each of them ends with.
     """
     mesh = glue.chosen_mesh(phonon, settings.of_phonons(), *box)
+    # what the amplitudes of displacements and the harmonic energies depend on, beside the force constants
+    masses, charges = _sha256(phonon.masses), json.dumps(plain(phonon.nac_params))
+    drawn = f"{settings.temperature_k} {settings.snapshots} {mesh} {settings.symprec} {masses} {charges}"
     steps: list[Iteration] = []
     constants: list[np.ndarray] = [at_rest]
     for number in range(1, settings.iterations + 1):
         evaluator.title = f"sscha {number}/{settings.iterations}"
         seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
         before = constants[-1]
-        words = f"iteration {settings.temperature_k} {settings.snapshots} {seed} {mesh} {_sha256(before)}"
+        words = f"iteration {drawn} {seed} {_sha256(before)}"
         run = functools.partial(_iteration, phonon, before, evaluator, settings, mesh, seed)
         found = once(kept, words, run)
         constants.append(found["constants"])

@@ -211,7 +211,7 @@ def surface_energy(
             ``allow_unconverged``.
     """
     settings = _settings(relax, fmax, relax_steps, allow_unconverged, cells=False)
-    surface = check_surface(slab, bulk)
+    surface = check_surface(slab, bulk, relaxed=relax != "none")
 
     def numbers(found: EnergySum) -> Numbers:
         per_area = found.energy_ev / (2 * surface.area_a2)

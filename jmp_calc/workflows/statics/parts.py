@@ -186,8 +186,10 @@ class Surface:
     faces_alike: bool
 
 
-def check_surface(slab: Atoms, bulk: Atoms) -> Surface:
+def check_surface(slab: Atoms, bulk: Atoms, *, relaxed: bool = False) -> Surface:
     """Area and bulk cells of a slab; a JMPWarning where its faces differ, or its lattice is another one.
+
+    ``relaxed``: it will be, and atoms that are held make faces differ.
 
     Raises:
         BadStructureError: a slab without vacuum on two sides, a bulk that is no crystal.
@@ -208,8 +210,14 @@ def check_surface(slab: Atoms, bulk: Atoms) -> Surface:
         )
     (axis,) = np.flatnonzero(is_open)
     one, other = slab.cell.array[np.arange(3) != axis]
-    alike = _faces_alike(slab, int(axis))
-    if not alike:
+    alike = _faces_alike(slab, int(axis), _held(slab)) if relaxed else _faces_alike(slab, int(axis))
+    if not alike and relaxed and _faces_alike(slab, int(axis)):
+        text = (
+            "one face of the slab relaxes and the other is held: the surface energy is the mean of a relaxed "
+            "and an unrelaxed face (hold atoms in the middle, or none)"
+        )
+        warnings.warn(text, JMPWarning, stacklevel=4)
+    elif not alike:
         text = "the two faces of the slab differ: the surface energy is the mean of both"
         warnings.warn(text, JMPWarning, stacklevel=4)
     _warn_of_other_lattice(slab, bulk, int(axis))
@@ -246,8 +254,18 @@ def _nearest(atoms: Atoms, index: int) -> float:
         reach *= 2
 
 
-def _faces_alike(slab: Atoms, axis: int) -> bool:
-    """Whether an operation of its symmetry turns the slab upside down."""
+def _held(slab: Atoms) -> np.ndarray:
+    """Atoms with constraints (n_atoms,)."""
+    held = np.zeros(len(slab), bool)
+    for constraint in slab.constraints:
+        if hasattr(constraint, "get_indices"):
+            held[constraint.get_indices()] = True
+    return held
+
+
+def _faces_alike(slab: Atoms, axis: int, held: np.ndarray | None = None) -> bool:
+    """Whether an operation of its symmetry turns the slab upside down; ``held``: atoms (n_atoms,) that are
+    equal only to such."""
     import spglib
 
     box = slab.copy()
@@ -256,6 +274,7 @@ def _faces_alike(slab: Atoms, axis: int) -> bool:
         box.center(vacuum=10.0, axis=axis)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        crystal = (box.cell.array, box.get_scaled_positions(), box.numbers)
+        kinds = box.numbers if held is None else 2 * box.numbers + held
+        crystal = (box.cell.array, box.get_scaled_positions(), kinds)
         found = spglib.get_symmetry(crystal, symprec=SYMPREC_A)
     return found is not None and bool((found["rotations"][:, axis, axis] == -1).any())

@@ -100,6 +100,17 @@ def test_a_run_goes_on_and_computes_nothing_twice(tmp_path: Path) -> None:
     assert more.steps[:3] == again.steps
 
 
+def test_other_masses_are_other_motion_though_forces_are_kept(tmp_path: Path) -> None:
+    """Displacements are drawn from the masses, and harmonic energies depend on them."""
+    light, kept, fresh = crystal(), Bonds(QUARTIC), Bonds(QUARTIC)
+    sscha(crystal(), calc=Bonds(QUARTIC), **FEW, out=tmp_path, plot=False)
+    light.set_masses(light.get_masses() / 4)
+    again = sscha(light, calc=kept, **FEW, out=tmp_path, resume=True, plot=False)
+    expected = sscha(light, calc=fresh, **FEW)
+    assert again.free_energy_ev == expected.free_energy_ev
+    assert kept.seen < fresh.seen  # forces at rest depend on no mass
+
+
 def test_iterations_that_have_not_settled_are_told() -> None:
     result = sscha(crystal(), calc=Bonds(QUARTIC), **FEW, tolerance_thz=1e-9)
     assert not result.converged
