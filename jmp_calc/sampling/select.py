@@ -124,6 +124,8 @@ def select(
     left_out = dict(looked.left_out)
     for number in _copies(looked.features, seen.features).tolist():
         left_out.setdefault(number, "it is among those known")
+    for number in np.flatnonzero(~np.isfinite(looked.std_mev)).tolist():
+        left_out.setdefault(number, "its uncertainty is not finite")
     limit = settings.max_uncertainty_mev
     if limit is not None:
         for number in np.flatnonzero(looked.std_mev > limit).tolist():

@@ -42,7 +42,7 @@ class Guard:
     def of(
         cls, atoms: Atoms, reference_temperature_k: float, max_uncertainty_mev: float | None = None
     ) -> Guard:
-        """Limits that fit the start of a run."""
+        """Limits that fit the structure that a run was given, also where it goes on later."""
         gap = None if atoms.pbc.any() or len(atoms) < 2 else float(_nearest(atoms.positions).max())
         reference = max(reference_temperature_k, LOWEST_REFERENCE_K)
         return cls(reference, gap, max_uncertainty_mev=max_uncertainty_mev)

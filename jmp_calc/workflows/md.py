@@ -133,7 +133,8 @@ class MDResult:
         return [path for path in paths if path.is_file()]
 
     def write(self, folder: str | os.PathLike[str], *, prefix: str = "") -> list[Path]:
-        """Write stats.dat, traj.extxyz (when the frames are in memory), final.extxyz and restart.npz."""
+        """Write stats.dat, traj.extxyz (when the frames are in memory), final.extxyz, restart.npz and
+        quenched.extxyz (after a relaxation at the end)."""
         stats, traj, final, restart = (output_path(folder, name, prefix) for name in OUTPUTS[:4])
         table = StatsTable(self.columns, None)
         table.rows = [tuple(row) for row in self.stats.tolist()]
@@ -142,7 +143,11 @@ class MDResult:
             write_frames(traj, self.trajectory)
         write_frames(final, [snapshot(self.atoms, stress=self.settings.ensemble == "npt")])
         self.state.save(restart)
-        return [stats, *([traj] if self.trajectory else []), final, restart]
+        written = [stats, *([traj] if self.trajectory else []), final, restart]
+        if self.quenched is not None:
+            written.append(output_path(folder, "quenched.extxyz", prefix))
+            write_frames(written[-1], [snapshot(self.quenched.atoms, stress=self.settings.ensemble == "npt")])
+        return written
 
 
 def md(

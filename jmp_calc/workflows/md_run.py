@@ -78,6 +78,7 @@ class Run:
         keep_pulls_off_momenta(atoms)
         add_momentum_constraint(atoms, settings)
         rng = np.random.default_rng(settings.seed)
+        given = atoms.copy()
         if state is None:
             start_velocities(atoms, settings, rng)
         else:
@@ -92,7 +93,7 @@ class Run:
             state.apply(atoms, self.integrator)
         reference = self.first_temperature if settings.ensemble == "nve" else settings.hottest_k
         limit = settings.max_uncertainty_mev
-        self.guard = Guard.of(atoms, reference or 0.0, limit) if settings.guard else None
+        self.guard = Guard.of(given, reference or 0.0, limit) if settings.guard else None
         self.seconds = 0.0
         self.analysed = 0
         self.prefix = prefix

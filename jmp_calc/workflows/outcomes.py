@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..errors import JMPError, NotConvergedError, is_out_of_memory
 from ..io.summary import plain
-from ..unread import stated
+from .potentials import identifying
 from .relax_result import RelaxResult
 
 if TYPE_CHECKING:
@@ -157,55 +158,79 @@ def scalars(results: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
 
 
 def content_key(atoms: Atoms) -> str:
-    """SHA-256 of everything of a structure that a result may depend on."""
+    """SHA-256 of everything that a structure says: what a result may depend on, and the labels in its info,
+    which go with it."""
     digest = hashlib.sha256()
-    arrays = {name: array for name, array in atoms.arrays.items() if array.dtype.kind in "fiub"}
+    arrays = {name: array for name, array in atoms.arrays.items() if array.dtype.kind in "fiubU"}
     arrays |= {"cell": atoms.cell.array, "pbc": np.array(atoms.pbc)}
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-    state = stated(atoms.info)
-    constraints = [constraint.todict() for constraint in _storable(atoms)]
-    digest.update(repr((plain(state), plain(constraints))).encode())
+    info = identifying(atoms.info)
+    digest.update(repr((sorted(info.items()), [words for _, words in _told(atoms)])).encode())
     return digest.hexdigest()
 
 
-def _storable(atoms: Atoms) -> list[Any]:
-    """The constraints that can say what they are."""
-    found = []
+def _told(atoms: Atoms) -> Iterator[tuple[Any, Any]]:
+    """The constraints that can say what they are, with that."""
     for constraint in atoms.constraints:
         with suppress(NotImplementedError, AttributeError):
-            constraint.todict()
-            found.append(constraint)
-    return found
+            yield constraint, plain(constraint.todict())
+
+
+def _restored(words: Any) -> Any | None:
+    """The constraint of ``_told``; None where its words are not enough (FixSymmetry holds a structure)."""
+    from ase.constraints import dict2constraint
+
+    try:
+        return dict2constraint(dict(words))
+    except Exception:  # whatever foreign constraints raise
+        return None
 
 
 def _packed(atoms: Atoms) -> dict[str, Any]:
     """A structure with the results of its calculator as plain data."""
-    arrays = {name: _listed(array) for name, array in atoms.arrays.items() if array.dtype.kind in "fiub"}
+    arrays = {name: _listed(array) for name, array in atoms.arrays.items() if array.dtype.kind in "fiubU"}
     known = getattr(atoms.calc, "results", {})
     results = {
         name: np.asarray(known[name]).tolist()
         for name in ("energy", "forces", "stress")
         if name in known and _is_sound(np.asarray(known[name]))
     }
-    info = {
-        name: plain(value)
-        for name, value in atoms.info.items()
-        if isinstance(value, str) or (isinstance(value, int | float | bool) and math.isfinite(value))
+    texts = {name: value for name, value in atoms.info.items() if isinstance(name, str)}
+    vectors = {
+        name: value
+        for name, value in texts.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiubU"
+    }
+    info = {  # in their order, in which files write them
+        name: None if name in vectors else plain(value)
+        for name, value in texts.items()
+        if name in vectors or _has_json(plain(value), value)
     }
     return {
         "arrays": arrays,
         "cell": _listed(atoms.cell.array),
         "pbc": [bool(value) for value in atoms.pbc],
         "info": info,
-        "constraints": plain([constraint.todict() for constraint in _storable(atoms)]),
+        "info_arrays": {name: _listed(array) for name, array in vectors.items()},
+        "constraints": [words for _, words in _told(atoms) if _restored(words) is not None],
         "results": results,
     }
 
 
+def _has_json(words: Any, value: Any) -> bool:
+    """Whether ``words`` are a value as it is, not the text of an object, and JSON has a form for them."""
+    if isinstance(words, str) and not isinstance(value, str):
+        return False
+    with suppress(TypeError, ValueError):
+        json.dumps(words, allow_nan=False)
+        return True
+    return False
+
+
 def _listed(array: np.ndarray) -> Any:
     """An array of any shape as lists, with None for what JSON has no form for."""
-    if _is_sound(array):
+    if array.dtype.kind == "U" or _is_sound(array):
         return array.tolist()
     plain_array = array.astype(object)
     plain_array[~np.isfinite(array)] = None
@@ -226,7 +251,6 @@ def _is_sound(array: np.ndarray) -> bool:
 def _unpacked(packed: Mapping[str, Any]) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.constraints import dict2constraint
 
     arrays = {name: _array(values) for name, values in packed["arrays"].items()}
     numbers = arrays.pop("numbers").astype(int)
@@ -234,7 +258,9 @@ def _unpacked(packed: Mapping[str, Any]) -> Atoms:
     for name, array in arrays.items():
         atoms.set_array(name, array)
     atoms.info.update(packed["info"])
-    atoms.set_constraint([dict2constraint(dict(words)) for words in packed["constraints"]])
+    atoms.info.update({name: _array(values) for name, values in packed.get("info_arrays", {}).items()})
+    constraints = (_restored(words) for words in packed["constraints"])
+    atoms.set_constraint([constraint for constraint in constraints if constraint is not None])
     results = {name: np.array(v) if np.ndim(v) else v for name, v in packed["results"].items()}
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -40,21 +40,21 @@ def parameters_of(calculator: Any) -> dict[str, Any]:
     their weights."""
     parameters = getattr(calculator, "parameters", None) or {}
     known = {str(name): value for name, value in dict(parameters).items() if value is not None}
-    found = {name: _known(known[name]) for name in sorted(known) if name not in _WHERE}
+    found = {name: identifying(known[name]) for name in sorted(known) if name not in _WHERE}
     mixer = getattr(calculator, "mixer", None)
     if mixer is not None and hasattr(mixer, "calcs"):
-        found |= {"parts": [potential(part) for part in mixer.calcs], "weights": _known(mixer.weights)}
+        found |= {"parts": [potential(part) for part in mixer.calcs], "weights": identifying(mixer.weights)}
     return found
 
 
-def _known(value: Any) -> Any:
-    """A parameter as plain data; what is none by its class: the texts of objects may hold addresses."""
+def identifying(value: Any) -> Any:
+    """A value as plain data; what is none by its class: the texts of objects may hold addresses."""
     if value is None or isinstance(value, str | bool | int | float):
         return plain(value)
     if isinstance(value, Mapping):
-        return {str(name): _known(item) for name, item in value.items()}
+        return {str(name): identifying(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_known(item) for item in value]
+        return [identifying(item) for item in value]
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "fiub":
         if value.size > _LARGE:
             return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()

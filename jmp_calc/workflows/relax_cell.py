@@ -103,6 +103,13 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
     return FrechetCellFilter(atoms, mask=mask.tolist(), scalar_pressure=pressure)
 
 
+def turned_by(start: np.ndarray, cell: np.ndarray) -> float:
+    """Largest change (degrees) of an angle between the vectors of a cell, (3, 3) in Å."""
+    from ase.cell import Cell
+
+    return float(np.abs(Cell(start).angles() - Cell(cell).angles()).max())
+
+
 def free_strains(atoms: Atoms, settings: RelaxSettings) -> np.ndarray:
     """Voigt mask (xx yy zz yz xz xy) of the strains that ``settings.cell`` allows, shape (6,)."""
     mask = _strain_mask(atoms)

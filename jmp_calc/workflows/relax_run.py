@@ -17,7 +17,7 @@ from ..errors import BadInputError, GuardError, JMPWarning
 from ..units import GPA_PER_EV_A3
 from .common import constraint_energy, moves, output_path, snapshot, write_frames
 from .pair_limits import PairLimits
-from .relax_cell import cell_filter, fix_symmetry, space_group
+from .relax_cell import cell_filter, fix_symmetry, space_group, turned_by
 from .relax_result import OUTPUTS, RelaxResult
 from .relax_settings import RelaxSettings
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LARGEST_GROWTH = 5.0
 """Of the volume of a cell; what is compressed by more was no start."""
+LARGEST_TURN_DEG = 0.05
+"""Change of an angle that lengths of a cell may bring without a word."""
 
 
 class Relaxation:
@@ -60,7 +62,7 @@ class Relaxation:
         self.objectives: list[float] = []
         self.converged, self.n_steps = False, 0
         self.limits, self.apart = PairLimits() if settings.guard else None, False
-        self.first_volume = abs(float(np.linalg.det(atoms.cell.array)))
+        self.first_cell = atoms.cell.array.copy()
 
     def steps(self) -> Iterator[None]:
         """Stops where energy and forces (and stress) of ``atoms`` are asked for next, until the end.
@@ -108,7 +110,7 @@ class Relaxation:
         minimum."""
         if not self.settings.guard or self.settings.cell == "none":
             return
-        growth = abs(float(np.linalg.det(self.atoms.cell.array))) / self.first_volume
+        growth = abs(float(np.linalg.det(self.atoms.cell.array) / np.linalg.det(self.first_cell)))
         if not growth < LARGEST_GROWTH:
             raise GuardError(
                 f"Guard: the cell has {growth:.3g} times the volume of the start, so it flies apart.",
@@ -152,6 +154,14 @@ class Relaxation:
         if result.climbed:
             text = f"the relaxation ended {result.climb_ev:.3g} eV above its start: it went uphill, and"
             warnings.warn(f"{text} the structure of step {result.step} is kept", JMPWarning, stacklevel=3)
+        turned = turned_by(self.first_cell, result.atoms.cell.array)
+        if self.settings.cell == "lengths" and turned > LARGEST_TURN_DEG:
+            text = (
+                f"cell='lengths' changed angles of the cell, by up to {turned:.2g} degrees: it strains along"
+            )
+            warnings.warn(
+                f"{text} x, y and z, and this cell is skewed against them", JMPWarning, stacklevel=3
+            )
         if self.paths:
             write_frames(self.paths["opt.extxyz"], [self.frames[result.step]])
         return result

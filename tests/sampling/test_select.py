@@ -50,6 +50,19 @@ def test_the_most_uncertain_comes_first() -> None:
     assert [atoms.info["select_rank"] for atoms in found.frames] == [0, 1]
 
 
+@pytest.mark.parametrize("limit", [None, 10.0])
+def test_what_is_uncertain_without_a_number_is_left_out(limit: float | None) -> None:
+    class Lost(WithoutDescriptors):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes) -> None:
+            super().calculate(atoms, properties, system_changes)
+            if self.atoms.get_distance(0, 1) > 2.5:
+                self.results["energy_std"] = float("nan")
+
+    found = select([pair(1.0), pair(3.0), pair(2.0)], calc=Lost(), n=3, max_uncertainty_mev=limit)
+    assert sorted(found.picked) == [0, 2]
+    assert found.left_out[1] == "its uncertainty is not finite"
+
+
 def test_structures_unlike_each_other_are_picked() -> None:
     pool = [pair(3.0, 0.0), pair(2.9, 0.01), pair(2.0, 10.0), pair(2.0, 5.0)]
     found = select(pool, calc=Known(), n=2)

@@ -16,6 +16,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.constraints import FixSymmetry
 from ase.db import connect
 
 from jmp_calc.calculator import JMPCalculator
@@ -45,6 +46,16 @@ def crystals(count: int = 6) -> list[Atoms]:
         atoms.rattle(0.05, seed=number)
         found.append(atoms)
     return found
+
+
+def test_labels_and_symmetry_of_the_input_survive(tmp_path: Path) -> None:
+    one, other = crystals(2)
+    one.info["id"] = np.int64(17)
+    other.set_constraint(FixSymmetry(bulk("Al", "fcc", a=4.1, cubic=True)))
+    result = screen([one, other], calc=EMT(), task="singlepoint", out=tmp_path)
+    assert result.counts["ok"] == 2
+    assert ase.io.read(tmp_path / "screen.extxyz", 0).info["id"] == 17
+    assert screen([one, other], calc=EMT(), task="singlepoint", out=tmp_path, resume=True).counts["ok"] == 2
 
 
 def table(result_or_folder: Path) -> list[dict[str, str]]:

@@ -11,12 +11,14 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from jmp_calc import JMPCalculator
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.workflows.battery.check import check
 from jmp_calc.workflows.battery.items import ITEMS
 from jmp_calc.workflows.battery.settings import CHECKS, CheckSettings
+from jmp_calc.workflows.battery.verdict import larger
 
 QUICK = ("forces", "stress", "path", "translation", "rotation", "reflection", "permutation", "lattice")
 
@@ -57,6 +59,23 @@ class Faulty(EMT):
             self.results["energy"] = float("nan")
         elif self.fault == "pressure":
             self.results["stress"] = -self.results["stress"]
+
+
+class Unpickled(LennardJones):
+    """Without forces where it has been in a pickle."""
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {"broken": True}
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=tuple(all_changes)) -> None:
+        super().calculate(atoms, ["energy", "forces"], list(system_changes))
+        if getattr(self, "broken", False):
+            self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+
+
+def test_forces_that_are_no_number_beside_a_right_energy_fail() -> None:
+    assert verdicts(Unpickled(), "reload") == {"reload": "fail"}
+    assert np.isnan(larger(0.0, np.nan)) and np.isnan(larger(np.nan, 0.0)) and larger(1.0, 2.0) == 2.0
 
 
 @pytest.mark.parametrize(

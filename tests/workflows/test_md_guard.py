@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import all_changes
+from ase.calculators.lj import LennardJones
 
 from jmp_calc.errors import GuardError
 from jmp_calc.machine.signals import Interrupted
@@ -74,6 +75,17 @@ def test_lost_atom_trips_the_guard(cluster: Atoms) -> None:
     cluster.set_momenta(np.array([[0, 0, 9.0], [0, 0, -9.0], [9.0, 0, 0], [-9.0, 0, 0]]))
     with pytest.raises(GuardError, match="flown off"):
         md(cluster, ensemble="nve", velocities="keep", steps=2000, timestep_fs=5.0)
+
+
+def test_a_run_that_goes_on_has_the_limit_of_its_start_for_atoms_that_leave() -> None:
+    pair = Atoms("Ar2", positions=[[0, 0, 0], [4.0, 0, 0]])
+    pair.calc = LennardJones(sigma=3.4, epsilon=1e-6)
+    pair.set_velocities([[-0.5, 0, 0], [0.5, 0, 0]])
+    run = {"ensemble": "nve", "velocities": "keep", "timestep_fs": 2.0}
+    half = md(pair, steps=45, **run)
+    assert half.atoms.get_distance(0, 1) > 10
+    with pytest.raises(GuardError):
+        md(pair, steps=100, restart=half.state, **run)
 
 
 def test_fault_41_out_of_memory_keeps_the_state(tmp_path: Path) -> None:

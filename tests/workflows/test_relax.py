@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import ase.io
@@ -15,7 +16,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms
 
-from jmp_calc.errors import GuardError, NotConvergedError, UsageError
+from jmp_calc.errors import GuardError, JMPWarning, NotConvergedError, UsageError
 from jmp_calc.io import progress
 from jmp_calc.machine.signals import Interrupted
 from jmp_calc.units import GPA_PER_EV_A3
@@ -93,6 +94,23 @@ def test_labels_of_the_input_do_not_pass_for_labels_of_the_new_positions(
     assert copper.info["REF_energy"] == -1.0 and "REF_forces" in copper.arrays
     run = md(copper, ensemble="nve", steps=1, temperature_k=10)
     assert "REF_energy" not in run.atoms.info and "REF_forces" not in run.atoms.arrays
+
+
+def test_lengths_say_where_they_change_angles(copper: Atoms) -> None:
+    """Strains along x, y and z keep the angles of cells along the axes, and those that symmetry keeps."""
+    copper.set_cell(copper.cell.array * [[0.98], [1.02], [1.03]], scale_atoms=True)
+    turned = copper.copy()
+    turned.rotate(30, "z", rotate_cell=True)
+    hexagonal = bulk("Cu", "hcp", a=2.55, c=4.4)
+    for atoms in (copper, hexagonal):
+        atoms.calc = copper.calc
+        angles = atoms.cell.angles()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", JMPWarning)
+            assert relax(atoms, cell="lengths").atoms.cell.angles() == pytest.approx(angles, abs=0.01)
+    turned.calc = copper.calc
+    with pytest.warns(JMPWarning, match="angles of the cell, by up to .* degrees: .* is skewed"):
+        relax(turned, cell="lengths")
 
 
 def test_slab_keeps_its_vacuum() -> None:

@@ -190,6 +190,31 @@ def test_equal_structures_are_computed_once() -> None:
     assert twice.rows[0].to_dict() | {"number": 1, "frame": 1} == twice.rows[1].to_dict()
 
 
+def test_equal_structures_keep_their_own_names() -> None:
+    one, other = metals()[0], metals()[0]
+    one.info["name"], other.info["other"] = "first", "second"
+    found = relax_many([one, other], calc=EMT(), fmax=0.05).rows
+    labels = [{n: v for n, v in row.outcome.atoms.info.items() if n in ("name", "other")} for row in found]
+    assert labels == [{"name": "first"}, {"other": "second"}]
+
+
+def test_a_resumed_run_writes_the_labels_and_constraints_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    one, other = metals()[:2]
+    one.info |= {"id": np.int64(17), "arr": np.arange(3.0), "path": [1, 2], "d": {"a": 1}, "ok": np.True_}
+    one.info["weight"] = np.float64(0.5)
+    one.set_array("label", np.array(["Cu1", "Cu2", "Cu3", "Cu4"]))
+    one.set_constraint(FixAtoms([0]))
+    other.set_constraint(FixSymmetry(bulk("Al", "fcc", a=4.1, cubic=True)))
+    relax_many([one, other], calc=EMT(), fmax=0.05, out=tmp_path)
+    path = tmp_path / "relaxed.extxyz"
+    before = path.read_bytes()
+    path.unlink()
+    again = relax_many([one, other], calc=EMT(), fmax=0.05, out=tmp_path, resume=True)
+    assert path.read_bytes() == before
+    assert {"id", "arr", "path", "d", "ok", "weight"} <= set(ase.io.read(path, 0).info)
+    assert [type(c) for c in again.rows[0].outcome.atoms.constraints] == [FixAtoms]
+
+
 def test_nothing_to_relax_is_an_error() -> None:
     with pytest.raises(UsageError, match="No structure"):
         relax_many([], calc=EMT())

@@ -125,7 +125,7 @@ def hessian(probe: Probe, subjects: Subjects) -> Measured:
         analytic = own(atoms)
         errors["difference to finite differences"] = float(np.abs(analytic.square[columns] - numeric).max())
         errors["asymmetry of the analytic one"] = analytic.asymmetry
-    worst = max(errors, key=lambda name: errors[name])
+    worst = max(errors, key=lambda name: np.inf if np.isnan(errors[name]) else errors[name])
     return Measured(errors[worst] / largest, name_of(atoms), worst)
 
 

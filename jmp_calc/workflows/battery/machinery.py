@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import JMPError, OutOfMemoryError
 from ..common import jmp_calculator
 from .subjects import name_of
-from .verdict import Measured, NotApplicable
+from .verdict import Measured, NotApplicable, larger
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,7 +36,7 @@ def _with(calculator: Calculator, atoms: Atoms) -> dict[str, Any]:
 def _gap(one: dict[str, Any], two: dict[str, Any]) -> float:
     """Largest difference of energy per atom (eV) and forces (eV/Å)."""
     energy = abs(one["energy"] - two["energy"]) / len(one["forces"])
-    return max(float(energy), float(np.abs(one["forces"] - two["forces"]).max()))
+    return larger(energy, np.abs(one["forces"] - two["forces"]).max())
 
 
 def _every(subjects: Subjects) -> tuple[Atoms, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .subjects import name_of
-from .verdict import Measured, NotApplicable
+from .verdict import Measured, NotApplicable, larger
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -167,7 +167,7 @@ def _jump(probe: Probe, path: Path, place: float, name: str) -> Measured:
     forces = np.array([one["forces"] for one in results]).reshape(len(deltas), 2, -1)
     energy, force = _at_zero(energies, deltas), _at_zero(forces, deltas)
     what = "energy" if energy > force else "forces"
-    return Measured(max(energy, force), name, f"{what} at {place:.3f} Å along the path")
+    return Measured(larger(energy, force), name, f"{what} at {place:.3f} Å along the path")
 
 
 def _at_zero(values: NDArray[np.float64], deltas: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .subjects import name_of
-from .verdict import Measured, NotApplicable
+from .verdict import Measured, NotApplicable, larger
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,7 +29,7 @@ def difference(probe: Probe, atoms: Atoms, other: Atoms, back: Callable[[Array],
     """Largest difference of energy per atom (eV) and of forces (eV/Å) after ``back`` turned them back."""
     one, two = (probe.results([given], ["energy", "forces"])[0] for given in (atoms, other))
     energy = abs(one["energy"] - two["energy"]) / len(atoms)
-    return Measured(max(energy, float(np.abs(one["forces"] - back(two["forces"])).max())), name_of(atoms))
+    return Measured(larger(energy, np.abs(one["forces"] - back(two["forces"])).max()), name_of(atoms))
 
 
 def _same(forces: Array) -> Array:
@@ -103,7 +103,7 @@ def supercell(probe: Probe, subjects: Subjects) -> Measured:
         one, two = (probe.results([given], ["energy", "forces"])[0] for given in (atoms, large))
         energy = abs(two["energy"] - copies * one["energy"]) / len(large)
         force = float(np.abs(two["forces"] - np.tile(one["forces"], (copies, 1))).max())
-        found.append(Measured(max(energy, force), f"{name_of(atoms)} × {copies}"))
+        found.append(Measured(larger(energy, force), f"{name_of(atoms)} × {copies}"))
     return Measured.worst(found)
 
 

@@ -17,6 +17,11 @@ class NotApplicable(Exception):
     """A check that this calculator has nothing for; the text is the reason."""
 
 
+def larger(one: float, other: float) -> float:
+    """The larger of two numbers, NaN if one is: Python's ``max`` forgets a second NaN."""
+    return float(np.maximum(one, other))
+
+
 @dataclass(frozen=True)
 class Measured:
     """The worst number that a check found."""
