@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the order of their last records."""
+        return iter(self._places)
+
     def get(self, key: str) -> Any:
         """The last record of a key; KeyError where there is none."""
         start, length = self._places[key]
@@ -61,7 +65,11 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
         if "key" in line:
-            self._places[line["key"]] = start, len(data)
+            self._place(line["key"], start, len(data))
+
+    def _place(self, key: str, start: int, length: int) -> None:
+        self._places.pop(key, None)
+        self._places[key] = start, length
 
     def _keep_whole_lines(self) -> None:
         """Take away what follows the last end of a line."""
@@ -87,7 +95,7 @@ class Journal:
             start = len(first)
             for number, line in enumerate(stream, start=2):
                 key = self._parsed(line, number).get("key")
-                self._places[str(key)] = start, len(line)
+                self._place(str(key), start, len(line))
                 start += len(line)
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ..errors import JMPWarning, ModelError
 from ..io.outdir import check_free, claimed, with_prefix
 from ..io.progress import Progress
 from ..io.structures import iter_frames
+from ..machine.cores import available_cores
 from ..machine.signals import Interrupted
 from .finish import KINDS, LABELLED, LEFT_OUT, Limits, Outcome, finish
 from .labels import TeacherFacts
@@ -226,7 +227,7 @@ def plan_of(source: Source, settings: LabelSettings) -> tuple[TeacherFacts, list
 
 
 def _crew(settings: LabelSettings, scratch: Path) -> Crew:
-    threads = max((os.cpu_count() or 1) // settings.processes, 1)
+    threads = max(available_cores() // settings.processes, 1)
     return Crew(
         teacher_spec(settings), settings.python, settings.processes, threads, settings.timeout, scratch
     )

@@ -7,18 +7,19 @@ so with the same numbers.
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import JMPWarning, ModelError
-from ..io.journal import Journal
+from ..errors import JMPWarning, ModelError, UsageError
 from ..io.progress import Progress
 from ..machine.signals import DeferredSignals, Interrupted
 from ..workflows.outcomes import Outcome
+from .answers import Answers
 from .engines import Engine
 from .plan import Unit
 from .settings import ScreenSettings
@@ -63,13 +64,15 @@ class Campaign:
         self,
         settings: ScreenSettings,
         calculator: bytes,
-        journal: Journal,
+        answers: Answers,
+        words: Mapping[str, Any],
         engine: Engine,
         progress: Progress,
     ) -> None:
-        """``calculator``: pickled, see ``worker``."""
-        self._settings, self._calculator = settings, calculator
-        self._journal, self._engine, self._progress = journal, engine, progress
+        """``calculator``: pickled, see ``worker``; ``words``: what identifies it."""
+        self._settings, self._calculator, self._words = settings, calculator, words
+        self._answers, self._engine, self._progress = answers, engine, progress
+        self._id = uuid.uuid4().hex
         self._told: set[str] = set()
         self.computed = 0
         """Structures that this call has computed."""
@@ -93,7 +96,7 @@ class Campaign:
     def _jobs(self, units: Iterator[Unit]) -> Iterator[Job]:
         """What is to be computed; what is done already is counted."""
         for unit in units:
-            known = self._known(unit)
+            known = self._answers.known(unit)
             retry = self._settings.retry
             wanted = tuple(
                 number
@@ -103,10 +106,6 @@ class Campaign:
             self._count(len(known) - len(wanted), "done before")
             if wanted:
                 yield Job(unit, wanted)
-
-    def _known(self, unit: Unit) -> list[Any]:
-        """The records of a unit; None of a structure that has none."""
-        return list(self._journal.get(unit.key)) if unit.key in self._journal else [None] * len(unit.places)
 
     def _feed(self, executor: Executor, jobs: Iterator[Job], state: _State, signals: DeferredSignals) -> None:
         """Keep the executor busy until nothing is left; BrokenExecutor where a worker died."""
@@ -134,6 +133,7 @@ class Campaign:
             batch=settings.batch,
             structures=structures,
             calculator=self._calculator,
+            campaign=self._id,
             threads=self._engine.threads,
         )
         try:
@@ -155,6 +155,11 @@ class Campaign:
             raise error
         state.deaths = 0
         reply = future.result()
+        if reply.potential != self._words:
+            raise UsageError(
+                f"A worker has another calculator than this process: {reply.potential}, here {self._words}.",
+                hint="give the calculator itself, or a function that makes the same one everywhere",
+            )
         self._keep(job, reply.records)
         for text in reply.warnings:
             if text not in self._told:
@@ -162,11 +167,7 @@ class Campaign:
                 warnings.warn(text, JMPWarning, stacklevel=2)
 
     def _keep(self, job: Job, records: Sequence[Any]) -> None:
-        """Into the journal, with the answers that the unit has already."""
-        known = self._known(job.unit)
-        for number, record in zip(job.members, records, strict=True):
-            known[number] = record
-        self._journal.add(job.unit.key, known)
+        self._answers.keep(job.unit, job.members, records)
         self.computed += len(records)
         self._count(len(records), job.unit.places[job.members[-1]].formula)
 

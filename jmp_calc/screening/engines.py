@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInputError, UsageError
+from ..machine.cores import available_cores
 from .worker import started
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Processes:
     def __init__(self, count: int) -> None:
         """Each uses its share of the cores."""
         self.width = 2 * count  # the next order is there when a process has finished one
-        self.threads = max((os.cpu_count() or 1) // count, 1)
+        self.threads = max(available_cores() // count, 1)
         self._count = count
 
     @contextmanager

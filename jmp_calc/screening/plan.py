@@ -1,12 +1,12 @@
 """Which structures are computed together: decided by the input alone, so that a resumed run asks the same.
 
-Molecules and periodic structures are apart, since a model may have a head for each. A unit is known by the
-content of its structures: what was computed before counts as long as it is the same, wherever it stands.
+Molecules and periodic structures are apart, since a model may have a head for each.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,15 +50,22 @@ class Unit:
 
     places: tuple[Place, ...]
     structures: tuple[Atoms, ...]
-    key: str
-    """SHA-256 of what they are."""
+    keys: tuple[str, ...]
+    """SHA-256 of what each of them is."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what they are together."""
+        return hashlib.sha256(" ".join(self.keys).encode()).hexdigest()
 
 
-def read(
-    specs: Sequence[str], structures: Sequence[Atoms], *, index: str | None = None
-) -> Iterator[NamedFrame | Unreadable]:
-    """The structures of the files, then those in memory; a file with a fault ends there and is told."""
-    for spec in specs:
+def read(given: Sequence[str | Atoms], *, index: str | None = None) -> Iterator[NamedFrame | Unreadable]:
+    """The structures of files and in memory, in their order; a file with a fault ends there and is told."""
+    in_memory = itertools.count()
+    for spec in given:
+        if not isinstance(spec, str):
+            yield NamedFrame(spec, "", next(in_memory))
+            continue
         count = 0
         try:
             for frame in iter_named([spec], index=index):
@@ -66,8 +73,6 @@ def read(
                 count += 1
         except JMPError as error:
             yield Unreadable(spec, count, error)
-    for number, atoms in enumerate(structures):
-        yield NamedFrame(atoms, "", number)
 
 
 def planned(
@@ -93,5 +98,4 @@ def planned(
 
 def _unit(members: Sequence[tuple[Place, Atoms]]) -> Unit:
     structures = tuple(atoms for _, atoms in members)
-    digest = hashlib.sha256(" ".join(map(content_key, structures)).encode())
-    return Unit(tuple(place for place, _ in members), structures, digest.hexdigest())
+    return Unit(tuple(place for place, _ in members), structures, tuple(map(content_key, structures)))

@@ -27,6 +27,7 @@ from ..workflows.common import write_frames
 from ..workflows.outcomes import Outcome, Row, failure
 from ..workflows.potentials import potential
 from ..workflows.rows import Rows
+from .answers import Answers
 from .campaign import Campaign
 from .engines import Engine, Given, Here, Processes
 from .plan import Place, Unit, Unreadable, planned, read
@@ -43,6 +44,8 @@ TABLE, DATABASE, FRAMES, JOURNAL = "screen.csv", "screen.db", "screen.extxyz", "
 PLOTS = ("screen.svg", "screen.png")
 OUTPUTS = (TABLE, DATABASE, FRAMES, JOURNAL, *PLOTS)
 RESUME_HINT = "--resume goes on with it"
+LINES = 2
+"""Form of the journal's lines."""
 GIVEN_WIDTH = 64
 """Orders under way at an executor whose workers are not known."""
 
@@ -196,8 +199,8 @@ def engine_of(processes: int) -> Engine:
 class Source:
     """Where the structures of a campaign come from."""
 
-    specs: tuple[str, ...]
-    atoms: tuple[Atoms, ...]
+    items: tuple[str | Atoms, ...]
+    """Files, FILE@INDEX, and structures in memory, in their order."""
     index: str | None = None
 
     @classmethod
@@ -211,11 +214,19 @@ class Source:
         listed: Any = given
         items = [listed] if single else list(listed)
         names = [os.fspath(item) for item in items if not hasattr(item, "positions")]
-        specs = find_structures(names, UNLABELLED_SUFFIXES)
-        atoms = tuple(item for item in items if hasattr(item, "positions"))
-        if not specs and not atoms:
+        find_structures(names, UNLABELLED_SUFFIXES)  # all at once, for what is given twice
+        found: list[str | Atoms] = []
+        for item in items:
+            in_memory = hasattr(item, "positions")
+            found += [item] if in_memory else find_structures([os.fspath(item)], UNLABELLED_SUFFIXES)
+        if not found:
             raise UsageError("No structure was given.")
-        return cls(specs, atoms, index)
+        return cls(tuple(found), index)
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """Files, and FILE@INDEX."""
+        return tuple(item for item in self.items if isinstance(item, str))
 
     @property
     def paths(self) -> list[str]:
@@ -224,7 +235,7 @@ class Source:
 
     def planned(self, size: int) -> Iterator[Unit | tuple[Place, Unreadable]]:
         """The units of the campaign."""
-        return planned(read(self.specs, self.atoms, index=self.index), size)
+        return planned(read(self.items, index=self.index), size)
 
 
 def run_screen(
@@ -239,21 +250,21 @@ def run_screen(
     """``screen`` with a journal in a folder that the caller holds; errors as there."""
     began = time.monotonic()
     words = potential(made(calc))
-    journal = Journal(journal_path, _identity(settings, words))
+    answers = Answers(Journal(journal_path, _identity(settings, words)))
     total = sum(_size(part) for part in source.planned(settings.unit))
-    places: list[tuple[Place, str, int]] = []
+    places: list[tuple[Place, str]] = []
     unreadable: list[Row] = []
     with (
         deferred_signals() as signals,
         Progress(settings.task, total, quiet=quiet) as progress,
     ):
-        campaign = Campaign(settings, _pickled(calc), journal, engine, progress)
+        campaign = Campaign(settings, _pickled(calc), answers, words, engine, progress)
         try:
             campaign.run(_units(source.planned(settings.unit), places, unreadable), signals)
         except Interrupted as stopped:
             kept = f"{progress.done} of {total} structures were done; --resume goes on"
             raise Interrupted(stopped.signum, kept) from stopped
-    rows = [*_rows(places, journal), *unreadable]
+    rows = [*(_row(place, Outcome.from_json(answers.of(key))) for place, key in places), *unreadable]
     rows.sort(key=lambda row: row.number)
     return ScreenResult(tuple(rows), settings, words, campaign.computed, time.monotonic() - began)
 
@@ -261,7 +272,7 @@ def run_screen(
 def _identity(settings: ScreenSettings, words: dict[str, Any]) -> dict[str, Any]:
     """On what the results depend; how many processes compute is not among it."""
     told = {name: value for name, value in settings.to_dict().items() if name not in ("processes", "retry")}
-    return {"jmp_calc": __version__, **told, "potential": words}
+    return {"jmp_calc": __version__, "lines": LINES, **told, "potential": words}
 
 
 def _size(part: Unit | tuple[Place, Unreadable]) -> int:
@@ -280,25 +291,17 @@ def _pickled(calc: Calculator | Callable[[], Calculator]) -> bytes:
 
 def _units(
     parts: Iterator[Unit | tuple[Place, Unreadable]],
-    places: list[tuple[Place, str, int]],
+    places: list[tuple[Place, str]],
     unreadable: list[Row],
 ) -> Iterator[Unit]:
-    """The units, while what the table needs is noted: each structure with its place in a unit."""
+    """The units, while what the table needs is noted: each structure with its key."""
     for part in parts:
         if isinstance(part, Unit):
-            places += [(place, part.key, number) for number, place in enumerate(part.places)]
+            places += zip(part.places, part.keys, strict=True)
             yield part
         else:
             place, fault = part
             unreadable.append(_row(place, failure(fault.error)))
-
-
-def _rows(places: Sequence[tuple[Place, str, int]], journal: Journal) -> Iterator[Row]:
-    unit: tuple[str, list[Any]] = ("", [])
-    for place, key, number in places:
-        if unit[0] != key:
-            unit = key, journal.get(key)
-        yield _row(place, Outcome.from_json(unit[1][number]))
 
 
 def _row(place: Place, outcome: Outcome) -> Row:

@@ -24,6 +24,7 @@ from ..errors import JMPWarning
 from ..machine.device_claim import use_own_device
 from ..workflows.answers import Calculators
 from ..workflows.outcomes import Outcome
+from ..workflows.potentials import potential
 from .settings import Task, TaskSettings
 from .tasks import outcomes
 
@@ -44,6 +45,8 @@ class Order:
     structures: tuple[Atoms, ...]
     calculator: bytes
     """Pickled: a calculator, or a function that makes one."""
+    campaign: str
+    """Who asks: a function that is pickled by its name may make something else for the next."""
     threads: int | None = None
     """Of a network in this process; None: as it is."""
 
@@ -54,6 +57,8 @@ class Reply:
 
     records: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    potential: dict[str, Any]
+    """What identifies the calculator that it used."""
 
 
 def compute(order: Order) -> Reply:
@@ -61,14 +66,13 @@ def compute(order: Order) -> Reply:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", JMPWarning)
-        found = _outcomes(order)
+        calculators, words = _opened(order)
+        found = _outcomes(order, calculators)
     told = dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, JMPWarning))
-    return Reply(tuple(outcome.to_json() for outcome in found), tuple(told))
+    return Reply(tuple(outcome.to_json() for outcome in found), tuple(told), words)
 
 
-def _outcomes(order: Order) -> list[Outcome]:
-    use_own_device()
-    calculators = _opened(order.calculator)
+def _outcomes(order: Order, calculators: Calculators) -> list[Outcome]:
     if order.threads is not None and "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(order.threads)
     bare = [_bare(atoms) for atoms in order.structures]
@@ -80,13 +84,19 @@ def _bare(atoms: Atoms) -> Atoms:
     return copy
 
 
+def _opened(order: Order) -> tuple[Calculators, dict[str, Any]]:
+    """The calculator of an order, and what identifies it."""
+    use_own_device()
+    return _made_once(order.calculator, order.campaign)
+
+
 @functools.lru_cache(maxsize=2)
-def _opened(calculator: bytes) -> Calculators:
-    """The calculator of these bytes, made once in each process."""
+def _made_once(calculator: bytes, campaign: str) -> tuple[Calculators, dict[str, Any]]:
+    """Once in each process for a campaign."""
     if b"jmp_calc.calculator" in calculator:
         importlib.import_module("torch")  # so that the network is loaded onto the device of this process
-    use_own_device()
-    return Calculators(made(pickle.loads(calculator)))
+    opened = made(pickle.loads(calculator))
+    return Calculators(opened), potential(opened)
 
 
 def made(given: Any) -> Calculator:

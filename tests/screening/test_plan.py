@@ -17,7 +17,7 @@ def units(frames: object, size: int) -> list[Unit]:
 
 def test_molecules_and_crystals_are_in_units_of_their_own() -> None:
     mixed = [molecule("H2O"), bulk("Cu"), molecule("CH4"), bulk("Al"), molecule("NH3")]
-    found = units(read((), mixed), 2)
+    found = units(read(mixed), 2)
     assert [[place.formula for place in unit.places] for unit in found] == [
         ["H2O", "CH4"],
         ["Cu", "Al"],
@@ -31,7 +31,7 @@ def test_a_unit_is_known_by_what_is_in_it() -> None:
     moved, charged = water.copy(), water.copy()
     moved.positions[0, 0] += 1e-9
     charged.info["charge"] = 1
-    keys = [units(read((), [atoms]), 4)[0].key for atoms in (water, water.copy(), moved, charged)]
+    keys = [units(read([atoms]), 4)[0].key for atoms in (water, water.copy(), moved, charged)]
     assert keys[0] == keys[1] and len(set(keys)) == 3
 
 
@@ -40,7 +40,7 @@ def test_a_file_with_a_fault_is_told_and_the_others_are_read(tmp_path: Path) -> 
     (tmp_path / "b.cif").write_text("data_nothing\n")
     ase.io.write(tmp_path / "c.extxyz", [bulk("Al"), bulk("Ni")])
     specs = [str(tmp_path / name) for name in ("a.cif", "b.cif", "c.extxyz")]
-    parts = list(planned(read(specs, ()), 8))
+    parts = list(planned(read(specs), 8))
     faults = [part[1] for part in parts if not isinstance(part, Unit)]
     assert len(faults) == 1 and isinstance(faults[0], Unreadable) and faults[0].spec == specs[1]
     (unit,) = (part for part in parts if isinstance(part, Unit))
@@ -49,5 +49,5 @@ def test_a_file_with_a_fault_is_told_and_the_others_are_read(tmp_path: Path) -> 
 
 def test_large_structures_fill_a_unit_alone() -> None:
     large = bulk("Cu", cubic=True) * (11, 11, 9)
-    assert [len(unit.places) for unit in units(read((), [large, large, bulk("Cu")]), 8)] == [1, 1, 1]
+    assert [len(unit.places) for unit in units(read([large, large, bulk("Cu")]), 8)] == [1, 1, 1]
     assert np.all(large.pbc)

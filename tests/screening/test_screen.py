@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.constraints import FixSymmetry
 from ase.db import connect
 
@@ -153,6 +157,55 @@ def test_structures_that_are_added_are_all_that_is_computed(tmp_path: Path) -> N
     first = screen(given[:4], calc=EMT, settings=settings, out=tmp_path, batch=1, plot=False)
     more = screen(given, calc=EMT, settings=settings, out=tmp_path, batch=1, resume=True, plot=False)
     assert more.n_computed == 1 and energies(more)[:4] == energies(first)
+
+
+def test_structures_that_are_added_anywhere_are_all_that_is_computed(tmp_path: Path) -> None:
+    given, settings = crystals(7), RelaxSettings(fmax=0.05)
+    first = screen(given[2:5], calc=EMT, settings=settings, out=tmp_path, plot=False)
+    more = screen(given, calc=EMT, settings=settings, out=tmp_path, resume=True, plot=False)
+    assert more.n_computed == 4 and energies(more)[2:5] == energies(first)
+    less = screen(given[3:], calc=EMT, settings=settings, out=tmp_path, resume=True, plot=False)
+    assert less.n_computed == 0 and energies(less) == energies(more)[3:]
+
+
+def test_rows_are_in_the_order_of_the_input(tmp_path: Path) -> None:
+    metals = [bulk(element) for element in ("Cu", "Al", "Ag")]
+    metals[1].write(tmp_path / "al.xyz", format="extxyz")
+    given = [metals[0], tmp_path / "al.xyz", metals[2]]
+    rows = screen(given, calc=EMT, task="singlepoint", out=tmp_path / "out", plot=False).rows
+    assert [(row.number, row.formula, row.frame) for row in rows] == [
+        (0, "Cu", 0),
+        (1, "Al", 0),
+        (2, "Ag", 1),
+    ]
+
+
+def _made() -> Calculator:
+    return _made.now()
+
+
+def test_a_function_that_makes_another_calculator_is_asked_again(tmp_path: Path, monkeypatch) -> None:
+    structures = [bulk("Cu")]
+    found = []
+    for number, now in enumerate((EMT, LennardJones)):
+        monkeypatch.setattr(_made, "now", now, raising=False)
+        result = screen(structures, calc=_made, task="singlepoint", out=tmp_path / str(number), plot=False)
+        atoms = structures[0].copy()
+        atoms.calc = now()
+        assert energies(result) == [pytest.approx(atoms.get_potential_energy())]
+        found.append(result.potential["name"])
+    assert found == ["EMT", "LennardJones"]
+
+
+def test_a_worker_with_another_calculator_is_refused(tmp_path: Path) -> None:
+    class Elsewhere(ThreadPoolExecutor):
+        """A machine where the function makes something else."""
+
+        def submit(self, fn, order):
+            return super().submit(fn, replace(order, calculator=pickle.dumps(LennardJones)))
+
+    with Elsewhere() as executor, pytest.raises(UsageError, match=r"another calculator .*LennardJones.*EMT"):
+        screen([bulk("Cu")], calc=EMT, task="singlepoint", out=tmp_path, executor=executor, plot=False)
 
 
 def test_molecules_and_crystals_have_a_head_each(tmp_path: Path, by_kind: Path) -> None:
