@@ -27,6 +27,12 @@ Examples:
 
 Checks: {", ".join(CHECKS)}."""
 
+OF_MODELS = frozenset(
+    ["head", "device", "dtype", "elements", "compile", "compiled", "uncertainty", "committee", "dispersion"]
+    + ["dispersion_functional"]
+)
+"""Options that mean nothing to a calculator of a factory."""
+
 
 @click.command(epilog=EPILOG)
 @click.argument("model_given", required=False, metavar="[MODEL]")
@@ -89,8 +95,23 @@ def _of(given: str | None, common: Common, calculator: str | None, kwargs: dict[
     if kwargs and calculator is None:
         raise UsageError("--kwargs without --calculator has no meaning.", hint="give the factory too")
     if calculator is not None:
+        _refuse_of_models()
         return replace(common, model="")
     return common if given is None else replace(common, model=given)
+
+
+def _refuse_of_models() -> None:
+    """UsageError for options that say how a model computes: a factory says it itself."""
+    from click.core import ParameterSource
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in OF_MODELS and source is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"{parameter.opts[-1]} says how a model of ours computes, and --calculator names another.",
+                hint="leave it out, or give it to the factory with --kwargs",
+            )
 
 
 def _made(common: Common, calculator: str | None, kwargs: dict[str, Any]) -> Calculator:

@@ -140,6 +140,8 @@ class CommandRun:
         self.claim.check()
 
     def __enter__(self) -> CommandRun:
+        if self.claim.clears:
+            self.common.check_model()  # a name that is wrong costs no earlier results
         self.folder = self._stack.enter_context(held(self.claim))
         try:
             self._started, self._clock = time.strftime("%Y-%m-%dT%H:%M:%S%z"), time.monotonic()

@@ -73,6 +73,8 @@ def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, 
     text a list for options that may be repeated."""
     if value is None:
         raise UsageError("The key has no value.", where=where, hint="leave the key out, or give it one")
+    if parameter.multiple and parameter.nargs > 1:
+        return _groups(parameter, value, where=where)
     if isinstance(value, str) and (parameter.multiple or parameter.nargs == -1):
         value = [value]
     is_flag = isinstance(parameter.type, click.types.BoolParamType)
@@ -92,6 +94,21 @@ def _checked(parameter: click.Parameter, value: Any, context: click.Context, *, 
             f"Wrong type: {err.message.rstrip('.')}.", where=where, hint=f"expected {parameter.type.name}"
         ) from err
     return value
+
+
+def _groups(parameter: click.Parameter, value: Any, *, where: str) -> list[tuple[str, ...]]:
+    """The values of an option that takes several words each time: lists of them, or one list."""
+    listed = value if isinstance(value, list) else [value]
+    groups = listed if any(isinstance(item, list) for item in listed) else [listed]
+    for group in groups:
+        words = group if isinstance(group, list) else [group]
+        if len(words) != parameter.nargs or not all(_is_scalar(w, is_flag=False, whole=False) for w in words):
+            raise UsageError(
+                f"Wrong type: {str(group)[:40]!r} is no list of {parameter.nargs} words.",
+                where=where,
+                hint=f"such as [[{', '.join(['…'] * parameter.nargs)}]]",
+            )
+    return [tuple(map(str, group)) for group in groups]
 
 
 def _is_scalar(item: Any, *, is_flag: bool, whole: bool) -> bool:

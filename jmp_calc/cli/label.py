@@ -66,6 +66,7 @@ def label(
     settings = LabelSettings(
         device=common.device,
         dtype=common.dtype,
+        head=common.head,
         weights=None if weights is None else str(weights),
         **rest,
     )

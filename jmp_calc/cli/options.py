@@ -72,6 +72,8 @@ class Common:
     committee: tuple[Path, ...] = ()
     dispersion: Dispersion = "none"
     dispersion_functional: str | None = None
+    calculates: bool = False
+    """Whether the command evaluates with ``calculator()``."""
 
     def calculator(self, first: Atoms | None = None) -> JMPCalculator | DispersionCalculator:
         """The calculator that these options describe (imports torch).
@@ -109,6 +111,14 @@ class Common:
             uncertainty=self.uncertainty,
             committee=self.committee,
         )
+
+    def check_model(self) -> None:
+        """ModelError for a model or head that is not there; makes no network."""
+        if self.model:
+            from ..inference.opened import check_model
+            from ..inference.settings import Settings
+
+            check_model(Settings(model=self.model, head=self.head if self.calculates else None))
 
     def decide_head(self, calculator: JMPCalculator, first: Atoms) -> None:
         """Let the first structure decide where the model has two default heads, and tell the user."""
@@ -160,7 +170,7 @@ def common_options(
             # The compiled steps of finetune are no compiled network of a calculator.
             names = {field.name for field in fields(Common)} - (set() if calculator else OF_CALCULATORS)
             shared = {name: given.pop(name) for name in names if name in given}
-            common = Common(**shared)
+            common = Common(**shared, calculates=calculator)
             check_prefix(common.prefix)
             return function(*args, common=common, **given)
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import UsageError
-from ..screening.settings import ScreenSettings, Task, task_settings
+from ..screening.settings import SETTINGS, ScreenSettings, Task, task_settings
 from .arguments import Arguments
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
@@ -104,6 +104,7 @@ def screen(
     from ..screening.screen import JOURNAL, OUTPUTS, RESUME_HINT, Source, run_screen
 
     known = cast(Task, task)
+    chosen = _seeded(known, chosen, common)
     settings = ScreenSettings(task=known, settings=task_settings(known, chosen), **rest)
     if settings.retry and not resume:
         raise UsageError("--retry computes again what failed before.", hint="give --resume too")
@@ -135,6 +136,18 @@ def screen(
         run.add_output(run.path(JOURNAL), "for --resume")
         _say(common, result)
         result.require_some()
+
+
+def _seeded(task: Task, chosen: dict[str, Any], common: Common) -> dict[str, Any]:
+    """The settings with the seed of --seed, of tasks that draw random numbers; UsageError for two seeds."""
+    if not hasattr(SETTINGS[task], "seed"):
+        return chosen
+    if "seed" not in chosen:
+        return {**chosen, "seed": common.seed}
+    source = click.get_current_context().get_parameter_source("seed")
+    if source is not ParameterSource.DEFAULT and chosen["seed"] != common.seed:
+        raise UsageError(f"--seed {common.seed} and --set seed={chosen['seed']} contradict each other.")
+    return chosen
 
 
 def _in_precision(common: Common, task: Task) -> Common:

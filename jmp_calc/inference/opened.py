@@ -11,7 +11,7 @@ import torch
 from ..errors import ModelError
 from ..machine.device import choose_device, choose_dtype
 from .head_choice import HeadChoice
-from .settings import Output, Settings, asked_name, check_settings, choose_policy, output_of
+from .settings import Output, Settings, asked_name, check_settings, choose_head, choose_policy, output_of
 
 if TYPE_CHECKING:
     from ..graph.policy import GraphPolicy
@@ -66,6 +66,17 @@ def asked_output(settings: Settings) -> Output:
     asked = asked_name(config, settings)
     meant = [head for head in config.heads if head.name == asked or len(config.heads) == 1]
     return output_of(meant[0]) if meant else "energy"
+
+
+def check_model(settings: Settings) -> None:
+    """ModelError for a model that is not there or damaged, or has no such head; makes no network."""
+    from ..zoo.describe import describe_file
+    from ..zoo.names import locate
+
+    file = locate(settings.model)
+    if settings.head is not None:
+        config = describe_file(file.path, official=file.official).config
+        choose_head(config, settings, gives=asked_output(settings), kind="molecules")
 
 
 def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> OpenedModel:

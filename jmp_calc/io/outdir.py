@@ -45,13 +45,16 @@ class Claim:
     def __post_init__(self) -> None:
         refuse_both(self.resume, self.overwrite)
 
+    @property
+    def clears(self) -> bool:
+        """Whether what earlier runs left is removed first."""
+        return not self.resume and (self.overwrite or bool(self.redone))
+
     def check(self) -> None:
         """UsageError for earlier outputs that may not be replaced; nothing is created or removed."""
         if self.resume:
             return
-        if self.overwrite:
-            check_inputs_kept(self.folder, self.names, self.inputs)
-        else:
+        if not self.overwrite:
             check_free(
                 self.folder,
                 self.names,
@@ -59,6 +62,8 @@ class Claim:
                 resume_hint=self.resume_hint,
                 redone=self.redone,
             )
+        if self.clears:
+            check_inputs_kept(self.folder, self.names, self.inputs)
 
 
 def refuse_both(resume: bool, overwrite: bool) -> None:
@@ -82,7 +87,7 @@ def held(claim: Claim) -> Iterator[HeldFolder]:
     with locked(folder, nested=claim.nested):
         remove_partial(folder, claim.names)
         claim.check()
-        if (claim.overwrite or claim.redone) and not claim.resume:
+        if claim.clears:
             remove_old(folder, claim.names)
         yield HeldFolder(folder)
 
@@ -183,7 +188,7 @@ def check_inputs_kept(folder: Path, names: Iterable[str], inputs: Iterable[Path]
     for given in inputs:
         if exists(given) and any(given.samefile(path) for path in old):
             raise UsageError(
-                "--overwrite would remove a file that this run reads; nothing was removed.",
+                "Clearing the output folder would remove a file that this run reads; nothing was removed.",
                 where=str(given),
                 hint="choose another output folder with -o DIR",
             )

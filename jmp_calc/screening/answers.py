@@ -36,7 +36,7 @@ class Answers:
 
     def keep(self, unit: Unit, members: Sequence[int], records: Sequence[Any]) -> None:
         """Write the records of some members of a unit, beside what it has already."""
-        line = {"structures": list(unit.keys), "records": self.known(unit)}
+        line: dict[str, Any] = {"structures": list(unit.keys), "records": self.known(unit)}
         for number, record in zip(members, records, strict=True):
             line["records"][number] = record
         self._journal.add(unit.key, line)

@@ -264,7 +264,8 @@ def run_screen(
         except Interrupted as stopped:
             kept = f"{progress.done} of {total} structures were done; --resume goes on"
             raise Interrupted(stopped.signum, kept) from stopped
-    rows = [*(_row(place, Outcome.from_json(answers.of(key))) for place, key in places), *unreadable]
+    found = (_row(place, Outcome.from_json(answers.of(key) or {})) for place, key in places)
+    rows = [*found, *unreadable]
     rows.sort(key=lambda row: row.number)
     return ScreenResult(tuple(rows), settings, words, campaign.computed, time.monotonic() - began)
 

@@ -51,6 +51,11 @@ def test_a_dry_run_names_the_checks(run, model: str, tmp_path: Path) -> None:
         (("jmp-xs", "-m", "jmp-xs"), "Several things"),
         (("--kwargs", '{"a": 1}'), "without --calculator"),
         (("--calculator", "ase.calculators.emt:Nothing"), "has no factory"),
+        (
+            ("--calculator", EMT_NAME, "--dispersion", "d3bj"),
+            "--dispersion says how a model",
+        ),
+        (("--calculator", EMT_NAME, "--head", "pbe"), "--head says how a model"),
         (("--calculator", "ase.build:molecule", "--kwargs", '{"name": "H2O"}'), "no ASE calculator"),
         (("--only", "speed"), "speed"),
         (("jmp-xs", "--dispersion", "False"), "False"),

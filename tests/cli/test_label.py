@@ -68,6 +68,22 @@ def test_options_that_cannot_be_are_said(
     assert found.exit_code == code and said in found.stderr and "Traceback" not in found.stderr
 
 
+def test_the_head_of_a_model_that_labels_is_the_one_that_is_named(run: Run, tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "water.extxyz", molecule("H2O"))
+    words = (
+        "label",
+        tmp_path / "water.extxyz",
+        "--calculator",
+        "jmp-xs",
+        "--dry-run",
+        "-o",
+        tmp_path / "out",
+    )
+    found = run(*words, "--head", "gfn2")
+    assert found.exit_code == 0 and "method: jmp-xs gfn2" in found.stdout, found.output
+    assert "choose from" in run(*words, "--head", "gfn3").stderr
+
+
 def test_a_file_that_is_cut_short_is_known_before_anything_is_asked(run: Run, pool: Path) -> None:
     pool.write_text("".join(pool.read_text().splitlines(keepends=True)[:-1]))
     found = run("label", pool, *EMT, "-o", pool.parent / "out")

@@ -51,6 +51,19 @@ def test_the_potential_comes_after_the_box(script: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "said"), [("[[T, 600]]", ""), ("[T, 600]", ""), ("[abc, de, f]", "of 2 words")]
+)
+def test_variables_may_be_in_a_configuration_file(run, model, script, tmp_path, text, said) -> None:
+    (tmp_path / "c.yaml").write_text(f"var: {text}\n")
+    words = ["lammps", script, "Na", "Cl", "-m", model, "--config", tmp_path / "c.yaml", "--dry-run"]
+    found = run(*words, "-o", tmp_path / "o")
+    if said:
+        assert found.exit_code == 2 and said in found.stderr
+    else:
+        assert found.exit_code == 0 and "T = 600" in found.stdout, found.output
+
+
+@pytest.mark.parametrize(
     ("more", "fact", "where"),
     [
         ("pair_style lj/cut 5.0", "a potential of its own, pair_style lj/cut", "line 17"),

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
+from ase.build import molecule
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,28 @@ def test_overwrite_removes_no_structure_that_the_run_reads(
     assert "-o DIR" in result.stderr
     assert (out / name).read_bytes() == salt.read_bytes()
     assert (out / "summary.yaml").read_text() == "status: ok\n"
+
+
+def test_what_a_failed_run_left_and_the_next_reads_stays(run, model: str, tmp_path: Path) -> None:
+    """singlepoint replaces the results of a run that failed, but not while it reads them."""
+    out, left = tmp_path / "out", tmp_path / "out" / "results.extxyz"
+    out.mkdir()
+    (out / "summary.yaml").write_text("command: singlepoint\nstatus: failed\n")
+    ase.io.write(left, molecule("H2O"))
+    before = left.read_bytes()
+    result = run("singlepoint", left, "-m", model, "-o", out)
+    assert result.exit_code == 2 and "would remove a file that this run reads" in result.stderr
+    assert left.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [("-m", "nosuch.safetensors"), ("--head", "anny")])
+def test_a_wrong_model_or_head_costs_no_earlier_results(run, model: str, salt: Path, words, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "opt.extxyz").write_text("earlier")
+    words = (*words, "-m", model) if "--head" in words else words
+    assert run("relax", salt, *words, "-o", out, "--overwrite").exit_code == 5
+    assert (out / "opt.extxyz").read_text() == "earlier"
 
 
 def test_overwrite_removes_no_model_that_the_run_starts_from(

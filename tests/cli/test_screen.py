@@ -85,6 +85,22 @@ def test_settings_of_a_task_are_checked_before_anything_is_read(run, model: str,
     assert plan.exit_code == 0 and "fmax 0.0001" in plan.stdout
 
 
+def test_the_seed_of_the_command_is_that_of_the_task(
+    run, model: str, molecules: Path, tmp_path: Path
+) -> None:
+    words = ["screen", f"{molecules}@0", "-m", model, "--task", "md", "--set", "steps=4", "--no-plot"]
+    words += ["--set", "temperature_k=300", "--set", "ensemble=nvt"]
+    temperatures = []
+    for seed in (1, 2):
+        assert run(*words, "--seed", seed, "-o", tmp_path / str(seed)).exit_code == 0
+        temperatures.append(rows(tmp_path / str(seed) / "screen.csv")[0]["temperature_k_mean"])
+    assert temperatures[0] != temperatures[1]
+    again = run(*words, "--seed", 2, "-o", tmp_path / "1", "--resume")
+    assert again.exit_code == 2 and "seed was 1, now it is 2" in again.stderr
+    two = run(*words, "--seed", 2, "--set", "seed=3", "-o", tmp_path / "3")
+    assert two.exit_code == 2 and "contradict" in two.stderr
+
+
 @pytest.mark.parametrize(
     ("task", "dtype"), [("relax", "float32"), ("eos", "float64"), ("phonons", "float64")]
 )
