@@ -81,7 +81,7 @@ def test_the_head_of_a_model_that_labels_is_the_one_that_is_named(run: Run, tmp_
     )
     found = run(*words, "--head", "gfn2")
     assert found.exit_code == 0 and "method: jmp-xs gfn2" in found.stdout, found.output
-    assert "choose from" in run(*words, "--head", "gfn3").stderr
+    assert "did you mean 'gfn2'" in run(*words, "--head", "gfn3").stderr
 
 
 def test_a_file_that_is_cut_short_is_known_before_anything_is_asked(run: Run, pool: Path) -> None:
