@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import BadInputError
 from .files import Index, select
+from .images import row_atoms
 from .lmdb import LmdbFile
-from .raw_frame import RawFrame, RawStream
+from .raw_frame import RawFrame, RawStream, from_atoms
 
 MAX_ROW_BYTES = 1 << 28
-_RESULTS = ("energy", "free_energy", "forces", "stress")
 _RESERVED = {"nextid", "deleted_ids", "metadata"}
 
 
@@ -65,23 +63,11 @@ def _row(data: bytes | None, where: str) -> dict[str, Any]:
 
 
 def _raw(row: dict[str, Any], index: int, where: str) -> RawFrame:
+    from ase.db.row import AtomsRow
+
     try:
-        numbers = np.asarray(row["numbers"], dtype=np.int64)
-        positions = np.asarray(row["positions"], dtype=float).reshape(-1, 3)
-        cell = np.asarray(row.get("cell", np.zeros((3, 3))), dtype=float).reshape(3, 3)
-        pbc = np.asarray(row.get("pbc", np.zeros(3)), dtype=bool).reshape(3)
-    except (KeyError, ValueError, TypeError) as error:
+        atoms = row_atoms(AtomsRow({key: value for key, value in row.items() if value is not None}))
+    # ASE's classes raise whatever a row that is none makes them raise.
+    except Exception as error:
         raise BadInputError(f"The row has no structure ({error!r}).", where=where) from error
-    if len(numbers) != len(positions):
-        raise BadInputError(f"{len(numbers)} atomic numbers for {len(positions)} positions.", where=where)
-    pairs = {**(row.get("key_value_pairs") or {}), **(row.get("data") or {})}
-    arrays = {key: np.asarray(value) for key, value in pairs.items() if np.shape(value) == (len(numbers), 3)}
-    if "tags" in row:
-        arrays["tags"] = np.asarray(row["tags"], dtype=np.int64)
-    # Forces of the calculator are stored raw: constraints do not zero them.
-    results = {
-        key: np.asarray(row[key]) if key in ("forces", "stress") else row[key]
-        for key in _RESULTS
-        if key in row
-    }
-    return RawFrame(numbers, positions, cell, pbc, index, pairs, arrays, results)
+    return from_atoms(atoms, index)

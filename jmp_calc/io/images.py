@@ -15,6 +15,7 @@ from .pdb import pdb_images
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.db.row import AtomsRow
 
 
 def images(source: Path, form: str) -> Iterator[Atoms]:
@@ -73,7 +74,11 @@ def _database(path: Path) -> Iterator[Atoms]:
             where=str(path),
             hint="write the structures to a new one",
         )
-    for row in connect(path).select(sort="id"):
-        atoms = row.toatoms()
-        atoms.info.update({**row.key_value_pairs, **row.data})
-        yield atoms
+    yield from map(row_atoms, connect(path).select(sort="id"))
+
+
+def row_atoms(row: AtomsRow) -> Atoms:
+    """The structure of a row of a database, with the row's own keys and data in ``info``."""
+    atoms = row.toatoms()
+    atoms.info.update({**row.key_value_pairs, **row.data})
+    return atoms

@@ -87,14 +87,18 @@ def to_atoms(raw: RawFrame, where: str) -> Atoms:
     from ase.io.extxyz import per_atom_properties, per_config_properties
 
     atoms = Atoms(raw.numbers, raw.positions, cell=raw.cell, pbc=raw.pbc)
+    of_atoms = {key: value for key, value in raw.results.items() if key in per_atom_properties}
+    of_structure = {key: value for key, value in raw.results.items() if key not in of_atoms}
     results: dict[str, Any] = {}
-    for key, value in raw.info.items():
+    for key, value in (raw.info | of_structure).items():
         if key in per_config_properties:
             results[key] = _label(key, value, where)
         else:
             atoms.info[key] = typed_value(value) if isinstance(value, str) else value
-    for key, array in raw.arrays.items():
+    for key, array in (raw.arrays | of_atoms).items():
         name = "charges" if key == "charge" else key
+        if len(array) != len(atoms):
+            raise BadInputError(f"There are {len(array)} {key} for {len(atoms)} atoms.", where=where)
         if name in per_atom_properties:
             results[name] = array
         elif key == "move_mask":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -104,8 +104,16 @@ def iter_frames(
     """Selected frames one by one (default all), without holding all of a long file in memory.
 
     ``allow_truncated`` drops the last frame of a file that a killed job left incomplete, with a JMPWarning.
+    Labels of files that are normally in other units (rMD17, sGDML) are left out, with a JMPWarning.
+    UsageError for an index beside that of the file.
     """
     ref = parse_structure(spec)
+    if index is not None and ref.index is not None:
+        raise UsageError(
+            f"The file has an index of its own beside the index {shown_index(parse_index(index))}.",
+            where=str(spec),
+            hint="give one of them",
+        )
     wanted = parse_index(index, where=str(spec)) if index is not None else ref.index
     wanted = slice(None) if wanted is None else wanted
     return (atoms for _, atoms in _frames(ref.path, wanted, allow_truncated=allow_truncated))
@@ -115,8 +123,9 @@ def iter_named(
     specs: Sequence[str], *, index: str | Index | None = None, allow_truncated: bool = False
 ) -> Iterator[NamedFrame]:
     """The frames of ``iter_frames`` of one file after the other, each with its name."""
-    for spec in specs:
-        for number, atoms in enumerate(iter_frames(spec, index=index, allow_truncated=allow_truncated)):
+    files = [iter_frames(spec, index=index, allow_truncated=allow_truncated) for spec in specs]
+    for spec, frames in zip(specs, files, strict=True):
+        for number, atoms in enumerate(frames):
             yield NamedFrame(atoms, spec, number)
 
 
@@ -128,11 +137,21 @@ def _frames(path: Path, index: Index, *, allow_truncated: bool) -> Iterator[tupl
         found = True
         where = f"{path}, frame {raw.index}"
         check_stated_units(raw.info, {"length": 1.0}, where=where, hint="write positions and cell in Å")
+        if stream.foreign_units and raw.results:
+            stream.messages[:] = [_left_out(path, raw.results)]
+            raw = replace(raw, results={})
         yield raw.index, to_atoms(raw, where)
     for message in stream.messages:
         warnings.warn(JMPWarning(message), stacklevel=2)
     if not found:
         raise _out_of_range(path, index, allow_truncated)
+
+
+def _left_out(path: Path, labels: Iterable[str]) -> str:
+    return (
+        f"{path}: its {', '.join(labels)} are left out, since files of this layout (rMD17, sGDML) are seldom "
+        "in eV and Å; finetune and evaluate take them with --energy-unit and --forces-unit."
+    )
 
 
 def _out_of_range(path: Path, index: Index, allow_truncated: bool) -> BadInputError:

@@ -107,6 +107,15 @@ def test_fault_44_long_files_are_streamed(trajectory: Path) -> None:
     frames.close()
 
 
+def test_one_index_is_given_not_two(run, trajectory: Path) -> None:
+    for index in (":", 0, slice(None)):
+        with pytest.raises(UsageError, match="an index of its own beside") as error:
+            read_frames(f"{trajectory}@0", index=index)
+        assert error.value.hint == "give one of them"
+    result = run("select", f"{trajectory}@0", f"{trajectory}@-1", "--index", ":", "-n", 1, "--dry-run")
+    assert result.exit_code == 2 and "give one of them" in result.stderr
+
+
 def test_index_selects_frames(trajectory: Path) -> None:
     z = [atoms.positions[0, 2] for atoms in read_frames(trajectory)]
     assert np.diff(z) == pytest.approx(0.01)
