@@ -13,6 +13,7 @@ from ..errors import JMPError
 from .command_run import CommandRun, model_record
 from .dry_run import dry_run_report
 from .options import CHEMISCOPE_OPTION, ELEMENTS_OPTION, Common, common_options, structure_argument
+from .singlepoint_output import without_keys
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -93,6 +94,7 @@ def descriptors(
         images = chain((first,), frames)
         columns = _Columns(per_atom=per_atom, per_element=per_element, structures=chemiscope)
         if extxyz:
+            # Not renamed at the end: a run that ends early leaves the frames that it has.
             with open(run.path("descriptors.extxyz"), "w", encoding="utf-8") as stream:
                 run.add_output(run.path("descriptors.extxyz"), "structures with jmp_descriptors")
                 _compute(run, struct, images, chosen, columns, stream)
@@ -124,6 +126,7 @@ def _compute(
     import numpy as np
 
     from ..inference.descriptors import check_layer
+    from ..io.atomic import replacing
     from ..io.files import parse_structure
     from ..io.progress import Progress
     from ..io.structures import windows
@@ -143,7 +146,8 @@ def _compute(
                     write_extxyz(stream, [_labelled(atoms, found, number, per_atom=columns.per_atom)])
                 progress.update(found.formulas[number])
     arrays = columns.arrays()
-    np.savez(run.path("descriptors.npz"), **arrays)  # type: ignore[arg-type]
+    with replacing(run.path("descriptors.npz")) as temporary, temporary.open("wb") as target:
+        np.savez(target, **arrays)  # type: ignore[arg-type]
     run.add_input(parse_structure(struct).path, n_frames=columns.n_structures)
     run.add_output(run.path("descriptors.npz"), "features")
     n_atoms, n_features = int(arrays["n_atoms"].sum()), arrays["mean"].shape[1]
@@ -220,8 +224,8 @@ def _described(
 
 def _labelled(atoms: Atoms, found: Descriptors, number: int, *, per_atom: bool) -> Atoms:
     """A copy of a structure, labels included, with jmp_descriptors_mean and, of every atom,
-    jmp_descriptors."""
-    out: Atoms = atoms.copy()
+    jmp_descriptors, in place of those of an earlier run."""
+    out = without_keys(atoms, ["jmp_descriptors_mean", "jmp_descriptors"])
     out.calc = atoms.calc
     out.info["jmp_descriptors_mean"] = found.of(number).mean(axis=0, dtype=float)
     if per_atom:

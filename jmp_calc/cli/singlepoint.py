@@ -104,6 +104,7 @@ def _compute(
     notes: set[str] = set()
     kept: list[Atoms] = []
     counts: Counter[str] = Counter()
+    # Not renamed at the end: a run that ends early leaves the frames that it has.
     with open(run.path("results.extxyz"), "w", encoding="utf-8") as stream:
         for window in windows(images):
             for frame, results in model.evaluate(window):

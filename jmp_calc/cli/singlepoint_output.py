@@ -3,7 +3,7 @@ vector that the head gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import JMPError, UsageError
@@ -62,6 +62,7 @@ def opened(common: Common, wanted: tuple[str, ...] | None, first: NamedFrame) ->
         "--uncertainty": common.uncertainty,
         "--committee": common.committee,
         "--dispersion": common.dispersion != "none",
+        "--dispersion-functional": common.dispersion_functional,
     }
     for option, value in options.items():
         if value:
@@ -109,11 +110,11 @@ class Energies:
         return tuple(name for name in CHOICES if name not in without)
 
     def labelled(self, atoms: Atoms, results: Results) -> Atoms:
-        """A copy with jmp_* results; labels stay, and only a frame without any gets ours under the standard
-        keys."""
+        """A copy with jmp_* results, in place of all of an earlier run; labels stay, and only a frame without
+        any gets ours under the standard keys."""
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        out = atoms.copy()
+        out = without_keys(atoms, [f"jmp_{name}" for name in CHOICES])
         for name in ("energy", "stress", "energy_std"):
             if name in results:
                 out.info[f"jmp_{name}"] = results[name]
@@ -186,8 +187,8 @@ class Targets:
         return [{self._key: value} for value in compute(self._evaluator, images)]
 
     def labelled(self, atoms: Atoms, results: Results) -> Atoms:
-        """A copy, labels included, with the values in its info."""
-        out: Atoms = atoms.copy()
+        """A copy, labels included, with the values in its info, in place of those of an earlier run."""
+        out = without_keys(atoms, [self._key, f"{self._key}_probabilities"])
         out.calc = atoms.calc
         out.info.update(results)
         return out
@@ -205,6 +206,15 @@ class Targets:
             return f"{value:>16} (probability {row[f'{self._key}_probabilities'][value]:.3f})"
         numbers = value if self._gives == "vector" else [value]
         return " ".join(f"{number:>16.6f}" for number in numbers)
+
+
+def without_keys(atoms: Atoms, keys: Iterable[str]) -> Atoms:
+    """A copy without these entries of ``info`` and ``arrays``: results of another model or run."""
+    out: Atoms = atoms.copy()
+    for key in keys:
+        out.info.pop(key, None)
+        out.arrays.pop(key, None)
+    return out
 
 
 def _up_to_a_fault(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import ase.io
 import numpy as np
@@ -93,6 +94,28 @@ def test_structures_alone_and_another_layer(
         JMPCalculator(model).descriptors(frames[1:], layer=1).mean(), abs=1e-4
     )
     assert not (tmp_path / "out" / "descriptors.extxyz").exists()
+
+
+def test_features_of_an_earlier_run_do_not_stay(run, model: str, water: Path, tmp_path: Path) -> None:
+    words = ("-m", model, "--extxyz", "-o")
+    assert run("descriptors", water, *words, tmp_path / "a").exit_code == 0
+    earlier = tmp_path / "a" / "descriptors.extxyz"
+    done = run("descriptors", earlier, "--no-per-atom", "--layer", 1, *words, tmp_path / "b")
+    assert done.exit_code == 0, done.output
+    written = ase.io.read(tmp_path / "b" / "descriptors.extxyz")
+    assert "jmp_descriptors" in ase.io.read(earlier).arrays and "jmp_descriptors" not in written.arrays
+
+
+def test_features_appear_whole_or_not_at_all(
+    run, model: str, water: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_off(target: IO[bytes], **arrays: object) -> None:
+        target.write(b"half")
+        raise OSError("no space")
+
+    monkeypatch.setattr("numpy.savez", breaks_off)
+    assert run("descriptors", water, "-m", model, "-o", tmp_path / "out").exit_code != 0
+    assert [path.name for path in (tmp_path / "out").glob("*descriptors*")] == []
 
 
 def test_dry_run_checks_and_writes_nothing(run, model: str, data: Path, tmp_path: Path) -> None:

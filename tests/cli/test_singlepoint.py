@@ -137,7 +137,9 @@ def test_an_element_that_the_head_does_not_know_names_file_and_frame(
     assert "a.extxyz, selected frame 1" in done.stderr and "not trained on C" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("--properties", "energy"), ("--compile",)])
+@pytest.mark.parametrize(
+    "words", [("--properties", "energy"), ("--compile",), ("--dispersion-functional", "pbe")]
+)
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 def test_options_of_energies_have_no_meaning_for_a_scalar(
     run: Run, targets: Path, water: Path, tmp_path: Path, words: tuple[str, ...], more: tuple[str, ...]
@@ -170,12 +172,17 @@ def test_files_folders_and_patterns_are_computed_one_after_the_other(
 
 
 def test_frames_are_picked_in_every_file(run: Run, model: str, folder: Path, tmp_path: Path) -> None:
+    words = ("-m", model, "-o", tmp_path / "o")
     frames = f"{folder / 'a.extxyz'}@1"
     dry = run("singlepoint", frames, folder / "b.cif", f"{folder}/a*@0", "-m", model, "--dry-run")
     assert dry.exit_code == 0 and "frames: 3" in dry.stdout, dry.output
-    done = run("singlepoint", frames, folder / "b.cif", "--index", "-1", "-m", model, "-o", tmp_path / "o")
+    for more in ((), ("--dry-run",)):
+        done = run("singlepoint", folder / "b.cif", frames, "--index", ":", *words, *more)
+        assert done.exit_code == 2 and "give one of them" in done.stderr and frames in done.stderr
+    assert not (tmp_path / "o").exists()
+    done = run("singlepoint", folder / "a.extxyz", folder / "b.cif", "--index", "-1", *words)
     assert done.exit_code == 0, done.output
-    assert len(ase.io.read(tmp_path / "o" / "results.extxyz", ":")) == 2
+    assert [len(atoms) for atoms in ase.io.read(tmp_path / "o" / "results.extxyz", ":")] == [6, 2]
 
 
 def test_a_faulty_frame_of_a_later_file_is_named(run: Run, model: str, folder: Path, tmp_path: Path) -> None:
@@ -185,6 +192,51 @@ def test_a_faulty_frame_of_a_later_file_is_named(run: Run, model: str, folder: P
     for words in ((), ("--dry-run",)):
         done = run("singlepoint", folder, "-m", model, "-o", tmp_path / "o", *words)
         assert done.exit_code == 4 and "c.extxyz, selected frame 1" in done.stderr, done.output
+    assert len(ase.io.read(tmp_path / "o" / "results.extxyz", ":")) == 4, "what was computed is kept"
+
+
+def test_labels_of_an_archive_stay_beside_the_results(run: Run, model: str, tmp_path: Path) -> None:
+    atoms = molecule("H2O")
+    forces = np.arange(9.0).reshape(1, 3, 3)
+    np.savez(
+        tmp_path / "a.npz",
+        numbers=atoms.numbers,
+        positions=[atoms.positions],
+        energy=[-2079.0],
+        forces=forces,
+    )
+    done = run("singlepoint", tmp_path / "a.npz", "-m", model, "-o", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    written = ase.io.read(tmp_path / "o" / "results.extxyz")
+    assert written.get_potential_energy() == -2079.0 and written.get_forces() == pytest.approx(forces[0])
+    assert written.info["jmp_energy"] != -2079.0 and written.arrays["jmp_forces"].shape == (3, 3)
+
+
+def test_results_of_an_earlier_run_do_not_stay(
+    run: Run, model: str, targets: Path, water: Path, tmp_path: Path
+) -> None:
+    """One frame never has the energy of one model beside the forces of another."""
+    assert run("singlepoint", water, "-m", model, "-o", tmp_path / "a").exit_code == 0
+    words = ("-m", targets, "--head", "energies", "--properties", "energy", "-o", tmp_path / "b")
+    done = run("singlepoint", tmp_path / "a" / "results.extxyz", *words)
+    assert done.exit_code == 0, done.output
+    first, second = (ase.io.read(tmp_path / name / "results.extxyz") for name in "ab")
+    assert second.info["jmp_energy"] != first.info["jmp_energy"]
+    assert "jmp_forces" in first.arrays and "jmp_forces" not in second.arrays
+    assert "jmp_energies" in first.arrays and "jmp_energies" not in second.arrays
+
+
+def test_probabilities_of_an_earlier_run_do_not_stay(
+    run: Run, targets: Path, water: Path, tmp_path: Path
+) -> None:
+    atoms = ase.io.read(water)
+    atoms.info |= {"jmp_untold": "bcc", "jmp_untold_probabilities": {"bcc": 0.9}, "jmp_other": 1.0}
+    ase.io.write(tmp_path / "in.extxyz", atoms)
+    done = run("singlepoint", tmp_path / "in.extxyz", "-m", targets, "--head", "untold", "-o", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    info = ase.io.read(tmp_path / "o" / "results.extxyz").info
+    assert isinstance(info["jmp_untold"], float) and "jmp_untold_probabilities" not in info
+    assert info["jmp_other"] == 1.0
 
 
 def test_what_names_no_file_is_told_before_anything_is_computed(
