@@ -108,15 +108,21 @@ def iter_frames(
     UsageError for an index beside that of the file.
     """
     ref = parse_structure(spec)
-    if index is not None and ref.index is not None:
+    if index is not None:
+        refuse_two(spec, index)
+    wanted = parse_index(index, where=str(spec)) if index is not None else ref.index
+    wanted = slice(None) if wanted is None else wanted
+    return (atoms for _, atoms in _frames(ref.path, wanted, allow_truncated=allow_truncated))
+
+
+def refuse_two(spec: str | os.PathLike[str], index: str | Index) -> None:
+    """UsageError for an index beside that of FILE@INDEX."""
+    if parse_structure(spec).index is not None:
         raise UsageError(
             f"The file has an index of its own beside the index {shown_index(parse_index(index))}.",
             where=str(spec),
             hint="give one of them",
         )
-    wanted = parse_index(index, where=str(spec)) if index is not None else ref.index
-    wanted = slice(None) if wanted is None else wanted
-    return (atoms for _, atoms in _frames(ref.path, wanted, allow_truncated=allow_truncated))
 
 
 def iter_named(

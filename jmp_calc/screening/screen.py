@@ -20,6 +20,7 @@ from ..io.journal import Journal
 from ..io.outdir import check_free, claimed, with_prefix
 from ..io.progress import Progress
 from ..io.reader import UNLABELLED_SUFFIXES
+from ..io.structures import refuse_two
 from ..io.tables import write_csv, write_database
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
@@ -221,6 +222,9 @@ class Source:
             found += [item] if in_memory else find_structures([os.fspath(item)], UNLABELLED_SUFFIXES)
         if not found:
             raise UsageError("No structure was given.")
+        for item in found:
+            if isinstance(item, str) and index is not None:
+                refuse_two(item, index)
         return cls(tuple(found), index)
 
     @property

@@ -168,6 +168,12 @@ def test_structures_that_are_added_anywhere_are_all_that_is_computed(tmp_path: P
     assert less.n_computed == 0 and energies(less) == energies(more)[3:]
 
 
+def test_one_index_is_given_not_two(tmp_path: Path) -> None:
+    bulk("Cu").write(tmp_path / "cu.xyz", format="extxyz")
+    with pytest.raises(UsageError, match="has an index of its own"):
+        screen(f"{tmp_path / 'cu.xyz'}@0", index=":", calc=EMT, out=tmp_path / "out")
+
+
 def test_rows_are_in_the_order_of_the_input(tmp_path: Path) -> None:
     metals = [bulk(element) for element in ("Cu", "Al", "Ag")]
     metals[1].write(tmp_path / "al.xyz", format="extxyz")
