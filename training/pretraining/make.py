@@ -147,10 +147,11 @@ def check_making(lots: Sequence[Lot], makers: Makers) -> None:
 
     for lot in lots:
         made = lot.made
-        if made.sample == MOLECULES:
-            require_rdkit()
-        calc = _relaxing(made) if lot.is_relaxed else None
-        SampleSettings(what=made.sample, count=lot.frames, elements=made.elements or None, calc=calc)
+        if not lot.samples.is_file():
+            if made.sample == MOLECULES:
+                require_rdkit()
+            calc = _relaxing(made) if lot.is_relaxed else None
+            SampleSettings(what=made.sample, count=lot.frames, elements=made.elements or None, calc=calc)
         check_teacher(LabelSettings(**_asked(lot, makers)))
 
 
