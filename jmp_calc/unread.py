@@ -197,7 +197,8 @@ def total_state(info: Mapping[str, Any], numbers: np.ndarray) -> tuple[int, int 
     for kind, name, key, value in kinds:
         if kind not in ("multiplicity", "unpaired", "spin"):
             continue
-        count = _whole(key, 2 * (_number(value) or 0) if name == "totalspin" else value)
+        number = _number(value)
+        count = _whole(key, 2 * number if name == "totalspin" and number is not None else value)
         either = kind == "spin" or name == "spinstate"
         if kind == "multiplicity" or (either and count % 2 != parity and count > 0):
             count -= 1
@@ -216,6 +217,20 @@ def stated(info: Mapping[str, Any]) -> dict[str, str]:
     return {f"{kind} {name}": str(value) for kind, name, _, value in _stated(info)}
 
 
+def state_keys(info: Mapping[str, Any]) -> dict[Any, set[str]]:
+    """The keys of ``info`` that say something of charge or spin, and of what each: charge, multiplicity,
+    unpaired, spin."""
+    found: dict[Any, set[str]] = {}
+    for kind, _, key, _ in _stated(info):
+        found.setdefault(key, set()).add(kind)
+    return found
+
+
+def is_charged(info: Mapping[str, Any]) -> bool:
+    """Whether the keys of ``info`` say a total charge other than 0."""
+    return any(kind == "charge" and _number(value) != 0 for kind, _, _, value in _stated(info))
+
+
 def _stated(info: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
     """Kind, plain name, key and value of every entry that says something of charge or spin."""
     for key, value in info.items():
@@ -230,7 +245,7 @@ def _stated(info: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Any]]:
 def _whole(key: Any, value: Any) -> int:
     """A whole number of a file; BadStructureError for anything else."""
     number = _number(value)
-    if number is None or number != round(number):
+    if number is None or not number.is_integer():
         raise BadStructureError(
             f"The key {str(key)!r} is {str(value)[:60]!r}, not a whole number.", hint="correct or delete it"
         )

@@ -25,6 +25,7 @@ from jmp_calc.io.chemiscope import FILE, require_chemiscope
 from jmp_calc.io.progress import Say, silent
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.summary import plain, write_text_atomic
+from jmp_calc.workflows.common import output_path
 
 from .audit.labels import refuse_not_finite
 from .batches.dataset import FrameGraphs
@@ -105,29 +106,27 @@ class EvaluationResult:
             "messages": list(self.messages),
         }
 
-    def write(self, folder: str | Path) -> tuple[Path, ...]:
-        """Write predictions.extxyz, errors.yaml and parity.svg (of classes confusion.svg); returns their
-        paths."""
+    def write(self, folder: str | Path, *, prefix: str = "") -> tuple[Path, ...]:
+        """Write predictions.extxyz, errors.yaml and parity.svg (of classes confusion.svg), each with PREFIX-
+        before its name; returns their paths."""
         import yaml
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_predictions(folder / OUTPUTS[0], self.frames, self.predictions, self.target, self.classes)
+        paths = [output_path(folder, name, prefix) for name in OUTPUTS]
+        write_predictions(paths[0], self.frames, self.predictions, self.target, self.classes)
         text = yaml.safe_dump(plain(self.to_dict()), sort_keys=False, allow_unicode=True)
-        write_text_atomic(folder / OUTPUTS[1], text)
-        plot_parity(folder / OUTPUTS[2], {"": self.predictions}, self.target or "")
-        plot_confusion(folder / OUTPUTS[3], {"": self.confusion} if self.classes else {}, self.classes)
-        return tuple(folder / name for name in OUTPUTS if (folder / name).exists())
+        write_text_atomic(paths[1], text)
+        plot_parity(paths[2], {"": self.predictions}, self.target or "")
+        plot_confusion(paths[3], {"": self.confusion} if self.classes else {}, self.classes)
+        return tuple(path for path in paths if path.exists())
 
-    def write_chemiscope(self, folder: str | Path) -> Path:
+    def write_chemiscope(self, folder: str | Path, *, prefix: str = "") -> Path:
         """Write chemiscope.json.gz: structures with labels, predictions and errors, also of each atom.
 
         Raises:
             UsageError: chemiscope is not installed.
         """
         require_chemiscope()
-        path = Path(folder) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = output_path(folder, FILE, prefix)
         write_view(path, self.frames, self.predictions, self.target, self.classes)
         return path
 

@@ -110,6 +110,9 @@ def _record(run: CommandRun, source: Source, result: LabelResult) -> None:
     say(f"{result.n_frames} frames labelled with {result.facts.method} ({result.facts.version}){rate}")
     if result.isolated:
         say(f"isolated atoms: {', '.join(sorted(result.isolated))} ({result.n_added} of them added)")
+    if result.replaced:
+        keys = ", ".join(f"{key} of {count} frames" for key, count in result.replaced.items())
+        say(f"labels of another method are not in it: {keys}")
     for kind, count in result.left_out.items():
         say(f"left out: {count}, {KINDS[kind]} (first: {result.examples[kind]})")
     say(f"wrote {result.path}")

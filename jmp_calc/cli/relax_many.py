@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .command_run import CommandRun, model_record
@@ -71,16 +72,16 @@ def relax_several(common: Common, several: Several, settings: RelaxSettings) -> 
             written, ("relaxed structures", "a row for each", "for --resume"), strict=True
         ):
             run.add_output(output, what)
-        _say(common, result)
+        _say(run, written[0], result)
         result.require_converged(allow_unconverged=several.allow_unconverged)
 
 
-def _say(common: Common, result: RelaxManyResult) -> None:
-    counts = result.counts
+def _say(run: CommandRun, written: Path, result: RelaxManyResult) -> None:
+    counts, common = result.counts, run.common
     steps = [row.outcome.values.get("n_steps") for row in result.rows]
     taken = sorted(count for count in steps if isinstance(count, int))
     spread = f", {taken[0]} to {taken[-1]} steps" if taken else ""
     common.say(f"{counts['ok']} of {len(result.rows)} structures relaxed{spread}")
     for row in result.failed[:20]:
         common.say(f"{row.outcome.status}: {row.name} ({row.formula}): {row.outcome.error}")
-    common.say(f"wrote {common.out / 'relaxed.extxyz'}")
+    common.say(f"wrote {written}")

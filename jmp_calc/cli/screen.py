@@ -134,7 +134,7 @@ def screen(
         for written in result.write(common.out, prefix=common.prefix, plot=plot):
             run.add_output(written, MEANINGS.get(written.suffix, "figure"))
         run.add_output(run.path(JOURNAL), "for --resume")
-        _say(common, result)
+        _say(run, result)
         result.require_some()
 
 
@@ -164,15 +164,18 @@ def _engine(dask: str | None, processes: int) -> Engine:
     return engine_of(processes) if dask is None else Dask(dask, processes)
 
 
-def _say(common: Common, result: ScreenResult) -> None:
+def _say(run: CommandRun, result: ScreenResult) -> None:
+    from ..screening.screen import TABLE
+
+    common, table = run.common, run.path(TABLE)
     counts = ", ".join(f"{count} {status}" for status, count in result.counts.items() if count)
     rate = f"; {result.n_computed} computed in {result.seconds:.1f} s" if result.n_computed else ""
     common.say(f"{result.settings.task} of {len(result.rows)} structures: {counts}{rate}")
     for row in result.failed[:20]:
         common.say(f"{row.outcome.status}: {row.name} ({row.formula or 'unread'}): {row.outcome.error}")
     if len(result.failed) > 20:
-        common.say(f"… {len(result.failed)} in all, see screen.csv")
-    common.say(f"wrote {common.out / 'screen.csv'}")
+        common.say(f"… {len(result.failed)} in all, see {table.name}")
+    common.say(f"wrote {table}")
 
 
 def _dry_run(common: Common, source: Source, settings: ScreenSettings, dask: str | None) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..errors import BadInputError
+from ..checks import why_no_stress
+from ..errors import BadInputError, BadStructureError
 from ..workflows.common import raw_results, warn_if_not_smooth, working_copy
 
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ class Replicas:
         """Take elements, their order and the periodicity from ``template``, which is only read.
 
         Raises:
-            BadStructureError, ModelError: as ``relax`` of it.
+            BadStructureError: as ``relax`` of it, or it is periodic in one direction only, where there is no
+                virial. ModelError: as ``relax`` of it.
         """
+        if template.pbc.sum() == 1:
+            raise BadStructureError(
+                "The structure is periodic in one direction only, and the program is to get a virial, "
+                "which needs two.",
+                hint="make it periodic in all three, with 10 Å of vacuum or more beside it",
+            )
         self._template = working_copy(template, calculator)
         self._template.set_constraint()
         warn_if_not_smooth(self._template)
@@ -80,8 +88,8 @@ class Replicas:
             positions: (N, 3) each, Å.
 
         Raises:
-            BadInputError: another number of atoms, or of cells. The errors of the calculator, such as atoms
-                at one place.
+            BadInputError: another number of atoms, or of cells, or a cell without a volume. The errors of the
+                calculator, such as atoms at one place.
         """
         if len(cells) != len(positions):
             raise BadInputError(
@@ -105,6 +113,12 @@ class Replicas:
         atoms.positions[:] = places
         if self.periodic:
             atoms.cell[:] = cell
+            reason = why_no_stress(atoms.cell.array, atoms.pbc)
+            if reason is not None:
+                raise BadInputError(
+                    f"There is no virial for the cell that came: {reason}.",
+                    hint="give the program a whole cell, in the direction that is not periodic too",
+                )
         return atoms
 
     def _answer(self, atoms: Atoms, found: dict[str, Any]) -> Answer:

@@ -113,7 +113,7 @@ def find_files(given: Sequence[str | Path], suffixes: Sequence[str]) -> tuple[Pa
 
     Raises:
         BadInputError: a file that is not there, a pattern or folder without files.
-        UsageError: a file that is given twice.
+        UsageError: a file that is given twice, also by a packed copy.
     """
     found: list[Path] = []
     for path in map(Path, given):
@@ -126,7 +126,7 @@ def find_files(given: Sequence[str | Path], suffixes: Sequence[str]) -> tuple[Pa
             found += matches
         else:
             found.append(check_file(path))
-    _no_doubles([str(path.resolve()) for path in found])
+    refuse_doubles(found)
     return tuple(found)
 
 
@@ -167,20 +167,34 @@ def _looked_into(entries: Iterable[Path]) -> Iterator[Path]:
 def find_structures(given: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...]:
     """The files of ``find_files``, each with the ``@index`` that was given with it; a file may come twice
     with different ones. The same errors."""
-    found: list[str] = []
-    keys: list[str] = []
+    found: dict[str, list[Path]] = {}
+    specs: list[str] = []
     for ref in map(parse_structure, given):
         index = "" if ref.index is None else f"@{shown_index(ref.index)}"
         for path in find_files([ref.path], suffixes):
-            found.append(f"{path}{index}")
-            keys.append(f"{path.resolve()}{index}")
-    _no_doubles(keys)
-    return tuple(found)
+            specs.append(f"{path}{index}")
+            found.setdefault(index, []).append(path)
+    for paths in found.values():
+        refuse_doubles(paths)
+    return tuple(specs)
 
 
-def _no_doubles(found: Sequence[str]) -> None:
-    if len(set(found)) < len(found):
-        raise UsageError("A file was given twice.", hint="its frames would count double")
+def refuse_doubles(paths: Iterable[Path]) -> None:
+    """UsageError, naming it, for a file that is among others twice, or once as it is and once packed."""
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        place = path.resolve()
+        other = seen.setdefault(place.with_name(unpacked_name(place)), path)
+        if other is path:
+            continue
+        if other.resolve() == place:
+            raise UsageError("A file was given twice.", where=str(path), hint="its frames would count double")
+        names = " and ".join(sorted((other.name, path.name)))
+        raise UsageError(
+            f"{names} are a file and its packed copy: its frames would count double.",
+            where=str(path.parent),
+            hint="leave one of them out, or rename it if it is another file",
+        )
 
 
 def suffix(path: Path) -> str:

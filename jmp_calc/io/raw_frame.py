@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy."""
 
+_STRUCTURE = {
+    "masses": (1,), "tags": (1,), "momenta": (3,), "initial_charges": (1,), "initial_magmoms": (1, 3),
+    "move_mask": (1, 3),
+}  # fmt: skip
+_WIDTHS = _STRUCTURE | {
+    "forces": (3,), "stresses": (6, 9), "energies": (1,), "charges": (1,), "magmoms": (1, 3),
+    "born_effective_charges": (9,),
+}  # fmt: skip
+"""Columns to which ASE gives a meaning, and how many numbers of an atom they have; first those that describe
+the structure, then labels."""
+_SINGLE = frozenset({"energy", "free_energy", "magmom"})
+"""Labels of a structure that are one number."""
+
 
 @dataclass(frozen=True, eq=False)
 class RawFrame:
@@ -78,7 +91,7 @@ def to_atoms(raw: RawFrame, where: str) -> Atoms:
     """The ASE structure of a frame as ASE would read it: constraints of ``move_mask``, labels in a
     calculator.
 
-    BadInputError, with ``where``, for labels that are no numbers and masks that are no flags.
+    BadInputError, with ``where``, for labels and columns that are not the numbers that ASE takes them for.
     """
     if raw.atoms is not None:
         return raw.atoms
@@ -100,11 +113,11 @@ def to_atoms(raw: RawFrame, where: str) -> Atoms:
         if len(array) != len(atoms):
             raise BadInputError(f"There are {len(array)} {key} for {len(atoms)} atoms.", where=where)
         if name in per_atom_properties:
-            results[name] = array
+            results[name] = atom_column(name, array, where)
         elif key == "move_mask":
-            atoms.set_constraint(_constraints(array, where))
-        elif key == "masses":
-            atoms.set_masses(array)
+            atoms.set_constraint(_constraints(atom_column(key, array, where)))
+        elif key in _WIDTHS:
+            atoms.set_array(key, atom_column(key, array, where))
         elif key not in atoms.arrays:
             atoms.set_array(key, array)
     if results:
@@ -127,6 +140,8 @@ def _label(key: str, value: Any, where: str) -> Any:
         raise BadInputError(f"The {key} {str(value)[:60]!r} is not numeric.", where=where) from None
     if key == "stress":
         return symmetric_matrix(numbers, key, where)[VOIGT]
+    if key in _SINGLE and numbers.size != 1:
+        raise BadInputError(f"The {key} has shape {numbers.shape}, not one number.", where=where)
     return float(numbers) if numbers.ndim == 0 else numbers
 
 
@@ -144,13 +159,40 @@ def symmetric_matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)
 
 
-def _constraints(mask: np.ndarray, where: str) -> Any:
+def atom_column(key: str, array: np.ndarray, where: str) -> np.ndarray:
+    """A column of an atom's numbers to which ASE gives a meaning, (N,) or (N, ...); tags as int64.
+
+    BadInputError, with ``where``, for texts and for another number of columns, of what describes the
+    structure also for what is not finite, and for tags that are not whole.
+    """
+    column, widths = np.asarray(array), _WIDTHS[key]
+    hint = "correct the column, or give it another name"
+    if column.dtype.kind not in "fiub":
+        text = str(next(iter(column.ravel()), ""))
+        raise BadInputError(
+            f"The column {key!r} has {text[:40]!r}, which is no number.", where=where, hint=hint
+        )
+    width = int(np.prod(column.shape[1:]))
+    if width not in widths:
+        needed = " or ".join(map(str, widths))
+        raise BadInputError(
+            f"The column {key!r} has {width} numbers for each atom, not {needed}.", where=where, hint=hint
+        )
+    column = column.reshape(len(column)) if width == 1 else column
+    if key not in _STRUCTURE:
+        return column
+    whole = column.astype(np.int64) if np.isfinite(column).all() else None
+    if whole is None or (key == "tags" and (whole != column).any()):
+        kind = "whole" if key == "tags" else "finite"
+        raise BadInputError(f"The column {key!r} has numbers that are not {kind}.", where=where, hint=hint)
+    return whole if key == "tags" else column
+
+
+def _constraints(mask: np.ndarray) -> Any:
     """ASE's constraints for the column ``move_mask``: flags (N,), or (N, 3) by direction."""
     from ase.constraints import FixAtoms, FixCartesian
 
-    free = np.asarray(mask).astype(bool)
+    free = mask.astype(bool)
     if free.ndim == 1:
         return FixAtoms(mask=~free)
-    if free.shape[1] != 3:
-        raise BadInputError("The column move_mask has neither one nor three flags.", where=where)
     return [FixCartesian(atom, mask=~free[atom]) for atom in range(len(free))]

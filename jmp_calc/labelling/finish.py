@@ -15,6 +15,7 @@ from ..io.atomic import replacing
 from ..io.structures import NamedFrame
 from ..io.write import write_extxyz
 from ..model.elements import symbol
+from ..workflows.common import drop_labels
 from .labels import Labels, Refusal, TeacherFacts
 from .plan import ISOLATED, Window, is_isolated
 from .store import Store
@@ -33,17 +34,8 @@ KINDS = {
     "spread": "the networks of the ensemble disagree",
 }
 """Why a frame is left out."""
-_REPLACED = (
-    "energy",
-    "forces",
-    "stress",
-    "virial",
-    "virials",
-    "free_energy",
-    "energy_spread",
-    "forces_spread",
-)
-"""Entries of the input that say what the labels say."""
+_SPREADS = ("energy_spread", "forces_spread")
+"""Entries of ``info`` with what the networks of an ensemble differ by."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,8 @@ class Outcome:
     """Labelled frames that hold an element."""
     examples: dict[str, str] = field(default_factory=dict)
     """The first reason of each kind."""
+    replaced: Counter[str] = field(default_factory=Counter)
+    """Labelled frames that had a label of another method in ``info`` or ``arrays``, by its key."""
     without_spread: int = 0
     """Labelled frames without a spread where a limit was asked for."""
 
@@ -98,7 +92,9 @@ def finish(
                     rows.writerow(_row(frame, refusal))
                 elif isinstance(answer, Labels):
                     _count(outcome, frame.atoms, answer, limits, added=window.added)
-                    write_extxyz(frames, [_labelled(frame.atoms, answer, facts)])
+                    out = frame.atoms.copy()
+                    outcome.replaced.update(drop_labels(out))
+                    write_extxyz(frames, [_labelled(out, answer, facts)])
     return outcome
 
 
@@ -136,22 +132,19 @@ def _count(outcome: Outcome, atoms: Atoms, labels: Labels, limits: Limits, *, ad
 
 
 def _labelled(atoms: Atoms, labels: Labels, facts: TeacherFacts) -> Atoms:
-    """A copy with the labels and where they come from; what the input said in their place is gone."""
+    """The structure, which has no labels, with these and where they come from."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    out: Atoms = atoms.copy()
-    for name in _REPLACED:
-        out.info.pop(name, None)
-        out.arrays.pop(name, None)
-    out.info |= {"method": facts.method, "method_version": facts.version}
+    atoms.info |= {"method": facts.method, "method_version": facts.version}
     if is_isolated(atoms):
-        out.info.setdefault("sample_kind", ISOLATED)
-    for name in ("energy_spread", "forces_spread"):
+        atoms.info.setdefault("sample_kind", ISOLATED)
+    for name in _SPREADS:
+        atoms.info.pop(name, None)
         if (spread := getattr(labels, name)) is not None:
-            out.info[name] = spread
+            atoms.info[name] = spread
     stress = {} if labels.stress is None else {"stress": labels.stress}
-    out.calc = SinglePointCalculator(out, energy=labels.energy, forces=labels.forces, **stress)
-    return out
+    atoms.calc = SinglePointCalculator(atoms, energy=labels.energy, forces=labels.forces, **stress)
+    return atoms
 
 
 def _row(frame: NamedFrame, refusal: Refusal) -> tuple[object, ...]:

@@ -66,6 +66,8 @@ class LabelResult:
     """Energies of the free atoms, eV, by symbol."""
     elements: Mapping[str, int]
     """Labelled frames that hold an element, by symbol."""
+    replaced: Mapping[str, int]
+    """Labelled frames that had a label of another method (REF_energy, ...), by its key; it is left out."""
     facts: TeacherFacts
     seconds: float
     """Wall time of the computation of what had no answer yet."""
@@ -96,6 +98,7 @@ class LabelResult:
             "first_reasons": dict(self.examples),
             "isolated_ev": dict(self.isolated),
             "frames_with_element": dict(self.elements),
+            "replaced": dict(self.replaced),
             "method": self.facts.method,
             "method_version": self.facts.version,
             "n_computed": self.n_computed,
@@ -128,7 +131,7 @@ def label(
     quiet: bool = True,
 ) -> LabelResult:
     """Energy, forces and, of crystals, stress of structures by a teacher; the frames keep their order and
-    their info.
+    their info, without labels of another method.
 
     Args:
         structures: files that ASE reads (FILE@INDEX, patterns, folders), or Atoms.
@@ -246,6 +249,7 @@ def _result(path: Path, outcome: Outcome, facts: TeacherFacts, count: _Count) ->
         examples=outcome.examples,
         isolated=outcome.isolated,
         elements=dict(sorted(outcome.elements.items())),
+        replaced=dict(sorted(outcome.replaced.items())),
         facts=facts,
         seconds=count.seconds,
         n_computed=count.computed,

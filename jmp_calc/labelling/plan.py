@@ -16,7 +16,7 @@ from ..checks import check_sound
 from ..errors import BadStructureError
 from ..io.structures import NamedFrame
 from ..model.elements import symbol
-from ..unread import check_whole_sites
+from ..unread import check_whole_sites, is_charged
 from .labels import Batches, TeacherFacts
 from .pipe import frames_to_arrays
 from .state import asked
@@ -73,8 +73,8 @@ def planned(frames: Iterable[NamedFrame], facts: TeacherFacts, *, isolated: bool
 
 
 def is_isolated(atoms: Atoms) -> bool:
-    """Whether it is one free atom."""
-    return len(atoms) == 1 and not atoms.pbc.any()
+    """Whether it is one free neutral atom."""
+    return len(atoms) == 1 and not atoms.pbc.any() and not is_charged(atoms.info)
 
 
 def _isolated(number: int) -> NamedFrame:

@@ -49,6 +49,27 @@ class SplitError(Exception):
     """A batch failed as a whole; its structures are to be asked one by one."""
 
 
+def no_interpreter(python: str, reason: str) -> UsageError:
+    """The error for an interpreter that cannot be started."""
+    return UsageError(
+        f"The interpreter cannot be started: {reason}.",
+        where=python,
+        hint="name the python of an environment, such as env/bin/python",
+    )
+
+
+def lacking(package: str, teacher: str, python: str) -> ModelError:
+    """The error for a package that the interpreter of a teacher has not."""
+    entry = NAMED.get(teacher)
+    if python == sys.executable:
+        how = f"run: {entry.install}" if entry else f"install {package}"
+        hint = f"{how}, or name an interpreter that has it with --python PATH"
+    else:
+        also = f"{entry.package}=={entry.version}" if entry else package
+        hint = f"run: {python} -m pip install numpy ase {also}"
+    return ModelError(f"The package {package} is not installed.", where=python, hint=hint)
+
+
 class _Tail:
     """The last lines of a stream, read by a thread of its own so that nobody waits for it."""
 
@@ -172,11 +193,7 @@ class Worker:
                 start_new_session=True,
             )
         except OSError as error:
-            raise UsageError(
-                f"The interpreter cannot be started: {error.strerror}.",
-                where=self._python,
-                hint="name the python of an environment, such as env/bin/python",
-            ) from error
+            raise no_interpreter(self._python, str(error.strerror)) from error
 
     def _send(self, data: bytes) -> None:
         view, stream = memoryview(data), self._pipe(self._process.stdin)
@@ -216,15 +233,7 @@ class Worker:
         )
 
     def _lacks(self, name: str) -> ModelError:
-        package = name.partition(".")[0]
-        entry = NAMED.get(self._spec.name)
-        if self._python == sys.executable:
-            how = f"run: {entry.install}" if entry else f"install {package}"
-            hint = f"{how}, or name an interpreter that has it with --python PATH"
-        else:
-            also = f"{entry.package}=={entry.version}" if entry else package
-            hint = f"run: {self._python} -m pip install numpy ase {also}"
-        return ModelError(f"The package {package} is not installed.", where=self._python, hint=hint)
+        return lacking(name.partition(".")[0], self._spec.name, self._python)
 
     def _how_it_ended(self) -> str:
         """Exit status of the process, which has ended or is ended, and what it said last."""

@@ -4,6 +4,8 @@ folder."""
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import yaml
 
 from ..errors import UsageError
 from ..io.summary import plain, read_summary, write_text_atomic
+from ..machine.packages import is_installed
+from ..zoo.names import locate
 from .labels import TeacherFacts, TeacherSpec
+from .process import lacking, no_interpreter
 from .settings import LabelSettings
 from .teachers.names import NAMED
-from .weights import resolved_weights
+from .weights import check_weights, resolved_weights
 
 _SAME = ("calculator", "kwargs", "method", "method_version")
 """What must be the same for labels of one folder."""
@@ -28,12 +33,7 @@ def teacher_spec(settings: LabelSettings) -> TeacherSpec:
         ModelError: weights that cannot be unpacked.
     """
     name, entry = settings.calculator, NAMED.get(settings.calculator)
-    if entry is not None and entry.needs_weights and settings.weights is None:
-        raise UsageError(
-            f"The package {entry.package} brings no weights for {name}.",
-            where="--weights",
-            hint=f"get them ({entry.weights_licence}) and name the file; docs/labelling.md says where",
-        )
+    _check_has_weights(settings)
     if entry is None and ":" not in name and os.path.exists(name):
         name = str(Path(name).absolute())
     return TeacherSpec(
@@ -45,6 +45,37 @@ def teacher_spec(settings: LabelSettings) -> TeacherSpec:
         device=settings.device,
         dtype=settings.dtype,
     )
+
+
+def check_teacher(settings: LabelSettings) -> None:
+    """Raise what the start of a teacher would, as far as files and names tell: nothing is started or
+    unpacked.
+
+    Raises:
+        UsageError: weights or an interpreter that are not there.
+        ModelError: the package of a teacher is not installed here, or no model has the name.
+    """
+    name, entry, python = settings.calculator, NAMED.get(settings.calculator), settings.python
+    _check_has_weights(settings)
+    if settings.weights is not None:
+        check_weights(Path(settings.weights))
+    if python is not None and shutil.which(python) is None:
+        raise no_interpreter(python, "there is no such program")
+    if entry is not None and python is None and not is_installed(entry.package):
+        raise lacking(entry.package, name, sys.executable)
+    if entry is None and ":" not in name:
+        locate(name, may_fetch=False)
+
+
+def _check_has_weights(settings: LabelSettings) -> None:
+    """UsageError for a teacher that needs weights and was given none."""
+    entry = NAMED.get(settings.calculator)
+    if entry is not None and entry.needs_weights and settings.weights is None:
+        raise UsageError(
+            f"The package {entry.package} brings no weights for {entry.name}.",
+            where="--weights",
+            hint=f"get them ({entry.weights_licence}) and name the file; docs/labelling.md says where",
+        )
 
 
 def check_same(path: Path, spec: TeacherSpec, facts: TeacherFacts) -> None:

@@ -27,8 +27,7 @@ def resolved_weights(path: Path) -> Path:
         UsageError: there is nothing at this path.
         ModelError: an archive that is damaged, too large, or would write outside its folder.
     """
-    if not path.exists():
-        raise UsageError("There are no weights at this path.", where=str(path), hint="check --weights")
+    check_weights(path)
     if path.is_dir() or not path.name.lower().endswith(ARCHIVES):
         return path.absolute()
     target = home() / "teachers" / file_sha256(path)[:16]
@@ -36,6 +35,12 @@ def resolved_weights(path: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         _unpack(path, target)
     return target
+
+
+def check_weights(path: Path) -> None:
+    """UsageError where there is nothing at this path."""
+    if not path.exists():
+        raise UsageError("There are no weights at this path.", where=str(path), hint="check --weights")
 
 
 def _unpack(path: Path, target: Path) -> None:

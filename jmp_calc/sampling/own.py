@@ -11,6 +11,7 @@ from ase import Atoms
 from numpy.random import Generator
 
 from ..model.elements import ATOMIC_MASSES
+from ..unread import state_keys
 from .compositions import reduced
 from .distortions import closest_ratio, random_strain, rattled, scaled, strained, with_vacancies
 from .draws import generator, kind_at, log_uniform, position
@@ -20,6 +21,8 @@ from .refusals import Refused, first_made
 
 PERIODIC = frozenset({"strained", "vacancy"})
 """Kinds that need a periodic direction; "volume" needs three."""
+ELECTRONS = frozenset({"initial_charges", "initial_magmoms"})
+"""Arrays of a structure that its samples keep: what teachers begin with."""
 
 
 class StructureSource:
@@ -50,12 +53,13 @@ class StructureSource:
 
     def _made(self, rng: Generator, kind: str, parent: Atoms) -> Atoms:
         plain = Atoms(parent.numbers, parent.positions, cell=parent.cell.array, pbc=parent.pbc)
+        for name in ELECTRONS.intersection(parent.arrays):
+            plain.set_array(name, parent.arrays[name])
         made = self._distorted(rng, kind, plain)
         least = 0.5 if kind == "volume" else CLOSEST
         if closest_ratio(made) < min(least, 0.95 * closest_ratio(plain)):
             raise Refused("overlapping")
-        kept = {key: parent.info[key] for key in ("origin", "graph", "prototype") if key in parent.info}
-        made.info = {"sample_kind": kind, "composition": reduced(parent), **kept}
+        made.info = {"sample_kind": kind, "composition": reduced(parent), **kept_info(parent)}
         return made
 
     def _distorted(self, rng: Generator, kind: str, atoms: Atoms) -> Atoms:
@@ -94,12 +98,21 @@ class StructureSource:
         return hot
 
 
+def kept_info(parent: Atoms) -> dict[Any, Any]:
+    """What the samples of a structure have of its ``info``: where they come from, and charge and spin,
+    without which their labels would be those of other electrons."""
+    keys = (*("origin", "graph", "prototype"), *state_keys(parent.info))
+    return {key: parent.info[key] for key in keys if key in parent.info}
+
+
 def _applies(kind: str, atoms: Atoms) -> bool:
     least = {"vacancy": 4, "rattled": 2, "thermal": 2}
     if len(atoms) < least.get(kind, 1):
         return False
     if kind == "volume":
         return bool(atoms.pbc.all())
+    if kind == "vacancy" and any(kinds != {"charge"} for kinds in state_keys(atoms.info).values()):
+        return False  # nobody knows the spin of what is left
     return bool(atoms.pbc.any()) or kind not in PERIODIC
 
 

@@ -22,9 +22,10 @@ from ..io.atomic import replacing
 from ..io.structures import iter_frames
 from ..io.summary import file_sha256, write_text_atomic
 from ..io.write import write_extxyz
+from ..workflows.potentials import potential
 from .crystals import CrystalSource
 from .exclude import Excluded, excluded_crystals, excluded_molecules
-from .own import StructureSource
+from .own import ELECTRONS, StructureSource, kept_info
 from .settings import MOLECULES, STRUCTURES, SampleSettings
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 SIZE = 50
 """Samples of a part: about a second of work."""
-RULES = 3
+RULES = 4
 """Raised with every change after which a seed draws something else."""
 _IDENTITY = "identity.json"
 
@@ -143,21 +144,20 @@ def _identity(settings: SampleSettings) -> dict[str, Any]:
         "rules": RULES,
         "exclude": None if path is None else file_sha256(path),
         "structures": _fingerprint(settings),
+        "calculator": None if settings.calc is None else potential(settings.calc),
         "versions": versions,
     }
 
 
 def _fingerprint(settings: SampleSettings) -> str:
-    """Of one's own structures, those to be like, and the model that heats or relaxes."""
+    """Of one's own structures and those to be like, as far as samples have something of them."""
     hashed = hashlib.sha256()
     for atoms in (*settings.structures, *settings.like):
-        for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc):
-            hashed.update(np.ascontiguousarray(array).tobytes())
-    calc = settings.calc
-    info = getattr(calc, "info", None)
-    hashed.update(
-        repr((type(calc).__name__, getattr(info, "sha256", None), getattr(info, "head", None))).encode()
-    )
+        electrons = {name: atoms.arrays[name] for name in sorted(ELECTRONS.intersection(atoms.arrays))}
+        arrays = {"numbers": atoms.numbers, "positions": atoms.positions, "cell": atoms.cell.array}
+        for name, array in (arrays | {"pbc": atoms.pbc} | electrons).items():
+            hashed.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        hashed.update(repr(kept_info(atoms)).encode())
     return hashed.hexdigest()
 
 

@@ -20,6 +20,7 @@ from ..io.atomic import replacing
 from ..io.constraints import unstorable
 from ..io.outdir import with_prefix
 from ..io.write import write_extxyz
+from ..unread import state_keys
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,15 +58,28 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
         raise UsageError("The structure has no calculator.", hint="set atoms.calc = JMPCalculator(...) first")
     check_sound(atoms)
     copy = atoms.copy()
-    for fields in (copy.info, copy.arrays):
-        for key in [key for key in fields if str(key).lower().removeprefix("ref_") in LABELS]:
-            del fields[key]
+    drop_labels(copy)
     copy.calc = calc
     decide = getattr(calc, "decide_head", None)  # now: files and restarts name the head that computes
     told = None if decide is None else decide(copy)
     if told is not None:
         logger.warning(told)
     return copy
+
+
+def drop_labels(atoms: Atoms) -> set[str]:
+    """Take the labels out of ``info`` and ``arrays``: LABELS, and what begins with REF_, but for charge and
+    spin of the structure; returns their keys."""
+    state, dropped = state_keys(atoms.info), set()
+    for fields in (atoms.info, atoms.arrays):
+        for key in [key for key in fields if _is_label(str(key)) and key not in state]:
+            del fields[key]
+            dropped.add(str(key))
+    return dropped
+
+
+def _is_label(key: str) -> bool:
+    return key.startswith("REF_") or key.lower().removeprefix("ref_") in LABELS
 
 
 def has_stress(atoms: Atoms) -> bool:

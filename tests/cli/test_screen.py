@@ -75,6 +75,23 @@ def test_screen_has_a_row_for_each_and_names_what_failed(
     assert again.exit_code == 3 and rows(tmp_path / "o/screen.csv") == found
 
 
+def test_files_of_a_campaign_have_its_prefix_and_are_gone_on_with(
+    run, model: str, molecules: Path, tmp_path: Path
+) -> None:
+    words = ["screen", molecules, "-m", model, "--task", "singlepoint", "-o", tmp_path / "o"]
+    assert run(*words).exit_code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "o").iterdir() if path.name != LOCK_NAME}
+    done = run(*words, "--prefix", "b")
+    assert done.exit_code == 0 and f"wrote {tmp_path / 'o' / 'b-screen.csv'}" in done.stderr, done.output
+    assert all((tmp_path / "o" / name).read_bytes() == data for name, data in before.items())
+    names = {path.name for path in (tmp_path / "o").iterdir()} - {LOCK_NAME}
+    assert names == {*before, *(f"b-{name}" for name in before)}
+    run(*words, "--prefix", "b", "--resume")
+    summary = yaml.safe_load((tmp_path / "o/b-summary.yaml").read_text(encoding="utf-8"))
+    assert summary["results"]["n_computed"] == 0
+    assert all(Path(entry["path"]).name.startswith("b-") for entry in summary["outputs"])
+
+
 def test_settings_of_a_task_are_checked_before_anything_is_read(run, model: str, molecules: Path) -> None:
     wrong = run("screen", molecules, "-m", model, "--set", "fmx=0.1")
     assert wrong.exit_code == 2 and "did you mean fmax?" in wrong.stderr

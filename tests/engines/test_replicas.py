@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from jmp_calc.engines.replicas import Replicas
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, BadStructureError
 
 
 def test_every_copy_has_its_energy_forces_and_virial() -> None:
@@ -35,3 +35,21 @@ def test_no_copies_have_no_answers_and_lists_that_differ_are_refused() -> None:
         replicas.evaluate([template.cell.array] * 2, [template.positions])
     with pytest.raises(BadInputError, match="Positions of 3 atoms came, the template has 4"):
         replicas.evaluate([template.cell.array], [template.positions[:3]])
+
+
+def test_one_periodic_direction_has_no_virial_and_is_refused() -> None:
+    wire = bulk("Cu", cubic=True)
+    wire.pbc = (True, False, False)
+    with pytest.raises(BadStructureError, match="periodic in one direction only"):
+        Replicas(wire, EMT())
+
+
+def test_layers_need_a_cell_with_a_volume() -> None:
+    layer = bulk("Cu", cubic=True)
+    layer.pbc = (True, True, False)
+    cell = layer.cell.array.copy()
+    replicas = Replicas(layer, EMT())
+    (answer,) = replicas.evaluate([cell], [layer.positions])
+    assert answer.virial.any()
+    with pytest.raises(BadInputError, match="vector c is zero"):
+        replicas.evaluate([cell * [[1], [1], [0]]], [layer.positions])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from ase.build import molecule
 
-from jmp_calc.errors import BadInputError, JMPWarning
-from jmp_calc.io.files import find_files
+from jmp_calc.errors import BadInputError, JMPWarning, UsageError
+from jmp_calc.io.files import find_files, find_structures
 
 SUFFIXES = (".xyz", ".cif")
 
@@ -45,3 +45,16 @@ def test_other_folders_say_nothing(folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert find_files([folder], SUFFIXES) == (folder / "a.xyz",)
+
+
+def test_a_file_and_its_packed_copy_do_not_count_double(tmp_path: Path) -> None:
+    for name in ("a.xyz", "a.xyz.gz", "b.xyz"):
+        molecule("H2").write(tmp_path / name, format="extxyz")
+    for given in ([tmp_path], [tmp_path / "a*"], [tmp_path / "a.xyz", tmp_path / "a.xyz.gz"]):
+        with pytest.raises(UsageError, match=r"a\.xyz and a\.xyz\.gz are a file and its packed copy"):
+            find_files(given, SUFFIXES)
+        with pytest.raises(UsageError, match="count double"):
+            find_structures([str(path) for path in given], SUFFIXES)
+    with pytest.raises(UsageError, match="count double"):
+        find_structures([f"{tmp_path}/a.xyz@0", f"{tmp_path}/a.xyz.gz@0"], SUFFIXES)
+    assert len(find_structures([f"{tmp_path}/a.xyz@0", f"{tmp_path}/a.xyz@1"], SUFFIXES)) == 2

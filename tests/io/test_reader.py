@@ -49,6 +49,47 @@ def test_isotopes_are_hydrogen_with_their_mass(tmp_path: Path) -> None:
         read_structure(path)
 
 
+@pytest.mark.parametrize(
+    "column, values, said",
+    [
+        ("masses:R:3", "1 2 3", "'masses' has 3 numbers for each atom, not 1"),
+        ("masses:S:1", "heavy", "'masses' has 'heavy', which is no number"),
+        ("masses:R:1", "nan", "'masses' has numbers that are not finite"),
+        ("tags:R:3", "0 1 2", "'tags' has 3 numbers"),
+        ("tags:S:1", "slab", "'tags' has 'slab'"),
+        ("tags:R:1", "1.5", "'tags' has numbers that are not whole"),
+        ("momenta:R:1", "1", "'momenta' has 1 numbers for each atom, not 3"),
+        ("initial_magmoms:R:2", "1 2", "'initial_magmoms' has 2 numbers for each atom, not 1 or 3"),
+        ("forces:R:1", "1", "'forces' has 1 numbers"),
+        ("forces:S:3", "a b c", "'forces' has 'a'"),
+        ("charge:S:1", "plus", "'charges' has 'plus'"),
+        ("move_mask:S:1", "free", "'move_mask' has 'free'"),
+        ("move_mask:R:2", "0 1", "'move_mask' has 2 numbers for each atom, not 1 or 3"),
+    ],
+)
+def test_columns_are_what_they_are_called(tmp_path: Path, column: str, values: str, said: str) -> None:
+    path = tmp_path / "a.extxyz"
+    path.write_text(f"2\nProperties=species:S:1:pos:R:3:{column}\nH 0 0 0 {values}\nH 0 0 1 {values}\n")
+    with pytest.raises(BadInputError, match=said) as error:
+        read_structure(path)
+    assert "frame 0" in str(error.value.where)
+
+
+def test_columns_that_are_right_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.extxyz"
+    columns = "masses:R:1:tags:R:1:initial_magmoms:R:3:note:S:1"
+    path.write_text(f"1\nProperties=species:S:1:pos:R:3:{columns}\nH 0 0 0 2.0 1 0 0 1 x\n")
+    atoms = read_structure(path)
+    assert atoms.get_masses() == [2.0] and atoms.get_tags().tolist() == [1]
+    assert atoms.get_initial_magnetic_moments().tolist() == [[0, 0, 1]] and atoms.arrays["note"] == ["x"]
+
+
+def test_an_energy_is_one_number(tmp_path: Path) -> None:
+    (tmp_path / "a.extxyz").write_text('1\nenergy="1 2"\nH 0 0 0\n')
+    with pytest.raises(BadInputError, match=r"energy has shape \(2,\), not one number"):
+        read_structure(tmp_path / "a.extxyz")
+
+
 @pytest.mark.parametrize("symbol", ["Fe1", "O_w", "Qq", "1H", "9" * 23, "-6"])
 def test_labels_are_no_elements(tmp_path: Path, symbol: str) -> None:
     (tmp_path / "a.xyz").write_text(f"2\n\nH 0 0 0\n{symbol} 0 0 1\n")

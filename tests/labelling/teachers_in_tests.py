@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from jmp_calc.labelling.labels import Batches, Labels, TeacherFacts
+from jmp_calc.labelling.labels import CHARGE, Batches, Labels, TeacherFacts
 
 
 class Moody(EMT):
@@ -96,6 +96,16 @@ class Together:
         forces = calculator.get_property("forces", atoms)
         spread = float(np.ptp(atoms.positions[:, 0]))
         return Labels(calculator.results["energy"], forces, energy_spread=0.1, forces_spread=spread)
+
+
+class Ionic:
+    """A teacher that honours charges: 1 eV, and 7 eV for each."""
+
+    facts = TeacherFacts("ionic", "1", takes_charge=True)
+
+    def label(self, frames: Sequence[Atoms]) -> list[Labels]:
+        """Labels without forces."""
+        return [Labels(1.0 + 7.0 * atoms.info[CHARGE], np.zeros((len(atoms), 3))) for atoms in frames]
 
 
 def no_calculator() -> str:

@@ -89,6 +89,28 @@ def test_earlier_labels_are_replaced(tmp_path: Path) -> None:
     assert "virial" not in got.info and "stress" not in got.calc.results
 
 
+def test_labels_of_another_method_do_not_stay_beside_the_new_ones(tmp_path: Path) -> None:
+    frames = [molecule("N2"), molecule("N2")]
+    frames[1].rattle(0.05)
+    frames[0].info |= {"REF_energy": 5.0, "ref_virial": np.eye(3), "REF_charge": 0, "dft_gap": 1.0}
+    frames[0].info["REF_dipole"] = [0.0, 0.0, 1.0]
+    for atoms in frames:
+        atoms.set_array("REF_forces", np.ones((2, 3)))
+    result = label(frames, EMT_NAME, out=tmp_path)
+    got = read(result)
+    assert set(got[0].info) == {"REF_charge", "dft_gap", "method", "method_version"}
+    assert "REF_forces" not in got[0].arrays and "REF_forces" not in got[1].arrays
+    assert result.replaced == {"REF_dipole": 1, "REF_energy": 1, "REF_forces": 2, "ref_virial": 1}
+    assert result.to_dict()["replaced"]["REF_forces"] == 2
+
+
+def test_an_ion_does_not_stand_for_the_isolated_atom(tmp_path: Path) -> None:
+    ion = Atoms("Cu", info={"charge": 1})
+    result = label([bulk("Cu"), ion], f"{MINE}:Ionic", out=tmp_path)
+    assert result.n_added == 1 and result.isolated == {"Cu": pytest.approx(1.0)}
+    assert "sample_kind" not in read(result)[1].info
+
+
 def test_what_goes_wrong_is_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     elements = ["Cu", "Ni", "Au", "Pd", "Ag", "Al", "Pt", "Cu"]
     frames = [bulk(symbol) for symbol in elements]
@@ -154,7 +176,18 @@ def test_each_process_has_its_own_folder_for_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "info", [{"charge": 1}, {"total_charge": -1.0}, {"spin": 3}, {"multiplicity": 3}, {"charge": "x"}]
+    "info",
+    [
+        {"charge": 1},
+        {"total_charge": -1.0},
+        {"spin": 3},
+        {"multiplicity": 3},
+        {"charge": "x"},
+        {"charge": float("nan")},
+        {"charge": "-inf"},
+        {"total_spin": "x"},
+    ],
+    ids=str,
 )
 def test_charge_and_spin_that_nobody_reads_are_refused(tmp_path: Path, info: dict[str, Any]) -> None:
     frames = [molecule("N2"), molecule("N2")]

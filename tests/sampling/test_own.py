@@ -49,6 +49,24 @@ def test_files_are_read_and_named(tmp_path: Path, mine: list[Atoms]) -> None:
         sample([tmp_path / "other.extxyz"], count=9)
 
 
+def test_charge_and_spin_stay_with_every_kind() -> None:
+    ion = bulk("Cu", cubic=True)
+    ion.info |= {"charge": 1, "REF_energy": -3.0}
+    ion.set_initial_magnetic_moments([1.0, -1.0, 1.0, -1.0])
+    radical = molecule("OH")
+    radical.info["multiplicity"] = 2
+    spin = bulk("Cu", cubic=True)
+    spin.info["spin"] = 1
+    frames = sample([ion, radical, spin], count=90, calc=EMT(), shares={"thermal": 0.3}).frames
+    made = {name: [a for a in frames if a.info.get("origin") == f"structure {name}"] for name in range(3)}
+    assert {a.info["sample_kind"] for a in made[0]} == set(STRUCTURE_SHARES) | {"thermal"}
+    assert all(a.info["charge"] == 1 and "REF_energy" not in a.info for a in made[0])
+    assert all(set(a.get_initial_magnetic_moments()) == {1.0, -1.0} for a in made[0])
+    assert made[1] and all(a.info["multiplicity"] == 2 for a in made[1])
+    kinds = {a.info["sample_kind"] for a in made[2]}
+    assert "vacancy" not in kinds and "strained" in kinds and all(a.info["spin"] == 1 for a in made[2])
+
+
 def test_hot_structures_move_as_far_as_they_are_hot() -> None:
     copper = bulk("Cu", cubic=True)
 

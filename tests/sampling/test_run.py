@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
 
 from jmp_calc.errors import UsageError
 from jmp_calc.io.structures import read_frames
 from jmp_calc.sampling import run
+from jmp_calc.sampling.parts import claim_parts
 from jmp_calc.sampling.sample import sample
 from jmp_calc.sampling.settings import SampleSettings, read_atoms
 from tests.sampling.conftest import NEEDS_RDKIT
@@ -67,6 +70,30 @@ def test_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = read_frames(tmp_path / "samples.extxyz")
     assert all(map(np.array_equal, positions(found), positions(whole.frames)))
     assert [a.info for a in found] == [a.info for a in whole.frames]
+
+
+def test_parts_of_other_samples_are_not_gone_on_with(tmp_path: Path) -> None:
+    crystal, ion, moments = bulk("Cu"), bulk("Cu"), bulk("Cu")
+    ion.info["charge"] = 1
+    moments.set_initial_magnetic_moments([1.0])
+    own = dict(what="structures", structures=(crystal,))
+    given = [
+        dict(own),
+        dict(own, structures=(ion,)),
+        dict(own, structures=(moments,)),
+        dict(own, calc=LennardJones()),
+        dict(own, calc=LennardJones(sigma=2.0)),
+        dict(what="crystals"),
+        dict(what="crystals", calc=LennardJones(sigma=2.0)),
+        dict(what="crystals", calc=LennardJones(sigma=3.0)),
+    ]
+    for number, settings in enumerate(given):
+        claim_parts(tmp_path, SampleSettings(**settings))
+        left = [path for path in tmp_path.iterdir() if path.name.startswith("made")]
+        assert not left, settings
+        (tmp_path / f"made-{number}").write_text("x")
+        claim_parts(tmp_path, SampleSettings(**{**settings, "count": 2000}))
+        assert (tmp_path / f"made-{number}").exists()
 
 
 @pytest.mark.parametrize(

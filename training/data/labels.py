@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jmp_calc.errors import BadInputError
-from jmp_calc.io.raw_frame import RawFrame
+from jmp_calc.io.raw_frame import RawFrame, atom_column, symmetric_matrix
 from jmp_calc.io.schema import first_five
 from jmp_calc.io.stated_units import check_stated_units
 from jmp_calc.units import UnitKind
-from jmp_calc.unread import state_given
+from jmp_calc.unread import is_charged, state_given
 
 from .frame import Frame, LabelledSet
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
@@ -68,20 +68,27 @@ def read_labelled(
     frames: list[Frame] = []
     isolated: dict[int, float] = {}
     charged: list[int] = []
+    ions: list[int] = []
     for item in raw.frames:
         frame = label_frame(item, used, path.name, scales, target, kind)
         refuse_unsound(frame)
         if target is None and is_isolated(item, frame):
             _add_isolated(isolated, frame)
-        else:
-            if not other_states:
-                refuse_other_state(item, path.name)
-            elif state_given(item.info, item.numbers) is not None:
-                charged.append(item.index)
-            frames.append(frame)
+            continue
+        if not other_states:
+            refuse_other_state(item, path.name)
+        if target is None and is_lone(item, frame):
+            ions.append(item.index)
+            continue
+        if other_states and state_given(item.info, item.numbers) is not None:
+            charged.append(item.index)
+        frames.append(frame)
     if charged:
-        which = first_five([str(number) for number in charged])
-        messages.append(f"Charge or spin of {len(charged)} frames is not read by the model: frames {which}.")
+        messages.append(
+            f"Charge or spin of {len(charged)} frames is not read by the model: frames {_numbers(charged)}."
+        )
+    if ions:
+        messages.append(f"Single ions, which are no reference of an atom, left out: frames {_numbers(ions)}.")
     if isolated:
         from jmp_calc.model.elements import symbol
 
@@ -89,6 +96,10 @@ def read_labelled(
         messages.append(f"Isolated atoms, left out of the frames: {names}.")
     _require(frames, require if target is None else (), raw.frames, used, path)
     return LabelledSet(tuple(frames), isolated, used, tuple(raw.messages) + tuple(messages), kind)
+
+
+def _numbers(frames: Sequence[int]) -> str:
+    return first_five([str(number) for number in frames])
 
 
 def refuse_other_state(raw: RawFrame, source: str) -> None:
@@ -154,10 +165,10 @@ def label_frame(
     if raw.pbc.sum() >= 2 and volume > 0:
         given, virials = value("stress"), value("virials")
         if given is not None:
-            stress = _matrix(given, "stress", where) * scales.stress
+            stress = symmetric_matrix(given, "stress", where) * scales.stress
         elif virials is not None:
             sign = math.copysign(1.0, scales.stress)  # pressure: of the virials, too
-            stress = -sign * _matrix(virials, "virials", where) * scales.energy / volume
+            stress = -sign * symmetric_matrix(virials, "virials", where) * scales.energy / volume
     tags = raw.arrays.get("tags")
     given = None if target is None else lookup(raw, "target", target)
     scalars, classes, vectors = target_labels(target, given, target_kind, where)
@@ -172,7 +183,7 @@ def label_frame(
         group=str(raw.info.get("config_type", raw.info.get("sample_kind", "default"))),
         source=source,
         index=raw.index,
-        tags=None if tags is None else np.asarray(tags, dtype=np.int64),
+        tags=None if tags is None else atom_column("tags", tags, where),
         head=_text(raw.info.get("head")),
         molecules=tuple(str(raw.info.get("molecules", "")).split()),
         origin=_text(raw.info.get("graph", raw.info.get("composition"))),
@@ -187,26 +198,17 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
-    """Symmetric (3, 3) from (3, 3), 9 numbers or Voigt-6 (xx yy zz yz xz xy)."""
-    if value.shape == (6,):
-        xx, yy, zz, yz, xz, xy = value
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    if value.shape not in ((9,), (3, 3)):
-        raise BadInputError(f"The {label} has shape {value.shape}, not (3, 3), (9,) or (6,).", where=where)
-    matrix = value.reshape(3, 3)
-    asymmetry = np.abs(matrix - matrix.T).max()
-    if asymmetry > 0.05 * np.abs(matrix).max() + 1e-3:
-        raise BadInputError(f"The {label} is not symmetric (difference {asymmetry:.3g}).", where=where)
-    return 0.5 * (matrix + matrix.T)
-
-
 # ---- isolated atoms and completeness
 # ------------------------------------------------------------------------------
 
 
 def is_isolated(raw: RawFrame, frame: Frame) -> bool:
-    """Whether a frame is one atom that gives a reference energy."""
+    """Whether a frame is one neutral atom that gives a reference energy."""
+    return is_lone(raw, frame) and not is_charged(raw.info)
+
+
+def is_lone(raw: RawFrame, frame: Frame) -> bool:
+    """Whether a frame is one atom or ion by itself, with an energy."""
     if len(raw.numbers) != 1:
         return False
     name = "".join(c for c in str(raw.info.get("config_type", "")).lower() if c.isalnum())

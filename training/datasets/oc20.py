@@ -15,9 +15,9 @@ import numpy as np
 
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.extxyz import read_extxyz
-from jmp_calc.io.files import open_bytes
+from jmp_calc.io.files import open_bytes, refuse_doubles
 from jmp_calc.io.header import as_floats
-from jmp_calc.io.raw_frame import RawFrame
+from jmp_calc.io.raw_frame import RawFrame, atom_column
 
 from ..data.frame import Frame
 from .base import FrameSource
@@ -38,7 +38,7 @@ class OC20Chunks(FrameSource):
 
     def __init__(self, folder: Path) -> None:
         """``folder``: with the chunks. Lengths come from the small txt files; BadInputError if one is
-        missing."""
+        missing, UsageError for a chunk that is there as it is and packed."""
         self.path = folder
         self.chunks = sorted(folder.glob("*.extxyz*"), key=_number)
         if not self.chunks:
@@ -47,6 +47,7 @@ class OC20Chunks(FrameSource):
                 where=str(folder),
                 hint="give the folder that the OC20 archive unpacks to",
             )
+        refuse_doubles(self.chunks)
         self._first = np.cumsum([0, *(len(_read_lines(chunk)) for chunk in self.chunks)])
         self._loaded: tuple[int, tuple[RawFrame, ...], list[_Line]] = (-1, (), [])
         self._sizes: np.ndarray | None = None
@@ -132,7 +133,8 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
     movable, tags = raw.arrays.get("move_mask"), raw.arrays.get("tags")
     fixed = None
     if movable is not None:
-        fixed = np.logical_not(np.asarray(movable, dtype=bool).reshape(len(raw.numbers), -1).all(axis=1))
+        free = atom_column("move_mask", movable, where).astype(bool)
+        fixed = np.logical_not(free.reshape(len(raw.numbers), -1).all(axis=1))
     try:
         energy = float(as_floats(raw.info["energy"]))
     except (ValueError, TypeError) as error:
@@ -148,7 +150,7 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
         group="oc20",
         source=chunk.name,
         index=raw.index,
-        tags=None if tags is None else np.asarray(tags, dtype=np.int64),
+        tags=None if tags is None else atom_column("tags", tags, where),
         fixed=fixed,
         identifier=line.identifier,
         targets={REFERENCE: line.reference},

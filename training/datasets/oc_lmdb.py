@@ -16,6 +16,7 @@ import numpy as np
 from jmp_calc.errors import BadInputError
 from jmp_calc.io.lmdb import LmdbFile
 from jmp_calc.io.npz import archive_arrays
+from jmp_calc.io.raw_frame import atom_column
 
 from ..data.frame import Frame
 from .base import FrameSource, choose
@@ -131,7 +132,7 @@ class OCDatabase(FrameSource):
             source=source,
             index=key,
             identifier=None if system is None else system + frame,
-            tags=None if tags is None else np.asarray(tags).reshape(-1).astype(np.int64),
+            tags=None if tags is None else atom_column("tags", np.ravel(tags), where),
             fixed=None if fixed is None else np.asarray(fixed).reshape(-1) != 0,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jmp_calc.errors import ModelError, UsageError
 from jmp_calc.io.plain_yaml import read_yaml
@@ -71,9 +71,11 @@ def read_makers(path: Path | None) -> Makers:
 
 
 @dataclass(frozen=True)
-class _Lot:
+class Lot:
     """Frames of one part of a set that are made together."""
 
+    item: MixtureSet
+    made: Made
     part: Path
     """Folder of the part."""
     frames: int
@@ -82,6 +84,37 @@ class _Lot:
     """Reads the crystals that half of the frames are like; None: there are none."""
     is_relaxed: bool = False
     """Half of the frames are relaxed as the recipe says."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the labelled frames."""
+        return self.part / self.item.name
+
+    @property
+    def samples(self) -> Path:
+        """File of the structures; sets with the same sample share it."""
+        made = self.made
+        elements = "".join(f"-{name}" for name in made.elements)
+        draw = f"-{made.draw}" if made.draw else ""
+        alike = "" if self.like is None else "".join(f"-like-{name}" for name in made.like)
+        relaxed = f"-relaxed-{made.relaxed_by}-{made.relaxed_head}" if self.is_relaxed else ""
+        return self.part / f"{made.sample}-{self.frames}{elements}{draw}{alike}{relaxed}" / SAMPLES
+
+
+def missing_lots(mixture: Mixture, shards: Shards, seed: int, data: Path | None = None) -> list[Lot]:
+    """What the folder of the shards lacks, in the order in which it is made; arguments as of
+    ``make_missing``."""
+    train, valid = shards.parts
+    lots = []
+    for item in mixture.sets:
+        made = item.made
+        if made is None:
+            continue
+        if made.valid_frames:
+            lots.append(Lot(item, made, valid, made.valid_frames, mixture.seed))
+        like = partial(crystals_that_train, mixture, made, data) if made.like else None
+        lots.append(Lot(item, made, train, made.frames, seed, like, bool(made.relaxed_by)))
+    return [lot for lot in lots if not (lot.folder / LABELLED).is_file()]
 
 
 def make_missing(
@@ -100,15 +133,26 @@ def make_missing(
     Raises UsageError where crystals are to be like those of a set and there are no ``data``, and the errors
     of ``jmp-calc sample`` and ``jmp-calc label``.
     """
-    train, valid = shards.parts
-    for item in mixture.sets:
-        made = item.made
-        if made is None:
-            continue
-        if made.valid_frames:
-            _make(item, made, _Lot(valid, made.valid_frames, mixture.seed), makers, say)
-        like = partial(crystals_that_train, mixture, made, data) if made.like else None
-        _make(item, made, _Lot(train, made.frames, seed, like, bool(made.relaxed_by)), makers, say)
+    for lot in missing_lots(mixture, shards, seed, data):
+        _make(lot, makers, say)
+
+
+def check_making(lots: Sequence[Lot], makers: Makers) -> None:
+    """Raise what the making of the lots would, as far as settings and files tell: nothing is drawn, and no
+    teacher is started."""
+    from jmp_calc.labelling.settings import LabelSettings
+    from jmp_calc.labelling.teacher_file import check_teacher
+    from jmp_calc.sampling.rdkit_extra import require_rdkit
+    from jmp_calc.sampling.settings import MOLECULES, SampleSettings
+
+    for lot in lots:
+        made = lot.made
+        if not lot.samples.is_file():
+            if made.sample == MOLECULES:
+                require_rdkit()
+            calc = _relaxing(made) if lot.is_relaxed else None
+            SampleSettings(what=made.sample, count=lot.frames, elements=made.elements or None, calc=calc)
+        check_teacher(LabelSettings(**_asked(lot, makers)))
 
 
 def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list[Atoms]:
@@ -133,55 +177,50 @@ def crystals_that_train(mixture: Mixture, made: Made, data: Path | None) -> list
     return found
 
 
-def _make(item: MixtureSet, made: Made, lot: _Lot, makers: Makers, say: Say) -> None:
+def _make(lot: Lot, makers: Makers, say: Say) -> None:
     from jmp_calc.labelling.label import label
 
-    part, folder = lot.part.name, lot.part / item.name
-    if (folder / LABELLED).is_file():
-        return
-    samples = _sampled(made, lot, makers, say)
-    teacher = makers.teachers.get(made.calculator, Teacher())
-    say(f"labelling {part}/{item.name} with {made.calculator}")
-    result = label(
-        [samples],
-        made.calculator,
-        out=folder,
-        weights=teacher.weights,
-        python=teacher.python,
-        processes=teacher.processes,
-        max_force=item.max_force,
-        max_spread=made.max_spread,
-        resume=True,
-    )
-    say(f"{part}/{item.name}: {result!r}, {dict(result.left_out)}, {result.seconds:.0f} s")
+    name = f"{lot.part.name}/{lot.item.name}"
+    _sample(lot, makers, say)
+    say(f"labelling {name} with {lot.made.calculator}")
+    result = label([lot.samples], out=lot.folder, resume=True, **_asked(lot, makers))
+    say(f"{name}: {result!r}, {dict(result.left_out)}, {result.seconds:.0f} s")
 
 
-def _sampled(made: Made, lot: _Lot, makers: Makers, say: Say) -> Path:
-    """File of the structures; sets with the same sample share it."""
+def _asked(lot: Lot, makers: Makers) -> dict[str, Any]:
+    """Arguments of ``jmp-calc label``: what the recipe says of the labels, this machine of the teacher."""
+    teacher = makers.teachers.get(lot.made.calculator, Teacher())
+    return {
+        "calculator": lot.made.calculator,
+        "weights": teacher.weights,
+        "python": teacher.python,
+        "processes": teacher.processes,
+        "max_force": lot.item.max_force,
+        "max_spread": lot.made.max_spread,
+    }
+
+
+def _sample(lot: Lot, makers: Makers, say: Say) -> None:
+    """Draw the structures of a lot, unless another set has."""
     from jmp_calc.sampling.sample import sample
 
-    elements = "".join(f"-{name}" for name in made.elements)
-    draw = f"-{made.draw}" if made.draw else ""
-    alike = "" if lot.like is None else "".join(f"-like-{name}" for name in made.like)
-    relaxed = f"-relaxed-{made.relaxed_by}-{made.relaxed_head}" if lot.is_relaxed else ""
-    folder = lot.part / f"{made.sample}-{lot.frames}{elements}{draw}{alike}{relaxed}"
-    path = folder / SAMPLES
-    if not path.is_file():
-        say(f"sampling {lot.frames} {made.sample} for {lot.part.name}")
-        folder.mkdir(parents=True, exist_ok=True)
-        result = sample(
-            made.sample,
-            count=lot.frames,
-            seed=lot.seed + DRAW_STEP * made.draw,
-            elements=made.elements or None,
-            exclude=exclusions(made.sample, lot.part / f"exclude-{made.sample}.txt"),
-            like=() if lot.like is None else lot.like(),
-            calc=_relaxing(made) if lot.is_relaxed else None,
-            processes=makers.processes,
-            out=folder,
-        )
-        say(f"{lot.part.name}/{folder.name}: {result!r}, {result.near_copies} near copies left out")
-    return path
+    made, folder = lot.made, lot.samples.parent
+    if lot.samples.is_file():
+        return
+    say(f"sampling {lot.frames} {made.sample} for {lot.part.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    result = sample(
+        made.sample,
+        count=lot.frames,
+        seed=lot.seed + DRAW_STEP * made.draw,
+        elements=made.elements or None,
+        exclude=exclusions(made.sample, lot.part / f"exclude-{made.sample}.txt"),
+        like=() if lot.like is None else lot.like(),
+        calc=_relaxing(made) if lot.is_relaxed else None,
+        processes=makers.processes,
+        out=folder,
+    )
+    say(f"{lot.part.name}/{folder.name}: {result!r}, {result.near_copies} near copies left out")
 
 
 def _relaxing(made: Made) -> JMPCalculator:

@@ -356,6 +356,13 @@ def _made_so_far(now: MadeFrames | None, before: MadeFrames | None) -> MadeFrame
     return replace(now, kinds=dict(kinds), subjects=before.subjects + now.subjects)
 
 
+def shards_of(recipe: PretrainRecipe, options: PretrainOptions) -> Shards | None:
+    """Where the frames lie that this run makes for itself; None: nowhere."""
+    if options.shards is None:
+        return None
+    return Shards(options.shards, 1 if recipe.stage is None else recipe.stage.number)
+
+
 def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: PretrainOptions, say: Say) -> Packed:
     """The frames of all files: from a given pack, from the one in ``folder``, or read from the data and
     packed there.
@@ -375,9 +382,8 @@ def mixture_frames(recipe: PretrainRecipe, folder: Path | None, options: Pretrai
         raise UsageError(
             "There are no data.", where=mixture.name, hint="--data FOLDER with the files of the recipe"
         )
-    shards: Shards | None = None
-    if options.shards is not None:
-        shards = Shards(options.shards, 1 if recipe.stage is None else recipe.stage.number)
+    shards = shards_of(recipe, options)
+    if shards is not None:
         make_missing(mixture, shards, recipe.seed, read_makers(options.teachers), say, options.data)
     packed = build(mixture, options.data or Path(), shards, say=say)
     if own is not None:

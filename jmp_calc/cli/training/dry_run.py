@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dry_run import Section, dry_run_report
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ...training.pretraining.options import PretrainOptions
     from ...training.pretraining.recipe import PretrainRecipe
     from ...training.pretraining.sets import SourceSet
+    from ...training.pretraining.shards import Shards
 
 
 def show_finetune(common: Common, prepared: Prepared, distributed: DistributedConfig) -> None:
@@ -38,10 +40,11 @@ def show_finetune(common: Common, prepared: Prepared, distributed: DistributedCo
 def show_pretrain(
     common: Common, recipe: PretrainRecipe, options: PretrainOptions, distributed: DistributedConfig
 ) -> None:
-    """Print the report of a pre-training; without data, what the recipe says."""
+    """Print the report of a pre-training; without data, what the recipe says, and where it would make frames,
+    which: they are not made."""
     from ...training.planning.plan import plan_pretrain
     from ...training.pretraining.recipe import PACK_FILE, outputs
-    from ...training.pretraining.sets import source_sets
+    from ...training.pretraining.sets import shards_of, source_sets
 
     began, mixture = time.monotonic(), recipe.mixture
     facts = {
@@ -54,16 +57,53 @@ def show_pretrain(
     own = common.out / PACK_FILE
     if options.pack is None and own.is_file():
         options = dataclasses.replace(options, pack=own)
-    if options.data is None and options.pack is None:
+    reads_data = any(item.made is None for item in mixture.sets) or options.shards is None
+    if options.data is None and options.pack is None and reads_data:
         dry_run_report(
             common, "pretrain", {**facts, "schedule and cost": "unknown without --data FOLDER or --pack FILE"}
         )
+        return
+    shards = None if options.pack is not None else shards_of(recipe, options)
+    to_make = None if shards is None else _to_make(recipe, options, shards)
+    if to_make is not None:
+        facts["schedule and cost"] = "unknown until these frames are made"
+        dry_run_report(common, "pretrain", facts, {"to make": to_make})
         return
     sets = source_sets(recipe, None, options, lambda line: None)
     found = {source.name: _set_row(source) for source in sets}
     plan = plan_pretrain(recipe, sets, options.valid_frames, _machines(common, distributed), began)
     section = Section(found, [f"{name}: {_set_line(row)}" for name, row in found.items()])
     dry_run_report(common, "pretrain", facts, {"found": section, **_planned(plan)})
+
+
+def _to_make(recipe: PretrainRecipe, options: PretrainOptions, shards: Shards) -> Section | None:
+    """The frames that the run would make first, after a check of files and teachers; None: all are there."""
+    from ...io.files import check_file
+    from ...training.pretraining.make import check_making, missing_lots, read_makers
+
+    lots = missing_lots(recipe.mixture, shards, recipe.seed, options.data)
+    if not lots:
+        return None
+    for item in recipe.mixture.sets:
+        for file in item.files:
+            check_file((options.data or Path()) / file)
+    check_making(lots, read_makers(options.teachers))
+    record = {
+        f"{lot.part.name}/{lot.item.name}": {
+            "frames": lot.frames,
+            "sample": lot.made.sample,
+            "calculator": lot.made.calculator,
+            "is_sampled": lot.samples.is_file(),
+            "folder": str(lot.folder),
+        }
+        for lot in lots
+    }
+    return Section(record, [_lot_line(row) for row in record.values()])
+
+
+def _lot_line(row: Mapping[str, Any]) -> str:
+    drawn = "drawn already" if row["is_sampled"] else "to draw"
+    return f"{row['folder']}: {row['frames']} {row['sample']}, {drawn}, to label with {row['calculator']}"
 
 
 def _machines(common: Common, distributed: DistributedConfig) -> Machines:

@@ -79,11 +79,12 @@ def evaluate(data: tuple[Path, ...], common: Common, chemiscope: bool, **options
                 path, n_frames=sum(frame.source in (path.name, str(path)) for frame in result.frames)
             )
         run.model = {"name": common.model, "head": result.head, "dtype": common.dtype}
-        for path in result.write(common.out):
+        for path in result.write(common.out, prefix=common.prefix):
             run.add_output(path, "evaluation")
         if chemiscope:
-            run.add_output(result.write_chemiscope(common.out), "for https://chemiscope.org")
-            common.say(f"map for https://chemiscope.org: {common.out / FILE}")
+            path = result.write_chemiscope(common.out, prefix=common.prefix)
+            run.add_output(path, "for https://chemiscope.org")
+            common.say(f"map for https://chemiscope.org: {path}")
         run.results = result.to_dict()
         for line in result.lines():
             common.say(line)

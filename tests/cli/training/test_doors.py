@@ -118,6 +118,19 @@ def test_settings_of_the_first_version_name_the_heads_as_they_did(
     assert "no head 'none-such' to start from" in done.stderr
 
 
+def test_evaluations_with_a_prefix_stand_beside_others(run: Run, tmp_path: Path, files: Path) -> None:
+    words = ("evaluate", files / "data" / "a.extxyz", "-m", files / "tiny.safetensors", "-o", tmp_path)
+    assert run(*words, "--head", "old").exit_code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run(*words, "--head", "other", "--prefix", "b")
+    assert done.exit_code == 0, done.output
+    assert all((tmp_path / name).read_bytes() == data for name, data in before.items())
+    written = {"b-predictions.extxyz", "b-errors.yaml", "b-parity.svg", "b-summary.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} - set(before) == written
+    again = run(*words, "--prefix", "b")
+    assert again.exit_code == 2 and "exists already" in again.stderr, again.output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "fact"),
     [

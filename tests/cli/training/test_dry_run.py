@@ -14,7 +14,7 @@ from ase.io import read, write
 from click.testing import Result
 
 from tests.training.helpers import layouts
-from tests.training.helpers.mixture_data import write_mixture
+from tests.training.helpers.mixture_data import write_chain, write_mixture
 from tests.training.helpers.tiny import emt_file, tiny_model
 
 Run = Callable[..., Result]
@@ -138,6 +138,56 @@ def test_pretrain_says_the_same_of_every_set_and_writes_nothing(run: Run, tmp_pa
         assert words in text, words
     assert "unknown without --data FOLDER" in run("pretrain", recipe, "--dry-run").stdout
     assert sorted(tmp_path.iterdir()) == before
+
+
+def made_recipe(folder: Path, calculator: str = "ase.calculators.emt:EMT") -> Path:
+    """A recipe of copper and of alloys that are to be made, far more than a test could wait for."""
+    recipe = write_chain(folder, stages=0)
+    text = recipe.read_text().replace('sample = "molecules"', 'sample = "crystals"\nelements = ["Al", "Cu"]')
+    text = text.replace('calculator = "emt"', f'calculator = "{calculator}"')
+    recipe.write_text(text.replace("\nframes = 12", "\nframes = 1000000"))
+    return recipe
+
+
+def test_frames_that_a_run_would_make_are_named_and_not_made(run: Run, tmp_path: Path) -> None:
+    recipe, shards = made_recipe(tmp_path), tmp_path / "made"
+    before = sorted(tmp_path.rglob("*"))
+    words = ("pretrain", recipe, "--data", tmp_path, "--shards", shards, "-o", tmp_path / "run")
+    plan = planned(run, *words)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert plan["to make"]["stage-001/fresh"] == {
+        "frames": 1000000,
+        "sample": "crystals",
+        "calculator": "ase.calculators.emt:EMT",
+        "is_sampled": False,
+        "folder": str(shards / "stage-001" / "fresh"),
+    }
+    assert plan["to make"]["valid/fresh"]["frames"] == 4 and "schedule" not in plan
+    text = run(*words, "--dry-run").stdout
+    assert "4 crystals, to draw, to label with ase.calculators.emt:EMT" in text, text
+    (tmp_path / "copper.xyz").unlink()
+    gone = run(*words, "--dry-run")
+    assert gone.exit_code == 4 and "No such file" in gone.stderr, gone.output
+
+
+@pytest.mark.parametrize(
+    "calculator, teacher, code, text",
+    [
+        ("nequix", "{}", 2, "brings no weights for nequix"),
+        ("nequix", "{weights: none.nqx}", 2, "no weights at this path"),
+        ("tblite", "{python: /no/python}", 2, "interpreter cannot be started"),
+        ("tblte", "{}", 5, "Unknown model 'tblte'"),
+        ("tblite", "{procesess: 2}", 2, "Unknown key 'procesess'"),
+    ],
+)
+def test_teachers_that_could_not_label_are_known_before(
+    run: Run, tmp_path: Path, calculator: str, teacher: str, code: int, text: str
+) -> None:
+    recipe, teachers = made_recipe(tmp_path, calculator), tmp_path / "teachers.yaml"
+    teachers.write_text(f"teachers:\n  {calculator}: {teacher}\n")
+    words = ("pretrain", recipe, "--data", tmp_path, "--shards", tmp_path / "made", "--teachers", teachers)
+    done = run(*words, "--dry-run")
+    assert done.exit_code == code and text in done.stderr, done.output
 
 
 def test_a_recipe_with_a_time_limit_of_its_own_has_other_stages(run: Run, tmp_path: Path, tiny: Path) -> None:

@@ -338,3 +338,20 @@ def test_index(tmp_path: Path) -> None:
         read_labelled(path, index="20")
     with pytest.raises(UsageError, match="not a frame index"):
         read_labelled(path, index="a:b")
+
+
+@pytest.mark.parametrize(
+    "column, value, said",
+    [
+        ("tags:S:1", "slab", "'slab', which is no number"),
+        ("tags:R:1", "nan", "not whole"),
+        ("tags:I:2", "0 1", "2 numbers"),
+    ],
+)
+def test_tags_are_whole_numbers(tmp_path: Path, column: str, value: str, said: str) -> None:
+    (tmp_path / "a.extxyz").write_text(
+        f"1\nenergy=1.0 Properties=species:S:1:pos:R:3:{column}\nCu 0 0 0 {value}\n"
+    )
+    with pytest.raises(BadInputError, match=said) as error:
+        read_labelled(tmp_path / "a.extxyz", require=())
+    assert error.value.where == "a.extxyz frame 0"

@@ -83,6 +83,19 @@ def test_isolated_atoms_have_the_spin_they_have(tmp_path: Path) -> None:
     assert read_labelled(path, require=()).isolated == {1: -1.0}
 
 
+@pytest.mark.parametrize("info", [{}, {"config_type": "IsolatedAtom"}], ids=str)
+def test_an_ion_is_no_reference_of_the_neutral_atom(tmp_path: Path, info: dict) -> None:
+    path = labelled(tmp_path / "a.extxyz", {"charge": 1, "multiplicity": 1, **info}, name="H")
+    write(path, molecule("CH3OH"), append=True)
+    with pytest.raises(BadInputError, match="key 'charge'"):
+        read_labelled(path, require=())
+    found = read_labelled(path, require=(), other_states=True)
+    assert not found.isolated and len(found.frames) == 1
+    assert any("Single ions" in message and "frames 0" in message for message in found.messages)
+    with pytest.raises(BadInputError, match="key 'charge'"):
+        list(stream_labelled(path, LabelOptions(), Screen("fail")))
+
+
 def test_streams_refuse_or_count_them(tmp_path: Path) -> None:
     path = labelled(tmp_path / "a.extxyz", {}, {"charge": 1}, {})
     with pytest.raises(BadInputError, match="key 'charge'"):

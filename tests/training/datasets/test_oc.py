@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from jmp_calc.errors import BadInputError
+from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.screen import find_fault
 from jmp_calc.training.datasets.oc20 import REFERENCE, OC20Chunks
 from jmp_calc.training.datasets.oc_lmdb import OCDatabase, open_oc20, open_oc22
@@ -46,6 +46,13 @@ def test_chunks_are_found_where_the_archive_puts_them(tmp_path: Path, inside: st
     (tmp_path / inside).mkdir(parents=True)
     oc_layouts.write_chunk(tmp_path / inside, 0, 1)
     assert len(open_oc20(tmp_path, "val_id")) == 1
+
+
+def test_a_chunk_and_its_packed_copy_do_not_count_double(tmp_path: Path) -> None:
+    oc_layouts.write_chunk(tmp_path, 0, 3)
+    (tmp_path / "0.extxyz").write_bytes(lzma.decompress((tmp_path / "0.extxyz.xz").read_bytes()))
+    with pytest.raises(UsageError, match="0.extxyz and 0.extxyz.xz are a file"):
+        OC20Chunks(tmp_path)
 
 
 def test_chunks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
