@@ -13,7 +13,7 @@ import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from ..checks import why_no_stress
-from ..errors import BadInputError, BadStructureError
+from ..errors import BadInputError, BadStructureError, GuardError
 from ..workflows.common import raw_results, warn_if_not_smooth, working_copy
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Replicas:
             positions: (N, 3) each, Å.
 
         Raises:
-            BadInputError: another number of atoms, or of cells, or a cell without a volume. The errors of the
-                calculator, such as atoms at one place.
+            BadInputError: another number of atoms, or of cells, or a cell without a volume. GuardError: NaN.
+                The errors of the calculator, such as atoms at one place.
         """
         if len(cells) != len(positions):
             raise BadInputError(
@@ -125,4 +125,7 @@ class Replicas:
         virial = np.zeros((3, 3))
         if self.periodic:
             virial = -atoms.get_volume() * voigt_6_to_full_3x3_stress(found["stress"])
-        return Answer(found["energy"], np.asarray(found["forces"], float), virial)
+        answer = Answer(found["energy"], np.asarray(found["forces"], float), virial)
+        if not all(np.isfinite(value).all() for value in (answer.energy, answer.forces, answer.virial)):
+            raise GuardError("The potential gave an energy, force or stress that is no number.")
+        return answer

@@ -8,7 +8,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from jmp_calc.engines.replicas import Replicas
-from jmp_calc.errors import BadInputError, BadStructureError
+from jmp_calc.errors import BadInputError, BadStructureError, GuardError
 
 
 def test_every_copy_has_its_energy_forces_and_virial() -> None:
@@ -35,6 +35,20 @@ def test_no_copies_have_no_answers_and_lists_that_differ_are_refused() -> None:
         replicas.evaluate([template.cell.array] * 2, [template.positions])
     with pytest.raises(BadInputError, match="Positions of 3 atoms came, the template has 4"):
         replicas.evaluate([template.cell.array], [template.positions[:3]])
+
+
+class Unsound(EMT):
+    """Forces that are no numbers."""
+
+    def calculate(self, *args, **kwargs) -> None:
+        super().calculate(*args, **kwargs)
+        self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+
+
+def test_no_program_gets_forces_that_are_no_numbers() -> None:
+    template = bulk("Cu", cubic=True)
+    with pytest.raises(GuardError, match="no number"):
+        Replicas(template, Unsound()).evaluate([template.cell.array], [template.positions])
 
 
 def test_one_periodic_direction_has_no_virial_and_is_refused() -> None:

@@ -103,22 +103,24 @@ class ProjectedGradients:
         """Set the gradients of the weights; returns total, energy, forces, stress, scalar (5,)."""
         weights = [p for p in potential.parameters() if p.requires_grad]
         by_task: dict[int, list[Tensor]] = {}
-        sums = torch.zeros(5)
+        sums, used = torch.zeros(5), [False] * len(weights)
         for part in share.parts:
             prediction = predicted(potential, part.target, share.forces, self.config)
             for task, piece in task_shares(part, self.config):
                 terms = piece.of(loss_terms(prediction, piece.target, self.config.loss))
                 found = torch.autograd.grad(terms[0], weights, retain_graph=True, allow_unused=True)
                 known = by_task.setdefault(task, [torch.zeros_like(weight) for weight in weights])
-                for total, gradient in zip(known, found):
+                for number, gradient in enumerate(found):
                     if gradient is not None:
-                        total += gradient
+                        known[number] += gradient
+                        used[number] = True
                 sums = sums.to(terms.device) + terms.detach()
         flat = [nn.utils.parameters_to_vector(gradients) for _, gradients in sorted(by_task.items())]
         combined = project_conflicts(flat, torch.randperm(len(flat)).tolist())
         pieces = combined.split([weight.numel() for weight in weights])
-        for weight, gradient in zip(weights, pieces):
-            weight.grad = gradient.view_as(weight).clone()
+        for weight, gradient, is_used in zip(weights, pieces, used):
+            # Of heads without data in the step none: the optimizer leaves them alone.
+            weight.grad = gradient.view_as(weight).clone() if is_used else None
         return sums
 
 

@@ -114,11 +114,17 @@ class Stage:
     def training(self, config: TrainConfig) -> TrainConfig:
         """The settings of the recipe for this stage: its own length, and no decay unless it is the last.
 
-        UsageError for a schedule by epochs."""
+        UsageError for a schedule by epochs, or a change from direct forces in the course of a stage."""
         minutes, optim = self.options.minutes, config.optim
         if optim.stages is not None:
             raise UsageError(
                 "A chain of stages has its own schedule.", where="[train.optim.stages]", hint="leave it out"
+            )
+        if config.conservative_after is not None:
+            raise UsageError(
+                "Every stage of a chain would begin with direct forces again.",
+                where="train.conservative_after",
+                hint="leave it out, or train in one run without stages",
             )
         return dataclasses.replace(
             config,

@@ -99,6 +99,19 @@ def test_tasks_are_projected_apart_and_their_losses_add_up() -> None:
     assert torch.allclose(terms, SummedGradients(CONFIG)(potential, share), rtol=1e-6)
 
 
+def test_projected_gradients_leave_heads_without_data_alone() -> None:
+    """A gradient of zero would let the optimizer move them by their momentum."""
+    potential, share = tiny_potential("old", "new", dtype=torch.float64), step()
+    parts = []
+    for part in share.parts:
+        target = dataclasses.replace(part.target, heads=("old",) * len(part.target.heads))
+        parts.append(dataclasses.replace(part, target=target))
+    ProjectedGradients(CONFIG)(potential, dataclasses.replace(share, parts=tuple(parts)))
+    by_name = dict(potential.named_parameters())
+    assert all(p.grad is None for name, p in by_name.items() if name.startswith("heads.new."))
+    assert any(p.grad is not None and p.grad.any() for n, p in by_name.items() if n.startswith("heads.old."))
+
+
 def test_foreign_heads_change_nothing_and_get_no_gradient() -> None:
     potential, share = tiny_potential("old", "new", dtype=torch.float64), step()
     only = dataclasses.replace(

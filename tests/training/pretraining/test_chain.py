@@ -135,6 +135,9 @@ def test_stages_that_cannot_be_meant_are_refused(folder: Path, first: Path, tmp_
     with pytest.raises(UsageError, match="trained by the recipe 'links'"):
         staged(other, StageOptions(stage_file(first), steps=1))
     assert not staged(recipe, StageOptions()).stage
+    late = dataclasses.replace(recipe.train, forces="direct", conservative_after=0.7)
+    with pytest.raises(UsageError, match="begin with direct forces again"):
+        staged(dataclasses.replace(recipe, train=late), StageOptions(steps=1))
 
 
 def test_a_stage_without_a_folder_for_its_frames_is_refused(folder: Path, tmp_path: Path) -> None:
