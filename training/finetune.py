@@ -32,6 +32,7 @@ from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
 from .finetuning.bound import binding_notes, put_back
 from .finetuning.card import Card, saved_weights
+from .finetuning.continued import with_data_of_now, with_fixed_heads
 from .finetuning.final import Model, same_weights, write_models
 from .finetuning.fitted_energies import with_fitted_energies
 from .finetuning.forgetting import retained
@@ -51,6 +52,7 @@ from .run.job import Job, total_steps
 from .run.resume import resumed
 from .targets.options import TargetTask, as_task
 from .validation.loggers import LoggerName, open_loggers, require_installed
+from .validation.metrics import Errors
 from .validation.validate import validate
 
 if TYPE_CHECKING:
@@ -249,6 +251,7 @@ def begun_run(prepared: Prepared, opened: OpenedRun, device: torch.device) -> Be
         potential, checkpoint = resumed(
             opened.folder, config, facts, dtype=dtype, device=device, override=opened.override
         )
+        potential = with_data_of_now(potential, checkpoint, facts, begun, prepared.train, config)
     valid, test = (
         evaluation_batches(frames, potential, begun, config, device, world)
         for frames in (prepared.valid, prepared.test)
@@ -332,6 +335,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
 
     prepared, config, opened = run.prepared, run.prepared.config, run.opened
     potential = load_model(opened.folder / "best.safetensors").potential.to(run.device)
+    potential = with_fixed_heads(potential, run.begun)
     parts: Mapping[str, Batches] = {"valid": run.valid, **({"test": run.test} if prepared.test else {})}
     predictions = {
         name: validate(potential, batches, config.loss, config.final_forces, opened.world)[1]
@@ -349,7 +353,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         run.begun,
         opened.folder,
         before=before,
-        retained=[item.errors(potential) for item in run.all_],
+        retained=measured_after(run, potential),
         predictions=predictions,
         rows=rows,
         progress=fitted.progress,
@@ -363,6 +367,18 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
     for line in (*notes[0], *spoken(result, prepared, predictions)):
         opened.say(line)
     return dataclasses.replace(result, outputs=opened.world.from_first(outputs))
+
+
+def measured_after(run: BegunRun, best: Potential) -> list[Errors | None]:
+    """Errors of the best model on all earlier data; None of a head that was trained too, and that a run which
+    was complete before has published without."""
+    having, found = {head.name for head in best.config.heads}, list[Errors | None]()
+    for item, task in zip(run.all_, run.begun.retained, strict=True):
+        known = task.task.head in having
+        found.append(item.errors(best) if known else None)
+        if not known:
+            run.opened.say(f"retained: {item.title}: the best model was saved without this head: no errors")
+    return found
 
 
 def last_model(run: BegunRun, best: Model) -> Model:

@@ -114,6 +114,32 @@ def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: 
     )
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_complete_run_can_be_resumed_and_has_the_same_errors(
+    data: Path, model: Path, known: Path, replayed: bool
+) -> None:
+    """Its best model is published without the old heads; one that was trained too is not known any more."""
+    earlier = (f"{emt_file(data.parent / 'earlier.extxyz', 3, seed=8)}:other",) if replayed else ()
+    settings = DataOptions(data, retain=(str(known), f"{known}:old"), replay=earlier)
+    results = [
+        finetune(
+            model=str(model),
+            out=data.parent / "run",
+            config=CONFIG,
+            data=settings,
+            resume=resume,
+            say=lambda line: None,
+        )
+        for resume in (False, True)
+    ]
+    first, second = (
+        {item.head: item.after.forces_mae_mev_per_a for item in result.forgetting} for result in results
+    )
+    assert set(first) == {"old", "other"}
+    assert set(second) == ({"old"} if replayed else {"old", "other"})
+    assert second == pytest.approx({name: first[name] for name in second})
+
+
 @pytest.mark.parametrize("few", [True, False])
 def test_processes_share_the_frames(few: bool) -> None:
     """Every frame is evaluated by one of them."""
