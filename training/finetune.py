@@ -220,6 +220,7 @@ class BegunRun:
     prepared: Prepared
     """With all settings resolved."""
     begun: Start
+    card: Card
     opened: OpenedRun
     device: torch.device
     potential: Potential
@@ -261,9 +262,9 @@ def begun_run(prepared: Prepared, opened: OpenedRun, device: torch.device) -> Be
     )
     if world.is_first:
         write_settings(opened.folder, prepared)
-    train = training_batches(prepared, potential, begun, device, world)
+    train, card = training_batches(prepared, potential, begun, device, world), Card.of(prepared, begun)
     return BegunRun(
-        prepared, begun, opened, device, potential, checkpoint, facts, train, valid, test, few, all_
+        prepared, begun, card, opened, device, potential, checkpoint, facts, train, valid, test, few, all_
     )
 
 
@@ -292,7 +293,6 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
     )
     for line in rate_lines(config, per_epoch, steps):
         opened.say(line)
-    card = Card(prepared, run.begun)
     if opened.resume and opened.world.is_first:
         put_back(opened.folder)
 
@@ -303,7 +303,7 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training
             # frames.
             written = with_fitted_energies(written, run.begun.head.name, prepared.train, run.device)
-        card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
+        run.card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
 
     done = None if run.checkpoint is None else run.checkpoint.progress.validated_at
     names = loggers if opened.world.is_first else ()
@@ -361,8 +361,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
     )
     outputs: tuple[Path, ...] = ()
     if is_first:
-        card = Card(prepared, run.begun)
-        write_models(opened.folder, models, card, fitted.progress, run.valid, run.device, notes)
+        write_models(opened.folder, models, run.card, fitted.progress, run.valid, run.device, notes)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in (*notes[0], *spoken(result, prepared, predictions)):
         opened.say(line)

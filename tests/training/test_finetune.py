@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -275,6 +276,19 @@ def test_resume_with_other_data_is_refused(tmp_path: Path, model: Path, data: Pa
         finetune(
             other, model=str(model), out=tmp_path / "run", config=SHORT, resume=True, say=lambda line: None
         )
+
+
+def test_training_files_may_be_moved_once_they_are_read(tmp_path: Path, model: Path, data: Path) -> None:
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+
+    def moved(line: str) -> None:
+        if line.startswith("training: ") and data.exists():
+            data.rename(tmp_path / "moved.extxyz")
+
+    result = finetune(data, model=str(model), out=tmp_path / "run", config=SHORT, say=moved)
+    assert not data.exists()
+    for path in (result.best, result.last):
+        assert load_model(path).card.training_data[0]["sha256"] == digest
 
 
 def test_frozen_backbone_stays_as_it_is(tmp_path: Path, model: Path, data: Path) -> None:
