@@ -26,7 +26,7 @@ from ..targets.fit import FittedTarget, fit_target, with_target
 from ..targets.options import TargetTask
 from .arguments import TrainSettings
 from .counted import refuse_nothing, required_labels
-from .earlier import EarlierSet, read_earlier, refuse_known
+from .earlier import EarlierSet, read_earlier, refuse_known, without_held_out
 from .options import SCRATCH, VALID_FRACTION, DataOptions, ModelOptions, refuse_energies, refuse_old_weights
 from .recipe_frames import force_rms, read_recipe_frames, recipe_folder
 from .recipes import FinetuneRecipe
@@ -252,7 +252,7 @@ def _examined(
         target=data.target.key if data.target and data.target.kind != "vector" else None,
         lone_atoms=None if references is None else references.lone_atoms,
     )
-    retained, replayed = _earlier(data, train, messages)
+    retained, replayed = _earlier(data, train, (*valid, *test), messages)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(
@@ -274,13 +274,14 @@ def _examined(
 
 
 def _earlier(
-    data: DataOptions, train: Sequence[Frame], messages: list[str]
+    data: DataOptions, train: Sequence[Frame], held_out: Sequence[Frame], messages: list[str]
 ) -> tuple[tuple[EarlierSet, ...], tuple[EarlierSet, ...]]:
     """Earlier data that are retained, and those that are replayed."""
     retained, replayed = (
         tuple(read_earlier(text, keys=data.keys, units=data.units) for text in texts)
         for texts in (data.retain, data.replay)
     )
+    replayed = tuple(without_held_out(item, held_out) for item in replayed)
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
     units = data.units.named
     for use, sets in (("retained", retained), ("replayed", replayed)):

@@ -174,6 +174,22 @@ def test_a_label_that_is_not_finite_is_refused_with_its_file_and_frame(
     assert refused.value.where == "known.extxyz frames 2"
 
 
+def test_frames_that_judge_the_new_head_are_not_replayed(tmp_path: Path, data: Path, model: Path) -> None:
+    """They would be trained on, under another head but with the same backbone."""
+    valid = tmp_path / "valid.extxyz", emt_atoms(3, seed=1)
+    test = tmp_path / "test.extxyz", emt_atoms(2, seed=2)
+    both = tmp_path / "earlier.extxyz", [*valid[1], *test[1], *emt_atoms(4, seed=3)]
+    for path, images in (valid, test, both):
+        write(path, images, format="extxyz")
+    options, said = DataOptions(data, valid=valid[0], test=test[0]), list[str]()
+    start = ModelOptions(str(model))
+    (found,) = prepare(replace(options, replay=(f"{both[0]}:old",)), start, CONFIG, said.append).replayed
+    assert [frame.index for frame in found.frames] == [5, 6, 7, 8]
+    assert "earlier.extxyz: 5 frames are validation or test frames too and are left out" in said
+    with pytest.raises(BadInputError, match="All 3 frames to replay are validation or test frames"):
+        prepare(replace(options, replay=(f"{valid[0]}:old",)), start, CONFIG, said.append)
+
+
 def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(
     tmp_path: Path, model: Path
 ) -> None:
