@@ -32,6 +32,7 @@ from .finetuning.arguments import Given, TrainSettings
 from .finetuning.batches import evaluation_batches, training_batches
 from .finetuning.bound import binding_notes, put_back
 from .finetuning.card import Card, saved_weights
+from .finetuning.continued import with_data_of_now, with_fixed_heads
 from .finetuning.final import Model, same_weights, write_models
 from .finetuning.fitted_energies import with_fitted_energies
 from .finetuning.forgetting import retained
@@ -51,6 +52,7 @@ from .run.job import Job, total_steps
 from .run.resume import resumed
 from .targets.options import TargetTask, as_task
 from .validation.loggers import LoggerName, open_loggers, require_installed
+from .validation.metrics import Errors
 from .validation.validate import validate
 
 if TYPE_CHECKING:
@@ -218,6 +220,7 @@ class BegunRun:
     prepared: Prepared
     """With all settings resolved."""
     begun: Start
+    card: Card
     opened: OpenedRun
     device: torch.device
     potential: Potential
@@ -249,6 +252,7 @@ def begun_run(prepared: Prepared, opened: OpenedRun, device: torch.device) -> Be
         potential, checkpoint = resumed(
             opened.folder, config, facts, dtype=dtype, device=device, override=opened.override
         )
+        potential = with_data_of_now(potential, checkpoint, facts, begun, prepared.train, config)
     valid, test = (
         evaluation_batches(frames, potential, begun, config, device, world)
         for frames in (prepared.valid, prepared.test)
@@ -258,9 +262,9 @@ def begun_run(prepared: Prepared, opened: OpenedRun, device: torch.device) -> Be
     )
     if world.is_first:
         write_settings(opened.folder, prepared)
-    train = training_batches(prepared, potential, begun, device, world)
+    train, card = training_batches(prepared, potential, begun, device, world), Card.of(prepared, begun)
     return BegunRun(
-        prepared, begun, opened, device, potential, checkpoint, facts, train, valid, test, few, all_
+        prepared, begun, card, opened, device, potential, checkpoint, facts, train, valid, test, few, all_
     )
 
 
@@ -289,7 +293,6 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
     )
     for line in rate_lines(config, per_epoch, steps):
         opened.say(line)
-    card = Card(prepared, run.begun)
     if opened.resume and opened.world.is_first:
         put_back(opened.folder)
 
@@ -300,7 +303,7 @@ def trained(run: BegunRun, loggers: Sequence[LoggerName]) -> Fitted:
             # Forces leave the constant of the energy open: it is fitted to the energies of the training
             # frames.
             written = with_fitted_energies(written, run.begun.head.name, prepared.train, run.device)
-        card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
+        run.card.write(opened.folder / f"{name}.safetensors", written, saved_weights(name, progress, config))
 
     done = None if run.checkpoint is None else run.checkpoint.progress.validated_at
     names = loggers if opened.world.is_first else ()
@@ -332,6 +335,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
 
     prepared, config, opened = run.prepared, run.prepared.config, run.opened
     potential = load_model(opened.folder / "best.safetensors").potential.to(run.device)
+    potential = with_fixed_heads(potential, run.begun)
     parts: Mapping[str, Batches] = {"valid": run.valid, **({"test": run.test} if prepared.test else {})}
     predictions = {
         name: validate(potential, batches, config.loss, config.final_forces, opened.world)[1]
@@ -349,7 +353,7 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
         run.begun,
         opened.folder,
         before=before,
-        retained=[item.errors(potential) for item in run.all_],
+        retained=measured_after(run, potential),
         predictions=predictions,
         rows=rows,
         progress=fitted.progress,
@@ -357,12 +361,23 @@ def evaluated(run: BegunRun, before: Before, fitted: Fitted) -> TrainResult:
     )
     outputs: tuple[Path, ...] = ()
     if is_first:
-        card = Card(prepared, run.begun)
-        write_models(opened.folder, models, card, fitted.progress, run.valid, run.device, notes)
+        write_models(opened.folder, models, run.card, fitted.progress, run.valid, run.device, notes)
         outputs = write_report(opened.folder, result, prepared, predictions)
     for line in (*notes[0], *spoken(result, prepared, predictions)):
         opened.say(line)
     return dataclasses.replace(result, outputs=opened.world.from_first(outputs))
+
+
+def measured_after(run: BegunRun, best: Potential) -> list[Errors | None]:
+    """Errors of the best model on all earlier data; None of a head that was trained too, and that a run which
+    was complete before has published without."""
+    having, found = {head.name for head in best.config.heads}, list[Errors | None]()
+    for item, task in zip(run.all_, run.begun.retained, strict=True):
+        known = task.task.head in having
+        found.append(item.errors(best) if known else None)
+        if not known:
+            run.opened.say(f"retained: {item.title}: the best model was saved without this head: no errors")
+    return found
 
 
 def last_model(run: BegunRun, best: Model) -> Model:

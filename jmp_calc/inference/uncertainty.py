@@ -23,6 +23,8 @@ from ..errors import ModelError
 from ..machine.forks import evaluating
 from ..machine.host_memory import allocation_errors
 from ..model.cost import GraphCounts
+from ..model.elements import by_number
+from ..model.segment import segment_sum
 from .results import to_numpy
 
 if TYPE_CHECKING:
@@ -99,6 +101,12 @@ class HeadCommittee:
         also by ``force_factor``."""
         self._potential, self._heads = potential, tuple(heads)
         self._scale, self._force_factor = scale, force_factor
+        device = next(potential.parameters()).device
+        configs = [potential.config.head(name) for name in heads]
+        self._references, self._binding = (
+            torch.from_numpy(_differences(tables)).to(device)
+            for tables in ([one.references for one in configs], [one.binding for one in configs])
+        )
 
     def energy_std(self, batch: Batch, features: Tensor) -> Tensor:
         """(S,) eV."""
@@ -107,11 +115,26 @@ class HeadCommittee:
 
     def members(self, batch: Batch, features: Tensor) -> Tensor:
         """(K, S) eV, but for what all members add alike."""
-        return torch.stack([self._potential.head_energies(batch, features, name) for name in self._heads])
+        own = torch.stack([self._potential.head_energies(batch, features, name) for name in self._heads])
+        return own + self._constants(batch)
+
+    def _constants(self, batch: Batch) -> Tensor:
+        """How far the constants of the members are from those of the first one: (K, S) eV. Binding energies
+        count in full for atoms that have a neighbour: here nothing fades where bonds break."""
+        bound = torch.zeros_like(batch.numbers, dtype=torch.float64)
+        bound[batch.main.target] = 1.0
+        per_atom = self._references[:, batch.numbers] + self._binding[:, batch.numbers] * bound
+        return segment_sum(per_atom.T, batch.structure, batch.n_structures).T
 
     def spread(self, slopes: Tensor) -> Tensor:
         """(N, 3) eV/Å."""
         return self._scale * self._force_factor * slopes.std(dim=0)
+
+
+def _differences(tables: Sequence[dict[int, float]]) -> np.ndarray:
+    """Energies of K tables by atomic number, less those of the first: (K, numbers) eV."""
+    rows = np.array([by_number(table) for table in tables])
+    return rows - rows[0]
 
 
 def source_of(

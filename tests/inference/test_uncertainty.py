@@ -142,6 +142,24 @@ def test_heads_of_one_file_are_a_committee(committee: Path, ethanol: Atoms) -> N
     assert np.allclose(found["forces_std"], 2.0 * np.std(forces, axis=0, ddof=1))
 
 
+def test_constants_of_the_heads_of_a_committee_count(known: Path, tmp_path: Path, ethanol: Atoms) -> None:
+    """As after training on forces alone, where each head has the constants that its own weights lack."""
+    second = replace(ANY, name="second", references={1: 0.3, 6: -0.2})
+    third = replace(ANY, name="third", binding={8: 0.5})
+    path = with_committee(known, tmp_path / "committee.safetensors", second, third)
+    alone = [
+        JMPCalculator(path, head=name, dtype="float64", device="cpu")
+        for name in ("materials", "second", "third")
+    ]
+    energies = [computed(calc, ethanol, "energy")["energy"] for calc in alone]
+    calc = JMPCalculator(path, dtype="float64", device="cpu", uncertainty="committee")
+    assert computed(calc, ethanol, "energy_std")["energy_std"] == pytest.approx(
+        np.std(energies, ddof=1), rel=0.02
+    )
+    lone = computed(calc, Atoms("O"), "energy_std")["energy_std"]
+    assert lone == pytest.approx(0.0, abs=1e-6)  # bound atoms only have a binding energy
+
+
 @pytest.mark.capability("A8")
 def test_several_files_are_a_committee(known: Path, make_model, ethanol: Atoms) -> None:
     other = make_model(default="materials", seed=1)

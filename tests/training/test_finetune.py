@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from jmp_calc.errors import BadInputError, JMPWarning, ModelError, UsageError
 from jmp_calc.training import DataOptions
 from jmp_calc.training.config import LossConfig, OptimConfig, TrainConfig
 from jmp_calc.training.finetuning.options import ModelOptions
+from jmp_calc.training.finetuning.prepare import prepare
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_atoms, emt_file, tiny_model
 
@@ -244,6 +246,23 @@ def test_stress_alone_is_trained_on_only_if_every_frame_has_one(
         finetune(data, model=str(model), out=tmp_path / "run", config=config, say=lambda line: None)
 
 
+def test_validation_frames_without_what_the_loss_counts_are_refused(tmp_path: Path, model: Path) -> None:
+    """Every model would have the validation error zero, and the start would be the best."""
+    images, valid = emt_atoms(8), emt_atoms(4, seed=1)
+    for atoms in valid:
+        del atoms.calc.results["forces"]
+    data = DataOptions(allow_missing=("forces",))
+    loss = LossConfig(energy_weight=0.0, stress_weight=0.0)
+    config = dataclasses.replace(SHORT, loss=loss)
+    with pytest.raises(UsageError, match="4 of 4 validation frames lack all that the loss counts: forces"):
+        finetune(images, valid=valid, model=str(model), out=tmp_path / "run", config=config, data=data)
+    said: list[str] = []
+    prepare(
+        dataclasses.replace(data, train=images, valid=valid), ModelOptions(str(model)), SHORT, said.append
+    )
+    assert "validation: no frame has forces: the best model is chosen without" in said
+
+
 def test_earlier_results_are_not_replaced_silently(tmp_path: Path, model: Path, data: Path) -> None:
     finetune(data, model=str(model), out=tmp_path / "run", config=SHORT, say=lambda line: None)
     with pytest.raises(UsageError, match="exists already"):
@@ -257,6 +276,19 @@ def test_resume_with_other_data_is_refused(tmp_path: Path, model: Path, data: Pa
         finetune(
             other, model=str(model), out=tmp_path / "run", config=SHORT, resume=True, say=lambda line: None
         )
+
+
+def test_training_files_may_be_moved_once_they_are_read(tmp_path: Path, model: Path, data: Path) -> None:
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+
+    def moved(line: str) -> None:
+        if line.startswith("training: ") and data.exists():
+            data.rename(tmp_path / "moved.extxyz")
+
+    result = finetune(data, model=str(model), out=tmp_path / "run", config=SHORT, say=moved)
+    assert not data.exists()
+    for path in (result.best, result.last):
+        assert load_model(path).card.training_data[0]["sha256"] == digest
 
 
 def test_frozen_backbone_stays_as_it_is(tmp_path: Path, model: Path, data: Path) -> None:

@@ -22,7 +22,7 @@ from jmp_calc.training.data.cohesive import cohesive_energies
 from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
 from jmp_calc.training.pretraining.build_pack import build
-from jmp_calc.training.pretraining.mixture import load_mixture
+from jmp_calc.training.pretraining.mixture import Mixture, MixtureHead, MixtureSet, load_mixture
 from jmp_calc.training.pretraining.network import network_config, with_known_pairs
 from jmp_calc.training.pretraining.options import PretrainOptions
 from jmp_calc.training.pretraining.pack import load_packed, save_packed
@@ -33,6 +33,7 @@ from jmp_calc.training.validation.history import read_history, read_tasks
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.mixture_data import write_mixture
 from tests.training.helpers.stopped import stopped_at
+from tests.training.helpers.tiny import emt_file
 
 Prepared = tuple[PretrainRecipe, Path]
 
@@ -358,6 +359,25 @@ def test_records_of_a_held_out_file_are_refused(prepared: Prepared, tmp_path: Pa
     item = replace(recipe.mixture.sets[0], files=(), records="records")
     with pytest.raises(UsageError, match="held out"):
         record_set(item, tmp_path, recipe.mixture)
+
+
+def test_records_are_trained_on_with_the_labels_that_their_set_wants(tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    from jmp_calc.training.pretraining.sets import record_set
+    from jmp_calc.training.records.preprocess import FileInputs, preprocess
+
+    data = emt_file(tmp_path / "copper.xyz", 12)  # of the groups Cu and CuAl
+    preprocess(FileInputs((data,)), tmp_path / "records", say=lambda text: None)
+    heads = (MixtureHead("h", "EMT"),)
+    whole = MixtureSet("s", "h", records="records")
+    without = replace(whole, energy=False, not_stress_groups=("CuAl",))
+    for item in (whole, without, replace(whole, stress=False)):
+        found = record_set(item, tmp_path, Mixture("m", (item,), heads, "h"))
+        frames = [*found.train, *found.valid]
+        assert len(frames) == 12 and all(frame.forces is not None for frame in frames)
+        assert all((frame.energy is not None) == item.energy for frame in frames)
+        assert bool(found.references) == item.energy
+        assert all((frame.stress is not None) == item.wants_stress(frame.group) for frame in frames)
 
 
 def test_a_set_needs_files_or_records_and_not_both() -> None:

@@ -19,6 +19,9 @@ EXACT = 2e-4
 NEAR = 0.01
 """Å: the two geometries teach nearly the same."""
 _PARTS = 12
+_LOOKED_AT = 20
+"""Candidates that are compared with a frame, those of the most similar keys first, beside all that may be
+exact copies."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def find_matches(
     first: Sequence[Frame], second: Sequence[Frame] | None = None, tolerance: float = NEAR
 ) -> list[Match]:
     """Pairs of frames whose signatures differ by at most ``tolerance`` Å, each frame of ``first`` with its
-    nearest one.
+    nearest one, or one that is an exact copy; no exact copy is missed.
 
     ``second=None`` looks for pairs within ``first``. Frames of different composition or periodicity never
     match.
@@ -90,12 +93,15 @@ def find_matches(
         known: dict[int, np.ndarray] = {}
         for row, candidates in enumerate(tree.query_ball_point(keys_a, tolerance, p=np.inf)):
             i = members[row]
-            found = [others[c] for c in candidates if second is not None or others[c] < i]
-            # One twin is enough; in a trajectory where atoms hardly move all frames are candidates.
-            found = sorted(found, key=lambda j: abs(other_frames[j].index - first[i].index))[:20]
-            own = signature(first[i]) if found else np.zeros(0)
+            found = np.array([c for c in candidates if second is not None or others[c] < i], dtype=np.int64)
+            apart = np.abs(keys_b[found] - keys_a[row]).max(axis=1, initial=0.0)
+            own = signature(first[i]) if len(found) else np.zeros(0)
             best = Match(i, -1, np.inf)
-            for j in found:
+            for place, c in enumerate(np.argsort(apart, kind="stable")):
+                # One twin is enough; in a trajectory where atoms hardly move all frames are candidates.
+                if best.exact or (place >= _LOOKED_AT and apart[c] > EXACT):
+                    break
+                j = others[found[c]]
                 if j not in known:
                     known[j] = signature(other_frames[j])
                 distance = float(np.abs(own - known[j]).max(initial=0.0))

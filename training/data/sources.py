@@ -92,10 +92,8 @@ def read_each(given: Sources, read: Callable[[Path | Sequence[Atoms]], LabelledS
     """
     if not given.files:
         return _named(read(given.structures), given.name)
-    names = [path.name for path in given.files]
-    parts = [
-        _named(read(path), path.name if names.count(path.name) == 1 else str(path)) for path in given.files
-    ]
+    names = own_names(given.files)
+    parts = [_named(read(path), name) for path, name in zip(given.files, names, strict=True)]
     isolated: dict[int, float] = {}
     for part, path in zip(parts, given.files, strict=True):
         for number, energy in part.isolated.items():
@@ -118,6 +116,19 @@ def read_each(given: Sources, read: Callable[[Path | Sequence[Atoms]], LabelledS
         isolated=isolated,
         messages=_grouped([part.messages for part in parts], names),
     )
+
+
+def own_names(files: Sequence[Path]) -> list[str]:
+    """The names of different files, with as many of their folders as it takes to tell those of one name
+    apart: the same however their paths are spelled."""
+    places = [Path(os.path.abspath(path)).parts for path in files]
+    names = []
+    for place in places:
+        namesakes = [other for other in places if other[-1] == place[-1]]
+        deepest = max(map(len, namesakes))
+        count = next(n for n in range(1, deepest + 1) if len({p[-n:] for p in namesakes}) == len(namesakes))
+        names.append("/".join(place[-count:]))
+    return names
 
 
 def _named(found: LabelledSet, name: str) -> LabelledSet:

@@ -30,6 +30,21 @@ class Card:
 
     prepared: Prepared
     start: Start
+    data: Mapping[str, object]
+    """Name, hash and size of the training data: found once, as nobody can say how long the files stay."""
+
+    @classmethod
+    def of(cls, prepared: Prepared, start: Start) -> Card:
+        """The card of a run, whose files are where they were read."""
+        origin = sources(prepared.data.train)
+        found = {
+            "name": origin.name,
+            **_hashes(origin),
+            "frames": len(prepared.train),
+            "licence": "the user's own data",
+            "use": "fine-tuning",
+        }
+        return cls(prepared, start, found)
 
     def write(
         self,
@@ -42,25 +57,17 @@ class Card:
     ) -> None:
         """Write ``potential`` as it is, with its errors by part of the data and what is known of its training
         data; ``weights`` says which weights these are."""
-        origin = sources(self.prepared.data.train)
-        new = {
-            "name": origin.name,
-            **_hashes(origin),
-            "frames": len(self.prepared.train),
-            "licence": "the user's own data",
-            "use": "fine-tuning",
-        }
         seen = [{**item, "use": item.get("use", "start weights")} for item in self.start.training_data]
         references = self.prepared.references
         save_model(
             path,
             potential,
             ModelCard(
-                name=f"{self.start.head.name} on {origin.name}",
+                name=f"{self.start.head.name} on {self.data['name']}",
                 created=time.strftime("%Y-%m-%d"),
                 licence=self.start.licence,
                 source=f"jmp-calc finetune from {self.start.source}",
-                training_data=(new, *seen),
+                training_data=(dict(self.data), *seen),
                 metrics={name: found.to_dict() for name, found in errors.items()},
                 energy_reference="none"
                 if references is None

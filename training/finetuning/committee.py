@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +24,8 @@ FORCE_EDGES = 20_000
 NOISE = 0.1
 """Standard deviation of what is added to the weights of a head for its members, in units of the root mean
 square of each tensor: from one and the same start they would stay too close."""
+_MEMBERS = 3
+"""What the seed of their weights has beside that of the run."""
 
 
 def member_names(head: str, count: int) -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def with_members(potential: Potential, head: str, count: int, seed: int, *, fres
         potential: with the head.
         head: an energy head, the default.
         count: heads in all; 1 changes nothing.
-        seed: of their weights.
+        seed: of the run; their weights have random numbers of their own, that the head has not had.
         fresh: whether they have new weights, or those of the head with some noise.
 
     Raises:
@@ -56,7 +57,7 @@ def with_members(potential: Potential, head: str, count: int, seed: int, *, fres
         hint = "give the new head another name with --head-name NAME"
         raise UsageError(f"The model already has a head {sorted(taken)[0]!r}.", hint=hint)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(np.random.SeedSequence([seed, _MEMBERS]).generate_state(1)[0]))
         for name in names:
             kept = [other.name for other in potential.config.heads]
             member = dataclasses.replace(main, name=name)
@@ -91,7 +92,7 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
     names, targets = (head, *main.committee), list[TargetBatch]()
     with without_weight_gradients(potential):
         for target in batches.all():
-            ratios.append(_energy_ratios(potential, head, names, target))
+            ratios.append(_energy_ratios(potential, head, HeadCommittee(potential, names, 1.0, 1.0), target))
             if sum(other.batch.main.count for other in targets) < FORCE_EDGES:
                 targets.append(target)
         found = np.concatenate(ratios) if ratios else np.zeros(0)
@@ -106,12 +107,12 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
 
 
 @torch.no_grad()
-def _energy_ratios(potential: Potential, head: str, names: Sequence[str], target: TargetBatch) -> np.ndarray:
-    """Squared errors of ``head`` over the variances of the heads ``names``, of structures with energies
-    (n,)."""
+def _energy_ratios(
+    potential: Potential, head: str, committee: HeadCommittee, target: TargetBatch
+) -> np.ndarray:
+    """Squared errors of ``head`` over variances of its ``committee``, of structures with energies (n,)."""
     batch, known = target.batch, target.energy_mask
     error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
-    features = potential.final_features(batch)
-    members = [potential.head_energies(batch, features, name) for name in names]
-    ratios: np.ndarray = (error.square() / torch.stack(members).var(dim=0)[known]).cpu().numpy()
+    members = committee.members(batch, potential.final_features(batch))
+    ratios: np.ndarray = (error.square() / members.var(dim=0)[known]).cpu().numpy()
     return ratios

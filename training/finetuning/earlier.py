@@ -93,6 +93,26 @@ def refuse_known(retained: Sequence[EarlierSet], frames: Sequence[Frame]) -> Non
             )
 
 
+def without_held_out(item: EarlierSet, held_out: Sequence[Frame]) -> EarlierSet:
+    """The frames to replay that are none of the ``held_out`` ones, by which the new head is judged, with a
+    message about the others.
+
+    BadInputError if none is left.
+    """
+    known = {match.a for match in find_matches(item.frames, held_out, EXACT)}
+    if not known:
+        return item
+    if len(known) == len(item.frames):
+        raise BadInputError(
+            f"All {len(known)} frames to replay are validation or test frames too.",
+            where=item.name,
+            hint="replay frames by which the new head is not judged",
+        )
+    message = f"{len(known)} frames are validation or test frames too and are left out"
+    frames = tuple(frame for number, frame in enumerate(item.frames) if number not in known)
+    return replace(item, frames=frames, messages=(*item.messages, message))
+
+
 def possible_heads(item: EarlierSet, config: ModelConfig) -> list[str]:
     """Names of the old heads that the frames may be under: the one that was named, or all that know the
     elements.

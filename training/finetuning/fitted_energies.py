@@ -29,17 +29,26 @@ N_FRAMES, MAX_EDGES = 32, 20_000
 def with_fitted_energies(
     potential: Potential, head: str, frames: Sequence[Frame], device: torch.device
 ) -> Potential:
-    """The network with a head that has the right mean energy for every composition; the weights are those of
-    ``potential``.
+    """The network with a head that has the right mean energy for every composition, and so has every further
+    one of its committee; the weights are those of ``potential``.
 
     References from least squares are corrected. Other references (isolated atoms, given ones) stay what they
     are, and the correction is added to the head's ``binding``, which vanishes for a lone atom. Without
     energies nothing changes.
     """
+    labelled = [frame for frame in frames if frame.energy is not None and frame.n_atoms > 1]
+    for name in (head, *potential.config.head(head).committee):
+        potential = _with_fitted_head(potential, name, labelled, device)
+    return potential
+
+
+def _with_fitted_head(
+    potential: Potential, head: str, labelled: Sequence[Frame], device: torch.device
+) -> Potential:
+    """The same of one head, from frames with energies."""
     from jmp_calc.model.potential import Potential
 
     config = potential.config.head(head)
-    labelled = [frame for frame in frames if frame.energy is not None and frame.n_atoms > 1]
     if config.kind != "energy" or config.reference_kind == "none" or not labelled:
         return potential
     missing = missing_energies(potential, head, labelled, device)

@@ -25,7 +25,8 @@ from ..data.split import every_nth, split_frames
 from ..targets.fit import FittedTarget, fit_target, with_target
 from ..targets.options import TargetTask
 from .arguments import TrainSettings
-from .earlier import EarlierSet, read_earlier, refuse_known
+from .counted import refuse_nothing, required_labels
+from .earlier import EarlierSet, read_earlier, refuse_known, without_held_out
 from .options import SCRATCH, VALID_FRACTION, DataOptions, ModelOptions, refuse_energies, refuse_old_weights
 from .recipe_frames import force_rms, read_recipe_frames, recipe_folder
 from .recipes import FinetuneRecipe
@@ -109,17 +110,10 @@ def settled(config: TrainSettings, before: TrainConfig) -> TrainConfig:
     return config if isinstance(config, TrainConfig) else config(before)
 
 
-def _required(data: DataOptions, config: TrainConfig) -> list[str]:
-    """Labels that every frame must have."""
-    counting = [label for label in ("energy", "forces") if getattr(config.loss, f"{label}_weight") > 0]
-    allowed = {*data.allow_missing, *(code.removeprefix("missing_") for code in data.allow)}
-    return [label for label in counting if label not in allowed]
-
-
 def _of_files(data: DataOptions, config: TrainConfig) -> tuple[_Frames, DataOptions]:
     """The frames of the user's own data, and the settings with what was found."""
     messages: list[str] = []
-    required = _required(data, config)
+    required = required_labels(data, config)
     train_from, valid_from, test_from = (sources(item) for item in (data.train, data.valid, data.test))
     data = dataclasses.replace(data, **_found(train_from, valid_from, test_from))
     given = _read(train_from, data, required, messages, data.index)
@@ -143,7 +137,10 @@ def _of_files(data: DataOptions, config: TrainConfig) -> tuple[_Frames, DataOpti
             where=train_from.where,
             hint="give more frames, or a file with --valid",
         )
-    _refuse_nothing(train, data, config, train_from.where)
+    if data.target is None:
+        where = {"training": train_from.where, "validation": (valid_from or train_from).where}
+        lacking = refuse_nothing(train, valid, config, where)
+        messages.extend([lacking] if lacking else [])
     return _Frames(train, valid, test_set.frames, messages, given.isolated), data
 
 
@@ -250,12 +247,12 @@ def _examined(
         train,
         valid,
         test,
-        require=_required(data, config),
+        require=required_labels(data, config),
         allow=data.allow,
         target=data.target.key if data.target and data.target.kind != "vector" else None,
         lone_atoms=None if references is None else references.lone_atoms,
     )
-    retained, replayed = _earlier(data, train, messages)
+    retained, replayed = _earlier(data, train, (*valid, *test), messages)
     for message in [*messages, *(str_finding(finding) for finding in report.findings)]:
         say(message)
     return Prepared(
@@ -277,13 +274,14 @@ def _examined(
 
 
 def _earlier(
-    data: DataOptions, train: Sequence[Frame], messages: list[str]
+    data: DataOptions, train: Sequence[Frame], held_out: Sequence[Frame], messages: list[str]
 ) -> tuple[tuple[EarlierSet, ...], tuple[EarlierSet, ...]]:
     """Earlier data that are retained, and those that are replayed."""
     retained, replayed = (
         tuple(read_earlier(text, keys=data.keys, units=data.units) for text in texts)
         for texts in (data.retain, data.replay)
     )
+    replayed = tuple(without_held_out(item, held_out) for item in replayed)
     refuse_known(retained, [*train, *(frame for item in replayed for frame in item.frames)])
     units = data.units.named
     for use, sets in (("retained", retained), ("replayed", replayed)):
@@ -294,21 +292,6 @@ def _earlier(
             )
             messages.extend(f"{item.name}: {message}" for message in item.messages)
     return retained, replayed
-
-
-def _refuse_nothing(train: tuple[Frame, ...], data: DataOptions, config: TrainConfig, where: str) -> None:
-    """UsageError if no training frame (of the stress alone: not every one) has what the loss counts: no
-    gradient then."""
-    weights = {label: getattr(config.loss, f"{label}_weight") for label in ("energy", "forces", "stress")}
-    counting = [label for label, weight in weights.items() if weight > 0]
-    without = sum(all(getattr(frame, label) is None for label in counting) for frame in train)
-    if data.target is None and without > (0 if counting == ["stress"] else len(train) - 1):
-        raise UsageError(
-            f"{without} of {len(train)} training frames lack all that the loss counts: "
-            f"{', '.join(counting)}.",
-            where=where,
-            hint="raise the weight of a label that the file has (--forces-weight)",
-        )
 
 
 def _reference_mode(data: DataOptions) -> str | Mapping[Any, float]:

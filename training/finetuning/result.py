@@ -140,7 +140,7 @@ def result_of(
     folder: Path,
     *,
     before: Before,
-    retained: Sequence[Errors],
+    retained: Sequence[Errors | None],
     predictions: Mapping[str, Predictions],
     rows: Sequence[Row],
     progress: Progress,
@@ -153,7 +153,7 @@ def result_of(
         begun: the network as it was before.
         folder: where the models are.
         before: errors before training.
-        retained: errors of the best model on the earlier data that are watched.
+        retained: errors of the best model on the earlier data that are watched; None: not known.
         predictions: of the best model, by part of the data.
         rows: all validations.
         progress: how far the run came.
@@ -168,6 +168,7 @@ def result_of(
     forgetting = tuple(
         Forgetting(item.task.title, item.task.head, was, now)
         for item, was, now in zip(begun.retained, before.retained, retained, strict=True)
+        if now is not None
     )
     return TrainResult(
         best=folder / "best.safetensors",

@@ -97,8 +97,8 @@ def _with_new_weights(
     options, seed = prepared.start, prepared.config.seed
     dtype, room = choose_dtype(options.dtype), prepared.config.max_edges_per_batch
     potential = _from_scratch(network, head, options, prepared.train, dtype, device, seed, room)
-    potential = with_fitted_energies(potential, head.name, prepared.train, device)
     potential = with_members(potential, head.name, options.committee, seed, fresh=True)
+    potential = with_fitted_energies(potential, head.name, prepared.train, device)
     return Start(
         potential,
         potential.config.head(head.name),
@@ -130,9 +130,9 @@ def _with_old_weights(
     check_old_head(options, network, head, direct=direct)
     template, probe = _similar_head(old, options, head, prepared.train, direct, device, messages)
     potential = _add_head(old, head, template, options, kept)
-    potential = with_fitted_energies(potential, head.name, prepared.train, device)
     fresh, seed = template is None, prepared.config.seed
     potential = with_members(potential, head.name, options.committee, seed, fresh=fresh)
+    potential = with_fitted_energies(potential, head.name, prepared.train, device)
     return Start(
         potential,
         potential.config.head(head.name),

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _UNITS = ("energy", "length", "forces", "stress")
 """What a set may declare a unit of, each by a key such as ``energy_unit``."""
+_CHOOSING = ("cap", "split", "select", "max_atoms", "max_force", "groups", "not_groups", "info")
+"""What chooses among the frames of files; of records, which nobody reads as a whole, all are used."""
 
 
 @dataclass(frozen=True)
@@ -304,13 +306,22 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
 
 
 def refuse_units(item: MixtureSet, where: str) -> None:
-    """UsageError naming table and key of a unit that is none, or that is declared for records."""
+    """UsageError naming table and key of a unit that is none, or of what is not done to records: units,
+    choices."""
     for key in (*(f"{kind}_unit" for kind in _UNITS), "stress_sign"):
         if item.records and getattr(item, key) is not None:
             raise UsageError(
                 f"Set {item.name!r} is read from records, which are in eV and Å.",
                 where=f"{where} [sets.{item.name}.{key}]",
                 hint="leave the key out and declare the units to jmp-calc preprocess",
+            )
+    usual = MixtureSet(item.name, item.head)
+    for key in _CHOOSING:
+        if item.records and getattr(item, key) != getattr(usual, key):
+            raise UsageError(
+                f"Set {item.name!r} is read from records, of which all frames are used.",
+                where=f"{where} [sets.{item.name}.{key}]",
+                hint="leave the key out and choose the frames before jmp-calc preprocess",
             )
     for kind in _UNITS:
         key = f"{kind}_unit"

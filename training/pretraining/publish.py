@@ -70,12 +70,13 @@ def publish(
 
 
 def with_references(head: HeadConfig, mixture: Mixture, sets: Sequence[PackedSet]) -> HeadConfig:
-    """The head with the reference energies of its sets, without the constants that some of these have."""
+    """The head with the reference energies of its sets that train energies, without the constants that some
+    of these have."""
     by_name = {item.name: item for item in sets}
     references: dict[int, float] = {}
     isolated = False
     for item in mixture.sets_of(head.name):
-        if item.name in by_name:
+        if item.name in by_name and item.energy:
             described = by_name[item.name]
             own = {z: e - described.constants.get(z, 0.0) for z, e in described.references.items()}
             references, isolated = {**own, **references}, isolated or described.isolated_references

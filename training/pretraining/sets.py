@@ -22,6 +22,7 @@ from ..records.record_set import RecordSet
 from .build_pack import build
 from .chain import StageFile
 from .energies import with_one_zero
+from .filters import wanted_labels
 from .make import make_missing, read_makers
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
@@ -132,6 +133,20 @@ class Part(LazyFrames):
         return self._frames[self._start + index]
 
 
+class Wanted(LazyFrames):
+    """The frames of records with the labels that a set of the recipe trains on."""
+
+    def __init__(self, frames: Sequence[Frame], item: MixtureSet) -> None:
+        self._frames, self._item = frames, item
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def frame(self, index: int) -> Frame:
+        """One frame without the labels that are not wanted."""
+        return wanted_labels(self._frames[index], self._item)
+
+
 def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
     """The sets of a pack without frames that are too large for the mixture."""
     atoms = np.diff(packed.offset)
@@ -170,7 +185,8 @@ def with_few_valid(source: SourceSet, count: int) -> SourceSet:
 def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
     """A set that is read from ``jmp-calc preprocess`` folders while training.
 
-    UsageError if the records come from a held-out file, BadInputError if they have no energies or forces.
+    UsageError if the records come from a held-out file, BadInputError if they have no forces, or no energies
+    that are wanted.
     """
     records = RecordSet(folder / item.records)
     statistics, count = records.statistics, len(records)
@@ -182,27 +198,29 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
                 where=item.records,
                 hint=f"take it out of set {item.name!r}",
             )
-    if statistics.energy_std is None or statistics.force_rms is None:
+    if (item.energy and statistics.energy_std is None) or statistics.force_rms is None:
         raise BadInputError("The records have no energies or no forces.", where=str(records.path))
     others = RecordSet(folder / item.valid_records) if item.valid_records else None
     n_valid = 0 if others else min(mixture.validation_max, max(1, int(mixture.validation_fraction * count)))
     if count - n_valid < 1:
         raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
-    train = Part(records, 0, count - n_valid)
+    train = Part(Wanted(records, item), 0, count - n_valid)
     valid = (
-        Part(others, 0, min(len(others), mixture.validation_max))
+        Part(Wanted(others, item), 0, min(len(others), mixture.validation_max))
         if others
-        else Part(records, len(train), count)
+        else Part(Wanted(records, item), len(train), count)
     )
+    references = statistics.references if item.energy else {}
+    energy_std = statistics.energy_std if item.energy and statistics.energy_std is not None else 1.0
     valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train) :]
     described = PackedSet(
         name=item.name,
         head=item.head,
         weight=item.weight,
-        references=statistics.references,
-        full_rank=statistics.rank == len(statistics.references),
+        references=references,
+        full_rank=item.energy and statistics.rank == len(references),
         force_rms=statistics.force_rms,
-        energy_std=statistics.energy_std,
+        energy_std=energy_std,
         n_train=len(train),
         n_valid=len(valid),
         dropped=records.info.left_out,
@@ -217,7 +235,7 @@ def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
         valid,
         with_edges(records.sizes[: len(train)]),
         with_edges(valid_sizes),
-        statistics.energy_std,
+        energy_std,
         statistics.mean_atoms,
         records.info.fingerprint,
     )

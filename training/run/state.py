@@ -89,10 +89,17 @@ class RunState:
         return (
             (config.n_epochs is not None and progress.epoch >= config.n_epochs)
             or (config.max_steps is not None and progress.step >= config.max_steps)
-            or (config.patience is not None and progress.since_best >= config.patience)
+            or self.out_of_patience()
             or (plateau is not None and stages is not None and is_exhausted(plateau.rates, stages))
             or self.out_of_time()
         )
+
+    def out_of_patience(self) -> bool:
+        """Whether too many validations in a row were no better; those of direct forces, after which
+        conservative ones are still to come, do not count."""
+        patience, progress = self.config.patience, self.progress
+        last = self.config.conservative_after is None or progress.validated_forces == "conservative"
+        return patience is not None and last and progress.since_best >= patience
 
     def out_of_time(self) -> bool:
         """Whether only the last validation still fits into the time budget."""

@@ -150,7 +150,7 @@ def _record(command: CommandRun, result: TrainResult) -> None:
     """What summary.yaml says about a run that has ended."""
     command.settings = {"data": result.data, "start": result.start, "training": result.config}
     command.results = result.to_dict()
-    if result.data.recipe is not None:
+    if result.data.recipe is not None and Path(str(result.data.train)).is_file():  # it may have been moved
         command.add_input(str(result.data.train))
     for path in result.outputs:
         command.add_output(path, "fine-tuning")

@@ -17,6 +17,7 @@ from ase.io import iread, write
 from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.sources import Sources, read_each, sources
+from jmp_calc.training.data.split import split_frames
 from tests.training.helpers.tiny import emt_atoms
 
 READ = partial(read_labelled, require=())
@@ -55,6 +56,27 @@ def test_one_path_several_folders_and_patterns_give_files_in_order(tmp_path: Pat
 def test_what_is_not_there_or_not_meant_is_refused(given: object, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         sources(given)  # type: ignore[arg-type]
+
+
+def test_files_are_called_alike_however_their_paths_are_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split draws the blocks of a file by its name: the settings of a run have absolute paths."""
+    images = emt_atoms(40)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "run.extxyz", images, format="extxyz")
+    write(tmp_path / "other.extxyz", images, format="extxyz")
+    monkeypatch.chdir(tmp_path)
+    spelled = (
+        ["a/run.extxyz", "b/run.extxyz", "other.extxyz"],
+        [tmp_path / "a/run.extxyz", tmp_path / "b/run.extxyz", tmp_path / "other.extxyz"],
+        ["./b/../a/run.extxyz", tmp_path / "b/run.extxyz", "./other.extxyz"],
+    )
+    splits = [split_frames(read_each(sources(given), READ).frames, 0.2) for given in spelled]
+    chosen = [[(frame.source, frame.index) for frame in valid] for _, valid in splits]
+    assert chosen[0] == chosen[1] == chosen[2]
+    assert {source for source, _ in chosen[0]} == {"a/run.extxyz", "b/run.extxyz", "other.extxyz"}
 
 
 def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path: Path) -> None:
@@ -101,8 +123,8 @@ def test_several_files_are_one_set_whose_frames_say_where_they_are_from(tmp_path
         write(tmp_path / folder / "run.extxyz", [copper(energy)] * 2, format="extxyz")
     found = read_each(sources(f"{tmp_path}/*/run.extxyz"), READ)
     assert [frame.energy for frame in found.frames] == [1.0, 1.0, 2.0, 2.0]
-    assert found.frames[3].where == f"{tmp_path}/b/run.extxyz frame 1"
-    assert any("run.extxyz, run.extxyz: energy: key" in message for message in found.messages)
+    assert found.frames[3].where == "b/run.extxyz frame 1"
+    assert any("a/run.extxyz, b/run.extxyz: energy: key" in message for message in found.messages)
 
 
 def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

@@ -6,14 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from jmp_calc import JMPCalculator, finetune
 from jmp_calc.errors import UsageError
-from jmp_calc.training import ModelOptions
+from jmp_calc.training import DataOptions, ModelOptions, TrainConfig
 from jmp_calc.training.batches.committee import CommitteeTurns
+from jmp_calc.training.config import LossConfig
 from jmp_calc.training.finetuning.committee import with_members
+from jmp_calc.training.finetuning.fitted_energies import missing_energies
+from jmp_calc.training.finetuning.prepare import prepare
+from jmp_calc.training.finetuning.start import make_start
 from jmp_calc.zoo.container import load_model
 from tests.training.helpers.tiny import emt_atoms, tiny_model, tiny_potential
+
+CPU = torch.device("cpu")
 
 
 def test_the_main_head_learns_from_all_frames_and_members_from_their_samples() -> None:
@@ -40,6 +47,42 @@ def test_members_differ_from_the_head_and_leave_it_alone() -> None:
     assert all(np.array_equal(state[name], value) for name, value in old.items())
     name = "energy.0.weight"
     assert not np.allclose(state[f"heads.new-2.{name}"], state[f"heads.new-3.{name}"])
+
+
+@pytest.mark.parametrize("options", [{"head": "scratch"}, {"from_scratch": True}])
+def test_heads_with_new_weights_all_start_differently(tmp_path: Path, options: dict[str, object]) -> None:
+    model = str(tiny_model(tmp_path / "old.safetensors"))
+    model = f"scratch:{model}" if options.pop("from_scratch", False) else model
+    start = ModelOptions(model, committee=3, **options)  # type: ignore[arg-type]
+    prepared = prepare(DataOptions(emt_atoms(6)), start, TrainConfig(), lambda line: None)
+    potential = make_start(prepared, CPU).potential
+    state, name = potential.state_dict(), "energy.0.weight"
+    weights = [state[f"heads.{head}.{name}"] for head in ("finetuned", "finetuned-2", "finetuned-3")]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(weights[one].ravel(), weights[other].ravel())[0, 1]) < 0.5
+    for head in potential.config.heads:  # each with the right mean energy, though their weights differ
+        found = missing_energies(potential, head.name, prepared.train, CPU)
+        assert max(abs(energy) for energy in found.values()) < 0.01
+
+
+def test_trained_on_forces_only_all_heads_have_the_energies_of_the_data(tmp_path: Path) -> None:
+    frames = emt_atoms(12)
+    result = finetune(
+        frames,
+        model=str(tiny_model(tmp_path / "old.safetensors")),
+        out=tmp_path / "run",
+        max_steps=20,
+        batch_size=4,
+        lr=5e-3,
+        config=TrainConfig(loss=LossConfig(energy_weight=0.0)),
+        start=ModelOptions(committee=3),
+        say=lambda text: None,
+    )
+    potential = load_model(result.best).potential
+    labelled = prepare(DataOptions(frames), ModelOptions(str(result.best)), TrainConfig(), lambda line: None)
+    for name in ("finetuned", "finetuned-2", "finetuned-3"):
+        found = missing_energies(potential, name, labelled.train, CPU)
+        assert max(abs(energy) for energy in found.values()) < 0.01
 
 
 def test_a_committee_is_trained_calibrated_and_used(tmp_path: Path) -> None:

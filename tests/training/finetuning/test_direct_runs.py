@@ -19,17 +19,19 @@ from jmp_calc.zoo.container import ModelCard, save_model
 from tests.training.helpers.tiny import BACKBONE, POLICY, emt_file
 
 
-@pytest.mark.parametrize("late", [None, 0.5])
-def test_the_reported_forces_are_those_of_the_line_to_copy(tmp_path: Path, late: float | None) -> None:
-    torch.manual_seed(0)
+def direct_model(path: Path) -> Path:
+    """A file of a tiny network with a branch for direct forces."""
     head = HeadConfig("old", hidden=8, num_layers=3, elements=(13, 29), direct_forces=True)
     backbone = dataclasses.replace(BACKBONE, force_branch=True)
-    model = tmp_path / "direct.safetensors"
-    save_model(
-        model,
-        Potential(ModelConfig(backbone, POLICY, (head,), default_head="old", subtract_lone_atom=True)),
-        ModelCard(name="direct", licence="MIT"),
-    )
+    config = ModelConfig(backbone, POLICY, (head,), default_head="old", subtract_lone_atom=True)
+    torch.manual_seed(0)
+    save_model(path, Potential(config), ModelCard(name="direct", licence="MIT"))
+    return path
+
+
+@pytest.mark.parametrize("late", [None, 0.5])
+def test_the_reported_forces_are_those_of_the_line_to_copy(tmp_path: Path, late: float | None) -> None:
+    model = direct_model(tmp_path / "direct.safetensors")
     valid = emt_file(tmp_path / "valid.extxyz", 2, seed=1)
     config = TrainConfig(
         forces="direct",
@@ -58,3 +60,23 @@ def test_the_reported_forces_are_those_of_the_line_to_copy(tmp_path: Path, late:
     assert (
         late is None or result.history[1].best
     )  # the first validation of another kind of forces starts afresh
+
+
+def test_patience_counts_from_the_first_validation_of_conservative_forces(tmp_path: Path) -> None:
+    config = TrainConfig(
+        forces="direct",
+        conservative_after=0.5,
+        max_steps=8,
+        validate_every=1,
+        patience=1,
+        batch_size=4,
+        optim=OptimConfig(lr=1e-30, ema_decay=None, warmup_steps=0),
+    )
+    result = finetune(
+        emt_file(tmp_path / "train.extxyz", 8),
+        model=str(direct_model(tmp_path / "direct.safetensors")),
+        out=tmp_path / "run",
+        config=config,
+        say=lambda line: None,
+    )
+    assert [row.step for row in result.history] == [0, 1, 2, 3, 4, 5]  # 4 is the first, 5 is no better

@@ -114,6 +114,32 @@ def test_what_a_head_knows_has_no_error_before_and_one_after(data: Path, model: 
     )
 
 
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_complete_run_can_be_resumed_and_has_the_same_errors(
+    data: Path, model: Path, known: Path, replayed: bool
+) -> None:
+    """Its best model is published without the old heads; one that was trained too is not known any more."""
+    earlier = (f"{emt_file(data.parent / 'earlier.extxyz', 3, seed=8)}:other",) if replayed else ()
+    settings = DataOptions(data, retain=(str(known), f"{known}:old"), replay=earlier)
+    results = [
+        finetune(
+            model=str(model),
+            out=data.parent / "run",
+            config=CONFIG,
+            data=settings,
+            resume=resume,
+            say=lambda line: None,
+        )
+        for resume in (False, True)
+    ]
+    first, second = (
+        {item.head: item.after.forces_mae_mev_per_a for item in result.forgetting} for result in results
+    )
+    assert set(first) == {"old", "other"}
+    assert set(second) == ({"old"} if replayed else {"old", "other"})
+    assert second == pytest.approx({name: first[name] for name in second})
+
+
 @pytest.mark.parametrize("few", [True, False])
 def test_processes_share_the_frames(few: bool) -> None:
     """Every frame is evaluated by one of them."""
@@ -146,6 +172,22 @@ def test_a_label_that_is_not_finite_is_refused_with_its_file_and_frame(
             DataOptions(data, **{use: (f"{known}:old",)}), ModelOptions(str(model)), CONFIG, lambda line: None
         )
     assert refused.value.where == "known.extxyz frames 2"
+
+
+def test_frames_that_judge_the_new_head_are_not_replayed(tmp_path: Path, data: Path, model: Path) -> None:
+    """They would be trained on, under another head but with the same backbone."""
+    valid = tmp_path / "valid.extxyz", emt_atoms(3, seed=1)
+    test = tmp_path / "test.extxyz", emt_atoms(2, seed=2)
+    both = tmp_path / "earlier.extxyz", [*valid[1], *test[1], *emt_atoms(4, seed=3)]
+    for path, images in (valid, test, both):
+        write(path, images, format="extxyz")
+    options, said = DataOptions(data, valid=valid[0], test=test[0]), list[str]()
+    start = ModelOptions(str(model))
+    (found,) = prepare(replace(options, replay=(f"{both[0]}:old",)), start, CONFIG, said.append).replayed
+    assert [frame.index for frame in found.frames] == [5, 6, 7, 8]
+    assert "earlier.extxyz: 5 frames are validation or test frames too and are left out" in said
+    with pytest.raises(BadInputError, match="All 3 frames to replay are validation or test frames"):
+        prepare(replace(options, replay=(f"{valid[0]}:old",)), start, CONFIG, said.append)
 
 
 def test_earlier_data_are_read_with_the_keys_and_units_of_the_training_frames(

@@ -217,6 +217,23 @@ def test_units_of_records_are_refused_because_records_are_converted(key: str, un
     assert "preprocess" in (refused.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    "choice",
+    ["cap=5", "split=composition", "select=random", "max_force=3.0", "groups=['bulk*']", "info.charge=0"],
+)
+def test_what_would_choose_among_records_is_refused(choice: str) -> None:
+    """All of them are used: nobody reads them before they are trained on."""
+    changes = ["sets.one.files=[]", "sets.one.records=folder", f"sets.one.{choice}"]
+    content = changed(tomllib.loads(RECIPE), changes)
+    if not choice.startswith("cap"):
+        del content["sets"]["one"]["cap"]
+    with pytest.raises(
+        UsageError, match="'one' is read from records, of which all frames are used"
+    ) as refused:
+        mixture_of(content, "tiny")
+    assert str(refused.value.where).startswith("tiny [sets.one.")
+
+
 def test_values_of_several_kinds_are_kept() -> None:
     changes = [
         "mixture.temperature=inf",
