@@ -71,7 +71,7 @@ def test_files_are_called_alike_however_their_paths_are_spelled(
     spelled = (
         ["a/run.extxyz", "b/run.extxyz", "other.extxyz"],
         [tmp_path / "a/run.extxyz", tmp_path / "b/run.extxyz", tmp_path / "other.extxyz"],
-        ["./b/../a/run.extxyz", tmp_path / "b/run.extxyz", "./other.extxyz"],
+        [Path("b", os.pardir, "a", "run.extxyz"), tmp_path / "b/run.extxyz", "./other.extxyz"],
     )
     splits = [split_frames(read_each(sources(given), READ).frames, 0.2) for given in spelled]
     chosen = [[(frame.source, frame.index) for frame in valid] for _, valid in splits]
