@@ -49,6 +49,9 @@ HOW = "train them with jmp-calc finetune"
 class Source(Protocol):
     """Where standard deviations come from that one network gives itself."""
 
+    few: bool
+    """Whether they are of a few members, so that one may be small by chance."""
+
     def energy_std(self, batch: Batch, features: Tensor) -> Tensor:
         """(S,) eV float64, from the final features (N + L, A)."""
         ...
@@ -65,6 +68,8 @@ class Source(Protocol):
 
 class LastLayer:
     """From the second moment of last-layer features over the training data of a head with F of them."""
+
+    few = False
 
     def __init__(self, potential: Potential, head: str, statistics: HeadStatistics) -> None:
         self._potential, self._head, self._force_factor = potential, head, statistics.force_factor
@@ -95,6 +100,8 @@ class LastLayer:
 
 class HeadCommittee:
     """From the K heads of a committee in one file."""
+
+    few = True
 
     def __init__(self, potential: Potential, heads: Sequence[str], scale: float, force_factor: float) -> None:
         """``scale``: what the deviations are multiplied by to be right on held-out frames; those of forces

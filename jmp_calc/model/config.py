@@ -204,9 +204,15 @@ class ModelConfig:
         return self.head_aliases.get(name, name)
 
     def with_new_head(self, head: HeadConfig, kept: Sequence[str]) -> ModelConfig:
-        """The same network with a new head, which is its default, beside the ``kept`` ones."""
-        old = (self.head(name) for name in kept)  # their errors were those of the network before
-        return self.with_heads((*(dataclasses.replace(item, errors=()) for item in old), head), head.name)
+        """The same network with a new head, which is its default, beside the ``kept`` ones. These lose what
+        was measured with the network before: errors, and committees with their scales."""
+        old = (
+            dataclasses.replace(
+                self.head(name), errors=(), committee=(), committee_scale=1.0, committee_force_factor=1.0
+            )
+            for name in kept
+        )
+        return self.with_heads((*old, head), head.name)
 
     def with_heads(self, heads: Iterable[HeadConfig], default: str | DefaultHeads | None) -> ModelConfig:
         """The same network with these heads and defaults; old names of heads that it lost are forgotten."""

@@ -1,7 +1,8 @@
 """A committee of heads that are trained side by side on one backbone, each on frames drawn with replacement.
 
-A frame goes to one head in each epoch: in half of them to the main one, which learns from all frames, else to
-a further one, as often as its bootstrap sample has the frame. A step costs what it costs with one head.
+A frame goes to one head in each epoch: on average in half of them to the main one, which learns from all
+frames, else to a further one, in proportion to how often its bootstrap sample has the frame. A step costs
+what it costs with one head.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import torch
 
 from .dataset import FrameGraphs, TargetBatch
 
-MAIN_SHARE = 0.5
-"""Share of the epochs in which the main head has a frame."""
+MEMBERS_SHARE = 0.5
+"""Share of the epochs in which the further heads have a frame that their samples have once each."""
+MOST_SHARE = 0.8
+"""The same of a frame that their samples have often: the main head learns from all."""
 
 
 class CommitteeTurns:
@@ -31,11 +34,11 @@ class CommitteeTurns:
         """Name of the head of a frame; ``main`` for frames that are none of the n."""
         if frame >= self._weights.shape[1]:
             return main
-        weights = self._weights[:, frame]
-        rng = np.random.default_rng([self._seed, 2, epoch, frame])
-        if not weights.any() or rng.random() < MAIN_SHARE:
-            return main
-        return self.members[int(rng.choice(len(weights), p=weights / weights.sum()))]
+        shares = MEMBERS_SHARE / len(self.members) * self._weights[:, frame]
+        shares *= min(1.0, MOST_SHARE / max(float(shares.sum()), MOST_SHARE))
+        drawn = np.random.default_rng([self._seed, 2, epoch, frame]).random()
+        turn = int(np.searchsorted(np.cumsum(shares), drawn, side="right"))
+        return self.members[turn] if turn < len(self.members) else main
 
 
 class CommitteeGraphs(FrameGraphs):

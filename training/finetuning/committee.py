@@ -83,23 +83,26 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
     """The network whose committee has the spread of the errors of ``head`` on held-out frames; as it is
     without a committee or without energies.
 
-    The scale squared is the mean ratio of squared errors to variances, of energies; that of forces has a
-    further factor (``force_factor``).
+    The scale squared is the sum of squared errors over the sum of variances, of energies, each by the number
+    of atoms. (The mean of their ratios is no measure: of few members, the variance of some structure is small
+    by chance, and of two or three the mean has no limit.) That of forces has a further factor
+    (``force_factor``).
     """
-    main, ratios = potential.config.head(head), list[np.ndarray]()
+    main, squares = potential.config.head(head), list[np.ndarray]()
     if not main.committee:
         return potential
     names, targets = (head, *main.committee), list[TargetBatch]()
     with without_weight_gradients(potential):
         for target in batches.all():
-            ratios.append(_energy_ratios(potential, head, HeadCommittee(potential, names, 1.0, 1.0), target))
+            squares.append(
+                _energy_squares(potential, head, HeadCommittee(potential, names, 1.0, 1.0), target)
+            )
             if sum(other.batch.main.count for other in targets) < FORCE_EDGES:
                 targets.append(target)
-        found = np.concatenate(ratios) if ratios else np.zeros(0)
-        square = float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else 0.0
-        if not square > 0:
+        errors, variances = np.concatenate(squares, axis=1).sum(axis=1) if squares else np.zeros(2)
+        if not (errors > 0 and variances > 0):
             return potential
-        scale = float(np.sqrt(square))
+        scale = float(np.sqrt(errors / variances))
         factor = force_factor(potential, head, HeadCommittee(potential, names, scale, 1.0), targets)
     scaled = dataclasses.replace(main, committee_scale=scale, committee_force_factor=factor)
     heads = tuple(scaled if other.name == head else other for other in potential.config.heads)
@@ -107,12 +110,15 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
 
 
 @torch.no_grad()
-def _energy_ratios(
+def _energy_squares(
     potential: Potential, head: str, committee: HeadCommittee, target: TargetBatch
 ) -> np.ndarray:
-    """Squared errors of ``head`` over variances of its ``committee``, of structures with energies (n,)."""
+    """Squared errors of ``head`` and variances of its ``committee``, each over the number of atoms: (2, n) of
+    structures with energies, eV²."""
     batch, known = target.batch, target.energy_mask
     error = (target.energy - target.reference_energy - potential.readout(batch, head).energy)[known]
     members = committee.members(batch, potential.final_features(batch))
-    ratios: np.ndarray = (error.square() / members.var(dim=0)[known]).cpu().numpy()
-    return ratios
+    atoms = torch.bincount(batch.structure, minlength=batch.n_structures)[known]
+    found = torch.stack([error.square(), members.var(dim=0)[known]]) / atoms
+    squares: np.ndarray = found.cpu().numpy()
+    return squares

@@ -81,7 +81,7 @@ def write_models(
         models: best and last; the statistics of two with one potential are made once.
         card: of the run.
         progress: how far the run came.
-        valid: validation frames, by which a committee is scaled.
+        valid: validation frames, by which a committee is scaled: all of them, whichever process this is.
         device: of the potentials.
         notes: what the card of each model says beside it.
     """
@@ -94,7 +94,7 @@ def write_models(
         written = with_errors(written, head, *model.held_out(prepared))
         card.write(
             folder / f"{model.name}.safetensors",
-            with_committee_scale(written, head, valid),
+            with_committee_scale(written, head, Batches(valid.data, valid.order, device=device)),
             saved_weights(model.name, progress, prepared.config),
             {name: found.errors() for name, found in model.predictions.items()},
             knowledge[id(model.potential)],

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def force_factor(potential: Potential, head: str, source: Source, targets: Iterable[TargetBatch]) -> float:
-    """Root of the mean ratio of squared errors to variances, over the components of labelled forces.
+    """Root of the mean ratio of squared errors to variances, over the components of labelled forces; of a
+    few members of the ratio of their means, as the variance of some component is nearly 0 by chance.
 
     Args:
         potential: whose forces are judged, as derivatives of the energy.
@@ -31,7 +32,7 @@ def force_factor(potential: Potential, head: str, source: Source, targets: Itera
     Returns:
         A positive number; 1 where no forces are labelled, or none of them varies.
     """
-    total, count = 0.0, 0
+    errors, variances = 0.0, 0.0
     for target in targets:
         known = target.forces_mask[target.batch.structure] & target.free
         if not bool(known.any()):
@@ -40,8 +41,11 @@ def force_factor(potential: Potential, head: str, source: Source, targets: Itera
         slopes = potential.slopes(target.batch, partial(source.members, target.batch))
         with torch.no_grad():
             variance = source.spread(slopes).square()[known]
-            ratios = (found - target.forces)[known].square().to(variance.dtype)[variance > 0]
-            ratios = ratios / variance[variance > 0]
-        total, count = total + float(ratios.sum()), count + ratios.numel()
-    factor = (total / count) ** 0.5 if count else 0.0
+            square = (found - target.forces)[known].square().to(variance.dtype)
+            varying = variance > 0
+            square, variance = square[varying], variance[varying]
+            weights = torch.ones_like(variance) if source.few else 1 / variance
+        errors += float((weights * square).sum())
+        variances += float((weights * variance).sum())
+    factor = (errors / variances) ** 0.5 if variances else 0.0
     return factor if 0.0 < factor < float("inf") else 1.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from jmp_calc.errors import UsageError
 from jmp_calc.training import DataOptions, ModelOptions, TrainConfig
 from jmp_calc.training.batches.committee import CommitteeTurns
 from jmp_calc.training.config import LossConfig
-from jmp_calc.training.finetuning.committee import with_members
+from jmp_calc.training.finetuning import committee
+from jmp_calc.training.finetuning.committee import with_committee_scale, with_members
 from jmp_calc.training.finetuning.fitted_energies import missing_energies
 from jmp_calc.training.finetuning.prepare import prepare
 from jmp_calc.training.finetuning.start import make_start
@@ -35,6 +38,50 @@ def test_the_main_head_learns_from_all_frames_and_members_from_their_samples() -
     assert set(seen["b"]) != set(seen["c"])
     assert turns.head(7, 3, "a") == CommitteeTurns(40, ("b", "c"), seed=0).head(7, 3, "a")
     assert turns.head(40, 0, "replayed") == "replayed"
+
+
+def test_members_have_frames_as_often_as_their_samples() -> None:
+    turns = CommitteeTurns(200, ("b", "c", "d"), seed=0)
+    seen = np.zeros((4, 200))
+    for epoch in range(400):
+        for frame in range(200):
+            seen["abcd".index(turns.head(frame, epoch, "a")), frame] += 1 / 400
+    weights = np.random.default_rng([0, 1]).poisson(1.0, size=(3, 200))
+    usual = weights.sum(axis=0) <= 4  # of others the main head keeps a fifth
+    for number in (1, 2, 3):
+        shares = [seen[1:][weights == number][np.broadcast_to(usual, (3, 200))[weights == number]].mean()]
+        assert shares == pytest.approx([number / 6], abs=0.02)
+    assert seen[0].min() > 0.1
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_the_scale_of_perfect_members_is_one(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors and members are of one normal distribution; with two or three members the mean ratio of their
+    squares has no limit."""
+    rng = np.random.default_rng(count)
+
+    def drawn(potential, head, committee, target) -> np.ndarray:
+        sigma = rng.uniform(0.01, 0.03, 500)
+        return np.stack(
+            [(sigma * rng.normal(size=500)) ** 2, (sigma * rng.normal(size=(count, 500))).var(0, ddof=1)]
+        )
+
+    monkeypatch.setattr(committee, "_energy_squares", drawn)
+    monkeypatch.setattr(committee, "force_factor", lambda *_: 1.0)
+    potential = with_members(tiny_potential("new"), "new", count, seed=0, fresh=True)
+    batches = SimpleNamespace(all=lambda: [None])
+    monkeypatch.setattr(committee, "FORCE_EDGES", 0)
+    scaled = with_committee_scale(potential, "new", batches)
+    assert scaled.config.head("new").committee_scale == pytest.approx(1.0, abs=0.12)
+
+
+def test_kept_committees_lose_the_scale_that_another_network_had() -> None:
+    before = with_members(tiny_potential("old"), "old", 3, seed=0, fresh=True)
+    scaled = (replace(one, committee_scale=3.3, committee_force_factor=2.0) for one in before.config.heads)
+    config = replace(before.config, heads=tuple(scaled))
+    after = config.with_new_head(replace(config.head("old"), name="new"), ["old", "old-2", "old-3"])
+    old = after.head("old")
+    assert (old.committee, old.committee_scale, old.committee_force_factor) == ((), 1.0, 1.0)
 
 
 def test_members_differ_from_the_head_and_leave_it_alone() -> None:
