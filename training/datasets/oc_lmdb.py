@@ -7,6 +7,7 @@ Standard OC20 files hold adsorption energies, OC22 files totals. JMP needs total
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -163,7 +164,8 @@ def open_oc20(folder: Path, member: str, *, energy: EnergyKind = "total") -> Fra
     """
     part = choose(member, OC20_PARTS, "part of OC20")
     unpacked = (f"s2ef_train_{part}", f"s2ef_{part}")  # the archives hold a folder of their own name
-    place = _place(folder, (part, *(f"{name}/{name}" for name in unpacked), *unpacked))
+    names = (part, *(f"{name}/{name}" for name in unpacked), *unpacked)
+    place = _place(folder, part, OC20_PARTS, names)
     if place.is_dir() and not any(place.glob("*.lmdb")):
         return OC20Chunks(place)
     table = next(
@@ -183,7 +185,8 @@ def open_oc22(folder: Path, member: str) -> OCDatabase:
     """A part of OC22 (S2EF-total)."""
     part = choose(member, OC22_PARTS, "part of OC22")
     root = "s2ef_total_train_val_test_lmdbs/data/oc22/s2ef-total"
-    return OCDatabase(_place(folder, (part, f"s2ef-total/{part}", f"{root}/{part}")), "oc22")
+    names = (part, f"s2ef-total/{part}", f"{root}/{part}")
+    return OCDatabase(_place(folder, part, OC22_PARTS, names), "oc22")
 
 
 def read_references(path: Path) -> dict[str, float]:
@@ -199,8 +202,31 @@ def read_references(path: Path) -> dict[str, float]:
     return {str(key): float(value) for key, value in found.items()}
 
 
-def _place(folder: Path, names: tuple[str, ...]) -> Path:
-    return next((folder / name for name in names if (folder / name).exists()), folder)
+def _place(folder: Path, part: str, parts: tuple[str, ...], names: tuple[str, ...]) -> Path:
+    """The first of ``names`` below ``folder``, or ``folder`` (a file, too) where it has the name of this part.
+
+    Files do not say of which part they are: any other folder would be taken for every part.
+    """
+    inside = next((folder / name for name in names if (folder / name).exists()), None)
+    if inside is not None:
+        return inside
+    place = Path(os.path.abspath(folder))
+    own, above = _part_named(place.name, parts), _part_named(place.parent.name, parts)
+    # 2M/train and all/val_id are of the same program: train is that of the folder above.
+    if folder.exists() and part in ((own, above) if own in (None, "train") else (own,)):
+        return folder
+    state = "has none of " + ", ".join(dict.fromkeys(names)) if folder.exists() else "is not there"
+    raise BadInputError(
+        f"The part {part} was not found: {folder} {state}.",
+        where=str(folder),
+        hint=f"name the folder of its files {part}, and give it or the one that it is in with --data",
+    )
+
+
+def _part_named(name: str, parts: tuple[str, ...]) -> str | None:
+    """The part whose folder or file has this name."""
+    plain = name.removesuffix(".lmdb").removeprefix("s2ef_")
+    return next((part for part in parts if part in (plain, plain.removeprefix("train_"))), None)
 
 
 def _count(file: LmdbFile) -> int:

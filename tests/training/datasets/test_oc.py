@@ -23,8 +23,10 @@ from tests.training.helpers import oc_layouts
 
 
 def test_chunks_give_totals_raw_forces_tags_and_fixed_atoms(tmp_path: Path) -> None:
+    folder = tmp_path / "200K"
+    folder.mkdir()
     for number, count in ((0, 3), (10, 1), (2, 2)):
-        oc_layouts.write_chunk(tmp_path, number, count, packed=number != 10)
+        oc_layouts.write_chunk(folder, number, count, packed=number != 10)
     source = open_oc20(tmp_path, "200K")
     assert len(source) == 6
     assert [frame.source for frame in source] == ["0.extxyz.xz"] * 3 + ["2.extxyz.xz"] * 2 + ["10.extxyz"]
@@ -46,6 +48,37 @@ def test_chunks_are_found_where_the_archive_puts_them(tmp_path: Path, inside: st
     (tmp_path / inside).mkdir(parents=True)
     oc_layouts.write_chunk(tmp_path / inside, 0, 1)
     assert len(open_oc20(tmp_path, "val_id")) == 1
+    assert len(open_oc20(tmp_path / inside, "val_id")) == 1
+
+
+def test_files_are_not_taken_for_a_part_that_their_folder_does_not_name(tmp_path: Path) -> None:
+    """Else train and val_id would be the same frames."""
+    folder = tmp_path / "oc"
+    (folder / "2M" / "train").mkdir(parents=True)
+    (folder / "all" / "val_id").mkdir(parents=True)
+    for place in (folder, folder / "2M" / "train", folder / "all" / "val_id"):
+        oc_layouts.write_chunk(place, 0, 1)
+    for place, member in (
+        (folder, "train"),
+        (folder, "val_id"),
+        (folder / "2M" / "train", "val_id"),
+        (folder / "2M" / "train", "200K"),
+        (folder / "all" / "val_id", "all"),
+    ):
+        with pytest.raises(BadInputError, match=f"The part {member} was not found: .* has none of") as caught:
+            open_oc20(place, member)
+        assert f"s2ef_train_{member}" in str(caught.value) and "--data" in str(caught.value)
+    assert (
+        len(open_oc20(folder / "2M" / "train", "2M")) == len(open_oc20(folder / "2M" / "train", "train")) == 1
+    )
+    assert len(open_oc20(folder / "all" / "val_id", "val_id")) == 1
+    with pytest.raises(BadInputError, match="is not there"):
+        open_oc20(tmp_path / "elsewhere", "train")
+    oc_layouts.write_lmdb(tmp_path / "val_id.lmdb", [oc_layouts.record(0, new_layout=True, oc22=1)])
+    assert len(open_oc22(tmp_path / "val_id.lmdb", "val_id")) == 1
+    for place in (tmp_path, tmp_path / "val_id.lmdb"):
+        with pytest.raises(BadInputError, match="The part train was not found"):
+            open_oc22(place, "train")
 
 
 def test_a_chunk_and_its_packed_copy_do_not_count_double(tmp_path: Path) -> None:
@@ -172,8 +205,9 @@ def test_code_in_a_record_never_runs(tmp_path: Path) -> None:
             source[i]
         assert f"data.lmdb key {i}" in str(caught.value)
     (tmp_path / "oc20_ref.pkl").write_bytes(pickle.dumps({"random1": Evil(mark)}))
+    (tmp_path / "data.lmdb").rename(tmp_path / "2M.lmdb")
     with pytest.raises(BadInputError, match="names code"):
-        open_oc20(tmp_path, "2M")
+        open_oc20(tmp_path / "2M.lmdb", "2M")
     assert not mark.exists()
 
 
