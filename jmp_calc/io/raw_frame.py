@@ -159,13 +159,14 @@ def symmetric_matrix(value: np.ndarray, label: str, where: str) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)
 
 
-def atom_column(key: str, array: np.ndarray, where: str) -> np.ndarray:
-    """A column of an atom's numbers to which ASE gives a meaning, (N,) or (N, ...); tags as int64.
+def atom_column(key: str, array: np.ndarray, where: str, *, like: str | None = None) -> np.ndarray:
+    """A column of an atom's numbers to which ASE gives a meaning, or that is ``like`` such a one, (N,) or
+    (N, ...); tags as int64.
 
     BadInputError, with ``where``, for texts and for another number of columns, of what describes the
     structure also for what is not finite, and for tags that are not whole.
     """
-    column, widths = np.asarray(array), _WIDTHS[key]
+    column, widths = np.asarray(array), _WIDTHS[like or key]
     hint = "correct the column, or give it another name"
     if column.dtype.kind not in "fiub":
         text = str(next(iter(column.ravel()), ""))
@@ -179,7 +180,7 @@ def atom_column(key: str, array: np.ndarray, where: str) -> np.ndarray:
             f"The column {key!r} has {width} numbers for each atom, not {needed}.", where=where, hint=hint
         )
     column = column.reshape(len(column)) if width == 1 else column
-    if key not in _STRUCTURE:
+    if (like or key) not in _STRUCTURE:
         return column
     whole = column.astype(np.int64) if np.isfinite(column).all() else None
     if whole is None or (key == "tags" and (whole != column).any()):

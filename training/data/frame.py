@@ -40,7 +40,8 @@ class Frame:
     head: str | None = None
     """``head`` entry of the file, if any."""
     fixed: np.ndarray | None = None
-    """(N,) bool: atoms that the calculation held in place; None: not known or none."""
+    """(N,) bool: atoms that the calculation held in place, be it along one direction; None: not known or
+    none."""
     origin: str | None = None
     """Molecular graph (SMILES) or composition that a sampled frame was made from, where its file says it."""
     prototype: str | None = None

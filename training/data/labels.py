@@ -17,6 +17,7 @@ from jmp_calc.units import UnitKind
 from jmp_calc.unread import is_charged, state_given
 
 from .frame import Frame, LabelledSet
+from .held import held_atoms
 from .keys import AUTOMATIC, LabelKeys, available_keys, check_given, choose_keys, label_numbers, lookup
 from .label_units import LabelUnits, Scales
 from .raw import read_raw
@@ -185,6 +186,7 @@ def label_frame(
         index=raw.index,
         tags=None if tags is None else atom_column("tags", tags, where),
         head=_text(raw.info.get("head")),
+        fixed=held_atoms(raw, where),
         molecules=tuple(str(raw.info.get("molecules", "")).split()),
         origin=_text(raw.info.get("graph", raw.info.get("composition"))),
         prototype=_text(raw.info.get("prototype")),

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 def to_atoms(frame: Frame) -> Atoms:
     """ASE structure with the labels in an attached calculator; scalars, classes, vectors and origin in
-    ``info``."""
+    ``info``, atoms that were held in the column ``fixed``."""
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     atoms.info.update(config_type=frame.group, source=frame.source, source_index=frame.index)
+    if frame.fixed is not None:
+        atoms.arrays["fixed"] = frame.fixed
     labels: dict[str, Any] = {
         "energy": frame.energy,
         "forces": frame.forces,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.io.atomic import replacing
 from jmp_calc.io.write import write_extxyz
 
 from ..data.frame import Frame
@@ -54,20 +54,15 @@ def export(
     if frames is not None and frames < len(indices):
         indices = np.sort(np.random.default_rng(SEED).choice(indices, frames, replace=False))
     screen = Screen(on_bad, min_atoms)
-    written, temporary = 0, out.with_name(out.name + ".part")
-    stream = screen.frames(source[int(i)] for i in indices)
-    try:
+    written, stream = 0, screen.frames(source.readable(int(i)) for i in indices)
+    with replacing(out) as temporary:
         while chunk := [_atoms(frame) for frame in islice(stream, _CHUNK)]:
             write_extxyz(temporary, chunk, append=written > 0)
             written += len(chunk)
-        if written:
-            os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if not written:
-        raise BadInputError(
-            f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message()
-        )
+        if not written:
+            raise BadInputError(
+                f"No frame of {name} {member} is left.", where=str(source.path), hint=screen.message()
+            )
     return written, screen.message()
 
 
@@ -92,6 +87,4 @@ def _atoms(frame: Frame) -> object:
         atoms.info["identifier"] = frame.identifier
     if frame.tags is not None:
         atoms.set_tags(frame.tags)
-    if frame.fixed is not None:
-        atoms.arrays["fixed"] = frame.fixed
     return atoms

@@ -20,6 +20,7 @@ from jmp_calc.io.header import as_floats
 from jmp_calc.io.raw_frame import RawFrame, atom_column
 
 from ..data.frame import Frame
+from ..data.held import held_atoms
 from .base import FrameSource
 
 REFERENCE = "reference_energy"
@@ -130,11 +131,7 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
     forces = raw.arrays.get("forces")
     if forces is None:
         raise BadInputError("The frame has no forces.", where=f"{where} key forces")
-    movable, tags = raw.arrays.get("move_mask"), raw.arrays.get("tags")
-    fixed = None
-    if movable is not None:
-        free = atom_column("move_mask", movable, where).astype(bool)
-        fixed = np.logical_not(free.reshape(len(raw.numbers), -1).all(axis=1))
+    tags = raw.arrays.get("tags")
     try:
         energy = float(as_floats(raw.info["energy"]))
     except (ValueError, TypeError) as error:
@@ -151,7 +148,7 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
         source=chunk.name,
         index=raw.index,
         tags=None if tags is None else atom_column("tags", tags, where),
-        fixed=fixed,
+        fixed=held_atoms(raw, where),
         identifier=line.identifier,
         targets={REFERENCE: line.reference},
     )

@@ -203,7 +203,7 @@ def read_references(path: Path) -> dict[str, float]:
 
 
 def _place(folder: Path, part: str, parts: tuple[str, ...], names: tuple[str, ...]) -> Path:
-    """The first of ``names`` below ``folder``, or ``folder`` (a file, too) where it has the name of this part.
+    """The first of ``names`` below ``folder``, or ``folder`` (a file, too) where this part is its name.
 
     Files do not say of which part they are: any other folder would be taken for every part.
     """

@@ -67,16 +67,21 @@ def _energies(predictions: Predictions) -> dict[str, Shown]:
 
 
 def _forces(predictions: Predictions) -> dict[str, Shown]:
-    """Lengths of the difference of two vectors, of each atom, and their mean and largest by structure."""
+    """Lengths of the difference of two vectors, of each atom, and their mean and largest by structure; NaN of
+    atoms that were held."""
     if np.isnan(predictions.forces_true).all():
         return {}
     length = 1e3 * np.linalg.norm(predictions.forces - predictions.forces_true, axis=1)
     starts = np.cumsum(predictions.n_atoms) - predictions.n_atoms
-    mean = np.add.reduceat(length, starts) / predictions.n_atoms
+    known = ~np.isnan(predictions.forces_true).any(axis=1)
+    free = np.add.reduceat(known.astype(float), starts)
+    total = np.add.reduceat(np.where(known, length, 0.0), starts)
+    mean = np.divide(total, free, out=np.full(len(free), np.nan), where=free > 0)
+    largest = np.maximum.reduceat(np.where(known, length, -np.inf), starts)
     label = np.linalg.norm(predictions.forces_true, axis=1)
     return {
-        "mean force error": Shown(mean, "meV/Å", "mean over the atoms of |model - label|"),
-        "largest force error": Shown(np.maximum.reduceat(length, starts), "meV/Å", "of one atom"),
+        "mean force error": Shown(mean, "meV/Å", "mean over the free atoms of |model - label|"),
+        "largest force error": Shown(np.where(free > 0, largest, np.nan), "meV/Å", "of one free atom"),
         "force error of the atom": Shown(length, "meV/Å", "|model - label|", of="atom"),
         "force on the atom, label": Shown(label, "eV/Å", "length of the force", of="atom"),
     }

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 from ase.db import connect
 from ase.io import write
 
@@ -21,6 +21,9 @@ from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.data.raw import read_raw
+from jmp_calc.training.data.screen import Screen
+from jmp_calc.training.data.stream import LabelOptions, stream_labelled
+from jmp_calc.training.data.to_ase import write_frames
 from tests.training.helpers.xyz_text import CUBE, FORCES, ROWS, text, write_text
 
 
@@ -77,7 +80,33 @@ def test_forces_of_fixed_atoms_are_kept(tmp_path: Path, name: str) -> None:
     atoms = crystal()
     atoms.set_constraint(FixAtoms([0, 1]))
     write(tmp_path / name, atoms)
-    same(read_labelled(tmp_path / name).frames[0], atoms)
+    found = read_labelled(tmp_path / name).frames[0]
+    same(found, atoms)
+    assert found.fixed is not None and found.fixed.tolist() == [True, True, False, False]
+
+
+def test_held_atoms_are_known_by_every_route(tmp_path: Path) -> None:
+    """Errors of forces are those of free atoms; an atom that is held along one direction is not free."""
+    partly = crystal()
+    partly.set_constraint([FixAtoms([0]), FixCartesian(2, mask=(False, False, True))])
+    write(tmp_path / "a.traj", partly)
+    write(tmp_path / "a.extxyz", partly)
+    column = crystal()
+    column.arrays["fixed"] = np.array([True, False, True, False])
+    write(tmp_path / "b.extxyz", column)
+    numbers = crystal()
+    numbers.arrays["fixed"] = np.array([1, 0, 1, 0])
+    found = [read_labelled(tmp_path / name).frames[0] for name in ("a.traj", "a.extxyz", "b.extxyz")]
+    found += [read_labelled([atoms]).frames[0] for atoms in (partly, column, numbers)]
+    found += [next(iter(stream_labelled(tmp_path / "a.extxyz", LabelOptions(), Screen())))]
+    write_frames(tmp_path / "c.extxyz", found[:1])
+    found += read_labelled(tmp_path / "c.extxyz").frames
+    for frame in found:
+        assert frame.fixed is not None and frame.fixed.tolist() == [True, False, True, False]
+    assert read_labelled([crystal()]).frames[0].fixed is None
+    numbers.arrays["fixed"] = np.array(list("abab"))
+    with pytest.raises(BadInputError, match="column 'fixed' has 'a', which is no number"):
+        read_labelled([numbers])
 
 
 def npz(path: Path, **changes) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from jmp_calc.errors import BadInputError
@@ -17,6 +18,7 @@ from jmp_calc.training.batches.tasks import Task
 from jmp_calc.training.config import LossConfig
 from jmp_calc.training.evaluate import evaluate
 from jmp_calc.training.loss import loss_terms
+from jmp_calc.training.validation import view
 from jmp_calc.training.validation.metrics import Collector, Predictions
 from jmp_calc.zoo.container import ModelCard, save_model
 from tests.training.helpers.tiny import POLICY, emt_atoms, emt_file, emt_frames, tiny_model, tiny_potential
@@ -90,6 +92,27 @@ def test_forces_of_fixed_atoms_count_in_the_loss_and_not_in_the_errors() -> None
     assert large > 100.0 * small
     collector.add(prediction(float("nan")), target)
     assert collector.finish().errors().n_not_finite is None
+
+
+def test_evaluate_leaves_out_held_atoms_of_files_and_of_structures(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "tiny.safetensors")
+    free = emt_atoms(2)
+    held = [atoms.copy() for atoms in free]
+    for atoms, origin in zip(held, free, strict=True):
+        atoms.calc = origin.calc
+        atoms.set_constraint(FixAtoms([0, 1]))
+    write(tmp_path / "a.extxyz", held)  # the column move_mask
+    write(tmp_path / "a.traj", held)
+    everything = evaluate(free, model=tmp_path / "tiny.safetensors").predictions
+    rest = np.arange(everything.n_atoms.sum()) % 4 >= 2
+    expected = 1e3 * np.abs(everything.forces - everything.forces_true)[rest].mean()
+    for given in (tmp_path / "a.extxyz", tmp_path / "a.traj", held):
+        found = evaluate(given, model=tmp_path / "tiny.safetensors")
+        assert found.errors.forces_mae_mev_per_a == pytest.approx(expected, rel=1e-4)
+        length = 1e3 * np.linalg.norm(everything.forces - everything.forces_true, axis=1)[rest].reshape(2, 2)
+        shown = view.compared(found.predictions)
+        assert np.allclose(shown["mean force error"].values, length.mean(axis=1), rtol=1e-4)
+        assert np.allclose(shown["largest force error"].values, length.max(axis=1), rtol=1e-4)
 
 
 def test_evaluate_names_the_frames_whose_predictions_are_not_finite(tmp_path: Path) -> None:
