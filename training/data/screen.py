@@ -78,6 +78,11 @@ def find_fault(frame: Frame, max_force: float = MAX_FORCE) -> tuple[str, str] | 
         return "shape", f"The positions have shape {frame.positions.shape} for {n} atoms."
     if frame.forces is not None and frame.forces.shape != (n, 3):
         return "shape", f"The forces have shape {frame.forces.shape} for {n} atoms."
+    for name, column in (("tags", frame.tags), ("fixed", frame.fixed)):
+        if column is not None and column.shape != (n,):
+            return "shape", f"The column {name} has shape {column.shape} for {n} atoms."
+    if frame.stress is not None and frame.stress.shape != (3, 3):
+        return "shape", f"The stress has shape {frame.stress.shape}, not (3, 3)."
     if frame.energy is not None and not np.isfinite(frame.energy):
         return "energy not finite", f"The energy is {frame.energy}."
     if frame.forces is not None:
@@ -86,8 +91,10 @@ def find_fault(frame: Frame, max_force: float = MAX_FORCE) -> tuple[str, str] | 
         largest = float(np.linalg.norm(frame.forces, axis=1).max(initial=0.0))
         if largest > max_force:
             return "large force", f"A force of {largest:.4g} eV/Å is above {max_force:g} eV/Å."
-    for name, value in frame.targets.items():
-        if not np.isfinite(value):
+    if frame.stress is not None and not np.isfinite(frame.stress).all():
+        return "stress not finite", "The stress is not finite."
+    for name, value in (*frame.targets.items(), *frame.vectors.items()):
+        if not np.isfinite(value).all():
             return f"{name} not finite", f"The target {name} is {value}."
     try:
         refuse_unsound(frame)  # close atoms are judged below

@@ -59,13 +59,14 @@ class FrameSource(ABC):
         """(frames,) int64, known without building the frames."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self._readable(i) for i in range(len(self)))
+        return (self.readable(i) for i in range(len(self)))
 
     def take(self, indices: np.ndarray) -> tuple[Frame, ...]:
         """The frames at ``indices``, shape (n,)."""
-        return tuple(self._readable(int(i)) for i in indices)
+        return tuple(self.readable(int(i)) for i in indices)
 
-    def _readable(self, index: int) -> Frame:
+    def readable(self, index: int) -> Frame:
+        """One frame; BadInputError for whatever a damaged file makes of it."""
         with foreign(self.path):
             return self[index]
 

@@ -94,30 +94,44 @@ class Tables:
         )
 
 
+class DoesNotFitError(BadInputError):
+    """One frame has a value that the layout cannot hold; others may fit."""
+
+
 def encode(frame: Frame, tables: Tables) -> bytes:
-    """The record of a frame; BadInputError for values that the layout cannot hold (tags, numbers, infinite
-    f32)."""
+    """The record of a frame.
+
+    DoesNotFitError for values that the layout cannot hold (tags, numbers, infinite f32); BadInputError for
+    labels that no record has (classes, vectors).
+    """
+    for kind, labels in (("class", frame.classes), ("vector", frame.vectors)):
+        for name in labels:
+            raise BadInputError(
+                f"The label {name!r} is a {kind}, which a record set cannot hold.",
+                where=frame.where,
+                hint="train on the files themselves with --target",
+            )
     flags = _CELL * bool(np.any(frame.cell))
     flags |= sum(flag for flag, periodic in zip(_PERIODIC, frame.pbc.tolist(), strict=True) if periodic)
     parts: list[bytes] = []
 
-    def add(flag: int, value: Any, kind: str) -> None:
+    def add(flag: int, label: str, value: Any, kind: str) -> None:
         nonlocal flags
         if value is not None:
             flags |= flag
-            parts.append(_bytes(value, kind, frame.where))
+            parts.append(_bytes(value, label, kind, frame.where))
 
     identifier = None if frame.identifier is None else frame.identifier.encode()
-    add(_ENERGY, frame.energy, "<f8")
-    add(0, frame.cell if flags & _CELL else None, "<f8")
-    add(0, list(frame.targets.values()) or None, "<f8")
-    add(0, frame.positions, "<f4")
-    add(_FORCES, frame.forces, "<f4")
-    add(_STRESS, frame.stress, "<f4")
-    add(0, [tables.targets.number(name) for name in frame.targets] or None, "<u2")
-    add(_TAGS, frame.tags, "<i2")
-    add(0, frame.numbers, "u1")
-    add(_FIXED, None if frame.fixed is None else np.packbits(frame.fixed), "u1")
+    add(_ENERGY, "energy", frame.energy, "<f8")
+    add(0, "cell", frame.cell if flags & _CELL else None, "<f8")
+    add(0, "targets", list(frame.targets.values()) or None, "<f8")
+    add(0, "positions", frame.positions, "<f4")
+    add(_FORCES, "forces", frame.forces, "<f4")
+    add(_STRESS, "stress", frame.stress, "<f4")
+    add(0, "target names", [tables.targets.number(name) for name in frame.targets] or None, "<u2")
+    add(_TAGS, "tags", frame.tags, "<i2")
+    add(0, "atomic numbers", frame.numbers, "u1")
+    add(_FIXED, "fixed", None if frame.fixed is None else np.packbits(frame.fixed), "u1")
     if identifier is not None:
         flags |= _IDENTIFIER
         parts.append(identifier)
@@ -137,7 +151,7 @@ def encode(frame: Frame, tables: Tables) -> bytes:
             frame.index,
         )
     except struct.error as error:
-        raise BadInputError(f"The frame does not fit into a record: {error}.", where=frame.where) from error
+        raise DoesNotFitError(f"The frame does not fit into a record: {error}.", where=frame.where) from error
     body = header[4:] + b"".join(parts)
     return struct.pack("<I", zlib.crc32(body)) + body
 
@@ -191,8 +205,8 @@ def decode(data: bytes, tables: Tables, where: str) -> Frame:
     )
 
 
-def _bytes(value: Any, kind: str, where: str) -> bytes:
-    """Little-endian bytes; BadInputError if a number does not survive the conversion."""
+def _bytes(value: Any, label: str, kind: str, where: str) -> bytes:
+    """Little-endian bytes; DoesNotFitError, naming the label, if a number does not survive the conversion."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
@@ -202,9 +216,10 @@ def _bytes(value: Any, kind: str, where: str) -> bytes:
         converted = array.astype(kind)
         kept = bool((converted == array).all())
     if not kept:
-        raise BadInputError(
-            f"A value does not fit into a record ({array.dtype} to {kind}).",
+        raise DoesNotFitError(
+            f"A value of the {label} does not fit into a record ({array.dtype} to {kind}).",
             where=where,
-            hint="atomic numbers up to 255, tags between -32768 and 32767, finite labels",
+            hint="atomic numbers up to 255, tags between -32768 and 32767, finite labels; --on-bad skip leaves "
+            "such frames out",
         )
     return converted.tobytes()

@@ -112,7 +112,7 @@ class _Range:
         data = self.data
         source, indices = open_part(data.name, data.member, data.folder, data.part, data.split)
         for done in range(self.start, self.stop):
-            frame = source[int(indices[done])]
+            frame = source.readable(int(indices[done]))
             position((done - self.start) / (self.stop - self.start))
             if screen.accepts(frame):
                 yield frame

@@ -17,6 +17,7 @@ from jmp_calc.io.progress import duration
 
 from ..data.frame import Frame
 from ..data.screen import Screen
+from .format import DoesNotFitError
 from .writer import ShardWriter, WrittenShard
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ def _write(
     writer = ShardWriter(folder, number)
     try:
         for frame in share.frames(own, position):
-            writer.add(frame)
+            try:
+                writer.add(frame)
+            except DoesNotFitError:
+                if own.on_bad == "fail":
+                    raise
+                own.counts["does not fit into a record"] += 1
+                continue
             if time.monotonic() - told > _TELL_EVERY:
                 told = time.monotonic()
                 tell(writer.sums.count, read)

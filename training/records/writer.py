@@ -126,8 +126,15 @@ class RecordWriter:
 
     def __init__(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """UsageError if ``folder`` exists and is not an earlier record set that ``overwrite`` allows to
-        replace."""
-        self.folder = Path(folder)
+        replace, or holds the working directory."""
+        place = Path(folder).resolve()
+        if Path.cwd().is_relative_to(place):
+            raise UsageError(
+                f"A record set replaces its folder, and {place} holds the working directory.",
+                where=str(folder),
+                hint="choose another -o DIR, such as records/NAME",
+            )
+        self.folder = place if Path(folder).name == ".." else Path(folder)
         self.part = self.folder.with_name(self.folder.name + ".part")
         self._shard: ShardWriter | None = None
         self._stack = ExitStack()
@@ -200,15 +207,22 @@ class RecordWriter:
         return RecordSet(self.folder)
 
     def _publish(self) -> None:
-        """Rename the part folder; an older set is out of the way for a moment only."""
+        """Rename the part folder; an older set is out of the way for a moment only, and comes back if that
+        fails."""
         (self.part / LOCK_NAME).unlink(missing_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}.", dir=self.folder.parent))
+        earlier = aside / self.folder.name
         try:
             if self.folder.exists():
-                os.replace(self.folder, aside / self.folder.name)
+                os.replace(self.folder, earlier)
             os.replace(self.part, self.folder)
+        except BaseException:
+            if earlier.exists() and not self.folder.exists():
+                os.replace(earlier, self.folder)
+            raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            if self.folder.exists() or not earlier.exists():
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_target(folder: Path, overwrite: bool) -> None:

@@ -270,6 +270,7 @@ def test_export_leaves_nothing_behind_when_a_frame_is_bad(tmp_path: Path) -> Non
     forces[3, 0, 0] = np.inf
     positions[5, 1] = positions[5, 0] + 0.1
     (tmp_path / "d").mkdir()
+    (tmp_path / "out.extxyz.part").write_text("another file")
     np.savez(
         tmp_path / "d" / "rmd17_uracil.npz",
         nuclear_charges=springs.numbers,
@@ -281,12 +282,14 @@ def test_export_leaves_nothing_behind_when_a_frame_is_bad(tmp_path: Path) -> Non
     done = run(*words)
     assert done.exit_code == 4
     assert "rmd17_uracil.npz frame 3" in done.output and "--on-bad skip" in done.output
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d", "out.extxyz.part"]
     done = run(*words, "--on-bad", "skip")
+    assert (tmp_path / "out.extxyz.part").read_text() == "another file"
     assert done.exit_code == 0, done.output
     assert "2 frames left out: 1 close atoms, 1 force not finite" in done.output
     assert len(read(tmp_path / "out.extxyz", ":")) == 4
     assert run(*words, "--min-atoms", 7, "--overwrite").exit_code == 4  # nothing is left
+    assert len(read(tmp_path / "out.extxyz", ":")) == 4
 
 
 def test_checks_name_what_is_wrong() -> None:

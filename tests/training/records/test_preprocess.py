@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,16 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.training.data.keys import LabelKeys
 from jmp_calc.training.data.label_units import LabelUnits
 from jmp_calc.training.data.labels import read_labelled
-from jmp_calc.training.data.screen import Screen
+from jmp_calc.training.data.screen import Screen, find_fault
 from jmp_calc.training.data.sources import find_files
 from jmp_calc.training.data.stream import LabelOptions, stream_labelled
+from jmp_calc.training.datasets.export import export
 from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, preprocess
 from jmp_calc.training.records.record_set import RecordSet
 from jmp_calc.training.records.shares import Progress
 from tests.training.helpers.hdf5_layouts import write_ani1x
 from tests.training.helpers.layouts import write_rmd17
-from tests.training.helpers.oc_layouts import record, write_lmdb
+from tests.training.helpers.oc_layouts import record, write_chunk, write_lmdb
 from tests.training.helpers.tiny import emt_atoms, emt_file
 
 
@@ -110,6 +112,39 @@ def test_small_and_bad_frames_are_counted(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="energy"):
         preprocess(FileInputs((path,)), tmp_path / "other", say=quiet)
     assert not (tmp_path / "other").exists()
+
+
+def test_labels_that_no_record_can_hold_are_named_or_counted(tmp_path: Path) -> None:
+    frames = emt_atoms(5)
+    frames[1].calc.results["stress"] = np.full(6, np.nan)
+    for atoms, tag in zip(frames, (1, 1, 40_000, 1, 1), strict=True):
+        atoms.set_tags([tag] * 4)
+        atoms.calc = SinglePointCalculator(atoms, **atoms.calc.results)
+    write(tmp_path / "a.extxyz", frames)
+    inputs = FileInputs((tmp_path / "a.extxyz",))
+    with pytest.raises(BadInputError, match="The stress is not finite.*a.extxyz frame 1.*--on-bad skip"):
+        preprocess(inputs, tmp_path / "set", say=quiet)
+    write(tmp_path / "b.extxyz", frames[2])
+    with pytest.raises(BadInputError, match="of the tags does not fit into a record.*b.extxyz frame 0"):
+        preprocess(FileInputs((tmp_path / "b.extxyz",)), tmp_path / "set", say=quiet)
+    records = preprocess(inputs, tmp_path / "set", on_bad="skip", say=quiet)
+    assert [frame.index for frame in records] == [0, 3, 4]
+    assert records.info.left_out == {"stress not finite": 1, "does not fit into a record": 1}
+
+
+def test_faults_of_stress_and_vectors_are_found(tmp_path: Path) -> None:
+    frame = read_labelled(emt_atoms(1)).frames[0]
+    assert find_fault(frame) is None
+    for changes, fault in (
+        ({"stress": np.full((3, 3), np.inf)}, ("stress not finite", "The stress is not finite.")),
+        ({"stress": np.zeros(6)}, ("shape", "The stress has shape (6,), not (3, 3).")),
+        ({"tags": np.zeros(3, int)}, ("shape", "The column tags has shape (3,) for 4 atoms.")),
+        (
+            {"vectors": {"dipole": np.array([0, np.nan, 0])}},
+            ("dipole not finite", "The target dipole is [ 0. nan  0.]."),
+        ),
+    ):
+        assert find_fault(replace(frame, **changes)) == fault  # type: ignore[arg-type]
 
 
 def test_label_that_changes_its_key_within_a_file_is_an_error(tmp_path: Path) -> None:
@@ -199,6 +234,19 @@ def test_open_catalyst_records_keep_tags_fixed_atoms_and_names(tmp_path: Path) -
     (folder / "data.0000.lmdb").write_bytes(data[: len(data) // 2])
     with pytest.raises(BadInputError, match="cut off"):
         preprocess(data_set("oc22", "train", tmp_path, "all", None), tmp_path / "other", say=quiet)
+
+
+def test_odd_damage_of_a_data_set_is_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "2M"
+    folder.mkdir()
+    write_chunk(folder, 0, 1, packed=False)
+    path = folder / "0.extxyz"
+    path.write_text(path.read_text().replace("tags:I:1", "tags:S:1").replace(" T 1 ", " T surface "))
+    with pytest.raises(BadInputError, match="2M cannot be read: .*surface"):
+        preprocess(data_set("oc20", "2M", tmp_path, "all", None), tmp_path / "set", say=quiet)
+    with pytest.raises(BadInputError, match="2M cannot be read: .*surface"):
+        export("oc20", "2M", tmp_path, tmp_path / "out.extxyz")
+    assert [path.name for path in tmp_path.iterdir()] == ["2M"]
 
 
 def test_files_of_a_folder(tmp_path: Path) -> None:

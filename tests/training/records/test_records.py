@@ -19,7 +19,7 @@ from jmp_calc.errors import BadInputError, UsageError
 from jmp_calc.io.lmdb import LmdbFile
 from jmp_calc.training.data.frame import Frame
 from jmp_calc.training.records import writer as record_writer
-from jmp_calc.training.records.format import Tables, decode, encode
+from jmp_calc.training.records.format import DoesNotFitError, Tables, decode, encode
 from jmp_calc.training.records.record_set import RecordSet, record_key
 from jmp_calc.training.records.writer import RecordWriter, ShardWriter
 from tests.training.helpers.tiny import emt_frames
@@ -125,12 +125,22 @@ def test_layout_is_the_documented_one() -> None:
         {"energy": float("nan")},
         {"forces": np.full((2, 3), np.nan)},
         {"forces": np.full((2, 3), 1e40)},
+        {"stress": np.full((3, 3), np.nan)},
         {"index": -1},
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(BadInputError, match="fit into a record"):
+    label = {"numbers": "atomic numbers", "index": "frame"}.get(name := next(iter(changes)), name)
+    with pytest.raises(
+        DoesNotFitError, match=f"The frame does not|of the {label} does not fit into a record"
+    ):
         encode(replace(molecule([1, 1], -1.0), **changes), Tables())  # type: ignore[arg-type]
+
+
+def test_labels_that_no_record_has_are_refused_by_name() -> None:
+    for changes in ({"classes": {"phase": "fcc"}}, {"vectors": {"dipole": np.ones(3)}}):
+        with pytest.raises(BadInputError, match="The label '(phase|dipole)' is a (class|vector)"):
+            encode(replace(molecule([1, 1], -1.0), **changes), Tables())  # type: ignore[arg-type]
 
 
 def test_every_damaged_byte_is_noticed() -> None:
@@ -303,6 +313,47 @@ def test_remains_of_a_killed_run_are_not_a_set_and_are_replaced(tmp_path: Path) 
         RecordSet(tmp_path / "set.part")
     assert len(made(tmp_path / "set", emt_frames(3))) == 3
     assert not (tmp_path / "set.part").exists()
+
+
+@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_set_that_is_not_replaced_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int, when: str
+) -> None:
+    """Interrupted before or after one of the two renames: the old set is there, or the new one."""
+    made(tmp_path / "set", emt_frames(2))
+    calls = 0
+
+    def replace_once(source: Path, target: Path) -> None:
+        nonlocal calls
+        if not Path(source).is_dir():
+            Path(source).rename(target)
+            return
+        calls += 1
+        if calls != call or when == "after":
+            source.rename(target)
+        if calls == call:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(record_writer.os, "replace", replace_once)
+    with pytest.raises(KeyboardInterrupt), RecordWriter(tmp_path / "set", overwrite=True) as writer:
+        writer.add(emt_frames(1)[0])
+        writer.finish()
+    assert len(RecordSet(tmp_path / "set")) == (1 if (call, when) == (2, "after") else 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_working_directory_is_never_renamed_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (".", "..", "/", "", "below/..", tmp_path / "here"):
+        with pytest.raises(UsageError, match="holds the working directory.*records/NAME"):
+            RecordWriter(folder)
+    assert len(made(tmp_path / "here" / "below" / ".", emt_frames(1))) == 1
+    (tmp_path / "other" / "inside").mkdir(parents=True)
+    assert (tmp_path / "other" / "inside" / "..").resolve().name == "other"
+    with pytest.raises(UsageError, match="exists and is not a record set"):
+        RecordWriter(tmp_path / "other" / "inside" / "..")
 
 
 def test_only_record_sets_are_replaced(tmp_path: Path) -> None:
