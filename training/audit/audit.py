@@ -296,15 +296,14 @@ def _duplicates(train: Sequence[Frame], valid: Sequence[Frame], test: Sequence[F
 def _repeated(frames: Sequence[Frame]) -> list[tuple[int, int]]:
     """Later copies of a frame and the first occurrence, literally equal to 1e-4 Å in the same order of
     atoms."""
+
+    def rounded(values: np.ndarray) -> bytes:
+        return (np.round(values, 4) + 0.0).tobytes()  # -0.0 is zero, too
+
     first: dict[bytes, int] = {}
     pairs = []
     for i, frame in enumerate(frames):
-        key = (
-            frame.numbers.tobytes()
-            + np.round(frame.positions, 4).tobytes()
-            + np.round(frame.cell, 4).tobytes()
-            + frame.pbc.tobytes()
-        )
+        key = frame.numbers.tobytes() + rounded(frame.positions) + rounded(frame.cell) + frame.pbc.tobytes()
         if first.setdefault(key, i) != i:
             pairs.append((i, first[key]))
     return pairs

@@ -46,6 +46,9 @@ TASKS = {
     "mp_is_metal": Task("is_metal", "0 or 1", 106_113),
 }
 
+STRATIFIED = ("mp_is_metal",)
+"""Tasks of classes, whose published folds have the same share of every class."""
+
 
 def open_matbench(folder: Path, member: str, *, complete: bool = True) -> CrystalFrames:
     """All crystals of ``matbench_<task>.json.gz``, in row order, read row by row.
@@ -84,7 +87,8 @@ def split_matbench(source: FrameSource, folder: Path, member: str, split: str = 
     validate.
 
     The folds come from ``matbench_v0.1_validation.json`` where it lies beside the data, else from the rule
-    that made it (five shuffled folds over row order with seed 18012019).
+    that made it (five shuffled folds over row order with seed 18012019). Those of classes were stratified:
+    without the file BadInputError.
     """
     fold = int(choose(split, SPLITS, "fold of MatBench").removeprefix("fold-"))
     name = choose(member.removeprefix("matbench_"), tuple(TASKS), "MatBench task")
@@ -93,6 +97,12 @@ def split_matbench(source: FrameSource, folder: Path, member: str, split: str = 
     if path.is_file():
         train, test = _published_fold(path, name, fold, len(source))
         origin = path.name
+    elif name in STRATIFIED:
+        raise BadInputError(
+            f"The published folds of {name} are stratified by class, and {path.name} is not there.",
+            where=str(path),
+            hint="put that file (of the Python package matbench) beside the data",
+        )
     else:
         train, test = kfold(len(source), fold)
         origin = f"KFold(5, shuffle, seed {FOLD_SEED}); {path.name} is not there to confirm it"

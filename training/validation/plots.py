@@ -27,6 +27,14 @@ MAX_POINTS = 4000
 """Points per panel; more make the file heavy and show nothing new."""
 
 
+def drawn_points(count: int) -> np.ndarray:
+    """Numbers of at most ``MAX_POINTS`` of ``count`` points, the same in every run: even strides would show one
+    component of forces only."""
+    if count <= MAX_POINTS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, MAX_POINTS, replace=False))
+
+
 @drawn("The parity plot")
 def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str) -> None:
     """Predicted against true energies (per atom, shifted to their mean), forces and stresses of each set, or
@@ -43,10 +51,10 @@ def plot_parity(path: Path, predictions: Mapping[str, Predictions], target: str)
     for axes, (title, series) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels):
         for name, true, predicted in series:
             mae = float(np.abs(predicted - true).mean()) if len(true) else math.nan
-            step = max(1, len(true) // MAX_POINTS)
+            shown = drawn_points(len(true))
             axes.plot(
-                true[::step],
-                predicted[::step],
+                true[shown],
+                predicted[shown],
                 ".",
                 ms=3,
                 alpha=0.5,

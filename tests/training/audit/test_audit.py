@@ -226,6 +226,12 @@ def test_same_geometry_with_another_energy() -> None:
     assert "contradicting_labels" in codes(report) and "repeated_frames" in codes(report, "warning")
 
 
+def test_copies_are_equal_whatever_the_sign_of_their_zeros() -> None:
+    first = replace(MOLECULES[0], positions=np.where(np.arange(3) == 2, 1e-6, MOLECULES[0].positions))
+    second = replace(first, positions=first.positions * [1.0, 1.0, -1.0], cell=-0.0 * first.cell)
+    assert "repeated_frames" in codes(run((first, *MOLECULES[1:], second)), "warning")
+
+
 def test_signature_is_invariant_and_tells_arrangements_apart() -> None:
     rng = np.random.default_rng(2)
     frame = CRYSTALS[0]

@@ -59,6 +59,18 @@ def test_matbench_published_folds_win(tmp_path: Path) -> None:
         split_matbench(source, tmp_path, "dielectric", "fold-2")
 
 
+def test_folds_of_classes_are_those_of_the_published_file_only(tmp_path: Path) -> None:
+    """They are stratified: shuffled folds over row order would be others."""
+    scalar_layouts.write_matbench(tmp_path, "mp_is_metal", "is_metal", 10, [True, False] * 5)
+    source = open_matbench(tmp_path, "mp_is_metal", complete=False)
+    with pytest.raises(BadInputError, match="stratified by class, and matbench_v0.1_validation.json is not"):
+        split_matbench(source, tmp_path, "mp_is_metal")
+    names = [frame.identifier or "" for frame in source]
+    folds = scalar_layouts.write_matbench_folds(tmp_path, "mp_is_metal", names)
+    parts = split_matbench(source, tmp_path, "mp_is_metal")
+    assert [names[i] for i in parts.test] == folds["fold_0"]["test"]
+
+
 def test_folds_cover_everything_once() -> None:
     tests = [kfold(13, fold)[1] for fold in range(5)]
     assert sorted(np.concatenate(tests).tolist()) == list(range(13))

@@ -12,7 +12,14 @@ import pytest
 
 from jmp_calc.training.validation.history import TASKS, Row
 from jmp_calc.training.validation.metrics import Predictions
-from jmp_calc.training.validation.plots import plot_confusion, plot_losses, plot_parity, plot_tasks
+from jmp_calc.training.validation.plots import (
+    MAX_POINTS,
+    drawn_points,
+    plot_confusion,
+    plot_losses,
+    plot_parity,
+    plot_tasks,
+)
 from tests.extras import reason
 
 pytest.importorskip("matplotlib", reason=reason("train"))
@@ -55,6 +62,13 @@ def test_parity_has_a_panel_for_what_has_labels(tmp_path: Path, scalar: float, c
         tmp_path / "parity.svg", {"valid": predictions(scalar), "test": predictions(scalar)}, "gap (eV)"
     )
     assert panels(tmp_path / "parity.svg") == count
+
+
+def test_all_components_of_many_forces_are_drawn() -> None:
+    assert drawn_points(MAX_POINTS).tolist() == list(range(MAX_POINTS))
+    chosen = drawn_points(9 * MAX_POINTS)
+    assert len(set(chosen.tolist())) == MAX_POINTS and (drawn_points(9 * MAX_POINTS) == chosen).all()
+    assert np.bincount(chosen % 3) / MAX_POINTS == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
 def test_classes_are_a_table_for_each_set(tmp_path: Path) -> None:
