@@ -24,6 +24,7 @@ from jmp_calc.machine.device import free_memory
 from jmp_calc.model.cost import GraphCounts
 
 from ..config import TrainConfig
+from ..finetuning.forgetting import AT_VALIDATIONS
 
 if TYPE_CHECKING:
     from jmp_calc.machine.speed import Machine
@@ -76,6 +77,10 @@ class RunCost:
     evaluated at every validation."""
     test_s: float
     """Seconds of the test frames, which are evaluated twice."""
+    retained_s: float
+    """Seconds of all retained frames, which are evaluated before and after training."""
+    retained_few_s: float
+    """Seconds of those of them that are evaluated at every validation."""
     started_s: float
     """Seconds that reading, graphs and probes have taken, as they will in the run."""
     n_steps: int
@@ -136,7 +141,9 @@ class RunCost:
             "atoms, "
             f"{self.edges:.0f} edges on average; {where})",
             f"validation: about {self.valid_s:.2g} s"
-            + (f"; test: {self.test_s:.2g} s, twice" if self.test_s else ""),
+            + (f", and {self.retained_few_s:.2g} s of retained frames" if self.retained_s else "")
+            + (f"; test: {self.test_s:.2g} s, twice" if self.test_s else "")
+            + (f"; all retained frames: {self.retained_s:.2g} s, twice" if self.retained_s else ""),
             f"memory: about {memory}{again}; {free}: {verdict}",
             f"in all: {end}, about {self.n_steps} steps and {self.n_validations} validations at most, "
             f"after {self.started_s:.0f} s of reading and graphs",
@@ -152,6 +159,7 @@ def run_cost(
     valid: Batches,
     test: Batches | None,
     *,
+    retained: Sequence[Batches] = (),
     device: torch.device,
     dtype: torch.dtype,
     machine: Machine,
@@ -165,6 +173,7 @@ def run_cost(
         schedule: what it does.
         model: network with the heads of the run.
         train, valid, test: its batches (test: None or empty for none).
+        retained: all frames of each retained set.
         device: where the network is evaluated.
         dtype: of the network.
         machine: probes with ``threads`` threads, those of each process.
@@ -192,11 +201,21 @@ def run_cost(
         0.0 if batches is None else _evaluation_s(batches, model, config, dtype, machine, sharers)
         for batches in (valid, test)
     )
-    n_steps, n_validations, total, time_decides = _length(schedule, step_s, valid_s, test_s, started_s)
+    # Under old heads, of about the cost of the new one.
+    retained_s = [_evaluation_s(batches, model, config, dtype, machine, sharers) for batches in retained]
+    few_s = sum(
+        seconds * min(batches.n_structures, AT_VALIDATIONS) / batches.n_structures
+        for seconds, batches in zip(retained_s, retained, strict=True)
+    )
+    n_steps, n_validations, total, time_decides = _length(
+        schedule, step_s, valid_s, test_s, (sum(retained_s), few_s), started_s
+    )
     return RunCost(
         step_s=step_s,
         valid_s=valid_s,
         test_s=test_s,
+        retained_s=sum(retained_s),
+        retained_few_s=few_s,
         started_s=started_s,
         n_steps=n_steps,
         n_validations=n_validations,
@@ -277,14 +296,22 @@ def _evaluation_s(
 
 
 def _length(
-    schedule: RunSchedule, step_s: float, valid_s: float, test_s: float, started_s: float
+    schedule: RunSchedule,
+    step_s: float,
+    valid_s: float,
+    test_s: float,
+    retained_s: tuple[float, float],
+    started_s: float,
 ) -> tuple[int, int, float, bool]:
-    """Steps, validations, seconds, and whether the time limit decides; the report comes after the limit."""
-    config = schedule.config
+    """Steps, validations, seconds, and whether the time limit decides; the report comes after the limit.
+
+    ``retained_s``: of all retained frames, and of those at a validation.
+    """
+    (all_s, few_s), config = retained_s, schedule.config
     interval = config.validate_every or schedule.steps_per_epoch * schedule.epochs_per_validation
-    both_s = valid_s if config.optim.ema_decay is None else 2 * valid_s
-    # Before the loop: the test frames; one validation before the first step and one at the end.
-    fixed, report = started_s + test_s + valid_s + both_s, valid_s + test_s
+    both_s = few_s + (valid_s if config.optim.ema_decay is None else 2 * valid_s)
+    # Before the loop: test and retained frames; one validation before the first step and one at the end.
+    fixed, report = started_s + test_s + all_s + few_s + valid_s + both_s, valid_s + test_s + all_s
     per_step = step_s + both_s / interval
     steps, time_decides = schedule.total_steps, False
     if config.max_time is not None:

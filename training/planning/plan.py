@@ -25,7 +25,7 @@ from ..distributed.cpu_pool import check_processes
 from ..distributed.world import World
 from ..finetuning.batches import evaluation_batches, training_batches
 from ..finetuning.earlier import EarlierSet, EarlierTask, possible_heads
-from ..finetuning.forgetting import AT_VALIDATIONS
+from ..finetuning.forgetting import AT_VALIDATIONS, retained
 from ..finetuning.network import check_old_head, kept_heads, network_for, new_head, with_layers
 from ..finetuning.options import OLD_HEADS, ModelOptions
 from ..finetuning.prepare import Prepared
@@ -95,9 +95,10 @@ def plan_finetune(prepared: Prepared, where: Machines) -> Plan:
         evaluation_batches(frames, network, begun, prepared.config, cpu, alone)
         for frames in (prepared.valid, prepared.test)
     )
-    retained = sum(min(len(item.frames), AT_VALIDATIONS) for item in prepared.retained)
-    batches = train, valid, test
-    plan = _planned(network, prepared.config, batches, begun.fixed_heads, retained, where, prepared.began)
+    watched = [_bound(item, network.config) for item in prepared.retained]
+    found = retained(watched, network.config, prepared.config, cpu, alone, few=False)
+    batches = train, valid, test, [item.batches for item in found]
+    plan = _planned(network, prepared.config, batches, begun.fixed_heads, where, prepared.began)
     return dataclasses.replace(plan, messages=tuple(messages))
 
 
@@ -113,19 +114,19 @@ def plan_pretrain(
     cpu = torch.device("cpu")
     train = pretraining_batches(sets, recipe, network, cpu, 0)
     valid = validation_batches(few, recipe, network, cpu)
-    return _planned(network, config, (train, valid, None), (), 0, where, began)
+    return _planned(network, config, (train, valid, None, []), (), where, began)
 
 
 def _planned(
     network: Potential,
     config: TrainConfig,
-    batches: tuple[Batches, Batches, Batches | None],
+    batches: tuple[Batches, Batches, Batches | None, Sequence[Batches]],
     fixed_heads: tuple[str, ...],
-    retained: int,
     where: Machines,
     began: float,
 ) -> Plan:
-    train, valid, test = batches
+    train, valid, test, watched = batches
+    n_watched = sum(min(item.n_structures, AT_VALIDATIONS) for item in watched)
     device, dtype = choose_device(where.device), choose_dtype(where.dtype)
     check_combination(config, World(size=where.devices), dtype)
     check_processes(config.processes, {device.type})
@@ -140,7 +141,7 @@ def _planned(
         train.n_structures,
         train.n_steps(0),
         total_steps(train, config),
-        validation_interval(config, train.n_structures, valid.n_structures, retained),
+        validation_interval(config, train.n_structures, valid.n_structures, n_watched),
     )
     threads = 1 if config.processes > 1 else torch.get_num_threads()
     cost = run_cost(
@@ -149,6 +150,7 @@ def _planned(
         train,
         valid,
         test,
+        retained=watched,
         device=device,
         dtype=dtype,
         machine=_probed(device, dtype, threads),

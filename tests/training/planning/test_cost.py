@@ -39,11 +39,17 @@ def batches(count: int, size: int) -> Batches:
 
 
 def cost(
-    config: TrainConfig = CONFIG, *, total: int | None = 50, sharers: int = 1, started_s: float = 0.0
+    config: TrainConfig = CONFIG,
+    *,
+    total: int | None = 50,
+    sharers: int = 1,
+    started_s: float = 0.0,
+    retained: int = 0,
 ) -> RunCost:
     network, train = tiny_potential(), batches(10, 2)
     graphs = FrameGraphs(FRAMES[:3], POLICY, Task("old"))
     valid = Batches(graphs, Fixed(graphs.sizes, max_edges=10**6))
+    many = FrameGraphs(FRAMES[:1] * retained, POLICY, Task("old"))
     weights = sum(p.numel() for p in network.parameters())
     schedule = RunSchedule(config, rate_groups(network, config), weights, 10, train.n_steps(0), total, 1)
     return run_cost(
@@ -52,6 +58,7 @@ def cost(
         train,
         valid,
         None,
+        retained=[Batches(many, Fixed(many.sizes, max_edges=10**6))] if retained else [],
         device=CPU,
         dtype=torch.float32,
         machine=MACHINE,
@@ -82,6 +89,15 @@ def test_a_step_is_some_calls_and_a_run_is_its_steps_and_validations() -> None:
     # first step and for the report.
     assert found.n_steps == 50 and found.n_validations == 12 and not found.time_decides
     assert found.total_s == pytest.approx(7.0 + 50 * found.step_s + 24 * found.valid_s)
+
+
+def test_retained_frames_are_evaluated_at_both_ends_and_some_at_every_validation() -> None:
+    found, without = cost(retained=400), cost()
+    assert without.retained_s == without.retained_few_s == 0.0
+    assert found.retained_few_s == pytest.approx(found.retained_s / 2) and found.retained_s > 0.0
+    # 12 validations of 200 frames, and all 400 before and after.
+    assert found.total_s - without.total_s == pytest.approx(2 * found.retained_s + 12 * found.retained_few_s)
+    assert "of retained frames" in "\n".join(found.lines())
 
 
 def test_memory_is_that_of_the_largest_step_and_five_times_the_weights() -> None:
@@ -149,6 +165,23 @@ def test_a_plan_evaluates_nothing_and_has_the_weights_and_the_rate_of_the_run(pr
     assert kept.schedule.n_weights == weights + head
     assert sum(group.weights for group in kept.schedule.groups) == weights  # the old head is not trained
     assert all(not p.is_meta for p in network.parameters())
+
+
+def test_a_plan_counts_retained_frames(tmp_path: Path) -> None:
+    model = ModelOptions(str(tiny_model(tmp_path / "tiny.safetensors")))
+    train, held = emt_file(tmp_path / "train.extxyz", 12), emt_file(tmp_path / "held.extxyz", 6, seed=5)
+    plans = [
+        plan_finetune(
+            prepare(DataOptions(train, retain=retain), model, TrainConfig(epochs=4), lambda line: None),
+            Machines("cpu"),
+        )
+        for retain in ((), (f"{held}:old",))
+    ]
+    assert plans[0].cost.retained_s == 0.0
+    assert (
+        plans[1].cost.retained_few_s == pytest.approx(plans[1].cost.retained_s)
+        and plans[1].cost.retained_s > 0.0
+    )
 
 
 def test_the_estimate_comes_near_a_measured_step() -> None:
