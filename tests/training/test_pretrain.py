@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule as ase_molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from jmp_calc.errors import NotConvergedError, UsageError
@@ -19,9 +21,11 @@ from jmp_calc.graph.batch import collate
 from jmp_calc.graph.build import build_graph
 from jmp_calc.model.config import DefaultHeads
 from jmp_calc.training.data.cohesive import cohesive_energies
+from jmp_calc.training.data.labels import read_labelled
 from jmp_calc.training.pretrain import PretrainResult, pretrain
 from jmp_calc.training.pretraining.batches import training_batches
 from jmp_calc.training.pretraining.build_pack import build
+from jmp_calc.training.pretraining.filters import not_looked_through
 from jmp_calc.training.pretraining.mixture import Mixture, MixtureHead, MixtureSet, load_mixture
 from jmp_calc.training.pretraining.network import network_config, with_known_pairs
 from jmp_calc.training.pretraining.options import PretrainOptions
@@ -378,6 +382,18 @@ def test_records_are_trained_on_with_the_labels_that_their_set_wants(tmp_path: P
         assert all((frame.energy is not None) == item.energy for frame in frames)
         assert bool(found.references) == item.energy
         assert all((frame.stress is not None) == item.wants_stress(frame.group) for frame in frames)
+
+
+def test_of_records_it_is_said_how_many_frames_hold_what_is_held_out() -> None:
+    recipe = load_recipe("pretrain-jmp-s")
+    item = next(item for item in recipe.mixture.sets if item.records)
+    frames = []
+    for name in ("CH3CH2OH", "C6H6", "CH3CH2OH", "H2O"):
+        atoms = ase_molecule(name)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((len(atoms), 3)))
+        frames.append(atoms)
+    said = not_looked_through(item, read_labelled(frames).frames, recipe.mixture)
+    assert repr(item.name) in said and "3 of 4 frames hold such molecules" in said
 
 
 def test_a_set_needs_files_or_records_and_not_both() -> None:

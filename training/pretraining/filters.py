@@ -15,18 +15,20 @@ from jmp_calc.errors import BadInputError
 from jmp_calc.graph.neighbours import neighbour_edges
 from jmp_calc.io.progress import Say
 
-from ..data.frame import Frame
+from ..data.frame import Frame, spread
 from ..data.geometry_hash import Seen, key
 from ..data.labels import read_labelled
 from ..data.raw import read_raw
 from ..data.references import fit_references
 from .compounds import formula_of, reduced
-from .holdout import HeldOut
+from .holdout import HeldOut, held_out
 from .mixture import Mixture, MixtureSet, holdout_patterns
 
 MAIN_CUTOFF = 5.0
 """Å, of the main graph of jmp-xs: edges are counted here so that batches can be planned without building
 graphs."""
+LOOKED_AT = 200
+"""Frames of a record set."""
 OUTLIER_SIGMAS = 12.0
 OUTLIER_FLOOR = 2.0
 """eV/atom: energies closer than this to the median are never outliers."""
@@ -131,6 +133,17 @@ def is_held_out(frame: Frame, item: MixtureSet, rules: Rules) -> bool:
     if frame.pbc.any():
         return rules.held_out.has_compound(reduced(frame.origin or formula_of(frame.numbers)))
     return rules.held_out.has_sampled(frame.molecules)
+
+
+def not_looked_through(item: MixtureSet, frames: Sequence[Frame], mixture: Mixture) -> str:
+    """What to say of a set that is read from records, whose frames are trained on as they are: how many of a
+    few hold what is held out."""
+    rules, some = Rules(mixture, held_out()), spread(frames, LOOKED_AT)
+    count = sum(is_held_out(frame, item, rules) for frame in some)
+    return (
+        f"Set {item.name!r} is read from records, which are not looked through for what is held out: "
+        f"{count} of {len(some)} frames hold such molecules or are such crystals."
+    )
 
 
 def wanted_labels(frame: Frame, item: MixtureSet) -> Frame:

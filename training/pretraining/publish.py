@@ -115,6 +115,7 @@ def card(
         for item in sets
     )
     metrics = {name: found.to_dict() for name, found in errors.items()}
+    records = ", ".join(item.name for item in mixture.sets if item.records)
     return ModelCard(
         name=mixture.name,
         created=datetime.date.today().isoformat(),
@@ -125,7 +126,7 @@ def card(
         energy_reference=energy_reference(written, sets),
         notes=(
             "Held-out sets (training/pretraining/holdout.toml) and all test files were refused, and their "
-            "geometries left out.",
+            "geometries left out" + (f", but for the sets of records: {records}." if records else "."),
             "Energies of different heads belong to different levels of theory: never mix them.",
             *(f"The head {name} was left out: {reason}." for name, reason in unfit.items()),
         ),

@@ -22,7 +22,7 @@ from ..records.record_set import RecordSet
 from .build_pack import build
 from .chain import StageFile
 from .energies import with_one_zero
-from .filters import wanted_labels
+from .filters import not_looked_through, wanted_labels
 from .make import make_missing, read_makers
 from .mixture import Mixture, MixtureSet, holdout_reason
 from .options import PretrainOptions
@@ -183,7 +183,8 @@ def with_few_valid(source: SourceSet, count: int) -> SourceSet:
 
 
 def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
-    """A set that is read from ``jmp-calc preprocess`` folders while training.
+    """A set that is read from ``jmp-calc preprocess`` folders while training: every frame, with the labels
+    that are wanted.
 
     UsageError if the records come from a held-out file, BadInputError if they have no forces, or no energies
     that are wanted.
@@ -323,6 +324,7 @@ def source_sets(
     for item in mixture.sets:
         if item.records:
             found[item.name] = record_set(item, options.data or Path(), mixture)
+            say(not_looked_through(item, found[item.name].train, mixture))
     absent = [item.name for item in mixture.sets if item.name not in found]
     if absent:  # their heads would be written untrained
         raise UsageError(

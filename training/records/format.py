@@ -219,7 +219,7 @@ def _bytes(value: Any, label: str, kind: str, where: str) -> bytes:
         raise DoesNotFitError(
             f"A value of the {label} does not fit into a record ({array.dtype} to {kind}).",
             where=where,
-            hint="atomic numbers up to 255, tags between -32768 and 32767, finite labels; --on-bad skip leaves "
-            "such frames out",
+            hint="atomic numbers up to 255, tags between -32768 and 32767, finite labels; --on-bad skip "
+            "leaves such frames out",
         )
     return converted.tobytes()

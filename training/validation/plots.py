@@ -28,8 +28,10 @@ MAX_POINTS = 4000
 
 
 def drawn_points(count: int) -> np.ndarray:
-    """Numbers of at most ``MAX_POINTS`` of ``count`` points, the same in every run: even strides would show one
-    component of forces only."""
+    """Numbers of at most ``MAX_POINTS`` of ``count`` points, the same in every run.
+
+    Even strides would show one component of forces only.
+    """
     if count <= MAX_POINTS:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, MAX_POINTS, replace=False))
