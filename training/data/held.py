@@ -19,7 +19,7 @@ def held_atoms(raw: RawFrame, where: str) -> np.ndarray | None:
     BadInputError, with ``where``, for columns that are no flags.
     """
     if (movable := raw.arrays.get("move_mask")) is not None:
-        return ~_flags("move_mask", movable, where).all(axis=1)
+        return np.asarray(~_flags("move_mask", movable, where).all(axis=1))
     if (fixed := raw.arrays.get("fixed")) is not None:
         return np.asarray(_flags("fixed", fixed, where).any(axis=1))
     constraints = [] if raw.atoms is None else raw.atoms.constraints

@@ -93,7 +93,8 @@ def find_fault(frame: Frame, max_force: float = MAX_FORCE) -> tuple[str, str] | 
             return "large force", f"A force of {largest:.4g} eV/Å is above {max_force:g} eV/Å."
     if frame.stress is not None and not np.isfinite(frame.stress).all():
         return "stress not finite", "The stress is not finite."
-    for name, value in (*frame.targets.items(), *frame.vectors.items()):
+    targets: dict[str, float | np.ndarray] = {**frame.targets, **frame.vectors}
+    for name, value in targets.items():
         if not np.isfinite(value).all():
             return f"{name} not finite", f"The target {name} is {value}."
     try:

@@ -142,7 +142,7 @@ def _frame(raw: RawFrame, line: _Line, chunk: Path) -> Frame:
         cell=raw.cell,
         pbc=np.ones(3, dtype=bool),
         energy=energy,
-        forces=forces,
+        forces=atom_column("forces", forces, where),
         stress=None,
         group="oc20",
         source=chunk.name,

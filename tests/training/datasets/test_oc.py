@@ -114,6 +114,10 @@ def test_chunks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="The frame has no energy") as caught:
         OC20Chunks(tmp_path)[1]
     assert "0.extxyz.xz frame 1 key energy" in str(caught.value)
+    text = text.replace("forces:R:3", "forces:S:3")
+    packed.write_bytes(lzma.compress(text.encode()))
+    with pytest.raises(BadInputError, match="The column 'forces' has .* no number"):
+        OC20Chunks(tmp_path)[0]
     packed.write_bytes(packed.read_bytes()[:-30])
     with pytest.raises(BadInputError):
         OC20Chunks(tmp_path)[1]

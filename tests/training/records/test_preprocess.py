@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -27,9 +28,9 @@ from jmp_calc.training.datasets.export import export
 from jmp_calc.training.records.preprocess import DataSetInput, FileInputs, data_set, preprocess
 from jmp_calc.training.records.record_set import RecordSet
 from jmp_calc.training.records.shares import Progress
-from tests.training.helpers.hdf5_layouts import write_ani1x
+from tests.training.helpers.hdf5_layouts import write_ani1x, write_transition1x
 from tests.training.helpers.layouts import write_rmd17
-from tests.training.helpers.oc_layouts import record, write_chunk, write_lmdb
+from tests.training.helpers.oc_layouts import record, write_lmdb
 from tests.training.helpers.tiny import emt_atoms, emt_file
 
 
@@ -237,16 +238,20 @@ def test_open_catalyst_records_keep_tags_fixed_atoms_and_names(tmp_path: Path) -
 
 
 def test_odd_damage_of_a_data_set_is_a_sentence(tmp_path: Path) -> None:
-    folder = tmp_path / "2M"
-    folder.mkdir()
-    write_chunk(folder, 0, 1, packed=False)
-    path = folder / "0.extxyz"
-    path.write_text(path.read_text().replace("tags:I:1", "tags:S:1").replace(" T 1 ", " T surface "))
-    with pytest.raises(BadInputError, match="2M cannot be read: .*surface"):
-        preprocess(data_set("oc20", "2M", tmp_path, "all", None), tmp_path / "set", say=quiet)
-    with pytest.raises(BadInputError, match="2M cannot be read: .*surface"):
-        export("oc20", "2M", tmp_path, tmp_path / "out.extxyz")
-    assert [path.name for path in tmp_path.iterdir()] == ["2M"]
+    """No reader expects letters for atomic numbers."""
+    write_transition1x(path := tmp_path / "Transition1x.h5")
+    with h5py.File(path, "a") as file:
+        for formula in file["train"].values():
+            for reaction in formula.values():
+                del reaction["atomic_numbers"]
+                count = reaction["positions"].shape[1]
+                reaction["atomic_numbers"] = np.array([b"C"] * count)
+    words = "Transition1x.h5 cannot be read: ValueError"
+    with pytest.raises(BadInputError, match=words):
+        preprocess(data_set("transition1x", "train", tmp_path, "all", None), tmp_path / "set", say=quiet)
+    with pytest.raises(BadInputError, match=words):
+        export("transition1x", "train", tmp_path, tmp_path / "out.extxyz")
+    assert [path.name for path in tmp_path.iterdir()] == ["Transition1x.h5"]
 
 
 def test_files_of_a_folder(tmp_path: Path) -> None:
