@@ -31,4 +31,4 @@ dft = molecules[-1].get_potential_energy()
 print(
     f"an unseen frame, DFT {dft:.2f} eV; error of its energy {molecule.get_potential_energy() - dft:.2f} eV"
 )
-print("model: run/best.safetensors; report: run/report.html")
+print("model: run/best.safetensors; report: run/report.yaml")

@@ -18,7 +18,7 @@ frames[7] = odd
 
 found = JMPCalculator("jmp-xs").descriptors(frames)
 features = found.per_atom.reshape(len(frames), 27, -1)
-print(f"features of an atom {features.shape[-1]} (expect 64 to 64)")
+print(f"features of an atom {features.shape[-1]} (expect 32 to 512)")
 distance = np.linalg.norm(features - np.median(features, axis=0), axis=-1).max(axis=1)
 print(f"the odd frame is {distance.argmax()} (expect 7 to 7)")
 print(f"its distance against the next {distance.max() / np.sort(distance)[-2]:.1f} (expect 1.1 to 100)")

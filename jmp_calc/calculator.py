@@ -110,7 +110,7 @@ class JMPCalculator(Calculator):
             uncertainty: where energy_std and forces_std come from (docs/uncertainty.md): last-layer (what the
                 file knows of its training data) or committee (heads of one file, or several files). Energies
                 and forces stay as they are. Default: None.
-            committee: further model files of the same method, with uncertainty="committee". Default: ().
+            committee: further model files of the same method, for ``uncertainty`` committee. Default: ().
 
         Raises:
             UsageError: a setting that is none of its choices, or settings that exclude each other.

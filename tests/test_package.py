@@ -174,6 +174,7 @@ def test_the_source_distribution_is_complete_and_makes_a_complete_wheel(tmp_path
     assert "jmp_calc/zoo/weights/jmp-xs-v2.safetensors" in names
     assert "jmp_calc/zoo/weights/jmp-xs-v3.safetensors" in names
     assert "jmp_calc/zoo/weights/jmp-xs-v4.safetensors" in names
+    assert "jmp_calc/zoo/weights/jmp-xs-v5.safetensors" in names
     assert any(name.startswith("jmp_calc/training/pretraining/recipes/") for name in names)
     assert not any(name.startswith(("training/", "tests/")) for name in names)
     assert "Description-Content-Type: text/markdown" in described

@@ -149,7 +149,7 @@ class OptimConfig:
     """Optimizer, warm-up and cosine, clipping and averaging of weights."""
 
     method: Method | None = None
-    """adamw, or soap: Adam in turned axes (``optim/soap.py``); None: soap for networks of up to 3 million
+    """Method: adamw, or soap (Adam in turned axes); None: soap for networks of up to 3 million
     weights."""
     lr: float | None = None
     """Peak learning rate; None: from the size of the network (fine-tuning only)."""

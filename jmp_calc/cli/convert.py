@@ -41,7 +41,7 @@ def convert(checkpoint: str, out: Path | None, weights: str, overwrite: bool, dr
     from ..zoo.container import save_model
     from ..zoo.names import locate, resolve
 
-    found = locate(checkpoint)
+    found = locate(checkpoint, may_fetch=not dry_run)
     if not found.official:
         raise ModelError(
             "This is no official checkpoint.", where=str(found.path), hint="it needs no conversion"

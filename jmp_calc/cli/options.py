@@ -172,6 +172,10 @@ def common_options(
             shared = {name: given.pop(name) for name in names if name in given}
             common = Common(**shared, calculates=calculator)
             check_prefix(common.prefix)
+            if common.dry_run and common.model:
+                from ..zoo.names import refuse_fetch
+
+                refuse_fetch(common.model)
             return function(*args, common=common, **given)
 
         decorated: Any = wrapper

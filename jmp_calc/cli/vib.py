@@ -25,7 +25,7 @@ Examples:
   jmp-calc vib water.xyz --temperatures "298.15 500 1000" --pressure-pa 101325
   jmp-calc vib slab_with_co.extxyz --indices "36 37" --thermo harmonic
   jmp-calc vib ethanol.xyz --dipole-model dipoles/best.safetensors      # infrared intensities
-  jmp-calc vib saddle.extxyz --no-relax"""
+  jmp-calc vib saddle.extxyz --no-relax --fmax 0.05"""
 
 VIB = Arguments("workflows.vibrations.vib", "vib", VibSettings)
 

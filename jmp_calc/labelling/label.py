@@ -135,7 +135,7 @@ def label(
 
     Args:
         structures: files that ASE reads (FILE@INDEX, patterns, folders), or Atoms.
-        calculator: tblite, ani2x, nequix, chgnet, sevennet, name or file of a JMP model, or
+        calculator: teacher: tblite, ani2x, nequix, chgnet, sevennet, name or file of a JMP model, or
             package.module:factory of any ASE calculator.
         out: folder for labelled.extxyz, left_out.csv, teacher.yaml and the parts of an unfinished run.
         method: method of tblite or model of sevennet, or what the labels of a factory are called. Default:

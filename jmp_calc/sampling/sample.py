@@ -49,17 +49,17 @@ def sample(
         count: how many samples to draw. Default: 1000.
         start: number of the first sample; shards of one set differ in it. Default: 0.
         seed: random seed. Default: 0.
-        atoms: least and largest number of atoms of a sample; None: 2 to 30 for molecules, 1 to 40
-            for crystals. Default: None.
-        elements: symbols of the elements to use; None: all that the kind has. Default: None.
-        shares: how many samples are of a kind, relative to the others; None: the shares of the
-            documentation. Default: None.
+        atoms: least and largest number of atoms of a sample; 2 to 30 for molecules and 1 to 40
+            for crystals if none are given. Default: None.
+        elements: symbols of the elements to use; all that the kind has if none are given. Default: None.
+        shares: how many samples are of a kind, relative to the others; those of
+            docs/sampling.md if none are given. Default: None.
         exclude: file of what must not be drawn, one SMILES or one composition per line. Default: None.
         like: crystals, or files of them, whose structure types half of the crystals have, with elements that
             are like theirs; atomic positions are theirs too, relaxed or hot. Default: ().
         calc: calculator that relaxes half of the crystals for a few steps, and heats half of one's own
             structures by short molecular dynamics; None: neither. Default: None.
-        temperature: lowest and highest temperature of these, K. Default: (100.0, 1500.0).
+        temperature: lowest and highest temperature of short dynamics, K. Default: (100.0, 1500.0).
         processes: how many processes draw. Default: 1.
         out: folder for samples.extxyz; a run that was stopped goes on with what is there. Default: None.
         prefix: put PREFIX- before the name of the file. Default: ''.

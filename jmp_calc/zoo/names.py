@@ -86,7 +86,7 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
         entry = registry[text]
         file = cache.checked(text, entry)
         if file is None and not may_fetch:
-            raise ModelError(f"{text} is not on this machine.", hint=f"run: jmp-calc models fetch {text}")
+            raise _not_here(text)
         if file is None:
             file = fetch_by_name(text)
         return ModelFile(file.path, text, entry, file.sha256, file.published)
@@ -100,6 +100,17 @@ def locate(name_or_path: str | os.PathLike[str], *, may_fetch: bool = True) -> M
     if exists(path):
         return ModelFile(path)
     raise _unknown(text, path, list(registry))
+
+
+def refuse_fetch(name: str) -> None:
+    """ModelError for a published model that is not on this machine; what is no such name passes."""
+    entry = load_registry().get(name)
+    if entry is not None and cache.checked(name, entry) is None:
+        raise _not_here(name)
+
+
+def _not_here(name: str) -> ModelError:
+    return ModelError(f"{name} is not on this machine.", hint=f"run: jmp-calc models fetch {name}")
 
 
 def named(name: str) -> RegistryEntry:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import pytest
 import torch
+from ase.build import molecule
 from click.testing import Result
 
 from tests.programs import JMP_CALC, started
@@ -44,6 +46,14 @@ def mirror(home: Path, server: Server, **known: Any) -> None:
     (home / "registry.toml").write_text("\n".join(["[jmp-s]", *lines]))
 
 
+@pytest.mark.parametrize("words", [("relax", "w.xyz", "-m", "jmp-l"), ("convert", "jmp-l")])
+def test_a_dry_run_fetches_nothing(words, run, tmp_path, monkeypatch) -> None:
+    ase.io.write(tmp_path / "w.xyz", molecule("H2O"))
+    monkeypatch.chdir(tmp_path)
+    done = run(*words, "--dry-run")
+    refused(done, "jmp-l is not on this machine", "jmp-calc models fetch jmp-l")
+
+
 def refused(done: Result, *words: str) -> None:
     """Exit code 5, a message with all words, no traceback."""
     assert done.exit_code == 5, done.output
@@ -61,7 +71,7 @@ def refused(done: Result, *words: str) -> None:
             "mace-large",
             (
                 "Unknown model 'mace-large'",
-                "names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s, jmp-l",
+                "names are jmp-xs, jmp-xs-v5, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s, jmp-l",
             ),
         ),
         ("tini.safetensors", ("No such model file: tini.safetensors", "did you mean tiny.safetensors")),

@@ -62,7 +62,7 @@ def test_a_model_card_has_what_the_file_says(run, tmp_path: Path) -> None:
     head = yaml.safe_load(text.split("---")[1])
     assert head["license"] == "mit" and head["library_name"] == "jmp-calc"
     assert 'JMPCalculator("jmp-xs")' in text
-    assert "| wb97x-ani2x | molecules | 547 | 90.5 | 9% | 7.97 |" in text
+    assert "| wb97x-ani2x | molecules | 235 | 93.6 | 9% | 8.46 |" in text
     assert "Energies of different heads belong to different levels of theory" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") and "\n" not in line for line in tables)

@@ -128,7 +128,7 @@ def test_an_error_of_the_model_stops_openmm_with_its_sentence() -> None:
 
 
 def test_any_file_has_a_name(tmp_path: Path) -> None:
-    weights = ROOT / "jmp_calc/zoo/weights/jmp-xs-v4.safetensors"
+    weights = ROOT / "jmp_calc/zoo/weights/jmp-xs-v5.safetensors"
     atoms = molecule("H2O")
     system = openmmml.MLPotential("jmp", model=weights).createSystem(topology(atoms))
     assert results(context(system, atoms))[0] == pytest.approx(

@@ -135,14 +135,6 @@ def test_the_relaxed_end_is_written_with_the_rest(copper: Atoms, tmp_path: Path)
     )
 
 
-def test_a_turned_cell_whose_lengths_a_quench_cannot_relax_is_refused_before_the_run(copper: Atoms) -> None:
-    copper.rotate(30, "z", rotate_cell=True)
-    run = {"ensemble": "npt", "cell": "lengths", "timestep_fs": 1.0}
-    with pytest.raises(UsageError, match="not along x, y and z"):
-        md(copper, schedule="300 5 fs, relax", **run)
-    assert md(copper, schedule="300 5 fs", **run).n_steps == 5  # the barostat knows the axes of the cell
-
-
 def test_a_quench_under_pressure_relaxes_the_cell(copper: Atoms) -> None:
     result = md(copper, ensemble="npt", cell="full", schedule="100 0>5 GPa 10 steps, relax", timestep_fs=2.0)
     assert result.quenched is not None

@@ -46,7 +46,16 @@ def official(tmp_path: Path) -> Path:
 
 def test_registry_names_licences_and_sizes() -> None:
     registry = load_registry()
-    assert list(registry) == ["jmp-xs", "jmp-xs-v4", "jmp-xs-v3", "jmp-xs-v2", "jmp-xs-v1", "jmp-s", "jmp-l"]
+    assert list(registry) == [
+        "jmp-xs",
+        "jmp-xs-v5",
+        "jmp-xs-v4",
+        "jmp-xs-v3",
+        "jmp-xs-v2",
+        "jmp-xs-v1",
+        "jmp-s",
+        "jmp-l",
+    ]
     assert registry["jmp-l"].size == 3_749_529_931
     assert registry["jmp-s"].licence == registry["jmp-l"].licence == "CC-BY-NC-4.0"
     assert registry["jmp-xs"].bundled is not None
@@ -57,7 +66,10 @@ def test_registry_names_licences_and_sizes() -> None:
     [
         ("jmp-x", r"Unknown model 'jmp-x'.*did you mean jmp-xs"),
         ("JMP_L", r"Unknown model.*did you mean jmp-l"),
-        ("mace", r"Unknown model.*names are jmp-xs, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1, jmp-s"),
+        (
+            "mace",
+            r"Unknown model.*names are jmp-xs, jmp-xs-v5, jmp-xs-v4, jmp-xs-v3, jmp-xs-v2, jmp-xs-v1",
+        ),
         ("officail.pt", r"No such model file.*did you mean official.pt"),
         ("runs/best.safetensors", r"No such model file.*the folder runs does not exist"),
         ("jmp-l", "JMP_CALC_OFFLINE"),

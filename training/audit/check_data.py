@@ -120,9 +120,9 @@ def check_data(
 
     Args:
         data: file, folder or pattern, several of them, or structures that carry labels.
-        valid: validation data, whose copies among ``data`` are errors. Default: None.
+        valid: validation data, whose copies among the training data are errors. Default: None.
         test: test data, the same. Default: None.
-        index: frames of ``data``, as ASE counts them. Default: ":".
+        index: frames of every file of training data, as ASE counts them. Default: ":".
         keys: names of the labels; found automatically where none are given. Default: LabelKeys().
         units: units of files that are not in eV and Å. Default: LabelUnits().
         allow: codes of findings that are accepted: their errors become warnings. Default: ().

@@ -157,7 +157,7 @@ class DataOptions:
     stress_sign: StressSign | None = None
     """What is positive: tension as in ASE, or pressure as VASP prints it."""
     groups: tuple[str, ...] = ()
-    """Only frames of this config_type, or with these elements (Si, Cu-O); empty: all."""
+    """Only frames of this config_type, or with these elements (Si, Cu-O); all if none is given."""
     target: TargetTask | None = None
     """A scalar, class or vector to train on instead of energies, forces and stresses."""
     recipe: FinetuneRecipe | None = None

@@ -48,6 +48,9 @@ def evaluate(data: tuple[Path, ...], common: Common, chemiscope: bool, **options
     total and by group.
 
     DATA is one or more files that ASE reads, packed or not, folders of them, or patterns in quotes.
+
+    Writes predictions.extxyz, errors.yaml (in total and by group), parity.svg (of classes confusion.svg) and
+    summary.yaml.
     """
     from ...io.chemiscope import FILE, require_chemiscope
     from ...training.data.sources import sources

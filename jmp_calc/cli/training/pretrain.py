@@ -27,7 +27,7 @@ Examples:
     --set mixture.temperature=1 --set train.loss.structure_wise=false
   jmp-calc pretrain jmp-xs --data data -o runs/jmp-xs --resume
   jmp-calc pretrain jmp-xs --data data --shards shards -o runs/stage1 --stage-minutes 90
-  jmp-calc pretrain jmp-xs --data data --shards shards -o runs/stage2 --stage-minutes 90 \
+  jmp-calc pretrain jmp-xs --data data --shards shards -o runs/stage2 --stage-minutes 90 \\
     --stage-from runs/stage1/jmp_xs_stage.pt
 
 The recipe decides the network and the seeds (--set train.seed=7 --set mixture.seed=7 for others).
