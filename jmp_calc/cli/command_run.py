@@ -43,6 +43,7 @@ class CommandRun:
 
     ``inputs`` are files (or names of models) that the run reads: --overwrite removes none of them.
     ``redoes``: the command computes everything again, so that what it left unfinished is replaced.
+    ``trains``: model and head are where a training starts, new weights too, not what computes.
     Set ``results``, ``model`` and call ``add_input`` / ``add_output`` inside the ``with`` block; leaving it,
     normally or by an error, writes the final summary.
     """
@@ -58,6 +59,7 @@ class CommandRun:
         resume: bool = False,
         resume_hint: str = "",
         redoes: bool = False,
+        trains: bool = False,
     ) -> None:
         self.common, self.command, self.settings = common, command, settings
         names = [with_prefix(name, common.prefix) for name in (*outputs, SUMMARY_FILE)]
@@ -73,6 +75,7 @@ class CommandRun:
             redone=command if redoes else "",
             nested=True,
         )
+        self._trains = trains
         self.results: Mapping[str, Any] = {}
         self.model: Mapping[str, Any] = {}
         self.warnings: list[str] = []
@@ -140,7 +143,7 @@ class CommandRun:
         self.claim.check()
 
     def __enter__(self) -> CommandRun:
-        if self.claim.clears:
+        if self.claim.clears and self.common.model and not self._trains:
             self.common.check_model()  # a name that is wrong costs no earlier results
         self.folder = self._stack.enter_context(held(self.claim))
         try:

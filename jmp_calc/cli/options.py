@@ -72,8 +72,6 @@ class Common:
     committee: tuple[Path, ...] = ()
     dispersion: Dispersion = "none"
     dispersion_functional: str | None = None
-    calculates: bool = False
-    """Whether the command evaluates with ``calculator()``."""
 
     def calculator(self, first: Atoms | None = None) -> JMPCalculator | DispersionCalculator:
         """The calculator that these options describe (imports torch).
@@ -114,11 +112,10 @@ class Common:
 
     def check_model(self) -> None:
         """ModelError for a model or head that is not there; makes no network."""
-        if self.model:
-            from ..inference.opened import check_model
-            from ..inference.settings import Settings
+        from ..inference.opened import check_model
+        from ..inference.settings import Settings
 
-            check_model(Settings(model=self.model, head=self.head if self.calculates else None))
+        check_model(Settings(model=self.model, head=self.head))
 
     def decide_head(self, calculator: JMPCalculator, first: Atoms) -> None:
         """Let the first structure decide where the model has two default heads, and tell the user."""
@@ -170,7 +167,7 @@ def common_options(
             # The compiled steps of finetune are no compiled network of a calculator.
             names = {field.name for field in fields(Common)} - (set() if calculator else OF_CALCULATORS)
             shared = {name: given.pop(name) for name in names if name in given}
-            common = Common(**shared, calculates=calculator)
+            common = Common(**shared)
             check_prefix(common.prefix)
             if common.dry_run and common.model:
                 from ..zoo.names import refuse_fetch

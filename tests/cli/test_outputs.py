@@ -59,14 +59,23 @@ def test_what_a_failed_run_left_and_the_next_reads_stays(run, model: str, tmp_pa
     assert left.read_bytes() == before
 
 
-@pytest.mark.parametrize("words", [("-m", "nosuch.safetensors"), ("--head", "anny")])
-def test_a_wrong_model_or_head_costs_no_earlier_results(run, model: str, salt: Path, words, tmp_path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "opt.extxyz").write_text("earlier")
-    words = (*words, "-m", model) if "--head" in words else words
-    assert run("relax", salt, *words, "-o", out, "--overwrite").exit_code == 5
-    assert (out / "opt.extxyz").read_text() == "earlier"
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("relax", "opt.extxyz"), ("evaluate", "predictions.extxyz"), ("descriptors", "descriptors.npz")],
+)
+def test_a_wrong_model_or_head_costs_no_earlier_results(
+    run, model: str, salt: Path, tmp_path: Path, command: str, name: str
+) -> None:
+    (tmp_path / name).write_text("earlier")
+    for words in (("-m", "nosuch.safetensors"), ("-m", model, "--head", "anny")):
+        assert run(command, salt, *words, "-o", tmp_path, "--overwrite").exit_code == 5
+        assert (tmp_path / name).read_text() == "earlier"
+
+
+def test_new_weights_replace_an_earlier_run(run, salt: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_text("earlier")
+    result = run("finetune", salt, "-m", "scratch:jmp-xs", "-o", tmp_path, "--overwrite", "--max-steps", 1)
+    assert "Unknown model" not in result.stderr
 
 
 def test_overwrite_removes_no_model_that_the_run_starts_from(

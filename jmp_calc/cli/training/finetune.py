@@ -114,6 +114,7 @@ def finetune(
         inputs=read,
         resume=options["resume"],
         resume_hint=RESUME_HINT,
+        trains=True,
     )
     if common.dry_run:
         command.check()
