@@ -53,7 +53,7 @@ def test_a_dry_run_refuses_what_the_model_does_not_know(run, tmp_path: Path) -> 
     ase.io.write(gas, Atoms("O"))
     ase.io.write(tmp_path / "covered.extxyz", covered)
     for words, reason in (
-        (("adsorb", slab, "Xe"), "not trained on Xe"),
+        (("adsorb", slab, "Rn"), "not trained on Rn"),
         (
             ("energies", "adsorption", tmp_path / "covered.extxyz", "--slab", slab, "--adsorbate", gas),
             "is a molecule",
