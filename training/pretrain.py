@@ -32,7 +32,8 @@ from .pretraining.network import continued_network, fresh_network, network_confi
 from .pretraining.options import PretrainOptions, pack_file
 from .pretraining.publish import publish
 from .pretraining.recipe import PretrainRecipe, load_recipe, model_name, outputs, stage_name
-from .pretraining.sets import SourceSet, source_sets, task_of, with_few_valid
+from .pretraining.sets import source_sets, task_of, with_few_valid
+from .pretraining.source_set import SourceSet
 from .pretraining.widen import widened
 from .run.checkpoint import Checkpoint, Progress
 from .run.folder import OpenedRun, Restart, opened_run

@@ -92,11 +92,10 @@ def with_committee_scale(potential: Potential, head: str, batches: Batches) -> P
     if not main.committee:
         return potential
     names, targets = (head, *main.committee), list[TargetBatch]()
+    members = HeadCommittee(potential, names, 1.0, 1.0)
     with without_weight_gradients(potential):
         for target in batches.all():
-            squares.append(
-                _energy_squares(potential, head, HeadCommittee(potential, names, 1.0, 1.0), target)
-            )
+            squares.append(_energy_squares(potential, head, members, target))
             if sum(other.batch.main.count for other in targets) < FORCE_EDGES:
                 targets.append(target)
         errors, variances = np.concatenate(squares, axis=1).sum(axis=1) if squares else np.zeros(2)

@@ -37,7 +37,8 @@ from ..pretraining.batches import training_batches as pretraining_batches
 from ..pretraining.batches import validation_batches
 from ..pretraining.network import network_config
 from ..pretraining.recipe import PretrainRecipe
-from ..pretraining.sets import SourceSet, with_few_valid
+from ..pretraining.sets import with_few_valid
+from ..pretraining.source_set import SourceSet
 from ..run.job import check_combination, total_steps, validation_interval
 from .cost import RunCost, run_cost
 

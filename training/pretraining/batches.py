@@ -16,7 +16,8 @@ from ..batches.loader import Batches
 from ..batches.order import Fixed, Mixed
 from ..distributed.world import World
 from .recipe import PretrainRecipe
-from .sets import Joined, SourceSet, task_of
+from .sets import task_of
+from .source_set import Joined, SourceSet
 
 GRAPH_CACHE_BYTES = 4 << 30
 

@@ -12,7 +12,7 @@ from jmp_calc.model.config import Domain, DomainErrors
 from ..validation.domains import domain_errors, domain_of, domains_of, in_order
 from ..validation.metrics import Predictions
 from .mixture import Mixture
-from .sets import SourceSet
+from .source_set import SourceSet
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jmp_calc.model.config import model_config_from_dict
 from ..config import config_diff
 from ..run.checkpoint import Checkpoint
 from .mixture import Mixture
-from .sets import SourceSet
+from .source_set import SourceSet
 
 if TYPE_CHECKING:
     from .recipe import PretrainRecipe

@@ -289,7 +289,7 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
     heads = [parse_table(MixtureHead, *named, where) for named in _named(content, "heads", where)]
     sets = [parse_table(MixtureSet, *named, where) for named in _named(content, "sets", where)]
     for item in sets:
-        refuse_units(item, where)
+        check_keys(item, where)
     table = dict(_table(content, "mixture", where))
     if (
         equal_shares := table.get("temperature") == math.inf
@@ -305,7 +305,7 @@ def mixture_of(content: dict[str, Any], where: str = "recipe") -> Mixture:
     return mixture
 
 
-def refuse_units(item: MixtureSet, where: str) -> None:
+def check_keys(item: MixtureSet, where: str) -> None:
     """UsageError naming table and key of a unit that is none, or of what is not done to records: units,
     choices."""
     for key in (*(f"{kind}_unit" for kind in _UNITS), "stress_sign"):

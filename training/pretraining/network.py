@@ -23,7 +23,8 @@ from ..data.pairs import shorter, shortest_pairs
 from .chain import StageFile
 from .mixture import Mixture
 from .recipe import NetworkOptions
-from .sets import SourceSet, force_scale
+from .sets import force_scale
+from .source_set import SourceSet
 
 MOST_FRAMES = 200_000
 """Frames of a set whose distances are looked at, spread evenly: all but those of the largest record sets."""

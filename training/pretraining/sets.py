@@ -1,150 +1,36 @@
-"""The data sets of a pre-training as one sequence of frames: from a pack in memory, or from record folders on
-disk."""
+"""The data sets of a pre-training: from a pack in memory, and from record folders on disk."""
 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
-from jmp_calc.errors import BadInputError, UsageError
+from jmp_calc.errors import UsageError
 from jmp_calc.io.progress import Say
 
 from ..batches.tasks import Task
-from ..data.frame import Frame
-from ..records.record_set import RecordSet
 from .build_pack import build
 from .chain import StageFile
 from .energies import with_one_zero
-from .filters import not_looked_through, wanted_labels
+from .filters import not_looked_through
 from .make import make_missing, read_makers
-from .mixture import Mixture, MixtureSet, holdout_reason
+from .mixture import Mixture, MixtureSet
 from .options import PretrainOptions
 from .pack import MadeFrames, Packed, PackedSet, load_packed, save_packed
 from .recipe import PACK_FILE, PretrainRecipe
+from .record_sets import record_set
 from .shards import Shards
+from .source_set import PackedFrames, Part, SourceSet
 
 FORCE_SCALE_RANGE = (0.3, 2.0)
 """eV/Å: bounds of the force scale of a set (else nearly relaxed sets would be fitted below their noise)."""
 ENERGY_LENGTH = 0.1
 """Å: energy errors per atom count in units of this times the force scale of the set."""
-TYPICAL_NEIGHBORS = 30
-"""Main edges per atom of the published graphs, for records whose edges were not counted."""
-
-
-@dataclass(frozen=True, eq=False)
-class SourceSet:
-    """One data set: its frames, apart for training and validation, and the statistics of the training
-    frames."""
-
-    described: PackedSet
-    """Head, linear references, licence and source."""
-    train: Sequence[Frame]
-    valid: Sequence[Frame]
-    train_sizes: np.ndarray
-    """(frames, 3) atoms, main edges, most main edges of one atom; may be a memory map."""
-    valid_sizes: np.ndarray
-    energy_std: float
-    """eV: population standard deviation of the referenced total energies."""
-    mean_atoms: float
-    fingerprint: str
-    """Hash of the frames and labels."""
-
-    @property
-    def name(self) -> str:
-        """Name in the recipe."""
-        return self.described.name
-
-    @property
-    def references(self) -> Mapping[int, float]:
-        """Linear reference, eV by atomic number."""
-        return self.described.references
-
-    @property
-    def force_rms(self) -> float:
-        """eV/Å, by component."""
-        return self.described.force_rms
-
-
-class LazyFrames(Sequence[Frame]):
-    """Frames that are made when they are asked for."""
-
-    def frame(self, index: int) -> Frame:
-        """One frame; ``index`` counts from 0."""
-        raise NotImplementedError
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Frame]: ...
-    def __getitem__(self, index: int | slice) -> Frame | list[Frame]:
-        if isinstance(index, slice):
-            return [self.frame(i) for i in range(*index.indices(len(self)))]
-        return self.frame(range(len(self))[index])
-
-
-class Joined(LazyFrames):
-    """Several sequences of frames, one after the other; frames are read when they are asked for."""
-
-    def __init__(self, parts: Sequence[Sequence[Frame]]) -> None:
-        self._parts = parts
-        self._first = np.cumsum([0, *(len(part) for part in parts)]).tolist()
-
-    def __len__(self) -> int:
-        return int(self._first[-1])
-
-    def frame(self, index: int) -> Frame:
-        """One frame of the part that it is in."""
-        part = bisect_right(self._first, index) - 1
-        return self._parts[part][index - self._first[part]]
-
-
-class PackedFrames(LazyFrames):
-    """Some frames of a pack."""
-
-    def __init__(self, packed: Packed, indices: np.ndarray) -> None:
-        self._packed, self._indices = packed, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def frame(self, index: int) -> Frame:
-        """One frame of those chosen."""
-        return self._packed.frame(int(self._indices[index]))
-
-
-class Part(LazyFrames):
-    """Consecutive frames of another sequence."""
-
-    def __init__(self, frames: Sequence[Frame], start: int, stop: int) -> None:
-        self._frames, self._start, self._count = frames, start, stop - start
-
-    def __len__(self) -> int:
-        return self._count
-
-    def frame(self, index: int) -> Frame:
-        """One frame, counted from the first of the part."""
-        return self._frames[self._start + index]
-
-
-class Wanted(LazyFrames):
-    """The frames of records with the labels that a set of the recipe trains on."""
-
-    def __init__(self, frames: Sequence[Frame], item: MixtureSet) -> None:
-        self._frames, self._item = frames, item
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def frame(self, index: int) -> Frame:
-        """One frame without the labels that are not wanted."""
-        return wanted_labels(self._frames[index], self._item)
 
 
 def packed_sets(packed: Packed, mixture: Mixture) -> list[SourceSet]:
@@ -180,77 +66,6 @@ def with_few_valid(source: SourceSet, count: int) -> SourceSet:
     """The same set with at most ``count`` validation frames."""
     few = min(count, len(source.valid))
     return replace(source, valid=Part(source.valid, 0, few), valid_sizes=source.valid_sizes[:few])
-
-
-def record_set(item: MixtureSet, folder: Path, mixture: Mixture) -> SourceSet:
-    """A set that is read from ``jmp-calc preprocess`` folders while training: every frame, with the labels
-    that are wanted.
-
-    UsageError if the records come from a held-out file, BadInputError if they have no forces, or no energies
-    that are wanted.
-    """
-    records = RecordSet(folder / item.records)
-    statistics, count = records.statistics, len(records)
-    for source in records.info.sources:
-        reason = holdout_reason(source.path)
-        if reason is not None:
-            raise UsageError(
-                f"{source.path} is held out ({reason}) and must not be trained on.",
-                where=item.records,
-                hint=f"take it out of set {item.name!r}",
-            )
-    if (item.energy and statistics.energy_std is None) or statistics.force_rms is None:
-        raise BadInputError("The records have no energies or no forces.", where=str(records.path))
-    others = RecordSet(folder / item.valid_records) if item.valid_records else None
-    n_valid = 0 if others else min(mixture.validation_max, max(1, int(mixture.validation_fraction * count)))
-    if count - n_valid < 1:
-        raise BadInputError(f"{count} records are too few to train on.", where=str(records.path))
-    train = Part(Wanted(records, item), 0, count - n_valid)
-    valid = (
-        Part(Wanted(others, item), 0, min(len(others), mixture.validation_max))
-        if others
-        else Part(Wanted(records, item), len(train), count)
-    )
-    references = statistics.references if item.energy else {}
-    energy_std = statistics.energy_std if item.energy and statistics.energy_std is not None else 1.0
-    valid_sizes = others.sizes[: len(valid)] if others else records.sizes[len(train) :]
-    described = PackedSet(
-        name=item.name,
-        head=item.head,
-        weight=item.weight,
-        references=references,
-        full_rank=item.energy and statistics.rank == len(references),
-        force_rms=statistics.force_rms,
-        energy_std=energy_std,
-        n_train=len(train),
-        n_valid=len(valid),
-        dropped=records.info.left_out,
-        licence=item.licence,
-        source=item.source,
-        citation=item.citation,
-        files=tuple(source.path for source in records.info.sources),
-    )
-    return SourceSet(
-        described,
-        train,
-        valid,
-        with_edges(records.sizes[: len(train)]),
-        with_edges(valid_sizes),
-        energy_std,
-        statistics.mean_atoms,
-        records.info.fingerprint,
-    )
-
-
-def with_edges(sizes: np.ndarray) -> np.ndarray:
-    """The same sizes (n_frames, 3), with ``TYPICAL_NEIGHBORS`` per atom where the edges are not known."""
-    unknown = sizes[:, 1] == 0
-    if not unknown.any():
-        return sizes
-    filled = np.array(sizes)
-    filled[unknown, 1] = TYPICAL_NEIGHBORS * filled[unknown, 0]
-    filled[unknown, 2] = TYPICAL_NEIGHBORS
-    return filled
 
 
 def fingerprint(packed: Packed, without: Collection[str] = ()) -> str:

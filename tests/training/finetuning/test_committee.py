@@ -96,6 +96,24 @@ def test_members_differ_from_the_head_and_leave_it_alone() -> None:
     assert not np.allclose(state[f"heads.new-2.{name}"], state[f"heads.new-3.{name}"])
 
 
+HEADS = ("finetuned", "finetuned-2", "finetuned-3")
+
+
+def with_three_heads(folder: Path, frames: list, steps: int, **given: object) -> Path:
+    """The best model of a short fine-tuning with a committee."""
+    result = finetune(
+        frames,
+        model=str(tiny_model(folder / "old.safetensors")),
+        out=folder / "run",
+        max_steps=steps,
+        batch_size=4,
+        start=ModelOptions(committee=3),
+        say=lambda text: None,
+        **given,
+    )
+    return result.best
+
+
 @pytest.mark.parametrize("options", [{"head": "scratch"}, {"from_scratch": True}])
 def test_heads_with_new_weights_all_start_differently(tmp_path: Path, options: dict[str, object]) -> None:
     model = str(tiny_model(tmp_path / "old.safetensors"))
@@ -104,7 +122,7 @@ def test_heads_with_new_weights_all_start_differently(tmp_path: Path, options: d
     prepared = prepare(DataOptions(emt_atoms(6)), start, TrainConfig(), lambda line: None)
     potential = make_start(prepared, CPU).potential
     state, name = potential.state_dict(), "energy.0.weight"
-    weights = [state[f"heads.{head}.{name}"] for head in ("finetuned", "finetuned-2", "finetuned-3")]
+    weights = [state[f"heads.{head}.{name}"] for head in HEADS]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert abs(np.corrcoef(weights[one].ravel(), weights[other].ravel())[0, 1]) < 0.5
     for head in potential.config.heads:  # each with the right mean energy, though their weights differ
@@ -114,41 +132,24 @@ def test_heads_with_new_weights_all_start_differently(tmp_path: Path, options: d
 
 def test_trained_on_forces_only_all_heads_have_the_energies_of_the_data(tmp_path: Path) -> None:
     frames = emt_atoms(12)
-    result = finetune(
-        frames,
-        model=str(tiny_model(tmp_path / "old.safetensors")),
-        out=tmp_path / "run",
-        max_steps=20,
-        batch_size=4,
-        lr=5e-3,
-        config=TrainConfig(loss=LossConfig(energy_weight=0.0)),
-        start=ModelOptions(committee=3),
-        say=lambda text: None,
-    )
-    potential = load_model(result.best).potential
-    labelled = prepare(DataOptions(frames), ModelOptions(str(result.best)), TrainConfig(), lambda line: None)
-    for name in ("finetuned", "finetuned-2", "finetuned-3"):
+    forces_alone = TrainConfig(loss=LossConfig(energy_weight=0.0))
+    best = with_three_heads(tmp_path, frames, 20, lr=5e-3, config=forces_alone)
+    potential = load_model(best).potential
+    labelled = prepare(DataOptions(frames), ModelOptions(str(best)), TrainConfig(), lambda line: None)
+    for name in HEADS:
         found = missing_energies(potential, name, labelled.train, CPU)
         assert max(abs(energy) for energy in found.values()) < 0.01
 
 
 def test_a_committee_is_trained_calibrated_and_used(tmp_path: Path) -> None:
     frames = emt_atoms(24)
-    result = finetune(
-        frames,
-        model=str(tiny_model(tmp_path / "old.safetensors")),
-        out=tmp_path / "run",
-        max_steps=12,
-        batch_size=4,
-        start=ModelOptions(committee=3),
-        say=lambda text: None,
-    )
-    head = load_model(result.best).potential.config.head("finetuned")
+    best = with_three_heads(tmp_path, frames, 12)
+    head = load_model(best).potential.config.head("finetuned")
     assert head.committee == ("finetuned-2", "finetuned-3") and head.committee_scale > 0
-    calc = JMPCalculator(result.best, uncertainty="committee", device="cpu")
+    calc = JMPCalculator(best, uncertainty="committee", device="cpu")
     found = calc.batch(emt_atoms(3, seed=5), ("energy", "forces_std"))
     assert all(one["energy_std"] > 0 and one["forces_std"].shape == (4, 3) for one in found)
-    last_layer = JMPCalculator(result.best, uncertainty="last-layer", device="cpu")
+    last_layer = JMPCalculator(best, uncertainty="last-layer", device="cpu")
     assert last_layer.batch(frames[0], ("energy_std",))[0]["energy_std"] > 0
 
 
