@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import BadStructureError, JMPWarning
+from .errors import BadStructureError, GuardError, JMPWarning
 from .lattice import completed, heights, short_basis
 from .unread import check_neutral_singlet, check_whole_sites
 
@@ -26,6 +26,17 @@ TOO_CLOSE = 0.3
 FARTHEST = 1e9
 """Å; positions beyond it have no digits left for a bond."""
 MANY_ATOMS = 100_000
+HOLD_NO_ATOM = frozenset(
+    {
+        "FixCom",
+        "FixBondLength",
+        "FixBondLengths",
+        "FixInternals",
+        "FixLinearTriatomic",
+        "FixSymmetry",
+    }
+)
+"""Constraints of ASE under which every atom may move, and a molecule turn."""
 VECTOR_LENGTHS = (1e-5, 1e7)
 """Å; other periodic cell vectors are refused, before numbers overflow or lose their digits."""
 MOST_IMAGES = 1e7
@@ -102,6 +113,12 @@ def ignored_inputs(atoms: Atoms) -> tuple[str, ...]:
     return tuple(label for key, label in names if key in atoms.arrays and np.any(atoms.arrays[key]))
 
 
+def check_numbers(*results: Any) -> None:
+    """GuardError for an energy, forces or a stress that is NaN or infinite, by which atoms would be moved."""
+    if not all(np.isfinite(value).all() for value in results):
+        raise GuardError("The potential gave an energy, force or stress that is no number.")
+
+
 def describe_constraints(atoms: Atoms) -> tuple[str, ...]:
     """One phrase per constraint on the Atoms, e.g. 'FixAtoms on 3 atoms'; forces in results stay raw."""
     phrases = []
@@ -110,6 +127,11 @@ def describe_constraints(atoms: Atoms) -> tuple[str, ...]:
         count = "" if indices is None else f" on {len(indices)} atom{'s' if len(indices) != 1 else ''}"
         phrases.append(type(constraint).__name__ + count)
     return tuple(phrases)
+
+
+def holding_constraints(atoms: Atoms) -> list[str]:
+    """Classes of the constraints that hold atoms where they are, or along a plane or a line."""
+    return [name for one in atoms.constraints if (name := type(one).__name__) not in HOLD_NO_ATOM]
 
 
 def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:

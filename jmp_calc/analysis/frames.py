@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checks import holding_constraints
 from ..errors import BadInputError, JMPWarning, UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ LONG_STEPS = 0.1
 half of it, which is folded back."""
 AT_REST_A = 1e-5
 """Largest motion of an atom that is held, Å: files have their digits."""
-_FREE = {"FixCom", "FixBondLength", "FixBondLengths", "FixInternals", "FixLinearTriatomic", "FixSymmetry"}
-"""Constraints that hold no atom where it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ def _warn_of_long_steps(steps: np.ndarray) -> None:
 def _is_held(first: Atoms, places: np.ndarray) -> bool:
     """Whether the frame of reference is that of atoms that are held, by their constraints or because they
     are at rest in all frames while others move."""
-    if any(type(constraint).__name__ not in _FREE for constraint in first.constraints):
+    if holding_constraints(first):
         return True
     at_rest = np.ptp(places, axis=0).max(axis=1) < AT_REST_A
     return bool(at_rest.any() and not at_rest.all())

@@ -28,8 +28,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 
-from ..checks import why_no_stress
-from ..errors import GuardError, JMPError, JMPWarning, UsageError
+from ..checks import check_numbers, why_no_stress
+from ..errors import JMPError, JMPWarning, UsageError
 from ..machine.packages import require
 from ..units import BOHR, HARTREE, KCAL_MOL
 from .lammps_script import force_field
@@ -226,8 +226,7 @@ class Coupling:
         stress = self._stress(atoms)
         found = np.asarray(calc.get_property("forces", atoms), float)
         energy = float(calc.get_property("energy", atoms))
-        if not (np.isfinite(energy) and np.isfinite(found).all() and np.isfinite(stress).all()):
-            raise GuardError("The potential gave an energy, force or stress that is no number.")
+        check_numbers(energy, found, stress)
         forces[order] = found * (self._angstrom / ev)
         lmp, fix = self._lmp, self._fix
         lmp.fix_external_set_energy_global(fix, energy / ev)

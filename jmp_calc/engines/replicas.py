@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from ..checks import why_no_stress
-from ..errors import BadInputError, BadStructureError, GuardError
+from ..checks import check_numbers, why_no_stress
+from ..errors import BadInputError, BadStructureError
 from ..workflows.common import raw_results, warn_if_not_smooth, working_copy
 
 if TYPE_CHECKING:
@@ -126,6 +126,5 @@ class Replicas:
         if self.periodic:
             virial = -atoms.get_volume() * voigt_6_to_full_3x3_stress(found["stress"])
         answer = Answer(found["energy"], np.asarray(found["forces"], float), virial)
-        if not all(np.isfinite(value).all() for value in (answer.energy, answer.forces, answer.virial)):
-            raise GuardError("The potential gave an energy, force or stress that is no number.")
+        check_numbers(answer.energy, answer.forces, answer.virial)
         return answer

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.config import HeadConfig, ModelConfig
     from ..model.potential import Potential
     from ..zoo.container import LoadedModel
+    from ..zoo.names import ModelFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +59,32 @@ def asked_output(settings: Settings) -> Output:
     Raises:
         ModelError: no such model, or a damaged file.
     """
-    from ..zoo.describe import describe_file
     from ..zoo.names import locate
 
-    file = locate(settings.model)
-    config = describe_file(file.path, official=file.official).config
-    asked = asked_name(config, settings)
-    meant = [head for head in config.heads if head.name == asked or len(config.heads) == 1]
-    return output_of(meant[0]) if meant else "energy"
+    return _meant_output(_described(locate(settings.model)), settings)
 
 
 def check_model(settings: Settings) -> None:
-    """ModelError for a model that is not there or damaged, or has no such head; makes no network."""
-    from ..zoo.describe import describe_file
+    """ModelError for a model that is not there, or is damaged or has no such head where one is named; makes
+    no network."""
     from ..zoo.names import locate
 
     file = locate(settings.model)
     if settings.head is not None:
-        config = describe_file(file.path, official=file.official).config
-        choose_head(config, settings, gives=asked_output(settings), kind="molecules")
+        config = _described(file)
+        choose_head(config, settings, gives=_meant_output(config, settings), kind="molecules")
+
+
+def _described(file: ModelFile) -> ModelConfig:
+    from ..zoo.describe import describe_file
+
+    return describe_file(file.path, official=file.official).config
+
+
+def _meant_output(config: ModelConfig, settings: Settings) -> Output:
+    asked = asked_name(config, settings)
+    meant = [head for head in config.heads if head.name == asked or len(config.heads) == 1]
+    return output_of(meant[0]) if meant else "energy"
 
 
 def opened_model(loaded: LoadedModel, settings: Settings, gives: Output) -> OpenedModel:

@@ -167,16 +167,21 @@ def _looked_into(entries: Iterable[Path]) -> Iterator[Path]:
 def find_structures(given: Sequence[str], suffixes: Sequence[str]) -> tuple[str, ...]:
     """The files of ``find_files``, each with the ``@index`` that was given with it; a file may come twice
     with different ones. The same errors."""
-    found: dict[str, list[Path]] = {}
-    specs: list[str] = []
+    return tuple(spec for specs in find_each(given, suffixes) for spec in specs)
+
+
+def find_each(given: Sequence[str], suffixes: Sequence[str]) -> list[list[str]]:
+    """The same, apart for each of ``given``."""
+    by_index: dict[str, list[Path]] = {}
+    each: list[list[str]] = []
     for ref in map(parse_structure, given):
         index = "" if ref.index is None else f"@{shown_index(ref.index)}"
-        for path in find_files([ref.path], suffixes):
-            specs.append(f"{path}{index}")
-            found.setdefault(index, []).append(path)
-    for paths in found.values():
-        refuse_doubles(paths)
-    return tuple(specs)
+        paths = find_files([ref.path], suffixes)
+        each.append([f"{path}{index}" for path in paths])
+        by_index.setdefault(index, []).extend(paths)
+    for paths_with_index in by_index.values():
+        refuse_doubles(paths_with_index)
+    return each
 
 
 def refuse_doubles(paths: Iterable[Path]) -> None:

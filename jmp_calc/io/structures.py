@@ -10,12 +10,13 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..checks import check_atoms, check_sound
 from ..errors import BadInputError, JMPError, JMPWarning, UsageError
-from .files import Index, parse_index, parse_structure, shown_index
+from .files import Index, find_each, parse_index, parse_structure, shown_index
 from .raw_frame import to_atoms
 from .reader import stream_file
 from .stated_units import check_stated_units
@@ -123,6 +124,31 @@ def refuse_two(spec: str | os.PathLike[str], index: str | Index) -> None:
             where=str(spec),
             hint="give one of them",
         )
+
+
+def given_structures(
+    given: str | os.PathLike[str] | Atoms | Sequence[str | os.PathLike[str] | Atoms],
+    suffixes: Sequence[str],
+    index: str | None = None,
+) -> tuple[str | Atoms, ...]:
+    """Files (also of patterns and folders), each with its ``@index``, and structures in memory, in order.
+
+    Raises:
+        BadInputError: files that are not there. UsageError: a file that is given twice, or with an index of
+            its own beside ``index``.
+    """
+    listed: Any = given
+    items = [listed] if isinstance(given, str | os.PathLike) or hasattr(given, "positions") else list(listed)
+    names = [os.fspath(item) for item in items if not hasattr(item, "positions")]
+    specs = find_each(names, suffixes)
+    if index is not None:
+        for spec in chain.from_iterable(specs):
+            refuse_two(spec, index)
+    files = iter(specs)
+    found: list[str | Atoms] = []
+    for item in items:
+        found += [item] if hasattr(item, "positions") else next(files)
+    return tuple(found)
 
 
 def iter_named(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..io.files import find_structures, parse_structure
+from ..io.files import parse_structure
 from ..io.reader import UNLABELLED_SUFFIXES
-from ..io.structures import NamedFrame, iter_named
+from ..io.structures import NamedFrame, given_structures, iter_named
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,13 +21,14 @@ class Source:
     """Files, patterns and folders, or structures in memory."""
 
     def __init__(self, structures: Structure | Sequence[Structure], index: str | None = None) -> None:
-        """BadInputError for files that are not there, UsageError for one that is given twice."""
-        single = isinstance(structures, str | os.PathLike) or hasattr(structures, "positions")
-        given: Any = [structures] if single else structures
-        self._atoms = [item for item in given if hasattr(item, "positions")]
-        names = [os.fspath(item) for item in given if not hasattr(item, "positions")]
-        self.specs = find_structures(names, UNLABELLED_SUFFIXES)
+        """The errors of ``given_structures``."""
+        self._items = given_structures(structures, UNLABELLED_SUFFIXES, index)
         self._index = index
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """Files, and FILE@INDEX."""
+        return tuple(item for item in self._items if isinstance(item, str))
 
     @property
     def paths(self) -> list[str]:
@@ -35,6 +37,9 @@ class Source:
 
     def frames(self) -> Iterator[NamedFrame]:
         """All structures in order; errors of the files when they are reached."""
-        yield from iter_named(self.specs, index=self._index)
-        for number, atoms in enumerate(self._atoms):
-            yield NamedFrame(atoms, "structures", number)
+        in_memory = itertools.count()
+        for item in self._items:
+            if isinstance(item, str):
+                yield from iter_named([item], index=self._index)
+            else:
+                yield NamedFrame(item, "structures", next(in_memory))

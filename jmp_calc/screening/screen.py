@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import UsageError
-from ..io.files import find_structures, parse_structure
+from ..io.files import parse_structure
 from ..io.journal import Journal
 from ..io.outdir import check_free, claimed, with_prefix
 from ..io.progress import Progress
 from ..io.reader import UNLABELLED_SUFFIXES
-from ..io.structures import refuse_two
+from ..io.structures import given_structures
 from ..io.tables import write_csv, write_database
 from ..machine.signals import Interrupted, deferred_signals
 from ..version import __version__
@@ -211,21 +211,10 @@ class Source:
         Raises:
             BadInputError: files that are not there. UsageError: nothing, or a file that is given twice.
         """
-        single = isinstance(given, str | os.PathLike) or hasattr(given, "positions")
-        listed: Any = given
-        items = [listed] if single else list(listed)
-        names = [os.fspath(item) for item in items if not hasattr(item, "positions")]
-        find_structures(names, UNLABELLED_SUFFIXES)  # all at once, for what is given twice
-        found: list[str | Atoms] = []
-        for item in items:
-            in_memory = hasattr(item, "positions")
-            found += [item] if in_memory else find_structures([os.fspath(item)], UNLABELLED_SUFFIXES)
-        if not found:
+        source = cls(given_structures(given, UNLABELLED_SUFFIXES, index), index)
+        if not source.items:
             raise UsageError("No structure was given.")
-        for item in found:
-            if isinstance(item, str) and index is not None:
-                refuse_two(item, index)
-        return cls(tuple(found), index)
+        return source
 
     @property
     def specs(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from ..arguments import plain
+from ..checks import holding_constraints
 from ..errors import JMPWarning, UsageError
 from .common import energy_std, has_stress, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
@@ -244,10 +245,6 @@ def _positive(name: str, value: float | None) -> None:
         raise UsageError(f"{name} must be positive, got {value}.")
 
 
-_INTERNAL = {"FixCom", "FixBondLength", "FixBondLengths", "FixInternals", "FixLinearTriatomic"}
-"""Constraints that hold no atom where it is: angular momentum is conserved under them."""
-
-
 def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     """Refuse structures that the ensemble cannot treat; warn about a time step too long for hydrogen."""
     masses = atoms.get_masses()
@@ -261,8 +258,7 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
             "Rotation cannot be removed from a periodic structure.",
             hint="angular momentum is not conserved there",
         )
-    held = [name for c in atoms.constraints if (name := type(c).__name__) not in _INTERNAL]
-    if settings.remove_rotation and held:
+    if settings.remove_rotation and (held := holding_constraints(atoms)):
         raise UsageError(
             f"Rotation cannot be removed from a structure whose atoms are held ({', '.join(held)}).",
             hint="angular momentum is not conserved there: leave remove_rotation out",

@@ -154,17 +154,20 @@ class Relaxation:
         if result.climbed:
             text = f"the relaxation ended {result.climb_ev:.3g} eV above its start: it went uphill, and"
             warnings.warn(f"{text} the structure of step {result.step} is kept", JMPWarning, stacklevel=3)
-        turned = turned_by(self.first_cell, result.atoms.cell.array)
-        if self.settings.cell == "lengths" and turned > LARGEST_TURN_DEG:
-            text = (
-                f"cell='lengths' changed angles of the cell, by up to {turned:.2g} degrees: it strains along"
-            )
-            warnings.warn(
-                f"{text} x, y and z, and this cell is skewed against them", JMPWarning, stacklevel=3
-            )
+        if self.settings.cell == "lengths":
+            self._warn_of_angles(turned_by(self.first_cell, result.atoms.cell.array))
         if self.paths:
             write_frames(self.paths["opt.extxyz"], [self.frames[result.step]])
         return result
+
+    def _warn_of_angles(self, turned_deg: float) -> None:
+        if turned_deg > LARGEST_TURN_DEG:
+            warnings.warn(
+                f"cell='lengths' changed angles of the cell, by up to {turned_deg:.2g} degrees: it strains "
+                "along x, y and z, and this cell is skewed against them",
+                JMPWarning,
+                stacklevel=4,
+            )
 
     def _result(self, step: int, converged: bool) -> RelaxResult:
         kept = self.frames[step]

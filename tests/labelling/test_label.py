@@ -63,6 +63,14 @@ def test_order_and_info_are_those_of_the_input(labelled: LabelResult) -> None:
     assert all(atoms.info["method_version"].startswith("ase 3") for atoms in frames)
 
 
+def test_files_and_structures_in_memory_keep_their_order(tmp_path: Path) -> None:
+    metals = [bulk(element) for element in ("Cu", "Al", "Ag")]
+    metals[1].write(tmp_path / "al.xyz", format="extxyz")
+    given = [metals[0], tmp_path / "al.xyz", metals[2]]
+    found = label(given, EMT_NAME, out=tmp_path / "out", isolated=False)
+    assert [atoms.get_chemical_formula() for atoms in ase.io.read(found.path, ":")] == ["Cu", "Al", "Ag"]
+
+
 def test_isolated_atoms_come_last_for_every_element(labelled: LabelResult) -> None:
     atoms = read(labelled)[12:]
     assert [str(a.symbols) for a in atoms] == ["Cu", "Au"]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ...training.planning.plan import Machines, Plan
     from ...training.pretraining.options import PretrainOptions
     from ...training.pretraining.recipe import PretrainRecipe
-    from ...training.pretraining.sets import SourceSet
     from ...training.pretraining.shards import Shards
+    from ...training.pretraining.source_set import SourceSet
 
 
 def show_finetune(common: Common, prepared: Prepared, distributed: DistributedConfig) -> None:
