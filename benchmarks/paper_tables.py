@@ -53,6 +53,7 @@ def ours(task: str) -> str:
         f"{row['test']['forces_mae_mev_per_a']:.1f} (jmp-xs{' from scratch' if name == 'scratch' else ''}, "
         "other split)"
         for name, row in rows.items()
+        if "/" not in name  # other seeds are in the table of the runs
     ]
     return ", ".join(found) or NOT_RUN
 
