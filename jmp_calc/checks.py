@@ -34,9 +34,11 @@ HOLD_NO_ATOM = frozenset(
         "FixInternals",
         "FixLinearTriatomic",
         "FixSymmetry",
+        "ExternalForce",
     }
 )
-"""Constraints of ASE under which every atom may move, and a molecule turn."""
+"""Constraints of ASE under which every atom may move, and a molecule turn, as with springs between two
+atoms."""
 VECTOR_LENGTHS = (1e-5, 1e7)
 """Å; other periodic cell vectors are refused, before numbers overflow or lose their digits."""
 MOST_IMAGES = 1e7
@@ -131,7 +133,12 @@ def describe_constraints(atoms: Atoms) -> tuple[str, ...]:
 
 def holding_constraints(atoms: Atoms) -> list[str]:
     """Classes of the constraints that hold atoms where they are, or along a plane or a line."""
-    return [name for one in atoms.constraints if (name := type(one).__name__) not in HOLD_NO_ATOM]
+    holding = [one for one in atoms.constraints if type(one).__name__ not in HOLD_NO_ATOM]
+    return [type(one).__name__ for one in holding if not _is_spring_of_a_pair(one)]
+
+
+def _is_spring_of_a_pair(constraint: Any) -> bool:
+    return type(constraint).__name__ == "Hookean" and len(getattr(constraint, "indices", ())) == 2
 
 
 def why_no_stress(cell: np.ndarray, pbc: np.ndarray) -> str | None:

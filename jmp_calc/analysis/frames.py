@@ -67,7 +67,8 @@ def path_of(frames: Sequence[Atoms], frame_fs: float | None, discard: float) -> 
     held = _is_held(used[0], places)
     if not held:
         places = places - _centre(places, masses)
-    return Path(used, places, _velocities(used, masses, held), _times(used, frame_fs))
+    times = _times(used, frame_fs, len(frames) - len(used))
+    return Path(used, places, _velocities(used, masses, held), times)
 
 
 def _unwrapped(frames: Sequence[Atoms]) -> np.ndarray:
@@ -78,9 +79,9 @@ def _unwrapped(frames: Sequence[Atoms]) -> np.ndarray:
         return np.array([atoms.positions for atoms in frames])
     cells = np.array([atoms.cell.complete().array for atoms in frames])
     scaled = np.array([atoms.cell.complete().scaled_positions(atoms.positions) for atoms in frames])
-    # frames of molecules that are kept whole leave the cell by less than one; the first may be as was given
+    # atoms of molecules that are kept whole are in the cell or beside it; the first frame may be as was given
     images = np.floor(scaled[1:]) - np.floor(scaled[1])
-    if np.abs(images[..., pbc]).max() < 2:
+    if np.abs(images[..., pbc]).max() < 3:
         steps = np.diff(scaled, axis=0)
         jumps = np.round(steps) * pbc
         _warn_of_long_steps(np.abs(steps - jumps)[..., pbc])
@@ -122,9 +123,10 @@ def _velocities(frames: Sequence[Atoms], masses: np.ndarray, held: bool) -> np.n
     return np.asarray(found if held else found - _centre(found, masses))
 
 
-def _times(frames: Sequence[Atoms], frame_fs: float | None) -> np.ndarray:
+def _times(frames: Sequence[Atoms], frame_fs: float | None, before: int) -> np.ndarray:
+    """(n_frames,) fs; ``before``: frames left out at the start."""
     if frame_fs is not None:
-        return frame_fs * np.arange(len(frames))
+        return frame_fs * np.arange(before, before + len(frames))
     try:
         times = np.array([float(atoms.info["time_fs"]) for atoms in frames])
     except (KeyError, TypeError, ValueError) as err:

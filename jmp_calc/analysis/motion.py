@@ -12,8 +12,8 @@ from .frames import Path
 
 FIT_FROM, FIT_TO = 0.1, 0.5
 """Share of the lags that the slope is fitted to: after the ballistic start, before the few last origins."""
-DIFFUSIVE = 0.6
-"""Below this exponent of t the displacements do not grow as those of diffusion do."""
+DIFFUSIVE = (0.6, 1.5)
+"""Beyond these exponents of t the displacements do not grow as those of diffusion do."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Diffusion:
     @property
     def diffusive(self) -> bool:
         """Whether the displacements grow like those of diffusion, and the slope is beyond its error."""
-        return self.exponent > DIFFUSIVE and self.cm2_per_s > 2 * self.standard_error_cm2_per_s
+        low, high = DIFFUSIVE
+        return low < self.exponent < high and self.cm2_per_s > 2 * self.standard_error_cm2_per_s
 
 
 @dataclass(frozen=True, eq=False)

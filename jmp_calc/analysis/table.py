@@ -12,6 +12,8 @@ from .blocks import Average, block_average
 
 AVERAGED = ("epot_eV", "temperature_K", "pressure_GPa", "volume_A3", "a_A", "b_A", "c_A")
 AVERAGED_PREFIX = "pressure_"
+USUAL = 3
+"""A distance between rows that occurs as often is one that was asked for."""
 SAME_FS = 1e-3
 """Times that differ by less are the same: both files round them."""
 
@@ -35,22 +37,42 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return {name: rows[:, index] for index, name in enumerate(names)}
 
 
+def even_rows(steps: np.ndarray) -> np.ndarray:
+    """Numbers of the rows of a table (``steps``: (n_rows,), rising) at its largest usual distance.
+
+    A restart may write rows at another distance than the part before it: all together would count the part
+    with more rows per time too much. Single gaps, where rows were lost, thin nothing.
+    """
+    gaps, count = np.unique(np.diff(steps), return_counts=True)
+    usual = gaps[count >= USUAL]
+    if len(usual) < 2:
+        return np.arange(len(steps))
+    wanted = np.arange(steps[0], steps[-1] + 1e-9, usual[-1])
+    right = np.searchsorted(steps, wanted).clip(1, len(steps) - 1)
+    left = right - 1
+    return np.unique(np.where(wanted - steps[left] < steps[right] - wanted, left, right))
+
+
 def table_averages(
     table: dict[str, np.ndarray], discard: float, span_fs: tuple[float, float] | None
 ) -> dict[str, Average]:
     """Averages by the names of columns; {} of fewer than ten rows.
 
     ``span_fs``: first and last time of the frames that were analysed, whose rows are taken; None, or a table
-    without times: all but the first share ``discard`` of the rows.
+    without times: all but the first share ``discard`` of the steps. Of a run whose parts have rows at other
+    distances those at the largest distance count.
     """
-    used = np.arange(len(table["step"])) >= int(discard * len(table["step"]))
+    steps = table["step"]
+    used = steps >= steps[0] + discard * (steps[-1] - steps[0]) if len(steps) else np.zeros(0, bool)
     if span_fs is not None and "time_fs" in table:
         first, last = span_fs
         used = (table["time_fs"] >= first - SAME_FS) & (table["time_fs"] <= last + SAME_FS)
-    if used.sum() < 10:
+    rows = np.flatnonzero(used)
+    rows = rows[even_rows(table["step"][rows])]
+    if len(rows) < 10:
         return {}
     return {
-        name: block_average(values[used])
+        name: block_average(values[rows])
         for name, values in table.items()
         if name in AVERAGED or name.startswith(AVERAGED_PREFIX)
     }

@@ -113,7 +113,7 @@ def md(
     )
     if common.dry_run:
         run.check()
-        _dry_run(struct, picked.atoms, common, settings, source)
+        _dry_run(struct, picked.atoms, common, settings, source, plot)
         return
     with run:
         run.add_structure(picked)
@@ -219,16 +219,32 @@ def _lines(result: MDResult) -> list[str]:
     return lines
 
 
-def _dry_run(struct: str, atoms: Atoms, common: Common, settings: MDSettings, source: Path | None) -> None:
-    """Say what would be run."""
-    from ..workflows.md import OUTPUTS
+def _writes(settings: MDSettings, plot: bool) -> list[str]:
+    """Names of the files of a run that ends well."""
+    from ..analysis.result import OUTPUTS as ANALYSIS
+    from ..workflows.md_run import PLOTS
 
+    return [
+        "stats.dat",
+        f"traj.{settings.traj_format}",
+        "final.extxyz",
+        "restart.npz",
+        *(["quenched.extxyz"] if settings.relaxes_at_end else []),
+        *(PLOTS if plot else []),
+        *(ANALYSIS if settings.analyse else []),
+    ]
+
+
+def _dry_run(
+    struct: str, atoms: Atoms, common: Common, settings: MDSettings, source: Path | None, plot: bool
+) -> None:
+    """Say what would be run."""
     facts = {
         "structure": f"{atoms.get_chemical_formula()} from {struct}",
         "model": model_record(common.calculator(atoms)),
         **{key: value for key, value in settings.to_dict().items() if value is not None},
         "length_ps": settings.steps * settings.timestep_fs / 1000,
         "restart": source,
-        "writes": ", ".join(OUTPUTS[:4]),
+        "writes": ", ".join(_writes(settings, plot)),
     }
     dry_run_report(common, "md", facts)

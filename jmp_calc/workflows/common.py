@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arguments import a_calculator, one_structure
-from ..checks import check_sound, describe_constraints
-from ..errors import JMPWarning, UsageError
+from ..checks import check_sound
+from ..errors import UsageError
 from ..io.atomic import replacing
-from ..io.constraints import unstorable
 from ..io.outdir import with_prefix
 from ..io.write import write_extxyz
 from ..unread import state_keys
+from .constraints import mend
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,6 +58,7 @@ def working_copy(atoms: Atoms, calc: Calculator | None = None) -> Atoms:
     check_sound(atoms)
     copy = atoms.copy()
     drop_labels(copy)
+    mend(copy)
     copy.calc = calc
     decide = getattr(calc, "decide_head", None)  # now: files and restarts name the head that computes
     told = None if decide is None else decide(copy)
@@ -165,41 +165,6 @@ def write_frames(path: str | os.PathLike[str], frames: Sequence[Atoms], *, appen
         return
     with replacing(path) as temporary:
         write_extxyz(temporary, frames)
-
-
-def moves(atoms: Atoms) -> bool:
-    """Whether the constraints leave any atom free to move."""
-    probe = atoms.copy()
-    probe.calc = atoms.calc  # MirrorForce asks for forces
-    probe.set_constraint([c for c in probe.constraints if not _pulls(c)])
-    probe.set_momenta(np.random.default_rng(0).standard_normal((len(atoms), 3)))
-    return bool(np.abs(probe.get_momenta()).max() > 1e-12)
-
-
-def _pulls(constraint: Any) -> bool:
-    """Whether a constraint is a force with an energy: it takes no freedom away."""
-    return hasattr(constraint, "adjust_potential_energy")
-
-
-def constraint_energy(atoms: Atoms) -> float:
-    """Energy of the constraints that have one (Hookean, ExternalForce), eV."""
-    return float(sum(c.adjust_potential_energy(atoms) for c in atoms.constraints if _pulls(c)))
-
-
-def keep_pulls_off_momenta(atoms: Atoms) -> None:
-    """Keep constraints that are forces from changing momenta: ASE's ExternalForce adds its force to them."""
-    for constraint in filter(_pulls, atoms.constraints):
-        constraint.adjust_momenta = lambda atoms, momenta: None
-
-
-def warn_of_unstored_constraints(atoms: Atoms) -> None:
-    """Say which constraints the extxyz files of a run will not hold: all but fixed atoms and fixed Cartesian
-    components."""
-    lost = unstorable(atoms, "extxyz")
-    if lost.constraints:
-        kinds = ", ".join(describe_constraints(lost))
-        text = f"extxyz files cannot hold {kinds}: the run obeys them, its extxyz files are without"
-        warnings.warn(text, JMPWarning, stacklevel=3)
 
 
 def warn_if_not_smooth(atoms: Atoms) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import holding_constraints
 from ..errors import BadStructureError
 from . import ase_dynamics
 from .md_settings import KICKING, MDSettings
@@ -133,9 +134,14 @@ def _like(now: Any, saved: np.ndarray) -> np.ndarray:
 
 
 def add_momentum_constraint(atoms: Atoms, settings: MDSettings) -> None:
-    """Kicks of single atoms would make the centre of mass diffuse: keep it fixed when nothing else is
-    constrained."""
-    if settings.thermostat in KICKING and not atoms.constraints and len(atoms) > 1:
+    """Kicks of single atoms would make the centre of mass diffuse: keep it fixed when no atom is held."""
+    names = [type(constraint).__name__ for constraint in atoms.constraints]
+    if (
+        settings.thermostat in KICKING
+        and len(atoms) > 1
+        and "FixCom" not in names
+        and not holding_constraints(atoms)
+    ):
         from ase.constraints import FixCom
 
-        atoms.set_constraint(FixCom())
+        atoms.set_constraint([*atoms.constraints, FixCom()])

@@ -19,15 +19,9 @@ import numpy as np
 
 from ..errors import JMPWarning, UsageError
 from ..io.outdir import claimed, with_prefix
-from .common import (
-    output_path,
-    snapshot,
-    warn_if_not_smooth,
-    warn_of_unstored_constraints,
-    working_copy,
-    write_frames,
-)
-from .md_run import OUTPUTS, PLOTS, Run
+from .common import output_path, snapshot, warn_if_not_smooth, working_copy, write_frames
+from .constraints import warn_of_unstored_constraints
+from .md_run import DERIVED, OUTPUTS, PLOTS, Run
 from .md_settings import MDSettings, TrajectoryFormat, check_structure_for
 from .relax import relax
 from .relax_settings import CellMode
@@ -75,7 +69,7 @@ class MDResult:
     quenched: RelaxResult | None = None
     """The relaxation in which the schedule ends; None: it has none."""
     analysis: Analysis | None = None
-    """None: not asked for, or fewer than ten frames."""
+    """None: not asked for, fewer than ten frames, or such at unequal times."""
 
     def __repr__(self) -> str:
         mean = None if self.settings.stages else averages(self.stats, self.columns).get("temperature_k_mean")
@@ -285,10 +279,12 @@ def _run(
             _refuse_old_output(Path(out), state, prefix)
             warn_of_unstored_constraints(work)
         run = Run(work, settings, state, out, prefix, quiet)
+        before = run.written(DERIVED)
         run.loop()
         result = _result(run)
         if out is not None and plot:
             result.plot([run.paths[name] for name in PLOTS])
+        run.remove_outdated(before)
         return result
 
 
@@ -333,11 +329,13 @@ def _quenched(run: Run, final: Atoms) -> RelaxResult:
 
 
 def _analysed(run: Run) -> Analysis | None:
-    """What the whole run says; a JMPWarning where it is too short for that."""
+    """What the whole run says; a JMPWarning where it is too short for that, or its frames are at unequal
+    times."""
     found = run.analyse()
-    if found is None:
-        text = "the run has too few frames to analyse: ten are needed after its first tenth"
-        warnings.warn(f"{text} (traj_every)", JMPWarning, stacklevel=4)
+    if found is None and run.not_analysed is not None:
+        fact = run.not_analysed.fact.rstrip(".")
+        text = f"the run is not analysed: {fact[0].lower()}{fact[1:]} (traj_every {run.settings.traj_every})"
+        warnings.warn(text, JMPWarning, stacklevel=4)
     return found
 
 

@@ -6,7 +6,7 @@ import copy
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from ..analysis.analyse import analyse
 from ..analysis.result import OUTPUTS as ANALYSIS_OUTPUTS
-from ..errors import BadInputError, BadStructureError, GuardError, JMPWarning, UsageError
+from ..errors import BadInputError, BadStructureError, GuardError, JMPError, JMPWarning, UsageError
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
 from ..units import GPA_PER_EV_A3
 from .common import (
     energy_std,
     has_stress,
-    keep_pulls_off_momenta,
     output_path,
     snapshot,
     write_frames,
 )
+from .constraints import keep_pulls_off_momenta
 from .guard import SLOW_CHECKS_EVERY, Guard
 from .integrators import Integrator, add_momentum_constraint
 from .md_frames import CompressedTrajectory
@@ -45,6 +45,8 @@ OUTPUTS = (
     *("stats.dat", "traj.extxyz", "final.extxyz", "restart.npz", "last-good.extxyz"),
     *("traj.extxyz.gz", "quenched.extxyz", *PLOTS, *ANALYSIS_OUTPUTS),
 )
+DERIVED = ("last-good.extxyz", "quenched.extxyz", *PLOTS, *ANALYSIS_OUTPUTS)
+"""Files that tell of the whole run so far, or of its last step, and are old once it has gone on."""
 DAY_S = 86400.0
 
 
@@ -96,6 +98,7 @@ class Run:
         self.guard = Guard.of(given, reference or 0.0, limit) if settings.guard else None
         self.seconds = 0.0
         self.analysed = 0
+        self.not_analysed: JMPError | None = None
         self.prefix = prefix
         self._open(out, prefix, state)
         self.last_good = self.state()
@@ -252,10 +255,14 @@ class Run:
         return row
 
     def _frame(self) -> Atoms:
-        info = {"step": self.step, "time_fs": self.step * self.settings.timestep_fs}
-        frame = snapshot(self.atoms, stress=self.settings.ensemble == "npt", info=info)
+        stress = self.settings.ensemble == "npt"
+        frame = snapshot(self.atoms, stress=stress, info=self._when(self.step))
         frame.set_constraint(self.constraints)
         return frame
+
+    def _when(self, step: int) -> dict[str, float]:
+        """What frames say of their time."""
+        return {"step": step, "time_fs": step * self.settings.timestep_fs}
 
     def save_restart(self) -> None:
         """Write the present state."""
@@ -277,7 +284,7 @@ class Run:
         self._save(self.last_good)
         frame = self.atoms.copy()
         self.last_good.apply_structure(frame)
-        frame.info["step"] = self.last_good.step
+        frame.info |= self._when(self.last_good.step)
         frame.set_constraint(self.constraints)
         write_frames(self.paths["last-good.extxyz"], [frame])
 
@@ -287,19 +294,34 @@ class Run:
         return f"restart written after step {step}; the same command with --restart auto goes on"
 
     def analyse(self) -> Analysis | None:
-        """What the run says so far, also written to its folder; None while it has too few frames.
+        """What the run says so far, also written to its folder; None while it has too few frames, or such at
+        unequal times (``not_analysed``).
 
         While it runs, this is done whenever it has become twice as long: in all, frames are read twice.
         """
         self.analysed = self.step
         source: Sequence[Atoms] | Path = self.frames if self.trajectory is None else self.trajectory.path
+        self.not_analysed = None
         try:
             found = analyse(source, table=self.paths.get("stats.dat"))
-        except (UsageError, BadInputError):  # ten frames are needed, and rows
+        except (UsageError, BadInputError) as error:  # ten frames are needed, and rows
+            self.not_analysed = error
             return None
         if self.paths:
             found.write(self.paths["stats.dat"].parent, prefix=self.prefix)
         return found
+
+    def remove_outdated(self, before: Mapping[str, int]) -> None:
+        """Take away pictures, analysis and last frames of the part before a restart (by the times of
+        ``written``) that this part, which went on, has not made anew."""
+        after = self.written(DERIVED) if self.step > self.started_at else {}
+        for name in [name for name, stamp in after.items() if before.get(name) == stamp]:
+            self.paths[name].unlink()
+
+    def written(self, names: Sequence[str]) -> dict[str, int]:
+        """When those files of ``names`` that there are were written, ns."""
+        paths = {name: self.paths[name] for name in names if name in self.paths}
+        return {name: path.stat().st_mtime_ns for name, path in paths.items() if path.exists()}
 
     def finish(self) -> Atoms:
         """Write the restart file and the last frame; returns the frame with the calculator."""

@@ -3,14 +3,14 @@
     "300 2 ps, 300>1500 10 ps, 1500 20 ps, 1500>300 100 K/ps, 300 5 ps"
 
 A stage is one temperature (hold; after another temperature a quench) or two (ramp), then a pressure or two
-where there is a barostat (``0>5 GPa``), then how long: fs, ps, ns, steps, or for ramps a rate in K/ps. The
-last may be ``relax``: the structure is relaxed at the end.
+where there is a barostat (``0>5 GPa``; the last one stays in later stages that name none), then how long: fs,
+ps, ns, steps, or for ramps a rate in K/ps. The last may be ``relax``: the structure is relaxed at the end.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Stage:
     last: int
     temperature_k: tuple[float, float]
     pressure_gpa: tuple[float, float] | None
-    """None: that of the run."""
+    """None: that of the run; after a stage with a pressure its last one."""
 
     def text(self) -> str:
         """What is done how long; two stages with the same text at the same place are the same."""
@@ -65,7 +65,11 @@ def stages_of(text: str, timestep_fs: float) -> tuple[Stage, ...]:
     """The stages that a schedule names; UsageError for one that cannot be read."""
     stages: list[Stage] = []
     for part in _parts(text):
-        stages.append(_stage(part.strip(), stages[-1].last if stages else 0, timestep_fs))
+        stage = _stage(part.strip(), stages[-1].last if stages else 0, timestep_fs)
+        before = stages[-1].pressure_gpa if stages else None
+        if stage.pressure_gpa is None and before is not None:
+            stage = replace(stage, pressure_gpa=(before[1], before[1]))
+        stages.append(stage)
     return tuple(stages)
 
 

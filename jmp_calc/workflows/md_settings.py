@@ -12,7 +12,8 @@ import numpy as np
 from ..arguments import plain
 from ..checks import holding_constraints
 from ..errors import JMPWarning, UsageError
-from .common import energy_std, has_stress, moves
+from .common import energy_std, has_stress
+from .constraints import check_dynamical, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
 from .pressures import check_pressure
 
@@ -250,7 +251,7 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     masses = atoms.get_masses()
     if not (np.isfinite(masses).all() and (masses > 0).all()):
         raise UsageError("Every atom needs a positive mass.", where=f"atom {int(np.argmin(masses))}")
-    _check_constraints(atoms)
+    check_dynamical(atoms)
     if not moves(atoms):
         raise UsageError("Every atom is fixed, so nothing would move.", hint="free some of the atoms")
     if settings.remove_rotation and atoms.pbc.any():
@@ -282,20 +283,6 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
             JMPWarning,
             stacklevel=3,
         )
-
-
-def _check_constraints(atoms: Atoms) -> None:
-    """Refuse constraints of which ASE does not know how many degrees of freedom they take."""
-    for constraint in atoms.constraints:
-        try:
-            constraint.get_removed_dof(atoms)
-        except (AttributeError, NotImplementedError) as error:
-            name = type(constraint).__name__
-            raise UsageError(
-                f"The constraint {name} cannot be used in dynamics.",
-                where="ASE does not know how many degrees of freedom it takes",
-                hint="use FixAtoms, FixCartesian, FixBondLengths or Hookean",
-            ) from error
 
 
 def _check_npt(atoms: Atoms) -> None:

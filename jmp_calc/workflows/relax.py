@@ -18,7 +18,8 @@ from ..errors import UsageError
 from ..io.outdir import claimed, with_prefix
 from ..io.progress import Progress
 from ..machine.signals import Interrupted, deferred_signals
-from .common import warn_of_unstored_constraints, working_copy
+from .common import working_copy
+from .constraints import warn_of_unstored_constraints
 from .relax_result import OUTPUTS, RelaxResult
 from .relax_run import Relaxation
 from .relax_settings import CellMode, OptimizerName, RelaxSettings

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..errors import BadInputError, GuardError, JMPWarning
 from ..units import GPA_PER_EV_A3
-from .common import constraint_energy, moves, output_path, snapshot, write_frames
+from .common import output_path, snapshot, write_frames
+from .constraints import constraint_energy, moves
 from .pair_limits import PairLimits
 from .relax_cell import cell_filter, fix_symmetry, space_group, turned_by
 from .relax_result import OUTPUTS, RelaxResult

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..analysis.table import even_rows
 from ..io.atomic import sync
 from ..io.summary import write_text_atomic
 from .common import write_frames
@@ -230,10 +231,11 @@ def _word(slope: float, error: float, span_ps: float) -> str:
 
 def averages(table: np.ndarray, columns: Sequence[str]) -> dict[str, Any]:
     """Mean and standard deviation of temperature, pressure, volume, lengths and uncertainty after the first
-    tenth of the rows, and the times of that part, ps."""
-    used = table[int(SKIPPED_SHARE * len(table)) :]
-    if not len(used):
+    tenth of the time, and the times of that part, ps."""
+    if not len(table):
         return {}
+    even = table[even_rows(table[:, 0])]
+    used = even[int(SKIPPED_SHARE * len(even)) :]
     wanted = ("temperature_K", "pressure_GPa", "volume_A3", *LENGTHS, *AXIAL_PRESSURES, STD_COLUMN)
     found: dict[str, Any] = {
         "means_from_ps": float(used[0, 1]) / 1000,

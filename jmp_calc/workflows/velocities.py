@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checks import holding_constraints
 from ..errors import BadInputError, JMPWarning, UsageError
+from .constraints import free_components
 from .md_settings import MDSettings
 
 if TYPE_CHECKING:
@@ -22,33 +24,41 @@ if TYPE_CHECKING:
 ROTATION_SHARE = 1e-3
 """Below this share of the heat of its degrees of freedom a rotation is rounding: of files, or of forces in
 float32."""
+ROUNDING = 1e-12
+"""Share of a temperature that is left where everything that could move was taken away."""
 
 
 def removes_rotation(atoms: Atoms, settings: MDSettings) -> bool:
     """Whether the start velocities shall lose their angular momentum; those that are kept only on request."""
     if settings.remove_rotation is not None:
         return settings.remove_rotation
-    return settings.velocities == "new" and settings.keeps_rotation and _conserves_rotation(atoms)
+    if not (settings.velocities == "new" and settings.keeps_rotation and _conserves_rotation(atoms)):
+        return False
+    return free_components(atoms) > 3 + _rotations(atoms)  # a rigid molecule can do nothing but turn
 
 
 def _conserves_rotation(atoms: Atoms) -> bool:
-    return len(atoms) > 1 and not atoms.pbc.any() and not atoms.constraints
+    return len(atoms) > 1 and not atoms.pbc.any() and not holding_constraints(atoms)
 
 
-def conserves_momentum(atoms: Atoms, settings: MDSettings) -> bool:
+def _rotations(atoms: Atoms) -> int:
+    """3; of linear molecules 2."""
+    return int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
+
+
+def conserves_momentum(atoms: Atoms) -> bool:
     """Whether total momentum is kept at zero (by the dynamics, or by the FixCom that Langevin gets)."""
-    return len(atoms) > 1 and not [c for c in atoms.constraints if type(c).__name__ != "FixCom"]
+    return len(atoms) > 1 and not holding_constraints(atoms)
 
 
 def degrees_of_freedom(atoms: Atoms, settings: MDSettings) -> int:
     """Number of velocity components that hold heat in a run that starts with the velocities of ``atoms``, at
     least 1."""
-    free = int(atoms.get_number_of_degrees_of_freedom())
-    has_fixcom = any(type(c).__name__ == "FixCom" for c in atoms.constraints)
-    if conserves_momentum(atoms, settings) and not has_fixcom:
+    free = free_components(atoms)
+    if conserves_momentum(atoms):
         free -= 3
     if settings.keeps_rotation:
-        rotations = int(np.linalg.matrix_rank(_inertia(atoms), tol=1e-6))
+        rotations = _rotations(atoms)
         if removes_rotation(atoms, settings) or (
             _conserves_rotation(atoms) and not _rotates(atoms, free, rotations)
         ):
@@ -79,7 +89,7 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
         if not np.isfinite(atoms.get_momenta()).all():
             raise BadInputError("A velocity is NaN or infinite.", hint="use velocities='new'")
         atoms.set_momenta(atoms.get_momenta())  # what is held now may have moved in the run before
-        if conserves_momentum(atoms, settings) and _remove_drift(atoms) > 1e-6:
+        if conserves_momentum(atoms) and _remove_drift(atoms) > 1e-6:
             warnings.warn(
                 "the velocities had a drift of the centre of mass, removed", JMPWarning, stacklevel=3
             )
@@ -93,12 +103,12 @@ def start_velocities(atoms: Atoms, settings: MDSettings, rng: np.random.Generato
     masses = atoms.get_masses()[:, None]
     drawn = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * settings.temperature_k)
     atoms.set_momenta(drawn)  # applies constraints
-    if conserves_momentum(atoms, settings):
+    if conserves_momentum(atoms):
         _remove_drift(atoms)
     if removes_rotation(atoms, settings):
         _remove_rotation(atoms)
     now = temperature(atoms, degrees_of_freedom(atoms, settings))
-    if now > 0:
+    if now > ROUNDING * settings.temperature_k:
         atoms.set_momenta(atoms.get_momenta() * np.sqrt(settings.temperature_k / now), apply_constraint=False)
 
 

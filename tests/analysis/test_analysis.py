@@ -292,3 +292,32 @@ def test_averages_are_of_the_part_whose_frames_are_analysed(tmp_path: Path) -> N
     assert whole.averages["temperature_K"].mean == 200.0
     untimed = analyse(frames[100:], table=tmp_path / "stats.dat", discard=0.0, frame_fs=2.0)
     assert untimed.averages["temperature_K"].mean == 200.0
+
+
+def test_molecules_that_are_wrapped_whole_diffuse_as_unwrapped_ones() -> None:
+    """Long molecules that turn, with the centre put back into the cell: an end goes from the cell before to
+    that behind."""
+    steps = RNG.normal(0, 0.25, (400, 6, 3))
+    centres = np.cumsum(steps, axis=0) + RNG.uniform(0, 10, (6, 3))
+    angle = np.linspace(0, 6 * np.pi, 400)
+    one_end = np.stack([4 * np.cos(angle), 4 * np.sin(angle), 0 * angle], axis=1)
+    ends = np.stack([one_end, -one_end], axis=1)[:, None]
+    cell = {"cell": [10, 10, 10], "pbc": True}
+    free = (centres[:, :, None] + ends).reshape(400, 12, 3)
+    whole = ((centres % 10)[:, :, None] + ends).reshape(400, 12, 3)
+    assert np.ptp(np.floor(whole / 10), axis=0).max() == 2
+    truth, found = (path_of(frames_of(places, **cell), None, 0.0).positions for places in (free, whole))
+    assert found - found[0] == pytest.approx(truth - truth[0], abs=1e-9)
+
+
+def test_times_count_the_frames_that_are_left_out() -> None:
+    frames = frames_of(np.cumsum(RNG.standard_normal((100, 3, 3)), axis=0))
+    given, stated = (path_of(frames, frame_fs, 0.3).times_fs for frame_fs in (2.0, None))
+    assert given == pytest.approx(stated)
+
+
+def test_free_flight_is_no_diffusion() -> None:
+    speeds = RNG.standard_normal((1, 20, 3))
+    flight = frames_of(np.arange(200)[:, None, None] * 0.05 * speeds)
+    result = analyse(flight).msd.diffusion["Ar"]
+    assert result.exponent == pytest.approx(2, abs=0.05) and not result.diffusive

@@ -191,3 +191,11 @@ def test_fixed_atoms_are_a_sentence(run, model: str, tmp_path: Path) -> None:
     ase.io.write(tmp_path / "fixed.extxyz", atoms)
     result = run("md", tmp_path / "fixed.extxyz", "-m", model, "--steps", 2, "-o", tmp_path / "o")
     assert result.exit_code == 2 and "Every atom is fixed" in result.stderr
+
+
+def test_a_dry_run_of_dynamics_names_the_files_of_that_run(run, model: str, salt_cell: Path) -> None:
+    words = ["md", salt_cell, "-m", model, "--dry-run", "--no-plot", "--traj-format", "extxyz.gz"]
+    plain = run(*words)
+    assert "writes: stats.dat, traj.extxyz.gz, final.extxyz, restart.npz\n" in plain.output
+    full = run(*words, "--analyse", "--thermostat", "bussi", "--schedule", "300 10 steps, relax")
+    assert "restart.npz, quenched.extxyz, rdf.dat, msd.dat" in full.output

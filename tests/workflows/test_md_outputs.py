@@ -10,10 +10,13 @@ import pytest
 from ase import Atoms
 
 from jmp_calc import analyse
+from jmp_calc.analysis.table import even_rows
 from jmp_calc.errors import JMPWarning, UsageError
 from jmp_calc.workflows import md_run
 from jmp_calc.workflows.md import md
 from jmp_calc.workflows.md_schedule import ends_in_relaxation, stages_of
+from jmp_calc.workflows.md_settings import MDSettings
+from jmp_calc.workflows.stats import averages
 
 EVERY = {"thermostat": "bussi", "timestep_fs": 2.0, "stats_every": 2, "traj_every": 2, "restart_every": 10}
 PACKED = {**EVERY, "traj_format": "extxyz.gz"}
@@ -104,7 +107,7 @@ def test_a_run_is_analysed_while_it_goes_on_as_it_is_afterwards(
     assert np.array_equal(after.msd.a2["Cu"], result.analysis.msd.a2["Cu"])
     assert after.averages == result.analysis.averages
     assert (tmp_path / "rdf.dat").is_file() and "analysis" in result.to_dict()
-    with pytest.warns(JMPWarning, match="too few frames to analyse"):
+    with pytest.warns(JMPWarning, match="too few to analyse"):
         md(copper, steps=4, analyse=True, **EVERY)
 
 
@@ -149,3 +152,49 @@ def test_a_quench_under_pressure_relaxes_the_cell(copper: Atoms) -> None:
 def test_a_relaxation_is_the_last_stage_alone(text: str) -> None:
     with pytest.raises(UsageError, match="is no stage"):
         stages_of(text, 1.0)
+
+
+def test_frames_at_two_distances_are_not_analysed_and_that_is_said(copper: Atoms, tmp_path: Path) -> None:
+    md(copper, steps=40, out=tmp_path, **EVERY)
+    with pytest.warns(JMPWarning, match=r"not analysed: the frames are not equally spaced.*traj_every 4"):
+        result = md(
+            copper, steps=80, out=tmp_path, restart=tmp_path / "restart.npz", analyse=True,
+            **{**EVERY, "traj_every": 4},
+        )  # fmt: skip
+    assert result.analysis is None
+
+
+def test_a_restart_with_other_rows_does_not_weigh_its_part_by_their_number() -> None:
+    """80 ps at 100 K with rows every 10 steps, then 20 ps at 600 K with rows at every step."""
+    first = [(step, step, 100.0) for step in range(0, 80_001, 10)]
+    second = [(step, step, 600.0) for step in range(80_001, 100_001)]
+    found = averages(np.array(first + second, dtype=float), ("step", "time_fs", "temperature_K"))
+    assert found["means_from_ps"] == pytest.approx(10.0)
+    assert found["temperature_k_mean"] == pytest.approx((70 * 100 + 20 * 600) / 90, rel=1e-3)
+
+
+def test_rows_that_were_lost_thin_nothing() -> None:
+    steps = np.concatenate([np.arange(0, 500, 10), np.arange(900, 2000, 10)]).astype(float)
+    assert np.array_equal(even_rows(steps), np.arange(len(steps)))
+
+
+def test_what_told_of_the_part_before_does_not_stay_beside_what_went_on(
+    copper: Atoms, tmp_path: Path
+) -> None:
+    md(copper, steps=60, out=tmp_path, analyse=True, **EVERY)
+    assert (tmp_path / "md.svg").is_file() and (tmp_path / "msd.dat").is_file()
+    restart = tmp_path / "restart.npz"
+    md(copper, steps=60, out=tmp_path, restart=restart, plot=False, **EVERY)  # nothing to do
+    assert (tmp_path / "md.svg").is_file() and (tmp_path / "msd.dat").is_file()
+    md(copper, steps=80, out=tmp_path, restart=restart, plot=False, **EVERY)
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert left == {"stats.dat", "traj.extxyz", "final.extxyz", "restart.npz"}
+
+
+def test_the_last_good_frame_has_its_own_time(copper: Atoms, tmp_path: Path) -> None:
+    copper.info["time_fs"] = 123456.0
+    run = md_run.Run(copper, MDSettings(**EVERY).resolved(), None, tmp_path, "", True)
+    for _ in range(10):
+        run.advance()
+    run.save_last_good()
+    assert ase.io.read(tmp_path / "last-good.extxyz").info["time_fs"] == pytest.approx(20.0)

@@ -156,3 +156,11 @@ def test_a_schedule_may_get_more_stages_but_no_others(copper: Atoms, tmp_path: P
         copper, schedule="300 20 fs, 300>400 20 fs, 400 20 fs", timestep_fs=2.0, restart=restart, out=tmp_path
     )
     assert (longer.started_at, longer.n_steps) == (20, 30)
+
+
+def test_a_pressure_stays_in_the_stages_that_name_none() -> None:
+    text = "300 1 ps, 300 0>5 GPa 1 ps, 300>600 1 ps, 600 2 GPa 1 ps, 300 1 ps"
+    pressures = [stage.pressure_gpa for stage in stages_of(text, 1.0)]
+    assert pressures == [None, (0.0, 5.0), (5.0, 5.0), (2.0, 2.0), (2.0, 2.0)]
+    settings = MDSettings(ensemble="npt", schedule=text, pressure_gpa=1.0).resolved()
+    assert [settings.target(step)[1] for step in (500, 1500, 2500, 4500)] == pytest.approx([1, 2.5, 5, 2])
