@@ -24,7 +24,7 @@ from rows import RESULTS, read_rows
 from transfer_tables import print_table
 
 SEEDS = (0, 1, 2)
-START = "jmp-xs"
+START, DEFAULTS = "jmp-xs", "jmp-xs-defaults"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Run:
     measured: tuple[Measured, ...]
     options: tuple[str, ...] = ()
     n_train: int | None = None
+    row: str = START
 
 
 FORCES = "forces_mae_mev_per_a"
@@ -67,8 +68,11 @@ RUNS = {
         ("--rows", START),
         20,
     ),
-    "aspirin, 850 frames": Run(
+    "aspirin, 850 frames, recipe rmd17-aspirin": Run(
         "rmd17", rmd17.STEPS, (Measured("test", FORCES, "meV/Å", 14.0, 35.0),), ("--rows", START)
+    ),
+    "aspirin, 850 frames, defaults": Run(
+        "rmd17", rmd17.STEPS, (Measured("test", FORCES, "meV/Å", 14.0, 35.0),), ("--rows", DEFAULTS), row=DEFAULTS
     ),
     "silicon (mlearn)": Run(
         "mlearn_si",
@@ -85,7 +89,7 @@ def table(results: Path = RESULTS) -> list[list[str]]:
     for name, run in RUNS.items():
         rows = read_rows(results / f"{run.program}.yaml")
         for item in run.measured:
-            taken = [rows.get(draw(START, seed, run.n_train), {}) for seed in SEEDS]
+            taken = [rows.get(draw(run.row, seed, run.n_train), {}) for seed in SEEDS]
             found = [
                 float(row[item.part][item.key]) if row.get("steps") == run.steps else None for row in taken
             ]
