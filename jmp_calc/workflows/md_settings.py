@@ -13,7 +13,7 @@ from ..arguments import plain
 from ..checks import holding_constraints
 from ..errors import JMPWarning, UsageError
 from .common import energy_std, has_stress
-from .constraints import check_dynamical, moves
+from .constraints import ATOM_BY_ATOM, check_dynamical, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
 from .pressures import check_pressure
 
@@ -300,7 +300,7 @@ def _check_npt(atoms: Atoms) -> None:
         raise UsageError("The calculator gives no stress for this structure.", hint="use nvt")
 
 
-LINEAR = ("FixAtoms", "FixCartesian", "FixCom", "FixedLine", "FixedPlane", "Hookean", "ExternalForce")
+LINEAR = ATOM_BY_ATOM | {"FixCom", "Hookean", "ExternalForce"}
 """Constraints that hold where they hold for momenta and forces; others need the positions corrected too."""
 
 

@@ -64,6 +64,15 @@ def test_selective_dynamics_of_a_skewed_cell_conserve_the_energy() -> None:
     assert run.stats[0, run.columns.index("temperature_K")] == pytest.approx(300)
 
 
+@pytest.mark.parametrize("thermostat", ["langevin", "baoab", "nose-hoover", "bussi"])
+def test_selective_dynamics_hold_fractional_coordinates_with_every_thermostat(thermostat: str) -> None:
+    atoms = skewed(FixScaled([0, 1, 2, 3], (False, False, True)))
+    run = md(atoms, ensemble="nvt", thermostat=thermostat, timestep_fs=2.0, steps=40, stats_every=1)
+    moved = run.atoms.get_scaled_positions(wrap=False) - atoms.get_scaled_positions(wrap=False)
+    assert moved[:4, 2] == pytest.approx(0.0, abs=1e-9) and np.abs(moved[:4, :2]).min() > 1e-6
+    assert run.degrees_of_freedom == 4 * 3 + 4 * 2
+
+
 @pytest.mark.parametrize(
     ("constraints", "held"),
     [
