@@ -15,6 +15,12 @@ from rows import RESULTS, read_rows
 PAPER = Path(__file__).with_name("paper.csv")
 """Restated from arXiv 2310.16802 v2, Tables 2 to 5; an empty cell is not in the paper."""
 NOT_RUN = "not run"
+STARTS = {
+    "jmp-xs": "jmp-xs",
+    "scratch": "jmp-xs from scratch",
+    "jmp-xs-defaults": "jmp-xs by the defaults of finetune",
+}
+"""Rows of rmd17.yaml in words."""
 ORDER = ("qm9", "rmd17", "md22", "spice", "matbench", "qmof", "pdbbind")
 Lines = list[list[str]]
 
@@ -50,8 +56,7 @@ def ours(task: str) -> str:
         return NOT_RUN
     rows = read_rows(RESULTS / "rmd17.yaml")
     found = [
-        f"{row['test']['forces_mae_mev_per_a']:.1f} (jmp-xs{' from scratch' if name == 'scratch' else ''}, "
-        "other split)"
+        f"{row['test']['forces_mae_mev_per_a']:.1f} ({STARTS[name]}, other split)"
         for name, row in rows.items()
         if "/" not in name  # other seeds are in the table of the runs
     ]
