@@ -100,9 +100,10 @@ def test_an_atom_is_a_gas_of_sackur_and_tetrode() -> None:
     assert hot.entropy_ev_per_k - cold.entropy_ev_per_k == pytest.approx(growth)
 
 
-def test_an_atom_between_fixed_ones_is_an_einstein_oscillator(cluster: Atoms) -> None:
+@pytest.mark.parametrize("base", [[1, 2, 3], [-3, -2, -1]], ids=str)
+def test_an_atom_between_fixed_ones_is_an_einstein_oscillator(cluster: Atoms, base: list[int]) -> None:
     """The apex of the tetrahedron on its fixed base: springs at the angles of the edges."""
-    cluster.set_constraint(FixAtoms([1, 2, 3]))
+    cluster.set_constraint(FixAtoms(base))
     result = vib(cluster, displacement=1e-3, temperatures=(50.0, 3000.0))
     mass = cluster.get_masses()[0]
     assert result.frequencies_cm1 == pytest.approx(

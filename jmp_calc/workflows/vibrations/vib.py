@@ -147,7 +147,7 @@ def vibrating(atoms: Atoms, settings: VibSettings) -> NDArray[np.int64]:
     if other:
         fact = f"Vibrations know no constraints but fixed atoms, the structure has {other[0]}."
         raise UsageError(fact, hint="take it off (atoms.set_constraint()), or name the atoms with indices")
-    fixed = {int(i) for c in atoms.constraints for i in c.index}
+    fixed = {int(i) % len(atoms) for c in atoms.constraints for i in c.index}  # -1 is the last
     if settings.indices is None:
         chosen = np.array([i for i in range(len(atoms)) if i not in fixed], dtype=np.int64)
     else:
