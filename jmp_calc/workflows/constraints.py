@@ -22,8 +22,12 @@ DYNAMICAL = ATOM_BY_ATOM | {
     "FixCom", "FixBondLengths", "FixLinearTriatomic", "Hookean", "ExternalForce"
 }  # fmt: skip
 """Constraints of ASE under which its integrators have the right temperature and conserve the energy."""
+PROJECTIONS = ATOM_BY_ATOM | {"FixCom", "FixBondLengths", "FixLinearTriatomic", "FixSymmetry"}
+"""Constraints of ASE that take a part of momenta away, and of what is left none."""
 SAME = 1e-6
-"""Momenta of size 1 that differ by less are the same."""
+"""Lengths, relative to those of free directions, below which nothing is left."""
+DISTINCT = 1e-3
+"""Momenta of size 1 that differ by less are the same, as far as a symmetry is one."""
 
 
 def mend(atoms: Atoms) -> None:
@@ -52,16 +56,25 @@ def check_dynamical(atoms: Atoms) -> None:
                 where="the temperature would be wrong",
                 hint="use FixAtoms, FixCartesian, FixBondLengths or Hookean",
             )
-    probe = _without_pulls(atoms)
+    check_consistent(atoms)
+
+
+def check_consistent(atoms: Atoms) -> None:
+    """UsageError for constraints that contradict each other: ASE applies one after the other, so that the
+    last moves what another one holds."""
+    linear = [one for one in atoms.constraints if type(one).__name__ in PROJECTIONS]
+    if len(linear) < 2:
+        return
+    probe = atoms.copy()
+    probe.set_constraint(linear)
     probe.set_momenta(np.random.default_rng(0).standard_normal((len(atoms), 3)))
     once = probe.get_momenta()
     probe.set_momenta(once)
-    if np.abs(probe.get_momenta() - once).max(initial=0.0) > SAME:
-        names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in probe.constraints))
+    if np.abs(probe.get_momenta() - once).max(initial=0.0) > DISTINCT:
         raise UsageError(
             "Two constraints contradict each other: what one of them holds is moved by the other.",
-            where=names,
-            hint="hold every atom by one of them",
+            where=", ".join(dict.fromkeys(type(one).__name__ for one in linear)),
+            hint="hold every atom by one of them, and atoms that are symmetric copies alike",
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import BadInputError, GuardError, JMPWarning
 from ..units import GPA_PER_EV_A3
 from .common import output_path, snapshot, write_frames
-from .constraints import constraint_energy, moves
+from .constraints import check_consistent, constraint_energy, moves
 from .pair_limits import PairLimits
 from .relax_cell import cell_filter, fix_symmetry, space_group, turned_by
 from .relax_result import OUTPUTS, RelaxResult
@@ -49,7 +49,8 @@ class Relaxation:
         """``atoms``: moves from now on. ``calculator``: of the result; that of ``atoms`` may stand in for it.
 
         Raises:
-            UsageError: symmetry to be kept of what is no crystal.
+            UsageError: symmetry to be kept of what is no crystal; constraints that contradict each other, or
+                that symmetry.
         """
         self.atoms, self.settings, self.calculator = atoms, settings, calculator
         self.constraints = list(atoms.constraints)
@@ -58,6 +59,7 @@ class Relaxation:
         self.group = space_group(atoms, settings.symprec)
         if settings.fix_symmetry:
             fix_symmetry(atoms, settings.symprec)
+        check_consistent(atoms)
         self.paths = {} if out is None else {name: output_path(out, name, prefix) for name in OUTPUTS}
         self.frames: list[Atoms] = []
         self.objectives: list[float] = []

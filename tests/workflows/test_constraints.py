@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.constraints import (
     ExternalForce,
@@ -134,3 +134,22 @@ def test_what_cannot_move_is_said(constraints: list[object]) -> None:
 def test_a_constraint_without_known_degrees_of_freedom_is_a_sentence() -> None:
     with pytest.raises(UsageError, match="MirrorForce cannot be used in dynamics"):
         md(copper(MirrorForce(0, 1)), ensemble="nve", steps=2)
+
+
+def test_a_symmetry_that_exchanges_fixed_and_free_atoms_is_refused() -> None:
+    """Kept nevertheless, the free side of a slab pulls its fixed image along."""
+    slab = fcc111("Cu", (1, 1, 5), vacuum=8.0, a=3.75, periodic=True)
+    slab.calc = EMT()
+    slab.set_constraint(FixAtoms([0, 1]))
+    with pytest.raises(UsageError, match="contradict each other.*FixAtoms, FixSymmetry"):
+        relax(slab, fix_symmetry=True)
+    slab.set_constraint(FixAtoms([0, 4]))
+    result = relax(slab, fix_symmetry=True, fmax=0.05)
+    assert result.converged
+    assert result.atoms.positions[[0, 4]] == pytest.approx(slab.positions[[0, 4]], abs=1e-9)
+
+
+def test_a_bond_to_a_fixed_atom_is_refused() -> None:
+    with pytest.raises(UsageError, match="contradict each other.*FixAtoms, FixBondLengths"):
+        relax(copper(FixAtoms([0]), FixBondLength(0, 1)))
+    assert relax(copper(FixAtoms([0]), FixBondLength(1, 2)), fmax=0.1).step >= 0
