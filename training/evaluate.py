@@ -34,7 +34,7 @@ from .batches.order import Fixed
 from .combined import combined
 from .config import ForcesMode, TrainConfig
 from .data.frame import Frame, LabelledSet
-from .data.keys import LabelKeys
+from .data.keys import UNKNOWN_KEY, LabelKeys
 from .data.label_units import LabelUnits, StressSign
 from .data.labels import read_labelled
 from .data.sources import Labelled, read_each, sources
@@ -283,6 +283,12 @@ def reader(
     )
 
 
+def _key_hint(messages: Sequence[str]) -> str:
+    """How to name keys, with those that the files have."""
+    proposed = "; ".join(message.rstrip(".") for message in messages if UNKNOWN_KEY in message)
+    return f"name the keys with --energy-key, --forces-key, --stress-key{proposed and f' ({proposed})'}"
+
+
 def labelled(data: Labelled, compared: Compared, read: Callable[..., LabelledSet]) -> LabelledSet:
     """The frames that have what a head is compared with; ``read``: ``read_labelled`` with its options.
 
@@ -302,9 +308,7 @@ def labelled(data: Labelled, compared: Compared, read: Callable[..., LabelledSet
             "There is nothing to compare with: no frame has "
             f"{'an energy, forces or a stress' if task.target is None else f'a finite {task.target!r}'}.",
             where=given.where,
-            hint="name the keys with --energy-key, --forces-key, --stress-key"
-            if task.target is None
-            else "name the key with --target",
+            hint=_key_hint(found.messages) if task.target is None else "name the key with --target",
         )
     if len(frames) < len(found.frames):
         left_out = len(found.frames) - len(frames)

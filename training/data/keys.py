@@ -55,6 +55,11 @@ def lookup(frame: RawFrame, label: str, key: str) -> Any:
     return frame.info.get(key)
 
 
+NAMED = ("energy", "forces")
+"""Labels whose keys are proposed where none is known."""
+UNKNOWN_KEY = "no known key"
+
+
 def check_given(frames: Sequence[RawFrame], keys: LabelKeys, target: str | None, path: Path) -> None:
     """BadInputError if no frame has a label, or the target, under the key that the user gave; UsageError for
     keys of both stress and virials."""
@@ -96,6 +101,8 @@ def choose_keys(
             if label in _CONFLICT_TOLERANCE and len(present) > 1:
                 _refuse_conflict(frames, label, present[0], present[1], path)
             messages.append(_report(frames, label, present[0]))
+        elif label in NAMED and (others := available_keys(frames, label)):
+            messages.append(f"{label}: {UNKNOWN_KEY} (--{label}-key: {', '.join(others)}).")
     if chosen["stress"] is not None and chosen["virials"] is not None:
         if keys.stress is None and (
             keys.virials is not None or _is_ref(chosen["virials"]) > _is_ref(chosen["stress"])

@@ -90,6 +90,8 @@ def check_data(
         run.results = result.to_dict()
         for path in result.write(common.out, prefix=common.prefix):
             run.add_output(path, "report")
+        for message in result.messages:
+            common.say(message)
         for finding in result.audit.findings:
             common.say(f"{finding.severity} {finding.code}: {finding.message}")
         common.say(f"wrote {run.path(REPORT)}")

@@ -191,6 +191,9 @@ def test_keys_of_the_file_are_named_whatever_they_hold(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="has no energy") as error:
         read_labelled(path)
     assert "found: dft, note" in str(error.value.hint)
+    read = read_labelled(path, require=("forces",))
+    assert "energy: no known key (--energy-key: dft, note)." in read.messages
+    assert not any(message.startswith("stress") for message in read.messages)
 
 
 def test_a_name_that_ase_knows_decides_where_there_is_no_suffix(tmp_path: Path) -> None:
