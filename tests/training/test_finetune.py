@@ -331,8 +331,10 @@ def test_evaluate_agrees_with_the_run_and_groups(tmp_path: Path, model: Path, da
 def test_evaluate_refuses_unknown_elements_and_unlabelled_files(tmp_path: Path, model: Path) -> None:
     from ase.build import molecule
 
-    write(tmp_path / "plain.extxyz", emt_atoms(1)[0].copy(), format="extxyz")
-    with pytest.raises(BadInputError, match="nothing to compare"):
+    plain = emt_atoms(1)[0].copy()
+    plain.info["dft"] = 1.0
+    write(tmp_path / "plain.extxyz", plain, format="extxyz")
+    with pytest.raises(BadInputError, match="nothing to compare.*--energy-key: dft"):
         evaluate(tmp_path / "plain.extxyz", model=model)
     water = molecule("H2O")
     water.info["energy"] = 1.0
