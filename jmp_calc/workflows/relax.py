@@ -56,7 +56,7 @@ def relax(
             of atoms) or "LBFGS" (can end at a maximum, which is then an error). Default: "BFGS".
         cell: changes of the cell that are allowed: "none"; "volume" keeps the shape; "shape" keeps the
             volume; "lengths" keeps the angles of an orthogonal cell (no shear strain); "full" allows all
-            strains (of a slab: those in its plane). Default: "none".
+            strains (of a slab: those in its plane, also in a periodic box). Default: "none".
         pressure_gpa: pressure on a cell that may change, GPa. Default: 0.0.
         fix_symmetry: keep the space group, after noise below ``symprec`` is removed from the start structure.
             Default: False.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import JMPWarning, UsageError
+from ..lattice import VACUUM, gaps
 from ..units import GPA_PER_EV_A3
 from .common import has_stress
 from .relax_settings import RelaxSettings
@@ -88,13 +89,15 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> Any:
             f"The cell has no vector along {'abc'[axis]}: it has no volume, and so no stress to relax.",
             hint=f"give it one: atoms.center(vacuum=10, axis={axis}), or use cell='none' (--opt-cell none)",
         )
-    if not atoms.pbc.all() and (settings.cell in ("volume", "shape") or settings.pressure_gpa):
+    if not fills_space(atoms) and (settings.cell in ("volume", "shape") or settings.pressure_gpa):
         raise UsageError(
-            "Volume and pressure mean nothing for a structure with vacuum.", hint="use cell='full'"
+            "Volume and pressure mean nothing for a structure with vacuum.",
+            hint="use cell='full' and no pressure (--opt-cell full)",
         )
     if not has_stress(atoms):
         raise UsageError("The calculator gives no stress for this structure.", hint=hint)
     mask = free_strains(atoms, settings)
+    _warn_of_kept_vacuum(atoms)
     pressure = settings.pressure_gpa / GPA_PER_EV_A3
     if settings.cell == "volume":
         return FrechetCellFilter(atoms, hydrostatic_strain=True, scalar_pressure=pressure)
@@ -122,17 +125,47 @@ def _is_crystal(atoms: Atoms) -> bool:
     return bool(atoms.pbc.all()) and atoms.cell.rank == 3
 
 
+def fills_space(atoms: Atoms) -> bool:
+    """Whether a structure repeats in three directions without vacuum, so that its cell has a pressure."""
+    return bool(_repeats(atoms).all())
+
+
+def _warn_of_kept_vacuum(atoms: Atoms) -> None:
+    """JMPWarning for a periodic direction that does not relax, because it has vacuum."""
+    kept = np.array(atoms.pbc) & ~_repeats(atoms)
+    if kept.any() and _axes_of(atoms, _repeats(atoms)) is not None:
+        along = " and ".join("abc"[axis] for axis in np.flatnonzero(kept))
+        text = f"the cell has more than {VACUUM:g} Å of vacuum along {along}, which is kept: this structure"
+        text += " is taken for a slab or wire (for a crystal, start with its atoms nearer to each other)"
+        warnings.warn(text, JMPWarning, stacklevel=4)
+
+
+def _repeats(atoms: Atoms) -> np.ndarray:
+    """(3,) bool: directions that are periodic and have no vacuum across them."""
+    found = np.array(atoms.pbc)
+    if found.any():
+        found[found] = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc)) < VACUUM
+    return found
+
+
 def _strain_mask(atoms: Atoms) -> np.ndarray:
-    """Voigt mask of strains inside the periodic directions, shape (6,)."""
-    periodic = np.array(atoms.pbc)
-    if periodic.all():
-        return np.ones(6, dtype=bool)
-    axes = np.abs(atoms.cell.array[periodic]) > 1e-8 * np.abs(atoms.cell.array).max()
-    free = axes.any(axis=0)
-    if free.sum() != periodic.sum():
+    """Voigt mask of strains inside the directions that repeat, shape (6,): of a slab in its plane, also in a
+    periodic box; where these do not lie along Cartesian planes, inside the periodic ones."""
+    free = _axes_of(atoms, _repeats(atoms))
+    if free is None:
+        free = _axes_of(atoms, np.array(atoms.pbc))
+    if free is None:
         raise UsageError(
             "The periodic directions of this slab or wire do not lie along Cartesian axes or planes.",
             hint="rotate it so that the vacuum is along x, y or z",
         )
     x, y, z = free
     return np.array([x, y, z, y and z, x and z, x and y])
+
+
+def _axes_of(atoms: Atoms, directions: np.ndarray) -> np.ndarray | None:
+    """(3,) bool: Cartesian axes that some vectors of the cell (directions, (3,) bool) span; None where they
+    span others, or there are none."""
+    parts = np.abs(atoms.cell.array[directions]) > 1e-8 * np.abs(atoms.cell.array).max()
+    free = np.asarray(parts.any(axis=0))
+    return free if directions.any() and free.sum() == directions.sum() else None

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import ClimbedError, NotConvergedError
 from ..units import GPA_PER_EV_A3
 from .common import output_path, write_frames
-from .relax_cell import free_strains
+from .relax_cell import fills_space, free_strains
 from .relax_settings import RelaxSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RelaxResult:
     @property
     def pressure_gpa(self) -> float | None:
         """Pressure of the structure kept, GPa; None where no cell was relaxed, or one with vacuum."""
-        if self.stress_gpa is None or not self.atoms.pbc.all():
+        if self.stress_gpa is None or not fills_space(self.atoms):
             return None
         return -float(np.mean(self.stress_gpa[:3]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,6 +219,22 @@ def test_slabs_and_molecules_that_do_not_belong_together_are_refused() -> None:
             adsorption_energy(both, slab, gas, calc=Bonds())
     slab.set_constraint(FixAtoms([0, 1]))
     adsorption_energy(both, slab, gas, calc=Bonds())
+
+
+def test_slabs_of_which_other_atoms_are_held_are_told() -> None:
+    """As many held, but below in one and above in the other: the two do not relax alike."""
+    both, slab, gas = covered()
+    slab.set_constraint(FixAtoms(np.argsort(slab.positions[:, 2])[:2]))
+    both.set_constraint(FixAtoms(np.argsort(slab.positions[:, 2])[-2:]))
+    with pytest.warns(JMPWarning, match=r"\(Cu\) of the bare slab is held, and none at its place"):
+        adsorption_energy(both, slab, gas, calc=Bonds())
+    order = np.roll(np.arange(len(both)), 1)  # the adsorbate first
+    both.set_constraint(FixAtoms(np.argsort(slab.positions[:, 2])[:2]))
+    turned = both[order]
+    turned.calc = both.calc
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", JMPWarning)
+        adsorption_energy(turned, slab, gas, calc=Bonds())
 
 
 def test_a_slab_that_was_rebuilt_is_told() -> None:

@@ -125,6 +125,30 @@ def test_slab_keeps_its_vacuum() -> None:
         relax(slab, cell="full", pressure_gpa=1.0)
 
 
+@pytest.mark.parametrize("cell", ["full", "lengths"])
+def test_slab_in_a_periodic_box_keeps_its_vacuum(cell: str) -> None:
+    """Nearly every slab file says that it repeats in three directions: its vacuum has no stress to relax."""
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0, periodic=True)
+    slab.calc = EMT()
+    with pytest.warns(JMPWarning, match="vacuum along c, which is kept"):
+        result = relax(slab, cell=cell)
+    assert result.converged and result.pressure_gpa is None
+    assert result.atoms.cell.array[2] == pytest.approx(slab.cell.array[2], abs=1e-6)
+    open_slab = slab.copy()
+    open_slab.pbc = (True, True, False)
+    open_slab.calc = EMT()
+    alone = relax(open_slab, cell=cell)
+    assert result.atoms.cell.lengths()[0] == pytest.approx(alone.atoms.cell.lengths()[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("cell", "pressure_gpa"), [("full", 5.0), ("volume", 0.0), ("shape", 0.0)])
+def test_pressure_does_not_squeeze_vacuum_out_of_a_box(cell: str, pressure_gpa: float) -> None:
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0, periodic=True)
+    slab.calc = EMT()
+    with pytest.raises(UsageError, match="mean nothing for a structure with vacuum"):
+        relax(slab, cell=cell, pressure_gpa=pressure_gpa)
+
+
 @pytest.mark.capability("C4")
 def test_fixed_symmetry_survives_unequal_forces(copper: Atoms) -> None:
     import spglib

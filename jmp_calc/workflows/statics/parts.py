@@ -159,6 +159,7 @@ def adsorbed_count(adsorbed: Atoms, slab: Atoms, adsorbate: Atoms) -> int:
             hint="fix the same atoms in both",
         )
     _warn_of_other_slab(adsorbed, slab)
+    _warn_of_others_held(adsorbed, slab)
     return count
 
 
@@ -172,6 +173,24 @@ def _warn_of_other_slab(adsorbed: Atoms, slab: Atoms) -> None:
     if len(gone):
         text = f"atom {gone[0]} ({slab.symbols[gone[0]]}) of the bare slab is {nearest[gone[0]]:.1f} Å from "
         text += "any of its element in the covered one: the slab is another or has been rebuilt"
+        warnings.warn(text, JMPWarning, stacklevel=4)
+
+
+def _warn_of_others_held(adsorbed: Atoms, slab: Atoms) -> None:
+    """JMPWarning where constraints hold other atoms of the bare slab than of the covered one."""
+    from ase.geometry import get_distances
+
+    held, also = np.flatnonzero(_held(slab)), np.flatnonzero(_held(adsorbed))
+    if not (len(held) and len(also)):
+        return
+    _, distances = get_distances(slab.positions[held], adsorbed.positions[also], cell=slab.cell, pbc=slab.pbc)
+    other = slab.numbers[held][:, None] != adsorbed.numbers[also][None, :]
+    lonely = held[np.where(other, np.inf, distances).min(axis=1) > MOVED_A]
+    if len(lonely):
+        text = (
+            f"atom {lonely[0]} ({slab.symbols[lonely[0]]}) of the bare slab is held, and none at its place "
+            "in the covered one: other atoms are held there, so the two do not relax alike"
+        )
         warnings.warn(text, JMPWarning, stacklevel=4)
 
 
