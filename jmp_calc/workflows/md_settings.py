@@ -12,6 +12,7 @@ import numpy as np
 from ..arguments import plain
 from ..checks import holding_constraints
 from ..errors import JMPWarning, UsageError
+from ..lattice import VACUUM, gaps
 from .common import energy_std, has_stress
 from .constraints import ATOM_BY_ATOM, check_dynamical, moves
 from .md_schedule import Stage, ends_in_relaxation, stage_at, stages_of
@@ -272,6 +273,7 @@ def check_structure_for(atoms: Atoms, settings: MDSettings) -> None:
     if settings.ensemble == "npt":
         _check_npt(atoms)
         _check_axes(atoms, settings)
+        _warn_of_vacuum(atoms, settings)
     if settings.thermostat in ("baoab", "nose-hoover"):
         _check_linear(atoms, settings)
     if settings.timestep_fs < SHORT_TIMESTEP_FS:
@@ -313,6 +315,18 @@ def _check_linear(atoms: Atoms, settings: MDSettings) -> None:
             f"The constraint {broken[0]} cannot be used with the thermostat {settings.thermostat}.",
             hint="use langevin or bussi",
         )
+
+
+def _warn_of_vacuum(atoms: Atoms, settings: MDSettings) -> None:
+    """JMPWarning where the barostat may change an axis along which there is vacuum."""
+    vacuum = gaps(atoms.positions, atoms.cell.array, np.array(atoms.pbc)) >= VACUUM
+    free = AXES.get(settings.cell or "", "abc")
+    found = [axis for axis, is_open in zip("abc", vacuum) if is_open and axis in free]
+    if found:
+        text = f"the cell has more than {VACUUM:g} Å of vacuum along {' and '.join(found)}, which a barostat"
+        text += " squeezes out or blows up: keep slabs and molecules at constant volume (nvt), or free other"
+        text += " axes alone (cell='ab')"
+        warnings.warn(text, JMPWarning, stacklevel=4)
 
 
 def _check_axes(atoms: Atoms, settings: MDSettings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import molecule
+from ase.build import fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
@@ -300,3 +301,13 @@ def test_smoothness_of_the_model_is_asked_before_the_run(copper: Atoms) -> None:
     copper.calc.warn_if_not_smooth = asked.append
     md(copper, steps=1)
     assert len(asked) == 1
+
+
+def test_a_barostat_along_vacuum_is_told() -> None:
+    slab = fcc100("Cu", (1, 1, 4), vacuum=5.0, periodic=True)
+    slab.calc = EMT()
+    with pytest.warns(JMPWarning, match="vacuum along c, which a barostat"):
+        md(slab, ensemble="npt", steps=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", JMPWarning)
+        md(slab, ensemble="npt", cell="ab", steps=1)
