@@ -313,10 +313,14 @@ class Run:
 
     def remove_outdated(self, before: Mapping[str, int]) -> None:
         """Take away pictures, analysis and last frames of the part before a restart (by the times of
-        ``written``) that this part, which went on, has not made anew."""
+        ``written``) that this part, which went on, has not made anew; a JMPWarning names them."""
         after = self.written(DERIVED) if self.step > self.started_at else {}
-        for name in [name for name, stamp in after.items() if before.get(name) == stamp]:
-            self.paths[name].unlink()
+        old = [self.paths[name] for name, stamp in after.items() if before.get(name) == stamp]
+        for path in old:
+            path.unlink()
+        if old:
+            text = f"{', '.join(path.name for path in old)} told of the run up to step {self.started_at} only"
+            warnings.warn(f"{text}, and were removed", JMPWarning, stacklevel=4)
 
     def written(self, names: Sequence[str]) -> dict[str, int]:
         """When those files of ``names`` that there are were written, ns."""
