@@ -126,7 +126,10 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
         )
     if not (np.abs(numbers) < 1e6).all():
         raise BadInputError("Atomic numbers are not finite, or huge.", where=f"{path} frame {i}")
-    atoms = numbers > 0  # frames of different size are padded with atomic number 0
+    if (numbers != np.round(numbers)).any() or numbers.min(initial=0) < -1:
+        wrong = numbers[(numbers != np.round(numbers)) | (numbers < -1)][0]
+        raise BadInputError(f"{wrong:g} is no atomic number.", where=f"{path} frame {i}")
+    atoms = numbers > 0  # frames of different size are padded with atomic number 0 or -1
     cell, pbc = value("cell", (3, 3)), value("pbc", (3,), bool)
     if cell is None:
         cell = value("lattice", (3, 3))
@@ -146,7 +149,7 @@ def _npz_frame(content: dict[str, np.ndarray], names: dict[str, str | None], i: 
         numbers[atoms].astype(np.int64),
         positions[atoms],
         np.zeros((3, 3)) if cell is None else cell,
-        np.full(3, cell is not None) if pbc is None else pbc,
+        np.full(3, cell is not None and bool(cell.any())) if pbc is None else pbc,
         i,
         info,
         {},

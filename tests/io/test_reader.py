@@ -109,6 +109,18 @@ def test_files_of_the_training_are_read_by_all(tmp_path: Path) -> None:
     assert [len(atoms) for atoms in read_frames(tmp_path / "a.npz")] == [2, 2]
 
 
+def test_atomic_numbers_of_archives_are_whole_and_their_padding_is_0_or_minus_1(tmp_path: Path) -> None:
+    """6.9 was read as carbon, and atoms of negative numbers were left out as padding."""
+    places = np.arange(9.0).reshape(1, 3, 3)
+    for wrong in (6.9, -8.0):
+        np.savez(tmp_path / "a.npz", numbers=[8.0, wrong, 1.0], positions=places)
+        with pytest.raises(BadInputError, match=f"{wrong:g} is no atomic number"):
+            read_frames(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", numbers=[[8, 1, -1]], positions=places, cell=np.zeros((3, 3)))
+    (hydroxyl,) = read_frames(tmp_path / "b.npz")
+    assert hydroxyl.symbols.get_chemical_formula() == "HO" and not hydroxyl.pbc.any()
+
+
 # ---- sites -------------------------------------------------------------------------------------------------
 
 

@@ -124,7 +124,7 @@ def integers(value: str | Sequence[int], name: str, *, lengths: tuple[int, ...])
     try:
         numbers = tuple(int(word) for word in words)
         exact = all(float(word) == number for word, number in zip(words, numbers, strict=True))
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         raise UsageError(
             f"{name} '{value}' is not made of whole numbers.", hint=f'write --{name} "2 2 2"'
         ) from None

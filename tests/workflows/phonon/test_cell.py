@@ -321,3 +321,9 @@ def test_what_a_run_would_do_is_known_before(slab: Atoms) -> None:
     assert np.diag(phonon.supercell_matrix).tolist() == [3, 3, 1]
     assert box.get_all_distances(mic=True) == pytest.approx(slab.get_all_distances(mic=True))
     assert slab.cell[2, 2] != box.cell[2, 2]
+
+
+@pytest.mark.parametrize("wrong", [(np.inf, 2, 2), (None, 2, 2), (2.5, 2, 2), "2 2 x"], ids=str)
+def test_a_supercell_is_made_of_whole_numbers(wrong: object) -> None:
+    with pytest.raises(UsageError, match="whole numbers"):
+        PhononSettings(supercell=wrong)
