@@ -165,7 +165,7 @@ def _guess(head: bytes) -> str:
         return "it is an HTML or XML page"
     if head[:1] == b"\x80":
         return "it is a bare pickle (the .pt format before PyTorch 1.6), which is never read"
-    return "unknown file type"
+    return "it is a file of text" if _is_text(head) else "unknown file type"
 
 
 def _hint(head: bytes) -> str:
@@ -174,7 +174,13 @@ def _hint(head: bytes) -> str:
             "official JMP checkpoints are zip archives; load and save the file again with a recent "
             "PyTorch you trust"
         )
+    if head and head.lstrip()[:1] != b"<" and _is_text(head):
+        return "a model is a .pt or .safetensors file; structures go to the argument STRUCT of other commands"
     return "fetch the file again"
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
 
 
 def _locate_entries(file: BinaryIO, path: Path, max_entries: int) -> dict[str, Entry]:

@@ -201,6 +201,7 @@ def test_damaged_and_truncated_files(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html>", "HTML"),
         (b"\x80\x02}q\x00.", "bare pickle"),
         (b"\x00\x01garbage", "unknown"),
+        (b'3\nLattice="3 0 0 0 3 0 0 0 3"\nO 0 0 0', "a file of text.*argument STRUCT"),
     ],
 )
 def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, message: str) -> None:
