@@ -15,6 +15,7 @@ from ..units import GPA_PER_EV_A3
 from ..workflows.answers import Calculators, StandIn, answer
 from ..workflows.common import has_stress, snapshot, working_copy
 from ..workflows.outcomes import Outcome, failure, head_of, of_relaxation, scalars
+from ..workflows.relax_cell import fills_space
 from ..workflows.relax_each import relax_each
 from .settings import (
     ElasticSettings,
@@ -93,7 +94,7 @@ def _singlepoint(work: Any, given: Atoms) -> Outcome:
         "energy_ev_per_atom": results["energy"] / len(frame),
         "fmax_ev_per_a": float(np.linalg.norm(results["forces"], axis=1).max()),
     }
-    if stress:
+    if stress and fills_space(frame):
         values["pressure_gpa"] = float(-results["stress"][:3].mean() * GPA_PER_EV_A3)
     return Outcome("ok", values=values, atoms=frame)
 

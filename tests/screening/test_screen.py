@@ -79,6 +79,12 @@ def assert_same(rows: list[dict[str, str]], others: list[dict[str, str]]) -> Non
         assert float(row["energy_ev"]) == pytest.approx(float(other["energy_ev"]), abs=1e-9)
 
 
+def test_a_box_with_vacuum_has_no_pressure(tmp_path: Path) -> None:
+    boxed = molecule("H2O", vacuum=5.0, pbc=True)
+    screen([boxed, *crystals(1)], calc=EMT, task="singlepoint", out=tmp_path, plot=False)
+    assert [row["pressure_gpa"] != "" for row in table(tmp_path)] == [False, True]
+
+
 def test_a_row_for_each_in_every_file(tmp_path: Path) -> None:
     bad = molecule("H2O")
     bad.positions[1] = np.nan
