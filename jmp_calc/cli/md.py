@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from click.core import ParameterSource
 
 from ..errors import UsageError
 from ..io.outdir import with_prefix
@@ -93,6 +94,7 @@ def md(
     from ..workflows.restart import MDState
 
     settings = MDSettings(seed=common.seed, **given).resolved()
+    settings.check_given(*(given[name] if _is_given(name) else None for name in ("temperature_k", "steps")))
     source = _restart_file(common, restart, resume)
     picked = pick_structure(struct, allow_truncated=allow_truncated)
     state = None if source is None else MDState.load(source)
@@ -118,6 +120,11 @@ def md(
     with run:
         run.add_structure(picked)
         _run(run, picked.atoms, calculator or common.calculator(picked.atoms), settings, state, plot)
+
+
+def _is_given(name: str) -> bool:
+    """Whether an option has more than its default, which may be the same value."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _checked_calculator(common: Common, atoms: Atoms, settings: MDSettings, state: MDState) -> JMPCalculator:

@@ -174,13 +174,24 @@ class MDSettings:
         if self.ensemble != "npt" and any(stage.pressure_gpa for stage in stages):
             raise UsageError("A schedule of pressures needs ensemble npt.", where=self.schedule)
         start, steps = stages[0].temperature_k[0], stages[-1].last
-        if self.temperature_k not in (None, MDSettings.temperature_k, start):
-            fact = f"The schedule starts at {start:g} K, not at {self.temperature_k:g} K."
+        scheduled = replace(self, temperature_k=start, steps=steps)
+        scheduled.check_given(
+            None if self.temperature_k == MDSettings.temperature_k else self.temperature_k,
+            None if self.steps == MDSettings.steps else self.steps,
+        )
+        return scheduled
+
+    def check_given(self, temperature_k: float | None, steps: int | None) -> None:
+        """UsageError where a temperature (K) or number of steps that were given are not those of the
+        schedule."""
+        if self.schedule is None:
+            return
+        if temperature_k not in (None, self.temperature_k):
+            fact = f"The schedule starts at {self.temperature_k:g} K, not at {temperature_k:g} K."
             raise UsageError(fact, hint="leave out the temperature")
-        if self.steps not in (MDSettings.steps, steps):
-            fact = f"The schedule lasts {steps} steps, not {self.steps}."
+        if steps not in (None, self.steps):
+            fact = f"The schedule lasts {self.steps} steps, not {steps}."
             raise UsageError(fact, hint="leave out the number of steps")
-        return replace(self, temperature_k=start, steps=steps)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:

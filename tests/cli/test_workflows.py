@@ -199,3 +199,27 @@ def test_a_dry_run_of_dynamics_names_the_files_of_that_run(run, model: str, salt
     assert "writes: stats.dat, traj.extxyz.gz, final.extxyz, restart.npz\n" in plain.output
     full = run(*words, "--analyse", "--thermostat", "bussi", "--schedule", "300 10 steps, relax")
     assert "restart.npz, quenched.extxyz, rdf.dat, msd.dat" in full.output
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [(("--temp", 300), "starts at 500 K, not at 300 K"), (("--steps", 1000), "lasts 20 steps, not 1000")],
+    ids=["temperature", "steps"],
+)
+def test_what_a_schedule_contradicts_is_told_also_where_it_is_the_default(
+    run, model: str, salt_cell: Path, words: tuple[str, int], fact: str
+) -> None:
+    command = [
+        "md",
+        salt_cell,
+        "-m",
+        model,
+        "--thermostat",
+        "bussi",
+        "--schedule",
+        "500 20 steps",
+        "--dry-run",
+    ]
+    assert run(*command).exit_code == 0
+    refused = run(*command, *words)
+    assert refused.exit_code == 2 and fact in refused.stderr
